@@ -1,0 +1,46 @@
+"""neuromancer: neural networks as graphs of nodes, and exact dense prediction of volumetric images.
+
+Nodes are composed into a graph, called as functions on arrays, trained through a model, and evaluated at every voxel of
+a volume with ``predict_dense``.
+"""
+
+from __future__ import annotations
+
+from neuromancer.config import config
+from neuromancer.engine import T
+from neuromancer.graphutils import TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.loss import *
+from neuromancer.loss import __all__ as _loss
+from neuromancer.model import Model
+from neuromancer.neural import *
+from neuromancer.neural import __all__ as _neural
+from neuromancer.node_basic import *
+from neuromancer.node_basic import __all__ as _node_basic
+from neuromancer.optimiser import *
+from neuromancer.optimiser import __all__ as _optimiser
+from neuromancer.utils import as_floatX, seed
+from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
+from neuromancer.various import *
+from neuromancer.various import __all__ as _various
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConstantParam",
+    "Model",
+    "T",
+    "TaggedShape",
+    "VariableParam",
+    "VariableWeight",
+    "as_floatX",
+    "config",
+    "getinput_for_multioutput",
+    "initweights",
+    "make_func",
+    "seed",
+    *_loss,
+    *_neural,
+    *_node_basic,
+    *_optimiser,
+    *_various,
+]

@@ -1,0 +1,102 @@
+"""Settings of the package, read once from the environment and changeable at run time.
+
+``neuromancer.config`` is the one instance. Functions are compiled for the settings in force at their first call;
+a changed device or precision makes the next call compile again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from neuromancer.errors import ArgumentError
+
+FLOAT_TYPES = ("float32", "float64")
+DEVICE = re.compile(r"cpu|cuda(:\d+)?|auto|meta")
+
+
+class Config:
+    """Settings: precision, device, random seed and progress display.
+
+    Attributes
+    ----------
+    floatX : {'float32', 'float64'}
+        dtype of inputs and parameters created from now on (environment ``NEUROMANCER_FLOATX``).
+    device : {'cpu', 'cuda', 'cuda:N', 'auto', 'meta'}
+        Where graphs run (environment ``NEUROMANCER_DEVICE``). ``auto`` takes a GPU if there is one; ``meta`` computes
+        shapes only, without data.
+    seed : int or None
+        Seed of weight initialisation and of every random stream created from now on (environment ``NEUROMANCER_SEED``);
+        None draws one from the operating system.
+    progress : bool or None
+        Show progress bars; None shows them only on a terminal.
+
+    Raises
+    ------
+    ArgumentError
+        When a setting gets a value that it cannot have.
+
+    Examples
+    --------
+    >>> from neuromancer.config import Config
+    >>> settings = Config()
+    >>> settings.floatX = "float64"
+    >>> settings.floatX
+    'float64'
+    """
+
+    def __init__(self) -> None:
+        self.floatX = os.environ.get("NEUROMANCER_FLOATX", "float32")
+        self.device = os.environ.get("NEUROMANCER_DEVICE", "cpu")
+        seed = os.environ.get("NEUROMANCER_SEED")
+        try:
+            self.seed = None if seed is None else int(seed)
+        except ValueError:
+            raise ArgumentError(
+                "no valid seed in NEUROMANCER_SEED", node="config", got=seed, expected="an integer"
+            ) from None
+        self.progress: bool | None = None
+
+    @property
+    def floatX(self) -> str:
+        """Name of the floating point dtype of inputs and parameters."""
+        return self._floatX
+
+    @floatX.setter
+    def floatX(self, value: str) -> None:
+        if value not in FLOAT_TYPES:
+            raise ArgumentError("unknown floatX", node="config", got=value, expected=f"one of {FLOAT_TYPES}")
+        self._floatX = value
+
+    @property
+    def device(self) -> str:
+        """Name of the device on which graphs run."""
+        return self._device
+
+    @device.setter
+    def device(self, value: str) -> None:
+        if not isinstance(value, str) or not DEVICE.fullmatch(value):
+            raise ArgumentError(
+                "unknown device", node="config", got=value, expected="'cpu', 'cuda', 'cuda:N', 'auto' or 'meta'"
+            )
+        self._device = value
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of weights and random streams; setting it restarts both."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, value: int | None) -> None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise ArgumentError("not a seed", node="config", got=value, expected="a non-negative integer or None")
+        self._seed = value
+        self.seed_generation = getattr(self, "seed_generation", 0) + 1
+
+    def __repr__(self) -> str:
+        return (
+            f"Config(floatX={self.floatX!r}, device={self.device!r}, seed={self.seed!r}, progress={self.progress!r})"
+        )
+
+
+config = Config()

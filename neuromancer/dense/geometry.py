@@ -1,0 +1,178 @@
+"""How raw data and dense output relate along each axis, for the two exact forms of a network.
+
+*Sliding form*: without up-convolutions, pools slide with stride 1 and what follows is dilated, so every raw voxel is a
+position of the output. *Plain form*: networks with up-convolutions repeat only every ``period`` voxels, so they are
+evaluated as they are, on tiles that start on that period.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from typing import TYPE_CHECKING
+
+from neuromancer.errors import GraphError
+from neuromancer.graph.geometry import ancestors, period, raw_interval, sizes_through, windows_of
+
+if TYPE_CHECKING:
+    from neuromancer.graph.node import Node
+
+MAX_PERIODS = 64
+"""How many periods above the smallest possible size are searched for one that the network takes."""
+
+
+@dataclass(frozen=True)
+class AxisGeometry:
+    """One axis of the sliding form: output voxel i needs raw voxels ``i + low`` to ``i + high``.
+
+    Parameters
+    ----------
+    low, high : int
+        Reach of a voxel; negative `low` where the network pads.
+    context : int
+        Raw size minus output size.
+    offset : int
+        Raw voxel to which output voxel 0 belongs.
+    """
+
+    low: int
+    high: int
+    context: int
+    offset: int
+    step: Fraction = Fraction(1)
+
+    def one_pass_size(self, size: int) -> int:
+        """Smallest size not below `size` that the network takes in one pass."""
+        return size
+
+    def feed(self, start: int, stop: int, size: int) -> tuple[int, int]:
+        """Raw range to feed for the output range, within one pass over `size` voxels.
+
+        The range is wide enough that padding at its cut ends reaches no wanted voxel, and flush with the volume's ends
+        where the network's own padding belongs.
+        """
+        return max(0, start + min(self.low, 0)), min(size, stop + max(self.high, self.context))
+
+    def outputs(self, size: int) -> int:
+        """Number of output voxels for a raw size."""
+        return size - self.context
+
+    def first_output(self, start: int) -> int:
+        """Index of the output voxel that feeding from raw voxel `start` yields first."""
+        return int(start / self.step)
+
+
+@dataclass(frozen=True)
+class PeriodicAxis(AxisGeometry):
+    """One axis of the plain form, which repeats every `period` raw voxels.
+
+    Parameters
+    ----------
+    node : Node
+    axis : int
+    period : int
+        Raw voxels by which the input must move for the output to move along.
+    residue : int
+        Sizes that the network takes are ``residue`` modulo ``period``.
+    smallest : int
+        The smallest of them.
+    """
+
+    node: Node | None = None
+    axis: int = 0
+    period: int = 1
+    residue: int = 0
+    smallest: int = 1
+
+    def one_pass_size(self, size: int) -> int:
+        size = max(size, self.smallest)
+        return size + (self.residue - size) % self.period
+
+    def feed(self, start: int, stop: int, size: int) -> tuple[int, int]:
+        assert self.node is not None  # noqa: S101
+        low, high = raw_interval(self.node, self.axis, start, stop - 1)
+        first = max(0, min(low, floor(start * self.step))) // self.period * self.period
+        least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context)
+        return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
+
+    def outputs(self, size: int) -> int:
+        return int((size - self.context - 1) / self.step) + 1 if self.step >= 1 else int((size - self.context) / self.step)
+
+
+def has_upconv(node: Node) -> bool:
+    """Whether a node of the graph makes its parent's grid finer."""
+    return any(w.up > 1 for n in ancestors([node]) for w in windows_of(n))
+
+
+def sliding_geometry(node: Node, twin: Node) -> list[AxisGeometry]:
+    """Geometry of every axis in the sliding form.
+
+    Parameters
+    ----------
+    node : Node
+        The node as built.
+    twin : Node
+        Its copy in the dense form, whose strides are the dilations.
+
+    Returns
+    -------
+    list of AxisGeometry
+    """
+    axes = []
+    for k in range(twin.shape.ndim):
+        reach: dict[int, tuple[int, int, int]] = {}
+        for n in ancestors([twin]):
+            if n.is_source:
+                reach[id(n)] = (0, 0, 0)
+            incoming = [(reach[id(p)], int(p.shape.strides[k])) for p in n.parents if id(p) in reach]
+            if not incoming:
+                continue
+            if len({context for (_, _, context), _ in incoming}) > 1:
+                raise GraphError(
+                    "branches that meet here have different sizes when every position is computed", node=n,
+                    got=", ".join(f"{p.name}: {reach[id(p)][2]} voxels lost" for p in n.parents if id(p) in reach),
+                    expected="branches of equal strides and cropping",
+                )  # fmt: skip
+            w = windows_of(n)[k]
+            reach[id(n)] = (
+                min(low - w.before * d for (low, _, _), d in incoming),
+                max(high + (w.size - 1 - w.before) * d for (_, high, _), d in incoming),
+                max(context + (w.size - 1 - w.before - w.after) * d for (_, _, context), d in incoming),
+            )
+        low, high, context = reach[id(twin)]
+        axes.append(AxisGeometry(low, high, context, node.shape.offsets[k]))
+    return axes
+
+
+def plain_geometry(node: Node) -> list[PeriodicAxis]:
+    """Geometry of every axis of a network that is evaluated as it is.
+
+    Raises
+    ------
+    GraphError
+        If no input size up to many periods fits the network along an axis.
+    """
+    axes = []
+    for k in range(node.shape.ndim):
+        p = period([node], k)
+        step = Fraction(node.shape.strides[k]).limit_denominator(1 << 16)
+        extent = max(node.shape.fov[k], 1)
+        for size in range(1, extent + MAX_PERIODS * p):
+            out = sizes_through(node, k, size)
+            if out is not None:
+                break
+        else:
+            raise GraphError(
+                f"no input size fits this network along axis {node.shape.tags[node.shape.spatial_axes[k]]!r}", node=node,
+                got=f"sizes up to {extent + MAX_PERIODS * p}", expected="branches that meet with equal sizes",
+            )  # fmt: skip
+        context = int(size - step * (out - 1) - 1) if step >= 1 else int(size - step * out)
+        low, high = raw_interval(node, k, 0, 0)
+        axes.append(
+            PeriodicAxis(
+                low=low, high=high, context=context, offset=node.shape.offsets[k], step=step,
+                node=node, axis=k, period=p, residue=size % p, smallest=size,
+            )  # fmt: skip
+        )
+    return axes

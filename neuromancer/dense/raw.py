@@ -1,0 +1,85 @@
+"""Reading parts of the raw volume: scaled to floating point, mirrored beyond its borders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import InputTypeError
+
+EIGHT_BIT_MAX = 255
+
+
+def scale_of(dtype: np.dtype) -> float:
+    """Number by which values of a dtype are divided to lie in [0, 1].
+
+    255 for 8 bit and, as they usually hold 8-bit data, for 32 and 64 bit; the type's maximum for 16 bit; 1 for floating
+    point and bool.
+    """
+    if dtype.kind in "fb":
+        return 1.0
+    return float(np.iinfo(dtype).max) if dtype.itemsize == 2 else float(EIGHT_BIT_MAX)
+
+
+def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
+    """Convert a block of raw data to the network's dtype, integers scaled by :func:`scale_of`.
+
+    Raises
+    ------
+    InputTypeError
+        If 32- or 64-bit integers do not hold 8-bit data: they have no natural scale.
+    """
+    if np.dtype(dtype).kind != "f":
+        return block.astype(dtype)
+    if block.dtype.kind in "iu" and block.dtype.itemsize > 2 and block.size:
+        low, high = int(block.min()), int(block.max())
+        if low < 0 or high > EIGHT_BIT_MAX:
+            raise InputTypeError(
+                "32- and 64-bit integers beyond 8-bit values have no natural scale", node="predict_dense",
+                got=f"{block.dtype} with values {low} to {high}", expected="floating point, or 8- or 16-bit integers",
+            )  # fmt: skip
+    scale = scale_of(block.dtype)
+    result = block.astype(dtype)
+    if scale != 1.0:
+        result /= np.asarray(scale, dtype=dtype)
+    return result
+
+
+def fold(indices: np.ndarray, size: int) -> np.ndarray:
+    """Indices into an axis of `size` voxels for positions beyond its ends, mirrored with the edge voxel repeated.
+
+    Examples
+    --------
+    >>> fold(np.arange(-2, 5), 3).tolist()
+    [1, 0, 0, 1, 2, 2, 1]
+    """
+    indices = np.mod(indices, 2 * size)
+    return np.where(indices < size, indices, 2 * size - 1 - indices)
+
+
+def read(raw: Any, head: tuple[slice, ...], starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
+    """Block of `raw` between spatial positions, mirrored where they lie outside; no more than needed is read.
+
+    Parameters
+    ----------
+    raw : array, (f, [z of a stack,] *spatial)
+    head : tuple of slice
+        What to take of the axes before the spatial ones.
+    starts, stops : sequence of int
+        Per spatial axis; may be negative or beyond the end.
+
+    Returns
+    -------
+    numpy.ndarray
+    """
+    lead = len(head)
+    sizes = raw.shape[lead:]
+    used = [fold(np.arange(a, b), n) for a, b, n in zip(starts, stops, sizes, strict=True)]
+    inner = tuple(slice(int(u.min()), int(u.max()) + 1) for u in used)
+    block = np.asarray(raw[(*head, *inner)])
+    for axis, (a, b, n) in enumerate(zip(starts, stops, sizes, strict=True)):
+        if a < 0 or b > n:
+            block = np.take(block, used[axis] - inner[axis].start, axis=lead + axis)
+    return block

@@ -1,0 +1,99 @@
+"""Errors of the package: each names the node, what came, what was expected and, where there is one, the nearest valid value.
+
+Every class also inherits the builtin that fits it, so ``except ValueError`` keeps working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+
+class NeuromancerError(Exception):
+    """Base of all errors raised on purpose by this package.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, in one clause.
+    node : Node or str, optional
+        The node (or the name of the thing) that complains.
+    got, expected, nearest : optional
+        The offending value, what would have been accepted, and the closest accepted value.
+
+    Examples
+    --------
+    >>> str(ShapeError("kernel is larger than its input", node="conv1", got=5, expected="at most 3"))
+    "'conv1': kernel is larger than its input; got 5; expected at most 3"
+    """
+
+    def __init__(
+        self, problem: str, *, node: Any = None, got: Any = None, expected: Any = None, nearest: Any = None
+    ) -> None:
+        self.problem, self.node, self.got, self.expected, self.nearest = problem, node, got, expected, nearest
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        text = self.problem
+        if self.node is not None:
+            text = f"{node_label(self.node)}: {text}"
+        for label, value in (("got", self.got), ("expected", self.expected), ("nearest valid:", self.nearest)):
+            if value is not None:
+                text += f"; {label} {value if isinstance(value, str) else repr(value)}"
+        return text
+
+
+class ShapeError(NeuromancerError, ValueError):
+    """A size, shape, tag or stride does not fit."""
+
+
+class ArgumentError(NeuromancerError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class InputTypeError(NeuromancerError, TypeError):
+    """An argument has the wrong type or dtype, or the number of arguments is wrong."""
+
+
+class UnknownNameError(NeuromancerError, KeyError):
+    """A name (of a node, parameter, tag, optimiser, ...) does not exist."""
+
+
+class GraphError(NeuromancerError, ValueError):
+    """The graph as a whole cannot do what is asked: a cycle, a missing source, an unsupported node."""
+
+
+class EngineError(NeuromancerError, RuntimeError):
+    """The symbolic engine failed or is not available."""
+
+
+class DeviceError(EngineError):
+    """The device asked for is not there."""
+
+
+class MissingDependencyError(NeuromancerError, ImportError):
+    """An optional library or program is needed and not installed."""
+
+
+class FileError(NeuromancerError, OSError):
+    """A file cannot be read or written, or does not hold what it should."""
+
+
+def node_label(node: Any) -> str:
+    """``Class 'name'`` for a node, ``'name'`` for a string."""
+    if isinstance(node, str):
+        return repr(node)
+    return f"{type(node).__name__} {getattr(node, 'name', '')!r}"
+
+
+def nearest_name(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name that is spelt most like `name`, or None if none is close.
+
+    Examples
+    --------
+    >>> nearest_name("sofmax", ["softmax", "conv"])
+    'softmax'
+    """
+    close = get_close_matches(str(name), list(known), n=1)
+    return close[0] if close else None

@@ -1,0 +1,180 @@
+"""Looking at nodes: checking what is fed to them, timing, describing and drawing them."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.function import make_func
+from neuromancer.progress import say
+from neuromancer.utils import pretty_string_ops, rng
+
+if TYPE_CHECKING:
+    from neuromancer.graph.node import Node
+
+PLOT_FORMATS = ("png", "svg", "pdf", "dot")
+
+
+def check_arrays(node: Node, sources: Sequence[Node], arrays: Sequence[Any]) -> list[Any]:
+    """Convert what a node is called with to its sources' dtypes, or raise with a table of needed and given.
+
+    Parameters
+    ----------
+    node : Node
+        Who is called.
+    sources : sequence of Node
+        What needs data, in calling order.
+    arrays : sequence of array
+        The data.
+
+    Returns
+    -------
+    list
+    """
+    if len(arrays) != len(sources):
+        raise InputTypeError(
+            f"{len(sources)} inputs required, {len(arrays)} given", node=node, got=_table(sources, arrays),
+            expected="one array per source, in this order",
+        )  # fmt: skip
+    return [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
+
+
+def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], arrays: Sequence[Any]) -> Any:
+    if source.shape is None:
+        return value
+    array, dtype = np.asarray(value), source.output.dtype
+    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise InputTypeError(
+            f"input {source.name!r} has the wrong dtype", node=node, got=_table(sources, arrays), expected=str(dtype)
+        )
+    declared = source.shape.shape
+    if array.ndim != len(declared) or any(d is not None and d != n for d, n in zip(declared, array.shape, strict=True)):
+        raise ShapeError(
+            f"input {source.name!r} has the wrong shape", node=node, got=_table(sources, arrays), expected=repr(source.shape)
+        )
+    return np.asarray(array, dtype=dtype)
+
+
+def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
+    rows = [f"\n  {'source':<20}{'required':<44}given"]
+    for i in range(max(len(sources), len(arrays))):
+        name = sources[i].name if i < len(sources) else "-"
+        need = "-"
+        if i < len(sources):
+            need = "any object" if sources[i].shape is None else f"{sources[i].shape!r} {sources[i].output.dtype}"
+        given = "-"
+        if i < len(arrays):
+            a = np.asarray(arrays[i]) if not isinstance(arrays[i], (str, dict, set)) else None
+            given = type(arrays[i]).__name__ if a is None else f"{a.shape} {a.dtype}"
+        rows.append(f"  {name:<20}{need:<44}{given}")
+    return "\n".join(rows) + "\n"
+
+
+def random_inputs(node: Node) -> list[Any]:
+    """Random data in [0, 1) for every source of a node; unknown sizes are taken as 1."""
+    data = []
+    for source in node.input_nodes:
+        if source.shape is None:
+            raise ArgumentError(
+                "cannot make random data for a generic input", node=node, got=source.name, expected="only tensor sources"
+            )
+        data.append(rng().random([s or 1 for s in source.shape.shape]).astype(source.output.dtype))
+    return data
+
+
+def test_run(node: Node, on_shape_mismatch: str, debug_outputs: bool) -> Any:
+    """See :meth:`Node.test_run`."""
+    if on_shape_mismatch not in ("warn", "raise", "ignore"):
+        raise ArgumentError(
+            "unknown on_shape_mismatch", node=node, got=on_shape_mismatch, expected="'warn', 'raise' or 'ignore'"
+        )
+    data = random_inputs(node)
+    node()
+    result = node(*data)
+    seconds = node.last_exec_time or 0.0
+    voxels = np.prod([s or 1 for s in node.shape.spatial_shape]) if node.shape is not None else 0
+    say(f"{node.name}: output {np.shape(result)}, {seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s")
+    declared = None if node.shape is None else [s or 1 for s in node.shape.shape]
+    if declared is not None and np.shape(result) != tuple(declared) and np.size(result) != np.prod(declared):
+        problem = ShapeError("the output has another shape than declared", node=node, got=np.shape(result), expected=declared)
+        if on_shape_mismatch == "raise":
+            raise problem
+        if on_shape_mismatch == "warn":
+            warnings.warn(str(problem), stacklevel=3)
+    return (result, node.get_debug_outputs(*data)) if debug_outputs else result
+
+
+def measure_exectime(
+    node: Node, n_samples: int, n_warmup: int, print_info: bool, local: bool, nonegative: bool
+) -> float:
+    """See :meth:`Node.measure_exectime`."""
+    if n_samples < 1 or n_warmup < 0:
+        raise ArgumentError("not a number of runs", node=node, got=(n_samples, n_warmup), expected="n_samples >= 1, n_warmup >= 0")
+    if not node.input_nodes:
+        node._exec_times.update(local=0.0, total=0.0)
+        return 0.0
+    data = random_inputs(node)
+    functions = [node._output_func]
+    below = [p.output for p in node.parents if not p.is_source]
+    if local and below:
+        functions.append(make_func(node.input_tensors, below, name=f"{node.name}_parents"))
+    # Runs alternate, so that a busy moment of the machine hits both sides of the difference.
+    samples: list[list[float]] = [[] for _ in functions]
+    for run in range(n_warmup + n_samples):
+        for func, times in zip(functions, samples, strict=True):
+            start = time.perf_counter()
+            func(*data)
+            if run >= n_warmup:
+                times.append((time.perf_counter() - start) * 1e3)
+    medians = [float(np.median(t)) for t in samples]
+    node._exec_times["total"] = medians[0]
+    result = medians[0]
+    if local:
+        result -= sum(medians[1:])
+        if nonegative:
+            result = max(0.0, result)
+        node._exec_times["local"] = result
+    if print_info:
+        say(f"{node.name}: {result:.3f} ms ({'alone' if local else 'with all parents'}, median of {n_samples} runs)")
+    return result
+
+
+def describe(node: Node) -> str:
+    """Representation of a node: class, name, parameters, cost, output shape, order of sources."""
+    first = f"<{type(node).__name__}-Node>" + (f" {node.name!r} " if node.name else "")
+    if node.shape is None:
+        return first
+    parts = []
+    if node.param_count:
+        parts.append(f"#Params={node.param_count:,} ")
+    if node.computational_cost:
+        parts.append(f"Comp.Cost={pretty_string_ops(node.computational_cost)}, ")
+    text = f"{first}\n  {''.join(parts)}Out:{node.shape!r}"
+    names = [n.name for n in node.input_nodes]
+    if len(names) > 1:
+        text += f"\n  Order of sources={names}, "
+    extra = node._repr_extra()
+    return f"{text}\n  {extra}" if extra else text
+
+
+def plot_graph(node: Node, outfile: str | None, compiled: bool, **kwargs: Any) -> str:
+    """See :meth:`Node.plot_theano_graph`."""
+    path = Path(outfile or Path(tempfile.gettempdir()) / f"{getpass.getuser()}_{node.name}.png")
+    fmt = path.suffix[1:].lower()
+    if fmt not in PLOT_FORMATS:
+        raise ArgumentError("unknown picture format", node=node, got=str(path), expected=f"a path ending in {PLOT_FORMATS}")
+    target = node._output_func.compile() if compiled else node.output
+    if fmt == "dot":
+        path.write_text(E.dot_text(target, **kwargs))
+    else:
+        E.draw(target, str(path), fmt, **kwargs)
+    return str(path)

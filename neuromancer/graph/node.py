@@ -1,0 +1,549 @@
+"""The base class of all nodes: building, registering, evaluating, inspecting."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError, UnknownNameError, nearest_name
+from neuromancer.graph import inspection
+from neuromancer.graph.function import make_func
+from neuromancer.graph.geometry import Window
+from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.registry import model_manager
+from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.progress import say
+
+# Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
+OPTIONAL_PARAMS = ("gamma", "std", "mean")
+
+
+class NodeType(type):
+    """Gives every node a unique name, runs its hooks after the constructor and registers it if all went well."""
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        if bases and "__init__" in namespace:
+            cls.__init__ = _finalising(namespace["__init__"])  # type: ignore[misc]
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        model = model_manager.active()
+        bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
+        bound.apply_defaults()
+        node = cls.__new__(cls)
+        node._unique_name = model.unique_name(str(bound.arguments.get("name") or ""))
+        known = set(model.nodes)
+        try:
+            with E.building():
+                node.__init__(*args, **kwargs)  # type: ignore[misc]
+                node._finalise_init()
+            created = [n for n in model.nodes if n not in known]
+            if created:
+                raise GraphError(
+                    "a constructor must not create other nodes; use a factory function", node=node, got=created
+                )
+        except BaseException:
+            for name in [n for n in model.nodes if n not in known]:
+                del model.nodes[name]
+            raise
+        node.construction = (args, kwargs)
+        model.register(node)
+        for parent in node.parents:
+            parent.children[node.name] = node
+        if bound.arguments.get("print_repr"):
+            say(repr(node))
+        return node
+
+
+def _finalising(init: Callable[..., None]) -> Callable[..., None]:
+    """Constructor that runs the hooks at its end, so that a derived constructor finds a finished base."""
+
+    @functools.wraps(init)
+    def wrapped(self: Node, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self._finalise_init()
+
+    return wrapped
+
+
+class Node(metaclass=NodeType):
+    """A step of the computation; all nodes derive from it.
+
+    Called with arrays for its sources, in the order of ``input_nodes``, a node returns its value as an array. The
+    function is compiled at the first call and kept.
+
+    To write one's own node, derive from Node, call ``Node.__init__`` first, validate and make parameters in the
+    constructor, and override ``_make_output`` (sets ``self.output``), ``_calc_shape`` (sets ``self.shape``) and
+    ``_calc_comp_cost`` (sets ``self.computational_cost``). They run after the constructor, in this order, and may run
+    again on copies: read the parents through attributes of the node, and create nothing in them. The defaults pass
+    output and shape of the first parent on, at a cost of one operation per element.
+
+    Parameters
+    ----------
+    parent : Node, list of Node or None
+        Where the node's input comes from; None for a source.
+    name : str
+        Name, made unique within the model.
+    print_repr : bool
+        Print the representation of the finished node.
+
+    Attributes
+    ----------
+    output : symbolic variable
+    shape : TaggedShape
+    params : dict of str to parameter
+    children : dict of str to Node
+    computational_cost : float
+        Multiply-accumulates (or elements processed) of one evaluation.
+    mode : BuildMode
+        The form in which the node is built.
+
+    Raises
+    ------
+    InputTypeError
+        If `parent` is anything else than nodes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuromancer import Input, Node
+    >>> class Twice(Node):
+    ...     def _make_output(self):
+    ...         self.output = 2 * self.parent.output
+    >>> inp = Input((2, 3), "b,f", print_repr=False)
+    >>> Twice(inp, name="twice")(np.ones((2, 3), "float32")).tolist()
+    [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
+    """
+
+    is_source: bool = False
+    mode: BuildMode = BuildMode()
+    windows: tuple[Window, ...] | None = None
+    equivariant: bool = True
+    """Whether moving the input moves the output along, which dense prediction needs."""
+
+    _unique_name: str = ""
+    _finalised: bool = False
+    construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+
+    def __init__(self, parent: Node | Sequence[Node] | None, name: str = "", print_repr: bool = False) -> None:
+        self.name = self._unique_name or name
+        several = parent if isinstance(parent, (list, tuple)) else [] if parent is None else [parent]
+        for p in several:
+            if not isinstance(p, Node):
+                raise InputTypeError("a parent must be a node", node=self, got=f"{type(p).__name__} {p!r}"[:200])
+        self.parent: Any = parent
+        self.children: dict[str, Node] = {}
+        self.params: dict[str, Any] = {}
+        self.computational_cost: float = 0
+        self.output: Any = None
+        self.shape: Any = None
+        self._debug_outputs: list[Any] = []
+        self._feature_names: tuple[str, ...] | None = None
+        self._functions: dict[str, make_func] = {}
+        self._exec_times: dict[str, float] = {}
+
+    # ---- building
+    def _finalise_init(self) -> None:
+        if not self._finalised:
+            self._make_output()
+            self._calc_shape()
+            self._calc_comp_cost()
+            self._finalised = True
+
+    def _make_output(self) -> None:
+        self.output = self._first_parent.output
+
+    def _calc_shape(self) -> None:
+        self.shape = self._first_parent.shape.copy()
+
+    def _calc_comp_cost(self) -> None:
+        self.computational_cost = self._first_parent.shape.stripnone_prod
+
+    @property
+    def _first_parent(self) -> Node:
+        if not self.parents:
+            raise GraphError("a node without a parent must define its output, shape and cost itself", node=self)
+        return self.parents[0]
+
+    def detach(self, mode: BuildMode) -> None:
+        """Turn a copy of a node into one that is built in another form and belongs to no model."""
+        self.mode = mode
+        self.children, self._functions, self._exec_times, self._debug_outputs = {}, {}, {}, []
+
+    def free_sizes(self) -> None:
+        """Give a source's copy an input of open batch and spatial sizes; other sources stay as they are."""
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """Distance between neighbouring inputs per spatial axis: the parent's strides in the dense form, else 1."""
+        shape = self._first_parent.shape
+        return tuple(int(s) for s in shape.strides) if self.mode.dense else (1,) * shape.ndim
+
+    # ---- the graph around the node
+    @property
+    def parents(self) -> tuple[Node, ...]:
+        """The direct parents, always as a tuple."""
+        if self.parent is None:
+            return ()
+        return tuple(self.parent) if isinstance(self.parent, (list, tuple)) else (self.parent,)
+
+    def sub_graph(self) -> Iterator[Node]:
+        """All nodes that this one is computed from, itself included, parents first and none twice.
+
+        Raises
+        ------
+        GraphError
+            If a node is among its own ancestors.
+        """
+        done: set[int] = set()
+        open_: dict[int, Node] = {id(self): self}
+        stack = [(self, iter(self.parents))]
+        while stack:
+            node, parents = stack[-1]
+            for p in parents:
+                if id(p) in open_:
+                    raise GraphError("the graph has a cycle", node=p, got=" -> ".join(n.name for n in open_.values()))
+                if id(p) not in done:
+                    open_[id(p)] = p
+                    stack.append((p, iter(p.parents)))
+                    break
+            else:
+                stack.pop()
+                del open_[id(node)]
+                done.add(id(node))
+                yield node
+
+    @property
+    def all_parents(self) -> dict[str, Node]:
+        """All nodes of the sub-graph by name, this one included, parents first."""
+        named: dict[str, Node] = {}
+        for node in self.sub_graph():
+            if named.setdefault(node.name, node) is not node:
+                raise GraphError(
+                    "two nodes of the graph have the same name (they come from different models)", node=self, got=node.name
+                )
+        return named
+
+    @property
+    def all_children(self) -> dict[str, Node]:
+        """All nodes that are computed from this one, by name, without itself."""
+        found: dict[str, Node] = {}
+        todo = list(self.children.values())
+        while todo:
+            node = todo.pop(0)
+            if node.name not in found:
+                found[node.name] = node
+                todo.extend(node.children.values())
+        return found
+
+    @property
+    def input_nodes(self) -> list[Node]:
+        """The sources that this node needs, in calling order."""
+        return [n for n in self.sub_graph() if n.is_source]
+
+    @property
+    def input_tensors(self) -> list[Any]:
+        """Symbolic inputs of ``input_nodes``."""
+        return [n.output for n in self.input_nodes]
+
+    # ---- parameters
+    def _collect_params(self, wanted: Callable[[Any], bool]) -> dict[str, Any]:
+        return {
+            f"{node.name}_{key}": param
+            for node in self.all_parents.values()
+            for key, param in node.params.items()
+            if wanted(param)
+        }
+
+    @property
+    def all_params(self) -> dict[str, Any]:
+        """All parameters of the sub-graph as ``<node>_<parameter>``."""
+        return self._collect_params(lambda p: True)
+
+    @property
+    def all_trainable_params(self) -> dict[str, Any]:
+        """The parameters of the sub-graph that training changes."""
+        return self._collect_params(lambda p: bool(p.apply_train))
+
+    @property
+    def all_nontrainable_params(self) -> dict[str, Any]:
+        """The parameters of the sub-graph that training leaves alone."""
+        return self._collect_params(lambda p: not p.apply_train)
+
+    @property
+    def all_extra_updates(self) -> list[tuple[Any, Any]]:
+        """Updates that parameters of the sub-graph carry along, as (parameter, new value)."""
+        return [p.updates for p in self.all_params.values() if p.updates is not None]
+
+    @property
+    def param_count(self) -> int:
+        """Number of trainable values of this node."""
+        return sum(int(np.prod(p.get_value().shape)) for p in self.params.values() if p.apply_train)
+
+    @property
+    def all_params_count(self) -> int:
+        """Number of trainable values of the sub-graph."""
+        return sum(node.param_count for node in self.sub_graph())
+
+    @property
+    def all_computational_cost(self) -> float:
+        """Cost of the sub-graph."""
+        return sum(node.computational_cost for node in self.sub_graph())
+
+    def get_param_values(self, skip_const: bool = False) -> dict[str, np.ndarray]:
+        """Values of this node's parameters by name, without constants if `skip_const`."""
+        return {k: p.get_value() for k, p in self.params.items() if not (skip_const and p.constant)}
+
+    def set_param_values(self, value_dict: dict[str, Any], skip_const: bool = False) -> None:
+        """Set parameters by name; either all are set or, on an error, none.
+
+        Parameters
+        ----------
+        value_dict : dict of str to array
+        skip_const : bool
+            Pass over constants instead of raising.
+
+        Raises
+        ------
+        UnknownNameError
+            For a name that is no parameter (statistics of batch normalisation are passed over where there is none).
+        ShapeError, ArgumentError
+            For a wrong shape, a constant, or values that are not finite.
+        """
+        checked = []
+        for key, value in value_dict.items():
+            param = self.params.get(key)
+            if param is None:
+                if key in OPTIONAL_PARAMS:
+                    continue
+                raise UnknownNameError(
+                    f"no parameter {key!r}", node=self, got=key, expected=f"one of {list(self.params)}",
+                    nearest=nearest_name(key, self.params),
+                )  # fmt: skip
+            if param.constant:
+                if skip_const:
+                    continue
+                raise ArgumentError("the parameter is constant", node=self, got=key, expected="skip_const=True to pass over it")
+            array = np.asarray(value)
+            shape = param.get_value().shape
+            if array.shape != shape and array.ndim:
+                raise ShapeError(f"parameter {key!r} has another shape", node=self, got=array.shape, expected=shape)
+            bad = int(np.size(array) - np.isfinite(np.asarray(array, dtype="float64")).sum())
+            if bad:
+                raise ArgumentError(f"parameter {key!r} would not be finite", node=self, got=f"{bad} NaN or infinite values")
+            checked.append((param, array if array.shape == shape else np.full(shape, array)))
+        for param, array in checked:
+            param.set_value(array.astype(param.dtype))
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the features on axis f, None if not set."""
+        return self._feature_names
+
+    @feature_names.setter
+    def feature_names(self, names: Sequence[str] | None) -> None:
+        if names is not None:
+            n = self.shape["f"] if self.shape is not None and self.shape.hastag("f") else None
+            if isinstance(names, str) or len(names) != n:
+                raise ArgumentError("one name per feature is needed", node=self, got=names, expected=f"{n} names")
+        self._feature_names = None if names is None else tuple(names)
+
+    # ---- evaluation
+    def _function(self, key: str, make: Callable[[], make_func]) -> make_func:
+        if key not in self._functions:
+            self._functions[key] = make()
+        return self._functions[key]
+
+    @property
+    def _output_func(self) -> make_func:
+        return self._function("output", lambda: make_func(self.input_tensors, self.output, name=self.name))
+
+    def __call__(self, *args: Any) -> Any:
+        """Value of the node for the given arrays, one per source in the order of ``input_nodes``.
+
+        Without arguments the function is only compiled (a graph without sources is evaluated).
+
+        Raises
+        ------
+        InputTypeError, ShapeError
+            With a table of what is needed and what came.
+        """
+        if not args and self.input_nodes:
+            return self._output_func()
+        return self._output_func(*inspection.check_arrays(self, self.input_nodes, args))
+
+    def infer(self, *args: Any) -> Any:
+        """Value of the node in its inference form: without dropout, with running batch statistics.
+
+        Parameters
+        ----------
+        *args : array
+            One per source, as for calling the node.
+        """
+        arrays = inspection.check_arrays(self, self.input_nodes, args)
+        return self._function("inference", self._make_inference_func)(*arrays)
+
+    def _make_inference_func(self) -> make_func:
+        twin = rebuild([self], BuildMode(inference=True))[self]
+        return make_func(self.input_tensors, twin.output, name=f"{self.name}_inference")
+
+    def get_debug_outputs(self, *args: Any) -> list[Any]:
+        """Values of the node's inner variables for the given arrays; an empty list, and a warning, if it keeps none."""
+        if not self._debug_outputs:
+            warnings.warn(f"node {self.name!r} has no debug outputs", stacklevel=2)
+            return []
+        func = self._function("debug", lambda: make_func(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg"))
+        return func(*inspection.check_arrays(self, self.input_nodes, args))
+
+    def predict_dense(
+        self, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, progress: bool | None = None
+    ) -> np.ndarray:
+        """Prediction at every voxel of an image of any size: the answer for the whole image at once.
+
+        Parameters
+        ----------
+        raw_img : array, (f, (z,) y, x)
+            At least as large as the field of view. Spatial axes in the order of the input node's. 8-bit and other
+            integers are scaled to [0, 1] by 255; bool and float are taken as they are. A 2-D network predicts each
+            z slice of a stack by itself.
+        as_uint8 : bool
+            Return ``floor(255 * prediction)`` as uint8.
+        pad_raw : bool
+            Mirror the image at its borders so that the result has its size.
+        progress : bool, optional
+            Show a progress bar; None follows ``config.progress``.
+
+        Returns
+        -------
+        numpy.ndarray, (f, (z,) y, x)
+            Spatial size ``raw - fov + 1``; voxel i belongs to raw voxel ``i + offsets`` (``docs/dense.md``).
+
+        Raises
+        ------
+        ShapeError, InputTypeError, GraphError
+            If image and network do not fit together.
+        """
+        from neuromancer.dense import predict_dense
+
+        return predict_dense(self, raw_img, as_uint8=as_uint8, pad_raw=pad_raw, progress=progress)
+
+    def test_run(self, on_shape_mismatch: str = "warn", debug_outputs: bool = False) -> Any:
+        """Evaluate the node on random data of the declared shapes and report shape, time and speed.
+
+        Parameters
+        ----------
+        on_shape_mismatch : {'warn', 'raise', 'ignore'}
+            What to do if the output has another shape than declared.
+        debug_outputs : bool
+            Also return the debug outputs.
+
+        Returns
+        -------
+        array, or tuple of array and list
+        """
+        return inspection.test_run(self, on_shape_mismatch, debug_outputs)
+
+    # ---- measuring and showing
+    @property
+    def last_exec_time(self) -> float | None:
+        """Duration of the last call in seconds, None before the first."""
+        func = self._functions.get("output")
+        return None if func is None else func.last_exec_time
+
+    @property
+    def local_exec_time(self) -> float:
+        """Time of this node alone in milliseconds, measured if that has not been done yet."""
+        if "local" not in self._exec_times:
+            self.measure_exectime(print_info=False)
+        return self._exec_times["local"]
+
+    @property
+    def total_exec_time(self) -> float:
+        """Time of this node with everything that it is computed from, in milliseconds."""
+        if "total" not in self._exec_times:
+            self.measure_exectime(print_info=False, local=False)
+        return self._exec_times["total"]
+
+    def measure_exectime(
+        self, n_samples: int = 5, n_warmup: int = 4, print_info: bool = True, local: bool = True, nonegative: bool = True
+    ) -> float:
+        """Median time of evaluating the node on random data.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of timed runs.
+        n_warmup : int
+            Runs before, which do not count.
+        print_info : bool
+            Print the result.
+        local : bool
+            Subtract the time that computing the parents takes.
+        nonegative : bool
+            Return 0 instead of a negative difference.
+
+        Returns
+        -------
+        float
+            Milliseconds.
+        """
+        return inspection.measure_exectime(self, n_samples, n_warmup, print_info, local, nonegative)
+
+    def plot_theano_graph(self, outfile: str | None = None, compiled: bool = True, **kwargs: Any) -> str:
+        """Draw the symbolic graph of this node's function into a file.
+
+        Parameters
+        ----------
+        outfile : str, optional
+            Path ending in .png, .svg, .pdf or .dot (DOT text needs no graphviz); default
+            ``<tmp>/<user>_<name>.png``.
+        compiled : bool
+            Draw the compiled, optimised graph instead of the one as written.
+        **kwargs
+            Options for the engine's plotting function.
+
+        Returns
+        -------
+        str
+            The path.
+
+        Raises
+        ------
+        MissingDependencyError
+            If graphviz is not installed.
+        """
+        return inspection.plot_graph(self, outfile, compiled, **kwargs)
+
+    def _repr_extra(self) -> str:
+        """Further lines of the representation; layers say there how they are set."""
+        return ""
+
+    def __repr__(self) -> str:
+        return inspection.describe(self)
+
+    def __copy__(self) -> Node:
+        twin: Node = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
+    def __reduce__(self) -> Any:
+        raise GraphError(
+            "a node cannot be pickled by itself", node=self, got="pickle or copy.deepcopy", expected="saving the model"
+        )
+
+
+def require_node(value: Any, node: Any, what: str) -> None:
+    """Raise InputTypeError unless `value` is a node."""
+    if not isinstance(value, Node):
+        raise InputTypeError(f"{what} must be a node", node=node, got=f"{type(value).__name__} {value!r}"[:200])
+
+
+def is_shaped(node: Node) -> bool:
+    """Whether the node's output is a tensor with tags (a GenericInput has none)."""
+    return isinstance(node.shape, TaggedShape)

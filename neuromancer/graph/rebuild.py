@@ -1,0 +1,79 @@
+"""Building a graph again in another form: for inference, or densely for any size.
+
+Each node is copied, its hooks run on the copies, and the copies share the parameters. Nothing is registered, so the
+model does not notice. User-defined nodes take part without any code of their own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neuromancer import engine as E
+from neuromancer.graph.geometry import ancestors
+
+if TYPE_CHECKING:
+    from neuromancer.graph.node import Node
+
+
+@dataclass(frozen=True)
+class BuildMode:
+    """In which form a node is built.
+
+    Parameters
+    ----------
+    inference : bool
+        No dropout, running statistics in batch normalisation.
+    dense : bool
+        Every position at stride 1: pools slide, what follows is dilated (à trous, Li, Zhao & Wang 2014,
+        arXiv:1412.4526).
+    """
+
+    inference: bool = False
+    dense: bool = False
+
+
+def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) -> dict[Node, Node]:
+    """Copy the graph above `nodes` in another form.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Wanted outputs.
+    mode : BuildMode
+        The form of the copies.
+    free_sizes : bool
+        Give the sources new input tensors whose batch and spatial sizes are open; else the copies share the originals'
+        input tensors.
+
+    Returns
+    -------
+    dict of Node to Node
+        Every original, parents first, and its copy.
+    """
+    copies: dict[Node, Node] = {}
+    with E.building():
+        for node in ancestors(nodes):
+            twin = copy.copy(node)
+            vars(twin).update({key: _map(value, copies) for key, value in vars(node).items()})
+            twin.detach(mode)
+            if not node.is_source:
+                twin._make_output()
+                twin._calc_shape()
+            elif free_sizes:
+                twin.free_sizes()
+            copies[node] = twin
+    return copies
+
+
+def _map(value: Any, copies: dict[Node, Node]) -> Any:
+    """Replace nodes, also inside lists and tuples, by their copies."""
+    if isinstance(value, (list, tuple)) and any(_is_node(v) and v in copies for v in value):
+        return type(value)(_map(v, copies) for v in value)
+    return copies.get(value, value) if _is_node(value) else value
+
+
+def _is_node(value: Any) -> bool:
+    return hasattr(value, "_calc_comp_cost")

@@ -1,0 +1,139 @@
+"""Dividing a node's output into several nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.node import Node, is_shaped
+from neuromancer.graph.registry import model_manager
+from neuromancer.graph.tagged_shape import SPATIAL_TAGS
+from neuromancer.nodes.apply import FromTensor
+
+LABEL = "split"
+
+
+def split(
+    node: Node,
+    axis: str | int = "f",
+    index: int | Sequence[int] | None = None,
+    n_out: int | None = None,
+    strip_singleton_dims: bool = False,
+    name: str | Sequence[str] = "split",
+) -> tuple[FromTensor, ...]:
+    """Divide a node along an axis.
+
+    Parameters
+    ----------
+    node : Node
+        What is divided.
+    axis : str or int
+        Tag or position of the axis.
+    index : int or sequence of int, optional
+        Ascending positions at which to cut; takes precedence over `n_out`.
+    n_out : int, optional
+        Number of equal parts.
+    strip_singleton_dims : bool
+        Remove the axis from parts of length one.
+    name : str or sequence of str
+        A stem, which the parts continue with numbers, or one name per part.
+
+    Returns
+    -------
+    tuple of FromTensor
+
+    Raises
+    ------
+    ArgumentError
+        If neither or unusable cuts are given, or the number of names is wrong.
+    ShapeError
+        If the axis does not exist, cuts lie outside, or the size cannot be divided.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> inp = Input((2, 6), "b,f", print_repr=False)
+    >>> [part.shape["f"] for part in split(inp, index=[1, 4])]
+    [1, 3, 2]
+    """
+    if not isinstance(node, Node) or not is_shaped(node):
+        raise InputTypeError("can only split a node with a tensor output", node=LABEL, got=repr(node)[:200])
+    position = node.shape.axis(axis)
+    cuts = _cuts(node, position, index, n_out)
+    bounds = list(zip([0, *cuts], [*cuts, node.shape[position]], strict=True))
+    if not isinstance(name, str) and len(name) != len(bounds):
+        raise ArgumentError("one name per part is needed", node=LABEL, got=list(name), expected=f"{len(bounds)} names")
+    if not isinstance(name, str) and len(set(name)) != len(name):
+        raise ArgumentError("the parts' names clash", node=LABEL, got=list(name), expected="different names")
+    model = model_manager.active()
+    label = model.unique_name(name if isinstance(name, str) else LABEL)
+    model.splits[label] = dict(
+        node=node.name, axis=position, index=index, n_out=n_out, strip_singleton_dims=strip_singleton_dims, name=name
+    )
+    parts: list[FromTensor] = []
+    try:
+        for k, (low, high) in enumerate(bounds):
+            part_name = name if isinstance(name, str) else name[k]
+            parts.append(_part(node, position, low, high, strip_singleton_dims, part_name))
+    except BaseException:
+        for part in parts:
+            del model.nodes[part.name], node.children[part.name]
+        del model.splits[label]
+        raise
+    return tuple(parts)
+
+
+def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: str) -> FromTensor:
+    size = None if high is None else high - low
+    drop = strip and size == 1
+    # The last part runs to the end, so that it is right for any size fed to an axis of unknown size.
+    stop = None if high == node.shape[axis] else high
+    take: Any = low if drop else slice(low, stop)
+
+    def select(tensor: Any) -> Any:
+        return tensor[(slice(None),) * axis + (take,)]
+
+    shape = node.shape.delaxis(axis) if drop else node.shape.updateshape(axis, size)
+    part = FromTensor(select, shape, node, name=name)
+    part.equivariant = node.shape.tags[axis] not in SPATIAL_TAGS
+    return part
+
+
+def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int | None) -> list[int]:
+    """Positions of the cuts, checked."""
+    size, tag = node.shape[axis], node.shape.tags[axis]
+    where = f"{LABEL} of {node.name!r} on axis {tag!r}"
+    if index is not None:
+        cuts = [index] if isinstance(index, (int, np.integer)) and not isinstance(index, bool) else index
+        if not isinstance(cuts, (list, tuple, np.ndarray)) or not len(cuts):
+            raise ArgumentError("index must be a position or a list of positions", node=where, got=index)
+        if any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) for c in cuts):
+            raise ArgumentError("index must hold integers", node=where, got=index)
+        cuts = [int(c) for c in cuts]
+        if cuts != sorted(set(cuts)):
+            raise ArgumentError("cuts must ascend", node=where, got=cuts, nearest=str(sorted(set(cuts))))
+        limit = f"cuts from 1 to {'the size' if size is None else size - 1}"
+        if cuts[0] < 1 or (size is not None and cuts[-1] >= size):
+            inside = sorted({min(max(c, 1), c if size is None else size - 1) for c in cuts})
+            raise ShapeError(
+                "a cut lies outside", node=where, got=f"{cuts} for size {size}", expected=limit,
+                nearest=str(inside) if size is None or size > 1 else None,
+            )  # fmt: skip
+        return cuts
+    if n_out is None:
+        raise ArgumentError("needs index or n_out", node=where, got="neither", expected="positions or a number of parts")
+    if isinstance(n_out, bool) or not isinstance(n_out, (int, np.integer)) or n_out < 1:
+        raise ArgumentError("n_out must be a number of parts", node=where, got=n_out, expected="an int >= 1")
+    if size is None:
+        raise ShapeError("an axis of unknown size can only be split by index", node=where, got=f"n_out={n_out}")
+    if size % n_out:
+        divisors = [d for d in range(1, size + 1) if size % d == 0]
+        raise ShapeError(
+            f"size {size} cannot be divided into {n_out} equal parts", node=where, got=f"n_out={n_out}",
+            expected=f"one of {divisors}", nearest=str(min(divisors, key=lambda d: abs(d - n_out))),
+        )  # fmt: skip
+    return [size // n_out * k for k in range(1, int(n_out))]

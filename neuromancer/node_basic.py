@@ -1,0 +1,28 @@
+"""Documented import path of the base class, the basic nodes and the models they are registered in."""
+
+from __future__ import annotations
+
+from neuromancer.graph.node import Node
+from neuromancer.graph.registry import ModelContainer, model_manager
+from neuromancer.graph.split import split
+from neuromancer.nodes.apply import ApplyFunc, FromTensor
+from neuromancer.nodes.inputs import GenericInput, Input, Input_like
+from neuromancer.nodes.merge import Add, Concat, MultMerge
+from neuromancer.nodes.value import InitialState_like, ValueNode
+
+__all__ = [
+    "Add",
+    "ApplyFunc",
+    "Concat",
+    "FromTensor",
+    "GenericInput",
+    "InitialState_like",
+    "Input",
+    "Input_like",
+    "ModelContainer",
+    "MultMerge",
+    "Node",
+    "ValueNode",
+    "model_manager",
+    "split",
+]

@@ -1,0 +1,149 @@
+"""Nodes around expressions that the user writes: functions and ready tensors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.node import Node, require_node
+from neuromancer.graph.tagged_shape import TaggedShape
+
+
+class ApplyFunc(Node):
+    """Apply a symbolic function that keeps the shape.
+
+    Parameters
+    ----------
+    parent : Node
+        Input.
+    functor : callable
+        Called with the parent's symbolic output, e.g. ``neuromancer.T.tanh``.
+    args : tuple
+        Further arguments of `functor`.
+    kwargs : dict, optional
+        Keyword arguments of `functor`.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    InputTypeError
+        If `parent` is not a node, `functor` is not callable, or it does not return a symbolic variable.
+
+    Examples
+    --------
+    >>> from neuromancer import Input, T
+    >>> inp = Input((1, 2), "b,f", print_repr=False)
+    >>> ApplyFunc(inp, T.sqr)([[2, 3]]).tolist()
+    [[4.0, 9.0]]
+    """
+
+    def __init__(
+        self,
+        parent: Node,
+        functor: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        name: str = "apply",
+        print_repr: bool = False,
+    ) -> None:
+        super().__init__(parent, name, print_repr)
+        require_node(parent, self, "the parent")
+        if not callable(functor):
+            raise InputTypeError("the functor must be callable", node=self, got=repr(functor), expected="e.g. neuromancer.T.tanh")
+        self.functor, self.args, self.kwargs = functor, tuple(args), dict(kwargs or {})
+
+    @property
+    def functor_path(self) -> str:
+        """``module:name`` under which the functor can be imported again.
+
+        Raises
+        ------
+        ArgumentError
+            For a lambda, a local function or an object without a name, which no file can hold.
+        """
+        module = getattr(self.functor, "__module__", None)
+        name = getattr(self.functor, "__qualname__", None) or getattr(self.functor, "name", None)
+        for candidate in (module, E.T.__name__):
+            if candidate and name and getattr(sys.modules.get(candidate), str(name), None) is self.functor:
+                return f"{candidate}:{name}"
+        raise ArgumentError(
+            "the functor cannot be stored by name", node=self, got=repr(self.functor),
+            expected="a function at the top level of an importable module",
+        )  # fmt: skip
+
+    def _make_output(self) -> None:
+        result = self.functor(self.parent.output, *self.args, **self.kwargs)
+        if not isinstance(result, E.Variable):
+            raise InputTypeError(
+                "the functor must return a symbolic variable", node=self, got=f"{type(result).__name__} from {self.functor!r}"
+            )
+        self.output = result
+
+
+class FromTensor(Node):
+    """Node around a symbolic tensor that already exists; :func:`split` is made of these.
+
+    Parameters
+    ----------
+    tensor : symbolic variable, or callable
+        The tensor, or a function that computes it from the parent's output.
+    tensor_shape : TaggedShape
+        Its shape.
+    tensor_parent : Node
+        The node that the tensor is computed from.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    InputTypeError, ShapeError
+        If the arguments are of other types, or rank and shape disagree.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> inp = Input((1, 2), "b,f", print_repr=False)
+    >>> FromTensor(inp.output + 1, inp.shape, inp)([[2, 3]]).tolist()
+    [[3.0, 4.0]]
+    """
+
+    def __init__(
+        self,
+        tensor: Any,
+        tensor_shape: TaggedShape,
+        tensor_parent: Node,
+        name: str = "from_tensor",
+        print_repr: bool = False,
+    ) -> None:
+        super().__init__(tensor_parent, name, print_repr)
+        require_node(tensor_parent, self, "tensor_parent")
+        if not isinstance(tensor_shape, TaggedShape):
+            raise InputTypeError("tensor_shape must be a TaggedShape", node=self, got=type(tensor_shape).__name__)
+        if not callable(tensor):
+            if not isinstance(tensor, E.Variable):
+                raise InputTypeError("tensor must be a symbolic variable", node=self, got=type(tensor).__name__)
+            if tensor.ndim != len(tensor_shape):
+                raise ShapeError("tensor and shape differ in rank", node=self, got=f"{tensor.ndim} axes", expected=repr(tensor_shape))
+        self.tensor, self.tensor_shape = tensor, tensor_shape
+        self._written_for = tensor_parent.output
+
+    def _make_output(self) -> None:
+        if callable(self.tensor):
+            self.output = self.tensor(self.parent.output)
+        elif self.parent.output is self._written_for:
+            self.output = self.tensor
+        else:
+            (self.output,) = E.rewire([self.tensor], {self._written_for: self.parent.output})
+
+    def _calc_shape(self) -> None:
+        self.shape = self.tensor_shape.copy()
+        for axis, tag in enumerate(self.shape.tags):
+            if tag != "f" and self.parent.shape is not None and self.parent.shape.hastag(tag) and self.parent.shape[tag] is None:
+                self.shape = self.shape.updateshape(axis, None)
+
+    def _calc_comp_cost(self) -> None:
+        self.computational_cost = 0

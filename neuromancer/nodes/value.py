@@ -1,0 +1,176 @@
+"""Nodes that hold a value: constants, trainable values, initial states of recurrences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.node import Node, require_node
+from neuromancer.graph.tagged_shape import TaggedShape, require_tag
+from neuromancer.nodes.inputs import check_dtype
+from neuromancer.variables import ConstantParam, VariableWeight
+
+
+class ValueNode(Node):
+    """A value that is part of the graph, trainable or constant.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape; all sizes must be known.
+    tags : str or sequence of str
+        One per axis.
+    strides, fov : sequence of int, optional
+        Per spatial axis.
+    dtype : str, optional
+        Default ``config.floatX``.
+    apply_train : bool
+        Whether training changes the value.
+    value : scalar or array, optional
+        Broadcast to the shape; ``[value, 'const']`` makes it constant in any case. Default: zeros, or drawn by
+        `init_kwargs`.
+    init_kwargs : dict, optional
+        Arguments of :func:`neuromancer.variables.initweights`.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        If a size is unknown, the value does not fit, or both a value and `init_kwargs` are given.
+
+    Examples
+    --------
+    >>> ValueNode((1, 3), "b,f", value=[1, 2, 3], print_repr=False).get_value().tolist()
+    [[1.0, 2.0, 3.0]]
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        tags: str | Sequence[str],
+        strides: Sequence[int] | None = None,
+        fov: Sequence[int] | None = None,
+        dtype: str | None = None,
+        apply_train: bool = False,
+        value: Any = None,
+        init_kwargs: dict[str, Any] | None = None,
+        name: str = "value_state",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        self.dtype = check_dtype(dtype, self)
+        self._declared = TaggedShape(shape, tags, strides, fov=fov)
+        if None in self._declared.shape:
+            raise ShapeError("a value needs a known shape", node=self, got=self._declared.shape, expected="no None")
+        if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[1], str):
+            if value[1] != "const":
+                raise ArgumentError("unknown mark of a value", node=self, got=value[1], expected="[value, 'const']")
+            value, apply_train = value[0], False
+        if value is not None and init_kwargs is not None:
+            raise ArgumentError("give either a value or init_kwargs", node=self, got=f"both, init_kwargs={init_kwargs}")
+        sizes = tuple(self._declared.stripnone)
+        if init_kwargs is not None:
+            param: Any = VariableWeight(
+                sizes, init_kwargs, name="value", apply_train=apply_train, apply_reg=False, dtype=self.dtype
+            )
+            if not apply_train:
+                param = ConstantParam(param.get_value(), name="value", dtype=self.dtype)
+        else:
+            try:
+                array = np.broadcast_to(np.asarray(0 if value is None else value, dtype=self.dtype), sizes).copy()
+            except ValueError:
+                raise ShapeError("the value does not fit the shape", node=self, got=np.shape(value), expected=sizes) from None
+            param = (
+                VariableWeight(value=array, name="value", apply_reg=False, dtype=self.dtype)
+                if apply_train
+                else ConstantParam(array, name="value", dtype=self.dtype)
+            )
+        self.params["value"] = param
+
+    def _make_output(self) -> None:
+        self.output = self.params["value"]
+
+    def _calc_shape(self) -> None:
+        self.shape = self._declared.copy()
+
+    def _calc_comp_cost(self) -> None:
+        self.computational_cost = 0
+
+    def get_value(self) -> np.ndarray:
+        """A copy of the value."""
+        return self.params["value"].get_value()
+
+
+class InitialState_like(Node):
+    """Trainable vector of features, repeated over all other axes of another node: the first state of a recurrence.
+
+    Parameters
+    ----------
+    parent : Node
+        Gives all axes but the features.
+    override_f : int
+        Number of features.
+    dtype : str, optional
+        Default: that of the parent's output.
+    name : str
+    print_repr : bool
+    init_kwargs : dict, optional
+        Arguments of :func:`neuromancer.variables.initweights`; default constant 0.
+
+    Raises
+    ------
+    ArgumentError, UnknownNameError
+        If `override_f` is not a positive integer or the parent has no axis f.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> inp = Input((2, 5), "b,f", print_repr=False)
+    >>> InitialState_like(inp, 3, print_repr=False).shape
+    [(2,b), (3,f)]
+    """
+
+    def __init__(
+        self,
+        parent: Node,
+        override_f: int,
+        dtype: str | None = None,
+        name: str = "initial_state",
+        print_repr: bool = True,
+        init_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(parent, name, print_repr)
+        require_node(parent, self, "the parent")
+        if isinstance(override_f, bool) or not isinstance(override_f, (int, np.integer)) or override_f < 1:
+            raise ArgumentError("override_f must be a number of features", node=self, got=override_f, expected="an int >= 1")
+        self._f_axis = require_tag(parent.shape, "f", self)
+        self.override_f = int(override_f)
+        self.dtype = check_dtype(dtype or parent.output.dtype, self)
+        if np.dtype(self.dtype).kind != "f":
+            self.dtype = config.floatX
+        self.params["value"] = VariableWeight(
+            (self.override_f,), init_kwargs or {"mode": "const", "scale": 0.0}, name="value", apply_reg=False, dtype=self.dtype
+        )
+
+    def _make_output(self) -> None:
+        x = self.parent.output
+        order = ["x"] * x.ndim
+        order[self._f_axis] = 0  # type: ignore[call-overload]
+        sizes = [self.override_f if i == self._f_axis else x.shape[i] for i in range(x.ndim)]
+        self.output = E.T.alloc(self.params["value"].dimshuffle(*order), *sizes)
+
+    def _calc_shape(self) -> None:
+        self.shape = self.parent.shape.updateshape("f", self.override_f)
+
+    def _calc_comp_cost(self) -> None:
+        self.computational_cost = 0
+
+    def get_value(self) -> np.ndarray:
+        """A copy of the vector of features."""
+        return self.params["value"].get_value()

@@ -1,0 +1,39 @@
+"""What the package shows a person: lines of text and progress bars."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from neuromancer.config import config
+
+
+def say(text: str) -> None:
+    """Write a line to standard output; only where the caller asked for it (``print_repr``, ``print_info``)."""
+    sys.stdout.write(text + "\n")
+
+
+def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
+    """Progress bar that counts voxels and shows MVx/s; silent unless on a terminal or asked for.
+
+    Parameters
+    ----------
+    total : int
+        Number of voxels.
+    description : str
+        Text in front of the bar.
+    show : bool, optional
+        None follows ``config.progress``, and where that is None too, whether standard error is a terminal.
+
+    Returns
+    -------
+    tqdm.tqdm
+        ``update(n)`` counts n voxels.
+    """
+    show = config.progress if show is None else show
+    return tqdm(
+        total=total / 1e6, desc=description, unit="MVx", unit_scale=False, disable=None if show is None else not show,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MVx [{elapsed}<{remaining}, {rate_fmt}]",
+    )  # fmt: skip

@@ -1,0 +1,295 @@
+"""Parameters of nodes: shared variables and constants that know how training treats them, and initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError, EngineError, ShapeError
+from neuromancer.utils import rng
+
+MODES = ("normal", "uni", "ortho", "const", "fix-uni", "prelu")
+
+
+class VariableParam(E.SharedVariable):
+    """Shared variable with training attributes.
+
+    Parameters
+    ----------
+    value : scalar or array
+        Initial value; Python numbers become arrays.
+    name : str, optional
+        ``_noTrain`` is appended if the parameter is not trained.
+    apply_train : bool
+        Whether optimisers change it.
+    apply_reg : bool or float
+        Whether weight decay applies; a number multiplies the decay.
+    dtype : str, optional
+        dtype of the value; default: the value's own (Python numbers and lists: ``config.floatX``).
+    strict, allow_downcast, borrow, broadcastable
+        Accepted for compatibility.
+
+    Attributes
+    ----------
+    constant : bool
+        False.
+    updates : tuple or None
+        ``(parameter, expression)`` carried out with every training step; only for parameters that are neither trained
+        nor regularised.
+
+    Examples
+    --------
+    >>> p = VariableParam(2.0, name="rate", apply_train=False, apply_reg=False)
+    >>> p.name, float(p.get_value())
+    ('rate_noTrain', 2.0)
+    """
+
+    constant = False
+
+    def __init__(
+        self,
+        value: Any = None,
+        name: str | None = None,
+        apply_train: bool = True,
+        apply_reg: bool | float = True,
+        dtype: str | None = None,
+        strict: bool = False,
+        allow_downcast: bool | None = None,
+        borrow: bool = False,
+        broadcastable: Any = None,
+    ) -> None:
+        if value is None:
+            raise ArgumentError("a parameter needs a value", node=name or "parameter", got=None)
+        array = np.asarray(value)
+        if dtype is None:
+            dtype = array.dtype.name if isinstance(value, (np.ndarray, np.generic)) else config.floatX
+        if name is not None and not apply_train:
+            name += "_noTrain"
+        super().__init__(np.array(array, dtype=dtype), name)
+        self.apply_train = apply_train
+        self.apply_reg = apply_reg
+        self._updates: tuple[Any, Any] | None = None
+
+    @property
+    def updates(self) -> tuple[Any, Any] | None:
+        """Update carried along by training, as (parameter, expression)."""
+        return self._updates
+
+    @updates.setter
+    def updates(self, update: tuple[Any, Any]) -> None:
+        if self.apply_train or self.apply_reg:
+            raise ArgumentError(
+                "only a parameter that is neither trained nor regularised can have an update of its own",
+                node=self.name or "parameter", got=f"apply_train={self.apply_train}, apply_reg={self.apply_reg}",
+            )  # fmt: skip
+        self._updates = update
+
+
+class VariableWeight(VariableParam):
+    """Weight: a :class:`VariableParam` that can draw its own initial value.
+
+    Parameters
+    ----------
+    shape : sequence of int, optional
+        Shape; needed unless an array is given.
+    init_kwargs : dict, optional
+        Arguments of :func:`initweights`, used if `value` is None.
+    value : scalar or array, optional
+        With `shape`, a scalar or vector to be broadcast to it; without, the value itself.
+    name, apply_train, apply_reg, dtype, strict, allow_downcast, borrow, broadcastable
+        See :class:`VariableParam`.
+
+    Raises
+    ------
+    ArgumentError
+        If neither a value nor both `shape` and `init_kwargs` are given.
+    ShapeError
+        If the value cannot be broadcast to the shape.
+
+    Examples
+    --------
+    >>> VariableWeight((2, 3), dict(mode="const", scale=0.5), name="w").get_value().tolist()
+    [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int] | None = None,
+        init_kwargs: dict[str, Any] | None = None,
+        value: Any = None,
+        name: str | None = None,
+        apply_train: bool = True,
+        apply_reg: bool | float = True,
+        dtype: str | None = None,
+        strict: bool = False,
+        allow_downcast: bool | None = None,
+        borrow: bool = False,
+        broadcastable: Any = None,
+    ) -> None:
+        if value is None:
+            if shape is None or init_kwargs is None:
+                raise ArgumentError(
+                    "a weight without a value needs both shape and init_kwargs", node=name or "weight",
+                    got=f"shape={shape}, init_kwargs={init_kwargs}",
+                )  # fmt: skip
+            value = initweights(shape, **init_kwargs)
+        elif shape is not None:
+            try:
+                value = np.broadcast_to(np.asarray(value), tuple(shape)).copy()
+            except ValueError:
+                raise ShapeError(
+                    "the value does not fit the shape", node=name or "weight", got=np.shape(value), expected=tuple(shape)
+                ) from None
+        super().__init__(value, name, apply_train, apply_reg, dtype or config.floatX)
+
+    def set_value(self, value: Any, borrow: bool = False) -> None:
+        """Set the value; a number fills the weight, an array must have its shape (ShapeError)."""
+        array = np.asarray(value, dtype=self.dtype)
+        shape = self.get_value().shape
+        if array.ndim and array.shape != shape:
+            raise ShapeError("the weight has another shape", node=self.name or "weight", got=array.shape, expected=shape)
+        super().set_value(np.array(np.broadcast_to(array, shape)))
+
+
+class ConstantParam(E.ConstantVariable):
+    """Parameter that is a constant of the graph: it can be folded into it and never changes.
+
+    Parameters
+    ----------
+    value : scalar or array
+    name : str, optional
+        ``_const`` is appended.
+    dtype : str, optional
+        Default ``config.floatX`` for floating point and Python values.
+    make_singletons_broadcastable : bool
+        Accepted for compatibility; axes of size 1 always broadcast.
+
+    Examples
+    --------
+    >>> ConstantParam([1.0, 2.0], name="b").get_value().tolist()
+    [1.0, 2.0]
+    """
+
+    constant = True
+    apply_train = False
+    apply_reg = False
+    updates = None
+
+    def __init__(
+        self, value: Any, name: str | None = None, dtype: str | None = None, make_singletons_broadcastable: bool = True
+    ) -> None:
+        array = np.asarray(value)
+        if dtype is None:
+            dtype = array.dtype.name if array.dtype.kind in "iub" and isinstance(value, np.ndarray) else config.floatX
+        super().__init__(np.array(array, dtype=dtype), None if name is None else name + "_const")
+
+    def get_value(self, borrow: bool = False) -> np.ndarray:
+        """A copy of the value."""
+        return np.array(self.data)
+
+    def set_value(self, value: Any, borrow: bool = False) -> None:
+        """Constants cannot be set: EngineError."""
+        raise EngineError("a constant cannot be set", node=self.name or "constant", got=np.shape(value))
+
+
+def initweights(
+    shape: Sequence[int],
+    dtype: str | None = None,
+    scale: str | float = "glorot",
+    mode: str = "normal",
+    pool: Sequence[int] | None = None,
+    spatial_axes: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Draw initial weights.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        ``(n_in, n_out)`` for dense layers; for convolutions the axes that are not spatial are ``(n_out, n_in)``.
+    dtype : str, optional
+        Default ``config.floatX``.
+    scale : 'glorot' or float
+        'glorot' gives the standard deviation ``sqrt(2 / (fan_in + fan_out))`` of Glorot & Bengio 2010, fan_out divided
+        by the pooling factor; needed by the modes normal, uni and ortho. The others take a number.
+    mode : {'normal', 'uni', 'ortho', 'const', 'fix-uni', 'prelu'}
+        normal: N(0, sigma). uni: uniform of standard deviation sigma. ortho: orthonormal rows (Saxe et al. 2014), scaled
+        to standard deviation sigma. const: all `scale`. fix-uni: uniform in (-scale, scale). prelu: (n, 2) with `scale`
+        in the first column and 1 in the second.
+    pool : sequence of int, optional
+        Pooling that follows a convolution.
+    spatial_axes : sequence of int, optional
+        Kernel axes of a convolution; needed for shapes of more than two axes.
+
+    Returns
+    -------
+    numpy.ndarray
+        From the package's own generator (``config.seed``).
+
+    Raises
+    ------
+    ArgumentError
+        For an unknown mode, or a scale that does not suit the mode.
+
+    Examples
+    --------
+    >>> initweights((2, 2), mode="const", scale=3.0).tolist()
+    [[3.0, 3.0], [3.0, 3.0]]
+    """
+    shape = tuple(int(s) for s in shape)
+    if mode not in MODES:
+        raise ArgumentError("unknown mode of initialisation", node="initweights", got=mode, expected=f"one of {MODES}")
+    wants_number = mode in ("const", "fix-uni", "prelu")
+    if wants_number == isinstance(scale, str):
+        raise ArgumentError(
+            f"the scale does not suit mode {mode!r}", node="initweights", got=scale,
+            expected="a number" if wants_number else "'glorot'",
+        )  # fmt: skip
+    if wants_number:
+        values = _with_number(shape, mode, float(scale))
+    else:
+        sigma = _glorot(shape, pool, spatial_axes)
+        if mode == "normal":
+            values = rng().normal(0.0, sigma, shape)
+        elif mode == "uni":
+            values = rng().uniform(-sigma * 3**0.5, sigma * 3**0.5, shape)
+        else:
+            values = _orthogonal(shape, spatial_axes) * sigma
+    return np.ascontiguousarray(values, dtype=dtype or config.floatX)
+
+
+def _with_number(shape: tuple[int, ...], mode: str, scale: float) -> np.ndarray:
+    if mode == "const":
+        return np.full(shape, scale)
+    if mode == "fix-uni":
+        return rng().uniform(-scale, scale, shape)
+    if len(shape) != 2 or shape[1] != 2:
+        raise ShapeError("prelu parameters have two columns", node="initweights", got=shape, expected="(n, 2)")
+    return np.stack([np.full(shape[0], scale), np.ones(shape[0])], axis=1)
+
+
+def _glorot(shape: tuple[int, ...], pool: Sequence[int] | None, spatial_axes: Sequence[int] | None) -> float:
+    if len(shape) == 2 and not spatial_axes:
+        return float((2.0 / sum(shape)) ** 0.5)
+    if spatial_axes is None:
+        raise ArgumentError("convolution weights need spatial_axes", node="initweights", got=shape)
+    kernel = prod(shape[i] for i in spatial_axes)
+    n_out, n_in = (shape[i] for i in range(len(shape)) if i not in list(spatial_axes))
+    return float((2.0 / ((n_in + n_out / prod(pool or [1])) * kernel)) ** 0.5)
+
+
+def _orthogonal(shape: tuple[int, ...], spatial_axes: Sequence[int] | None) -> np.ndarray:
+    """Matrix over (outputs, everything else) with orthogonal rows, or columns where there are more outputs."""
+    dense = len(shape) == 2 and not spatial_axes
+    n_out = shape[1] if dense else shape[[i for i in range(len(shape)) if i not in list(spatial_axes or ())][0]]
+    axis = 1 if dense else shape.index(n_out)
+    rest = prod(shape) // n_out
+    q, r = np.linalg.qr(rng().normal(size=(max(n_out, rest), min(n_out, rest))))
+    q = q * np.sign(np.diag(r))
+    matrix = (q if n_out > rest else q.T) * max(n_out, rest) ** 0.5
+    moved = (n_out, *(s for i, s in enumerate(shape) if i != axis))
+    return np.moveaxis(matrix.reshape(moved), 0, axis)

@@ -1,0 +1,57 @@
+"""ApplyFunc and FromTensor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer import T
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+
+X = np.random.default_rng(0).random((2, 3)).astype("float32")
+
+
+def source():
+    return nm.Input((2, 3), "b,f", print_repr=False)
+
+
+def test_functor_with_arguments():
+    node = nm.ApplyFunc(source(), T.clip, args=(0.2,), kwargs={"max": 0.5})
+    np.testing.assert_allclose(node(X), np.clip(X, 0.2, 0.5))
+    assert node.shape.shape == [2, 3]
+    assert node.computational_cost == 6
+
+
+def test_lambdas_compute_but_cannot_be_stored():
+    node = nm.ApplyFunc(source(), lambda x: x + 1)
+    np.testing.assert_allclose(node(X), X + 1)
+    with pytest.raises(ArgumentError, match="ApplyFunc 'apply': the functor cannot be stored by name"):
+        _ = node.functor_path
+
+
+def test_importable_functors_have_a_path():
+    assert nm.ApplyFunc(source(), T.tanh).functor_path.endswith(":tanh")
+
+
+@pytest.mark.parametrize("functor", [None, "tanh", lambda x: 3.0])
+def test_bad_functors(functor):
+    with pytest.raises(InputTypeError, match="ApplyFunc 'apply': the functor must"):
+        nm.ApplyFunc(source(), functor)
+
+
+def test_from_tensor_and_its_rebuilt_form():
+    inp = source()
+    node = nm.FromTensor(inp.output * 2 + 1, inp.shape, inp)
+    np.testing.assert_allclose(node(X), X * 2 + 1)
+    np.testing.assert_allclose(nm.ApplyFunc(node, T.sqr).infer(X), (X * 2 + 1) ** 2, rtol=1e-6)
+
+
+def test_from_tensor_checks_its_arguments():
+    inp = source()
+    with pytest.raises(InputTypeError, match="tensor must be a symbolic variable"):
+        nm.FromTensor(X, inp.shape, inp)
+    with pytest.raises(InputTypeError, match="tensor_shape must be a TaggedShape"):
+        nm.FromTensor(inp.output, (2, 3), inp)
+    with pytest.raises(ShapeError, match="differ in rank"):
+        nm.FromTensor(inp.output.sum(), inp.shape, inp)
