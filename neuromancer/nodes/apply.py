@@ -65,11 +65,10 @@ class ApplyFunc(Node):
         ArgumentError
             For a lambda, a local function or an object without a name, which no file can hold.
         """
-        module = getattr(self.functor, "__module__", None)
-        name = getattr(self.functor, "__qualname__", None) or getattr(self.functor, "name", None)
-        for candidate in (module, E.T.__name__):
-            if candidate and name and getattr(sys.modules.get(candidate), str(name), None) is self.functor:
-                return f"{candidate}:{name}"
+        for module in (getattr(self.functor, "__module__", None), E.T.__name__):
+            for name, value in vars(sys.modules.get(module or "", object)).items():
+                if value is self.functor:
+                    return f"{module}:{name}"
         raise ArgumentError(
             "the functor cannot be stored by name", node=self, got=repr(self.functor),
             expected="a function at the top level of an importable module",
@@ -129,7 +128,7 @@ class FromTensor(Node):
             if tensor.ndim != len(tensor_shape):
                 raise ShapeError("tensor and shape differ in rank", node=self, got=f"{tensor.ndim} axes", expected=repr(tensor_shape))
         self.tensor, self.tensor_shape = tensor, tensor_shape
-        self._written_for = tensor_parent.output
+        self._written_for, self._shape_of_parent = tensor_parent.output, tensor_parent.shape
 
     def _make_output(self) -> None:
         if callable(self.tensor):
@@ -141,9 +140,12 @@ class FromTensor(Node):
 
     def _calc_shape(self) -> None:
         self.shape = self.tensor_shape.copy()
-        for axis, tag in enumerate(self.shape.tags):
-            if tag != "f" and self.parent.shape is not None and self.parent.shape.hastag(tag) and self.parent.shape[tag] is None:
-                self.shape = self.shape.updateshape(axis, None)
+        if self._shape_of_parent is None:
+            return
+        # In a rebuilt graph sizes of the parent may have become open; those are open here too.
+        for tag, before, now in zip(self._shape_of_parent.tags, self._shape_of_parent, self.parent.shape, strict=True):
+            if now is None and before is not None and self.shape.hastag(tag):
+                self.shape = self.shape.updateshape(tag, None)
 
     def _calc_comp_cost(self) -> None:
         self.computational_cost = 0

@@ -10,6 +10,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape
 
@@ -180,6 +181,10 @@ class GenericInput(Node):
 
     def _make_output(self) -> None:
         self.output = E.generic(self.name)
+
+    def __call__(self, *args: Any) -> Any:
+        """The object itself: a compiled function would hand back a copy."""
+        return check_arrays(self, [self], args)[0]
 
     def _calc_shape(self) -> None:
         self.shape = None

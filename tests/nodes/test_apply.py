@@ -17,7 +17,10 @@ def source():
 
 
 def test_functor_with_arguments():
-    node = nm.ApplyFunc(source(), T.clip, args=(0.2,), kwargs={"max": 0.5})
+    def clipped(x, low, high):
+        return T.clip(x, low, high)
+
+    node = nm.ApplyFunc(source(), clipped, args=(0.2,), kwargs={"high": 0.5})
     np.testing.assert_allclose(node(X), np.clip(X, 0.2, 0.5))
     assert node.shape.shape == [2, 3]
     assert node.computational_cost == 6

@@ -1,0 +1,129 @@
+"""Parameters and initial weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer.errors import ArgumentError, EngineError, NeuromancerError, ShapeError
+from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
+
+
+class TestVariableParam:
+    def test_attributes_and_name(self):
+        p = VariableParam(np.ones(3, "float32"), name="w", apply_reg=3.0)
+        assert (p.name, p.apply_train, p.apply_reg, p.constant, p.updates) == ("w", True, 3.0, False, None)
+        assert VariableParam(1.0, name="m", apply_train=False).name == "m_noTrain"
+        assert VariableParam(1.0, apply_train=False).name is None
+
+    def test_python_numbers_take_floatx(self):
+        assert VariableParam(1).dtype == "float32"
+        assert VariableParam([1, 2]).dtype == "float32"
+        assert VariableParam(np.arange(2)).dtype == "int64"
+        assert VariableParam(1, dtype="float64").dtype == "float64"
+
+    def test_get_value_is_a_copy(self):
+        p = VariableParam(np.zeros(3))
+        p.get_value()[:] = 5
+        np.testing.assert_array_equal(p.get_value(), 0)
+
+    def test_value_given_is_not_aliased(self):
+        a = np.zeros(3, "float32")
+        p = VariableParam(a)
+        a[:] = 5
+        np.testing.assert_array_equal(p.get_value(), 0)
+
+    def test_updates_only_for_what_training_leaves_alone(self):
+        free = VariableParam(1.0, "m", apply_train=False, apply_reg=False)
+        free.updates = (free, free * 2)
+        assert free.updates[0] is free
+        for kwargs in ({"apply_reg": False}, {"apply_train": False}):
+            with pytest.raises(ArgumentError, match="can have an update of its own"):
+                VariableParam(1.0, "w", **kwargs).updates = (free, free)
+
+    def test_needs_a_value(self):
+        with pytest.raises(ArgumentError, match="needs a value"):
+            VariableParam()
+
+
+class TestVariableWeight:
+    def test_value_is_broadcast_to_shape(self):
+        np.testing.assert_array_equal(VariableWeight((2, 3), value=[1, 2, 3]).get_value(), [[1, 2, 3]] * 2)
+        with pytest.raises(ShapeError, match=r"the value does not fit the shape; got \(4,\); expected \(2, 3\)"):
+            VariableWeight((2, 3), value=np.ones(4))
+
+    def test_needs_value_or_shape_and_init(self):
+        for kwargs in ({}, {"shape": (2,)}, {"init_kwargs": {}}):
+            with pytest.raises(ArgumentError, match="needs both shape and init_kwargs"):
+                VariableWeight(**kwargs)
+
+    def test_set_value(self):
+        w = VariableWeight(value=np.zeros((2, 2)), name="w")
+        w.set_value(3)
+        np.testing.assert_array_equal(w.get_value(), 3)
+        w.set_value(np.arange(4.0).reshape(2, 2))
+        assert w.get_value().dtype == "float32"
+        with pytest.raises(ShapeError, match=r"'w': the weight has another shape; got \(3,\); expected \(2, 2\)"):
+            w.set_value(np.ones(3))
+
+
+def test_constants_are_folded_and_cannot_be_set():
+    c = ConstantParam(np.ones(2), name="c")
+    assert (c.name, c.constant, c.apply_train, c.apply_reg, c.updates, c.dtype) == ("c_const", True, False, False, None, "float32")
+    np.testing.assert_array_equal(nm.make_func([], c + 1)(), [2, 2])
+    with pytest.raises(EngineError, match="a constant cannot be set"):
+        c.set_value(1)
+
+
+class TestInitweights:
+    def test_numbers(self):
+        np.testing.assert_array_equal(initweights((2, 2), mode="const", scale=0.5), np.full((2, 2), 0.5))
+        np.testing.assert_array_equal(initweights((2, 2), mode="prelu", scale=0.5), [[0.5, 1], [0.5, 1]])
+        values = initweights((1000,), mode="fix-uni", scale=0.1)
+        assert np.abs(values).max() <= 0.1
+        assert np.abs(values).max() > 0.09
+
+    @pytest.mark.parametrize("mode", ["normal", "uni", "ortho"])
+    @pytest.mark.parametrize(
+        ("shape", "kwargs", "sigma"),
+        [
+            ((300, 200), {}, (2 / 500) ** 0.5),
+            ((40, 30, 3, 3), {"spatial_axes": (2, 3), "pool": (2, 2)}, (2 / ((30 + 10) * 9)) ** 0.5),
+            ((40, 3, 30, 3, 2), {"spatial_axes": (1, 3, 4)}, (2 / ((30 + 40) * 18)) ** 0.5),
+        ],
+    )
+    def test_glorot_deviation(self, mode, shape, kwargs, sigma):
+        values = initweights(shape, mode=mode, **kwargs)
+        assert values.shape == shape
+        assert values.std() == pytest.approx(sigma, rel=0.03)
+
+    def test_ortho_is_orthogonal(self):
+        w = initweights((64, 16), mode="ortho").astype("float64")
+        gram = w.T @ w
+        np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-5)
+        k = initweights((8, 4, 3, 3), mode="ortho", spatial_axes=(2, 3)).reshape(8, -1).astype("float64")
+        np.testing.assert_allclose(k @ k.T, np.eye(8) * (k @ k.T)[0, 0], atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("kwargs", "message"),
+        [
+            ({"mode": "glorot"}, "unknown mode of initialisation"),
+            ({"mode": "normal", "scale": 1.0}, "the scale does not suit mode 'normal'"),
+            ({"mode": "const"}, "the scale does not suit mode 'const'"),
+            ({"mode": "prelu", "scale": 1.0}, "prelu parameters have two columns"),
+            ({}, "convolution weights need spatial_axes"),
+        ],
+    )
+    def test_bad_arguments(self, kwargs, message):
+        with pytest.raises(NeuromancerError, match=message):
+            initweights((2, 3, 4), **kwargs)
+
+    def test_seeded_and_independent_of_numpy(self):
+        state = np.random.get_state()[1].copy()
+        nm.seed(1)
+        a = initweights((3, 3))
+        nm.seed(1)
+        np.testing.assert_array_equal(a, initweights((3, 3)))
+        nm.seed(None)
+        np.testing.assert_array_equal(np.random.get_state()[1], state)
