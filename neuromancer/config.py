@@ -77,7 +77,10 @@ class Config:
     def device(self, value: str) -> None:
         if not isinstance(value, str) or not DEVICE.fullmatch(value):
             raise ArgumentError(
-                "unknown device", node="config", got=value, expected="'cpu', 'cuda', 'cuda:N', 'auto' or 'meta'"
+                "unknown device",
+                node="config",
+                got=value,
+                expected="'cpu', 'cuda', 'cuda:N', 'auto' or 'meta'",
             )
         self._device = value
 
@@ -94,9 +97,7 @@ class Config:
         self.seed_generation = getattr(self, "seed_generation", 0) + 1
 
     def __repr__(self) -> str:
-        return (
-            f"Config(floatX={self.floatX!r}, device={self.device!r}, seed={self.seed!r}, progress={self.progress!r})"
-        )
+        return f"Config(floatX={self.floatX!r}, device={self.device!r}, seed={self.seed!r}, progress={self.progress!r})"
 
 
 config = Config()

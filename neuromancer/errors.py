@@ -1,5 +1,6 @@
-"""Errors of the package: each names the node, what came, what was expected and, where there is one, the nearest valid value.
+"""Errors of the package.
 
+Each names the node, what came, what was expected and, where there is one, the nearest valid value.
 Every class also inherits the builtin that fits it, so ``except ValueError`` keeps working.
 """
 
@@ -38,7 +39,11 @@ class NeuromancerError(Exception):
         text = self.problem
         if self.node is not None:
             text = f"{node_label(self.node)}: {text}"
-        for label, value in (("got", self.got), ("expected", self.expected), ("nearest valid:", self.nearest)):
+        for label, value in (
+            ("got", self.got),
+            ("expected", self.expected),
+            ("nearest valid:", self.nearest),
+        ):
             if value is not None:
                 text += f"; {label} {value if isinstance(value, str) else repr(value)}"
         return text

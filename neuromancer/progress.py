@@ -34,6 +34,10 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
     """
     show = config.progress if show is None else show
     return tqdm(
-        total=total / 1e6, desc=description, unit="MVx", unit_scale=False, disable=None if show is None else not show,
+        total=total / 1e6,
+        desc=description,
+        unit="MVx",
+        unit_scale=False,
+        disable=None if show is None else not show,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MVx [{elapsed}<{remaining}, {rate_fmt}]",
-    )  # fmt: skip
+    )

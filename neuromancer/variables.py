@@ -85,8 +85,9 @@ class VariableParam(E.SharedVariable):
         if self.apply_train or self.apply_reg:
             raise ArgumentError(
                 "only a parameter that is neither trained nor regularised can have an update of its own",
-                node=self.name or "parameter", got=f"apply_train={self.apply_train}, apply_reg={self.apply_reg}",
-            )  # fmt: skip
+                node=self.name or "parameter",
+                got=f"apply_train={self.apply_train}, apply_reg={self.apply_reg}",
+            )
         self._updates = update
 
 
@@ -134,16 +135,20 @@ class VariableWeight(VariableParam):
         if value is None:
             if shape is None or init_kwargs is None:
                 raise ArgumentError(
-                    "a weight without a value needs both shape and init_kwargs", node=name or "weight",
+                    "a weight without a value needs both shape and init_kwargs",
+                    node=name or "weight",
                     got=f"shape={shape}, init_kwargs={init_kwargs}",
-                )  # fmt: skip
+                )
             value = initweights(shape, **init_kwargs)
         elif shape is not None:
             try:
                 value = np.broadcast_to(np.asarray(value), tuple(shape)).copy()
             except ValueError:
                 raise ShapeError(
-                    "the value does not fit the shape", node=name or "weight", got=np.shape(value), expected=tuple(shape)
+                    "the value does not fit the shape",
+                    node=name or "weight",
+                    got=np.shape(value),
+                    expected=tuple(shape),
                 ) from None
         super().__init__(value, name, apply_train, apply_reg, dtype or config.floatX)
 
@@ -152,7 +157,9 @@ class VariableWeight(VariableParam):
         array = np.asarray(value, dtype=self.dtype)
         shape = self.get_value().shape
         if array.ndim and array.shape != shape:
-            raise ShapeError("the weight has another shape", node=self.name or "weight", got=array.shape, expected=shape)
+            raise ShapeError(
+                "the weight has another shape", node=self.name or "weight", got=array.shape, expected=shape
+            )
         super().set_value(np.array(np.broadcast_to(array, shape)))
 
 
@@ -181,7 +188,11 @@ class ConstantParam(E.ConstantVariable):
     updates = None
 
     def __init__(
-        self, value: Any, name: str | None = None, dtype: str | None = None, make_singletons_broadcastable: bool = True
+        self,
+        value: Any,
+        name: str | None = None,
+        dtype: str | None = None,
+        make_singletons_broadcastable: bool = True,
     ) -> None:
         array = np.asarray(value)
         if dtype is None:
@@ -217,9 +228,9 @@ def initweights(
         'glorot' gives the standard deviation ``sqrt(2 / (fan_in + fan_out))`` of Glorot & Bengio 2010, fan_out divided
         by the pooling factor; needed by the modes normal, uni and ortho. The others take a number.
     mode : {'normal', 'uni', 'ortho', 'const', 'fix-uni', 'prelu'}
-        normal: N(0, sigma). uni: uniform of standard deviation sigma. ortho: orthonormal rows (Saxe et al. 2014), scaled
-        to standard deviation sigma. const: all `scale`. fix-uni: uniform in (-scale, scale). prelu: (n, 2) with `scale`
-        in the first column and 1 in the second.
+        normal: N(0, sigma). uni: uniform of standard deviation sigma. ortho: orthonormal rows (Saxe et al. 2014),
+        scaled to standard deviation sigma. const: all `scale`. fix-uni: uniform in (-scale, scale). prelu: (n, 2) with `scale` in
+        the first column and 1 in the second.
     pool : sequence of int, optional
         Pooling that follows a convolution.
     spatial_axes : sequence of int, optional
@@ -246,9 +257,11 @@ def initweights(
     wants_number = mode in ("const", "fix-uni", "prelu")
     if wants_number == isinstance(scale, str):
         raise ArgumentError(
-            f"the scale does not suit mode {mode!r}", node="initweights", got=scale,
+            f"the scale does not suit mode {mode!r}",
+            node="initweights",
+            got=scale,
             expected="a number" if wants_number else "'glorot'",
-        )  # fmt: skip
+        )
     if wants_number:
         values = _with_number(shape, mode, float(scale))
     else:
@@ -285,8 +298,8 @@ def _glorot(shape: tuple[int, ...], pool: Sequence[int] | None, spatial_axes: Se
 def _orthogonal(shape: tuple[int, ...], spatial_axes: Sequence[int] | None) -> np.ndarray:
     """Matrix over (outputs, everything else) with orthogonal rows, or columns where there are more outputs."""
     dense = len(shape) == 2 and not spatial_axes
-    n_out = shape[1] if dense else shape[[i for i in range(len(shape)) if i not in list(spatial_axes or ())][0]]
-    axis = 1 if dense else shape.index(n_out)
+    axis = 1 if dense else next(i for i in range(len(shape)) if i not in list(spatial_axes or ()))
+    n_out = shape[axis]
     rest = prod(shape) // n_out
     q, r = np.linalg.qr(rng().normal(size=(max(n_out, rest), min(n_out, rest))))
     q = q * np.sign(np.diag(r))

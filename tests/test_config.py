@@ -19,10 +19,12 @@ IMPORT_PROBE = """
 import json, logging, os, random, sys, warnings
 import numpy as np, torch, pytensor
 def state():
-    return [len(logging.getLogger().handlers), logging.getLogger().level, len(logging.getLogger("neuromancer").handlers),
-            str(np.random.get_state()[1][:5]), str(random.getstate()[1][:5]), str(torch.get_rng_state()[:5]),
-            torch.get_num_threads(), str(torch.get_default_dtype()), pytensor.config.floatX, str(pytensor.config.mode),
-            str(pytensor.config.linker), len(warnings.filters), str(np.geterr()), sorted(os.environ.items()), os.getcwd()]
+    loggers = [logging.getLogger(n) for n in (None, "neuromancer", "pytensor", "torch")]
+    return [[(len(l.handlers), l.level) for l in loggers], str(np.random.get_state()[1][:5]),
+            str(random.getstate()[1][:5]), str(torch.get_rng_state()[:5]), torch.get_num_threads(),
+            str(torch.get_default_dtype()), pytensor.config.floatX, str(pytensor.config.mode),
+            str(pytensor.config.linker), len(warnings.filters), str(np.geterr()), sorted(os.environ.items()),
+            os.getcwd()]
 before = state()
 import neuromancer
 after = state()
@@ -45,14 +47,27 @@ def test_settings_from_the_environment(monkeypatch):
     monkeypatch.setenv("NEUROMANCER_DEVICE", "auto")
     monkeypatch.setenv("NEUROMANCER_SEED", "7")
     settings = Config()
-    assert (settings.floatX, settings.device, settings.seed, settings.progress) == ("float64", "auto", 7, None)
+    assert (settings.floatX, settings.device, settings.seed, settings.progress) == (
+        "float64",
+        "auto",
+        7,
+        None,
+    )
     monkeypatch.setenv("NEUROMANCER_SEED", "seven")
     with pytest.raises(errors.ArgumentError, match="no valid seed"):
         Config()
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("floatX", "float16"), ("device", "gpu"), ("device", 0), ("device", "cuda:x"), ("seed", -1), ("seed", 1.5)]
+    ("key", "value"),
+    [
+        ("floatX", "float16"),
+        ("device", "gpu"),
+        ("device", 0),
+        ("device", "cuda:x"),
+        ("seed", -1),
+        ("seed", 1.5),
+    ],
 )
 def test_bad_settings(key, value):
     with pytest.raises(errors.ArgumentError, match=f"got {value}"):

@@ -70,7 +70,14 @@ class TestVariableWeight:
 
 def test_constants_are_folded_and_cannot_be_set():
     c = ConstantParam(np.ones(2), name="c")
-    assert (c.name, c.constant, c.apply_train, c.apply_reg, c.updates, c.dtype) == ("c_const", True, False, False, None, "float32")
+    assert (c.name, c.constant, c.apply_train, c.apply_reg, c.updates, c.dtype) == (
+        "c_const",
+        True,
+        False,
+        False,
+        None,
+        "float32",
+    )
     np.testing.assert_array_equal(nm.make_func([], c + 1)(), [2, 2])
     with pytest.raises(EngineError, match="a constant cannot be set"):
         c.set_value(1)
@@ -120,10 +127,10 @@ class TestInitweights:
             initweights((2, 3, 4), **kwargs)
 
     def test_seeded_and_independent_of_numpy(self):
-        state = np.random.get_state()[1].copy()
+        state = np.random.get_state()[1].copy()  # noqa: NPY002
         nm.seed(1)
         a = initweights((3, 3))
         nm.seed(1)
         np.testing.assert_array_equal(a, initweights((3, 3)))
         nm.seed(None)
-        np.testing.assert_array_equal(np.random.get_state()[1], state)
+        np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002

@@ -90,14 +90,16 @@ class PeriodicAxis(AxisGeometry):
         return size + (self.residue - size) % self.period
 
     def feed(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        assert self.node is not None  # noqa: S101
+        assert self.node is not None
         low, high = raw_interval(self.node, self.axis, start, stop - 1)
         first = max(0, min(low, floor(start * self.step))) // self.period * self.period
         least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context)
         return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
 
     def outputs(self, size: int) -> int:
-        return int((size - self.context - 1) / self.step) + 1 if self.step >= 1 else int((size - self.context) / self.step)
+        return (
+            int((size - self.context - 1) / self.step) + 1 if self.step >= 1 else int((size - self.context) / self.step)
+        )
 
 
 def has_upconv(node: Node) -> bool:
@@ -130,10 +132,11 @@ def sliding_geometry(node: Node, twin: Node) -> list[AxisGeometry]:
                 continue
             if len({context for (_, _, context), _ in incoming}) > 1:
                 raise GraphError(
-                    "branches that meet here have different sizes when every position is computed", node=n,
+                    "branches that meet here have different sizes when every position is computed",
+                    node=n,
                     got=", ".join(f"{p.name}: {reach[id(p)][2]} voxels lost" for p in n.parents if id(p) in reach),
                     expected="branches of equal strides and cropping",
-                )  # fmt: skip
+                )
             w = windows_of(n)[k]
             reach[id(n)] = (
                 min(low - w.before * d for (low, _, _), d in incoming),
@@ -164,15 +167,25 @@ def plain_geometry(node: Node) -> list[PeriodicAxis]:
                 break
         else:
             raise GraphError(
-                f"no input size fits this network along axis {node.shape.tags[node.shape.spatial_axes[k]]!r}", node=node,
-                got=f"sizes up to {extent + MAX_PERIODS * p}", expected="branches that meet with equal sizes",
-            )  # fmt: skip
+                f"no input size fits this network along axis {node.shape.tags[node.shape.spatial_axes[k]]!r}",
+                node=node,
+                got=f"sizes up to {extent + MAX_PERIODS * p}",
+                expected="branches that meet with equal sizes",
+            )
         context = int(size - step * (out - 1) - 1) if step >= 1 else int(size - step * out)
         low, high = raw_interval(node, k, 0, 0)
         axes.append(
             PeriodicAxis(
-                low=low, high=high, context=context, offset=node.shape.offsets[k], step=step,
-                node=node, axis=k, period=p, residue=size % p, smallest=size,
-            )  # fmt: skip
+                low=low,
+                high=high,
+                context=context,
+                offset=node.shape.offsets[k],
+                step=step,
+                node=node,
+                axis=k,
+                period=p,
+                residue=size % p,
+                smallest=size,
+            )
         )
     return axes

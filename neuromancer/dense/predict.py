@@ -82,7 +82,13 @@ class DensePredictor:
                 )
                 result[(slice(None), images_at, *place)] = _as_uint8(values) if as_uint8 else values
                 bar.update(values[0].size / 1e6)
-        return self._cut(result if stack else result[:, 0], sizes, before, lead) if pad_raw else result if stack else result[:, 0]
+        return (
+            self._cut(result if stack else result[:, 0], sizes, before, lead)
+            if pad_raw
+            else result
+            if stack
+            else result[:, 0]
+        )
 
     # ---- checks
     def _check_raw(self, raw: Any) -> bool:
@@ -92,29 +98,41 @@ class DensePredictor:
         spatial = ", ".join(shape.tags[i] for i in shape.spatial_axes)
         expected = f"(f={channels}, {spatial})" + (f" or (f={channels}, z, {spatial})" if n == 2 else "")
         if np.dtype(raw.dtype).kind not in "biuf":
-            raise InputTypeError("the image has no numeric dtype", node=self.node, got=str(raw.dtype), expected="bool, integer or float")
+            raise InputTypeError(
+                "the image has no numeric dtype",
+                node=self.node,
+                got=str(raw.dtype),
+                expected="bool, integer or float",
+            )
         stack = n == 2 and len(raw.shape) == 4
         if len(raw.shape) != n + 1 and not stack:
             raise ShapeError(
-                "the image has the wrong number of axes", node=self.node, got=f"shape {tuple(raw.shape)}", expected=expected,
+                "the image has the wrong number of axes",
+                node=self.node,
+                got=f"shape {tuple(raw.shape)}",
+                expected=expected,
                 nearest="raw[None], with an axis for the channel" if len(raw.shape) == n else None,
-            )  # fmt: skip
+            )
         if raw.shape[0] != channels:
             raise ShapeError(
-                "the image has the wrong number of channels on its first axis", node=self.node,
-                got=f"shape {tuple(raw.shape)}", expected=expected,
-            )  # fmt: skip
+                "the image has the wrong number of channels on its first axis",
+                node=self.node,
+                got=f"shape {tuple(raw.shape)}",
+                expected=expected,
+            )
         return stack
 
     def _check_size(self, sizes: Sequence[int], volume: Sequence[int], pad_raw: bool) -> None:
         least = [max(1, n - v + g.context + 1) for n, v, g in zip(sizes, volume, self.axes, strict=True)]
         if any(n < m for n, m in zip(sizes, least, strict=True)):
             raise ShapeError(
-                "the image is smaller than the field of view", node=self.node, got=f"spatial shape {tuple(sizes)}",
+                "the image is smaller than the field of view",
+                node=self.node,
+                got=f"spatial shape {tuple(sizes)}",
                 expected=f"at least {tuple(least)}",
                 nearest=f"{tuple(max(n, m) for n, m in zip(sizes, least, strict=True))}"
                 + ("" if pad_raw else ", or pad_raw=True"),
-            )  # fmt: skip
+            )
 
     # ---- geometry
     @property
@@ -167,9 +185,7 @@ class DensePredictor:
         block = block[:, None] if block.ndim == n + 1 else block
         values = self.func(np.ascontiguousarray(np.transpose(block, _axis_order(self.source, from_result=True))))
         values = np.transpose(values, _axis_order(self.twin, from_result=False))
-        inside = tuple(
-            slice(a - f, b - f) for a, b, f in zip(tile.out_start, tile.out_stop, tile.first, strict=True)
-        )
+        inside = tuple(slice(a - f, b - f) for a, b, f in zip(tile.out_start, tile.out_stop, tile.first, strict=True))
         return values[(slice(None), slice(None), *inside)]
 
 
@@ -188,14 +204,19 @@ def _only_source(node: Node) -> Node:
     """The one source of a node that can be predicted densely; raises GraphError with the reason otherwise."""
     if node.shape is None or not 1 <= node.shape.ndim <= MAX_NDIM:
         raise GraphError(
-            "dense prediction needs spatial axes", node=node, got=repr(node.shape), expected="1 to 3 axes tagged z, y or x"
+            "dense prediction needs spatial axes",
+            node=node,
+            got=repr(node.shape),
+            expected="1 to 3 axes tagged z, y or x",
         )
     sources = node.input_nodes
     if len(sources) != 1 or sources[0].shape is None:
         raise GraphError(
-            "dense prediction needs exactly one tensor source", node=node, got=[s.name for s in sources],
+            "dense prediction needs exactly one tensor source",
+            node=node,
+            got=[s.name for s in sources],
             expected="a node that depends on the image alone",
-        )  # fmt: skip
+        )
     source = sources[0]
     for n in (source, node):
         if sorted(t for t in n.shape.tags if t not in ("z", "y", "x")) != ["b", "f"]:
@@ -204,9 +225,16 @@ def _only_source(node: Node) -> Node:
         shaped = n.shape is not None and n.shape.ndim
         if not n.equivariant or (n is not source and shaped and n.shape.ndim != source.shape.ndim):
             raise GraphError(
-                "moving the image does not move the output of this node along, so it cannot be predicted densely", node=n,
-                got=f"needed by {node.name!r}", expected="nodes that treat every position alike",
-            )  # fmt: skip
+                "moving the image does not move the output of this node along, so it cannot be predicted densely",
+                node=n,
+                got=f"needed by {node.name!r}",
+                expected="nodes that treat every position alike",
+            )
     if [t for t in node.shape.tags if t in "zyx"] != [t for t in source.shape.tags if t in "zyx"]:
-        raise GraphError("output and image have different spatial axes", node=node, got=node.shape.tags, expected=source.shape.tags)
+        raise GraphError(
+            "output and image have different spatial axes",
+            node=node,
+            got=node.shape.tags,
+            expected=source.shape.tags,
+        )
     return source

@@ -37,9 +37,11 @@ def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
         low, high = int(block.min()), int(block.max())
         if low < 0 or high > EIGHT_BIT_MAX:
             raise InputTypeError(
-                "32- and 64-bit integers beyond 8-bit values have no natural scale", node="predict_dense",
-                got=f"{block.dtype} with values {low} to {high}", expected="floating point, or 8- or 16-bit integers",
-            )  # fmt: skip
+                "32- and 64-bit integers beyond 8-bit values have no natural scale",
+                node="predict_dense",
+                got=f"{block.dtype} with values {low} to {high}",
+                expected="floating point, or 8- or 16-bit integers",
+            )
     scale = scale_of(block.dtype)
     result = block.astype(dtype)
     if scale != 1.0:

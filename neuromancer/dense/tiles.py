@@ -65,7 +65,9 @@ def bytes_per_voxel(twin: Node) -> float:
     return max(2 * cost(n) + sum(cost(p) for p in n.parents) for n in ancestors([twin]))
 
 
-def tile_shape(axes: Sequence[AxisGeometry], out_shape: Sequence[int], voxel_bytes: float, budget: int) -> tuple[int, ...]:
+def tile_shape(
+    axes: Sequence[AxisGeometry], out_shape: Sequence[int], voxel_bytes: float, budget: int
+) -> tuple[int, ...]:
     """Largest tile, as an output shape, whose raw range stays within the budget.
 
     The axis on which the border costs least is halved until it fits.
@@ -86,7 +88,11 @@ def tile_shape(axes: Sequence[AxisGeometry], out_shape: Sequence[int], voxel_byt
 
 
 def tiles(
-    axes: Sequence[AxisGeometry], starts: Sequence[int], stops: Sequence[int], sizes: Sequence[int], shape: Sequence[int]
+    axes: Sequence[AxisGeometry],
+    starts: Sequence[int],
+    stops: Sequence[int],
+    sizes: Sequence[int],
+    shape: Sequence[int],
 ) -> Iterator[Tile]:
     """Tiles of an output range, last axis fastest; together they cover every voxel once.
 

@@ -61,7 +61,10 @@ class Window:
 
     def needed(self, low: int, high: int) -> tuple[int, int]:
         """First and last parent voxel that the output voxels `low` to `high` need, padding included."""
-        return low // self.up * self.down - self.before, high // self.up * self.down - self.before + self.size - 1
+        return (
+            low // self.up * self.down - self.before,
+            high // self.up * self.down - self.before + self.size - 1,
+        )
 
 
 IDENTITY = Window()
@@ -155,11 +158,8 @@ def windows_of(node: Node) -> tuple[Window, ...]:
 
 def period(nodes: Iterable[Node], axis: int) -> int:
     """Raw voxels by which the input must move for the whole graph to move along: lcm of all strides."""
-    numerators = [1]
-    for n in ancestors(nodes):
-        if n.shape is not None and n.shape.ndim > axis:
-            numerators.append(Fraction(n.shape.strides[axis]).limit_denominator(1 << 16).numerator)
-    return lcm(*numerators)
+    spatial = [n.shape for n in ancestors(nodes) if n.shape is not None and n.shape.ndim > axis]
+    return lcm(*(Fraction(shape.strides[axis]).limit_denominator(1 << 16).numerator for shape in spatial))
 
 
 def raw_interval(node: Node, axis: int, low: int, high: int) -> tuple[int, int]:
@@ -249,6 +249,8 @@ def require_same_spatial_rank(node: Node, parents: Sequence[Node]) -> None:
     tags = [list(p.shape.tags) for p in parents]
     if any(t != tags[0] for t in tags):
         raise ShapeError(
-            "the inputs have different axes", node=node, got="; ".join(f"{p.name}: {p.shape!r}" for p in parents),
+            "the inputs have different axes",
+            node=node,
+            got="; ".join(f"{p.name}: {p.shape!r}" for p in parents),
             expected=f"tags {tags[0]} in all",
-        )  # fmt: skip
+        )

@@ -42,9 +42,11 @@ def check_arrays(node: Node, sources: Sequence[Node], arrays: Sequence[Any]) -> 
     """
     if len(arrays) != len(sources):
         raise InputTypeError(
-            f"{len(sources)} inputs required, {len(arrays)} given", node=node, got=_table(sources, arrays),
+            f"{len(sources)} inputs required, {len(arrays)} given",
+            node=node,
+            got=_table(sources, arrays),
             expected="one array per source, in this order",
-        )  # fmt: skip
+        )
     return [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
 
 
@@ -54,12 +56,18 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
     array, dtype = np.asarray(value), source.output.dtype
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise InputTypeError(
-            f"input {source.name!r} has the wrong dtype", node=node, got=_table(sources, arrays), expected=str(dtype)
+            f"input {source.name!r} has the wrong dtype",
+            node=node,
+            got=_table(sources, arrays),
+            expected=str(dtype),
         )
     declared = source.shape.shape
     if array.ndim != len(declared) or any(d is not None and d != n for d, n in zip(declared, array.shape, strict=True)):
         raise ShapeError(
-            f"input {source.name!r} has the wrong shape", node=node, got=_table(sources, arrays), expected=repr(source.shape)
+            f"input {source.name!r} has the wrong shape",
+            node=node,
+            got=_table(sources, arrays),
+            expected=repr(source.shape),
         )
     return np.asarray(array, dtype=dtype)
 
@@ -85,7 +93,10 @@ def random_inputs(node: Node) -> list[Any]:
     for source in node.input_nodes:
         if source.shape is None:
             raise ArgumentError(
-                "cannot make random data for a generic input", node=node, got=source.name, expected="only tensor sources"
+                "cannot make random data for a generic input",
+                node=node,
+                got=source.name,
+                expected="only tensor sources",
             )
         data.append(rng().random([s or 1 for s in source.shape.shape]).astype(source.output.dtype))
     return data
@@ -95,17 +106,24 @@ def test_run(node: Node, on_shape_mismatch: str, debug_outputs: bool) -> Any:
     """See :meth:`Node.test_run`."""
     if on_shape_mismatch not in ("warn", "raise", "ignore"):
         raise ArgumentError(
-            "unknown on_shape_mismatch", node=node, got=on_shape_mismatch, expected="'warn', 'raise' or 'ignore'"
+            "unknown on_shape_mismatch",
+            node=node,
+            got=on_shape_mismatch,
+            expected="'warn', 'raise' or 'ignore'",
         )
     data = random_inputs(node)
     node()
     result = node(*data)
     seconds = node.last_exec_time or 0.0
     voxels = np.prod([s or 1 for s in node.shape.spatial_shape]) if node.shape is not None else 0
-    say(f"{node.name}: output {np.shape(result)}, {seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s")
+    say(
+        f"{node.name}: output {np.shape(result)}, {seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s"
+    )
     declared = None if node.shape is None else [s or 1 for s in node.shape.shape]
     if declared is not None and np.shape(result) != tuple(declared) and np.size(result) != np.prod(declared):
-        problem = ShapeError("the output has another shape than declared", node=node, got=np.shape(result), expected=declared)
+        problem = ShapeError(
+            "the output has another shape than declared", node=node, got=np.shape(result), expected=declared
+        )
         if on_shape_mismatch == "raise":
             raise problem
         if on_shape_mismatch == "warn":
@@ -118,7 +136,12 @@ def measure_exectime(
 ) -> float:
     """See :meth:`Node.measure_exectime`."""
     if n_samples < 1 or n_warmup < 0:
-        raise ArgumentError("not a number of runs", node=node, got=(n_samples, n_warmup), expected="n_samples >= 1, n_warmup >= 0")
+        raise ArgumentError(
+            "not a number of runs",
+            node=node,
+            got=(n_samples, n_warmup),
+            expected="n_samples >= 1, n_warmup >= 0",
+        )
     if not node.input_nodes:
         node._exec_times.update(local=0.0, total=0.0)
         return 0.0
@@ -171,7 +194,9 @@ def plot_graph(node: Node, outfile: str | None, compiled: bool, **kwargs: Any) -
     path = Path(outfile or Path(tempfile.gettempdir()) / f"{getpass.getuser()}_{node.name}.png")
     fmt = path.suffix[1:].lower()
     if fmt not in PLOT_FORMATS:
-        raise ArgumentError("unknown picture format", node=node, got=str(path), expected=f"a path ending in {PLOT_FORMATS}")
+        raise ArgumentError(
+            "unknown picture format", node=node, got=str(path), expected=f"a path ending in {PLOT_FORMATS}"
+        )
     target = node._output_func.compile() if compiled else node.output
     if fmt == "dot":
         path.write_text(E.dot_text(target, **kwargs))

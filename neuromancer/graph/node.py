@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError, UnknownNameError, nearest_name
+from neuromancer.errors import (
+    ArgumentError,
+    GraphError,
+    InputTypeError,
+    ShapeError,
+    UnknownNameError,
+    nearest_name,
+)
 from neuromancer.graph import inspection
 from neuromancer.graph.function import make_func
 from neuromancer.graph.geometry import Window
@@ -46,7 +53,9 @@ class NodeType(type):
             created = [n for n in model.nodes if n not in known]
             if created:
                 raise GraphError(
-                    "a constructor must not create other nodes; use a factory function", node=node, got=created
+                    "a constructor must not create other nodes; use a factory function",
+                    node=node,
+                    got=created,
                 )
         except BaseException:
             for name in [n for n in model.nodes if n not in known]:
@@ -226,7 +235,9 @@ class Node(metaclass=NodeType):
         for node in self.sub_graph():
             if named.setdefault(node.name, node) is not node:
                 raise GraphError(
-                    "two nodes of the graph have the same name (they come from different models)", node=self, got=node.name
+                    "two nodes of the graph have the same name (they come from different models)",
+                    node=self,
+                    got=node.name,
                 )
         return named
 
@@ -323,20 +334,30 @@ class Node(metaclass=NodeType):
                 if key in OPTIONAL_PARAMS:
                     continue
                 raise UnknownNameError(
-                    f"no parameter {key!r}", node=self, got=key, expected=f"one of {list(self.params)}",
+                    f"no parameter {key!r}",
+                    node=self,
+                    got=key,
+                    expected=f"one of {list(self.params)}",
                     nearest=nearest_name(key, self.params),
-                )  # fmt: skip
+                )
             if param.constant:
                 if skip_const:
                     continue
-                raise ArgumentError("the parameter is constant", node=self, got=key, expected="skip_const=True to pass over it")
+                raise ArgumentError(
+                    "the parameter is constant",
+                    node=self,
+                    got=key,
+                    expected="skip_const=True to pass over it",
+                )
             array = np.asarray(value)
             shape = param.get_value().shape
             if array.shape != shape and array.ndim:
                 raise ShapeError(f"parameter {key!r} has another shape", node=self, got=array.shape, expected=shape)
             bad = int(np.size(array) - np.isfinite(np.asarray(array, dtype="float64")).sum())
             if bad:
-                raise ArgumentError(f"parameter {key!r} would not be finite", node=self, got=f"{bad} NaN or infinite values")
+                raise ArgumentError(
+                    f"parameter {key!r} would not be finite", node=self, got=f"{bad} NaN or infinite values"
+                )
             checked.append((param, array if array.shape == shape else np.full(shape, array)))
         for param, array in checked:
             param.set_value(array.astype(param.dtype))
@@ -398,7 +419,9 @@ class Node(metaclass=NodeType):
         if not self._debug_outputs:
             warnings.warn(f"node {self.name!r} has no debug outputs", stacklevel=2)
             return []
-        func = self._function("debug", lambda: make_func(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg"))
+        func = self._function(
+            "debug", lambda: make_func(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg")
+        )
         return func(*inspection.check_arrays(self, self.input_nodes, args))
 
     def predict_dense(
@@ -471,7 +494,12 @@ class Node(metaclass=NodeType):
         return self._exec_times["total"]
 
     def measure_exectime(
-        self, n_samples: int = 5, n_warmup: int = 4, print_info: bool = True, local: bool = True, nonegative: bool = True
+        self,
+        n_samples: int = 5,
+        n_warmup: int = 4,
+        print_info: bool = True,
+        local: bool = True,
+        nonegative: bool = True,
     ) -> float:
         """Median time of evaluating the node on random data.
 
@@ -534,7 +562,10 @@ class Node(metaclass=NodeType):
 
     def __reduce__(self) -> Any:
         raise GraphError(
-            "a node cannot be pickled by itself", node=self, got="pickle or copy.deepcopy", expected="saving the model"
+            "a node cannot be pickled by itself",
+            node=self,
+            got="pickle or copy.deepcopy",
+            expected="saving the model",
         )
 
 

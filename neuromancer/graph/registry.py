@@ -81,9 +81,12 @@ class GraphManager:
             return list(self.nodes.values())[key]
         if key not in self.nodes:
             raise UnknownNameError(
-                f"no node named {key!r}", node=f"model {self.name}", got=key, expected=f"one of {list(self.nodes)}",
+                f"no node named {key!r}",
+                node=f"model {self.name}",
+                got=key,
+                expected=f"one of {list(self.nodes)}",
                 nearest=nearest_name(key, self.nodes),
-            )  # fmt: skip
+            )
         return self.nodes[key]
 
     def __contains__(self, name: object) -> bool:
@@ -125,7 +128,10 @@ class ModelContainer:
         name = uuid.uuid4().hex if name is None else name
         if name in self.models:
             raise ArgumentError(
-                "a model of this name exists", node="model_manager", got=name, expected=f"a name not in {list(self.models)}"
+                "a model of this name exists",
+                node="model_manager",
+                got=name,
+                expected=f"a name not in {list(self.models)}",
             )
         model = Model(name)
         self.models[name] = model
@@ -170,9 +176,12 @@ class ModelContainer:
     def __getitem__(self, name: str) -> Model:
         if name not in self.models:
             raise UnknownNameError(
-                f"no model named {name!r}", node="model_manager", got=name, expected=f"one of {list(self.models)}",
+                f"no model named {name!r}",
+                node="model_manager",
+                got=name,
+                expected=f"one of {list(self.models)}",
                 nearest=nearest_name(name, self.models),
-            )  # fmt: skip
+            )
         return self.models[name]
 
     def __repr__(self) -> str:

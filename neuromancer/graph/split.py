@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node, is_shaped
 from neuromancer.graph.registry import model_manager
@@ -72,7 +71,12 @@ def split(
     model = model_manager.active()
     label = model.unique_name(name if isinstance(name, str) else LABEL)
     model.splits[label] = dict(
-        node=node.name, axis=position, index=index, n_out=n_out, strip_singleton_dims=strip_singleton_dims, name=name
+        node=node.name,
+        axis=position,
+        index=index,
+        n_out=n_out,
+        strip_singleton_dims=strip_singleton_dims,
+        name=name,
     )
     parts: list[FromTensor] = []
     try:
@@ -120,12 +124,17 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
         if cuts[0] < 1 or (size is not None and cuts[-1] >= size):
             inside = sorted({min(max(c, 1), c if size is None else size - 1) for c in cuts})
             raise ShapeError(
-                "a cut lies outside", node=where, got=f"{cuts} for size {size}", expected=limit,
+                "a cut lies outside",
+                node=where,
+                got=f"{cuts} for size {size}",
+                expected=limit,
                 nearest=str(inside) if size is None or size > 1 else None,
-            )  # fmt: skip
+            )
         return cuts
     if n_out is None:
-        raise ArgumentError("needs index or n_out", node=where, got="neither", expected="positions or a number of parts")
+        raise ArgumentError(
+            "needs index or n_out", node=where, got="neither", expected="positions or a number of parts"
+        )
     if isinstance(n_out, bool) or not isinstance(n_out, (int, np.integer)) or n_out < 1:
         raise ArgumentError("n_out must be a number of parts", node=where, got=n_out, expected="an int >= 1")
     if size is None:
@@ -133,7 +142,10 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
     if size % n_out:
         divisors = [d for d in range(1, size + 1) if size % d == 0]
         raise ShapeError(
-            f"size {size} cannot be divided into {n_out} equal parts", node=where, got=f"n_out={n_out}",
-            expected=f"one of {divisors}", nearest=str(min(divisors, key=lambda d: abs(d - n_out))),
-        )  # fmt: skip
+            f"size {size} cannot be divided into {n_out} equal parts",
+            node=where,
+            got=f"n_out={n_out}",
+            expected=f"one of {divisors}",
+            nearest=str(min(divisors, key=lambda d: abs(d - n_out))),
+        )
     return [size // n_out * k for k in range(1, int(n_out))]

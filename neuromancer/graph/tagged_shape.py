@@ -23,7 +23,10 @@ def parse_tags(tags: Any) -> list[str]:
         parts = list(tags)
     else:
         raise ShapeError(
-            "tags must be a list, a tuple or a comma-separated string", node="TaggedShape", got=tags, expected="'b,f,z,y,x'"
+            "tags must be a list, a tuple or a comma-separated string",
+            node="TaggedShape",
+            got=tags,
+            expected="'b,f,z,y,x'",
         )
     for tag in parts:
         if tag not in TAGS:
@@ -83,9 +86,11 @@ class TaggedShape:
         self._shape = [_size(s, shape) for s in shape]
         if len(self._shape) != len(self._tags):
             raise ShapeError(
-                "shape and tags differ in length", node="TaggedShape", got=f"shape {self._shape}, tags {self._tags}",
+                "shape and tags differ in length",
+                node="TaggedShape",
+                got=f"shape {self._shape}, tags {self._tags}",
                 expected="one tag per axis",
-            )  # fmt: skip
+            )
         n = self.ndim
         self._strides = _stride_array(strides, n)
         self._fov = np.ones(n, dtype=int) if fov is None else np.array([int(v) for v in fov], dtype=int)
@@ -100,9 +105,11 @@ class TaggedShape:
         ):
             if length != n:
                 raise ShapeError(
-                    f"{name} needs one entry per spatial axis", node="TaggedShape", got=f"{length} entries",
+                    f"{name} needs one entry per spatial axis",
+                    node="TaggedShape",
+                    got=f"{length} entries",
                     expected=f"{n} for tags {self._tags}",
-                )  # fmt: skip
+                )
 
     # ---- the axes
     @property
@@ -202,7 +209,10 @@ class TaggedShape:
             return self.tag2index(axis)
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -len(self) <= axis < len(self):
             raise ShapeError(
-                "no such axis", node="TaggedShape", got=axis, expected=f"a tag of {self._tags} or a position below {len(self)}"
+                "no such axis",
+                node="TaggedShape",
+                got=axis,
+                expected=f"a tag of {self._tags} or a position below {len(self)}",
             )
         return int(axis) % len(self)
 
@@ -240,9 +250,13 @@ class TaggedShape:
     # ---- changed copies
     def _with(self, **changes: Any) -> TaggedShape:
         state = dict(
-            shape=self._shape, tags=self._tags, strides=self._strides, mfp_offsets=self._mfp_offsets,
-            fov=self._fov, centre=self._centre,
-        )  # fmt: skip
+            shape=self._shape,
+            tags=self._tags,
+            strides=self._strides,
+            mfp_offsets=self._mfp_offsets,
+            fov=self._fov,
+            centre=self._centre,
+        )
         return TaggedShape(**{**state, **changes})
 
     def copy(self) -> TaggedShape:
@@ -299,12 +313,13 @@ class TaggedShape:
             return self._with(shape=shape, tags=tags)
         k = sum(i < at for i in self.spatial_axes)
         return self._with(
-            shape=shape, tags=tags,
+            shape=shape,
+            tags=tags,
             strides=[*self._strides[:k], 1, *self._strides[k:]],
             fov=[*self.fov[:k], 1, *self.fov[k:]],
             mfp_offsets=np.insert(self._mfp_offsets, k, 0, axis=1),
             centre=None if self._centre is None else [*self._centre[:k], Fraction(0), *self._centre[k:]],
-        )  # fmt: skip
+        )
 
     def delaxis(self, axis: int | str) -> TaggedShape:
         """Copy without one axis, given by tag or position.
@@ -321,19 +336,25 @@ class TaggedShape:
             return self._with(shape=shape, tags=tags)
         k = self.spatial_axes.index(at)
         return self._with(
-            shape=shape, tags=tags,
+            shape=shape,
+            tags=tags,
             strides=np.delete(self._strides, k),
             fov=np.delete(self._fov, k),
             mfp_offsets=np.delete(self._mfp_offsets, k, axis=1),
             centre=None if self._centre is None else [c for i, c in enumerate(self._centre) if i != k],
-        )  # fmt: skip
+        )
 
 
 def _size(value: Any, shape: Sequence[Any]) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ShapeError("not a size", node="TaggedShape", got=value, expected=f"a non-negative int or None in {list(shape)}")
+        raise ShapeError(
+            "not a size",
+            node="TaggedShape",
+            got=value,
+            expected=f"a non-negative int or None in {list(shape)}",
+        )
     return int(value)
 
 
@@ -351,5 +372,7 @@ def _stride_array(strides: Sequence[Any] | None, n: int) -> np.ndarray:
 def require_tag(shape: TaggedShape, tag: str, node: Any) -> int:
     """Position of the axis with `tag`, with an error that names the node that needs it."""
     if not shape.hastag(tag):
-        raise UnknownNameError(f"needs an axis tagged {tag!r}", node=node, got=shape.tags, expected=f"{tag!r} among the tags")
+        raise UnknownNameError(
+            f"needs an axis tagged {tag!r}", node=node, got=shape.tags, expected=f"{tag!r} among the tags"
+        )
     return shape.tag2index(tag)

@@ -53,7 +53,12 @@ class ApplyFunc(Node):
         super().__init__(parent, name, print_repr)
         require_node(parent, self, "the parent")
         if not callable(functor):
-            raise InputTypeError("the functor must be callable", node=self, got=repr(functor), expected="e.g. neuromancer.T.tanh")
+            raise InputTypeError(
+                "the functor must be callable",
+                node=self,
+                got=repr(functor),
+                expected="e.g. neuromancer.T.tanh",
+            )
         self.functor, self.args, self.kwargs = functor, tuple(args), dict(kwargs or {})
 
     @property
@@ -70,15 +75,19 @@ class ApplyFunc(Node):
                 if value is self.functor:
                     return f"{module}:{name}"
         raise ArgumentError(
-            "the functor cannot be stored by name", node=self, got=repr(self.functor),
+            "the functor cannot be stored by name",
+            node=self,
+            got=repr(self.functor),
             expected="a function at the top level of an importable module",
-        )  # fmt: skip
+        )
 
     def _make_output(self) -> None:
         result = self.functor(self.parent.output, *self.args, **self.kwargs)
         if not isinstance(result, E.Variable):
             raise InputTypeError(
-                "the functor must return a symbolic variable", node=self, got=f"{type(result).__name__} from {self.functor!r}"
+                "the functor must return a symbolic variable",
+                node=self,
+                got=f"{type(result).__name__} from {self.functor!r}",
             )
         self.output = result
 
@@ -126,7 +135,12 @@ class FromTensor(Node):
             if not isinstance(tensor, E.Variable):
                 raise InputTypeError("tensor must be a symbolic variable", node=self, got=type(tensor).__name__)
             if tensor.ndim != len(tensor_shape):
-                raise ShapeError("tensor and shape differ in rank", node=self, got=f"{tensor.ndim} axes", expected=repr(tensor_shape))
+                raise ShapeError(
+                    "tensor and shape differ in rank",
+                    node=self,
+                    got=f"{tensor.ndim} axes",
+                    expected=repr(tensor_shape),
+                )
         self.tensor, self.tensor_shape = tensor, tensor_shape
         self._written_for, self._shape_of_parent = tensor_parent.output, tensor_parent.shape
 

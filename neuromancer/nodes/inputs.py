@@ -26,7 +26,12 @@ def check_dtype(dtype: Any, node: Any) -> str:
             kind = None
         if kind is not None and kind.kind in "biuf":
             return kind.name
-    raise InputTypeError("dtype must be the name of a numeric dtype", node=node, got=dtype, expected="e.g. 'float32' or 'int64'")
+    raise InputTypeError(
+        "dtype must be the name of a numeric dtype",
+        node=node,
+        got=dtype,
+        expected="e.g. 'float32' or 'int64'",
+    )
 
 
 class Input(Node):
@@ -81,7 +86,10 @@ class Input(Node):
         self.hardcoded_shape = hardcoded_shape
         if hardcoded_shape and None in self._declared.shape:
             raise ArgumentError(
-                "a hard-coded shape must be known in full", node=self, got=self._declared.shape, expected="no None"
+                "a hard-coded shape must be known in full",
+                node=self,
+                got=self._declared.shape,
+                expected="no None",
             )
 
     def _make_output(self) -> None:
@@ -150,13 +158,25 @@ def Input_like(
     elif isinstance(ref, TaggedShape):
         shape = ref
         if dtype is None:
-            raise InputTypeError("a TaggedShape has no dtype, so one must be given", node=name, got=None, expected="e.g. 'float32'")
+            raise InputTypeError(
+                "a TaggedShape has no dtype, so one must be given",
+                node=name,
+                got=None,
+                expected="e.g. 'float32'",
+            )
     else:
         raise InputTypeError("needs a node with a shape, or a TaggedShape", node=name, got=type(ref).__name__)
     if override_f is not False and override_f is not None:
         shape = shape.updateshape("f", int(override_f))
     return Input(
-        shape.shape, shape.tags, shape.strides.tolist(), shape.fov, dtype, hardcoded_shape, name=name, print_repr=print_repr
+        shape.shape,
+        shape.tags,
+        shape.strides.tolist(),
+        shape.fov,
+        dtype,
+        hardcoded_shape,
+        name=name,
+        print_repr=print_repr,
     )
 
 

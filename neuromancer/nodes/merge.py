@@ -29,10 +29,12 @@ def _require_equal_sizes(node: Node, parents: Sequence[Node], except_axis: int |
         if axis != except_axis and len(known) > 1:
             smallest = min(known)
             raise ShapeError(
-                f"sizes differ on axis {tag!r}", node=node, got="; ".join(f"{p.name}: {p.shape!r}" for p in parents),
+                f"sizes differ on axis {tag!r}",
+                node=node,
+                got="; ".join(f"{p.name}: {p.shape!r}" for p in parents),
                 expected=f"equal sizes on axis {tag!r}",
                 nearest=f"crop to {smallest}" if tag in SPATIAL_TAGS else None,
-            )  # fmt: skip
+            )
 
 
 def _common_shape(parents: Sequence[Node]) -> list[int | None]:
@@ -69,11 +71,17 @@ class Concat(Node):
     """
 
     def __init__(
-        self, parent_nodes: Sequence[Node], axis: str | int = "f", name: str = "concat", print_repr: bool = True
+        self,
+        parent_nodes: Sequence[Node],
+        axis: str | int = "f",
+        name: str = "concat",
+        print_repr: bool = True,
     ) -> None:
         super().__init__(None, name, print_repr)
         if not isinstance(parent_nodes, (list, tuple)) or not parent_nodes:
-            raise InputTypeError("needs a list of nodes", node=self, got=repr(parent_nodes)[:200], expected="[node, node, ...]")
+            raise InputTypeError(
+                "needs a list of nodes", node=self, got=repr(parent_nodes)[:200], expected="[node, node, ...]"
+            )
         _require_tensors(parent_nodes, self)
         self.parent = list(parent_nodes)
         self.axis = parent_nodes[0].shape.axis(axis)

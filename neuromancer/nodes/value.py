@@ -85,7 +85,9 @@ class ValueNode(Node):
             try:
                 array = np.broadcast_to(np.asarray(0 if value is None else value, dtype=self.dtype), sizes).copy()
             except ValueError:
-                raise ShapeError("the value does not fit the shape", node=self, got=np.shape(value), expected=sizes) from None
+                raise ShapeError(
+                    "the value does not fit the shape", node=self, got=np.shape(value), expected=sizes
+                ) from None
             param = (
                 VariableWeight(value=array, name="value", apply_reg=False, dtype=self.dtype)
                 if apply_train
@@ -148,14 +150,20 @@ class InitialState_like(Node):
         super().__init__(parent, name, print_repr)
         require_node(parent, self, "the parent")
         if isinstance(override_f, bool) or not isinstance(override_f, (int, np.integer)) or override_f < 1:
-            raise ArgumentError("override_f must be a number of features", node=self, got=override_f, expected="an int >= 1")
+            raise ArgumentError(
+                "override_f must be a number of features", node=self, got=override_f, expected="an int >= 1"
+            )
         self._f_axis = require_tag(parent.shape, "f", self)
         self.override_f = int(override_f)
         self.dtype = check_dtype(dtype or parent.output.dtype, self)
         if np.dtype(self.dtype).kind != "f":
             self.dtype = config.floatX
         self.params["value"] = VariableWeight(
-            (self.override_f,), init_kwargs or {"mode": "const", "scale": 0.0}, name="value", apply_reg=False, dtype=self.dtype
+            (self.override_f,),
+            init_kwargs or {"mode": "const", "scale": 0.0},
+            name="value",
+            apply_reg=False,
+            dtype=self.dtype,
         )
 
     def _make_output(self) -> None:

@@ -157,7 +157,9 @@ def test_pad_raw_gives_the_size_of_the_image(kernel):
     assert node.predict_dense(small, pad_raw=True).shape == (3, 3, 2)
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [("uint8", 255), ("uint16", 65535), ("int64", 255), ("bool", 1), ("float64", 1)])
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("uint8", 255), ("uint16", 65535), ("int64", 255), ("bool", 1), ("float64", 1)]
+)
 def test_dtypes_of_the_image(dtype, scale):
     node = chain([((2, 2), (2, 2)), ((2, 2), (1, 1))], 2)
     raw = (RNG.random((2, 9, 9)) * (200 if scale > 1 else 1.9)).astype(dtype)
@@ -175,9 +177,13 @@ def test_as_uint8_is_floor_of_255_p():
     assert set(np.unique(wild.predict_dense(raw, as_uint8=True))) >= {0, 255}
 
 
-@pytest.mark.parametrize("layers", [[((4, 4), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (1, 1))], [((2, 3), (3, 3)), ((2, 2), (1, 1))]])
+@pytest.mark.parametrize(
+    "layers", [[((4, 4), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (1, 1))], [((2, 3), (3, 3)), ((2, 2), (1, 1))]]
+)
 def test_max_fragment_pooling_networks(layers):
-    sizes = [f - 1 + s * 2 for f, s in zip(chain(layers, 2).shape.fov, np.prod([p for _, p in layers], axis=0), strict=True)]
+    sizes = [
+        f - 1 + s * 2 for f, s in zip(chain(layers, 2).shape.fov, np.prod([p for _, p in layers], axis=0), strict=True)
+    ]
     plain = chain(layers, 2)
     node = nm.Input((1, 2, *sizes), "b,f,y,x", print_repr=False)
     for i, (kernel, pool) in enumerate(layers):
@@ -319,8 +325,16 @@ def test_inference_form_is_used():
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 3, 9), r"smaller than the field of view; got spatial shape \(3, 9\); expected at least \(5, 5\); nearest valid: \(5, 9\), or pad_raw=True"),
-        ((1, 9, 9), r"wrong number of channels on its first axis; got shape \(1, 9, 9\); expected \(f=2, y, x\) or \(f=2, z, y, x\)"),
+        (
+            (2, 3, 9),
+            r"smaller than the field of view; got spatial shape \(3, 9\); expected at least \(5, 5\); "
+            r"nearest valid: \(5, 9\), or pad_raw=True",
+        ),
+        (
+            (1, 9, 9),
+            r"wrong number of channels on its first axis; got shape \(1, 9, 9\); "
+            r"expected \(f=2, y, x\) or \(f=2, z, y, x\)",
+        ),
         ((9, 9), r"wrong number of axes.*nearest valid: raw\[None\], with an axis for the channel"),
         ((1, 2, 3, 9, 9), "wrong number of axes"),
     ],
@@ -366,7 +380,10 @@ def test_progress_is_silent_unless_asked(capfd):
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.data())
 def test_tiles_cover_every_voxel_once(out, data):
-    axes = [AxisGeometry(0, c, c, c // 2) for c in data.draw(st.lists(st.integers(0, 9), min_size=len(out), max_size=len(out)))]
+    axes = [
+        AxisGeometry(0, c, c, c // 2)
+        for c in data.draw(st.lists(st.integers(0, 9), min_size=len(out), max_size=len(out)))
+    ]
     budget = data.draw(st.integers(1, 5000))
     shape = tiles.tile_shape(axes, out, 1.0, budget)
     sizes = [n + g.context for n, g in zip(out, axes, strict=True)]

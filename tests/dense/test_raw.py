@@ -13,7 +13,16 @@ from neuromancer.errors import InputTypeError
 
 @pytest.mark.parametrize(
     ("dtype", "scale"),
-    [("uint8", 255), ("int8", 255), ("uint16", 65535), ("int16", 32767), ("int64", 255), ("uint32", 255), ("bool", 1), ("float64", 1)],
+    [
+        ("uint8", 255),
+        ("int8", 255),
+        ("uint16", 65535),
+        ("int16", 32767),
+        ("int64", 255),
+        ("uint32", 255),
+        ("bool", 1),
+        ("float64", 1),
+    ],
 )
 def test_scales(dtype, scale):
     assert scale_of(np.dtype(dtype)) == scale

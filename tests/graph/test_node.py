@@ -10,7 +10,14 @@ import pytest
 import neuromancer as nm
 from neuromancer import T
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, GraphError, InputTypeError, NeuromancerError, ShapeError, UnknownNameError
+from neuromancer.errors import (
+    ArgumentError,
+    GraphError,
+    InputTypeError,
+    NeuromancerError,
+    ShapeError,
+    UnknownNameError,
+)
 
 
 def source(shape=(2, 3), tags="b,f", **kwargs):
@@ -150,11 +157,17 @@ class TestCalling:
     def test_wrong_number_of_arrays(self):
         inp, other = source(name="image"), source((2, 1), "b,f", name="target")
         node = nm.Concat([inp, other], print_repr=False)
-        with pytest.raises(InputTypeError, match=r"(?s)Concat 'concat': 2 inputs required, 1 given.*image.*target.*\(2,b\), \(1,f\)"):
+        with pytest.raises(
+            InputTypeError,
+            match=r"(?s)Concat 'concat': 2 inputs required, 1 given.*image.*target.*\(2,b\), \(1,f\)",
+        ):
             node(np.ones((2, 3)))
 
     def test_wrong_shape(self):
-        with pytest.raises(ShapeError, match=r"(?s)input 'input' has the wrong shape.*\(2, 4\) float64.*expected \[\(2,b\), \(3,f\)\]"):
+        with pytest.raises(
+            ShapeError,
+            match=r"(?s)input 'input' has the wrong shape.*\(2, 4\) float64.*expected \[\(2,b\), \(3,f\)\]",
+        ):
             Plain(source())(np.ones((2, 4)))
 
     @pytest.mark.parametrize("value", [np.ones((2, 3), complex), np.full((2, 3), "a"), np.full((2, 3), None)])
@@ -257,7 +270,11 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("values", "error", "message"),
         [
-            ({"ww": 1.0}, UnknownNameError, r"Scale 'scale': no parameter 'ww'.*one of \['w'\].*nearest valid: w"),
+            (
+                {"ww": 1.0},
+                UnknownNameError,
+                r"Scale 'scale': no parameter 'ww'.*one of \['w'\].*nearest valid: w",
+            ),
             ({"w": np.ones(3)}, ShapeError, r"parameter 'w' has another shape; got \(3,\); expected \(2,\)"),
             ({"w": [1.0, np.nan]}, ArgumentError, "parameter 'w' would not be finite; got 1 NaN or infinite"),
         ],

@@ -69,10 +69,18 @@ def test_names(fresh_model):
     ("kwargs", "error", "message"),
     [
         ({}, ArgumentError, "needs index or n_out"),
-        ({"n_out": 4}, ShapeError, r"size 6 cannot be divided into 4.*one of \[1, 2, 3, 6\]; nearest valid: 3"),
+        (
+            {"n_out": 4},
+            ShapeError,
+            r"size 6 cannot be divided into 4.*one of \[1, 2, 3, 6\]; nearest valid: 3",
+        ),
         ({"n_out": 0}, ArgumentError, "n_out must be a number of parts"),
         ({"n_out": 2.0}, ArgumentError, "n_out must be a number of parts"),
-        ({"index": 6}, ShapeError, r"a cut lies outside; got \[6\] for size 6; expected cuts from 1 to 5; nearest valid: \[5\]"),
+        (
+            {"index": 6},
+            ShapeError,
+            r"a cut lies outside; got \[6\] for size 6; expected cuts from 1 to 5; nearest valid: \[5\]",
+        ),
         ({"index": [0, 2]}, ShapeError, "a cut lies outside"),
         ({"index": [-1]}, ShapeError, "a cut lies outside"),
         ({"index": [3, 1]}, ArgumentError, r"cuts must ascend; got \[3, 1\]; nearest valid: \[1, 3\]"),
@@ -81,7 +89,11 @@ def test_names(fresh_model):
         ({"index": []}, ArgumentError, "index must be a position"),
         ({"axis": "z", "n_out": 2}, ShapeError, "no axis has tag 'z'"),
         ({"axis": 4, "n_out": 2}, ShapeError, "no such axis"),
-        ({"n_out": 2, "name": ["a"]}, ArgumentError, "one name per part is needed; got .'a'.; expected 2 names"),
+        (
+            {"n_out": 2, "name": ["a"]},
+            ArgumentError,
+            "one name per part is needed; got .'a'.; expected 2 names",
+        ),
         ({"n_out": 2, "name": ["a", "a"]}, ArgumentError, "the parts' names clash"),
     ],
 )

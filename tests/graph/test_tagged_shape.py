@@ -13,14 +13,17 @@ from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TAGS
 
 shapes = st.lists(st.sampled_from(TAGS), min_size=1, max_size=7, unique=True).flatmap(
     lambda tags: st.tuples(
-        st.lists(st.one_of(st.none(), st.integers(1, 50)), min_size=len(tags), max_size=len(tags)), st.just(tags)
+        st.lists(st.one_of(st.none(), st.integers(1, 50)), min_size=len(tags), max_size=len(tags)),
+        st.just(tags),
     )
 )
 
 
 def geometric(draw, tags):
     n = sum(t in SPATIAL_TAGS for t in tags)
-    return draw(st.lists(st.integers(1, 9), min_size=n, max_size=n)), draw(st.lists(st.integers(1, 9), min_size=n, max_size=n))
+    return draw(st.lists(st.integers(1, 9), min_size=n, max_size=n)), draw(
+        st.lists(st.integers(1, 9), min_size=n, max_size=n)
+    )
 
 
 def test_documented_members():

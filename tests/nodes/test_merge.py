@@ -42,7 +42,10 @@ def test_elementwise(cls, function, cost):
 @pytest.mark.parametrize("merge", [lambda a, b: nm.Concat([a, b]), nm.Add, nm.MultMerge])
 def test_sizes_must_fit(fresh_model, merge):
     a, b = source((2, 3, 4), name="a"), source((2, 3, 6), name="b")
-    with pytest.raises(ShapeError, match=r"sizes differ on axis 'x'; got a: .*\(4,x\)\]; b: .*\(6,x\)\].*nearest valid: crop to 4"):
+    with pytest.raises(
+        ShapeError,
+        match=r"sizes differ on axis 'x'; got a: .*\(4,x\)\]; b: .*\(6,x\)\].*nearest valid: crop to 4",
+    ):
         merge(a, b)
     assert list(fresh_model.nodes) == ["a", "b"]
     assert a.children == {}

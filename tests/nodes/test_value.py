@@ -58,7 +58,10 @@ class TestValueNode:
         [
             ({"value": np.ones(4)}, r"the value does not fit the shape; got \(4,\); expected \(2, 3\)"),
             ({"value": [1.0, "fixed"]}, "unknown mark of a value"),
-            ({"value": 1.0, "init_kwargs": {"mode": "const", "scale": 1.0}}, "give either a value or init_kwargs"),
+            (
+                {"value": 1.0, "init_kwargs": {"mode": "const", "scale": 1.0}},
+                "give either a value or init_kwargs",
+            ),
         ],
     )
     def test_bad_arguments(self, kwargs, message):
