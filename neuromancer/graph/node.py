@@ -169,10 +169,12 @@ class Node(metaclass=NodeType):
         self.output = self._first_parent.output
 
     def _calc_shape(self) -> None:
-        self.shape = self._first_parent.shape.copy()
+        shape = self._first_parent.shape
+        self.shape = None if shape is None else shape.copy()
 
     def _calc_comp_cost(self) -> None:
-        self.computational_cost = self._first_parent.shape.stripnone_prod
+        shape = self._first_parent.shape
+        self.computational_cost = 0 if shape is None else shape.stripnone_prod
 
     @property
     def _first_parent(self) -> Node:

@@ -111,6 +111,15 @@ class TestUserDefinedNode:
         raw = np.random.default_rng(0).random((3, 11, 12)).astype("float32")
         np.testing.assert_allclose(Shifted(inp).predict_dense(raw), np.tanh(raw) + 1, rtol=1e-6)
 
+    def test_may_depend_on_any_object(self):
+        class Attribute(nm.Node):
+            """Passes the object on."""
+
+        node = Attribute(nm.GenericInput(print_repr=False))
+        assert node.shape is None
+        assert node.computational_cost == 0
+        assert node({"a": 1}) == {"a": 1}
+
     def test_failing_constructor_leaves_nothing_behind(self, fresh_model):
         inp = source()
 
