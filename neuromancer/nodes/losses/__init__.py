@@ -1,0 +1,3 @@
+"""Losses, one family per module."""
+
+from __future__ import annotations

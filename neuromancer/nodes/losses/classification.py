@@ -1,0 +1,325 @@
+"""Discrete classes: one-hot codes, decisions and error rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.node import Node
+from neuromancer.graph.registry import model_manager
+from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.losses.common import require_fit, require_tensor
+from neuromancer.nodes.softmax import Softmax, class_count, positive_int
+
+SIGMOID = ("sig", "sigmoid", "logistic")
+
+
+def one_hot(labels: Any, axis: int, n_class: int, dtype: str) -> Any:
+    """Code every label on `axis` by `n_class` numbers: 1 for the label's class, else 0.
+
+    Parameters
+    ----------
+    labels : symbolic variable
+        Any rank; integers, also in a floating point dtype.
+    axis : int
+        Axis whose entries become groups of `n_class`.
+    n_class : int
+    dtype : str
+        dtype of the result.
+    """
+    classes = E.constant(np.arange(n_class, dtype="int64").reshape(n_class, *[1] * (labels.ndim - axis - 1)))
+    wide = labels.dimshuffle(*range(axis + 1), "x", *range(axis + 1, labels.ndim))
+    coded = E.T.cast(E.T.eq(wide, classes), dtype)
+    sizes = [labels.shape[i] for i in range(labels.ndim)]
+    groups = labels.type.shape[axis]
+    return coded.reshape([*sizes[:axis], (groups or sizes[axis]) * n_class, *sizes[axis + 1 :]])
+
+
+def check_labels(node: Node, labels: np.ndarray, n_class: int) -> None:
+    """Raise ArgumentError for labels that are no integers or not below `n_class`; below 0 is ignored."""
+    labels = np.asarray(labels)
+    bad = labels >= n_class
+    if labels.dtype.kind == "f":
+        bad |= labels != np.floor(labels)
+    count = int(np.count_nonzero(bad))
+    if count:
+        raise ArgumentError(
+            "the target has labels that are no classes",
+            node=node,
+            got=f"{np.unique(labels[bad])[:10].tolist()} ({count} of {labels.size} labels)",
+            expected=f"integers from 0 to {n_class - 1}, negative ones are ignored",
+        )
+
+
+class OneHot(Node):
+    """Code integer labels by vectors of 0 and 1.
+
+    Parameters
+    ----------
+    target : Node
+        Labels; size 1 on `axis`. Labels below 0 or not below `n_class` give all zeros.
+    n_class : int
+        Number of classes: size of the result on `axis`.
+    axis : str or int
+        Tag or position of the axis.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError
+        If the axis does not exist or has another size than 1.
+    ArgumentError
+        If `n_class` is not a positive integer.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> labels = Input((2, 1), "b,f", dtype="int16", print_repr=False)
+    >>> OneHot(labels, 3, print_repr=False)([[2], [-1]]).tolist()
+    [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+
+    def __init__(
+        self, target: Node, n_class: int, axis: str | int = "f", name: str = "onehot", print_repr: bool = True
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        require_tensor(target, self, "the target")
+        self.parent = target
+        self.n_class = positive_int(n_class, "n_class", self)
+        self.axis = target.shape.axis(axis)
+        if target.shape[self.axis] != 1:
+            raise ShapeError(
+                "labels must have size 1 on the axis that is coded",
+                node=self,
+                got=repr(target.shape),
+                expected=f"size 1 on axis {target.shape.tags[self.axis]!r}",
+            )
+
+    def _make_output(self) -> None:
+        self.output = one_hot(self.parent.output, self.axis, self.n_class, config.floatX)
+
+    def _calc_shape(self) -> None:
+        self.shape = self.parent.shape.updateshape(self.axis, self.n_class)
+
+
+class Classification(Node):
+    """The class decided for: the most probable one, or whether a sigmoid exceeds one half.
+
+    Parameters
+    ----------
+    pred : Node
+        A Softmax node, any node whose features are class scores if `n_class` is given, or a layer with a
+        sigmoid.
+    n_class : int or 'auto'
+        Number of classes; 'auto' takes it from the Softmax, and 2 for a sigmoid.
+    n_indep : int or 'auto'
+        Number of independent labels; 'auto' takes it from the Softmax, and the number of features for a
+        sigmoid.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ArgumentError
+        If the number of classes cannot be told from `pred`.
+    ShapeError
+        If numbers and features do not fit.
+
+    Notes
+    -----
+    The output has dtype int32 and one feature per independent label. Of equal probabilities the first wins.
+
+    Examples
+    --------
+    >>> from neuromancer import Input, Softmax
+    >>> probs = Softmax(Input((1, 3), "b,f", print_repr=False), print_repr=False)
+    >>> Classification(probs, print_repr=False)([[0, 4, 1]]).tolist()
+    [[1]]
+    """
+
+    def __init__(
+        self,
+        pred: Node,
+        n_class: int | str = "auto",
+        n_indep: int | str = "auto",
+        name: str = "cls",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        require_tensor(pred, self, "the prediction")
+        self.parent = pred
+        self.axis = pred.shape.tag2index("f")
+        softmax = softmax_of(pred)
+        self.binary = (
+            softmax is None and getattr(pred, "activation_func", None) in SIGMOID and n_class in ("auto", 2)
+        )
+        if self.binary:
+            self.n_class, self.n_indep = 2, int(pred.shape["f"])
+            return
+        if softmax is not None and n_class == "auto":
+            n_class = softmax.n_class
+        if n_class == "auto":
+            raise ArgumentError(
+                "cannot tell the number of classes",
+                node=self,
+                got=f"{type(pred).__name__} {pred.name!r}",
+                expected="a Softmax, a layer with a sigmoid, or n_class",
+            )
+        if n_indep == "auto":
+            n_indep = max(1, int(pred.shape["f"]) // positive_int(n_class, "n_class", self))
+        self.n_indep = positive_int(n_indep, "n_indep", self)
+        self.n_class = class_count(self, pred, n_class, self.n_indep)
+
+    def _make_output(self) -> None:
+        x = self.parent.output
+        if self.binary:
+            self.output = E.T.cast(E.T.gt(x, 0.5), "int32")
+            return
+        sizes = [x.shape[i] for i in range(x.ndim)]
+        groups = x.reshape([*sizes[: self.axis], self.n_indep, self.n_class, *sizes[self.axis + 1 :]])
+        self.output = E.T.cast(E.T.argmax(groups, axis=self.axis + 1), "int32")
+
+    def _calc_shape(self) -> None:
+        self.shape = self.parent.shape.updateshape("f", self.n_indep)
+
+
+class ErrorRate(Node):
+    """Share of wrong classes among the labelled ones; made by :func:`Errors`.
+
+    Parameters
+    ----------
+    classes : Node
+        Classes decided for, e.g. a :class:`Classification`; one feature per independent label.
+    target : Node
+        Sparse: labels of the same shape, negative ones are left out. Dense: `n_class` numbers per label, of
+        which the greatest tells the class; groups of zeros are left out.
+    n_class : int
+        Number of classes.
+    target_is_sparse : bool
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError
+        If the target does not fit.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> a = Input((4, 1), "b,f", name="classes", print_repr=False)
+    >>> b = Input((4, 1), "b,f", name="labels", print_repr=False)
+    >>> errors = ErrorRate(a, b, 3, target_is_sparse=True, print_repr=False)
+    >>> float(errors([[0], [1], [2], [0]], [[0], [2], [2], [-1]]).round(3))
+    0.333
+    """
+
+    def __init__(
+        self,
+        classes: Node,
+        target: Node,
+        n_class: int,
+        target_is_sparse: bool = False,
+        name: str = "errors",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        require_tensor(classes, self, "the prediction")
+        require_tensor(target, self, "the target")
+        self.target, self.target_is_sparse = target, target_is_sparse
+        self.parent = [classes, target]
+        self.n_class, self.n_indep = positive_int(n_class, "n_class", self), int(classes.shape["f"])
+        # A sigmoid's dense target is the label itself.
+        self.coded = not target_is_sparse and target.shape["f"] != self.n_indep
+        require_fit(
+            self, "target", target, classes, self.n_indep * (self.n_class if self.coded else 1), optional=()
+        )
+
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Raise ArgumentError if a sparse target has labels that are no classes."""
+        if self.target_is_sparse:
+            check_labels(self, labels, self.n_class)
+
+    def _make_output(self) -> None:
+        classes, target = self.parent[0].output, self.target.output
+        if self.coded:
+            axis = self.target.shape.tag2index("f")
+            sizes = [target.shape[i] for i in range(target.ndim)]
+            groups = target.reshape([*sizes[:axis], self.n_indep, self.n_class, *sizes[axis + 1 :]])
+            counts = E.T.gt(E.T.sum(groups, axis=axis + 1), 0)
+            target = E.T.argmax(groups, axis=axis + 1)
+        else:
+            counts = E.T.ge(target, 0)
+            if not self.target_is_sparse:
+                target = E.T.gt(target, 0.5)
+        counts = E.T.cast(counts, config.floatX)
+        wrong = E.T.cast(E.T.neq(classes, target), config.floatX)
+        self.output = E.T.sum(wrong * counts) / E.T.maximum(E.T.sum(counts), 1)
+
+    def _calc_shape(self) -> None:
+        self.shape = TaggedShape([1], "f")
+
+
+def Errors(
+    pred: Node,
+    target: Node,
+    target_is_sparse: bool = False,
+    n_class: int | str = "auto",
+    n_indep: int | str = "auto",
+    name: str = "errors",
+    print_repr: bool = True,
+) -> ErrorRate:
+    """Error rate of a prediction: a :class:`Classification` named "cls for errors" and an :class:`ErrorRate`.
+
+    Parameters
+    ----------
+    pred : Node
+        Probabilities, as for :class:`Classification`.
+    target : Node
+        Labels (sparse), or one number per class (dense). Negative labels and groups of zeros do not count.
+    target_is_sparse : bool
+    n_class, n_indep : int or 'auto'
+        As for :class:`Classification`.
+    name : str
+    print_repr : bool
+
+    Returns
+    -------
+    ErrorRate
+        Scalar (0-d); the declared shape is ``[(1,f)]``.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, InputTypeError
+        If prediction and target do not fit. No node is left behind.
+
+    Examples
+    --------
+    >>> from neuromancer import Input, Softmax
+    >>> probs = Softmax(Input((2, 3), "b,f", name="raw", print_repr=False), print_repr=False)
+    >>> labels = Input((2, 1), "b,f", name="labels", print_repr=False)
+    >>> errors = Errors(probs, labels, target_is_sparse=True, print_repr=False)
+    >>> float(errors([[0, 4, 1], [3, 0, 0]], [[1], [2]]))
+    0.5
+    """
+    model = model_manager.active()
+    classes = Classification(pred, n_class, n_indep, name="cls for errors", print_repr=False)
+    try:
+        return ErrorRate(classes, target, classes.n_class, target_is_sparse, name=name, print_repr=print_repr)
+    except BaseException:
+        del model.nodes[classes.name], pred.children[classes.name]
+        raise
+
+
+def softmax_of(node: Any) -> Softmax | None:
+    """The Softmax that a node is, or (by :func:`neuromancer.split`) a part of; None if there is none."""
+    while not isinstance(node, Softmax):
+        if type(node).__name__ != "FromTensor":
+            return None
+        node = node.parent
+    return node

@@ -1,0 +1,201 @@
+"""Negative log-likelihoods of continuous and binary targets, element by element."""
+
+from __future__ import annotations
+
+from math import log, pi
+from typing import Any
+
+from neuromancer import engine as E
+from neuromancer.graph.node import Node
+from neuromancer.nodes.losses.common import (
+    EPS,
+    align,
+    labelled,
+    missing_scale,
+    require_fit,
+    require_tensor,
+)
+
+
+class BinaryNLL(Node):
+    r"""Negative log-likelihood of independent binary events.
+
+    Parameters
+    ----------
+    pred : Node
+        Probabilities in [0, 1], of any shape.
+    target : Node
+        Outcomes or their probabilities, with pred's shape; an axis s of samples may be lacking. -666 and NaN
+        mean missing.
+    subtract_label_entropy : bool
+        Subtract the entropy of the target, so that the loss is 0 where prediction and target agree.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError, InputTypeError
+        If the target does not fit the prediction.
+
+    Notes
+    -----
+    .. math:: l = -s\,[t \ln(p + \epsilon) + (1 - t) \ln(1 - p + \epsilon)]
+
+    with :math:`\epsilon = 10^{-5}` and s = size / (number of labelled elements + 1); missing elements give 0.
+    The output has pred's shape.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> p = Input((1, 2), "b,f", name="p", print_repr=False)
+    >>> t = Input((1, 2), "b,f", name="t", print_repr=False)
+    >>> BinaryNLL(p, t, print_repr=False)([[0.5, 0.5]], [[1, -666]]).round(3).tolist()
+    [[0.693, 0.0]]
+    """
+
+    def __init__(
+        self,
+        pred: Node,
+        target: Node,
+        subtract_label_entropy: bool = False,
+        name: str = "binary_nll",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        require_tensor(pred, self, "the prediction")
+        require_tensor(target, self, "the target")
+        require_fit(self, "target", target, pred)
+        self.target, self.subtract_label_entropy = target, subtract_label_entropy
+        self.parent = [pred, target]
+
+    def _make_output(self) -> None:
+        p = self.parent[0].output
+        t = E.T.cast(align(self.target, self.parent[0].shape), p.dtype) + E.T.zeros_like(p)
+        given = labelled(t)
+        t = E.T.switch(given, t, 0)
+        loss = -t * E.T.log(p + EPS) - (1 - t) * E.T.log(1 - p + EPS)
+        if self.subtract_label_entropy:
+            loss = loss + _xlogx(t) + _xlogx(1 - t)
+        mask = E.T.cast(given, p.dtype)
+        self.output = loss * mask * missing_scale(mask)
+
+
+def _xlogx(x: Any) -> Any:
+    """x log x, 0 at 0."""
+    positive = E.T.gt(x, 0)
+    return E.T.switch(positive, x * E.T.log(E.T.switch(positive, x, 1)), 0)
+
+
+class GaussianNLL(Node):
+    r"""Negative log-likelihood of a normal distribution.
+
+    Parameters
+    ----------
+    mu : Node
+        Mean, of any shape.
+    sig : Node
+        Standard deviation (> 0), or its natural logarithm; mu's shape.
+    target : Node
+        Observed value; mu's shape, an axis s of samples may be lacking.
+    sig_is_log : bool
+        `sig` is the logarithm; this is the numerically safe form.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError, InputTypeError
+        If the nodes do not fit each other.
+
+    Notes
+    -----
+    .. math:: l = \tfrac12 \ln 2\pi + \ln\sigma + \tfrac12 \left(\frac{t - \mu}{\sigma}\right)^2
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> mu, sig, t = (Input((1, 1), "b,f", name=n, print_repr=False) for n in ("mu", "sig", "t"))
+    >>> GaussianNLL(mu, sig, t, print_repr=False)([[1]], [[1]], [[1]]).round(3).tolist()
+    [[0.919]]
+    """
+
+    def __init__(
+        self,
+        mu: Node,
+        sig: Node,
+        target: Node,
+        sig_is_log: bool = False,
+        name: str = "g_nll",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        for role, node in (("mu", mu), ("sig", sig), ("the target", target)):
+            require_tensor(node, self, role)
+        require_fit(self, "sig", sig, mu)
+        require_fit(self, "target", target, mu)
+        self.sig_is_log = sig_is_log
+        self.parent = [mu, sig, target]
+
+    def _make_output(self) -> None:
+        shape = self.parent[0].shape
+        mu, sig, t = (align(p, shape) for p in self.parent)
+        log_sig, deviation = (
+            (sig, (t - mu) * E.T.exp(-sig)) if self.sig_is_log else (E.T.log(sig), (t - mu) / sig)
+        )
+        self.output = 0.5 * log(2 * pi) + log_sig + 0.5 * deviation**2
+
+
+class BetaNLL(Node):
+    r"""Negative log-likelihood of a beta distribution given by mode and concentration.
+
+    Parameters
+    ----------
+    mode : Node
+        Most probable value, in (0, 1), of any shape.
+    concentration : Node
+        Greater than 2 (activation function ``'concentration'``); mode's shape.
+    target : Node
+        Observed value in [0, 1]; mode's shape, an axis s of samples may be lacking.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError, InputTypeError
+        If the nodes do not fit each other.
+
+    Notes
+    -----
+    With :math:`a = m (c - 2) + 1` and :math:`b = (1 - m)(c - 2) + 1`:
+
+    .. math::
+        l = -\left[\ln\Gamma(a + b) - \ln\Gamma(a) - \ln\Gamma(b) + (a - 1) \ln(t + \epsilon)
+            + (b - 1) \ln(1 - t + \epsilon)\right] + \mathrm{softplus}(-c)
+
+    The last term keeps the concentration positive; :math:`\epsilon = 10^{-5}`.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> m, c, t = (Input((1, 1), "b,f", name=n, print_repr=False) for n in ("m", "c", "t"))
+    >>> BetaNLL(m, c, t, print_repr=False)([[0.5]], [[4]], [[0.5]]).round(3).tolist()
+    [[-0.387]]
+    """
+
+    def __init__(
+        self, mode: Node, concentration: Node, target: Node, name: str = "beta_nll", print_repr: bool = True
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        for role, node in (("mode", mode), ("concentration", concentration), ("the target", target)):
+            require_tensor(node, self, role)
+        require_fit(self, "concentration", concentration, mode)
+        require_fit(self, "target", target, mode)
+        self.parent = [mode, concentration, target]
+
+    def _make_output(self) -> None:
+        shape = self.parent[0].shape
+        mode, c, t = (align(p, shape) for p in self.parent)
+        a, b = mode * (c - 2) + 1, (1 - mode) * (c - 2) + 1
+        normaliser = E.T.gammaln(a + b) - E.T.gammaln(a) - E.T.gammaln(b)
+        likelihood = normaliser + (a - 1) * E.T.log(t + EPS) + (b - 1) * E.T.log(1 - t + EPS)
+        self.output = -likelihood + E.T.softplus(-c)

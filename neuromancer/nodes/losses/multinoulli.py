@@ -1,0 +1,298 @@
+"""Negative log-likelihood of discrete classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.node import Node
+from neuromancer.nodes.losses.classification import check_labels, one_hot, softmax_of
+from neuromancer.nodes.losses.common import (
+    EPS,
+    align,
+    finite_vector,
+    require_fit,
+    require_tensor,
+)
+from neuromancer.variables import VariableParam
+
+
+class _ClassNLL(Node):
+    """Penalties and normalisation that both class likelihoods share."""
+
+    pred: Node
+    target: Node
+    target_is_sparse: bool
+    weakness: float = 0.0
+
+    def _connect(
+        self,
+        pred: Node,
+        target: Node,
+        target_is_sparse: bool,
+        class_weights: Any,
+        example_weights: Node | None,
+        mask_class_labeled: Node | None,
+        mask_class_not_present: Node | None,
+    ) -> None:
+        """Check everything and keep it."""
+        require_tensor(pred, self, "the prediction")
+        require_tensor(target, self, "the target")
+        softmax = softmax_of(pred)
+        if softmax is None or not pred.shape.hastag("f"):
+            raise ArgumentError(
+                "the prediction must be a Softmax or a part of one",
+                node=self,
+                got=f"{type(pred).__name__} {pred.name!r}",
+                expected="Softmax(...) of linear class scores",
+                nearest=f"Softmax({pred.name})",
+            )
+        n_f = pred.shape["f"]
+        self.n_class = softmax.n_class
+        if n_f % self.n_class:
+            raise ShapeError(
+                "a part of a Softmax must hold whole labels",
+                node=self,
+                got=f"f={n_f}",
+                expected=f"a multiple of n_class={self.n_class}",
+            )
+        self.n_indep = n_f // self.n_class
+        self.axis = pred.shape.tag2index("f")
+        self.pred, self.target, self.target_is_sparse = pred, target, bool(target_is_sparse)
+        require_fit(self, "target", target, pred, self.n_indep if target_is_sparse else None, optional=())
+        self.class_weights: Node | None = None
+        if isinstance(class_weights, Node):
+            others = [t for t in pred.shape.tags if t != "f"]
+            require_fit(self, "class weights node", class_weights, pred, optional=others)
+            self.class_weights = class_weights
+        elif class_weights is not None:
+            weights = finite_vector(self, "class weights", class_weights, n_f)
+            self.params["class_weights"] = VariableParam(
+                weights.astype(pred.output.dtype), name="class_weights", apply_train=False, apply_reg=False
+            )
+        self.example_weights = example_weights
+        self.mask_class_labeled = mask_class_labeled
+        self.mask_class_not_present = mask_class_not_present
+        space = [t for t in pred.shape.tags if t != "b"]
+        for role, extra, n, optional in (
+            ("example weights", example_weights, 1, ["f"]),
+            ("mask_class_labeled", mask_class_labeled, None, [t for t in space if t != "f"]),
+            ("mask_class_not_present", mask_class_not_present, None, [t for t in space if t != "f"]),
+        ):
+            if extra is not None:
+                require_tensor(extra, self, role)
+                require_fit(self, role, extra, pred, n, optional)
+        extras = (self.class_weights, example_weights, mask_class_labeled, mask_class_not_present)
+        self.parent = [pred, target, *(n for n in extras if n is not None)]
+
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Raise ArgumentError if a sparse target has labels that are no classes.
+
+        Parameters
+        ----------
+        labels : array
+            What will be fed to the target.
+        """
+        if self.target_is_sparse:
+            check_labels(self, labels, self.n_class)
+
+    def _probabilities(self) -> Any:
+        return self.pred.output
+
+    def _weights(self) -> Any | int:
+        weights: Any = 1
+        if "class_weights" in self.params:
+            order = [0 if i == self.axis else "x" for i in range(len(self.pred.shape))]
+            weights = self.params["class_weights"].dimshuffle(*order)
+        for node in (self.class_weights, self.example_weights):
+            if node is not None:
+                weights = weights * align(node, self.pred.shape)
+        return weights
+
+    def _make_output(self) -> None:
+        p = self._probabilities()
+        if self.target_is_sparse:
+            t = one_hot(self.target.output, self.axis, self.n_class, p.dtype)
+        else:
+            t = E.T.cast(self.target.output, p.dtype)
+        if self.mask_class_labeled is not None:
+            t = t * align(self.mask_class_labeled, self.pred.shape)
+        if self.weakness:
+            t = (1 - self.weakness) * t + self.weakness * p
+        weights = self._weights()
+        penalty = -t * weights * E.T.log(p + EPS)
+        n_labelled = E.T.sum(t)
+        if self.mask_class_not_present is not None:
+            absent = align(self.mask_class_not_present, self.pred.shape) + E.T.zeros_like(t)
+            penalty = penalty - absent * weights * E.T.log(1 - p + EPS)
+            n_labelled = n_labelled + E.T.sum(absent)
+        size = E.T.cast(p.size, p.dtype)
+        scale = size / ((n_labelled + EPS) * float(self.n_indep * self.n_class))
+        self.output = E.T.cast(E.T.sum(penalty, axis=self.axis, keepdims=True) * scale, p.dtype)
+
+    def _calc_shape(self) -> None:
+        self.shape = self.pred.shape.updateshape("f", 1)
+
+
+class MultinoulliNLL(_ClassNLL):
+    r"""Negative log-likelihood of classes (cross-entropy), scaled to the mean over the labelled pixels.
+
+    Parameters
+    ----------
+    pred : Softmax
+        Probabilities with `n_class * n_indep` features, in any layout; or a part of a Softmax made by
+        :func:`neuromancer.split`.
+    target : Node
+        With ``target_is_sparse`` integer labels with `n_indep` features (any numeric dtype), of which
+        negative ones are ignored; otherwise a node of pred's shape with the probability of every class, where
+        all zeros mean unlabelled.
+    target_is_sparse : bool
+    class_weights : sequence of float or Node, optional
+        Factor of every class: `n_class * n_indep` numbers, changeable as parameter ``class_weights``; or a
+        node with axis f.
+    example_weights : Node, optional
+        Factor of every pixel: pred's axes without f, or with f = 1.
+    weakness : float
+        Between 0 and 1: how far the target is replaced by the prediction itself, ``t <- (1 - w) t + w p``.
+    mask_class_labeled : Node, optional
+        (b, n_class): 1 for the classes that are labelled in an image, 0 for those that tell nothing.
+    mask_class_not_present : Node, optional
+        (b, n_class): 1 for the classes known to be absent from an image; their probabilities are pushed down
+        everywhere.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ArgumentError
+        If `pred` is not a Softmax, or weights have the wrong length or are not finite.
+    ShapeError
+        If target, weights or masks do not fit the prediction; the message gives sizes and offsets of both.
+    InputTypeError
+        If one of them is not a node.
+
+    Notes
+    -----
+    With one-hot target t (times mask_class_labeled), absence m, weights c and e:
+
+    .. math:: l = -\frac{N}{n + \epsilon} \sum_f c\,e\,[t \log(p + \epsilon) + m \log(1 - p + \epsilon)]
+
+    where :math:`\epsilon = 10^{-5}`, N is the number of pixels and n = sum(t) + sum(m). Axis f stays with
+    size 1. Arguments of the function come in the order prediction's sources, target, class_weights (if a
+    node), example_weights, mask_class_labeled, mask_class_not_present.
+
+    Examples
+    --------
+    >>> from neuromancer import Input, Softmax
+    >>> probs = Softmax(Input((2, 3), "b,f", name="raw", print_repr=False), print_repr=False)
+    >>> labels = Input((2, 1), "b,f", name="labels", print_repr=False)
+    >>> nll = MultinoulliNLL(probs, labels, target_is_sparse=True, print_repr=False)
+    >>> nll([[0, 0, 0], [5, 0, 0]], [[1], [-1]]).round(3).tolist()
+    [[2.197], [0.0]]
+    """
+
+    def __init__(
+        self,
+        pred: Node,
+        target: Node,
+        target_is_sparse: bool = False,
+        class_weights: Any = None,
+        example_weights: Node | None = None,
+        weakness: float = 0,
+        mask_class_labeled: Node | None = None,
+        mask_class_not_present: Node | None = None,
+        name: str = "nll",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        self.weakness = _fraction(weakness, "weakness", self)
+        self._connect(
+            pred,
+            target,
+            target_is_sparse,
+            class_weights,
+            example_weights,
+            mask_class_labeled,
+            mask_class_not_present,
+        )
+
+
+class BlockedMultinoulliNLL(_ClassNLL):
+    """Class likelihood that does not learn labels which the prediction contradicts strongly.
+
+    Wherever a foreground class (any but class 0) is less probable than `blocking_factor` times the most
+    probable class of its label, its probability is raised to that bound and held there: its penalty is
+    bounded and has no gradient. A wrong foreground label that the network has already seen through is thus
+    not fitted.
+
+    Parameters
+    ----------
+    pred, target : Node
+        See :class:`MultinoulliNLL`.
+    blocking_factor : float
+        Between 0 (nothing is blocked) and 1.
+    target_is_sparse, class_weights, example_weights, mask_class_labeled, mask_class_not_present
+        See :class:`MultinoulliNLL`.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ArgumentError, ShapeError, InputTypeError
+        As :class:`MultinoulliNLL`, and if the factor is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from neuromancer import Input, Softmax
+    >>> probs = Softmax(Input((1, 2), "b,f", name="raw", print_repr=False), print_repr=False)
+    >>> labels = Input((1, 1), "b,f", name="labels", print_repr=False)
+    >>> nll = BlockedMultinoulliNLL(probs, labels, 0.5, target_is_sparse=True, print_repr=False)
+    >>> float(nll([[9, 0]], [[1]]).round(3)[0, 0])  # -log(0.5) instead of 9
+    0.693
+    """
+
+    def __init__(
+        self,
+        pred: Node,
+        target: Node,
+        blocking_factor: float = 0.5,
+        target_is_sparse: bool = False,
+        class_weights: Any = None,
+        example_weights: Node | None = None,
+        mask_class_labeled: Node | None = None,
+        mask_class_not_present: Node | None = None,
+        name: str = "nll",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(None, name, print_repr)
+        self.blocking_factor = _fraction(blocking_factor, "blocking_factor", self)
+        self._connect(
+            pred,
+            target,
+            target_is_sparse,
+            class_weights,
+            example_weights,
+            mask_class_labeled,
+            mask_class_not_present,
+        )
+
+    def _probabilities(self) -> Any:
+        p, axis = self.pred.output, self.axis
+        sizes = [p.shape[i] for i in range(p.ndim)]
+        groups = p.reshape([*sizes[:axis], self.n_indep, self.n_class, *sizes[axis + 1 :]])
+        # Without a gradient of its own the bound cannot pull the winning class further up.
+        bound = E.disconnected_grad(self.blocking_factor * E.T.max(groups, axis=axis + 1, keepdims=True))
+        foreground = np.ones(self.n_class, dtype="bool")
+        foreground[0] = False
+        foreground = foreground.reshape([self.n_class] + [1] * (p.ndim - axis - 1))
+        blocked = E.T.switch(E.T.and_(E.constant(foreground), E.T.lt(groups, bound)), bound, groups)
+        return blocked.reshape([*sizes[:axis], self.n_indep * self.n_class, *sizes[axis + 1 :]])
+
+
+def _fraction(value: Any, what: str, node: Node) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise ArgumentError(f"{what} must lie between 0 and 1", node=node, got=value)
+    return float(value)

@@ -1,0 +1,3 @@
+"""Training: meta-parameters, optimisers and statistics."""
+
+from __future__ import annotations

@@ -1,0 +1,101 @@
+"""Meta-parameters of the optimisers: shared scalars, so that changing them needs no new compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
+from neuromancer.variables import VariableParam
+
+DEFAULTS = {"lr": 1.0, "mom": 0.9, "wd": 0.0, "beta2": 0.999}
+"""Learning rate, momentum, weight decay, and Adam's decay of the second moment."""
+
+BELOW_ONE = ("mom", "beta2")
+
+
+class MetaParams:
+    """The meta-parameters of one model, common to its optimisers.
+
+    Parameters
+    ----------
+    label : str
+        Whose they are, for messages.
+    **values : float
+        Other values than the defaults: ``lr`` 1, ``mom`` 0.9, ``wd`` 0, ``beta2`` 0.999.
+
+    Attributes
+    ----------
+    params : dict of str to VariableParam
+        The shared scalars, dtype ``config.floatX``.
+
+    Raises
+    ------
+    UnknownNameError, ArgumentError
+        See :meth:`set`.
+
+    Examples
+    --------
+    >>> meta = MetaParams(lr=0.1)
+    >>> meta.set({"mom": 0.5})
+    >>> round(meta["lr"], 3), meta["mom"]
+    (0.1, 0.5)
+    """
+
+    def __init__(self, label: str = "meta-parameters", **values: float) -> None:
+        self.label = label
+        self.params = {
+            key: VariableParam(value, name=key, apply_train=False, apply_reg=False)
+            for key, value in DEFAULTS.items()
+        }
+        self.set(values)
+
+    def __getitem__(self, key: str) -> float:
+        self._require(key, self.params)
+        return float(self.params[key].get_value())
+
+    def set(self, values: dict[str, Any], allowed: Iterable[str] = tuple(DEFAULTS)) -> None:
+        """Set several at once; on an error none is changed.
+
+        Parameters
+        ----------
+        values : dict of str to float
+        allowed : iterable of str
+            The names that may be set here.
+
+        Raises
+        ------
+        UnknownNameError
+            For a name that is not allowed.
+        ArgumentError
+            For a value that is not finite or negative; mom and beta2 must be below 1.
+        """
+        for key, value in values.items():
+            self._require(key, allowed)
+            number = (
+                np.asarray(value, dtype="float64")
+                if np.ndim(value) == 0 and not isinstance(value, str)
+                else np.nan
+            )
+            if not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1):
+                raise ArgumentError(
+                    f"{key} cannot have this value",
+                    node=self.label,
+                    got=value,
+                    expected="0 <= value < 1" if key in BELOW_ONE else "a finite number >= 0",
+                )
+        for key, value in values.items():
+            self.params[key].set_value(np.array(value, dtype=self.params[key].dtype))
+
+    def _require(self, key: str, allowed: Iterable[str]) -> None:
+        names = list(allowed)
+        if key not in names:
+            raise UnknownNameError(
+                "unknown meta-parameter",
+                node=self.label,
+                got=key,
+                expected=f"one of {names}",
+                nearest=nearest_name(key, names),
+            )

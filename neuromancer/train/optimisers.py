@@ -1,0 +1,377 @@
+"""Gradient descent: SGD, AdaGrad, AdaDelta and Adam.
+
+All update rules are symbolic: one call of an optimiser evaluates loss, gradient and update on the device, and
+parameters and state stay there. Notation of the formulas: p parameter, g its gradient, lr learning rate, mom
+momentum, wd weight decay, and ``R = wd * a * p`` with a = 0 for parameters that are not regularised, 1 for
+regularised ones, or their own multiplier (``apply_reg``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
+from neuromancer.graph.function import make_func
+from neuromancer.train.meta import MetaParams
+from neuromancer.variables import VariableParam
+
+Updates = list[tuple[Any, Any]]
+
+EPS = 1e-5
+"""Added under the roots of AdaDelta and Adam."""
+
+
+class Optimiser:
+    """A way of changing parameters along the gradient; the base of all of them.
+
+    State is allocated and the step compiled at the first use.
+
+    Parameters
+    ----------
+    inputs : list of symbolic variable
+        What the loss depends on, in calling order.
+    loss : symbolic variable
+        Scalar.
+    grads : list of symbolic variable
+        Gradient of the loss for every parameter.
+    params : list of parameter
+        What is trained, in the same order.
+    meta : MetaParams, optional
+        Meta-parameters; shared with other optimisers of a model. Default: new ones.
+    extra_updates : list of (parameter, expression)
+        Carried out with every step (running statistics of batch normalisation).
+    debug_outputs : list of symbolic variable
+        Also evaluated with every step.
+    history : int
+        Number of past parameter sets kept on the device for :meth:`repair`; 0 keeps none.
+    name : str
+        For messages and plots.
+
+    Raises
+    ------
+    ArgumentError
+        If `params` and `grads` differ in number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuromancer import engine as E
+    >>> from neuromancer.variables import VariableParam
+    >>> w = VariableParam(np.array([3.0]), name="w")
+    >>> loss = (w * w).sum()
+    >>> step = SGD([], loss, E.grad(loss, [w]), [w], MetaParams(lr=0.25, mom=0.0))
+    >>> [float(step()[0]) for _ in range(3)]
+    [9.0, 2.25, 0.5625]
+    """
+
+    meta_names: ClassVar[tuple[str, ...]] = ("lr", "mom", "wd")
+
+    def __init__(
+        self,
+        inputs: Sequence[Any],
+        loss: Any,
+        grads: Sequence[Any],
+        params: Sequence[Any],
+        meta: MetaParams | None = None,
+        extra_updates: Sequence[tuple[Any, Any]] = (),
+        debug_outputs: Sequence[Any] = (),
+        history: int = 0,
+        name: str = "",
+    ) -> None:
+        self.name = name or type(self).__name__
+        if len(grads) != len(params):
+            raise ArgumentError(
+                "every parameter needs a gradient",
+                node=self.name,
+                got=f"{len(grads)} gradients, {len(params)} parameters",
+            )
+        self.inputs, self.loss, self.debug_outputs = list(inputs), loss, list(debug_outputs)
+        self.grads, self.params = list(grads), list(params)
+        self.extra_updates = list(extra_updates)
+        self.meta = meta or MetaParams(self.name)
+        self.history = history
+        self.state: dict[str, VariableParam] = {}
+        self._history: list[list[VariableParam]] = []
+        self._step: make_func | None = None
+
+    # ---- the rule
+    def _update(self, i: int, p: Any, g: Any) -> Updates:
+        """Updates of parameter number i and of its state."""
+        raise NotImplementedError
+
+    def _common_updates(self) -> Updates:
+        """Updates of state that all parameters share; runs before those of the parameters."""
+        return []
+
+    def _value(self, key: str) -> Any:
+        return self.meta.params[key]
+
+    def _decay(self, p: Any) -> Any:
+        """R of the formulas."""
+        return self._value("wd") * float(p.apply_reg) * p
+
+    def _state(self, key: str, like: Any = None) -> VariableParam:
+        """State variable, zeros like a parameter or a scalar 0 at first."""
+        if key not in self.state:
+            value = (
+                self.meta.params["lr"].get_value() * 0 if like is None else np.zeros_like(like.get_value())
+            )
+            self.state[key] = VariableParam(np.asarray(value), name=key, apply_train=False, apply_reg=False)
+        return self.state[key]
+
+    # ---- running
+    def _build(self) -> make_func:
+        with E.building():
+            updates = self._common_updates()
+            for i, (p, g) in enumerate(zip(self.params, self.grads, strict=True)):
+                updates += [(v, _cast(new, v)) for v, new in self._update(i, p, g)]
+            updates += self._history_updates()
+            known = {id(v) for v, _ in updates}
+            updates += [(v, _cast(new, v)) for v, new in self.extra_updates if id(v) not in known]
+        return make_func(
+            self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step"
+        )
+
+    def _history_updates(self) -> Updates:
+        """Shift the kept parameter sets by one; the newest gets the values from before the step."""
+        self._history = [
+            [
+                VariableParam(
+                    p.get_value(), name=f"{p.name}_before{k + 1}", apply_train=False, apply_reg=False
+                )
+                for p in self.params
+            ]
+            for k in range(self.history)
+        ]
+        sets = [self.params, *self._history]
+        return [
+            pair for new, old in zip(sets[1:], sets[:-1], strict=True) for pair in zip(new, old, strict=True)
+        ]
+
+    @property
+    def step(self) -> make_func:
+        """The compiled step."""
+        if self._step is None:
+            self._step = self._build()
+        return self._step
+
+    def __call__(self, *args: Any) -> list[Any]:
+        """Do one step.
+
+        Parameters
+        ----------
+        *args : array
+            One per input.
+
+        Returns
+        -------
+        list
+            Loss before the update, then the debug outputs.
+        """
+        return self.step(*args)
+
+    def set_opt_meta_params(self, values: dict[str, float]) -> None:
+        """Set meta-parameters by name (``lr``, ``mom``, ``wd``; Adam also ``beta2``).
+
+        Raises
+        ------
+        UnknownNameError, ArgumentError
+            For a name that this optimiser does not have, or a value that cannot be.
+        """
+        self.meta.set(values, self.meta_names)
+
+    def setlr(self, value: float) -> None:
+        """Set the learning rate."""
+        self.set_opt_meta_params({"lr": value})
+
+    def setmom(self, value: float) -> None:
+        """Set the momentum."""
+        self.set_opt_meta_params({"mom": value})
+
+    def setwd(self, value: float) -> None:
+        """Set the weight decay."""
+        self.set_opt_meta_params({"wd": value})
+
+    # ---- state
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Values of the state (moments, counters) by name; empty before the first step."""
+        return {key: variable.get_value() for key, variable in self.state.items()}
+
+    def set_state(self, values: dict[str, Any]) -> None:
+        """Put back what :meth:`get_state` returned; an empty dict means "before the first step".
+
+        Raises
+        ------
+        UnknownNameError, ShapeError
+            If names or shapes are not those of this optimiser for these parameters.
+        """
+        _ = self.step
+        if values and set(values) != set(self.state):
+            raise UnknownNameError(
+                "the state is not this optimiser's",
+                node=self.name,
+                got=sorted(values),
+                expected=sorted(self.state),
+            )
+        for key, value in values.items():
+            if np.shape(value) != self.state[key].get_value().shape:
+                raise ShapeError(
+                    f"state {key!r} has another shape",
+                    node=self.name,
+                    got=np.shape(value),
+                    expected=self.state[key].get_value().shape,
+                )
+        for key, variable in self.state.items():
+            new = values.get(key, np.zeros(variable.get_value().shape))
+            variable.set_value(np.array(new, dtype=variable.dtype))
+
+    def repair(self) -> None:
+        """Go back to the oldest kept parameters (from `history` steps ago) and forget all moments.
+
+        Raises
+        ------
+        ArgumentError
+            If no history is kept or no step has been done.
+        """
+        if not self._history:
+            raise ArgumentError(
+                "there are no earlier parameters",
+                node=self.name,
+                got=f"history={self.history}",
+                expected="an optimiser with history >= 1 after its first step",
+            )
+        oldest = [old.get_value() for old in self._history[-1]]
+        for variables in (self.params, *self._history[:-1]):
+            for variable, value in zip(variables, oldest, strict=True):
+                variable.set_value(value)
+        self.set_state({})
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{key}={self.meta[key]:g}" for key in self.meta_names)
+        return f"{type(self).__name__}({values})"
+
+
+class SGD(Optimiser):
+    """Gradient descent with momentum: ``d <- g + mom d``, ``p <- p - lr (d + R)``.
+
+    Parameters
+    ----------
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+        See :class:`Optimiser`.
+
+    Examples
+    --------
+    See :class:`Optimiser`.
+    """
+
+    def _update(self, i: int, p: Any, g: Any) -> Updates:
+        d = self._state(f"{i}_direction", p)
+        new = g + self._value("mom") * d
+        return [(d, new), (p, p - self._value("lr") * (new + self._decay(p)))]
+
+
+class AdaGrad(Optimiser):
+    """Steps scaled by all past gradients (Duchi et al. 2011).
+
+    ``h <- h + g^2``, ``p <- p - lr (g + R) / sqrt(h)``.
+
+    The first squared gradient counts twice. Where all gradients so far were 0, so that h is 0, nothing is
+    changed.
+
+    Parameters
+    ----------
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+        See :class:`Optimiser`.
+
+    Examples
+    --------
+    >>> step = AdaGrad([], None, [], [])
+    >>> step
+    AdaGrad(lr=1, mom=0.9, wd=0)
+    """
+
+    def _common_updates(self) -> Updates:
+        return [(self._state("started"), E.T.ones_like(self._state("started")))]
+
+    def _update(self, i: int, p: Any, g: Any) -> Updates:
+        h = self._state(f"{i}_squares", p)
+        new = h + (2 - self._state("started")) * g**2
+        some = E.T.gt(new, 0)
+        scale = E.T.switch(some, self._value("lr") / E.T.sqrt(E.T.switch(some, new, 1)), 0)
+        return [(h, new), (p, p - scale * (g + self._decay(p)))]
+
+
+class AdaDelta(Optimiser):
+    """Steps scaled by running averages of squared gradients and steps (Zeiler 2012, arXiv:1212.5701).
+
+    ``D = g sqrt(d + eps) / sqrt(s + eps)``, ``s <- mom s + (1 - mom) g^2``, ``d <- mom d + (1 - mom) D^2``,
+    ``p <- p - lr (D + R)`` with eps = 1e-5. D uses the average s from before this step.
+
+    Parameters
+    ----------
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+        See :class:`Optimiser`.
+
+    Examples
+    --------
+    >>> step = AdaDelta([], None, [], [])
+    >>> step.setmom(0.5)
+    >>> step
+    AdaDelta(lr=1, mom=0.5, wd=0)
+    """
+
+    def _update(self, i: int, p: Any, g: Any) -> Updates:
+        s, d, mom = self._state(f"{i}_squares", p), self._state(f"{i}_steps", p), self._value("mom")
+        step = g * E.T.sqrt(d + EPS) / E.T.sqrt(s + EPS)
+        return [
+            (s, mom * s + (1 - mom) * g**2),
+            (d, mom * d + (1 - mom) * step**2),
+            (p, p - self._value("lr") * (step + self._decay(p))),
+        ]
+
+
+class Adam(Optimiser):
+    """Adaptive moment estimation (Kingma & Ba 2015, arXiv:1412.6980) with decoupled weight decay.
+
+    ``t <- t + 1``, ``m <- mom m + (1 - mom) g``, ``s <- beta2 s + (1 - beta2) g^2``,
+    ``p <- p - lr (sqrt(1 - beta2^t) / (1 - mom^t) m / sqrt(s + eps) + R)`` with eps = 1e-5 inside the root.
+
+    Parameters
+    ----------
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+        See :class:`Optimiser`.
+
+    Examples
+    --------
+    >>> step = Adam([], None, [], [])
+    >>> step.set_opt_meta_params({"lr": 0.01, "beta2": 0.99})
+    >>> step
+    Adam(lr=0.01, mom=0.9, wd=0, beta2=0.99)
+    """
+
+    meta_names = ("lr", "mom", "wd", "beta2")
+
+    def _common_updates(self) -> Updates:
+        t = self._state("steps")
+        return [(t, t + 1)]
+
+    def _update(self, i: int, p: Any, g: Any) -> Updates:
+        m, s = self._state(f"{i}_mean", p), self._state(f"{i}_squares", p)
+        mom, beta2, t = self._value("mom"), self._value("beta2"), self._state("steps") + 1
+        mean = mom * m + (1 - mom) * g
+        squares = beta2 * s + (1 - beta2) * g**2
+        correction = E.T.sqrt(1 - beta2**t) / (1 - mom**t)
+        step = correction * mean / E.T.sqrt(squares + EPS)
+        return [(m, mean), (s, squares), (p, p - self._value("lr") * (step + self._decay(p)))]
+
+
+OPTIMISERS: dict[str, type[Optimiser]] = {cls.__name__: cls for cls in (SGD, AdaGrad, AdaDelta, Adam)}
+"""The optimisers by name."""
+
+
+def _cast(expression: Any, variable: Any) -> Any:
+    return expression if expression.dtype == variable.dtype else E.T.cast(expression, variable.dtype)
