@@ -1,0 +1,54 @@
+"""The symbolic engine behind a small interface: the only part of the package that knows PyTensor and torch.
+
+The environment variable ``NEUROMANCER_ENGINE`` chooses the engine before the first import; default: ``pytensor``. What
+an engine must provide is written down in `neuromancer.engine.interface`.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from neuromancer.engine.interface import NAMES
+from neuromancer.errors import EngineError, nearest_name
+
+ENGINES = ("pytensor",)
+
+
+def _select(name: str) -> None:
+    """Import the engine called `name` and make its interface that of this package.
+
+    Raises
+    ------
+    EngineError
+        If there is no such engine, or the libraries that it needs are missing.
+    """
+    if name not in ENGINES:
+        raise EngineError(
+            "unknown engine in NEUROMANCER_ENGINE",
+            node="engine",
+            got=name,
+            expected=f"one of {ENGINES}",
+            nearest=nearest_name(name, ENGINES) or ENGINES[0],
+        )
+    missing = [library for library in (name, "torch") if find_spec(library) is None]
+    if missing:
+        raise EngineError(
+            f"engine {name!r} cannot be imported",
+            node="engine",
+            got=f"{missing} not installed",
+            expected=f"pip install {' '.join(missing)}",
+        )
+    module = import_module(f"neuromancer.engine.{name}")
+    for attribute in NAMES:
+        globals()[attribute] = getattr(module, attribute)
+
+
+_select(os.environ.get("NEUROMANCER_ENGINE", "pytensor"))
+
+if TYPE_CHECKING:
+    from neuromancer.engine.pytensor import *
+
+__all__ = ["ENGINES", *NAMES]

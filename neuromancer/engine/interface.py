@@ -1,0 +1,65 @@
+"""What every symbolic engine provides: the contract between nodes and engines.
+
+Nodes, optimisers and models are written against these names only, so an engine is a package ``neuromancer.engine.<name>``
+that defines all of them. Tensors have the axis order (batch, channels, *spatial).
+
+===================  ====================================================================================================
+name                 meaning
+===================  ====================================================================================================
+NAME                 name of the engine
+T                    namespace of tensor functions: elementwise, reductions, indexing, shapes
+Variable, Constant   classes of symbolic variables and constants, for isinstance
+CompiledFunction     class of what `function` returns; has ``counters.uploads`` and ``counters.downloads``
+ConstantVariable     ``ConstantVariable(value, name)``: symbolic constant that can be subclassed
+SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``
+RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``
+tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the shape is an unknown size
+generic              ``generic(name)``: symbolic input that takes any Python object
+ConstantVariable     class ``(value, name)`` of constants that can be derived from
+constant             ``constant(value, name, dtype)``
+function             ``function(inputs, outputs, updates, name)``: compile for the configured device
+grad                 ``grad(cost, wrt)``: gradients, None where disconnected
+disconnected_grad    ``disconnected_grad(x)``: x, constant to gradients
+conv                 ``conv(x, w, stride, dilation, pad)``: cross-correlation over 1 to 3 spatial axes
+conv_transpose       ``conv_transpose(x, w, stride, dilation, pad)``: its adjoint at full size
+pool                 ``pool(x, size, stride, dilation, mode)``: 'max', 'average' or 'sum' of valid windows
+softmax              ``softmax(x, axis)``
+log_softmax          ``log_softmax(x, axis)``
+scan                 ``scan(fn, sequences, initial, non_sequences, n_steps, ...)``: symbolic loop
+rewire               ``rewire(outputs, {old: new})``: outputs with variables replaced
+building             context manager under which graphs are built: Python floats get the configured precision
+draw                 ``draw(target, path, fmt)``: picture of a graph
+dot_text             ``dot_text(target)``: the graph as DOT source
+===================  ====================================================================================================
+"""
+
+from __future__ import annotations
+
+NAMES = (
+    "NAME",
+    "CompiledFunction",
+    "Constant",
+    "ConstantVariable",
+    "ConstantVariable",
+    "RandomStream",
+    "SharedVariable",
+    "T",
+    "Variable",
+    "building",
+    "constant",
+    "conv",
+    "conv_transpose",
+    "disconnected_grad",
+    "dot_text",
+    "draw",
+    "function",
+    "generic",
+    "grad",
+    "log_softmax",
+    "pool",
+    "rewire",
+    "scan",
+    "softmax",
+    "tensor",
+)
+"""Every name of the interface."""

@@ -1,0 +1,54 @@
+"""The PyTensor engine: the maintained continuation of Theano, run through torch."""
+
+from __future__ import annotations
+
+import pytensor.tensor as T
+from pytensor.graph.basic import Constant, Variable
+
+from neuromancer.engine.pytensor.draw import dot_text, draw
+from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
+from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
+from neuromancer.engine.pytensor.ops.pool import pool
+from neuromancer.engine.pytensor.random import RandomStream
+from neuromancer.engine.pytensor.scan import scan
+from neuromancer.engine.pytensor.tensors import (
+    ConstantVariable,
+    ConstantVariable,
+    SharedVariable,
+    constant,
+    generic,
+    log_softmax,
+    rewire,
+    softmax,
+    tensor,
+)
+
+NAME = "pytensor"
+
+__all__ = [
+    "NAME",
+    "CompiledFunction",
+    "Constant",
+    "ConstantVariable",
+    "ConstantVariable",
+    "RandomStream",
+    "SharedVariable",
+    "T",
+    "Variable",
+    "building",
+    "constant",
+    "conv",
+    "conv_transpose",
+    "disconnected_grad",
+    "dot_text",
+    "draw",
+    "function",
+    "generic",
+    "grad",
+    "log_softmax",
+    "pool",
+    "rewire",
+    "scan",
+    "softmax",
+    "tensor",
+]

@@ -1,0 +1,310 @@
+"""Compiled functions, gradients, and the context in which graphs are built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytensor
+import torch
+from pytensor.compile.sharedvalue import SharedVariable as PlainShared
+from pytensor.gradient import DisconnectedType
+from pytensor.gradient import disconnected_grad as _disconnected_grad
+from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.tensor.type import TensorType
+
+from neuromancer.config import config
+from neuromancer.engine.pytensor.link.torch.devices import resolve_device
+from neuromancer.engine.pytensor.link.torch.linker import torch_mode
+from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
+from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES
+from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.ops.random import RandomDraw
+from neuromancer.errors import EngineError, InputTypeError, ShapeError
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Build graphs with Python floats of `config.floatX`; PyTensor's own settings are as before afterwards.
+
+    No C compiler is looked for meanwhile: constants are folded in Python.
+    """
+    with pytensor.config.change_flags(floatX=config.floatX, cxx=""):
+        yield
+
+
+def grad(cost: Variable, wrt: Sequence[Variable]) -> list[Variable | None]:
+    """Return the gradient of the scalar `cost` for each variable of `wrt`; None where it does not depend on it.
+
+    Raises
+    ------
+    ShapeError
+        If `cost` is not a scalar.
+    """
+    if cost.ndim:
+        raise ShapeError("only a scalar has a gradient", node=str(cost), got=f"{cost.ndim} axes", expected="0 axes")
+    with building():
+        gradients = pytensor.grad(cost, list(wrt), disconnected_inputs="ignore", return_disconnected="disconnected")
+    return [None if isinstance(g.type, DisconnectedType) else g for g in gradients]
+
+
+def disconnected_grad(x: Variable) -> Variable:
+    """Return `x` as a constant to every gradient."""
+    return _disconnected_grad(x)
+
+
+class CompiledFunction:
+    """A callable made of symbolic inputs, outputs and updates; see `function`.
+
+    Attributes
+    ----------
+    name : str
+    device : torch.device
+    counters : Counters
+        ``uploads`` and ``downloads`` of arrays so far.
+    pytensor_function : pytensor.compile.executor.Function
+        The function as PyTensor knows it, with the rewritten graph in ``.maker.fgraph``.
+    """
+
+    def __init__(self, inputs: list[Variable], outputs: Any, updates: dict[Variable, Variable], name: str) -> None:
+        self.name = name
+        self.device = resolve_device(config.device)
+        self._single = isinstance(outputs, Variable)
+        wanted = [outputs] if self._single else list(outputs)
+        with building():
+            self.pytensor_function = pytensor.function(
+                inputs,
+                wanted,
+                updates=list(updates.items()),
+                mode=torch_mode(self.device),
+                name=name or None,
+                on_unused_input="ignore",
+                allow_input_downcast=True,
+            )
+        fgraph = self.pytensor_function.maker.fgraph
+        self.program: Program = self.pytensor_function.vm.jit_fn.program
+        self.counters: Counters = self.program.counters
+        self._inputs = list(inputs)
+        self._n_outputs = len(wanted)
+        cells = self.pytensor_function.input_storage[len(inputs) :]
+        self._cells = [container.storage for container in cells]
+        places = self.program.input_places
+        self._explicit_places, self._shared_places = places[: len(inputs)], places[len(inputs) :]
+        graph_shared = fgraph.inputs[len(inputs) :]
+        self._channels_last = [v in self.program.layouts for v in graph_shared]
+        self._updates = [(o, i - len(inputs)) for o, i in sorted((fgraph.update_mapping or {}).items())]
+        self._meta_cache: dict[int, tuple[Any, torch.Tensor]] = {}
+        self._constants = self.program.constant_addresses()
+
+    def __repr__(self) -> str:
+        return f"<function {self.name or '?'} of {len(self._inputs)} inputs on {self.device}>"
+
+    def __call__(self, *args: Any) -> Any:
+        """Compute the outputs from arrays, in the order of the inputs; then apply the updates.
+
+        Raises
+        ------
+        InputTypeError, ShapeError
+            If the arguments do not fit the inputs.
+        EngineError
+            If an operation fails.
+        """
+        if len(args) != len(self._inputs):
+            raise InputTypeError(
+                "wrong number of arguments", node=self._label(), got=len(args), expected=self._signature()
+            )
+        with torch.inference_mode():
+            values = [
+                self._argument(variable, place, value)
+                for variable, place, value in zip(self._inputs, self._explicit_places, args, strict=True)
+            ]
+            values += [self._shared(k) for k in range(len(self._cells))]
+            results = self.program.run(values)
+            taken = self._addresses(values)
+            outputs = [self._to_user(result, taken) for result in results[: self._n_outputs]]
+            if self.device.type != "meta":
+                fresh = [(k, self._to_cell(results[o], taken)) for o, k in self._updates]
+                for k, value in fresh:
+                    self._cells[k][0] = value
+        return outputs[0] if self._single else outputs
+
+    # values in
+    def _argument(self, variable: Variable, place: str, value: Any) -> Any:
+        if not isinstance(variable.type, TensorType):
+            return value
+        array = self._checked(variable, value)
+        return upload(array, self.device, self.counters) if place == DEVICE else array
+
+    def _checked(self, variable: Variable, value: Any) -> np.ndarray:
+        """`value` as an array of the input's dtype, number of axes and known sizes."""
+        dtype = variable.type.dtype
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        if array.dtype != dtype:
+            if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
+                raise InputTypeError(
+                    f"argument {variable} has the wrong dtype", node=self._label(), got=array.dtype.name, expected=dtype
+                )
+            array = array.astype(dtype)
+        shape = variable.type.shape
+        if array.ndim != len(shape) or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=True)):
+            raise ShapeError(
+                f"argument {variable} has the wrong shape", node=self._label(), got=array.shape, expected=str(shape)
+            )
+        return array
+
+    def _shared(self, k: int) -> Any:
+        """Value of the k-th shared variable where the program wants it; a tensor replaces the array in its storage."""
+        cell = self._cells[k]
+        value = cell[0]
+        if self._shared_places[k] != DEVICE:
+            return download(value, self.counters) if isinstance(value, torch.Tensor) else value
+        if self.device.type == "meta":
+            return self._shape_only(k, value)
+        if not isinstance(value, torch.Tensor):
+            value = upload(value, self.device, self.counters)
+        elif value.device != self.device:
+            self.counters.uploads += 1
+            value = value.to(self.device)
+        elif not self._channels_last[k]:
+            return value
+        if self._channels_last[k]:
+            value = channels_last(value)
+        cell[0] = value
+        return value
+
+    def _shape_only(self, k: int, value: Any) -> torch.Tensor:
+        """The meta twin of a shared value, made once; the value itself stays where it is."""
+        cached = self._meta_cache.get(k)
+        if cached is None or cached[0] is not value:
+            self.counters.uploads += 1
+            tensor = torch.empty(value.shape, dtype=TORCH_DTYPES[np.dtype(value.dtype).name], device="meta")
+            self._meta_cache[k] = cached = (value, tensor)
+        return cached[1]
+
+    # values out
+    def _addresses(self, values: Iterable[Any]) -> set[int]:
+        """Where the memory is that no result may share."""
+        return {
+            v.untyped_storage().data_ptr() for v in values if isinstance(v, torch.Tensor) and v.device.type == "cpu"
+        } | self._constants
+
+    def _to_user(self, value: Any, taken: set[int]) -> Any:
+        """`value` as a numpy array with memory of its own (a tensor without data on device 'meta')."""
+        if not isinstance(value, torch.Tensor):
+            return np.array(value) if isinstance(value, np.ndarray | np.generic) else value
+        if value.device.type == "meta":
+            return value
+        self.counters.downloads += 1
+        if value.device.type != "cpu":
+            return value.contiguous().cpu().numpy()
+        address = value.untyped_storage().data_ptr()
+        if address in taken or 0 in value.stride() or value.untyped_storage().nbytes() != value.nbytes:
+            return np.array(value.numpy(), order="C")
+        taken.add(address)
+        return np.asarray(value.numpy(), order="C")
+
+    @staticmethod
+    def _to_cell(value: Any, taken: set[int]) -> Any:
+        """`value` with memory of its own, to be kept in a shared variable."""
+        if not isinstance(value, torch.Tensor):
+            return np.array(value)
+        if value.device.type != "cpu":
+            return value.clone() if value.untyped_storage().nbytes() != value.nbytes else value
+        address = value.untyped_storage().data_ptr()
+        if address in taken or 0 in value.stride() or value.untyped_storage().nbytes() != value.nbytes:
+            return value.clone(memory_format=torch.contiguous_format)
+        taken.add(address)
+        return value
+
+    def _label(self) -> str:
+        return f"function {self.name}" if self.name else "function"
+
+    def _signature(self) -> str:
+        types = ", ".join(f"{v}: {v.type.dtype}{v.type.shape}" if isinstance(v.type, TensorType) else str(v)
+                          for v in self._inputs)
+        return f"{len(self._inputs)} ({types})"
+
+
+def function(
+    inputs: Sequence[Variable],
+    outputs: Variable | Sequence[Variable],
+    updates: Any = (),
+    name: str = "",
+) -> CompiledFunction:
+    """Compile a function of `inputs`, for the device and precision configured now.
+
+    Parameters
+    ----------
+    inputs : sequence of Variable
+        Arguments of the function; unused ones are allowed.
+    outputs : Variable or sequence of Variable
+        What it returns: one numpy array, or a list of them.
+    updates : dict or sequence of (SharedVariable, Variable)
+        New values of shared variables after each call. The random streams in the graph are advanced without being named.
+    name : str
+
+    Returns
+    -------
+    CompiledFunction
+        Takes arrays of any size where the inputs' shapes are None, without compiling again.
+
+    Raises
+    ------
+    EngineError
+        If an output depends on a variable that is not among `inputs`.
+    InputTypeError
+        If an argument is not a symbolic variable of the right kind, or an update has another dtype.
+    DeviceError
+        If the configured device is not there.
+
+    Examples
+    --------
+    >>> from neuromancer.engine import tensor
+    >>> x = tensor("x", (None,), "float32")
+    >>> function([x], x.sum())([1, 2, 3])
+    array(6., dtype=float32)
+    """
+    label = f"function {name}" if name else "function"
+    pairs = dict(updates)
+    single = isinstance(outputs, Variable)
+    wanted = [outputs] if single else list(outputs)
+    for variable in (*inputs, *wanted, *pairs, *pairs.values()):
+        if not isinstance(variable, Variable):
+            raise InputTypeError(
+                "not a symbolic variable", node=label, got=type(variable).__name__, expected="a symbolic variable"
+            )
+    for shared, value in pairs.items():
+        if not isinstance(shared, PlainShared):
+            raise InputTypeError("only shared variables have updates", node=label, got=str(shared.type))
+        if value.type.dtype != shared.type.dtype or value.ndim != shared.ndim:
+            raise InputTypeError(
+                f"update of {shared} has another type", node=label, got=str(value.type), expected=str(shared.type)
+            )
+    roots = [*wanted, *pairs.values()]
+    given = set(inputs)
+    missing = [
+        v for v in graph_inputs(roots, blockers=given)
+        if v not in given and not isinstance(v, Constant | PlainShared)
+    ]
+    if missing:
+        raise EngineError(
+            "outputs depend on variables that are not given",
+            node=label,
+            got=f"inputs {[str(v) for v in inputs]}",
+            expected=f"also {[str(v) for v in missing]}",
+        )
+    for state, advanced in random_updates(roots).items():
+        pairs.setdefault(state, advanced)
+    return CompiledFunction(list(inputs), outputs if single else wanted, pairs, name)
+
+
+def random_updates(outputs: Iterable[Variable]) -> dict[Variable, Variable]:
+    """Return state -> next state for every random draw that `outputs` depend on."""
+    return {
+        v.owner.inputs[0]: v.owner.outputs[0]
+        for v in ancestors(list(outputs))
+        if v.owner is not None and isinstance(v.owner.op, RandomDraw) and isinstance(v.owner.inputs[0], PlainShared)
+    }

@@ -1,0 +1,112 @@
+"""Pooling kernels over valid windows in one to three dimensions, on (batch, channels, *spatial)."""
+
+from __future__ import annotations
+
+import torch
+
+Ints = tuple[int, ...]
+
+_aten = torch.ops.aten
+_MAX = {2: _aten.max_pool2d_with_indices, 3: _aten.max_pool3d_with_indices}
+_MAX_GRAD = {2: _aten.max_pool2d_with_indices_backward, 3: _aten.max_pool3d_with_indices_backward}
+_AVERAGE = {2: _aten.avg_pool2d, 3: _aten.avg_pool3d}
+_AVERAGE_GRAD = {2: _aten.avg_pool2d_backward, 3: _aten.avg_pool3d_backward}
+
+
+def _unit_axis(tensors: tuple[torch.Tensor, ...], *sizes: Ints) -> tuple[tuple[torch.Tensor, ...], list[Ints]]:
+    """Insert a spatial axis of length 1: torch has one-dimensional pooling only in its two-dimensional kernels."""
+    return tuple(t.unsqueeze(2) for t in tensors), [(1, *size) for size in sizes]
+
+
+def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maxima of all windows and their positions (flat index into the spatial axes of `x`, int64)."""
+    if len(size) == 1:
+        (x,), (size, stride, dilation) = _unit_axis((x,), size, stride, dilation)
+        values, index = max_pool(x, size, stride, dilation)
+        return values.squeeze(2), index.squeeze(2)
+    return _MAX[len(size)](x, size, stride, [0] * len(size), dilation, False)
+
+
+def max_pool_values(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> torch.Tensor:
+    """Maxima of all windows; no positions, so the windows can be reduced axis by axis.
+
+    Where windows overlap, the maximum over a box is the maximum along one axis after the other of shifted slices, which
+    costs ``sum(size)`` instead of ``prod(size)`` comparisons and runs at memory speed.
+    """
+    if all(s == k for s, k in zip(stride, size, strict=True)) and all(d == 1 for d in dilation):
+        return max_pool(x, size, stride, dilation)[0]
+    for axis in range(len(size)):
+        x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.maximum)
+    return x
+
+
+def max_pool_grad(
+    gy: torch.Tensor, x: torch.Tensor, index: torch.Tensor, size: Ints, stride: Ints, dilation: Ints
+) -> torch.Tensor:
+    """Send each element of `gy` back to the position in `x` that won its window."""
+    if len(size) == 1:
+        (gy, x, index), (size, stride, dilation) = _unit_axis((gy, x, index), size, stride, dilation)
+        return max_pool_grad(gy, x, index, size, stride, dilation).squeeze(2)
+    return _MAX_GRAD[len(size)](gy, x, size, stride, [0] * len(size), dilation, False, index)
+
+
+def take_winners(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Read `x` at the flat spatial positions `index` (batch, channels, *pooled)."""
+    return x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
+
+
+def average_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divisor: int) -> torch.Tensor:
+    """Sums of all windows, divided by `divisor`."""
+    if any(d != 1 for d in dilation):
+        for axis in range(len(size)):
+            x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.add)
+        return x if divisor == 1 else x / divisor
+    if len(size) == 1:
+        (x,), (size, stride, dilation) = _unit_axis((x,), size, stride, dilation)
+        return average_pool(x, size, stride, dilation, divisor).squeeze(2)
+    return _AVERAGE[len(size)](x, size, stride, [0] * len(size), False, True, divisor)
+
+
+def average_pool_grad(
+    gy: torch.Tensor, x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divisor: int
+) -> torch.Tensor:
+    """Spread each element of `gy` over its window; `x` gives the shape of the result."""
+    if any(d != 1 for d in dilation):
+        for axis in reversed(range(len(size))):
+            gy = _unslide(gy, axis + 2, x.shape[axis + 2], size[axis], stride[axis], dilation[axis])
+        return gy if divisor == 1 else gy / divisor
+    if len(size) == 1:
+        (gy, x), (size, stride, dilation) = _unit_axis((gy, x), size, stride, dilation)
+        return average_pool_grad(gy, x, size, stride, dilation, divisor).squeeze(2)
+    return _AVERAGE_GRAD[len(size)](gy, x, size, stride, [0] * len(size), False, True, divisor)
+
+
+def _taps(n: int, size: int, stride: int, dilation: int) -> list[slice]:
+    """Slices of an axis of length `n` that hold the first, second, ... element of every window."""
+    span = n - dilation * (size - 1)
+    return [slice(i * dilation, i * dilation + span, stride) for i in range(size)]
+
+
+def _slide(x: torch.Tensor, axis: int, size: int, stride: int, dilation: int, combine) -> torch.Tensor:
+    """Combine the elements of every window along one axis."""
+    if size == 1 and stride == 1:
+        return x
+    lead = (slice(None),) * axis
+    first, *rest = _taps(x.shape[axis], size, stride, dilation)
+    result = x[(*lead, first)]
+    for tap in rest:
+        result = combine(result, x[(*lead, tap)])
+    return result
+
+
+def _unslide(gy: torch.Tensor, axis: int, n: int, size: int, stride: int, dilation: int) -> torch.Tensor:
+    """Adjoint of summing `_slide`: add `gy` to every element of its window on an axis of length `n`."""
+    if size == 1 and stride == 1:
+        return gy
+    shape = list(gy.shape)
+    shape[axis] = n
+    result = gy.new_zeros(shape)
+    lead = (slice(None),) * axis
+    for tap in _taps(n, size, stride, dilation):
+        result[(*lead, tap)] += gy
+    return result

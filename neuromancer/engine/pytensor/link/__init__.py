@@ -1,0 +1,3 @@
+"""Linkers: how a symbolic graph becomes something that runs."""
+
+from __future__ import annotations

@@ -1,0 +1,51 @@
+"""Torch forms of conditions, checks and inner graphs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytensor.compile.builders import OpFromGraph
+from pytensor.graph.basic import Apply
+from pytensor.ifelse import IfElse
+from pytensor.raise_op import CheckAndRaise
+
+from neuromancer.engine.pytensor.link.torch.program import Program
+from neuromancer.engine.pytensor.link.torch.registry import ANY, DEVICE, HOST, Context, Form, torch_form
+
+
+@torch_form.register(IfElse)
+def _ifelse(op: IfElse, node: Apply, context: Context) -> Form:
+    n = op.n_outs
+
+    def run(condition, *branches):
+        chosen = branches[:n] if bool(condition) else branches[n:]
+        return chosen if n > 1 else chosen[0]
+
+    return Form(run, [HOST] + [DEVICE] * (2 * n), [DEVICE] * n)
+
+
+@torch_form.register(CheckAndRaise)
+def _check(op: CheckAndRaise, node: Apply, context: Context) -> Form:
+    """Conditions on sizes are checked on the host; those on data cost a transfer, as whoever wrote them expects."""
+    error, message = op.exc_type, op.msg
+
+    def run(value: Any, *conditions: Any) -> Any:
+        if not all(bool(c) for c in conditions):
+            raise error(message)
+        return value
+
+    place = context.places[node.inputs[0]]
+    return Form(run, [ANY] + [HOST] * (len(node.inputs) - 1), [place])
+
+
+@torch_form.register(OpFromGraph)
+def _inner_graph(op: OpFromGraph, node: Apply, context: Context) -> Form:
+    places = dict(enumerate(context.places[v] for v in node.inputs))
+    program = Program(op.fgraph, context.device, context.counters, places=places)
+    several = len(node.outputs) > 1
+
+    def run(*inputs: Any) -> Any:
+        results = program.run(inputs)
+        return tuple(results) if several else results[0]
+
+    return Form(run, list(program.input_places), list(program.output_places))

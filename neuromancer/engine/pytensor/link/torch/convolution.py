@@ -1,0 +1,38 @@
+"""Torch forms of convolution and pooling; on the CPU they prefer the channels-last memory format.
+
+Activations keep the format of the convolution that made them, through elementwise operations and pools, so the format is
+set once, at the kernels: they are converted when they arrive on the device and updates keep their format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pytensor.graph.basic import Apply
+
+from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.kernels.pool import max_pool_values
+from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
+from neuromancer.engine.pytensor.ops.base import KernelOp
+from neuromancer.engine.pytensor.ops.conv import Conv
+from neuromancer.engine.pytensor.ops.pool import MaxPool
+
+
+@torch_form.register(KernelOp)
+def _kernel(op: KernelOp, node: Apply, context: Context) -> Callable[..., Any]:
+    return op.kernel
+
+
+@torch_form.register(Conv)
+def _conv(op: Conv, node: Apply, context: Context) -> Callable[..., Any]:
+    context.layouts.add(node.inputs[1])
+    kernel = op.kernel
+    return lambda x, w: kernel(x, channels_last(w))
+
+
+@torch_form.register(MaxPool)
+def _max_pool(op: MaxPool, node: Apply, context: Context) -> Form | Callable[..., Any]:
+    if context.used[1]:
+        return op.kernel
+    return Form(lambda x: (max_pool_values(x, *op.geometry), None), [DEVICE], [DEVICE, DEVICE])

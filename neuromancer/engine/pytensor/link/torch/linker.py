@@ -1,0 +1,80 @@
+"""The linker that PyTensor calls to make a rewritten graph runnable, and the mode that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from pytensor.compile.mode import Mode
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.link.basic import JITLinker
+
+from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
+from neuromancer.engine.pytensor.link.torch.program import Program, download, upload
+from neuromancer.engine.pytensor.link.torch.registry import DEVICE
+
+
+class TorchLinker(JITLinker):
+    """Links a graph into a `Program` on `device`.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+
+    required_rewrites = ("minimum_compile",)
+    incompatible_rewrites = (
+        "cxx_only",
+        "BlasOpt",
+        "fusion",
+        "inplace",
+        "scan_save_mem_prealloc",
+        "scan_reduce_trace_prealloc",
+        "reuse_lu_decomposition_multiple_solves",
+        "scan_split_non_sequence_lu_decomposition_solve",
+    )
+
+    def __init__(self, device: torch.device | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.device = device or torch.device("cpu")
+
+    def fgraph_convert(self, fgraph: FunctionGraph, **kwargs: Any) -> Program:
+        """Return the program of `fgraph`."""
+        return Program(fgraph, self.device, updates=fgraph.update_mapping)
+
+    def jit_compile(self, program: Program) -> Callable[..., Any]:  # type: ignore[override]
+        """Return `program` as a function from numpy values to numpy values, for callers that go through PyTensor."""
+        counters, device = program.counters, program.device
+
+        def run(*inputs: Any) -> tuple[Any, ...]:
+            with torch.inference_mode():
+                ready = [
+                    upload(v, device, counters) if place == DEVICE and isinstance(v, np.ndarray) else v
+                    for v, place in zip(inputs, program.input_places, strict=True)
+                ]
+                return tuple(np.array(download(v, counters)) for v in program.run(ready))
+
+        run.program = program  # type: ignore[attr-defined]
+        return run
+
+    def create_thunk_inputs(self, storage_map: dict[Any, Any]) -> list[Any]:
+        """Storage cells of the graph's inputs, in order."""
+        return [storage_map[variable] for variable in self.fgraph.inputs]
+
+
+class TorchMode(Mode):
+    """PyTensor's graph rewrites without those for C code, followed by our own fusions."""
+
+    @property
+    def optimizer(self) -> GraphRewriter:
+        """All rewrites, in order."""
+        return SequentialGraphRewriter(super().optimizer, *FUSIONS)
+
+
+def torch_mode(device: torch.device) -> Mode:
+    """Return a compilation mode that runs on `device`."""
+    return TorchMode(TorchLinker(device), RewriteDatabaseQuery(include=["fast_run"]))

@@ -1,0 +1,264 @@
+"""A rewritten graph as a flat list of steps, run eagerly: what the torch linker makes of a `FunctionGraph`.
+
+Every variable lives either on the device, as a tensor, or on the host, as a numpy value. Sizes and what is computed from
+them stay on the host: no step waits for the device unless the graph itself asks for a value (boolean masks, printing,
+conditions computed from data, operations without a torch form).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.tensor.type import TensorType
+
+from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
+from neuromancer.engine.pytensor.link.torch.registry import (
+    ANY,
+    DEVICE,
+    HOST,
+    Context,
+    Form,
+    creates,
+    supported,
+    torch_form,
+)
+from neuromancer.engine.pytensor.ops.base import tensor_view
+from neuromancer.errors import EngineError, NeuromancerError
+
+SMALL = 8
+"""Integer arrays of up to this many elements (counters, seeds, shapes) are kept on the host."""
+
+
+@dataclass
+class Counters:
+    """How often values crossed between host and device."""
+
+    uploads: int = 0
+    downloads: int = 0
+
+
+@dataclass
+class Step:
+    """One call: ``values[outputs] = run(*values[inputs])``, after which the slots in `free` are emptied."""
+
+    run: Callable[..., Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    node: Apply | None
+    free: tuple[int, ...] = ()
+
+
+def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor:
+    """Return a host value as a tensor on `device` (on the CPU: on the same memory)."""
+    counters.uploads += 1
+    tensor = tensor_view(value)
+    return tensor if device.type == "cpu" else tensor.to(device)
+
+
+def download(value: Any, counters: Counters) -> Any:
+    """Return a device value as a numpy array; waits for the device."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.device.type == "meta":
+        raise EngineError(
+            "a value is needed on the host, but device 'meta' has shapes only", got=f"tensor of shape {value.shape}"
+        )
+    counters.downloads += 1
+    return value.cpu().numpy()
+
+
+def stays_on_host(variable: Variable) -> bool:
+    """True for inputs that are kept on the host: not tensors, scalars, and small integer arrays of known size."""
+    if not isinstance(variable.type, TensorType) or variable.ndim == 0 or not supported(variable):
+        return True
+    shape = variable.type.shape
+    return variable.dtype[:3] in ("int", "uin", "boo") and None not in shape and np.prod(shape) <= SMALL
+
+
+class Program:
+    """Steps that compute the outputs of a graph.
+
+    Parameters
+    ----------
+    fgraph : FunctionGraph
+        The rewritten graph; inputs in order are those of `run`.
+    device : torch.device
+    counters : Counters
+        Shared by a function and the programs of its inner graphs.
+    updates : dict
+        Output index -> input index of values that replace an input between calls: both must live in the same place.
+    places : dict, optional
+        Input index -> 'host' or 'device' where the caller decides; `stays_on_host` decides for the others.
+    """
+
+    def __init__(
+        self,
+        fgraph: FunctionGraph,
+        device: torch.device,
+        counters: Counters | None = None,
+        updates: dict[int, int] | None = None,
+        places: dict[int, str] | None = None,
+    ) -> None:
+        self.fgraph, self.device = fgraph, device
+        self.counters = counters or Counters()
+        self.layouts: set[Variable] = set()
+        forced: dict[Variable, str] = {fgraph.inputs[i]: place for i, place in (places or {}).items()}
+        while True:
+            self._build(forced)
+            clash = [
+                fgraph.inputs[i]
+                for o, i in (updates or {}).items()
+                if self.places[fgraph.inputs[i]] == HOST and self.places[fgraph.outputs[o]] == DEVICE
+            ]
+            if not clash:
+                break
+            forced.update(dict.fromkeys(clash, DEVICE))
+        self.input_places = [self.places[i] for i in fgraph.inputs]
+        self.output_places = [self.places[o] for o in fgraph.outputs]
+
+    # building
+    def _build(self, forced: dict[Variable, str]) -> None:
+        fgraph = self.fgraph
+        self.places: dict[Variable, str] = {}
+        self.steps: list[Step] = []
+        self._slots: dict[tuple[Variable, str], int] = {}
+        self._initial: list[Any] = []
+        self.layouts = set()
+        for variable in fgraph.inputs:
+            self.places[variable] = forced.get(variable) or (HOST if stays_on_host(variable) else DEVICE)
+            self._new_slot(variable, self.places[variable])
+        for node in fgraph.toposort():
+            self._add(node)
+        self.output_slots = []
+        for variable in fgraph.outputs:
+            self._place_constant(variable)
+            place = self.places[variable]
+            self.output_slots.append(self._slot(variable, place))
+        self._plan_frees()
+
+    def _new_slot(self, variable: Variable, place: str, value: Any = None) -> int:
+        self._slots[variable, place] = slot = len(self._initial)
+        self._initial.append(value)
+        return slot
+
+    def _place_constant(self, variable: Variable) -> None:
+        if isinstance(variable, Constant) and variable not in self.places:
+            single = np.size(variable.data) == 1
+            self.places[variable] = HOST if single or stays_on_host(variable) else DEVICE
+
+    def _slot(self, variable: Variable, place: str | None) -> int:
+        """Slot that holds `variable` in `place`; adds the transfer if it is computed in the other one."""
+        if place in (ANY, None):
+            place = self.places[variable]
+        slot = self._slots.get((variable, place))
+        if slot is not None:
+            return slot
+        if isinstance(variable, Constant):
+            value = variable.data
+            if place == DEVICE:
+                value = tensor_view(np.array(value)).to(self.device)
+            return self._new_slot(variable, place, value)
+        counters, device = self.counters, self.device
+        source = self._slots[variable, self.places[variable]]
+        target = self._new_slot(variable, place)
+        if place == DEVICE:
+            if not supported(variable):
+                raise EngineError("a value has no torch form", node=str(variable), got=str(variable.type))
+            run = lambda value: upload(value, device, counters)  # noqa: E731
+        else:
+            run = lambda value: download(value, counters)  # noqa: E731
+        self.steps.append(Step(run, (source,), (target,), None))
+        return target
+
+    def _add(self, node: Apply) -> None:
+        for variable in node.inputs:
+            self._place_constant(variable)
+        form = self._form(node)
+        slots = tuple(
+            self._slot(variable, place)
+            for variable, place in zip(node.inputs, form.takes, strict=True)
+            if place is not None
+        )
+        outputs = []
+        for variable, place in zip(node.outputs, form.gives, strict=True):
+            self.places[variable] = place
+            outputs.append(self._new_slot(variable, place))
+        self.steps.append(Step(form.run, slots, tuple(outputs), node))
+
+    def _form(self, node: Apply) -> Form:
+        op = node.op
+        if all(self.places[v] == HOST for v in node.inputs) and not creates(op):
+            return host_form(node)
+        used = tuple(bool(self.fgraph.clients.get(v)) for v in node.outputs)
+        form = None
+        if all(supported(v) or self.places.get(v) == HOST for v in (*node.inputs, *node.outputs)):
+            form = torch_form(op, node, Context(self.device, self.places, used, self.layouts, self.counters))
+        if form is None:
+            form = fallback_form(node)
+        if not isinstance(form, Form):
+            form = Form(form, [DEVICE] * len(node.inputs), [DEVICE] * len(node.outputs))
+        return form
+
+    def _plan_frees(self) -> None:
+        """Let every step empty the slots that nothing later reads."""
+        keep = set(self.output_slots)
+        keep.update(slot for (variable, _), slot in self._slots.items() if isinstance(variable, Constant))
+        seen: set[int] = set()
+        for step in reversed(self.steps):
+            last = {s for s in (*step.inputs, *step.outputs) if s not in seen and s not in keep}
+            seen.update(last)
+            step.free = tuple(last)
+        self._schedule = [(s.run, s.inputs, s.outputs if len(s.outputs) > 1 else s.outputs[0] if s.outputs else -1,
+                           len(s.outputs) > 1, s.free) for s in self.steps]
+        self._n_inputs = len(self.fgraph.inputs)
+
+    def constant_addresses(self) -> set[int]:
+        """Where the memory of the constants is."""
+        return {v.untyped_storage().data_ptr() for v in self._initial if isinstance(v, torch.Tensor)}
+
+    # running
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Compute the outputs from values that are already in their places (`input_places`)."""
+        values = self._initial.copy()
+        values[: self._n_inputs] = inputs
+        position = 0
+        try:
+            for run, sources, target, several, free in self._schedule:
+                result = run(*[values[s] for s in sources])
+                if several:
+                    for t, r in zip(target, result, strict=True):
+                        values[t] = r
+                else:
+                    values[target] = result
+                for s in free:
+                    values[s] = None
+                position += 1
+        except NeuromancerError:
+            raise
+        except Exception as error:
+            raise self._explain(position, values, error) from error
+        return [values[s] for s in self.output_slots]
+
+    def _explain(self, position: int, values: list[Any], error: Exception) -> Exception:
+        """Turn an error of a step into one that names the operation and the shapes that it got."""
+        step = self.steps[position]
+        if step.node is None:
+            return error
+        shapes = [tuple(getattr(values[s], "shape", ())) for s in step.inputs]
+        check = getattr(step.node.op, "check_shapes", None)
+        if check is not None and len(shapes) == len(step.node.inputs):
+            try:
+                check(shapes)
+            except NeuromancerError as explained:
+                return explained
+        if isinstance(error, RuntimeError):
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return EngineError(text, node=str(step.node.op), got=f"inputs of shapes {shapes}")
+        error.add_note(f"in operation {step.node.op} on inputs of shapes {shapes}")
+        return error

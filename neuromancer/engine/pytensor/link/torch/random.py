@@ -1,0 +1,28 @@
+"""Torch form of random draws: a generator on the device, seeded from a state that stays on the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytensor.graph.basic import Apply
+
+from neuromancer.engine.pytensor.link.torch.registry import CREATES, DEVICE, HOST, TORCH_DTYPES, Context, Form, torch_form
+from neuromancer.engine.pytensor.ops.random import RandomDraw, next_state, sample, seeded
+
+CREATES.add(RandomDraw)
+
+
+@torch_form.register(RandomDraw)
+def _random_draw(op: RandomDraw, node: Apply, context: Context) -> Form:
+    device, dtype = context.device, TORCH_DTYPES[op.dtype]
+    # shapes without data need no generator, and torch has none there
+    generator = torch.Generator(device=device) if device.type != "meta" else None
+
+    def run(state: Any, probability: Any, *shape: Any) -> tuple[Any, torch.Tensor]:
+        if generator is not None:
+            seeded(generator, state)
+        return next_state(state), sample(op.kind, probability, [int(s) for s in shape], dtype, device, generator)
+
+    places = [HOST, DEVICE if node.inputs[1].ndim else HOST]
+    return Form(run, [*places, *[HOST] * (len(node.inputs) - 2)], [HOST, DEVICE])

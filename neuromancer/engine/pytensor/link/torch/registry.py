@@ -1,0 +1,122 @@
+"""The table of torch forms: how each symbolic operation is computed on tensors.
+
+A form is looked up by the class of the operation in a registry of our own, so that nothing here changes what PyTensor's
+global PyTorch conversion does. An operation without a form runs through its `perform` on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.op import Op
+
+DEVICE, HOST, ANY = "device", "host", "any"
+
+TORCH_DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64")
+}
+"""dtypes on which torch has the full set of functions; anything else is computed on the host."""
+
+
+@dataclass
+class Form:
+    """How one node is computed.
+
+    Attributes
+    ----------
+    run : callable
+        Takes the inputs named in `takes`; returns the output, or a tuple if the node has several.
+    takes : list
+        Per input: 'device' (a tensor on the device), 'host' (numpy or Python value), 'any' (whichever the input is), or
+        None: not passed at all.
+    gives : list
+        Per output: 'device' or 'host'.
+    """
+
+    run: Callable[..., Any]
+    takes: list[str | None]
+    gives: list[str]
+
+
+@dataclass
+class Context:
+    """What a form may ask about its node while the program is built.
+
+    Attributes
+    ----------
+    device : torch.device
+    places : dict
+        'device' or 'host' per variable computed so far.
+    used : tuple of bool
+        Per output of the node: does anything read it?
+    layouts : set
+        Graph inputs that a form wants in the channels-last memory format; forms add to it.
+    counters : Counters
+        Transfer counters, for the programs of inner graphs.
+    """
+
+    device: torch.device
+    places: dict[Variable, str]
+    used: tuple[bool, ...] = (True,)
+    layouts: set[Variable] = field(default_factory=set)
+    counters: Any = None
+
+    def on_host(self, variable: Variable) -> bool:
+        """True if the value of `variable` lives on the host."""
+        return self.places[variable] == HOST
+
+
+@singledispatch
+def torch_form(op: Op, node: Apply, context: Context) -> Form | Callable[..., Any] | None:
+    """Return how `node` is computed with torch, or None for `perform` on the host.
+
+    A bare callable means: all inputs and outputs are tensors on the device.
+    """
+    return None
+
+
+CREATES: set[type] = set()
+"""Operations whose result belongs on the device although all their inputs are on the host."""
+
+
+def creates(op: Op) -> bool:
+    """True if `op` makes device tensors out of host values."""
+    return isinstance(op, tuple(CREATES))
+
+
+def simple(*classes: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register one function on tensors as the form of operations without parameters."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for cls in classes:
+            torch_form.register(cls)(lambda op, node, context: function)
+        return function
+
+    return register
+
+
+def supported(variable: Variable) -> bool:
+    """True if `variable` is a tensor (or scalar) of a dtype that torch handles."""
+    return getattr(variable.type, "dtype", None) in TORCH_DTYPES
+
+
+def constant_value(variable: Variable) -> Any:
+    """Value of a constant, None for anything else."""
+    return variable.data if isinstance(variable, Constant) else None
+
+
+def is_size_one(variable: Variable) -> bool:
+    """True if `variable` is known to have exactly one element."""
+    return all(s == 1 for s in getattr(variable.type, "shape", ()))
+
+
+def as_scalar(value: Any) -> bool | int | float:
+    """Return a one-element array as a Python number."""
+    return value.item() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value

@@ -1,0 +1,214 @@
+"""Torch forms of operations on shapes: sizes come out on the host, tensors are viewed, not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from pytensor.compile.ops import DeepCopyOp, ViewOp
+from pytensor.graph.basic import Apply
+from pytensor.tensor.basic import (
+    Alloc,
+    AllocEmpty,
+    ARange,
+    ExtractDiag,
+    Eye,
+    Join,
+    MakeVector,
+    ScalarFromTensor,
+    Split,
+    TensorFromScalar,
+)
+from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.extra_ops import Repeat
+from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
+
+from neuromancer.engine.pytensor.link.torch.registry import (
+    ANY,
+    CREATES,
+    DEVICE,
+    HOST,
+    TORCH_DTYPES,
+    Context,
+    Form,
+    as_scalar,
+    simple,
+    torch_form,
+)
+from neuromancer.errors import ShapeError
+
+CREATES.update({Alloc, AllocEmpty, ARange, Eye})
+
+
+@torch_form.register(Shape)
+def _shape(op: Shape, node: Apply, context: Context) -> Form:
+    return Form(lambda x: np.array(tuple(x.shape), np.int64), [DEVICE], [HOST])
+
+
+@torch_form.register(Shape_i)
+def _shape_i(op: Shape_i, node: Apply, context: Context) -> Form:
+    axis = op.i
+    return Form(lambda x: np.array(x.shape[axis], np.int64), [DEVICE], [HOST])
+
+
+@torch_form.register(SpecifyShape)
+def _specify_shape(op: SpecifyShape, node: Apply, context: Context) -> Form:
+    name = str(op)
+
+    def run(x, *sizes):
+        for axis, (n, size) in enumerate(zip(x.shape, sizes, strict=True)):
+            if size is not None and int(size) != n:
+                raise ShapeError(
+                    f"unexpected size of axis {axis}",
+                    node=name,
+                    got=f"shape {tuple(x.shape)}",
+                    expected=f"{int(size)}",
+                )
+        return x
+
+    return Form(run, [DEVICE] + [HOST] * (len(node.inputs) - 1), [DEVICE])
+
+
+@torch_form.register(Reshape)
+def _reshape(op: Reshape, node: Apply, context: Context) -> Form:
+    return Form(lambda x, shape: x.reshape(shape.tolist()), [DEVICE, HOST], [DEVICE])
+
+
+@torch_form.register(DimShuffle)
+def _dimshuffle(op: DimShuffle, node: Apply, context: Context) -> Callable[..., Any]:
+    order = tuple(op.new_order)
+    drop = tuple(op.drop)
+    kept = [a for a in order if a != "x"]
+    remaining = [a for a in range(node.inputs[0].ndim) if a not in drop]
+    permutation = [remaining.index(a) for a in kept]
+    if permutation == list(range(len(kept))):
+        permutation = []
+    index = tuple(None if a == "x" else slice(None) for a in order)
+    insert = "x" in order
+
+    def run(x):
+        if drop:
+            x = x.squeeze(drop)
+        if permutation:
+            x = x.permute(permutation)
+        return x[index] if insert else x
+
+    return run
+
+
+@torch_form.register(Alloc)
+def _alloc(op: Alloc, node: Apply, context: Context) -> Form:
+    dtype, device = TORCH_DTYPES[node.outputs[0].dtype], context.device
+    sizes = [HOST] * (len(node.inputs) - 1)
+    if context.on_host(node.inputs[0]) and node.inputs[0].ndim == 0:
+        return Form(
+            lambda value, *shape: torch.full([int(s) for s in shape], as_scalar(value), dtype=dtype, device=device),
+            [HOST, *sizes],
+            [DEVICE],
+        )
+    return Form(lambda value, *shape: value.expand([int(s) for s in shape]), [DEVICE, *sizes], [DEVICE])
+
+
+@torch_form.register(AllocEmpty)
+def _alloc_empty(op: AllocEmpty, node: Apply, context: Context) -> Form:
+    dtype, device = TORCH_DTYPES[op.dtype], context.device
+    return Form(
+        lambda *shape: torch.zeros([int(s) for s in shape], dtype=dtype, device=device),
+        [HOST] * len(node.inputs),
+        [DEVICE],
+    )
+
+
+@torch_form.register(ARange)
+def _arange(op: ARange, node: Apply, context: Context) -> Form:
+    dtype, device = TORCH_DTYPES[op.dtype], context.device
+    return Form(
+        lambda start, stop, step: torch.arange(
+            as_scalar(start), as_scalar(stop), as_scalar(step), dtype=dtype, device=device
+        ),
+        [HOST] * 3,
+        [DEVICE],
+    )
+
+
+@torch_form.register(Eye)
+def _eye(op: Eye, node: Apply, context: Context) -> Form:
+    dtype, device = TORCH_DTYPES[op.dtype], context.device
+
+    def run(rows, columns, offset):
+        j = torch.arange(int(columns), device=device)
+        i = torch.arange(int(rows), device=device)[:, None]
+        return (j - i == int(offset)).to(dtype)
+
+    return Form(run, [HOST] * 3, [DEVICE])
+
+
+@torch_form.register(Join)
+def _join(op: Join, node: Apply, context: Context) -> Form:
+    dtype = TORCH_DTYPES[node.outputs[0].dtype]
+    if hasattr(op, "axis"):  # newer versions keep the axis in the operation, older ones in the first input
+        axis = op.axis
+        return Form(lambda *xs: torch.cat([x.to(dtype) for x in xs], axis), [DEVICE] * len(node.inputs), [DEVICE])
+    return Form(
+        lambda axis, *xs: torch.cat([x.to(dtype) for x in xs], int(axis)),
+        [HOST] + [DEVICE] * (len(node.inputs) - 1),
+        [DEVICE],
+    )
+
+
+@torch_form.register(Split)
+def _split(op: Split, node: Apply, context: Context) -> Form:
+    gives = [DEVICE] * len(node.outputs)
+    several = len(gives) > 1
+    if hasattr(op, "axis"):
+        axis_of_op = op.axis
+
+        def split(x, sizes):
+            parts = torch.split(x, np.asarray(sizes).tolist(), axis_of_op)
+            return parts if several else parts[0]
+
+        return Form(split, [DEVICE, HOST], gives)
+
+    def split_axis(x, axis, sizes):
+        parts = torch.split(x, np.asarray(sizes).tolist(), int(axis))
+        return parts if several else parts[0]
+
+    return Form(split_axis, [DEVICE, HOST, HOST], gives)
+
+
+@torch_form.register(MakeVector)
+def _make_vector(op: MakeVector, node: Apply, context: Context) -> Form:
+    dtype, device = TORCH_DTYPES[op.dtype], context.device
+
+    def run(*values):
+        return torch.stack(
+            [v.to(dtype) if isinstance(v, torch.Tensor) else torch.tensor(as_scalar(v), dtype=dtype, device=device)
+             for v in values]
+        )
+
+    return Form(run, [ANY] * len(node.inputs), [DEVICE])
+
+
+@torch_form.register(Repeat)
+def _repeat(op: Repeat, node: Apply, context: Context) -> Form:
+    axis, times = op.axis, node.inputs[1]
+    if times.ndim == 0:
+        return Form(lambda x, n: torch.repeat_interleave(x, int(n), axis), [DEVICE, HOST], [DEVICE])
+    return Form(lambda x, n: torch.repeat_interleave(x, n, axis), [DEVICE, DEVICE], [DEVICE])
+
+
+@torch_form.register(ExtractDiag)
+def _extract_diag(op: ExtractDiag, node: Apply, context: Context) -> Callable[..., Any]:
+    return lambda x: torch.diagonal(x, op.offset, op.axis1, op.axis2)
+
+
+@simple(DeepCopyOp)
+def _copy(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+@simple(ViewOp, TensorFromScalar, ScalarFromTensor)
+def _same(x: torch.Tensor) -> torch.Tensor:
+    return x

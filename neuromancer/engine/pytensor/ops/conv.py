@@ -1,0 +1,243 @@
+"""N-d convolution (cross-correlation), its two gradients, and transposed convolution.
+
+The four are linear in each operand and adjoint to one another, so that every gradient of any order is one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytensor.gradient import disconnected_type
+from pytensor.graph.basic import Apply, Variable
+from pytensor.tensor.type import TensorType
+
+from neuromancer.engine.pytensor.kernels import conv as kernels
+from neuromancer.engine.pytensor.ops.base import (
+    Ints,
+    KernelOp,
+    axes_tuple,
+    check_window,
+    float_operands,
+    full_length,
+    static_shape,
+    window_length,
+)
+from neuromancer.errors import ArgumentError, ShapeError
+
+
+class _ConvBase(KernelOp):
+    """Geometry shared by the convolution family.
+
+    Parameters
+    ----------
+    ndim : int
+        Number of spatial axes, 1 to 3.
+    stride, dilation, pad : int or tuple of int
+        Per spatial axis; `pad` zeros go on both ends.
+    """
+
+    __props__ = ("ndim", "stride", "dilation", "pad")
+
+    def __init__(self, ndim: int, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> None:
+        name = type(self).__name__
+        if ndim not in (1, 2, 3):
+            raise ArgumentError("unsupported number of spatial axes", node=name, got=ndim, expected="1, 2 or 3")
+        self.ndim = ndim
+        self.stride: Ints = axes_tuple(stride, ndim, "stride", name)
+        self.dilation: Ints = axes_tuple(dilation, ndim, "dilation", name)
+        self.pad: Ints = axes_tuple(pad, ndim, "pad", name, least=0)
+
+    @property
+    def geometry(self) -> tuple[Ints, Ints, Ints]:
+        """(stride, dilation, pad)"""
+        return self.stride, self.dilation, self.pad
+
+    def _adjoint(self, kind: type[_ConvBase]) -> _ConvBase:
+        return kind(self.ndim, *self.geometry)
+
+    def _check_channels(self, x: Sequence[int | None], w: Sequence[int | None], w_axis: int) -> None:
+        have, want = x[1], w[w_axis]
+        if have is not None and want is not None and have != want:
+            raise ShapeError(
+                "channels of input and kernel differ",
+                node=type(self).__name__,
+                got=f"input {tuple(x)}, kernel {tuple(w)}",
+                expected=f"{want} input channels",
+            )
+
+    def _check_kernel(self, x: Sequence[int | None], w: Sequence[int | None]) -> None:
+        self._check_channels(x, w, 1)
+        extents = static_shape(lambda k, d, p: d * (k - 1) + 1 - 2 * p, w[2:], self.dilation, self.pad)
+        check_window(type(self).__name__, x[2:], extents)
+
+
+class Conv(_ConvBase):
+    """y[b, o, i] = sum over c, j of w[o, c, j] x[b, c, stride i + dilation j - pad].
+
+    Examples
+    --------
+    >>> import pytensor.tensor as pt
+    >>> Conv(2, stride=2)(pt.tensor4(shape=(None, 3, 9, 9)), pt.tensor4(shape=(8, 3, 3, 3))).type.shape
+    (None, 8, 4, 4)
+    """
+
+    def make_node(self, x: Any, w: Any) -> Apply:
+        """Check and type the operands: x (b, n_in, *spatial), w (n_out, n_in, *kernel)."""
+        x, w = float_operands(type(self).__name__, self.ndim, x=x, w=w)
+        self.check_shapes([x.type.shape, w.type.shape])
+        (shape,) = self._shape(x.type.shape, w.type.shape)
+        return Apply(self, [x, w], [TensorType(x.dtype, shape=shape)()])
+
+    def _shape(self, x, w):
+        return [(x[0], w[0], *static_shape(window_length, x[2:], w[2:], *self.geometry))]
+
+    def check_shapes(self, shapes):
+        """Raise ShapeError on different channels or a kernel larger than its input."""
+        self._check_kernel(shapes[0], shapes[1])
+
+    def output_shapes(self, shapes):
+        """(b, n_out, *windows)"""
+        return self._shape(*shapes[:2])
+
+    def kernel(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Convolve tensors."""
+        return kernels.conv(x, w, None, *self.geometry)
+
+    def pullback(self, inputs, outputs, cotangents):
+        """Gradients for x and w."""
+        x, w = inputs
+        (gy,) = cotangents
+        return [self._adjoint(ConvGradInput)(x, w, gy), self._adjoint(ConvGradKernel)(x, w, gy)]
+
+
+class ConvGradInput(_ConvBase):
+    """Gradient of `Conv` for its input; x gives only the shape."""
+
+    def make_node(self, x: Any, w: Any, gy: Any) -> Apply:
+        """Type the operands: x and w as in `Conv`, gy like the output of `Conv`."""
+        x, w, gy = float_operands(type(self).__name__, self.ndim, x=x, w=w, gy=gy)
+        return Apply(self, [x, w, gy], [x.type()])
+
+    def output_shapes(self, shapes):
+        """The shape of x."""
+        return [shapes[0]]
+
+    def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
+        """Pull gy back to x."""
+        return kernels.conv_grad(gy, x, w, *self.geometry, (True, False, False))[0]
+
+    def connection_pattern(self, node) -> list[list[bool]]:
+        """No value of x matters."""
+        return [[False], [True], [True]]
+
+    def pullback(self, inputs, outputs, cotangents):
+        """Second-order gradients for w and gy."""
+        x, w, gy = inputs
+        (g,) = cotangents
+        return [disconnected_type(), self._adjoint(ConvGradKernel)(g, w, gy), self._adjoint(Conv)(g, w)]
+
+
+class ConvGradKernel(_ConvBase):
+    """Gradient of `Conv` for its kernel; w gives only the shape."""
+
+    def make_node(self, x: Any, w: Any, gy: Any) -> Apply:
+        """Type the operands: x and w as in `Conv`, gy like the output of `Conv`."""
+        x, w, gy = float_operands(type(self).__name__, self.ndim, x=x, w=w, gy=gy)
+        return Apply(self, [x, w, gy], [w.type()])
+
+    def output_shapes(self, shapes):
+        """The shape of w."""
+        return [shapes[1]]
+
+    def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
+        """Correlate x with gy."""
+        return kernels.conv_grad(gy, x, w, *self.geometry, (False, True, False))[1]
+
+    def connection_pattern(self, node) -> list[list[bool]]:
+        """No value of w matters."""
+        return [[True], [False], [True]]
+
+    def pullback(self, inputs, outputs, cotangents):
+        """Second-order gradients for x and gy."""
+        x, w, gy = inputs
+        (g,) = cotangents
+        return [self._adjoint(ConvGradInput)(x, g, gy), disconnected_type(), self._adjoint(Conv)(x, g)]
+
+
+class ConvTranspose(_ConvBase):
+    """Up-convolution: the adjoint of `Conv` at full size, kernel (n_in, n_out, *kernel).
+
+    Examples
+    --------
+    >>> import pytensor.tensor as pt
+    >>> ConvTranspose(1, stride=2)(pt.tensor3(shape=(1, 3, 4)), pt.tensor3(shape=(3, 5, 2))).type.shape
+    (1, 5, 8)
+    """
+
+    def make_node(self, x: Any, w: Any) -> Apply:
+        """Check and type the operands: x (b, n_in, *spatial), w (n_in, n_out, *kernel)."""
+        x, w = float_operands(type(self).__name__, self.ndim, x=x, w=w)
+        self.check_shapes([x.type.shape, w.type.shape])
+        (shape,) = self.output_shapes([x.type.shape, w.type.shape])
+        return Apply(self, [x, w], [TensorType(x.dtype, shape=shape)()])
+
+    def check_shapes(self, shapes):
+        """Raise ShapeError on different channels or if padding eats the whole output."""
+        x, w = shapes
+        self._check_channels(x, w, 0)
+        sizes = static_shape(full_length, x[2:], w[2:], *self.geometry)
+        if any(n is not None and n < 1 for n in sizes):
+            raise ShapeError("output would be empty", node=type(self).__name__, got=sizes, expected="less padding")
+
+    def output_shapes(self, shapes):
+        """(b, n_out, *full)"""
+        x, w = shapes
+        return [(x[0], w[1], *static_shape(full_length, x[2:], w[2:], *self.geometry))]
+
+    def kernel(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Up-convolve tensors."""
+        return kernels.conv_transpose(x, w, None, *self.geometry)
+
+    def pullback(self, inputs, outputs, cotangents):
+        """Gradients for x and w: as the adjoint of a convolution, with x and gy in swapped roles."""
+        x, w = inputs
+        (gy,) = cotangents
+        return [self._adjoint(Conv)(gy, w), self._adjoint(ConvGradKernel)(gy, w, x)]
+
+
+def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
+    """Cross-correlate x (b, n_in, *spatial) with w (n_out, n_in, *kernel), one to three spatial axes.
+
+    Parameters
+    ----------
+    stride, dilation : int or tuple of int
+    pad : int or tuple of int
+        Zeros added on both ends of every spatial axis.
+
+    Returns
+    -------
+    Variable
+        (b, n_out, *windows) with ``(n + 2 pad - dilation (k - 1) - 1) // stride + 1`` windows per axis.
+
+    Raises
+    ------
+    ShapeError, InputTypeError, ArgumentError
+    """
+    return Conv(x.ndim - 2, stride, dilation, pad)(x, w)
+
+
+def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
+    """Up-convolve x (b, n_in, *spatial) with w (n_in, n_out, *kernel), one to three spatial axes.
+
+    Returns
+    -------
+    Variable
+        (b, n_out, *full) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1`` elements per axis.
+
+    Raises
+    ------
+    ShapeError, InputTypeError, ArgumentError
+    """
+    return ConvTranspose(x.ndim - 2, stride, dilation, pad)(x, w)

@@ -1,0 +1,95 @@
+"""Random streams: sources of symbolic random tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pytensor.graph.basic import Variable
+
+from neuromancer.config import config
+from neuromancer.engine.pytensor.ops.random import RandomDraw, mix
+from neuromancer.engine.pytensor.tensors import SharedVariable
+from neuromancer.errors import ArgumentError
+
+
+class RandomStream:
+    """Source of symbolic random tensors that are drawn afresh at every call of a compiled function.
+
+    Two streams with one seed give the same numbers, whatever else is computed, as long as they are asked in the same order.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Default: one from the package's own seeds (`neuromancer.utils.new_seed`).
+
+    Examples
+    --------
+    >>> from neuromancer.engine import function
+    >>> stream = RandomStream(1)
+    >>> draw = function([], stream.uniform((2,), "float32"))
+    >>> first, second = draw(), draw()
+    >>> stream.reseed(1)
+    >>> bool((draw() == first).all()), bool((first == second).all())
+    (True, False)
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._states: list[SharedVariable] = []
+        self.seed = _valid(seed)
+
+    def normal(self, shape: Sequence[Any], dtype: str | None = None) -> Variable:
+        """Return standard normal numbers.
+
+        Parameters
+        ----------
+        shape : sequence of int or symbolic integer
+        dtype : str, optional
+            Default: `config.floatX`.
+        """
+        return self._draw("normal", 0.0, shape, dtype)
+
+    def uniform(self, shape: Sequence[Any], dtype: str | None = None) -> Variable:
+        """Return numbers uniform in [0, 1); arguments as for `normal`."""
+        return self._draw("uniform", 0.0, shape, dtype)
+
+    def bernoulli(self, p: Any, shape: Sequence[Any], dtype: str | None = None) -> Variable:
+        """Return 1 with probability `p` (a number or a symbolic tensor that fits `shape`) and 0 otherwise.
+
+        Raises
+        ------
+        ArgumentError
+            If `p` is a number outside [0, 1].
+        """
+        if not isinstance(p, Variable):
+            values = np.asarray(p, dtype="float32")
+            if not ((values >= 0) & (values <= 1)).all():
+                raise ArgumentError("not a probability", node="RandomStream", got=p, expected="values in [0, 1]")
+            p = values
+        return self._draw("bernoulli", p, shape, dtype)
+
+    def reseed(self, seed: int | None = None) -> None:
+        """Start again: the next call of every function that draws from this stream is as its first with this seed."""
+        self.seed = _valid(seed)
+        for k, state in enumerate(self._states):
+            state.set_value(self._initial(k))
+
+    def _initial(self, k: int) -> np.ndarray:
+        return np.array([mix(self.seed, k), 0], np.int64)
+
+    def _draw(self, kind: str, p: Any, shape: Sequence[Any], dtype: str | None) -> Variable:
+        state = SharedVariable(self._initial(len(self._states)), f"random state {len(self._states)}")
+        draw = RandomDraw(kind, dtype or config.floatX)(state, np.float32(p) if np.isscalar(p) else p, *shape)
+        self._states.append(state)
+        return draw[1]
+
+
+def _valid(seed: int | None) -> int:
+    if seed is None:
+        from neuromancer.utils import new_seed
+
+        return int(new_seed())
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ArgumentError("a seed is an integer", node="RandomStream", got=seed, expected="int or None")
+    return int(seed)
