@@ -10,7 +10,9 @@ from pytensor.ifelse import IfElse
 from pytensor.raise_op import CheckAndRaise
 
 from neuromancer.engine.pytensor.link.torch.program import Program
-from neuromancer.engine.pytensor.link.torch.registry import ANY, DEVICE, HOST, Context, Form, torch_form
+from neuromancer.engine.pytensor.link.torch.registry import ANY, DEVICE, HOST, OWN_PLACE, Context, Form, torch_form
+
+OWN_PLACE.add(OpFromGraph)
 
 
 @torch_form.register(IfElse)

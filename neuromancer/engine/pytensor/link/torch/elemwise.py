@@ -66,7 +66,7 @@ def _minimum(a, b):
 
 
 def _power(base, exponent):
-    if exponent == 2 and not isinstance(exponent, torch.Tensor):
+    if not isinstance(exponent, torch.Tensor) and exponent == 2:
         return torch.square(base)
     return operator.pow(base, exponent)
 

@@ -24,7 +24,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     HOST,
     Context,
     Form,
-    creates,
+    has_own_place,
     supported,
     torch_form,
 )
@@ -193,7 +193,7 @@ class Program:
 
     def _form(self, node: Apply) -> Form:
         op = node.op
-        if all(self.places[v] == HOST for v in node.inputs) and not creates(op):
+        if all(self.places[v] == HOST for v in node.inputs) and not has_own_place(op):
             return host_form(node)
         used = tuple(bool(self.fgraph.clients.get(v)) for v in node.outputs)
         form = None

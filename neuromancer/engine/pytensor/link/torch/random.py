@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from pytensor.graph.basic import Apply
 
-from neuromancer.engine.pytensor.link.torch.registry import CREATES, DEVICE, HOST, TORCH_DTYPES, Context, Form, torch_form
+from neuromancer.engine.pytensor.link.torch.registry import OWN_PLACE, DEVICE, HOST, TORCH_DTYPES, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.random import RandomDraw, next_state, sample, seeded
 
-CREATES.add(RandomDraw)
+OWN_PLACE.add(RandomDraw)
 
 
 @torch_form.register(RandomDraw)

@@ -82,13 +82,14 @@ def torch_form(op: Op, node: Apply, context: Context) -> Form | Callable[..., An
     return None
 
 
-CREATES: set[type] = set()
-"""Operations whose result belongs on the device although all their inputs are on the host."""
+OWN_PLACE: set[type] = set()
+"""Operations that keep their torch form even if all their inputs are on the host: those that make tensors out of sizes,
+and those with inner graphs."""
 
 
-def creates(op: Op) -> bool:
-    """True if `op` makes device tensors out of host values."""
-    return isinstance(op, tuple(CREATES))
+def has_own_place(op: Op) -> bool:
+    """True if `op` is not computed on the host just because its inputs are there."""
+    return isinstance(op, tuple(OWN_PLACE))
 
 
 def simple(*classes: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

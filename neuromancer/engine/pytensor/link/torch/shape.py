@@ -27,7 +27,7 @@ from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
-    CREATES,
+    OWN_PLACE,
     DEVICE,
     HOST,
     TORCH_DTYPES,
@@ -39,7 +39,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
 )
 from neuromancer.errors import ShapeError
 
-CREATES.update({Alloc, AllocEmpty, ARange, Eye})
+OWN_PLACE.update({Alloc, AllocEmpty, ARange, Eye})
 
 
 @torch_form.register(Shape)
