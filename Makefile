@@ -1,0 +1,67 @@
+# make demo, make test, ...: each fills .venv by itself; the second run finds it ready.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt setup.py
+PYTEST_ARGS ?= -n auto
+MINUTES ?= 2
+
+.PHONY: help demo demo-em mnist test lint format bench bench-quick clean
+
+help:
+	@echo "make demo     train a small 3-D network on cell nuclei and predict a part it never saw (about 3 minutes)"
+	@echo "make demo-em  the same on neuron membranes, if the data is in ../shared/data/em"
+	@echo "make mnist    a digit classifier with batch normalisation"
+	@echo "make test     the test suite"
+	@echo "make lint     ruff and mypy"
+	@echo "make bench    measure against hand-written torch and write docs/performance.md"
+	@echo "make clean    remove .venv, caches and the examples' output"
+
+# --- environments: one folder, filled as far as the target needs it
+$(VENV)/ready-python: $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/ready-demo: $(VENV)/ready-python
+	@echo "installing into $(VENV) (once, a few minutes)"
+	$(PIP) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready-python
+	@echo "installing into $(VENV) (once, a few minutes)"
+	$(PIP) --editable '.[dev,bench]'
+	@touch $@ $(VENV)/ready-demo
+
+# --- what a person asks for
+demo: $(VENV)/ready-demo
+	$(BIN)/python examples/demo_nuclei.py --minutes $(MINUTES)
+
+demo-em: $(VENV)/ready-demo
+	$(BIN)/python examples/membrane_em.py --minutes $(MINUTES)
+
+mnist: $(VENV)/ready-dev
+	$(BIN)/python examples/mnist.py
+
+# One thread per process: the processes of the test run share the cores.
+test: $(VENV)/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/ready-dev
+	$(BIN)/python benchmarks/against_torch.py --write docs/performance.md
+
+bench-quick: $(VENV)/ready-dev
+	$(BIN)/python benchmarks/against_torch.py --quick
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks examples/output
