@@ -1,0 +1,31 @@
+"""Documented import path of the layers."""
+
+from __future__ import annotations
+
+from neuromancer.nodes.automerge import AutoMerge, UpConvMerge
+from neuromancer.nodes.conv import Conv
+from neuromancer.nodes.crop_pad import Crop, Pad
+from neuromancer.nodes.fragments import FragmentsToDense
+from neuromancer.nodes.lrn import LRN
+from neuromancer.nodes.merge_faithless import FaithlessMerge
+from neuromancer.nodes.perceptron import Dot, Perceptron
+from neuromancer.nodes.pool import Pool
+from neuromancer.nodes.recurrent import GRU, LSTM
+from neuromancer.nodes.upconv import UpConv
+
+__all__ = [
+    "GRU",
+    "LRN",
+    "LSTM",
+    "AutoMerge",
+    "Conv",
+    "Crop",
+    "Dot",
+    "FaithlessMerge",
+    "FragmentsToDense",
+    "Pad",
+    "Perceptron",
+    "Pool",
+    "UpConv",
+    "UpConvMerge",
+]

@@ -1,0 +1,176 @@
+"""Merging two branches of different resolution and size, as U-Nets need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from neuromancer.errors import ArgumentError, ShapeError, nearest_name
+from neuromancer.graph.node import Node
+from neuromancer.graph.registry import model_manager
+from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.crop_pad import Crop
+from neuromancer.nodes.layout import axis_name, require_tensor
+from neuromancer.nodes.merge import Add, Concat
+from neuromancer.nodes.upconv import UpConv
+
+MERGE_MODES = ("concat", "add")
+LABEL = "AutoMerge"
+
+
+def AutoMerge(
+    parent1: Node,
+    parent2: Node,
+    upconv_n_f: int | None = None,
+    merge_mode: str = "concat",
+    disable_upconv: bool = False,
+    upconv_kwargs: dict[str, Any] | None = None,
+    name: str = "merge",
+    print_repr: bool = True,
+) -> Node:
+    """Merge two nodes of different resolution and size: up-convolve the coarser, crop the larger, join.
+
+    Parameters
+    ----------
+    parent1, parent2 : Node
+        Same tags; in any order. The one with larger strides is taken for the coarser one (`parent2` if equal).
+    upconv_n_f : int, optional
+        Number of features of the up-convolution; needed if there is one.
+    merge_mode : {'concat', 'add'}
+        Concatenate the features, those of the coarser branch first, or add them.
+    disable_upconv : bool
+        Make no up-convolution.
+    upconv_kwargs : dict, optional
+        Further arguments of :class:`UpConv`.
+    name : str
+        Name of the merging node; the others are called ``upconv...`` and ``crop...``.
+    print_repr : bool
+
+    Returns
+    -------
+    Concat or Add
+
+    Raises
+    ------
+    ShapeError
+        If tags differ, strides are not multiples of one another, or sizes differ by an odd number.
+    ArgumentError
+        For an unknown `merge_mode` or a missing `upconv_n_f`.
+    InputTypeError
+        If a parent is no node. In all cases no node is left behind.
+
+    Notes
+    -----
+    Sizes that are unknown are cropped so that the centres of the branches meet.
+
+    Examples
+    --------
+    >>> from neuromancer import Conv, Input, Pool
+    >>> inp = Input((1, 1, 20), "b,f,x", print_repr=False)
+    >>> low = Conv(Pool(inp, (2,), print_repr=False), 3, (3,), print_repr=False)
+    >>> AutoMerge(inp, low, upconv_n_f=4, print_repr=False).shape
+    [(1,b), (5,f), (16,x)]
+    """
+    if merge_mode not in MERGE_MODES:
+        raise ArgumentError(
+            "unknown merge_mode",
+            node=LABEL,
+            got=merge_mode,
+            expected=f"one of {MERGE_MODES}",
+            nearest=nearest_name(merge_mode, MERGE_MODES),
+        )
+    low, high, factor = _resolutions(parent1, parent2)
+    upsample = max(factor, default=1) > 1 and not disable_upconv
+    if upsample and upconv_n_f is None:
+        raise ArgumentError(
+            "the coarser branch needs an up-convolution",
+            node=LABEL,
+            got="upconv_n_f=None",
+            expected=f"a number of features, for {low.name!r} to be up-convolved by {factor}",
+        )
+    crop_low, crop_high = _crops(low, high, factor if upsample else (1,) * len(factor))
+    made: list[Node] = []
+    try:
+        if upsample:
+            kwargs = {"print_repr": print_repr, **(upconv_kwargs or {})}
+            low = UpConv(low, upconv_n_f, factor, **kwargs)  # type: ignore[arg-type]
+            made.append(low)
+        if any(crop_high):
+            high = Crop(high, crop_high, print_repr=print_repr)
+            made.append(high)
+        if any(crop_low):
+            low = Crop(low, crop_low, print_repr=print_repr)
+            made.append(low)
+        if merge_mode == "concat":
+            return Concat((low, high), axis="f", name=name, print_repr=print_repr)
+        return Add(low, high, name=name, print_repr=print_repr)
+    except BaseException:
+        model = model_manager.active()
+        for node in reversed(made):
+            del model.nodes[node.name], node.parents[0].children[node.name]
+        raise
+
+
+UpConvMerge = AutoMerge
+
+
+def _resolutions(parent1: Node, parent2: Node) -> tuple[Node, Node, tuple[int, ...]]:
+    """The coarser node, the finer node, and the factor between them per spatial axis."""
+    shapes = [require_tensor(p, LABEL, "every parent") for p in (parent1, parent2)]  # type: ignore[arg-type]
+    got = "; ".join(f"{p.name}: {p.shape!r}, strides {p.shape.strides.tolist()}" for p in (parent1, parent2))
+    if list(shapes[0].tags) != list(shapes[1].tags) or not shapes[0].hastag("f"):
+        raise ShapeError("the branches have different axes", node=LABEL, got=got, expected="equal tags, f among them")
+    ratios = [
+        Fraction(b).limit_denominator(1 << 16) / Fraction(a).limit_denominator(1 << 16)
+        for a, b in zip(shapes[0].strides.tolist(), shapes[1].strides.tolist(), strict=True)
+    ]
+    low, high = parent2, parent1
+    if any(r < 1 for r in ratios):
+        low, high, ratios = parent1, parent2, [1 / r for r in ratios]
+    if any(r.denominator != 1 for r in ratios):
+        raise ShapeError(
+            "the resolutions do not fit together",
+            node=LABEL,
+            got=got,
+            expected="strides of one branch that are multiples of the other's on all axes",
+        )
+    return low, high, tuple(int(r) for r in ratios)
+
+
+def _crops(low: Node, high: Node, factor: Sequence[int]) -> tuple[list[int], list[int]]:
+    """How much to crop from each end of the (up-convolved) coarser and of the finer branch."""
+    crop_low, crop_high = [], []
+    for k, p in enumerate(factor):
+        s_low, s_high = low.shape.spatial_shape[k], high.shape.spatial_shape[k]
+        if s_low is None or s_high is None:
+            excess = Fraction(2 * _excess_per_side(low.shape, high.shape, p, k))
+        else:
+            excess = Fraction(s_high - s_low * p)
+        if excess % 2:
+            raise ShapeError(
+                "sizes differ by an odd number, which cannot be cropped evenly",
+                node=LABEL,
+                got=f"{s_low and s_low * p} ({low.name!r}) and {s_high} ({high.name!r}) on axis "
+                f"{axis_name(low.shape, k)}",
+                expected="an even difference",
+                nearest=s_high and f"size {s_high - 1} or {s_high + 1} of {high.name!r}",
+            )
+        crop_high.append(max(0, int(excess) // 2))
+        crop_low.append(max(0, int(-excess) // 2))
+    return crop_low, crop_high
+
+
+def _excess_per_side(low: TaggedShape, high: TaggedShape, p: int, k: int) -> Fraction:
+    """Voxels by which the finer branch starts before the up-convolved coarser one, where sizes are not known."""
+    c_low, c_high = low.centre[k], high.centre[k]
+    if c_low is None or c_high is None:
+        raise ShapeError(
+            "neither sizes nor fields of view are known",
+            node=LABEL,
+            got=f"{low!r} and {high!r}",
+            expected=f"known sizes on axis {axis_name(low, k)}",
+        )
+    step = Fraction(high.strides[k]).limit_denominator(1 << 16)
+    first = c_low - step * Fraction(p - 1, 2)
+    return (first - c_high) / step

@@ -1,0 +1,148 @@
+"""Nodes that cut off or add voxels at the ends of the spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.geometry import Window, window_shape
+from neuromancer.graph.node import Node
+from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.layout import axis_name, per_axis, require_tensor
+
+
+def _require_spatial(parent: Node, node: Node) -> TaggedShape:
+    shape = require_tensor(parent, node)
+    if not shape.ndim:
+        raise ShapeError("needs spatial axes", node=node, got=",".join(shape.tags), expected="tags out of z, y, x")
+    return shape
+
+
+class Crop(Node):
+    """Remove voxels from both ends of the spatial axes.
+
+    Parameters
+    ----------
+    parent : Node
+        Any tags.
+    crop : sequence of int
+        Per spatial axis, how many voxels to remove from *each* end.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError
+        If there are no spatial axes, the number of entries is wrong, or nothing would be left.
+    ArgumentError
+        If an entry is no integer or negative.
+
+    Notes
+    -----
+    The place in the raw data (``shape.offsets``) moves along. Costs nothing.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> inp = Input((1, 1, 5), "b,f,x", print_repr=False)
+    >>> Crop(inp, (1,), print_repr=False)([[[1, 2, 3, 4, 5]]]).tolist()
+    [[[2.0, 3.0, 4.0]]]
+    """
+
+    def __init__(self, parent: Node, crop: Sequence[int], name: str = "crop", print_repr: bool = True) -> None:
+        super().__init__(parent, name, print_repr)
+        shape = _require_spatial(parent, self)
+        self.crop = per_axis(crop, "crop", shape, self, least=0)
+        for k, (size, c) in enumerate(zip(shape.spatial_shape, self.crop, strict=True)):
+            if size is not None and size <= 2 * c:
+                raise ShapeError(
+                    "cropping leaves nothing",
+                    node=self,
+                    got=f"crop {c} from each end of {size} voxels on axis {axis_name(shape, k)} of {parent.name!r}",
+                    expected="2 * crop below the size",
+                    nearest=f"crop {(size - 1) // 2}",
+                )
+
+    def _make_output(self) -> None:
+        shape, index = self.parent.shape, [slice(None)] * len(self.parent.shape)
+        for axis, c, d in zip(shape.spatial_axes, self.crop, self.dilation, strict=True):
+            index[axis] = slice(c * d, -c * d or None)
+        self.output = self.parent.output[tuple(index)] if any(self.crop) else self.parent.output
+
+    def _calc_shape(self) -> None:
+        self.shape = window_shape(self, [Window(before=-c, after=-c) for c in self.crop])
+
+    def _calc_comp_cost(self) -> None:
+        self.computational_cost = 0
+
+    def _repr_extra(self) -> str:
+        return f"crop={self.crop}, "
+
+
+class Pad(Node):
+    """Add voxels of one value to both ends of the spatial axes.
+
+    Parameters
+    ----------
+    parent : Node
+        Any tags.
+    pad : sequence of int
+        Per spatial axis, how many voxels to add to *each* end.
+    value : float
+        Their value.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ShapeError
+        If there are no spatial axes or the number of entries is wrong.
+    ArgumentError
+        If an entry is no integer or negative, or the value is not finite or none of the parent's dtype.
+
+    Notes
+    -----
+    The place in the raw data (``shape.offsets``) moves along and may become negative. Costs nothing.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> inp = Input((1, 1, 2), "b,f,x", print_repr=False)
+    >>> Pad(inp, (1,), value=0.5, print_repr=False)([[[1, 2]]]).tolist()
+    [[[0.5, 1.0, 2.0, 0.5]]]
+    """
+
+    def __init__(
+        self, parent: Node, pad: Sequence[int], value: float = 0.0, name: str = "pad", print_repr: bool = True
+    ) -> None:
+        super().__init__(parent, name, print_repr)
+        shape = _require_spatial(parent, self)
+        self.pad = per_axis(pad, "pad", shape, self, least=0)
+        dtype = np.dtype(parent.output.dtype)
+        number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
+        if not number or (dtype.kind != "f" and np.array(value).astype(dtype) != value):
+            raise ArgumentError(
+                "the value cannot be used for padding", node=self, got=value, expected=f"a finite number of {dtype}"
+            )
+        self.value = float(value)
+
+    def _make_output(self) -> None:
+        x, shape = self.parent.output, self.parent.shape
+        index, sizes = [slice(None)] * x.ndim, [x.shape[i] for i in range(x.ndim)]
+        for axis, p, d in zip(shape.spatial_axes, self.pad, self.dilation, strict=True):
+            index[axis] = slice(p * d, -p * d or None)
+            sizes[axis] = sizes[axis] + 2 * p * d
+        canvas = E.T.alloc(np.asarray(self.value, dtype=x.dtype), *sizes)
+        self.output = E.T.set_subtensor(canvas[tuple(index)], x) if any(self.pad) else x
+
+    def _calc_shape(self) -> None:
+        self.shape = window_shape(self, [Window(before=p, after=p) for p in self.pad])
+
+    def _calc_comp_cost(self) -> None:
+        self.computational_cost = 0
+
+    def _repr_extra(self) -> str:
+        return f"pad={self.pad}, value={self.value:g}, "

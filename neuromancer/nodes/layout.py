@@ -1,0 +1,126 @@
+"""Axis layouts and per-axis arguments of layers that look at neighbourhoods, with the checks they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.node import Node, is_shaped, require_node
+from neuromancer.graph.tagged_shape import TaggedShape, require_tag
+
+CHANNELS_FIRST = "b,f and one to three spatial axes, or b,z,f,y,x"
+SEARCH = 1 << 12
+"""Up to which distance a valid size is looked for."""
+
+
+def is_int(value: Any) -> bool:
+    """Whether `value` is an integer of Python or NumPy; bools are not."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+
+
+def positive_int(value: Any, what: str, node: Node) -> int:
+    """`value` as an int of at least 1, or ArgumentError."""
+    if not is_int(value) or value < 1:
+        raise ArgumentError(f"{what} must be a positive integer", node=node, got=value, expected="an int >= 1")
+    return int(value)
+
+
+def require_tensor(parent: Any, node: Node, what: str = "the parent") -> TaggedShape:
+    """Shape of a parent, or InputTypeError if it is no node with a tensor output."""
+    require_node(parent, node, what)
+    if not is_shaped(parent):
+        raise InputTypeError(f"{what} has no tensor output", node=node, got=parent.name, expected="a node with a shape")
+    return parent.shape
+
+
+def require_features(parent: Any, node: Node, what: str = "the parent") -> int:
+    """Number of features of a parent; an error if it has no axis f or their number is unknown."""
+    shape = require_tensor(parent, node, what)
+    require_tag(shape, "f", node)
+    if shape["f"] is None:
+        raise ShapeError(f"{what} must have a known number of features", node=node, got=repr(shape))
+    return shape["f"]
+
+
+def require_layout(parent: Any, node: Node) -> TaggedShape:
+    """Shape of a parent whose axes a layer can convolve over, or ShapeError."""
+    shape = require_tensor(parent, node)
+    tags, axes = list(shape.tags), shape.spatial_axes
+    plain = tags[:2] == ["b", "f"] and axes == list(range(2, len(tags))) and 1 <= len(axes) <= 3
+    swapped = len(tags) == 5 and tags[0] == "b" and tags[2] == "f" and axes == [1, 3, 4]
+    if not plain and not swapped:
+        spatial = [tags[i] for i in axes]
+        fixable = sorted(tags) == sorted(["b", "f", *spatial]) and spatial
+        raise ShapeError(
+            "unsupported axis layout",
+            node=node,
+            got=",".join(tags),
+            expected=CHANNELS_FIRST,
+            nearest=",".join(["b", "f", *spatial]) if fixable else None,
+        )
+    return shape
+
+
+def swap_layout(x: Any, shape: TaggedShape) -> Any:
+    """Bring b,z,f,y,x into the order b,f,z,y,x and back; the order b,f,... is left alone."""
+    return x.dimshuffle(0, 2, 1, 3, 4) if shape.tag2index("f") == 2 and shape.ndim == 3 else x
+
+
+def per_axis(values: Any, what: str, shape: TaggedShape, node: Node, least: int = 1) -> tuple[int, ...]:
+    """Check an argument with one integer of at least `least` per spatial axis.
+
+    Raises
+    ------
+    ShapeError
+        If it is no sequence, or of the wrong length.
+    ArgumentError
+        If an entry is no integer or too small.
+    """
+    tags = ", ".join(shape.tags[i] for i in shape.spatial_axes)
+    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or len(values) != shape.ndim:
+        raise ShapeError(
+            f"{what} needs one entry per spatial axis",
+            node=node,
+            got=values,
+            expected=f"{shape.ndim} entries, for the axes {tags}",
+            nearest=(int(values),) * shape.ndim if is_int(values) and values >= least and shape.ndim else None,
+        )
+    for value in values:
+        if not is_int(value) or value < least:
+            raise ArgumentError(
+                f"{what} must consist of integers", node=node, got=tuple(values), expected=f"entries >= {least}"
+            )
+    return tuple(int(v) for v in values)
+
+
+def axis_name(shape: TaggedShape, k: int) -> str:
+    """Tag of the k-th spatial axis, quoted."""
+    return repr(shape.tags[shape.spatial_axes[k]])
+
+
+def nearest_sizes(size: int, fits: Callable[[int], bool]) -> str:
+    """The closest sizes below and above `size` that fit, as text.
+
+    Examples
+    --------
+    >>> nearest_sizes(10, lambda n: n % 4 == 0)
+    '8 or 12'
+    """
+    below = next((n for n in range(size - 1, max(0, size - SEARCH), -1) if fits(n)), None)
+    above = next((n for n in range(size + 1, size + SEARCH) if fits(n)), None)
+    return " or ".join(str(n) for n in (below, above) if n is not None)
+
+
+def as_float(x: Any) -> Any:
+    """The variable itself, or converted to ``config.floatX`` if it holds integers or bools."""
+    return x if np.dtype(x.dtype).kind == "f" else E.T.cast(x, config.floatX)
+
+
+def feature_vector(v: Any, ndim: int, axis: int) -> Any:
+    """View a vector of features so that it broadcasts against a tensor of rank `ndim` with features on `axis`."""
+    return v.dimshuffle(*(0 if i == axis else "x" for i in range(ndim)))

@@ -1,0 +1,246 @@
+"""What layers with weights have in common: parameters, normalisation, activation, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.node import Node
+from neuromancer.nodes import batchnorm
+from neuromancer.nodes.activation import find_activation
+from neuromancer.nodes.layout import feature_vector, positive_int
+from neuromancer.utils import new_seed
+from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
+
+FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
+GAMMA_DECAY = 3.0
+"""Weight decay of gamma relative to that of weights."""
+
+
+class NeuralLayer(Node):
+    """Base of layers that are weights, bias, activation function and what goes with them.
+
+    A derived constructor calls ``Node.__init__``, then :meth:`_setup` with the options, checks its own arguments, and
+    makes its parameters with :meth:`_make_params`. Its ``_make_output`` ends with :meth:`_respond`.
+
+    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` may be given as
+
+    * None: a new parameter with default values;
+    * an array: a new parameter with these values;
+    * a symbolic or shared variable, such as another layer's ``w``: it is used directly and does not belong to this
+      layer (it is not in ``params``, not counted and not saved with it);
+    * ``[array, 'const']``: a constant;
+    * ``[array, 'trainable']``: trained, even where the parameter would not be.
+
+    Attributes
+    ----------
+    w, b, gamma, mean, std, dropout_rate, gradnet_rate : parameter or None
+    activation_func : str
+    batch_normalisation : False or str
+    """
+
+    w: Any = None
+    b: Any = None
+    gamma: Any = None
+    mean: Any = None
+    std: Any = None
+    dropout_rate: Any = None
+    gradnet_rate: Any = None
+
+    def _setup(
+        self, n_f: int, activation_func: str, batch_normalisation: Any, dropout_rate: float, gradnet_mode: Any
+    ) -> None:
+        """Check and keep the options that all layers have; makes no parameters yet."""
+        self.n_f = positive_int(n_f, "n_f", self)
+        self.activation = find_activation(activation_func, self.n_f, self)
+        self.activation_func = activation_func
+        self.batch_normalisation = batchnorm.check_mode(batch_normalisation, self)
+        self.gradnet_mode = gradnet_mode
+        number = not isinstance(dropout_rate, (bool, np.bool_)) and isinstance(dropout_rate, (int, float, np.number))
+        if not number or not 0 <= dropout_rate < 1:
+            raise ArgumentError(
+                "dropout_rate must be the probability of dropping a feature",
+                node=self,
+                got=dropout_rate,
+                expected="a number in [0, 1)",
+            )
+        self._rate = float(dropout_rate)
+
+    # ---- parameters
+    def _make_params(
+        self, w_shape: Sequence[int], w_init: dict[str, Any], kernel_size: int, given: dict[str, Any]
+    ) -> None:
+        """Make all parameters.
+
+        Parameters
+        ----------
+        w_shape : sequence of int
+            Shape of the weights.
+        w_init : dict
+            Arguments of ``initweights`` for them.
+        kernel_size : int
+            Number of spatial taps, which sets the scale of some biases.
+        given : dict
+            What the caller passed as w, b, gamma, mean and std.
+        """
+        self._check_norm_params(given)
+        self.w_shape = tuple(w_shape)
+        columns = self.activation.columns
+        b_shape = (self._n_bias, columns) if columns > 1 else (self._n_bias,)
+        self.w = self._param("w", given["w"], self.w_shape, w_init)
+        self.b = self._param("b", given["b"], b_shape, self._bias_init(kernel_size), reg=False)
+        mode = self.batch_normalisation
+        if mode:
+            one, zero = {"mode": "const", "scale": 1.0}, {"mode": "const", "scale": 0.0}
+            learned = mode != "predict"
+            self.gamma = self._param("gamma", given["gamma"], (self.n_f,), one, learned, GAMMA_DECAY)
+            self.mean = self._param("mean", given["mean"], (self.n_f,), zero, train=False, reg=False)
+            self.std = self._param("std", given["std"], (self.n_f,), one, train=False, reg=False)
+        if self._rate:
+            self.dropout_rate = self._number("dropout_rate", self._rate)
+            self._stream = E.RandomStream(new_seed())
+        if mode == "fadeout" or self.gradnet_mode:
+            self.gradnet_rate = self._number("gradnet_rate", 1.0)
+
+    @property
+    def _n_bias(self) -> int:
+        return self.n_f
+
+    def _bias_init(self, kernel_size: int) -> dict[str, Any]:
+        return self.activation.bias_init(kernel_size)
+
+    def _check_norm_params(self, given: dict[str, Any]) -> None:
+        mode = self.batch_normalisation
+        refused = {False: ("gamma", "mean", "std"), "predict": ()}.get(mode, ("mean", "std"))
+        unused = [key for key in refused if given[key] is not None]
+        if unused:
+            raise ArgumentError(
+                "parameters of batch normalisation without use for them",
+                node=self,
+                got=f"{', '.join(unused)} with batch_normalisation={mode!r}",
+                expected="none of them" if mode is False else "statistics only with 'predict'",
+                nearest="batch_normalisation='predict'",
+            )
+
+    def _number(self, key: str, value: float) -> VariableParam:
+        param = VariableParam(value, name=f"{self.name}_{key}", apply_train=False, apply_reg=False)
+        self.params[key] = param
+        return param
+
+    def _param(
+        self,
+        key: str,
+        given: Any,
+        shape: tuple[int, ...],
+        init: dict[str, Any],
+        train: bool = True,
+        reg: bool | float = True,
+    ) -> Any:
+        """Make or adopt one parameter; see the class for the accepted forms."""
+        if isinstance(given, E.Variable):
+            self._check_shared(key, given, shape)
+            return given
+        name, mark = f"{self.name}_{key}", None
+        if isinstance(given, (list, tuple)) and len(given) == 2 and isinstance(given[1], str):
+            given, mark = given
+            if mark not in ("const", "trainable") or given is None:
+                raise ArgumentError(
+                    f"parameter {key!r} is given in an unknown form", node=self, got=f"mark {mark!r}", expected=FORMS
+                )
+        train = train or mark == "trainable"
+        if given is None:
+            param: Any = VariableWeight(shape, init, name=name, apply_train=train, apply_reg=reg if train else False)
+        else:
+            value = self._checked_value(key, given, shape)
+            if mark == "const":
+                param = ConstantParam(value, name=name)
+            else:
+                param = VariableWeight(value=value, name=name, apply_train=train, apply_reg=reg if train else False)
+        self.params[key] = param
+        return param
+
+    def _checked_value(self, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+        if not isinstance(value, (np.ndarray, np.generic)):
+            raise ArgumentError(
+                f"parameter {key!r} is given in an unknown form",
+                node=self,
+                got=f"{type(value).__name__} {value!r}"[:100],
+                expected=FORMS,
+            )
+        if value.dtype.kind not in "biuf":
+            raise InputTypeError(
+                f"parameter {key!r} is not numeric", node=self, got=str(value.dtype), expected="floats"
+            )
+        if value.ndim == 0 and shape == (1,):
+            value = value.reshape(1)
+        if value.shape != shape:
+            raise ShapeError(
+                f"parameter {key!r} has the wrong shape", node=self, got=tuple(value.shape), expected=str(shape)
+            )
+        return np.asarray(value)
+
+    def _check_shared(self, key: str, variable: Any, shape: tuple[int, ...]) -> None:
+        if hasattr(variable, "get_value"):
+            known: Sequence[int | None] = variable.get_value().shape
+        else:
+            known = getattr(variable.type, "shape", None) or (None,) * getattr(variable, "ndim", -1)
+        if len(known) != len(shape) or any(k not in (None, n) for k, n in zip(known, shape, strict=True)):
+            raise ShapeError(
+                f"the shared parameter {key!r} has the wrong shape", node=self, got=tuple(known), expected=str(shape)
+            )
+
+    # ---- output
+    def _respond(self, linear: Any, axis: int, gate_per_feature: bool = False) -> Any:
+        """From linear responses to the layer's output: normalisation, bias, activation, dropout.
+
+        Parameters
+        ----------
+        linear : symbolic tensor
+        axis : int
+            Axis of the features.
+        gate_per_feature : bool
+            Drop whole features, the same for all items and positions, instead of single elements.
+        """
+        if self.batch_normalisation:
+            linear = self._normalised(linear, axis)
+        bias, slope = (self.b[:, 0], self.b[:, 1]) if self.activation.columns > 1 else (self.b, None)
+        active = self.activation(linear + feature_vector(bias, linear.ndim, axis), axis, slope)
+        if self.dropout_rate is None or self.mode.inference:
+            return active
+        sizes = tuple(active.shape[i] for i in range(active.ndim))
+        return active * self._gate(active, axis, sizes, gate_per_feature)
+
+    def _normalised(self, linear: Any, axis: int) -> Any:
+        rate = self.gradnet_rate if self.batch_normalisation == "fadeout" else None
+        if self.batch_normalisation == "predict" or self.mode.inference:
+            mean, std = self.mean, self.std
+        else:
+            mean, std = batchnorm.batch_statistics(linear, axis)
+            batchnorm.track(self.mean, mean)
+            batchnorm.track(self.std, std)
+        return batchnorm.normalise(linear, axis, mean, std, self.gamma, rate)
+
+    def _gate(self, active: Any, axis: int, sizes: tuple[Any, ...], per_feature: bool) -> Any:
+        """Random gate of 0 and ``1 / (1 - rate)``, so that the expected output is that without dropout."""
+        keep = 1 - self.dropout_rate
+        draw = self._stream.bernoulli(keep, (sizes[axis],) if per_feature else sizes, dtype=active.dtype)
+        gate = E.T.switch(draw > 0, 1 / keep, 0)
+        return feature_vector(gate, active.ndim, axis) if per_feature else gate
+
+    # ---- description
+    def _repr_options(self) -> str:
+        text = f"act={self.activation_func!r}, "
+        if self.dropout_rate is not None:
+            text += f"dropout rate = {float(self.dropout_rate.get_value()):g}, "
+        if self.batch_normalisation:
+            text += f"BN in {self.batch_normalisation!r} mode "
+        return text
+
+    def _macs(self, positions: int) -> int:
+        """Multiply-accumulates of applying the weights at `positions` positions."""
+        return prod(self.w_shape) * positions

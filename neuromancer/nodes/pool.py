@@ -1,0 +1,142 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, ShapeError, nearest_name
+from neuromancer.graph.geometry import Window, window_shape
+from neuromancer.graph.node import Node
+from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.fragments import fragment_pool, fragment_shape, fragment_sizes, require_fragments
+from neuromancer.nodes.layout import as_float, axis_name, nearest_sizes, per_axis, require_layout, swap_layout
+
+# Windows never reach over an end, so that counting padded voxels or not makes no difference.
+POOL_MODES = {
+    "max": "max",
+    "average": "average",
+    "average_inc_pad": "average",
+    "average_exc_pad": "average",
+    "sum": "sum",
+}
+
+
+class Pool(Node):
+    """Maximum, average or sum over windows.
+
+    Parameters
+    ----------
+    parent : Node
+        Layout b,f and one to three spatial axes, or b,z,f,y,x.
+    pool_shape : sequence of int
+        Window size per spatial axis.
+    stride : sequence of int, optional
+        Step of the window per spatial axis; default `pool_shape`.
+    mfp : bool
+        Max-fragment pooling: keep all phases as items of the batch; needs an input of batch size 1, and no `stride`.
+    mode : {'max', 'average', 'average_inc_pad', 'average_exc_pad', 'sum'}
+        The three averages are the same, as windows never reach over an end.
+    name : str
+    print_repr : bool
+
+    Raises
+    ------
+    ArgumentError
+        For an unknown mode, entries that are no positive integers, or `mfp` with another stride.
+    ShapeError
+        For an unsupported layout, wrong numbers of axes, or sizes that the windows do not cover exactly.
+    InputTypeError
+        If the parent is no node.
+
+    Notes
+    -----
+    Output sizes are ``(size - pool) / stride + 1``; ``(size - pool + 1) / pool`` with `mfp`. The cost is the number of
+    elements of the parent.
+
+    Examples
+    --------
+    >>> from neuromancer import Input
+    >>> inp = Input((1, 1, 4), "b,f,x", print_repr=False)
+    >>> Pool(inp, (2,), print_repr=False)([[[1, 2, 4, 3]]]).tolist()
+    [[[2.0, 4.0]]]
+    """
+
+    def __init__(
+        self,
+        parent: Node,
+        pool_shape: Sequence[int],
+        stride: Sequence[int] | None = None,
+        mfp: bool = False,
+        mode: str = "max",
+        name: str = "pool",
+        print_repr: bool = True,
+    ) -> None:
+        super().__init__(parent, name, print_repr)
+        shape = require_layout(parent, self)
+        if mode not in POOL_MODES:
+            raise ArgumentError(
+                "unknown mode of pooling",
+                node=self,
+                got=mode,
+                expected=f"one of {tuple(POOL_MODES)}",
+                nearest=nearest_name(mode, POOL_MODES),
+            )
+        # Node.mode is the form in which the node is built.
+        self.pool_mode = mode
+        self.pool_shape = per_axis(pool_shape, "pool_shape", shape, self)
+        self.stride = self.pool_shape if stride is None else per_axis(stride, "stride", shape, self)
+        self.mfp = bool(mfp)
+        if self.mfp and self.stride != self.pool_shape:
+            raise ArgumentError(
+                "max-fragment pooling has the pool as its stride",
+                node=self,
+                got=f"stride {self.stride}",
+                expected="stride=None",
+                nearest=self.pool_shape,
+            )
+        self._check_sizes(shape)
+        if self.mfp:
+            require_fragments(self, shape, self.pool_shape)
+
+    def _check_sizes(self, shape: TaggedShape) -> None:
+        for k, size in enumerate(shape.spatial_shape):
+            if size is None:
+                continue
+            p, step = self.pool_shape[k], self.stride[k]
+            least = 2 * p - 1 if self.mfp else p
+
+            def fits(n: int, least: int = least, step: int = step) -> bool:
+                return n >= least and (n - least) % step == 0
+
+            if not fits(size):
+                raise ShapeError(
+                    "the windows do not cover the input exactly" + (" (with max-fragment pooling)" if self.mfp else ""),
+                    node=self,
+                    got=f"size {size} on axis {axis_name(shape, k)} of {self.parent.name!r}, pool {p}, stride {step}",
+                    expected=f"size {least} plus a multiple of {step}",
+                    nearest=f"size {nearest_sizes(size, fits)}",
+                )
+
+    def _make_output(self) -> None:
+        shape, mode = self.parent.shape, POOL_MODES[self.pool_mode]
+        x = swap_layout(as_float(self.parent.output), shape)
+        if self.mfp and not self.mode.dense:
+            x = fragment_pool(x, self.pool_shape, mode)
+        else:
+            stride: Any = 1 if self.mode.dense else self.stride
+            x = E.pool(x, self.pool_shape, stride=stride, dilation=self.dilation, mode=mode)
+        self.output = swap_layout(x, shape)
+
+    def _calc_shape(self) -> None:
+        parent, fragments = self.parent.shape, self.mfp and not self.mode.dense
+        windows = [Window(size=p, down=s) for p, s in zip(self.pool_shape, self.stride, strict=True)]
+        one = (1,) * parent.ndim
+        sizes = fragment_sizes(parent.spatial_shape, one, self.pool_shape) if fragments else None
+        shape = window_shape(self, windows, sizes)
+        self.shape = fragment_shape(shape, parent, self.pool_shape) if fragments else shape
+
+    def _repr_extra(self) -> str:
+        text = f"{self.pool_mode} pool={self.pool_shape}, stride={self.stride}, "
+        return text + ("MFP active, " if self.mfp else "")
