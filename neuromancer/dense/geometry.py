@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import ancestors, period, raw_interval, sizes_through, windows_of
+from neuromancer.graph.tagged_shape import exact
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -34,12 +35,15 @@ class AxisGeometry:
         Raw size minus output size.
     offset : int
         Raw voxel to which output voxel 0 belongs.
+    least : int
+        Smallest raw size for which no node on the way comes out empty.
     """
 
     low: int
     high: int
     context: int
     offset: int
+    least: int = 1
     step: Fraction = Fraction(1)
 
     def one_pass_size(self, size: int) -> int:
@@ -52,7 +56,8 @@ class AxisGeometry:
         The range is wide enough that padding at its cut ends reaches no wanted voxel, and flush with the volume's ends
         where the network's own padding belongs.
         """
-        return max(0, start + min(self.low, 0)), min(size, stop + max(self.high, self.context))
+        first = max(0, min(start + min(self.low, 0), size - self.least))
+        return first, min(size, max(stop + max(self.high, self.context), first + self.least))
 
     def outputs(self, size: int) -> int:
         """Number of output voxels for a raw size."""
@@ -144,7 +149,8 @@ def sliding_geometry(node: Node, twin: Node) -> list[AxisGeometry]:
                 max(context + (w.size - 1 - w.before - w.after) * d for (_, _, context), d in incoming),
             )
         low, high, context = reach[id(twin)]
-        axes.append(AxisGeometry(low, high, context, node.shape.offsets[k]))
+        least = 1 + max(lost for _, _, lost in reach.values())
+        axes.append(AxisGeometry(low, high, context, node.shape.offsets[k], least))
     return axes
 
 
@@ -159,7 +165,7 @@ def plain_geometry(node: Node) -> list[PeriodicAxis]:
     axes = []
     for k in range(node.shape.ndim):
         p = period([node], k)
-        step = Fraction(node.shape.strides[k]).limit_denominator(1 << 16)
+        step = exact(node.shape.strides[k])
         extent = max(node.shape.fov[k], 1)
         for size in range(1, extent + MAX_PERIODS * p):
             out = sizes_through(node, k, size)

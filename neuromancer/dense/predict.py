@@ -123,7 +123,7 @@ class DensePredictor:
         return stack
 
     def _check_size(self, sizes: Sequence[int], volume: Sequence[int], pad_raw: bool) -> None:
-        least = [max(1, n - v + g.context + 1) for n, v, g in zip(sizes, volume, self.axes, strict=True)]
+        least = [max(1, n - v + max(g.context + 1, g.least)) for n, v, g in zip(sizes, volume, self.axes, strict=True)]
         if any(n < m for n, m in zip(sizes, least, strict=True)):
             raise ShapeError(
                 "the image is smaller than the field of view",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 from math import ceil, prod
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import numpy as np
 
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.graph.geometry import ancestors
+from neuromancer.graph.tagged_shape import exact
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -59,7 +59,7 @@ def bytes_per_voxel(twin: Node) -> float:
     def cost(n: Node) -> float:
         if n.shape is None or not n.shape.ndim or not n.shape.hastag("f"):
             return 0.0
-        density = 1.0 if n.mode.dense else prod(1 / Fraction(s).limit_denominator(1 << 16) for s in n.shape.strides)
+        density = 1.0 if n.mode.dense else prod(1 / exact(s) for s in n.shape.strides)
         return float((n.shape["f"] or 1) * density * itemsize)
 
     return max(2 * cost(n) + sum(cost(p) for p in n.parents) for n in ancestors([twin]))
@@ -106,16 +106,10 @@ def tiles(
     shape : sequence of int
         Output shape of a tile.
     """
-    ranges = [
-        [(a, min(a + step, stop)) for a in range(start, stop, step)]
-        for start, stop, step in zip(starts, stops, shape, strict=True)
-    ]
-    for part in product(*ranges):
-        raw = [g.feed(a, b, n) for g, (a, b), n in zip(axes, part, sizes, strict=True)]
-        yield Tile(
-            tuple(a for a, _ in part),
-            tuple(b for _, b in part),
-            tuple(lo for lo, _ in raw),
-            tuple(hi for _, hi in raw),
-            tuple(g.first_output(lo) for g, (lo, _) in zip(axes, raw, strict=True)),
-        )
+    per_axis = []
+    for g, start, stop, size, step in zip(axes, starts, stops, sizes, shape, strict=True):
+        ranges = [(a, min(a + step, stop)) for a in range(start, stop, step)]
+        fed = [g.feed(a, b, size) for a, b in ranges]
+        per_axis.append([(a, b, lo, hi, g.first_output(lo)) for (a, b), (lo, hi) in zip(ranges, fed, strict=True)])
+    for part in product(*per_axis):
+        yield Tile(*zip(*part, strict=True))

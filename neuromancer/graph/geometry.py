@@ -14,7 +14,7 @@ from math import floor, lcm
 from typing import TYPE_CHECKING
 
 from neuromancer.errors import ShapeError
-from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.graph.tagged_shape import TaggedShape, exact
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -97,7 +97,7 @@ def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | No
         shape[axis] = size
     strides, fov, centre = [], [], []
     for w, s, f, c in zip(windows, parent.strides, parent.fov, parent.centre, strict=True):
-        step = Fraction(s).limit_denominator(1 << 16)
+        step = exact(s)
         strides.append(step * w.down / w.up)
         fov.append(-1 if f <= 0 else int(f + (w.size - 1) * step))
         if c is not None:
@@ -113,12 +113,12 @@ def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | No
 def _with_true_fov(node: Node, shape: TaggedShape) -> TaggedShape:
     """Replace the field of view by the largest one over all phases (they differ below an up-convolution)."""
     node.shape = shape
+    extents = []
     for k in range(shape.ndim):
-        step = Fraction(shape.strides[k]).limit_denominator(1 << 16)
+        step = exact(shape.strides[k])
         phases = max(1, int(period([node], k) / step))
-        extents = [high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(phases))]
-        shape = shape.updatefov(k, max(extents))
-    return shape
+        extents.append(max(high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(phases))))
+    return TaggedShape(shape.shape, shape.tags, shape.strides, shape.mfp_offsets, extents, shape.centre)
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:
@@ -144,8 +144,8 @@ def windows_of(node: Node) -> tuple[Window, ...]:
         return () if shape is None else (IDENTITY,) * shape.ndim
     parent, windows = parents[0].shape, []
     for k in range(shape.ndim):
-        step = Fraction(parent.strides[k]).limit_denominator(1 << 16)
-        ratio = Fraction(shape.strides[k]).limit_denominator(1 << 16) / step
+        step = exact(parent.strides[k])
+        ratio = exact(shape.strides[k]) / step
         size = (shape.fov[k] - parent.fov[k]) // step + 1
         c, c_parent = shape.centre[k], parent.centre[k]
         if c is None or c_parent is None or ratio < 1:
@@ -159,7 +159,7 @@ def windows_of(node: Node) -> tuple[Window, ...]:
 def period(nodes: Iterable[Node], axis: int) -> int:
     """Raw voxels by which the input must move for the whole graph to move along: lcm of all strides."""
     spatial = [n.shape for n in ancestors(nodes) if n.shape is not None and n.shape.ndim > axis]
-    return lcm(*(Fraction(shape.strides[axis]).limit_denominator(1 << 16).numerator for shape in spatial))
+    return lcm(*(exact(shape.strides[axis]).numerator for shape in spatial))
 
 
 def raw_interval(node: Node, axis: int, low: int, high: int) -> tuple[int, int]:
@@ -241,7 +241,7 @@ def merged_geometry(node: Node, shape: TaggedShape) -> TaggedShape:
         return shape
     if all(p.shape.fov == shape.fov and p.shape.centre == shape.centre for p in spatial):
         return shape
-    return _with_true_fov(node, shape.updatefov(0, shape.fov[0]))
+    return _with_true_fov(node, shape)
 
 
 def require_same_spatial_rank(node: Node, parents: Sequence[Node]) -> None:

@@ -96,7 +96,10 @@ class TaggedShape:
         self._fov = np.ones(n, dtype=int) if fov is None else np.array([int(v) for v in fov], dtype=int)
         offsets = np.zeros((1, n)) if mfp_offsets is None else mfp_offsets
         self._mfp_offsets = np.array(offsets, dtype=int, ndmin=2)
-        self._centre = None if centre is None else [Fraction(c) for c in centre]
+        default = [Fraction(int(f) - 1, 2) for f in self._fov]
+        given = default if centre is None else [Fraction(c) for c in centre]
+        # Kept only where it says something, so that changing the field of view of a plain shape moves it along.
+        self._centre = None if given == default else given
         for name, length in (
             ("strides", len(self._strides)),
             ("fov", len(self._fov)),
@@ -284,10 +287,12 @@ class TaggedShape:
         return self._with(shape=shape)
 
     def updatefov(self, i: int, new: int) -> TaggedShape:
-        """Copy with the field of view of the i-th *spatial* axis replaced."""
-        fov = self.fov
+        """Copy with the field of view of the i-th *spatial* axis replaced; it starts at the same raw voxel."""
+        fov, centre = self.fov, self._centre
+        if centre is not None:
+            centre = [c + Fraction(int(new) - fov[k], 2) if k == i else c for k, c in enumerate(centre)]
         fov[i] = new
-        return self._with(fov=fov)
+        return self._with(fov=fov, centre=centre)
 
     def updatestrides(self, strides: Sequence[Any]) -> TaggedShape:
         """Copy with other strides."""
@@ -361,12 +366,17 @@ def _size(value: Any, shape: Sequence[Any]) -> int | None:
 def _stride_array(strides: Sequence[Any] | None, n: int) -> np.ndarray:
     if strides is None:
         return np.ones(n, dtype=int)
-    values = [Fraction(s).limit_denominator(1 << 16) for s in strides]
+    values = [exact(s) for s in strides]
     if any(v <= 0 for v in values):
         raise ShapeError("strides must be positive", node="TaggedShape", got=[str(v) for v in values])
     if all(v.denominator == 1 for v in values):
         return np.array([int(v) for v in values], dtype=int)
     return np.array([float(v) for v in values])
+
+
+def exact(stride: Any) -> Fraction:
+    """A stride as an exact fraction."""
+    return Fraction(float(stride)).limit_denominator(1 << 16)
 
 
 def require_tag(shape: TaggedShape, tag: str, node: Any) -> int:
