@@ -30,11 +30,10 @@ def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple
 def max_pool_values(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> torch.Tensor:
     """Maxima of all windows; no positions, so the windows can be reduced axis by axis.
 
-    Where windows overlap, the maximum over a box is the maximum along one axis after the other of shifted slices, which
-    costs ``sum(size)`` instead of ``prod(size)`` comparisons and runs at memory speed.
+    The maximum over a box is the maximum of shifted slices along one axis after the other. That runs at memory speed and
+    costs ``sum(size)`` comparisons instead of ``prod(size)``: several times faster than torch's pooling on a CPU, most of
+    all with dilation.
     """
-    if all(s == k for s, k in zip(stride, size, strict=True)) and all(d == 1 for d in dilation):
-        return max_pool(x, size, stride, dilation)[0]
     for axis in range(len(size)):
         x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.maximum)
     return x

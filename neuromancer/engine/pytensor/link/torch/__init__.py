@@ -9,6 +9,7 @@ from neuromancer.engine.pytensor.link.torch import (
     linear,
     random,
     reduction,
+    scan,
     shape,
     subtensor,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "linear",
     "random",
     "reduction",
+    "scan",
     "shape",
     "subtensor",
     "torch_form",

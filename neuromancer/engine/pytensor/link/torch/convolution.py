@@ -15,7 +15,8 @@ from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
-from neuromancer.engine.pytensor.ops.conv import Conv
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvGradInput, ConvGradKernel
+from neuromancer.engine.pytensor.ops.fused import ReluGrad
 from neuromancer.engine.pytensor.ops.pool import MaxPool
 
 
@@ -24,11 +25,20 @@ def _kernel(op: KernelOp, node: Apply, context: Context) -> Callable[..., Any]:
     return op.kernel
 
 
+@torch_form.register(ConvGradInput)
+@torch_form.register(ConvGradKernel)
+@torch_form.register(ReluGrad)
+def _fresh_kernel(op: KernelOp, node: Apply, context: Context) -> Form:
+    return Form(op.kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
+
+
 @torch_form.register(Conv)
-def _conv(op: Conv, node: Apply, context: Context) -> Callable[..., Any]:
+def _conv(op: Conv, node: Apply, context: Context) -> Form:
     context.layouts.add(node.inputs[1])
     kernel = op.kernel
-    return lambda x, w: kernel(x, channels_last(w))
+    return Form(
+        lambda x, w, *bias: kernel(x, channels_last(w), *bias), [DEVICE] * len(node.inputs), [DEVICE], fresh=True
+    )
 
 
 @torch_form.register(MaxPool)

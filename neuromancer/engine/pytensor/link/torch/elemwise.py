@@ -96,6 +96,44 @@ def _not(x):
     return torch.logical_not(x) if x.dtype == torch.bool else torch.bitwise_not(x)
 
 
+def _maximum_into(a, b, out):
+    if not isinstance(b, torch.Tensor):
+        return torch.clamp_min(a, b, out=out)
+    return torch.maximum(a, b, out=out) if isinstance(a, torch.Tensor) else torch.clamp_min(b, a, out=out)
+
+
+def _commutative_into(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(a, b, *rest, out):
+        result = function(a, b, out=out) if isinstance(a, torch.Tensor) else function(b, a, out=out)
+        for value in rest:
+            result = function(result, value, out=out)
+        return result
+
+    return call
+
+
+IN_PLACE: dict[type, Callable[..., Any]] = {
+    ps.Add: _commutative_into(torch.add),
+    ps.Mul: _commutative_into(torch.mul),
+    ps.Maximum: _maximum_into,
+    **{
+        scalar: function
+        for scalar, function in (
+            (ps.Sub, torch.sub),
+            (ps.TrueDiv, torch.true_divide),
+            (ps.Neg, torch.neg),
+            (ps.Abs, torch.abs),
+            (ps.Exp, torch.exp),
+            (ps.Log, torch.log),
+            (ps.Sqr, torch.square),
+            (ps.Sqrt, torch.sqrt),
+            (ps.Tanh, torch.tanh),
+            (psm.Sigmoid, torch.sigmoid),
+        )
+    },
+}
+"""Functions that can write over a float operand of theirs; these also never return a view."""
+
 _sp = torch.special
 
 TABLE: dict[type, tuple[Callable[..., Any], str]] = {
@@ -198,7 +236,13 @@ def _elemwise(op: Elemwise, node: Apply, context: Context) -> Form | None:
         wanted = None
     takes, getters, bare = _operands(node, context, [wanted] * len(node.inputs))
     check = _broadcast_check(node, takes)
-    run = _assemble(function, getters, bare)
+    fresh = type(op.scalar_op) in IN_PLACE and out_dtype.is_floating_point and len(node.inputs) > 0
+    target = _overwritten(node, context, takes, getters) if fresh else None
+    if target is not None:
+        into = IN_PLACE[type(op.scalar_op)]
+        run = _assemble(lambda *operands: into(*operands, out=operands[target]), getters, bare)
+    else:
+        run = _assemble(function, getters, bare)
 
     def finish(*args: Any) -> torch.Tensor:
         if check is not None:
@@ -206,7 +250,20 @@ def _elemwise(op: Elemwise, node: Apply, context: Context) -> Form | None:
         result = run(*args)
         return result if result.dtype is out_dtype else result.to(out_dtype)
 
-    return Form(finish, takes, [DEVICE])
+    return Form(finish, takes, [DEVICE], fresh=fresh)
+
+
+def _overwritten(node: Apply, context: Context, takes: list[str | None], getters: list[Any]) -> int | None:
+    """Position of an operand in whose memory the result can be written."""
+    out = node.outputs[0]
+    if len(node.inputs) > 1 and takes[0] != DEVICE and not isinstance(node.op.scalar_op, ps.Add | ps.Mul | ps.Maximum):
+        return None
+    for k, variable in enumerate(node.inputs):
+        if variable not in context.reusable or takes[k] != DEVICE or getters[k] is not None:
+            continue
+        if all(s != 1 or t == 1 for s, t in zip(variable.type.shape, out.type.shape, strict=True)):
+            return k
+    return None
 
 
 def _switch(node: Apply, context: Context, dtype: torch.dtype) -> Form:

@@ -1,7 +1,115 @@
-"""Graph rewrites of our own mode: several operations that torch has as one kernel."""
+"""Graph rewrites of our own mode: several operations that torch has as one kernel. They run after PyTensor's."""
 
 from __future__ import annotations
 
-from pytensor.graph.rewriting.basic import GraphRewriter
+from collections.abc import Callable
 
-FUSIONS: tuple[GraphRewriter, ...] = ()
+import numpy as np
+from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import GraphRewriter
+from pytensor.scalar.basic import EQ, Add, Maximum, Mul
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
+from pytensor.tensor.math import add, mul
+
+from neuromancer.engine.pytensor.ops.conv import Conv
+from neuromancer.engine.pytensor.ops.fused import ConvBias, ReluGrad
+
+Rule = Callable[[FunctionGraph, Apply], Variable | None]
+
+
+class Fusion(GraphRewriter):
+    """Replaces the output of every node for which `rule` returns something, in one pass over the graph.
+
+    Parameters
+    ----------
+    rule : callable
+        Takes the graph and a node; returns the new output, or None.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Rewrite `fgraph`."""
+        for node in fgraph.toposort():
+            if node not in fgraph.apply_nodes:
+                continue
+            new = self.rule(fgraph, node)
+            if new is not None:
+                fgraph.replace(node.outputs[0], new, reason=self.rule.__name__)
+
+
+def _made_by(variable: Variable, scalar: type) -> Apply | None:
+    """The elementwise node of the given scalar operation that makes `variable`, if one does."""
+    node = variable.owner
+    if node is not None and isinstance(node.op, Elemwise) and type(node.op.scalar_op) is scalar:
+        return node
+    return None
+
+
+def _channel_vector(variable: Variable, ndim: int) -> Variable | None:
+    """The vector that `variable` spreads along the channel axis of `ndim` axes, if it is one."""
+    node = variable.owner
+    if node is not None and isinstance(node.op, DimShuffle):
+        if tuple(node.op.new_order) == ("x", 0, *["x"] * (ndim - 2)) and node.inputs[0].ndim == 1:
+            return node.inputs[0]
+    return None
+
+
+def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
+    """conv(x, w) + b -> convolution with bias, if nothing else reads the convolution."""
+    if not (isinstance(node.op, Elemwise) and type(node.op.scalar_op) is Add):
+        return None
+    out = node.outputs[0]
+    for conv in node.inputs:
+        if conv.owner is None or type(conv.owner.op) is not Conv or len(fgraph.clients[conv]) != 1:
+            continue
+        for bias in node.inputs:
+            vector = _channel_vector(bias, out.ndim)
+            # a vector of length 1 beside several channels would have to be repeated first
+            if vector is None or vector.dtype != conv.dtype or vector.type.shape[0] != conv.type.shape[1]:
+                continue
+            if vector.type.shape[0] is None:
+                continue
+            fused = ConvBias(conv.owner.op.ndim, *conv.owner.op.geometry)(*conv.owner.inputs, vector)
+            rest = [v for v in node.inputs if v is not conv and v is not bias]
+            new = add(fused, *rest) if rest else fused
+            return new if new.type == out.type else None
+    return None
+
+
+def relu_grad(fgraph: FunctionGraph, node: Apply) -> Variable | None:
+    """(maximum(x, 0) == x) * gy -> one pass over x and gy."""
+    if not (isinstance(node.op, Elemwise) and type(node.op.scalar_op) is Mul):
+        return None
+    out = node.outputs[0]
+    if out.dtype not in ("float32", "float64"):
+        return None
+    for mask in node.inputs:
+        x = _rectified(mask)
+        rest = [v for v in node.inputs if v is not mask]
+        if x is None or not rest or x.dtype != out.dtype:
+            continue
+        gy = mul(*rest) if len(rest) > 1 else rest[0]
+        if gy.type == out.type and x.type == out.type:
+            return ReluGrad()(x, gy)
+    return None
+
+
+def _rectified(mask: Variable) -> Variable | None:
+    """x, if `mask` is ``maximum(x, 0) == x``."""
+    equal = _made_by(mask, EQ)
+    if equal is None:
+        return None
+    for result, x in (equal.inputs, equal.inputs[::-1]):
+        maximum = _made_by(result, Maximum)
+        if maximum is not None and x in maximum.inputs:
+            (other,) = [v for v in maximum.inputs if v is not x] or [None]
+            if isinstance(other, Constant) and np.size(other.data) == 1 and other.data.item() == 0:
+                return x
+    return None
+
+
+FUSIONS: tuple[GraphRewriter, ...] = (Fusion(conv_bias), Fusion(relu_grad))

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from pytensor.compile.mode import Mode
 from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
+from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.basic import JITLinker
 
-from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
 from neuromancer.engine.pytensor.link.torch.program import Program, download, upload
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE
+from neuromancer.engine.pytensor.link.torch.rewriting import INCOMPATIBLE, REQUIRED, rewriter
 
 
 class TorchLinker(JITLinker):
@@ -26,17 +26,8 @@ class TorchLinker(JITLinker):
     device : torch.device
     """
 
-    required_rewrites = ("minimum_compile",)
-    incompatible_rewrites = (
-        "cxx_only",
-        "BlasOpt",
-        "fusion",
-        "inplace",
-        "scan_save_mem_prealloc",
-        "scan_reduce_trace_prealloc",
-        "reuse_lu_decomposition_multiple_solves",
-        "scan_split_non_sequence_lu_decomposition_solve",
-    )
+    required_rewrites = REQUIRED
+    incompatible_rewrites = INCOMPATIBLE
 
     def __init__(self, device: torch.device | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,12 +58,12 @@ class TorchLinker(JITLinker):
 
 
 class TorchMode(Mode):
-    """PyTensor's graph rewrites without those for C code, followed by our own fusions."""
+    """Our rewrites and our linker."""
 
     @property
     def optimizer(self) -> GraphRewriter:
         """All rewrites, in order."""
-        return SequentialGraphRewriter(super().optimizer, *FUSIONS)
+        return rewriter()
 
 
 def torch_mode(device: torch.device) -> Mode:

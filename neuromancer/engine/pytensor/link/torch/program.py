@@ -128,6 +128,7 @@ class Program:
         self.places: dict[Variable, str] = {}
         self.steps: list[Step] = []
         self._slots: dict[tuple[Variable, str], int] = {}
+        self._fresh: set[Variable] = set()
         self._initial: list[Any] = []
         self.layouts = set()
         for variable in fgraph.inputs:
@@ -189,6 +190,8 @@ class Program:
         for variable, place in zip(node.outputs, form.gives, strict=True):
             self.places[variable] = place
             outputs.append(self._new_slot(variable, place))
+        if form.fresh:
+            self._fresh.update(node.outputs)
         self.steps.append(Step(form.run, slots, tuple(outputs), node))
 
     def _form(self, node: Apply) -> Form:
@@ -198,12 +201,19 @@ class Program:
         used = tuple(bool(self.fgraph.clients.get(v)) for v in node.outputs)
         form = None
         if all(supported(v) or self.places.get(v) == HOST for v in (*node.inputs, *node.outputs)):
-            form = torch_form(op, node, Context(self.device, self.places, used, self.layouts, self.counters))
+            context = Context(
+                self.device, self.places, used, self._reusable(node), self.layouts, self.counters
+            )
+            form = torch_form(op, node, context)
         if form is None:
             form = fallback_form(node)
         if not isinstance(form, Form):
             form = Form(form, [DEVICE] * len(node.inputs), [DEVICE] * len(node.outputs))
         return form
+
+    def _reusable(self, node: Apply) -> set[Variable]:
+        """Inputs of `node` whose memory is its own and read by nothing else: the output may be written there."""
+        return {v for v in node.inputs if v in self._fresh and len(self.fgraph.clients[v]) == 1}
 
     def _plan_frees(self) -> None:
         """Let every step empty the slots that nothing later reads."""

@@ -38,11 +38,14 @@ class Form:
         None: not passed at all.
     gives : list
         Per output: 'device' or 'host'.
+    fresh : bool
+        The outputs are surely new tensors, not views of something.
     """
 
     run: Callable[..., Any]
     takes: list[str | None]
     gives: list[str]
+    fresh: bool = False
 
 
 @dataclass
@@ -56,6 +59,8 @@ class Context:
         'device' or 'host' per variable computed so far.
     used : tuple of bool
         Per output of the node: does anything read it?
+    reusable : set
+        Inputs of the node that it may overwrite.
     layouts : set
         Graph inputs that a form wants in the channels-last memory format; forms add to it.
     counters : Counters
@@ -65,6 +70,7 @@ class Context:
     device: torch.device
     places: dict[Variable, str]
     used: tuple[bool, ...] = (True,)
+    reusable: set[Variable] = field(default_factory=set)
     layouts: set[Variable] = field(default_factory=set)
     counters: Any = None
 

@@ -12,7 +12,6 @@ from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import (
     Alloc,
     AllocEmpty,
-    ARange,
     ExtractDiag,
     Eye,
     Join,
@@ -39,7 +38,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
 )
 from neuromancer.errors import ShapeError
 
-OWN_PLACE.update({Alloc, AllocEmpty, ARange, Eye})
+OWN_PLACE.update({Alloc, AllocEmpty, Eye})
 
 
 @torch_form.register(Shape)
@@ -117,18 +116,6 @@ def _alloc_empty(op: AllocEmpty, node: Apply, context: Context) -> Form:
     return Form(
         lambda *shape: torch.zeros([int(s) for s in shape], dtype=dtype, device=device),
         [HOST] * len(node.inputs),
-        [DEVICE],
-    )
-
-
-@torch_form.register(ARange)
-def _arange(op: ARange, node: Apply, context: Context) -> Form:
-    dtype, device = TORCH_DTYPES[op.dtype], context.device
-    return Form(
-        lambda start, stop, step: torch.arange(
-            as_scalar(start), as_scalar(stop), as_scalar(step), dtype=dtype, device=device
-        ),
-        [HOST] * 3,
         [DEVICE],
     )
 

@@ -1,0 +1,40 @@
+"""Which graph rewrites run before linking: PyTensor's without those for C code, then our own fusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from pytensor.compile.mode import optdb
+from pytensor.graph.basic import Variable
+from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+
+from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
+
+REQUIRED = ("minimum_compile",)
+INCOMPATIBLE = (
+    "cxx_only",
+    "BlasOpt",
+    "fusion",
+    "inplace",
+    "scan_save_mem_prealloc",
+    "scan_reduce_trace_prealloc",
+    "reuse_lu_decomposition_multiple_solves",
+    "scan_split_non_sequence_lu_decomposition_solve",
+)
+
+
+@cache
+def rewriter() -> GraphRewriter:
+    """All rewrites, in order."""
+    query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=INCOMPATIBLE)
+    return SequentialGraphRewriter(optdb.query(query), *FUSIONS)
+
+
+def rewritten(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> FunctionGraph:
+    """Return a rewritten copy of an inner graph."""
+    fgraph = FunctionGraph(list(inputs), list(outputs), clone=True, copy_inputs=True, copy_orphans=True)
+    rewriter().rewrite(fgraph)
+    return fgraph

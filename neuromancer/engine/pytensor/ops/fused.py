@@ -1,0 +1,45 @@
+"""Operations that only graph rewrites make: several operations that torch computes in one pass over memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytensor.tensor as pt
+import torch
+from pytensor.graph.basic import Apply
+
+from neuromancer.engine.pytensor.kernels import conv as kernels
+from neuromancer.engine.pytensor.ops.base import KernelOp
+from neuromancer.engine.pytensor.ops.conv import Conv
+
+
+class ConvBias(Conv):
+    """`Conv` followed by the addition of one number per output channel."""
+
+    def make_node(self, x: Any, w: Any, bias: Any) -> Apply:
+        """Type the operands: x and w as in `Conv`, bias (n_out,)."""
+        plain = super().make_node(x, w)
+        return Apply(self, [*plain.inputs, pt.as_tensor_variable(bias)], [plain.outputs[0].type()])
+
+    def kernel(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Convolve tensors and add the bias."""
+        return kernels.conv(x, w, bias, *self.geometry)
+
+
+class ReluGrad(KernelOp):
+    """``(maximum(x, 0) == x) * gy``: the gradient of a rectifier, gy where x >= 0."""
+
+    __props__ = ()
+
+    def make_node(self, x: Any, gy: Any) -> Apply:
+        """Type the operands: x and gy of the same type."""
+        return Apply(self, [x, gy], [gy.type()])
+
+    def output_shapes(self, shapes):
+        """The shape of gy."""
+        return [shapes[1]]
+
+    def kernel(self, x: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
+        """Keep gy where x >= 0, by the largest threshold below 0: torch keeps what is above the threshold."""
+        tiny = torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps
+        return torch.ops.aten.threshold_backward(gy, x, -tiny)
