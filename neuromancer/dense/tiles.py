@@ -59,7 +59,7 @@ def bytes_per_voxel(twin: Node) -> float:
     def cost(n: Node) -> float:
         if n.shape is None or not n.shape.ndim or not n.shape.hastag("f"):
             return 0.0
-        density = 1.0 if n.mode.dense else prod(1 / exact(s) for s in n.shape.strides)
+        density = 1.0 if n.build_mode.dense else prod(1 / exact(s) for s in n.shape.strides)
         return float((n.shape["f"] or 1) * density * itemsize)
 
     return max(2 * cost(n) + sum(cost(p) for p in n.parents) for n in ancestors([twin]))

@@ -110,7 +110,7 @@ class Node(metaclass=NodeType):
     children : dict of str to Node
     computational_cost : float
         Multiply-accumulates (or elements processed) of one evaluation.
-    mode : BuildMode
+    build_mode : BuildMode
         The form in which the node is built.
 
     Raises
@@ -131,7 +131,7 @@ class Node(metaclass=NodeType):
     """
 
     is_source: bool = False
-    mode: BuildMode = BuildMode()
+    build_mode: BuildMode = BuildMode()
     windows: tuple[Window, ...] | None = None
     equivariant: bool = True
     """Whether moving the input moves the output along, which dense prediction needs."""
@@ -184,7 +184,7 @@ class Node(metaclass=NodeType):
 
     def detach(self, mode: BuildMode) -> None:
         """Turn a copy of a node into one that is built in another form and belongs to no model."""
-        self.mode = mode
+        self.build_mode = mode
         self.children, self._functions, self._exec_times, self._debug_outputs = {}, {}, {}, []
 
     def free_sizes(self) -> None:
@@ -194,7 +194,7 @@ class Node(metaclass=NodeType):
     def dilation(self) -> tuple[int, ...]:
         """Distance between neighbouring inputs per spatial axis: the parent's strides in the dense form, else 1."""
         shape = self._first_parent.shape
-        return tuple(int(s) for s in shape.strides) if self.mode.dense else (1,) * shape.ndim
+        return tuple(int(s) for s in shape.strides) if self.build_mode.dense else (1,) * shape.ndim
 
     # ---- the graph around the node
     @property

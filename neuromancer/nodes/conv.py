@@ -188,15 +188,15 @@ class Conv(NeuralLayer):
             w = w[(slice(None), slice(None), *(slice(None, None, -1),) * shape.ndim)]
         pad = tuple(p * d for p, d in zip(self._pad, dilation, strict=True))
         linear = E.conv(x, w, dilation=dilation, pad=pad)
-        if self.mfp and not self.mode.dense:
+        if self.mfp and not self.build_mode.dense:
             linear = fragment_pool(linear, self.pool_shape)
         elif prod(self.pool_shape) > 1:
-            stride = 1 if self.mode.dense else self.pool_shape
+            stride = 1 if self.build_mode.dense else self.pool_shape
             linear = E.pool(linear, self.pool_shape, stride=stride, dilation=dilation)
         self.output = swap_layout(self._respond(linear, 1), shape)
 
     def _calc_shape(self) -> None:
-        parent, fragments = self.parent.shape, self.mfp and not self.mode.dense
+        parent, fragments = self.parent.shape, self.mfp and not self.build_mode.dense
         windows = [
             Window(size=f + p - 1, down=p, before=pad, after=pad)
             for f, p, pad in zip(self.filter_shape, self.pool_shape, self._pad, strict=True)
@@ -210,7 +210,7 @@ class Conv(NeuralLayer):
             shape = fragment_shape(shape, parent, self.pool_shape)
         if self.invalidate_fov:
             unknown = [-1] * shape.ndim
-            shape = TaggedShape(shape.shape, shape.tags, shape.strides, shape.mfp_offsets, unknown)
+            shape = TaggedShape(shape.shape, shape.tags, shape.strides.tolist(), shape.mfp_offsets, unknown)
         self.shape = shape
 
     def _calc_comp_cost(self) -> None:

@@ -172,7 +172,7 @@ class FragmentsToDense(Node):
 
     def _make_output(self) -> None:
         shape, x = self.parent.shape, self.parent.output
-        if not self.mode.dense:
+        if not self.build_mode.dense:
             strides = [int(s) for s in shape.strides]
             x = swap_layout(fragments_to_dense(swap_layout(x, shape), shape.mfp_offsets, strides), shape)
         self.output = x
@@ -181,7 +181,7 @@ class FragmentsToDense(Node):
         parent = self.parent.shape
         self.windows = (IDENTITY,) * parent.ndim
         shape = parent.updatemfp_offsets(np.zeros((1, parent.ndim))).updatestrides([1] * parent.ndim)
-        if not self.mode.dense:
+        if not self.build_mode.dense:
             shape = shape.updateshape("b", 1)
         for axis, stride in zip(parent.spatial_axes, parent.strides, strict=True):
             shape = shape.updateshape(axis, int(stride), "mult")

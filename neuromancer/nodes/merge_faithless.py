@@ -81,7 +81,7 @@ class FaithlessMerge(Concat):
         self._stream = E.RandomStream(new_seed())
 
     def _make_output(self) -> None:
-        if self.mode.inference:
+        if self.build_mode.inference:
             super()._make_output()
             return
         hard, easy = (p.output for p in self.parent)

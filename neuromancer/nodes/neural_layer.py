@@ -93,7 +93,7 @@ class NeuralLayer(Node):
         columns = self.activation.columns
         b_shape = (self._n_bias, columns) if columns > 1 else (self._n_bias,)
         self.w = self._param("w", given["w"], self.w_shape, w_init)
-        self.b = self._param("b", given["b"], b_shape, self._bias_init(kernel_size), reg=False)
+        self.b = self._param("b", given["b"], b_shape, self.activation.bias_init(kernel_size), reg=False)
         mode = self.batch_normalisation
         if mode:
             one, zero = {"mode": "const", "scale": 1.0}, {"mode": "const", "scale": 0.0}
@@ -110,9 +110,6 @@ class NeuralLayer(Node):
     @property
     def _n_bias(self) -> int:
         return self.n_f
-
-    def _bias_init(self, kernel_size: int) -> dict[str, Any]:
-        return self.activation.bias_init(kernel_size)
 
     def _check_norm_params(self, given: dict[str, Any]) -> None:
         mode = self.batch_normalisation
@@ -210,14 +207,14 @@ class NeuralLayer(Node):
             linear = self._normalised(linear, axis)
         bias, slope = (self.b[:, 0], self.b[:, 1]) if self.activation.columns > 1 else (self.b, None)
         active = self.activation(linear + feature_vector(bias, linear.ndim, axis), axis, slope)
-        if self.dropout_rate is None or self.mode.inference:
+        if self.dropout_rate is None or self.build_mode.inference:
             return active
         sizes = tuple(active.shape[i] for i in range(active.ndim))
         return active * self._gate(active, axis, sizes, gate_per_feature)
 
     def _normalised(self, linear: Any, axis: int) -> Any:
         rate = self.gradnet_rate if self.batch_normalisation == "fadeout" else None
-        if self.batch_normalisation == "predict" or self.mode.inference:
+        if self.batch_normalisation == "predict" or self.build_mode.inference:
             mean, std = self.mean, self.std
         else:
             mean, std = batchnorm.batch_statistics(linear, axis)
@@ -233,8 +230,8 @@ class NeuralLayer(Node):
         return feature_vector(gate, active.ndim, axis) if per_feature else gate
 
     # ---- description
-    def _repr_options(self) -> str:
-        text = f"act={self.activation_func!r}, "
+    def _repr_options(self, special: str = "") -> str:
+        text = f"act={self.activation_func!r}, {special}"
         if self.dropout_rate is not None:
             text += f"dropout rate = {float(self.dropout_rate.get_value()):g}, "
         if self.batch_normalisation:

@@ -83,8 +83,7 @@ class Pool(Node):
                 expected=f"one of {tuple(POOL_MODES)}",
                 nearest=nearest_name(mode, POOL_MODES),
             )
-        # Node.mode is the form in which the node is built.
-        self.pool_mode = mode
+        self.mode = mode
         self.pool_shape = per_axis(pool_shape, "pool_shape", shape, self)
         self.stride = self.pool_shape if stride is None else per_axis(stride, "stride", shape, self)
         self.mfp = bool(mfp)
@@ -120,17 +119,17 @@ class Pool(Node):
                 )
 
     def _make_output(self) -> None:
-        shape, mode = self.parent.shape, POOL_MODES[self.pool_mode]
+        shape, mode = self.parent.shape, POOL_MODES[self.mode]
         x = swap_layout(as_float(self.parent.output), shape)
-        if self.mfp and not self.mode.dense:
+        if self.mfp and not self.build_mode.dense:
             x = fragment_pool(x, self.pool_shape, mode)
         else:
-            stride: Any = 1 if self.mode.dense else self.stride
+            stride: Any = 1 if self.build_mode.dense else self.stride
             x = E.pool(x, self.pool_shape, stride=stride, dilation=self.dilation, mode=mode)
         self.output = swap_layout(x, shape)
 
     def _calc_shape(self) -> None:
-        parent, fragments = self.parent.shape, self.mfp and not self.mode.dense
+        parent, fragments = self.parent.shape, self.mfp and not self.build_mode.dense
         windows = [Window(size=p, down=s) for p, s in zip(self.pool_shape, self.stride, strict=True)]
         one = (1,) * parent.ndim
         sizes = fragment_sizes(parent.spatial_shape, one, self.pool_shape) if fragments else None
@@ -138,5 +137,5 @@ class Pool(Node):
         self.shape = fragment_shape(shape, parent, self.pool_shape) if fragments else shape
 
     def _repr_extra(self) -> str:
-        text = f"{self.pool_mode} pool={self.pool_shape}, stride={self.stride}, "
+        text = f"{self.mode} pool={self.pool_shape}, stride={self.stride}, "
         return text + ("MFP active, " if self.mfp else "")

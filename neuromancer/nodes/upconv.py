@@ -111,7 +111,7 @@ class UpConv(NeuralLayer):
             self.b.set_value(b)
 
     def _make_output(self) -> None:
-        if self.mode.dense:
+        if self.build_mode.dense:
             raise GraphError(
                 "an up-convolution cannot be evaluated densely by dilation",
                 node=self,
