@@ -103,10 +103,15 @@ def _maximum_into(a, b, out):
 
 
 def _commutative_into(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(a, b, *rest, out):
-        result = function(a, b, out=out) if isinstance(a, torch.Tensor) else function(b, a, out=out)
-        for value in rest:
-            result = function(result, value, out=out)
+    def call(*operands, out):
+        # the operand that is written over must be read first
+        result = out
+        skipped = False
+        for value in operands:
+            if value is out and not skipped:
+                skipped = True
+            else:
+                result = function(result, value, out=out)
         return result
 
     return call
@@ -180,8 +185,6 @@ TABLE: dict[type, tuple[Callable[..., Any], str]] = {
     ps.Expm1: (torch.expm1, OUTPUT),
     ps.Sqr: (torch.square, OUTPUT),
     ps.Sqrt: (torch.sqrt, OUTPUT),
-    ps.Deg2Rad: (torch.deg2rad, OUTPUT),
-    ps.Rad2Deg: (torch.rad2deg, OUTPUT),
     ps.Cos: (torch.cos, OUTPUT),
     ps.ArcCos: (torch.arccos, OUTPUT),
     ps.Sin: (torch.sin, OUTPUT),
@@ -213,6 +216,9 @@ TABLE: dict[type, tuple[Callable[..., Any], str]] = {
     psm.I1: (_sp.i1, OUTPUT),
 }
 """Scalar operation -> (function on tensors and Python numbers, dtype of the inputs)."""
+for _name, _function in (("Deg2Rad", torch.deg2rad), ("Rad2Deg", torch.rad2deg)):
+    if hasattr(ps, _name):  # newer versions multiply by a constant instead
+        TABLE[getattr(ps, _name)] = (_function, OUTPUT)
 
 
 @torch_form.register(Elemwise)
