@@ -155,7 +155,7 @@ class DensePredictor:
         ranges = []
         for g, n, p in zip(self.axes, sizes, before, strict=True):
             first = int((p - g.offset) / g.step) if g.offset < 0 else 0
-            ranges.append(slice(first, first + int(n / min(g.step, 1))))
+            ranges.append(slice(first, first + int(n / g.step if g.step < 1 else n)))
         return result[(slice(None),) * lead + tuple(ranges)]
 
     def _work(

@@ -118,7 +118,7 @@ def _with_true_fov(node: Node, shape: TaggedShape) -> TaggedShape:
         step = exact(shape.strides[k])
         phases = max(1, int(period([node], k) / step))
         extents.append(max(high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(phases))))
-    return TaggedShape(shape.shape, shape.tags, shape.strides, shape.mfp_offsets, extents, shape.centre)
+    return TaggedShape(shape.shape, shape.tags, shape.strides.tolist(), shape.mfp_offsets, extents, shape.centre)
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:

@@ -43,12 +43,12 @@ class NodeType(type):
         model = model_manager.active()
         bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
         bound.apply_defaults()
-        node = cls.__new__(cls)
+        node: Any = object.__new__(cls)
         node._unique_name = model.unique_name(str(bound.arguments.get("name") or ""))
         known = set(model.nodes)
         try:
             with E.building():
-                node.__init__(*args, **kwargs)  # type: ignore[misc]
+                node.__init__(*args, **kwargs)
                 node._finalise_init()
             created = [n for n in model.nodes if n not in known]
             if created:
