@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
-from pytensor.ifelse import ifelse
 from pytensor.tensor.special import log_softmax, softmax
+
+try:
+    from pytensor.conditional import ifelse
+except ImportError:  # before PyTensor 3.1
+    from pytensor.ifelse import ifelse
 
 rng = np.random.default_rng(0)
 x5 = pt.tensor("x5", shape=(None,) * 5, dtype="float32")

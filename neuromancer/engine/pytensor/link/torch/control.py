@@ -6,11 +6,15 @@ from typing import Any
 
 from pytensor.compile.builders import OpFromGraph
 from pytensor.graph.basic import Apply
-from pytensor.ifelse import IfElse
 from pytensor.raise_op import CheckAndRaise
 
 from neuromancer.engine.pytensor.link.torch.program import Program
 from neuromancer.engine.pytensor.link.torch.registry import ANY, DEVICE, HOST, OWN_PLACE, Context, Form, torch_form
+
+try:
+    from pytensor.conditional.op import IfElse
+except ImportError:  # before PyTensor 3.1
+    from pytensor.ifelse import IfElse
 
 OWN_PLACE.add(OpFromGraph)
 

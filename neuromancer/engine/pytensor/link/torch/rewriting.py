@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 from pytensor.compile.mode import optdb
-from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
@@ -33,8 +32,12 @@ def rewriter() -> GraphRewriter:
     return SequentialGraphRewriter(optdb.query(query), *FUSIONS)
 
 
-def rewritten(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> FunctionGraph:
-    """Return a rewritten copy of an inner graph."""
-    fgraph = FunctionGraph(list(inputs), list(outputs), clone=True, copy_inputs=True, copy_orphans=True)
+def rewritten(op: HasInnerGraph) -> FunctionGraph:
+    """Return a rewritten copy of the inner graph of `op`."""
+    inner = op.fgraph
+    if hasattr(inner, "unfreeze"):  # newer versions share inner graphs and so keep them frozen
+        fgraph = inner.unfreeze()
+    else:
+        fgraph = FunctionGraph(inner.inputs, inner.outputs, clone=True)
     rewriter().rewrite(fgraph)
     return fgraph

@@ -73,7 +73,7 @@ class Loop:
 
         outer_untraced = node.inputs[1 + self.n_seqs + self.n_traces :][: self.n_untraced]
         outer_rest = node.inputs[1 + self.n_seqs + self.n_traces + self.n_untraced + self.n_nit_sot :]
-        inner = rewritten(op.inner_inputs, op.inner_outputs)
+        inner = rewritten(op)
         # integers that change from step to step index other tensors: they come down once, not step by step
         sequences = [HOST if v.dtype[:3] == "int" and v.ndim == 1 else DEVICE for v in node.inputs[1 : 1 + self.n_seqs]]
         untraced = [context.places[v] for v in outer_untraced]

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from pytensor.graph.basic import Apply
 from pytensor.tensor.basic import Nonzero
+from pytensor.tensor import subtensor as ptsub
 from pytensor.tensor.subtensor import (
     AdvancedIncSubtensor,
-    AdvancedIncSubtensor1,
     AdvancedSubtensor,
-    AdvancedSubtensor1,
     IncSubtensor,
     Subtensor,
     indices_from_subtensor,
@@ -129,7 +128,6 @@ def _advanced_indices(op: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @torch_form.register(AdvancedSubtensor)
-@torch_form.register(AdvancedSubtensor1)
 def _advanced_subtensor(op: Any, node: Apply, context: Context) -> Form:
     def read(x, *values):
         indices = _advanced_indices(op, values)
@@ -144,7 +142,6 @@ def _advanced_subtensor(op: Any, node: Apply, context: Context) -> Form:
 
 
 @torch_form.register(AdvancedIncSubtensor)
-@torch_form.register(AdvancedIncSubtensor1)
 def _advanced_inc_subtensor(op: Any, node: Apply, context: Context) -> Form:
     setting = op.set_instead_of_inc
     accumulate = not setting and not getattr(op, "ignore_duplicates", False)
@@ -171,6 +168,12 @@ def _advanced_inc_subtensor(op: Any, node: Apply, context: Context) -> Form:
         return result
 
     return Form(write, [DEVICE, DEVICE, *_advanced_places(node.inputs[2:])], [DEVICE])
+
+
+# PyTensor before 3.1 has separate operations for one index vector along the first axis
+if hasattr(ptsub, "AdvancedSubtensor1"):
+    torch_form.register(ptsub.AdvancedSubtensor1)(_advanced_subtensor)
+    torch_form.register(ptsub.AdvancedIncSubtensor1)(_advanced_inc_subtensor)
 
 
 @torch_form.register(Nonzero)
