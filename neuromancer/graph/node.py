@@ -43,7 +43,7 @@ class NodeType(type):
         model = model_manager.active()
         bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
         bound.apply_defaults()
-        node: Any = object.__new__(cls)
+        node: Any = cls.__new__(cls)  # type: ignore[call-overload]
         node._unique_name = model.unique_name(str(bound.arguments.get("name") or ""))
         known = set(model.nodes)
         try:
