@@ -157,9 +157,7 @@ class Model(Training, GraphManager):
         if isinstance(value, str):
             return self[value]
         if not isinstance(value, Node):
-            raise InputTypeError(
-                f"{role} must be one node or its name", node=self._label, got=repr(value)[:200]
-            )
+            raise InputTypeError(f"{role} must be one node or its name", node=self._label, got=repr(value)[:200])
         if self.nodes.get(value.name) is not value:
             raise GraphError(
                 f"{role} is no node of this model",
@@ -171,9 +169,7 @@ class Model(Training, GraphManager):
 
     def _find_all(self, role: str, values: Any) -> list[Node]:
         if not isinstance(values, (list, tuple)):
-            raise InputTypeError(
-                f"{role} must be a list of nodes or names", node=self._label, got=repr(values)[:200]
-            )
+            raise InputTypeError(f"{role} must be a list of nodes or names", node=self._label, got=repr(values)[:200])
         return [self._find(role, value) for value in values]
 
     def _check_debug_outputs(self, loss: Node | None, debug: Sequence[Node]) -> None:
@@ -234,14 +230,10 @@ class Model(Training, GraphManager):
         if self._ext_function is None:
             copies = rebuild(nodes, BuildMode(inference=True))
             inputs = getinput_for_multioutput(nodes)
-            self._ext_function = make_func(
-                inputs, [copies[n].output for n in nodes], name=f"{self.name} predict_ext"
-            )
+            self._ext_function = make_func(inputs, [copies[n].output for n in nodes], name=f"{self.name} predict_ext")
         return self._ext_function(*arrays)
 
-    def predict_dense(
-        self, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, **kwargs: Any
-    ) -> np.ndarray:
+    def predict_dense(self, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, **kwargs: Any) -> np.ndarray:
         """Prediction at every voxel of an image of any size; see ``Node.predict_dense``.
 
         Parameters
@@ -258,9 +250,7 @@ class Model(Training, GraphManager):
         -------
         numpy.ndarray, (f, (z,) y, x)
         """
-        return self._require("prediction_node").predict_dense(
-            raw_img, as_uint8=as_uint8, pad_raw=pad_raw, **kwargs
-        )
+        return self._require("prediction_node").predict_dense(raw_img, as_uint8=as_uint8, pad_raw=pad_raw, **kwargs)
 
     def test_run_prediction(self) -> Any:
         """Evaluate the prediction node on random data and report shape and speed; returns its output."""
@@ -377,11 +367,7 @@ class Model(Training, GraphManager):
 
     def _set_rates(self, key: str, rates: Any, below: float) -> None:
         params = self._rate_params(key)
-        values = (
-            np.broadcast_to(np.asarray(rates, dtype="float64"), (len(params),))
-            if np.ndim(rates) == 0
-            else rates
-        )
+        values = np.broadcast_to(np.asarray(rates, dtype="float64"), (len(params),)) if np.ndim(rates) == 0 else rates
         numbers = np.asarray(values, dtype="float64")
         if numbers.shape != (len(params),) or not ((numbers >= 0) & (numbers < below)).all():
             raise ArgumentError(
@@ -396,9 +382,7 @@ class Model(Training, GraphManager):
     @property
     def batch_normalisation_active(self) -> bool:
         """Whether any layer normalises by the statistics of the batch in training."""
-        return any(
-            getattr(n, "batch_normalisation", False) in ("train", "fadeout") for n in self.nodes.values()
-        )
+        return any(getattr(n, "batch_normalisation", False) in ("train", "fadeout") for n in self.nodes.values())
 
     # ---- names and shapes
     @property
@@ -414,7 +398,5 @@ class Model(Training, GraphManager):
     @property
     def loss_input_shapes(self) -> Any:
         """Shapes of the arrays that the loss needs: a list of lists, or of a single source its list."""
-        shapes = [
-            None if n.shape is None else list(n.shape.shape) for n in self._require("loss_node").input_nodes
-        ]
+        shapes = [None if n.shape is None else list(n.shape.shape) for n in self._require("loss_node").input_nodes]
         return shapes[0] if len(shapes) == 1 else shapes

@@ -150,6 +150,4 @@ def _require_pair(node: Node, mu: Node, log_sig: Node, n_samples: int) -> None:
         require_tensor(parent, node, role)
     require_fit(node, "log_sig", log_sig, mu)
     if isinstance(n_samples, bool) or not isinstance(n_samples, (int, np.integer)) or n_samples < 0:
-        raise ArgumentError(
-            "n_samples must be a number of samples", node=node, got=n_samples, expected="an int >= 0"
-        )
+        raise ArgumentError("n_samples must be a number of samples", node=node, got=n_samples, expected="an int >= 0")

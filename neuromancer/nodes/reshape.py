@@ -71,11 +71,7 @@ class Reshape(Node):
     def _check_elements(self, old: TaggedShape) -> None:
         new = self._declared
         known = None not in old.shape and None not in new.shape
-        pair = (
-            (prod(old.stripnone), prod(new.stripnone))
-            if known
-            else (old.stripbatch_prod, new.stripbatch_prod)
-        )
+        pair = (prod(old.stripnone), prod(new.stripnone)) if known else (old.stripbatch_prod, new.stripbatch_prod)
         if None not in pair and pair[0] != pair[1]:
             raise ShapeError(
                 "the number of elements differs",

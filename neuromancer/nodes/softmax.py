@@ -94,9 +94,7 @@ def grouped(x: Any, axis: int, n_indep: int, n_class: int, function: Callable[[A
 def positive_int(value: object, what: str, node: Node) -> int:
     """`value` as an int of at least 1, or ArgumentError."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(
-            f"{what} must be a positive integer", node=node, got=value, expected="an int >= 1"
-        )
+        raise ArgumentError(f"{what} must be a positive integer", node=node, got=value, expected="an int >= 1")
     return int(value)
 
 

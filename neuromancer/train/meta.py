@@ -47,8 +47,7 @@ class MetaParams:
     def __init__(self, label: str = "meta-parameters", **values: float) -> None:
         self.label = label
         self.params = {
-            key: VariableParam(value, name=key, apply_train=False, apply_reg=False)
-            for key, value in DEFAULTS.items()
+            key: VariableParam(value, name=key, apply_train=False, apply_reg=False) for key, value in DEFAULTS.items()
         }
         self.set(values)
 
@@ -75,9 +74,7 @@ class MetaParams:
         for key, value in values.items():
             self._require(key, allowed)
             number = (
-                np.asarray(value, dtype="float64")
-                if np.ndim(value) == 0 and not isinstance(value, str)
-                else np.nan
+                np.asarray(value, dtype="float64") if np.ndim(value) == 0 and not isinstance(value, str) else np.nan
             )
             if not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1):
                 raise ArgumentError(

@@ -117,9 +117,7 @@ class Optimiser:
     def _state(self, key: str, like: Any = None) -> VariableParam:
         """State variable, zeros like a parameter or a scalar 0 at first."""
         if key not in self.state:
-            value = (
-                self.meta.params["lr"].get_value() * 0 if like is None else np.zeros_like(like.get_value())
-            )
+            value = self.meta.params["lr"].get_value() * 0 if like is None else np.zeros_like(like.get_value())
             self.state[key] = VariableParam(np.asarray(value), name=key, apply_train=False, apply_reg=False)
         return self.state[key]
 
@@ -132,25 +130,19 @@ class Optimiser:
             updates += self._history_updates()
             known = {id(v) for v, _ in updates}
             updates += [(v, _cast(new, v)) for v, new in self.extra_updates if id(v) not in known]
-        return make_func(
-            self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step"
-        )
+        return make_func(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
 
     def _history_updates(self) -> Updates:
         """Shift the kept parameter sets by one; the newest gets the values from before the step."""
         self._history = [
             [
-                VariableParam(
-                    p.get_value(), name=f"{p.name}_before{k + 1}", apply_train=False, apply_reg=False
-                )
+                VariableParam(p.get_value(), name=f"{p.name}_before{k + 1}", apply_train=False, apply_reg=False)
                 for p in self.params
             ]
             for k in range(self.history)
         ]
         sets = [self.params, *self._history]
-        return [
-            pair for new, old in zip(sets[1:], sets[:-1], strict=True) for pair in zip(new, old, strict=True)
-        ]
+        return [pair for new, old in zip(sets[1:], sets[:-1], strict=True) for pair in zip(new, old, strict=True)]
 
     @property
     def step(self) -> make_func:

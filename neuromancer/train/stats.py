@@ -41,15 +41,11 @@ class StatsTable:
     def text(self) -> str:
         """The table as aligned lines."""
         rows = [["name", "shape", *COLUMNS]]
-        rows += [
-            [name, str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)] for name, row in self.data.items()
-        ]
+        rows += [[name, str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)] for name, row in self.data.items()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = []
         for row in rows:
-            cells = [
-                c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            ]
+            cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 

@@ -62,9 +62,7 @@ class Training:
     def _require(self, role: str) -> Node:
         node = getattr(self, role)
         if node is None:
-            raise GraphError(
-                f"no {role} is designated", node=self._label, expected=f"designate_nodes({role}=...)"
-            )
+            raise GraphError(f"no {role} is designated", node=self._label, expected=f"designate_nodes({role}=...)")
         return node
 
     # ---- evaluating
@@ -166,9 +164,7 @@ class Training:
         self._require_optimiser(name)
         if name not in self.optimisers:
             loss = self._require("loss_node")
-            params = {
-                id(p): (p, g) for p, g in zip(loss.all_trainable_params.values(), self._grads(), strict=True)
-            }
+            params = {id(p): (p, g) for p, g in zip(loss.all_trainable_params.values(), self._grads(), strict=True)}
             self.optimisers[name] = OPTIMISERS[name](
                 loss.input_tensors,
                 loss.output,
@@ -305,14 +301,10 @@ class Training:
     @mixing.setter
     def mixing(self, values: Any) -> None:
         loss = self._mixing_loss()
-        loss.set_param_values(
-            {"mixing_weights": finite_vector(loss, "mixing weights", values, len(loss.parents))}
-        )
+        loss.set_param_values({"mixing_weights": finite_vector(loss, "mixing weights", values, len(loss.parents))})
 
     def _mixing_loss(self) -> AggregateLoss:
         loss = self._require("loss_node")
         if not isinstance(loss, AggregateLoss):
-            raise ArgumentError(
-                "the loss has no mixing weights", node=loss, expected="an AggregateLoss as loss node"
-            )
+            raise ArgumentError("the loss has no mixing weights", node=loss, expected="an AggregateLoss as loss node")
         return loss

@@ -155,9 +155,7 @@ class Classification(Node):
         self.parent = pred
         self.axis = pred.shape.tag2index("f")
         softmax = softmax_of(pred)
-        self.binary = (
-            softmax is None and getattr(pred, "activation_func", None) in SIGMOID and n_class in ("auto", 2)
-        )
+        self.binary = softmax is None and getattr(pred, "activation_func", None) in SIGMOID and n_class in ("auto", 2)
         if self.binary:
             self.n_class, self.n_indep = 2, int(pred.shape["f"])
             return
@@ -215,7 +213,7 @@ class ErrorRate(Node):
     >>> a = Input((4, 1), "b,f", name="classes", print_repr=False)
     >>> b = Input((4, 1), "b,f", name="labels", print_repr=False)
     >>> errors = ErrorRate(a, b, 3, target_is_sparse=True, print_repr=False)
-    >>> float(errors([[0], [1], [2], [0]], [[0], [2], [2], [-1]]).round(3))
+    >>> round(float(errors([[0], [1], [2], [0]], [[0], [2], [2], [-1]])), 3)
     0.333
     """
 
@@ -236,9 +234,7 @@ class ErrorRate(Node):
         self.n_class, self.n_indep = positive_int(n_class, "n_class", self), int(classes.shape["f"])
         # A sigmoid's dense target is the label itself.
         self.coded = not target_is_sparse and target.shape["f"] != self.n_indep
-        require_fit(
-            self, "target", target, classes, self.n_indep * (self.n_class if self.coded else 1), optional=()
-        )
+        require_fit(self, "target", target, classes, self.n_indep * (self.n_class if self.coded else 1), optional=())
 
     def check_labels(self, labels: np.ndarray) -> None:
         """Raise ArgumentError if a sparse target has labels that are no classes."""

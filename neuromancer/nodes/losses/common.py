@@ -24,9 +24,7 @@ def require_tensor(value: Any, node: Node, what: str) -> None:
     """Raise InputTypeError unless `value` is a node with a tagged output."""
     require_node(value, node, what)
     if not is_shaped(value):
-        raise InputTypeError(
-            f"{what} has no shape", node=node, got=repr(value), expected="a node with a tensor output"
-        )
+        raise InputTypeError(f"{what} has no shape", node=node, got=repr(value), expected="a node with a tensor output")
 
 
 def require_fit(
@@ -79,7 +77,9 @@ def _place(shape: TaggedShape) -> str:
     if not shape.ndim:
         return ""
     strides = [int(s) if s == int(s) else float(s) for s in shape.strides]
-    return f" with voxel i at raw voxel offset + stride * i, offsets {shape.offsets}, strides {strides}"
+    return (
+        f" with voxel i at raw voxel offset + stride * i, offsets {[int(o) for o in shape.offsets]}, strides {strides}"
+    )
 
 
 def align(node: Node, ref: TaggedShape) -> Any:
@@ -109,12 +109,7 @@ def scalar_param(node: Node, key: str, value: Any) -> None:
     """Make a changeable non-trainable scalar parameter of a loss; None makes none."""
     if value is None:
         return
-    if (
-        isinstance(value, bool)
-        or np.ndim(value)
-        or not np.isfinite(np.asarray(value, dtype="float64"))
-        or value < 0
-    ):
+    if isinstance(value, bool) or np.ndim(value) or not np.isfinite(np.asarray(value, dtype="float64")) or value < 0:
         raise ArgumentError(f"{key} must be a number of at least 0, or None", node=node, got=value)
     node.params[key] = VariableParam(float(value), name=key, apply_train=False, apply_reg=False)
 

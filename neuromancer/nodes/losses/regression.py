@@ -22,9 +22,7 @@ class _DeviationLoss(Node):
     pred: Node
     target: Node
 
-    def _connect(
-        self, pred: Node, target: Node, margin: float | None, scale_correction: float | None
-    ) -> None:
+    def _connect(self, pred: Node, target: Node, margin: float | None, scale_correction: float | None) -> None:
         require_tensor(pred, self, "the prediction")
         require_tensor(target, self, "the target")
         require_fit(self, "target", target, pred)

@@ -20,9 +20,7 @@ LOSSES: dict[str, Callable[..., Node]] = {"abs": AbsLoss}
 LABEL = "SobelizedLoss"
 
 
-def SobelizedLoss(
-    pred: Node, target: Node, loss_type: str = "abs", loss_kwargs: dict[str, Any] | None = None
-) -> Node:
+def SobelizedLoss(pred: Node, target: Node, loss_type: str = "abs", loss_kwargs: dict[str, Any] | None = None) -> Node:
     """Loss between the smoothed derivatives of prediction and target.
 
     Makes two constant "same" convolutions, named ``pred_sobel`` and ``target_sobel``, which give one
@@ -57,7 +55,7 @@ def SobelizedLoss(
     --------
     >>> from neuromancer import Input
     >>> a, b = (Input((1, 1, 5), "b,f,x", name=n, print_repr=False) for n in "ab")
-    >>> SobelizedLoss(a, b).shape
+    >>> SobelizedLoss(a, b, loss_kwargs={"print_repr": False}).shape
     [(1,b), (1,f), (5,x)]
     """
     if loss_type not in LOSSES:
@@ -73,16 +71,12 @@ def SobelizedLoss(
     require_fit(LABEL, "target", target, pred)  # type: ignore[arg-type]
     sh = pred.shape
     if not 1 <= sh.ndim <= 3 or sh.spatial_axes != list(range(2, len(sh))) or sh["f"] is None:
-        raise ShapeError(
-            "needs images", node=LABEL, got=repr(sh), expected="layout b,f,... with 1 to 3 spatial axes"
-        )
+        raise ShapeError("needs images", node=LABEL, got=repr(sh), expected="layout b,f,... with 1 to 3 spatial axes")
     kernels = sobel_kernels(sh["f"], sh.ndim)
     model = model_manager.active()
     made: list[Node] = []
     try:
-        made.extend(
-            _convolved(node, kernels, name) for node, name in ((pred, "pred_sobel"), (target, "target_sobel"))
-        )
+        made.extend(_convolved(node, kernels, name) for node, name in ((pred, "pred_sobel"), (target, "target_sobel")))
         return LOSSES[loss_type](*made, **(loss_kwargs or {}))
     except BaseException:
         for node in made:

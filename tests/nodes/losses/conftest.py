@@ -1,0 +1,51 @@
+"""Sources, and checks of symbolic gradients against differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer import engine as E
+
+
+@pytest.fixture
+def source():
+    """Make a silent source: source("name", shape, tags, dtype)."""
+
+    def make(name, shape, tags="b,f", dtype=None):
+        return nm.Input(shape, tags, dtype=dtype, name=name, print_repr=False)
+
+    return make
+
+
+@pytest.fixture
+def float64():
+    """Build everything in double precision."""
+    nm.config.floatX = "float64"
+
+
+@pytest.fixture
+def check_gradient():
+    """Compare the gradient of sum(node * random) with central differences; check_gradient(node, arrays, wrt=[0])."""
+
+    def check(node, arrays, wrt=(0,), step=1e-6, tolerance=1e-6):
+        arrays = [np.asarray(a, "float64") for a in arrays]
+        factors = np.random.default_rng(1).normal(size=np.shape(node(*arrays)))
+        tensors = node.input_tensors
+        with E.building():
+            cost = (node.output * factors).sum()
+            grads = E.grad(cost, [tensors[i] for i in wrt])
+        found = E.function(tensors, grads)(*arrays)
+        for i, grad in zip(wrt, found, strict=True):
+            expected = np.zeros_like(arrays[i])
+            for index in np.ndindex(*arrays[i].shape):
+                values = []
+                for sign in (1, -1):
+                    moved = [a.copy() for a in arrays]
+                    moved[i][index] += sign * step
+                    values.append((node(*moved) * factors).sum())
+                expected[index] = (values[0] - values[1]) / (2 * step)
+            np.testing.assert_allclose(grad, expected, rtol=tolerance, atol=tolerance * max(1, abs(expected).max()))
+
+    return check

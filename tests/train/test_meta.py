@@ -1,0 +1,49 @@
+"""Meta-parameters: defaults, limits, all or nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer.errors import ArgumentError, UnknownNameError
+from neuromancer.train.meta import MetaParams
+
+
+def test_defaults_and_precision():
+    nm.config.floatX = "float64"
+    meta = MetaParams()
+    assert {key: meta[key] for key in meta.params} == {"lr": 1.0, "mom": 0.9, "wd": 0.0, "beta2": 0.999}
+    assert meta.params["lr"].dtype == "float64"
+
+
+def test_every_instance_has_its_own():
+    a, b = MetaParams(lr=0.5), MetaParams()
+    assert (a["lr"], b["lr"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("lr", np.nan),
+        ("lr", -1),
+        ("lr", "fast"),
+        ("lr", [1, 2]),
+        ("mom", 1.0),
+        ("beta2", 1.5),
+        ("wd", np.inf),
+        ("lr", None),
+    ],
+)
+def test_impossible_values_change_nothing(key, value):
+    meta = MetaParams("model m")
+    with pytest.raises(ArgumentError, match=rf"'model m': {key} cannot have this value"):
+        meta.set({"lr": 0.3, key: value} if key != "lr" else {"mom": 0.3, key: value})
+    assert (meta["lr"], meta["mom"]) == (1.0, pytest.approx(0.9))
+
+
+def test_unknown_names_give_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"unknown meta-parameter; got beta; expected .*; nearest valid: beta2"):
+        MetaParams().set({"beta": 0.9})
+    with pytest.raises(UnknownNameError):
+        MetaParams(rate=1)

@@ -1,0 +1,210 @@
+"""Every optimiser against a NumPy version of its formula, meta-parameters, state, repair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
+from neuromancer.optimiser import SGD, AdaDelta, AdaGrad, Adam
+from neuromancer.train.meta import MetaParams
+from neuromancer.train.optimisers import OPTIMISERS
+from neuromancer.variables import VariableParam
+
+EPS = 1e-5
+RNG = np.random.default_rng(0)
+CURVATURE = np.array([1.0, 3.0, 0.2])
+START = np.array([1.0, -2.0, 0.5])
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """List that grows by one entry per compiled function."""
+    seen = []
+    compile_function = E.function
+
+    def counted(*args, **kwargs):
+        seen.append(kwargs.get("name"))
+        return compile_function(*args, **kwargs)
+
+    monkeypatch.setattr(E, "function", counted)
+    return seen
+
+
+def problem(cls, regularised=(True, False), **kwargs):
+    """Two parameters in a quadratic loss whose slope is fed in; returns (optimiser, parameters)."""
+    params = [VariableParam(START, name=f"p{i}", apply_reg=reg) for i, reg in enumerate(regularised)]
+    slope = E.tensor("slope", (3,), "float64")
+    loss = sum((0.5 * CURVATURE * p**2 + slope * p).sum() for p in params)
+    return cls([slope], loss, E.grad(loss, params), params, **kwargs), params
+
+
+class Reference:
+    """The documented formulas in NumPy for one parameter."""
+
+    def __init__(self, kind, a):
+        self.kind, self.a = kind, a
+        self.p, self.t = START.copy(), 0
+        self.d, self.s = np.zeros(3), np.zeros(3)
+
+    def step(self, slope, lr, mom, wd, beta2):
+        g = CURVATURE * self.p + slope
+        decay = wd * self.a * self.p
+        self.t += 1
+        if self.kind == "SGD":
+            self.d = g + mom * self.d
+            self.p = self.p - lr * (self.d + decay)
+        elif self.kind == "AdaGrad":
+            self.s = self.s + g**2 * (2 if self.t == 1 else 1)
+            self.p = self.p - lr / np.sqrt(self.s) * (g + decay)
+        elif self.kind == "AdaDelta":
+            step = g * np.sqrt(self.d + EPS) / np.sqrt(self.s + EPS)
+            self.s = mom * self.s + (1 - mom) * g**2
+            self.d = mom * self.d + (1 - mom) * step**2
+            self.p = self.p - lr * (step + decay)
+        else:
+            self.d = mom * self.d + (1 - mom) * g
+            self.s = beta2 * self.s + (1 - beta2) * g**2
+            factor = np.sqrt(1 - beta2**self.t) / (1 - mom**self.t)
+            self.p = self.p - lr * (factor * self.d / np.sqrt(self.s + EPS) + decay)
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_formula_with_meta_parameters_changed_between_steps(kind, compilations):
+    meta = MetaParams()
+    optimiser, params = problem(OPTIMISERS[kind], regularised=(True, False, 3.0), meta=meta)
+    references = [Reference(kind, float(p.apply_reg)) for p in params]
+    for values in (dict(lr=0.1, mom=0.5, wd=0.01, beta2=0.9), dict(lr=0.03, mom=0.8, wd=0.1, beta2=0.99)):
+        meta.set(values)
+        live = {key: meta[key] for key in values}  # as rounded to floatX
+        for _ in range(3):
+            slope = RNG.normal(size=3)
+            expected = sum((0.5 * CURVATURE * p.get_value() ** 2 + slope * p.get_value()).sum() for p in params)
+            assert float(optimiser(slope)[0]) == pytest.approx(expected)  # before the update
+            for p, reference in zip(params, references, strict=True):
+                reference.step(slope, **live)
+                # The factors of Adam's bias correction are computed in floatX.
+                np.testing.assert_allclose(p.get_value(), reference.p, rtol=2e-4 if kind == "Adam" else 1e-6)
+    assert len(compilations) == 1
+
+
+def test_adagrad_leaves_parameters_without_gradient_alone():
+    p = VariableParam(START, name="p")
+    factor = np.array([0.0, 1.0, 0.0])
+    loss = (factor * p).sum()
+    step = AdaGrad([], loss, E.grad(loss, [p]), [p], MetaParams(lr=0.1, wd=0.25))
+    for _ in range(2):
+        step()
+    assert np.isfinite(p.get_value()).all()
+    np.testing.assert_array_equal(p.get_value()[[0, 2]], START[[0, 2]])
+    assert p.get_value()[1] != START[1]
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_a_zero_gradient_never_gives_nan(kind):
+    p = VariableParam(START, name="p", apply_reg=False)
+    loss = (p * 0).sum()
+    step = OPTIMISERS[kind]([], loss, E.grad(loss, [p]), [p])
+    for _ in range(3):
+        step()
+    np.testing.assert_array_equal(p.get_value(), START)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_parameters_keep_their_precision(kind, dtype):
+    p = VariableParam(START.astype(dtype), name="p")
+    loss = (p**2).sum()
+    step = OPTIMISERS[kind]([], loss, E.grad(loss, [p]), [p], MetaParams(lr=0.01))
+    for _ in range(20):
+        step()
+    assert p.get_value().dtype == dtype
+    assert (p.get_value() ** 2).sum() < (START**2).sum()
+
+
+def test_nothing_is_allocated_or_compiled_before_the_first_step(compilations):
+    optimiser, _ = problem(Adam)
+    assert (optimiser.state, compilations) == ({}, [])
+    optimiser(np.zeros(3))
+    assert sorted(optimiser.state) == ["0_mean", "0_squares", "1_mean", "1_squares", "steps"]
+
+
+def test_extra_updates_and_debug_outputs_go_along():
+    mean = VariableParam(0.0, name="mean", apply_train=False, apply_reg=False, dtype="float64")
+    p = VariableParam(START, name="p")
+    loss = (p**2).sum()
+    optimiser = SGD([], loss, E.grad(loss, [p]), [p], extra_updates=[(mean, 0.5 * mean + 1)], debug_outputs=[p * 2])
+    value, debug = optimiser()
+    assert float(value) == pytest.approx((START**2).sum())
+    np.testing.assert_allclose(debug, START * 2)
+    assert float(mean.get_value()) == 1.0
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_state_can_be_taken_and_put_back(kind):
+    slopes = RNG.normal(size=(4, 3))
+    whole, params = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
+    for slope in slopes:
+        whole(slope)
+    first, half_way = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
+    for slope in slopes[:2]:
+        first(slope)
+    second, resumed = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
+    for new, old in zip(resumed, half_way, strict=True):
+        new.set_value(old.get_value())
+    second.set_state(first.get_state())
+    for slope in slopes[2:]:
+        second(slope)
+    for a, b in zip(params, resumed, strict=True):
+        np.testing.assert_array_equal(a.get_value(), b.get_value())
+
+
+def test_foreign_state_is_refused():
+    optimiser, _ = problem(SGD)
+    with pytest.raises(UnknownNameError, match="the state is not this optimiser's"):
+        optimiser.set_state({"steps": 1})
+    with pytest.raises(ShapeError, match="state '0_direction' has another shape"):
+        optimiser.set_state({"0_direction": np.zeros(2), "1_direction": np.zeros(3)})
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_repair_goes_back_and_forgets_moments(kind):
+    optimiser, params = problem(OPTIMISERS[kind], history=3, meta=MetaParams(lr=0.1))
+    past = []
+    for _ in range(5):
+        past.append([p.get_value() for p in params])
+        optimiser(RNG.normal(size=3))
+    optimiser.repair()
+    for p, old in zip(params, past[-3], strict=True):
+        np.testing.assert_array_equal(p.get_value(), old)
+    assert not any(np.any(v) for v in optimiser.get_state().values())
+    fresh, fresh_params = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
+    for p, old in zip(fresh_params, past[-3], strict=True):
+        p.set_value(old)
+    slope = RNG.normal(size=3)
+    optimiser(slope)
+    fresh(slope)
+    for a, b in zip(params, fresh_params, strict=True):
+        np.testing.assert_array_equal(a.get_value(), b.get_value())
+
+
+def test_repair_needs_a_history():
+    optimiser, _ = problem(SGD)
+    with pytest.raises(ArgumentError, match="there are no earlier parameters; got history=0"):
+        optimiser.repair()
+
+
+def test_meta_parameters_by_name():
+    optimiser, _ = problem(AdaDelta)
+    optimiser.setlr(0.5)
+    optimiser.setmom(0.25)
+    optimiser.setwd(0.125)
+    assert repr(optimiser) == "AdaDelta(lr=0.5, mom=0.25, wd=0.125)"
+    with pytest.raises(UnknownNameError, match=r"got beta2; expected one of \['lr', 'mom', 'wd'\]"):
+        optimiser.set_opt_meta_params({"beta2": 0.9})
+
+
+def test_every_parameter_needs_a_gradient():
+    with pytest.raises(ArgumentError, match="0 gradients, 1 parameters"):
+        SGD([], None, [], [VariableParam(1.0, name="p")])
