@@ -83,6 +83,8 @@ def average_pool_grad(
 def _taps(n: int, size: int, stride: int, dilation: int) -> list[slice]:
     """Slices of an axis of length `n` that hold the first, second, ... element of every window."""
     span = n - dilation * (size - 1)
+    if span < 1:
+        raise RuntimeError(f"a window of {dilation * (size - 1) + 1} is larger than the input of {n}")
     return [slice(i * dilation, i * dilation + span, stride) for i in range(size)]
 
 

@@ -1,0 +1,215 @@
+"""Convolution and its relatives: values, gradients of both orders, shapes, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+import pytest
+import scipy.signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytensor.compile.mode import Mode
+from pytensor.gradient import verify_grad
+
+from neuromancer import engine as E
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvGradInput, ConvGradKernel, ConvTranspose
+from neuromancer.errors import ArgumentError, EngineError, InputTypeError, ShapeError
+from tests.engine import reference
+
+PYTHON = Mode("vm", "fast_compile")
+GEOMETRIES = [
+    (1, 1, 1, 0),
+    (1, 2, 2, 1),
+    (2, 1, 1, 0),
+    (2, (2, 1), (1, 2), (1, 0)),
+    (3, 1, 1, 0),
+    (3, (1, 2, 2), 1, 0),
+    (3, 1, (1, 2, 3), 0),
+    (3, (2, 1, 1), 1, (1, 1, 0)),
+]
+
+
+def arrays(ndim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """An input (2, 3, ...) and a kernel (4, 3, ...)."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((2, 3, *(5, 7, 8)[3 - ndim :])), rng.standard_normal((4, 3, *(2, 3, 2)[3 - ndim :]))
+
+
+def check_gradient(function, values) -> None:
+    """verify_grad without machine code."""
+    with E.building():
+        verify_grad(function, values, rng=np.random.default_rng(1), mode=PYTHON)
+
+
+def per_axis(value, ndim: int) -> tuple:
+    """`value` as one int per axis."""
+    return (value,) * ndim if isinstance(value, int) else value
+
+
+@pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_conv_agrees_with_definition(ndim, stride, dilation, pad, dtype) -> None:
+    x, w = (a.astype(dtype) for a in arrays(ndim))
+    sx, sw = E.tensor("x", (None,) * x.ndim, dtype), E.tensor("w", (None,) * w.ndim, dtype)
+    result = E.function([sx, sw], E.conv(sx, sw, stride, dilation, pad))(x, w)
+    expected = reference.conv(x, w, per_axis(stride, ndim), per_axis(dilation, ndim), per_axis(pad, ndim))
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_conv_agrees_with_scipy(ndim) -> None:
+    x, w = arrays(ndim)
+    sx, sw = E.constant(x), E.constant(w)
+    result = E.function([], E.conv(sx, sw))()
+    expected = sum(scipy.signal.correlate(x[0, c], w[1, c], "valid") for c in range(3))
+    np.testing.assert_allclose(result[0, 1], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
+def test_conv_transpose_agrees_with_definition(ndim, stride, dilation, pad) -> None:
+    x, w = arrays(ndim)
+    w = w.swapaxes(0, 1)
+    sx, sw = E.tensor("x", (None,) * x.ndim, "float64"), E.tensor("w", (None,) * w.ndim, "float64")
+    result = E.function([sx, sw], E.conv_transpose(sx, sw, stride, dilation, pad))(x, w)
+    expected = reference.conv_transpose(x, w, per_axis(stride, ndim), per_axis(dilation, ndim), per_axis(pad, ndim))
+    np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
+def test_gradients(ndim, stride, dilation, pad) -> None:
+    x, w = arrays(ndim)
+    check_gradient(Conv(ndim, stride, dilation, pad), [x, w])
+    check_gradient(ConvTranspose(ndim, stride, dilation, pad), [x, w.swapaxes(0, 1)])
+
+
+@pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
+def test_second_order_gradients(ndim, stride, dilation, pad) -> None:
+    x, w = arrays(ndim)
+    op = Conv(ndim, stride, dilation, pad)
+    gy = np.random.default_rng(2).standard_normal(
+        reference.conv(x, w, op.stride, op.dilation, op.pad).shape
+    )
+    grad_input, grad_kernel = ConvGradInput(ndim, *op.geometry), ConvGradKernel(ndim, *op.geometry)
+    check_gradient(lambda w_, g: grad_input(pt.constant(x), w_, g), [w, gy])
+    check_gradient(lambda x_, g: grad_kernel(x_, pt.constant(w), g), [x, gy])
+
+
+@pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
+def test_gradients_on_the_engine_agree_with_python_mode(ndim, stride, dilation, pad) -> None:
+    x, w = arrays(ndim)
+    sx, sw = E.tensor("x", (None,) * x.ndim, "float64"), E.tensor("w", (None,) * w.ndim, "float64")
+    y = E.conv(sx, sw, stride, dilation, pad)
+    z = E.conv_transpose(y, sw, stride, dilation, pad)
+    gradients = E.grad((z**3).sum(), [sx, sw])
+    outputs = [*gradients, *E.grad((gradients[0] ** 2).sum(), [sw])]
+    with E.building():
+        expected = pytensor.function([sx, sw], outputs, mode=PYTHON)(x, w)
+    for result, value in zip(E.function([sx, sw], outputs)(x, w), expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=1e-9)
+
+
+@st.composite
+def geometries(draw):
+    """A convolution that fits its input."""
+    ndim = draw(st.integers(1, 3))
+    axes = st.tuples(*[st.integers(1, 3)] * ndim)
+    kernel, stride, dilation = draw(axes), draw(axes), draw(axes)
+    pad = draw(st.tuples(*[st.integers(0, 2)] * ndim))
+    extra = draw(st.tuples(*[st.integers(0, 4)] * ndim))
+    least = [max(d * (k - 1) + 1 - 2 * p, 1) for k, d, p in zip(kernel, dilation, pad, strict=True)]
+    return kernel, stride, dilation, pad, tuple(m + e for m, e in zip(least, extra, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(geometries())
+def test_any_geometry(geometry) -> None:
+    kernel, stride, dilation, pad, size = geometry
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, 2, *size)), rng.standard_normal((3, 2, *kernel))
+    op = Conv(len(kernel), stride, dilation, pad)
+    y = op(pt.constant(x), pt.constant(w))
+    expected = reference.conv(x, w, stride, dilation, pad)
+    assert y.type.shape == expected.shape
+    node = y.owner
+    cell = [[None]]
+    op.perform(node, [x, w], cell)
+    np.testing.assert_allclose(cell[0][0], expected, rtol=1e-9, atol=1e-11)
+    # adjointness proves both gradients: <conv(x, w), g> = <x, grad_input(w, g)> = <w, grad_kernel(x, g)>
+    g = rng.standard_normal(expected.shape)
+    product = (expected * g).sum()
+    for kind, factor in ((ConvGradInput, x), (ConvGradKernel, w)):
+        grad = kind(len(kernel), stride, dilation, pad)
+        grad.perform(grad.make_node(x, w, g), [x, w, g], cell)
+        np.testing.assert_allclose((cell[0][0] * factor).sum(), product, rtol=1e-8, atol=1e-9)
+
+
+def test_static_shapes() -> None:
+    x = E.tensor("x", (None, 3, 9, None), "float32")
+    w = E.tensor("w", (8, 3, 3, 2), "float32")
+    assert E.conv(x, w).type.shape == (None, 8, 7, None)
+    assert E.conv(x, w, stride=2, pad=1).type.shape == (None, 8, 5, None)
+    v = E.tensor("v", (3, 5, 2, 2), "float32")
+    assert E.conv_transpose(x, v, stride=2).type.shape == (None, 5, 18, None)
+    assert E.grad(E.conv(x, w).sum(), [x])[0].type.shape == x.type.shape
+
+
+def test_shape_of_result_needs_no_convolution() -> None:
+    x, w = E.tensor("x", (None,) * 4, "float32"), E.tensor("w", (None,) * 4, "float32")
+    f = E.function([x, w], E.conv(x, w, 2, 1, 1).shape)
+    assert not any(isinstance(n.op, Conv) for n in f.pytensor_function.maker.fgraph.toposort())
+    assert f(np.zeros((1, 2, 9, 8), "f"), np.zeros((3, 2, 3, 3), "f")).tolist() == [1, 3, 5, 4]
+
+
+def test_mixed_precision_is_the_wider() -> None:
+    x, w = E.tensor("x", (None,) * 4, "float32"), E.tensor("w", (None,) * 4, "float64")
+    assert E.conv(x, w).dtype == "float64"
+
+
+def test_errors_name_what_is_wrong() -> None:
+    x = E.tensor("x", (None, 3, 9, 9), "float32")
+    w = E.tensor("w", (8, 3, 3, 3), "float32")
+    with pytest.raises(ShapeError, match="channels of input and kernel differ.*4 input channels"):
+        E.conv(x, E.tensor("w", (8, 4, 3, 3), "float32"))
+    with pytest.raises(ShapeError, match=r"window larger than the input.*\(9, 9\).*\(10, 3\)"):
+        E.conv(x, E.tensor("w", (8, 3, 10, 3), "float32"))
+    with pytest.raises(ShapeError, match="wrong number of axes.*4 axes"):
+        E.conv(x, E.tensor("w", (8, 3, 3), "float32"))
+    with pytest.raises(InputTypeError, match="w must be floating point; got int64"):
+        E.conv(x, E.tensor("w", (8, 3, 3, 3), "int64"))
+    with pytest.raises(ArgumentError, match="stride.*got 0"):
+        E.conv(x, w, stride=0)
+    with pytest.raises(ArgumentError, match=r"dilation.*got \(1, 2, 3\)"):
+        E.conv(x, w, dilation=(1, 2, 3))
+    with pytest.raises(ArgumentError, match="pad.*got 1.5"):
+        E.conv(x, w, pad=1.5)
+    with pytest.raises(ArgumentError, match="spatial axes.*got 4"):
+        E.conv(E.tensor("x", (None,) * 6, "float32"), E.tensor("w", (None,) * 6, "float32"))
+    with pytest.raises(ShapeError, match="output would be empty"):
+        E.conv_transpose(E.tensor("x", (1, 3, 1), "float32"), E.tensor("w", (3, 1, 2), "float32"), pad=1)
+
+
+def test_errors_at_run_time_name_the_sizes() -> None:
+    x, w = E.tensor("x", (None,) * 4, "float32"), E.tensor("w", (None,) * 4, "float32")
+    f = E.function([x, w], E.conv(x, w))
+    with pytest.raises(ShapeError, match="channels"):
+        f(np.zeros((1, 2, 5, 5), "f"), np.zeros((1, 3, 2, 2), "f"))
+    with pytest.raises(ShapeError, match="window larger"):
+        f(np.zeros((1, 2, 5, 5), "f"), np.zeros((1, 2, 6, 2), "f"))
+    y = E.function([x, w], x @ w)
+    with pytest.raises(EngineError, match=r"BatchedDot.*\(1, 2, 3\)"):
+        y(np.zeros((1, 1, 2, 3), "f"), np.zeros((1, 1, 2, 3), "f"))
+
+
+def test_memory_layout_of_arguments_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    x, w = E.tensor("x", (None,) * 4, "float32"), E.tensor("w", (None,) * 4, "float32")
+    f = E.function([x, w], E.conv(x, w))
+    a, b = rng.standard_normal((2, 3, 6, 7)).astype("f"), rng.standard_normal((4, 3, 2, 3)).astype("f")
+    plain = f(a, b)
+    frozen = np.asfortranarray(a)
+    frozen.flags.writeable = False
+    np.testing.assert_allclose(f(frozen, b), plain, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(f(a[..., ::-1].copy()[..., ::-1], b), plain, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(f(a.astype(">f4"), b), plain, rtol=1e-4, atol=1e-5)

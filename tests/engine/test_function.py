@@ -1,0 +1,275 @@
+"""Compiled functions: arguments, results, updates, memory, errors, and what they leave alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytensor
+import pytest
+import torch
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.errors import EngineError, InputTypeError, ShapeError
+
+T = E.T
+
+
+def shared(value, name="p", dtype="float32"):
+    """A shared variable of the given value."""
+    return E.SharedVariable(np.array(value, dtype), name)
+
+
+def test_one_output_or_a_list() -> None:
+    x = E.tensor("x", (None,), "float32")
+    single = E.function([x], x + 1)([1, 2])
+    assert isinstance(single, np.ndarray) and single.dtype == "float32" and single.tolist() == [2, 3]
+    assert [r.tolist() for r in E.function([x], [x + 1, x.sum()])([1, 2])] == [[2, 3], 3]
+    assert E.function([x], [])([1.0]) == []
+
+
+def test_scalars_keep_their_rank() -> None:
+    x = E.tensor("x", (), "float32")
+    result = E.function([x], x * 2)(3)
+    assert isinstance(result, np.ndarray) and result.shape == () and result == 6
+
+
+def test_unused_inputs_are_allowed() -> None:
+    x, y = E.tensor("x", (), "float32"), E.tensor("y", (), "float32")
+    assert E.function([x, y], x + 1)(1, 5) == 2
+
+
+def test_any_size_without_compiling_again() -> None:
+    x = E.tensor("x", (None, None), "float32")
+    f = E.function([x], x.sum(axis=0))
+    for shape in ((1, 2), (5, 3), (2, 7), (0, 4)):
+        assert f(np.ones(shape)).shape == shape[1:]
+
+
+def test_generic_inputs_take_any_object() -> None:
+    g, x = E.generic("g"), E.tensor("x", (), "float32")
+    assert E.function([g, x], x + 1)({"a": 1}, 1) == 2
+
+
+def test_wrong_arguments_are_refused_with_what_was_expected() -> None:
+    x = E.tensor("x", (None, 3), "float32")
+    f = E.function([x], x + 1, name="plus")
+    with pytest.raises(InputTypeError, match=r"'function plus': wrong number.*got 2; expected 1 \(x: float32"):
+        f(1, 2)
+    with pytest.raises(ShapeError, match=r"x has the wrong shape; got \(2, 4\); expected \(None, 3\)"):
+        f(np.zeros((2, 4)))
+    with pytest.raises(ShapeError):
+        f(np.zeros(3))
+    with pytest.raises(InputTypeError, match="wrong dtype; got complex128; expected float32"):
+        f(np.zeros((2, 3), complex))
+    i = E.tensor("i", (None,), "int32")
+    with pytest.raises(InputTypeError, match="got float64; expected int32"):
+        E.function([i], i)(np.array([0.5]))
+
+
+def test_missing_inputs_are_named() -> None:
+    x, y = E.tensor("x", (), "float32"), E.tensor("y", (), "float32")
+    with pytest.raises(EngineError, match=r"not given; got inputs \['x'\]; expected also \['y'\]"):
+        E.function([x], x + y)
+
+
+def test_bad_updates_are_refused() -> None:
+    x, p = E.tensor("x", (), "float32"), shared(0)
+    with pytest.raises(InputTypeError, match="only shared variables"):
+        E.function([x], x, updates=[(x, x)])
+    with pytest.raises(InputTypeError, match="another type"):
+        E.function([x], x, updates=[(p, T.cast(x, "float64"))])
+    with pytest.raises(InputTypeError, match="not a symbolic variable; got int"):
+        E.function([x], x, updates=[(p, 1)])
+
+
+def test_updates_apply_after_the_outputs() -> None:
+    x, p, q = E.tensor("x", (), "float32"), shared(1, "p"), shared(10, "q")
+    f = E.function([x], [p, q], updates=[(p, p + x), (q, p)])
+    assert [r.item() for r in f(5)] == [1, 10]
+    assert (p.get_value(), q.get_value()) == (6, 1)
+    assert [r.item() for r in f(1)] == [6, 1]
+
+
+def test_swapping_two_shared_variables() -> None:
+    p, q = shared([1, 2], "p"), shared([3, 4], "q")
+    f = E.function([], [], updates={p: q, q: p})
+    f()
+    assert p.get_value().tolist() == [3, 4] and q.get_value().tolist() == [1, 2]
+    f()
+    assert p.get_value().tolist() == [1, 2] and q.get_value().tolist() == [3, 4]
+
+
+def test_set_value_is_seen_by_every_function() -> None:
+    p = shared([1, 2])
+    f, g = E.function([], p * 1), E.function([], p * 2, updates=[(p, p + 1)])
+    assert f().tolist() == [1, 2]
+    assert g().tolist() == [2, 4]
+    p.set_value(np.array([7, 8]))
+    assert f().tolist() == [7, 8] and g().tolist() == [14, 16] and f().tolist() == [8, 9]
+
+
+def test_results_own_their_memory() -> None:
+    x, p = E.tensor("x", (None,), "float32"), shared([1, 2])
+    c = E.constant(np.array([5.0, 6.0], "float32"))
+    f = E.function([x], [x, x[::1], p, p.reshape((2, 1)), c, T.zeros((2,), "float32"), p + 0, x.dimshuffle(0, "x")])
+    argument = np.array([1, 2], "float32")
+    first = f(argument)
+    expected = [r.copy() for r in first]
+    for r in first:
+        r[...] = 99  # would reach arguments, parameters, constants or the other results if memory were shared
+    assert argument.tolist() == [1, 2] and p.get_value().tolist() == [1, 2]
+    for r, e in zip(f(argument), expected, strict=True):
+        np.testing.assert_array_equal(r, e)
+
+
+def test_results_do_not_change_when_parameters_do() -> None:
+    x, p = E.tensor("x", (None,), "float32"), shared([1, 2])
+    f = E.function([x], [p, p.dimshuffle("x", 0)], updates=[(p, x)])
+    argument = np.array([3, 4], "float32")
+    first = f(argument)
+    argument[:] = 0  # the parameter must not live in the caller's array
+    assert p.get_value().tolist() == [3, 4]
+    p.set_value(np.array([9, 9]))
+    f(argument)
+    assert first[0].tolist() == [1, 2] and first[1].tolist() == [[1, 2]]
+
+
+def test_values_got_and_set_are_copies() -> None:
+    value = np.array([1, 2], "float32")
+    p = shared(value)
+    value[:] = 0
+    got = p.get_value()
+    got[:] = 5
+    assert p.get_value().tolist() == [1, 2]
+    update = np.array([3, 4], "float32")
+    p.set_value(update)
+    E.function([], p + 1)()
+    update[:] = 0
+    assert p.get_value().tolist() == [3, 4]
+
+
+def test_shared_variables_check_what_is_set() -> None:
+    p = shared(np.zeros((2, 3)))
+    assert p.type.shape == (2, 3) and p.ndim == 2 and p.dtype == "float32"
+    with pytest.raises(ShapeError, match=r"shared variable p.*got \(3, 2\); expected \(2, 3\)"):
+        p.set_value(np.zeros((3, 2)))
+    with pytest.raises(InputTypeError, match="complex"):
+        p.set_value(np.zeros((2, 3), complex))
+    with pytest.raises(InputTypeError, match="numeric array"):
+        E.SharedVariable(np.array(["a"]), "s")
+    p.set_value(np.ones((2, 3), "int64"))
+    assert p.get_value().dtype == "float32"
+
+
+def test_subclasses_of_shared_variables_survive_compiling() -> None:
+    class Weight(E.SharedVariable):
+        def __init__(self, value, name, apply_reg):
+            super().__init__(value, name)
+            self.apply_reg = apply_reg
+
+    w = Weight(np.ones(2, "float32"), "w", 0.5)
+    x = E.tensor("x", (2,), "float32")
+    assert E.function([x], w * x, updates=[(w, w + x)])([1, 2]).tolist() == [1, 2]
+    assert w.get_value().tolist() == [2, 3] and w.apply_reg == 0.5
+
+
+def test_uploads_and_downloads_are_counted() -> None:
+    x, p = E.tensor("x", (2,), "float32"), shared([1, 2])
+    f = E.function([x], [(x * p).sum(), x.shape[0]], updates=[(p, p * x)])
+    f([1, 2])
+    assert (f.counters.uploads, f.counters.downloads) == (2, 1)
+    f([1, 2])
+    assert (f.counters.uploads, f.counters.downloads) == (3, 2)  # the parameter stayed, sizes never left the host
+    assert isinstance(p.container.storage[0], torch.Tensor)
+    p.set_value(np.array([1, 1]))
+    f([1, 2])
+    assert f.counters.uploads == 5
+
+
+def test_grad_returns_none_where_disconnected() -> None:
+    x, y = E.tensor("x", (None,), "float32"), E.tensor("y", (None,), "float32")
+    gx, gy = E.grad((E.disconnected_grad(x) * x).sum(), [x, y])
+    assert gy is None
+    assert E.function([x], gx)([2, 3]).tolist() == [2, 3]
+    with pytest.raises(ShapeError, match="only a scalar"):
+        E.grad(x, [x])
+
+
+def test_rewire_replaces_inputs_and_inner_variables() -> None:
+    x, y = E.tensor("x", (None,), "float32"), E.tensor("y", (None,), "float32")
+    h = x * 2
+    z = h + 1
+    assert E.function([y], E.rewire(z, {x: y}))([1]).tolist() == [3]
+    assert E.function([y], E.rewire([z, h], {h: y})[0])([1]).tolist() == [2]
+
+
+def test_constants() -> None:
+    assert E.constant(1.5).dtype == config.floatX
+    assert E.constant(np.float64(1.5)).dtype == "float64"
+    assert E.constant([1, 2], dtype="int32", name="k").name == "k"
+    c = E.ConstantVariable(np.ones(2, "float32"), "c")
+    assert isinstance(c, E.Constant) and E.function([], c + 1)().tolist() == [2, 2]
+
+
+def test_building_uses_the_configured_precision_and_restores_everything() -> None:
+    before = pytensor.config.floatX, pytensor.config.mode, pytensor.config.cxx, torch.get_default_dtype()
+    config.floatX = "float64"
+    try:
+        with E.building():
+            assert T.vector().dtype == "float64"
+        config.floatX = "float32"
+        with E.building():
+            assert T.vector().dtype == "float32"
+            assert (T.vector() * 0.5).dtype == "float32"
+    finally:
+        config.floatX = "float32"
+    x = E.tensor("x", (None,))
+    E.function([x], x * 2)([1])
+    assert before == (pytensor.config.floatX, pytensor.config.mode, pytensor.config.cxx, torch.get_default_dtype())
+
+
+def test_runtime_broadcasting_of_unknown_sizes_is_refused() -> None:
+    x, y = E.tensor("x", (None, 2), "float32"), E.tensor("y", (None, 2), "float32")
+    f = E.function([x, y], x * y)
+    with pytest.raises(ShapeError, match="operands differ along axis 0"):
+        f(np.ones((1, 2)), np.ones((3, 2)))
+    r = E.tensor("r", (1, 2), "float32")
+    assert E.function([x, r], x * r)(np.ones((3, 2)), np.ones((1, 2))).shape == (3, 2)
+
+
+def test_functions_can_be_called_through_pytensor() -> None:
+    x, p = E.tensor("x", (None,), "float32"), shared([1, 2])
+    f = E.function([x], x * p).pytensor_function
+    (result,) = f(np.array([1, 2], "float32"))
+    assert result.tolist() == [1, 4]
+
+
+def test_nothing_is_compiled_or_written(tmp_path) -> None:
+    """Import, compile, train and fold constants in a home without a C compiler: no file appears, no handler is added."""
+    script = """
+import logging
+before = list(logging.getLogger().handlers)
+import numpy as np
+from neuromancer import engine as E
+x = E.tensor("x", (None, 1, 9, 9), "float32")
+w = E.SharedVariable(np.ones((2, 1, 3, 3), "float32"), "w")
+with E.building():
+    y = E.softmax(E.pool(E.conv(x, w), 2) + E.softmax(E.constant(np.ones((1, 2, 1, 1))), 1), 1)
+    cost = y[:, 0].mean()
+f = E.function([x], cost, updates=[(w, w - E.grad(cost, [w])[0])])
+f(np.zeros((1, 1, 9, 9)))
+m = E.tensor("m", (None, 3), "float32")
+s = E.scan(lambda v, h: E.T.tanh(v + h), m, E.T.zeros((3,), "float32"))
+E.function([m], E.grad(s.sum(), [m])[0])(np.zeros((4, 3)))
+assert logging.getLogger().handlers == before
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": "", "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment.pop("PYTENSOR_FLAGS", None)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]

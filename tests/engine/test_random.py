@@ -1,0 +1,118 @@
+"""Random streams: distributions, fresh numbers, reproducibility, agreement of perform and the torch form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytest
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.engine.pytensor.ops.random import RandomDraw, mix
+from neuromancer.errors import ArgumentError, InputTypeError
+from tests.engine.test_conv import PYTHON
+
+
+def test_distributions() -> None:
+    stream = E.RandomStream(3)
+    n = (200, 500)
+    normal, uniform, coin = E.function([], [stream.normal(n), stream.uniform(n), stream.bernoulli(0.3, n)])()
+    assert abs(normal.mean()) < 0.02 and abs(normal.std() - 1) < 0.02
+    assert abs(uniform.mean() - 0.5) < 0.01 and uniform.min() >= 0 and uniform.max() < 1
+    assert set(np.unique(coin)) == {0, 1} and abs(coin.mean() - 0.3) < 0.01
+    assert normal.dtype == uniform.dtype == coin.dtype == config.floatX
+    assert abs(np.corrcoef(normal.ravel(), uniform.ravel())[0, 1]) < 0.02
+
+
+def test_fresh_numbers_every_call_and_the_same_again_after_reseed() -> None:
+    stream = E.RandomStream(5)
+    f = E.function([], stream.normal((4,)))
+    first, second = f(), f()
+    assert not np.array_equal(first, second)
+    stream.reseed(5)
+    np.testing.assert_array_equal(f(), first)
+    np.testing.assert_array_equal(f(), second)
+    stream.reseed(6)
+    assert not np.array_equal(f(), first)
+
+
+def test_seeded_streams_are_reproducible_and_draws_independent() -> None:
+    def draws(seed):
+        stream = E.RandomStream(seed)
+        return E.function([], [stream.normal((3,)), stream.normal((3,))])()
+
+    a, b, c = draws(1), draws(1), draws(2)
+    np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(a[0], a[1]) and not np.array_equal(a, c)
+
+
+def test_one_draw_used_twice_is_one_set_of_numbers() -> None:
+    mask = E.RandomStream(1).bernoulli(0.5, (100,))
+    a, b = E.function([], [mask, mask * 2])()
+    np.testing.assert_array_equal(a * 2, b)
+
+
+def test_gradient_sees_the_same_mask_as_the_forward_pass() -> None:
+    x = E.tensor("x", (None,), "float32")
+    y = x * E.RandomStream(1).bernoulli(0.5, x.shape)
+    value, gradient = E.function([x], [y, E.grad(y.sum(), [x])[0]])(np.ones(50))
+    np.testing.assert_array_equal(value, gradient)
+    assert 0 < value.sum() < 50
+
+
+def test_symbolic_shapes_and_probabilities() -> None:
+    x = E.tensor("x", (None, None), "float32")
+    p = E.tensor("p", (), "float32")
+    f = E.function([x, p], E.RandomStream(1).bernoulli(p, (x.shape[1], 1000), "float64"))
+    assert f(np.zeros((2, 3)), 0.9).shape == (3, 1000) and f(np.zeros((2, 3)), 0.9).dtype == "float64"
+    assert f(np.zeros((2, 3)), 0.9).mean() > 0.85 and f(np.zeros((2, 3)), 0.0).sum() == 0
+    q = E.tensor("q", (2, 1), "float32")
+    rows = E.function([q], E.RandomStream(1).bernoulli(q, (2, 100)))([[0], [1]])
+    assert rows[0].sum() == 0 and rows[1].sum() == 100
+    assert E.RandomStream(1).normal((2, x.shape[0])).type.shape == (2, None)
+
+
+def test_other_devices_do_not_matter_for_the_state() -> None:
+    stream = E.RandomStream(2)
+    f = E.function([], stream.uniform((2,)))
+    first = f()
+    f()
+    config.device = "meta"
+    try:
+        E.function([], stream.uniform((2,)))()
+    finally:
+        config.device = "cpu"
+    stream.reseed(2)
+    np.testing.assert_array_equal(f(), first)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "bernoulli"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_perform_gives_the_same_numbers(kind, dtype) -> None:
+    state = E.constant(np.array([7, 3]))
+    state_after, numbers = RandomDraw(kind, dtype)(state, np.float32(0.5), 3, 4)
+    assert numbers.type.shape == (3, 4)
+    slow = pytensor.function([], [state_after, numbers], mode=PYTHON)()
+    fast = E.function([], [state_after, numbers])()
+    np.testing.assert_array_equal(slow[0], [7, 4])
+    for a, b in zip(slow, fast, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+
+
+def test_states_are_well_mixed() -> None:
+    seeds = {mix(seed, counter) for seed in range(50) for counter in range(50)}
+    assert len(seeds) == 2500 and all(0 <= s < 2**63 for s in seeds)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ArgumentError, match="not a probability; got 1.5"):
+        E.RandomStream(1).bernoulli(1.5, (2,))
+    with pytest.raises(ArgumentError, match="seed is an integer"):
+        E.RandomStream("a")
+    with pytest.raises(InputTypeError, match="size must be an integer"):
+        E.RandomStream(1).normal((2.5,))
+    with pytest.raises(InputTypeError, match="unsupported dtype; got int32"):
+        E.RandomStream(1).normal((2,), "int32")
+    with pytest.raises(ArgumentError, match="unknown distribution"):
+        RandomDraw("cauchy", "float32")
