@@ -144,7 +144,7 @@ class Perceptron(NeuralLayer):
 
     def _repr_extra(self) -> str:
         flat = "input was flattened, " if self.flatten else ""
-        return f"n_f={self.n_f}, {flat}{self._repr_options()}"
+        return f"n_f={self.n_f}, {self._repr_options(flat)}"
 
     def make_dual(self, parent: Node, share_w: bool = False, **kwargs: Any) -> Perceptron:
         """A layer that maps back to as many features as this one gets.

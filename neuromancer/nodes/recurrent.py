@@ -92,9 +92,11 @@ class _Cell(NeuralLayer):
 
     def _state(self, i: int) -> Any:
         """State i of the memory, broadcastable against the input."""
-        node, tags = self.parent[1], self.parent[1].shape.tags
-        order = [tags.index(t) if t in tags else "x" for t in self.parent[0].shape.tags]
-        m = as_float(node.output).dimshuffle(*order)
+        shape, memory = self.parent[0].shape, self.parent[1].shape
+        repeated = [t for t in memory.tags if t != "f" and memory[t] == 1 != shape[t]]
+        kept = [t for t in memory.tags if t not in repeated]
+        m = as_float(self.parent[1].output)[tuple(0 if t in repeated else slice(None) for t in memory.tags)]
+        m = m.dimshuffle(*(kept.index(t) if t in kept else "x" for t in shape.tags))
         return self._features(m, i * self.n_f, (i + 1) * self.n_f)
 
     def _columns(self, memory: Any, x: Any, first: int, stop: int) -> Any:

@@ -1,0 +1,203 @@
+"""Batch normalisation of perceptrons, convolutions and up-convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError
+from tests.nodes.layers import check_gradients, convolve, per_feature, pool, random, randomise, source, twin
+
+
+def conv(mode, parent=None, **kwargs):
+    kwargs = {"activation_func": "tanh", **kwargs}
+    return nm.Conv(
+        parent or source((2, 2, 9, 9)), 3, (2, 2), (2, 2), batch_normalisation=mode, print_repr=False, **kwargs
+    )
+
+
+def linear(x, values):
+    return pool(convolve(x, values["w"]), (2, 2))
+
+
+def normalised(lin, values, mean, std):
+    return per_feature(values["gamma"] / std, lin.ndim) * (lin - per_feature(mean, lin.ndim)) + per_feature(
+        values["b"], lin.ndim
+    )
+
+
+def statistics(lin):
+    return lin.mean(axis=(0, 2, 3)), lin.std(axis=(0, 2, 3)) + 1e-6
+
+
+def train(node, x, steps):
+    """Carry out the updates of the running statistics."""
+    func = nm.make_func(node.input_tensors, node.output, updates=node.all_extra_updates)
+    for _ in range(steps):
+        func(x)
+
+
+@pytest.mark.parametrize("mode", [False, None])
+def test_off(mode):
+    node = conv(mode)
+    assert node.batch_normalisation is False
+    assert list(node.params) == ["w", "b"]
+    assert node.all_extra_updates == []
+
+
+def test_parameters_of_training():
+    node = conv("train")
+    assert list(node.params) == ["w", "b", "gamma", "mean", "std"]
+    assert list(node.all_trainable_params) == ["conv_w", "conv_b", "conv_gamma"]
+    assert node.params["gamma"].apply_reg == 3.0
+    np.testing.assert_array_equal(
+        [node.get_param_values()[k] for k in ("gamma", "mean", "std")], [[1] * 3, [0] * 3, [1] * 3]
+    )
+    assert {p for p, _ in node.all_extra_updates} == {node.mean, node.std}
+
+
+def test_training_uses_the_batch():
+    nm.config.floatX = "float64"
+    node = conv("train")
+    randomise(node)
+    x, values = random(2, 2, 9, 9), node.get_param_values()
+    lin = linear(x, values)
+    np.testing.assert_allclose(node(x), np.tanh(normalised(lin, values, *statistics(lin))), rtol=1e-12)
+    check_gradients(node)
+
+
+def test_running_statistics():
+    nm.config.floatX = "float64"
+    node = conv("train")
+    randomise(node)
+    x, values = random(2, 2, 9, 9), node.get_param_values()
+    mean, std = statistics(linear(x, values))
+    train(node, x, 1)
+    got = node.get_param_values()
+    np.testing.assert_allclose(got["mean"], 0.0005 * mean, rtol=1e-12)
+    np.testing.assert_allclose(got["std"], 0.9995 + 0.0005 * std, rtol=1e-12)
+    train(node, x, 99)
+    got, kept = node.get_param_values(), 0.9995**100
+    np.testing.assert_allclose(got["mean"], (1 - kept) * mean, rtol=1e-10)
+    np.testing.assert_allclose(got["std"], kept + (1 - kept) * std, rtol=1e-10)
+    # Once they have settled, inference on the same data gives what training gives.
+    node.set_param_values({"mean": mean, "std": std})
+    train(node, x, 1)
+    np.testing.assert_allclose(node.infer(x), node(x), rtol=1e-10)
+
+
+def test_inference_uses_running_statistics():
+    nm.config.floatX = "float64"
+    node = conv("train")
+    randomise(node)
+    node.set_param_values({"mean": random(3, seed=1), "std": np.abs(random(3, seed=2)) + 0.1})
+    x, values = random(2, 2, 9, 9), node.get_param_values()
+    want = np.tanh(normalised(linear(x, values), values, values["mean"], values["std"]))
+    np.testing.assert_allclose(node.infer(x), want, rtol=1e-12)
+    assert np.abs(node(x) - want).max() > 0.01
+    one = node.infer(np.concatenate([x[:1]] * 2))
+    np.testing.assert_allclose(one[:1], node.infer(x)[:1], rtol=1e-12)
+
+
+def test_predict():
+    nm.config.floatX = "float64"
+    given = {"gamma": random(3), "mean": random(3, seed=1), "std": [np.abs(random(3, seed=2)) + 0.1, "const"]}
+    node = conv("predict", **given)
+    assert list(node.params) == ["w", "b", "gamma", "mean", "std"]
+    assert list(node.all_trainable_params) == ["conv_w", "conv_b"]
+    assert node.all_extra_updates == []
+    x, values = random(2, 2, 9, 9), node.get_param_values()
+    want = np.tanh(normalised(linear(x, values), values, values["mean"], values["std"]))
+    np.testing.assert_allclose(node(x), want, rtol=1e-12)
+    np.testing.assert_allclose(node.infer(x), want, rtol=1e-12)
+    check_gradients(node)
+    assert list(conv("predict", gamma=[np.ones(3), "trainable"]).all_trainable_params) == [
+        "conv1_w",
+        "conv1_b",
+        "conv1_gamma",
+    ]
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.4, 0.0])
+def test_fadeout_goes_from_normalised_to_plain(rate):
+    nm.config.floatX = "float64"
+    node = conv("fadeout")
+    randomise(node)
+    assert list(node.params)[-1] == "gradnet_rate"
+    node.set_param_values({"gradnet_rate": rate})
+    x, values = random(2, 2, 9, 9), node.get_param_values()
+    lin = linear(x, values)
+    mean, std = statistics(lin)
+    values["gamma"] = rate * values["gamma"] + 1 - rate
+    np.testing.assert_allclose(
+        node(x), np.tanh(normalised(lin, values, rate * mean, rate * std + 1 - rate)), rtol=1e-12
+    )
+    if rate == 0:
+        np.testing.assert_allclose(node(x), np.tanh(lin + per_feature(values["b"], 4)), rtol=1e-12)
+    train(node, x, 1)
+    np.testing.assert_allclose(node.get_param_values()["mean"], 0.0005 * mean, rtol=1e-12)
+    check_gradients(node)
+    settled = {"mean": mean, "std": std}
+    node.set_param_values(settled)
+    np.testing.assert_allclose(node.infer(x), node(x), rtol=1e-10)
+
+
+def test_all_layers_can_fade_out():
+    inp = source((2, 3, 4, 4))
+    for node in (
+        nm.Perceptron(inp, 2, batch_normalisation="fadeout", print_repr=False),
+        nm.UpConv(inp, 2, (2, 2), batch_normalisation="fadeout", print_repr=False),
+        nm.Perceptron(inp, 2, gradnet_mode="on", print_repr=False),
+    ):
+        assert node.get_param_values()["gradnet_rate"] == 1.0
+
+
+@pytest.mark.parametrize(("tags", "shape"), [("b,f", (6, 3)), ("b,f,y,x", (2, 3, 4, 5)), ("b,y,f", (3, 4, 3))])
+def test_perceptron_takes_statistics_over_all_other_axes(tags, shape):
+    nm.config.floatX = "float64"
+    node = nm.Perceptron(source(shape, tags), 4, "lin", batch_normalisation="train", print_repr=False)
+    axis = tags.split(",").index("f")
+    out = np.moveaxis(node(random(*shape)), axis, -1).reshape(-1, 4)
+    b = node.get_param_values()["b"]
+    np.testing.assert_allclose(out.mean(0), b, atol=1e-12)
+    np.testing.assert_allclose(out.std(0), 1, rtol=1e-5)
+    check_gradients(node)
+
+
+def test_upconv_gradients():
+    nm.config.floatX = "float64"
+    node = nm.UpConv(
+        source((2, 2, 3, 3)), 3, (2, 2), "tanh", identity_init=False, batch_normalisation="train", print_repr=False
+    )
+    check_gradients(node)
+
+
+def test_constant_features_have_finite_gradients():
+    node = conv("train")
+    grads = nm.make_func(node.input_tensors, E.grad(node.output.sum(), list(node.all_trainable_params.values())))
+    assert all(np.isfinite(g).all() for g in grads(np.ones((2, 2, 9, 9), "float32")))
+
+
+def test_rebuilding_keeps_the_updates_of_the_original():
+    node = conv("train")
+    before = node.all_extra_updates
+    for mode in ({"inference": True}, {"inference": False}, {"inference": True, "dense": True}):
+        assert twin(node, **mode).mean is node.mean
+    after = node.all_extra_updates
+    assert all(a is b for old, new in zip(before, after, strict=True) for a, b in zip(old, new, strict=True))
+
+
+def test_dense_prediction_uses_running_statistics():
+    node = conv("train", source((1, 2, 9, 9)))
+    node.set_param_values({"mean": 0.2, "std": 3.0})
+    raw = random(2, 11, 12).astype("float32")
+    got = node.predict_dense(raw)
+    np.testing.assert_allclose(got[:, 2:10:2, 2:10:2], node.infer(raw[None, :, 2:11, 2:11])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_without_use():
+    for mode, key in ((False, "std"), (None, "gamma"), ("train", "std"), ("fadeout", "mean")):
+        with pytest.raises(ArgumentError, match=f"without use for them; got {key} with batch_normalisation"):
+            conv(mode, **{key: np.ones(3)})
