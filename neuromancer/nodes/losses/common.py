@@ -34,6 +34,7 @@ def require_fit(
     ref: Node,
     n_f: int | Sequence[int] | None = None,
     optional: Sequence[str] = ("s",),
+    repeat: bool = False,
 ) -> None:
     """Raise ShapeError unless `other` fits the prediction `ref`.
 
@@ -49,13 +50,17 @@ def require_fit(
         Numbers of features that `other` may have; default: as many as `ref`.
     optional : sequence of str
         Tags that `other` may lack; it is then repeated along these axes.
+    repeat : bool
+        Whether a size of 1 is repeated along its axis, too.
     """
     expected = {t: ref.shape[t] for t in ref.shape.tags}
     if n_f is not None and "f" in expected:
         expected["f"] = n_f
     have = {t: other.shape[t] for t in other.shape.tags}
     lacking = [t for t in expected if t not in have and t not in optional]
-    fits = not lacking and all(t in expected and _same(n, expected[t]) for t, n in have.items())
+    fits = not lacking and all(
+        t in expected and ((repeat and n == 1) or _same(n, expected[t])) for t, n in have.items()
+    )
     if fits and [t for t in expected if t in have] == list(have):
         return
     text = ", ".join(f"({n},{t})" for t, n in expected.items() if t in have or t not in optional)

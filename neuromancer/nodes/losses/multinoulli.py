@@ -66,7 +66,7 @@ class _ClassNLL(Node):
         self.class_weights: Node | None = None
         if isinstance(class_weights, Node):
             others = [t for t in pred.shape.tags if t != "f"]
-            require_fit(self, "class weights node", class_weights, pred, optional=others)
+            require_fit(self, "class weights node", class_weights, pred, optional=others, repeat=True)
             self.class_weights = class_weights
         elif class_weights is not None:
             weights = finite_vector(self, "class weights", class_weights, n_f)
@@ -84,7 +84,7 @@ class _ClassNLL(Node):
         ):
             if extra is not None:
                 require_tensor(extra, self, role)
-                require_fit(self, role, extra, pred, n, optional)
+                require_fit(self, role, extra, pred, n, optional, repeat=True)
         extras = (self.class_weights, example_weights, mask_class_labeled, mask_class_not_present)
         self.parent = [pred, target, *(n for n in extras if n is not None)]
 

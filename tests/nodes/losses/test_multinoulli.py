@@ -235,3 +235,16 @@ def test_labels_that_are_no_classes_are_named(net):
         node.check_labels(np.array([0.5, 1.0]))
     with pytest.raises(ArgumentError, match="1 of 2 labels"):
         node.check_labels(np.array([np.nan, 1.0]))
+
+
+def test_weights_and_masks_of_size_one_are_repeated(source):
+    probs = nm.Softmax(source("raw", (None, 3, 4), "b,f,x"), print_repr=False)
+    labels = nm.Input_like(probs, override_f=1, name="labels", print_repr=False)
+    node = nm.MultinoulliNLL(
+        probs, labels, True, example_weights=source("e", (1, 4), "b,x"), mask_class_labeled=source("m", (1, 3)),
+        print_repr=False,
+    )  # fmt: skip
+    x, y = RNG.normal(size=(2, 3, 4)).astype("float32"), RNG.integers(0, 3, (2, 1, 4)).astype("float32")
+    e, m = RNG.random((1, 4)).astype("float32"), np.array([[1, 0, 1]], "float32")
+    expected = reference(softmax(x), one_hot(y, 3) * m[:, :, None], e[:, None])
+    np.testing.assert_allclose(node(x, y, e, m), expected, rtol=1e-4, atol=1e-7)
