@@ -95,7 +95,7 @@ def test_unknown_sizes_are_cropped_by_position():
     assert node(np.ones((1, 1, 14, 26, 18), "float32")).shape == (1, 7, 12, 20, 12)
     blind = conv(source((1, 1, None, None, None), name="blind"), (1, 1, 1), invalidate_fov=True)
     with pytest.raises(
-        ShapeError, match="neither sizes nor fields of view are known.*expected known sizes on axis 'z'"
+        ShapeError, match=r"neither sizes nor fields of view are known.*expected known sizes on axis 'z'"
     ):
         merge(blind, low, upconv_n_f=4)
 
@@ -124,9 +124,9 @@ def test_bad_arguments_leave_nothing_behind():
     ):
         merge(odd, low, upconv_n_f=4)
     for other in (third, crossed):
-        with pytest.raises(ShapeError, match="the resolutions do not fit together"):
+        with pytest.raises(ShapeError, match=r"the resolutions do not fit together"):
             merge(other, low, upconv_n_f=4)
-    with pytest.raises(ShapeError, match="different axes; got flat: .*expected equal tags"):
+    with pytest.raises(ShapeError, match=r"different axes; got flat: .*expected equal tags"):
         merge(flat, low, upconv_n_f=4)
     with pytest.raises(InputTypeError, match="'AutoMerge': every parent must be a node"):
         merge(high, "low", upconv_n_f=4)

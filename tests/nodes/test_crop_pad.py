@@ -79,7 +79,7 @@ def test_integers_stay_integers():
     node = nm.Pad(inp, (1,), value=-1, print_repr=False)
     got = node(np.array([[[1, 2, 3]]], "int16"))
     assert got.dtype == "int16" and got.tolist() == [[[-1, 1, 2, 3, -1]]]
-    with pytest.raises(ArgumentError, match="cannot be used for padding; got 0.5; expected a finite number of int16"):
+    with pytest.raises(ArgumentError, match=r"cannot be used for padding; got 0.5; expected a finite number of int16"):
         nm.Pad(inp, (1,), value=0.5, print_repr=False)
 
 

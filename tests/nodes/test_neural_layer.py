@@ -285,3 +285,18 @@ def test_representation():
     assert repr(dot).splitlines()[-1] == "  n_f=2, act='tanh', input was flattened, "
     fragments = nm.Conv(source((1, 1, 8)), 1, (2,), (2,), mfp=True, print_repr=False)
     assert repr(fragments).splitlines()[-1] == "  n_f=1, 1d conv, kernel=(2,), pool=(2,), act='relu', MFP active, "
+
+
+def test_representation_of_the_other_nodes():
+    inp = source((1, 4, 8, 8))
+    state = source((1, 2), name="state")
+    nodes = {
+        nm.Crop(inp, (1, 0), print_repr=False): "crop=(1, 0), ",
+        nm.Pad(inp, (1, 0), value=0.5, print_repr=False): "pad=(1, 0), value=0.5, ",
+        nm.Pool(inp, (2, 2), print_repr=False): "max pool=(2, 2), stride=(2, 2), ",
+        nm.Pool(inp, (3, 3), mfp=True, print_repr=False): "max pool=(3, 3), stride=(3, 3), MFP active, ",
+        nm.LRN(inp, 3, "channel", print_repr=False): "channel, filter_shape=(3,), ",
+        nm.GRU(source((1, 3), name="x"), state, 2, print_repr=False): "n_f=2, act='tanh', ",
+    }
+    for node, line in nodes.items():
+        assert repr(node).splitlines()[-1] == f"  {line}"
