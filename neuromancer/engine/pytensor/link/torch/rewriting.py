@@ -18,11 +18,15 @@ INCOMPATIBLE = (
     "BlasOpt",
     "fusion",
     "inplace",
+    "compile_inner_graph",  # inner graphs become programs of their own, see `rewritten`
     "scan_save_mem_prealloc",
     "scan_reduce_trace_prealloc",
     "reuse_lu_decomposition_multiple_solves",
+    "reuse_decomposition_multiple_solves",
     "scan_split_non_sequence_lu_decomposition_solve",
+    "scan_split_non_sequence_decomposition_and_solve",
 )
+"""Tags of rewrites that make operations for C code or write into their inputs, in the names of PyTensor 3.0 and 3.3."""
 
 
 @cache
