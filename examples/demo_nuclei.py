@@ -1,0 +1,71 @@
+"""Find cell nuclei in a confocal stack: build a small 3-D network, train it, predict a part that it never saw.
+
+What ``make demo`` runs. The stack is split along y: the network trains on the upper part only and is judged on the lower
+part, whose prediction reads no voxel of the training part (its borders are mirrored).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import helpers
+import numpy as np
+
+import neuromancer as nm
+
+DATA = Path(__file__).parent / "data" / "nuclei.h5"
+SPLIT = 168
+PATCH = (17, 101, 101)
+
+
+def build() -> nm.Model:
+    """The network: strides (1, 4, 4), field of view (9, 37, 37), 0.1 million parameters."""
+    model = nm.model_manager.newmodel("nuclei")
+    options = dict(print_repr=False)
+    inp = nm.Input((None, 1, *PATCH), "b,f,z,y,x", name="input", **options)
+    out = nm.Conv(inp, 16, (1, 4, 4), (1, 2, 2), **options)
+    out = nm.Conv(out, 24, (3, 4, 4), (1, 2, 2), **options)
+    out = nm.Conv(out, 32, (3, 3, 3), **options)
+    out = nm.Conv(out, 32, (3, 3, 3), **options)
+    out = nm.Conv(out, 48, (3, 3, 3), **options)
+    out = nm.Conv(out, 2, (1, 1, 1), activation_func="lin", **options)
+    probs = nm.Softmax(out, name="probs")
+    target = nm.Input_like(probs, override_f=1, name="target", dtype="int16", **options)
+    nll = nm.MultinoulliNLL(probs, target, target_is_sparse=True, name="nll", **options)
+    loss = nm.AggregateLoss([nll], name="loss", **options)
+    errors = nm.Errors(probs, target, target_is_sparse=True, name="errors", **options)
+    model.designate_nodes("input", target, loss, probs, prediction_ext=[loss, errors, probs], error_node=errors)
+    return model
+
+
+def main(argv: list[str] | None = None) -> list[helpers.Row]:
+    """Run the demo; returns the rows of the printed table."""
+    args = helpers.arguments(__doc__ or "", minutes=2.0, out="nuclei.h5").parse_args(argv)
+    with h5py.File(DATA, "r") as file:
+        raw, labels = file["raw"][()], file["label"][()]
+    train, unseen = np.s_[:, :SPLIT], np.s_[:, SPLIT:]
+
+    nm.seed(args.seed)
+    model = build()
+    probs = model["probs"]
+    print(probs)
+    print(probs.shape.ext_repr)
+
+    scale = helpers.Scaling(raw[train])
+    sampler = helpers.PatchSampler(
+        scale(raw[train]), (labels[train] > 0).astype("int16"), probs, np.random.default_rng(args.seed)
+    )
+    helpers.train_for(model, iter(sampler), args.minutes)
+
+    probability = helpers.predict(probs.predict_dense, scale(raw[unseen]))
+    threshold = helpers.best_threshold(raw[train], labels[train] > 0)
+    rows = helpers.compare(probability, raw[unseen].astype("float32"), threshold, labels[unseen] > 0)
+    helpers.report(rows, "part never seen in training")
+    helpers.save_volumes(args.out, raw=raw[unseen], label=labels[unseen], probability=probability)
+    helpers.save_picture(args.out.with_suffix(".png"), raw[unseen], labels[unseen], probability)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

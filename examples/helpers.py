@@ -1,0 +1,249 @@
+"""What the examples share: splitting and sampling volumes, a training loop for a given time, metrics, pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+from tqdm import tqdm
+
+from neuromancer import Model, Node
+
+OUTPUT = Path(__file__).parent / "output"
+LINE_EVERY = 10.0
+
+
+def arguments(description: str, minutes: float, out: str) -> argparse.ArgumentParser:
+    """Parser with the flags that the training examples have in common."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--minutes", type=float, default=minutes, help="training time (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of weights and patches (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=OUTPUT / out, help="HDF5 file to write; the picture goes beside it")
+    return parser
+
+
+class Scaling:
+    """Maps raw intensities to about [-1, 1] by their median and 99th percentile in the training part."""
+
+    def __init__(self, raw: np.ndarray) -> None:
+        self.middle, high = (float(q) for q in np.percentile(raw, (50, 99)))
+        self.width = max(high - self.middle, 1e-6)
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """Scaled copy, float32, with a leading channel axis: (f=1, *spatial)."""
+        return np.clip((raw.astype("float32") - self.middle) / self.width, -4, 4)[None]
+
+
+@dataclass
+class PatchSampler:
+    """Draws training patches and the labels of exactly those voxels that the network predicts in them.
+
+    Output voxel i of the network lies at position ``offset + stride * i`` of its input patch, per spatial axis; both
+    come from the prediction node's shape. Flips and an exchange of the last two axes are applied to patch and labels
+    together, before the labels are taken at those positions.
+
+    Parameters
+    ----------
+    raw : array, (f, *spatial)
+    labels : integer array, (*spatial)
+    prediction : Node
+        The node that predicts; it has one source.
+    rng : numpy.random.Generator
+    batch : int
+    balance : float
+        Share of the patches that are centred on a voxel of a class > 0; the others lie anywhere.
+    """
+
+    raw: np.ndarray
+    labels: np.ndarray
+    prediction: Node
+    rng: np.random.Generator
+    batch: int = 2
+    balance: float = 0.5
+
+    def __post_init__(self) -> None:
+        shape = self.prediction.shape
+        self.patch = np.array(self.prediction.input_nodes[0].shape.spatial_shape)
+        self.sizes = np.array(self.labels.shape)
+        if (self.patch > self.sizes).any():
+            raise SystemExit(f"the training volume {tuple(self.sizes)} is smaller than the patch {tuple(self.patch)}")
+        self.positions = tuple(
+            slice(o, o + s * n, s) for o, s, n in zip(shape.offsets, shape.strides, shape.spatial_shape, strict=True)
+        )
+        self.foreground = np.argwhere(self.labels > 0)
+
+    def _start(self) -> np.ndarray:
+        last = self.sizes - self.patch
+        if self.rng.random() < self.balance:
+            return np.clip(self.foreground[self.rng.integers(len(self.foreground))] - self.patch // 2, 0, last)
+        return self.rng.integers(0, last + 1)
+
+    def _one(self) -> tuple[np.ndarray, np.ndarray]:
+        where = tuple(slice(a, a + n) for a, n in zip(self._start(), self.patch, strict=True))
+        raw, labels = self.raw[(slice(None), *where)], self.labels[where]
+        for axis in range(1, raw.ndim):
+            if self.rng.random() < 0.5:
+                raw, labels = np.flip(raw, axis), np.flip(labels, axis - 1)
+        if raw.shape[-1] == raw.shape[-2] and self.rng.random() < 0.5:
+            raw, labels = raw.swapaxes(-1, -2), labels.swapaxes(-1, -2)
+        return raw, labels[self.positions][None]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Endless batches: raw (b, f, *spatial) float32 and labels (b, 1, *spatial) of the target's dtype."""
+        while True:
+            raws, labels = zip(*(self._one() for _ in range(self.batch)), strict=True)
+            yield np.stack(raws).astype("float32"), np.stack(labels).astype("int16")
+
+
+def train_for(
+    model: Model,
+    batches: Iterator[Sequence[np.ndarray]],
+    minutes: float,
+    rates: tuple[float, float] = (2e-3, 1e-4),
+    optimiser: str = "Adam",
+) -> int:
+    """Train for a time, with the learning rate falling geometrically between `rates`; returns the number of steps.
+
+    On a terminal a live bar shows the loss and the steps per second; elsewhere a line is printed now and then.
+    """
+    seconds, start, steps, printed = minutes * 60.0, time.perf_counter(), 0, 0.0
+    live = sys.stderr.isatty()
+    with tqdm(total=round(seconds), desc="training", disable=not live, bar_format=_BAR) as bar:
+        while (passed := time.perf_counter() - start) < seconds or steps == 0:
+            model.lr = rates[0] * (rates[1] / rates[0]) ** min(1.0, passed / max(seconds, 1e-9))
+            model.trainingstep(*next(batches), optimiser=optimiser)
+            steps += 1
+            passed = time.perf_counter() - start
+            text = f"step {steps}, loss {model.loss_smooth:.4f}, {steps / passed:.1f} it/s"
+            bar.n = min(round(passed), bar.total)
+            bar.set_postfix_str(text)
+            if not live and passed >= printed:
+                print(f"{passed:6.1f} s  {text}", flush=True)
+                printed = passed + LINE_EVERY
+    print(f"{steps} steps in {passed:.0f} s, loss of the last 200: {model.loss_smooth:.4f}")
+    return steps
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {postfix}"
+
+
+def iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Voxels in both over voxels in either."""
+    either = np.logical_or(mask, truth).sum()
+    return float(np.logical_and(mask, truth).sum() / either) if either else 1.0
+
+
+def best_threshold(score: np.ndarray, truth: np.ndarray) -> float:
+    """Threshold of a score with the largest IoU, among 99 percentiles."""
+    return max(np.percentile(score, range(1, 100)), key=lambda t: iou(score > t, truth))
+
+
+@dataclass
+class Row:
+    """One line of the table of results: who predicts, average precision, IoU."""
+
+    who: str
+    average_precision: float
+    iou: float
+
+
+def score(who: str, values: np.ndarray, threshold: float, truth: np.ndarray) -> Row:
+    """Judge a score per voxel against the true mask."""
+    return Row(who, float(average_precision_score(truth.ravel(), values.ravel())), iou(values > threshold, truth))
+
+
+def compare(probability: np.ndarray, intensity: np.ndarray, threshold: float, truth: np.ndarray) -> list[Row]:
+    """Rows for the network, for a threshold of an intensity, and for the same answer everywhere.
+
+    Parameters
+    ----------
+    probability, intensity : array, (*spatial)
+    threshold : float
+        Of the intensity, found in the training part; the network's is 0.5.
+    truth : bool array, (*spatial)
+    """
+    share = float(truth.mean())
+    return [
+        Row("the same everywhere", share, share),
+        score("threshold of the raw intensity", intensity, threshold, truth),
+        score("network", probability, 0.5, truth),
+    ]
+
+
+def report(rows: Sequence[Row], what: str) -> None:
+    """Print a table of results."""
+    print(f"\n{what:<34}{'average precision':>18}{'IoU':>8}")
+    for row in rows:
+        print(f"{row.who:<34}{row.average_precision:>18.4f}{row.iou:>8.4f}")
+    print()
+
+
+def predict(predict_dense: Callable[..., np.ndarray], raw: np.ndarray) -> np.ndarray:
+    """Probability of class 1 at every voxel of `raw` (f, *spatial), with the speed printed."""
+    start = time.perf_counter()
+    result = predict_dense(raw, pad_raw=True)[1]
+    seconds = time.perf_counter() - start
+    print(f"predicted {result.size / 1e6:.2f} MVx in {seconds:.1f} s: {result.size / 1e6 / seconds:.3f} MVx/s")
+    return result
+
+
+def save_volumes(path: Path, **volumes: np.ndarray) -> None:
+    """Write arrays as datasets of an HDF5 file."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, data in volumes.items():
+            file.create_dataset(name, data=data, compression="gzip", compression_opts=4, shuffle=True)
+    print(f"wrote {path}")
+
+
+def save_picture(path: Path, raw: np.ndarray, labels: np.ndarray, probability: np.ndarray, n_slices: int = 4) -> None:
+    """Draw slices side by side: raw, label, probability, and the outline of both on the raw data.
+
+    Parameters
+    ----------
+    path : Path
+        PNG to write.
+    raw, labels, probability : array, (z, y, x)
+        Labels may be numbered objects; 0 is background.
+    n_slices : int
+        Number of z slices, evenly spread.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    high = raw.shape[1] / raw.shape[2]
+    figure, rows = plt.subplots(n_slices, 4, figsize=(14.0, n_slices * (3.4 * high + 0.35) + 0.4), squeeze=False)
+    top = float(np.percentile(raw, 99.8))
+    for row, z in zip(rows, np.linspace(0, len(raw), n_slices + 2)[1:-1].astype(int), strict=True):
+        ids = np.ma.masked_equal(labels[z], 0)
+        panels: list[tuple[str, Any, dict[str, Any]]] = [
+            ("raw", raw[z], dict(cmap="gray", vmax=top)),
+            ("label", ids, dict(cmap="tab20", vmin=0, vmax=max(20, int(labels.max())), interpolation="nearest")),
+            ("probability", probability[z], dict(cmap="magma", vmin=0, vmax=1)),
+            ("overlay", raw[z], dict(cmap="gray", vmax=top)),
+        ]
+        for axes, (title, image, options) in zip(row, panels, strict=True):
+            axes.set_facecolor("black")
+            axes.imshow(image, **options)
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{title}, z = {z}", fontsize=9)
+        for mask, colour in ((labels[z] > 0, "deepskyblue"), (probability[z] > 0.5, "orange")):
+            if 0 < mask.mean() < 1:
+                row[3].contour(mask, [0.5], colors=colour, linewidths=1.0)
+    figure.suptitle("overlay: label blue, prediction orange", fontsize=9)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+    print(f"wrote {path}")
