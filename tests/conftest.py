@@ -9,7 +9,9 @@ import neuromancer as nm
 
 @pytest.fixture(autouse=True)
 def fresh_model():
-    """A new current model, and settings put back afterwards."""
+    """A new current model and a fixed seed; settings are put back afterwards."""
     settings = nm.config.floatX, nm.config.device, nm.config.progress
+    nm.seed(0)
     yield nm.model_manager.newmodel(None)
     nm.config.floatX, nm.config.device, nm.config.progress = settings
+    nm.seed(None)
