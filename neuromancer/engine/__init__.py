@@ -49,6 +49,6 @@ def _select(name: str) -> None:
 _select(os.environ.get("NEUROMANCER_ENGINE", "pytensor"))
 
 if TYPE_CHECKING:
-    from neuromancer.engine.pytensor import *
+    from neuromancer.engine.pytensor import *  # noqa: F403 (the interface, for type checkers)
 
 __all__ = ["ENGINES", *NAMES]

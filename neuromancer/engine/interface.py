@@ -1,11 +1,11 @@
 """What every symbolic engine provides: the contract between nodes and engines.
 
-Nodes, optimisers and models are written against these names only, so an engine is a package ``neuromancer.engine.<name>``
-that defines all of them. Tensors have the axis order (batch, channels, *spatial).
+Nodes, optimisers and models are written against these names only, so an engine is a package
+``neuromancer.engine.<name>`` that defines all of them. Tensors have the axis order (batch, channels, *spatial).
 
-===================  ====================================================================================================
+===================  ==========================================================================================
 name                 meaning
-===================  ====================================================================================================
+===================  ==========================================================================================
 NAME                 name of the engine
 T                    namespace of tensor functions: elementwise, reductions, indexing, shapes
 Variable, Constant   classes of symbolic variables and constants, for isinstance
@@ -15,7 +15,6 @@ SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a v
 RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``
 tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the shape is an unknown size
 generic              ``generic(name)``: symbolic input that takes any Python object
-ConstantVariable     class ``(value, name)`` of constants that can be derived from
 constant             ``constant(value, name, dtype)``
 function             ``function(inputs, outputs, updates, name)``: compile for the configured device
 grad                 ``grad(cost, wrt)``: gradients, None where disconnected
@@ -30,7 +29,7 @@ rewire               ``rewire(outputs, {old: new})``: outputs with variables rep
 building             context manager under which graphs are built: Python floats get the configured precision
 draw                 ``draw(target, path, fmt)``: picture of a graph
 dot_text             ``dot_text(target)``: the graph as DOT source
-===================  ====================================================================================================
+===================  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ NAMES = (
     "NAME",
     "CompiledFunction",
     "Constant",
-    "ConstantVariable",
     "ConstantVariable",
     "RandomStream",
     "SharedVariable",

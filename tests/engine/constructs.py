@@ -169,7 +169,10 @@ CONSTRUCTS: dict[str, tuple[list[Any], Callable[[], Any]]] = {
     "scan backwards, two outputs": (
         [m],
         lambda: scan(
-            lambda a, h: (h + a, a.sum()), sequences=[m], outputs_info=[pt.zeros((5,), "float32"), None], go_backwards=True
+            lambda a, h: (h + a, a.sum()),
+            sequences=[m],
+            outputs_info=[pt.zeros((5,), "float32"), None],
+            go_backwards=True,
         ),
     ),
     "grad scan": ([m], lambda: pt.grad(tanh_scan().sum(), m)),

@@ -39,9 +39,7 @@ def conv_transpose(x: np.ndarray, w: np.ndarray, stride: tuple, dilation: tuple,
 
 def pool(x: np.ndarray, size: tuple, stride: tuple, dilation: tuple, mode: str) -> np.ndarray:
     """Maximum, average or sum over all valid windows."""
-    sizes = [
-        (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], size, stride, dilation, strict=True)
-    ]
+    sizes = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[2:], size, stride, dilation, strict=True)]
     taps = []
     for tap in product(*map(range, size)):
         window = tuple(

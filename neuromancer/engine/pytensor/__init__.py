@@ -13,7 +13,6 @@ from neuromancer.engine.pytensor.random import RandomStream
 from neuromancer.engine.pytensor.scan import scan
 from neuromancer.engine.pytensor.tensors import (
     ConstantVariable,
-    ConstantVariable,
     SharedVariable,
     constant,
     generic,
@@ -29,7 +28,6 @@ __all__ = [
     "NAME",
     "CompiledFunction",
     "Constant",
-    "ConstantVariable",
     "ConstantVariable",
     "RandomStream",
     "SharedVariable",

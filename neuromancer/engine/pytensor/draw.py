@@ -61,7 +61,9 @@ def dot_text(target: Variable | CompiledFunction | Iterable[Variable]) -> str:
                 edge = f"{position} {edge}".strip()
             lines.append(f'  {source} -> {name(node)} [label="{edge}", fontsize=9];')
     for variable in [v for v in names if isinstance(v, Variable)]:
-        kind = "constant" if isinstance(variable, Constant) else "shared" if isinstance(variable, PlainShared) else "input"
+        kind = (
+            "constant" if isinstance(variable, Constant) else "shared" if isinstance(variable, PlainShared) else "input"
+        )
         lines.append(_box(name(variable), _variable_name(variable), kind))
     for position, variable in enumerate(outputs):
         lines.append(_box(f"out{position}", f"output {position}: {_variable_name(variable)}", "output"))
@@ -132,7 +134,10 @@ def _ends(target: Any) -> tuple[list[Variable], list[Variable]]:
     outputs = [target] if isinstance(target, Variable) else list(target) if isinstance(target, list | tuple) else []
     if not outputs or not all(isinstance(v, Variable) for v in outputs):
         raise InputTypeError(
-            "nothing to draw", node="draw", got=type(target).__name__, expected="symbolic variables or a compiled function"
+            "nothing to draw",
+            node="draw",
+            got=type(target).__name__,
+            expected="symbolic variables or a compiled function",
         )
     return list(graph_inputs(outputs)), outputs
 

@@ -17,11 +17,11 @@ from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.type import TensorType
 
 from neuromancer.config import config
+from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
 from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES
-from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.errors import EngineError, InputTypeError, ShapeError
 
@@ -223,8 +223,9 @@ class CompiledFunction:
         return f"function {self.name}" if self.name else "function"
 
     def _signature(self) -> str:
-        types = ", ".join(f"{v}: {v.type.dtype}{v.type.shape}" if isinstance(v.type, TensorType) else str(v)
-                          for v in self._inputs)
+        types = ", ".join(
+            f"{v}: {v.type.dtype}{v.type.shape}" if isinstance(v.type, TensorType) else str(v) for v in self._inputs
+        )
         return f"{len(self._inputs)} ({types})"
 
 
@@ -243,7 +244,7 @@ def function(
     outputs : Variable or sequence of Variable
         What it returns: one numpy array, or a list of them.
     updates : dict or sequence of (SharedVariable, Variable)
-        New values of shared variables after each call. The random streams in the graph are advanced without being named.
+        New values of shared variables after each call. Random streams in the graph advance without being named.
     name : str
 
     Returns
@@ -286,8 +287,7 @@ def function(
     roots = [*wanted, *pairs.values()]
     given = set(inputs)
     missing = [
-        v for v in graph_inputs(roots, blockers=given)
-        if v not in given and not isinstance(v, Constant | PlainShared)
+        v for v in graph_inputs(roots, blockers=given) if v not in given and not isinstance(v, Constant | PlainShared)
     ]
     if missing:
         raise EngineError(

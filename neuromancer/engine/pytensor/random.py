@@ -17,7 +17,7 @@ from neuromancer.errors import ArgumentError
 class RandomStream:
     """Source of symbolic random tensors that are drawn afresh at every call of a compiled function.
 
-    Two streams with one seed give the same numbers, whatever else is computed, as long as they are asked in the same order.
+    Two streams with one seed give the same numbers if they are asked in the same order, whatever else is computed.
 
     Parameters
     ----------
@@ -80,7 +80,9 @@ class RandomStream:
 
     def _draw(self, kind: str, p: Any, shape: Sequence[Any], dtype: str | None) -> Variable:
         state = SharedVariable(self._initial(len(self._states)), f"random state {len(self._states)}")
-        draw = RandomDraw(kind, dtype or config.floatX)(state, np.float32(p) if np.isscalar(p) else p, *shape)
+        draw = RandomDraw(kind, dtype or config.floatX)(
+            state, np.asarray(p, "float32") if not isinstance(p, Variable) else p, *shape
+        )
         self._states.append(state)
         return draw[1]
 

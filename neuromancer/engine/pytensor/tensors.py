@@ -16,7 +16,6 @@ from pytensor.tensor.special import log_softmax as _log_softmax
 from pytensor.tensor.special import softmax as _softmax
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorConstant
-from pytensor.tensor.variable import TensorConstant
 
 from neuromancer.config import config
 from neuromancer.errors import InputTypeError, ShapeError
@@ -128,29 +127,6 @@ class SharedVariable(TensorSharedVariable):
         )
         twin.tag = copy.copy(self.tag)
         return twin
-
-
-class ConstantVariable(TensorConstant):
-    """Symbolic constant that can be derived from, so that it may carry attributes of its own.
-
-    Parameters
-    ----------
-    value : numpy.ndarray
-    name : str or None
-
-    Examples
-    --------
-    >>> ConstantVariable(np.ones(2, "float32"), "one").type.shape
-    (2,)
-    """
-
-    def __init__(self, value: np.ndarray, name: str | None = None) -> None:
-        array = np.array(value)
-        super().__init__(TensorType(array.dtype.name, shape=array.shape), array, name)
-
-    def clone(self, **kwargs: Any) -> TensorConstant:
-        """Return a plain constant of the same value."""
-        return TensorConstant(self.type, self.data, kwargs.get("name", self.name))
 
 
 class ConstantVariable(TensorConstant):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 Ints = tuple[int, ...]
@@ -30,9 +33,9 @@ def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple
 def max_pool_values(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> torch.Tensor:
     """Maxima of all windows; no positions, so the windows can be reduced axis by axis.
 
-    The maximum over a box is the maximum of shifted slices along one axis after the other. That runs at memory speed and
-    costs ``sum(size)`` comparisons instead of ``prod(size)``: several times faster than torch's pooling on a CPU, most of
-    all with dilation.
+    The maximum over a box is the maximum of shifted slices along one axis after the other. That runs at memory speed
+    and costs ``sum(size)`` comparisons instead of ``prod(size)``: several times faster than torch's pooling on a CPU,
+    most of all with dilation.
     """
     for axis in range(len(size)):
         x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.maximum)
@@ -88,7 +91,9 @@ def _taps(n: int, size: int, stride: int, dilation: int) -> list[slice]:
     return [slice(i * dilation, i * dilation + span, stride) for i in range(size)]
 
 
-def _slide(x: torch.Tensor, axis: int, size: int, stride: int, dilation: int, combine) -> torch.Tensor:
+def _slide(
+    x: torch.Tensor, axis: int, size: int, stride: int, dilation: int, combine: Callable[..., Any]
+) -> torch.Tensor:
     """Combine the elements of every window along one axis."""
     if size == 1 and stride == 1:
         return x

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 import torch
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 
 Ints = tuple[int, ...]
+Shape = Sequence[Any]
+"""Sizes: numbers, None where unknown, or symbolic."""
 FLOATS = ("float32", "float64", "float16")
 
 
@@ -80,9 +82,7 @@ def full_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> 
 
 def static_shape(rule: Callable[..., int], *per_axis: Sequence[Any]) -> tuple[int | None, ...]:
     """Apply `rule` axis by axis; None where any of its arguments is None."""
-    return tuple(
-        None if any(v is None for v in values) else rule(*values) for values in zip(*per_axis, strict=True)
-    )
+    return tuple(None if any(v is None for v in values) else rule(*values) for values in zip(*per_axis, strict=True))
 
 
 def check_window(node: str, lengths: Sequence[int | None], extents: Sequence[int | None]) -> None:
@@ -90,7 +90,9 @@ def check_window(node: str, lengths: Sequence[int | None], extents: Sequence[int
     for n, extent in zip(lengths, extents, strict=True):
         if n is not None and extent is not None and extent > n:
             raise ShapeError(
-                "window larger than the input", node=node, got=f"input {tuple(lengths)}, window {tuple(extents)}",
+                "window larger than the input",
+                node=node,
+                got=f"input {tuple(lengths)}, window {tuple(extents)}",
                 expected="a window that fits on every spatial axis",
             )
 
@@ -106,18 +108,22 @@ def tensor_view(array: np.ndarray) -> torch.Tensor:
 class KernelOp(Op):
     """Operation computed by a torch kernel, on numpy arrays through `perform` and on tensors through `kernel`."""
 
-    def kernel(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    def make_node(self, *inputs: Any) -> Apply:
+        """Check and type the operands."""
+        raise NotImplementedError
+
+    def kernel(self, *inputs: torch.Tensor) -> Any:
         """Compute the outputs from tensors on any device."""
         raise NotImplementedError
 
-    def output_shapes(self, shapes: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """Shapes of the outputs, symbolic or plain, from those of the inputs."""
         raise NotImplementedError
 
-    def check_shapes(self, shapes: Sequence[Sequence[int | None]]) -> None:
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError if inputs of these shapes cannot be computed; None is an unknown size."""
 
-    def perform(self, node, inputs, output_storage) -> None:
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: Sequence[list[Any]]) -> None:
         """Compute on numpy arrays."""
         self.check_shapes([np.shape(i) for i in inputs])
         with torch.inference_mode():
@@ -125,6 +131,6 @@ class KernelOp(Op):
         for cell, result in zip(output_storage, results if isinstance(results, tuple) else (results,), strict=True):
             cell[0] = result.contiguous().numpy()
 
-    def infer_shape(self, *args):
+    def infer_shape(self, *args: Any) -> list[Shape]:
         """Shape rule; called with (node, shapes) or, by older versions, (fgraph, node, shapes)."""
         return self.output_shapes(args[-1])

@@ -17,6 +17,7 @@ from neuromancer.engine.pytensor.kernels import conv as kernels
 from neuromancer.engine.pytensor.ops.base import (
     Ints,
     KernelOp,
+    Shape,
     axes_tuple,
     check_window,
     float_operands,
@@ -26,8 +27,10 @@ from neuromancer.engine.pytensor.ops.base import (
 )
 from neuromancer.errors import ArgumentError, ShapeError
 
+Variables = Sequence[Variable]
 
-class _ConvBase(KernelOp):
+
+class ConvBase(KernelOp):
     """Geometry shared by the convolution family.
 
     Parameters
@@ -54,10 +57,10 @@ class _ConvBase(KernelOp):
         """(stride, dilation, pad)"""
         return self.stride, self.dilation, self.pad
 
-    def _adjoint(self, kind: type[_ConvBase]) -> _ConvBase:
+    def _adjoint(self, kind: type[ConvBase]) -> ConvBase:
         return kind(self.ndim, *self.geometry)
 
-    def _check_channels(self, x: Sequence[int | None], w: Sequence[int | None], w_axis: int) -> None:
+    def _check_channels(self, x: Shape, w: Shape, w_axis: int) -> None:
         have, want = x[1], w[w_axis]
         if have is not None and want is not None and have != want:
             raise ShapeError(
@@ -67,13 +70,18 @@ class _ConvBase(KernelOp):
                 expected=f"{want} input channels",
             )
 
-    def _check_kernel(self, x: Sequence[int | None], w: Sequence[int | None]) -> None:
+    def window_shape(self, x: Shape, w: Shape) -> list[Shape]:
+        """Shape of the convolution of x and w."""
+        return [(x[0], w[0], *static_shape(window_length, x[2:], w[2:], *self.geometry))]
+
+    def check_kernel(self, x: Shape, w: Shape) -> None:
+        """Raise ShapeError on different channels or a kernel larger than its input."""
         self._check_channels(x, w, 1)
         extents = static_shape(lambda k, d, p: d * (k - 1) + 1 - 2 * p, w[2:], self.dilation, self.pad)
         check_window(type(self).__name__, x[2:], extents)
 
 
-class Conv(_ConvBase):
+class Conv(ConvBase):
     """y[b, o, i] = sum over c, j of w[o, c, j] x[b, c, stride i + dilation j - pad].
 
     Examples
@@ -87,32 +95,29 @@ class Conv(_ConvBase):
         """Check and type the operands: x (b, n_in, *spatial), w (n_out, n_in, *kernel)."""
         x, w = float_operands(type(self).__name__, self.ndim, x=x, w=w)
         self.check_shapes([x.type.shape, w.type.shape])
-        (shape,) = self._shape(x.type.shape, w.type.shape)
+        (shape,) = self.window_shape(x.type.shape, w.type.shape)
         return Apply(self, [x, w], [TensorType(x.dtype, shape=shape)()])
 
-    def _shape(self, x, w):
-        return [(x[0], w[0], *static_shape(window_length, x[2:], w[2:], *self.geometry))]
-
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError on different channels or a kernel larger than its input."""
-        self._check_kernel(shapes[0], shapes[1])
+        self.check_kernel(shapes[0], shapes[1])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """(b, n_out, *windows)"""
-        return self._shape(*shapes[:2])
+        return self.window_shape(*shapes[:2])
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """Convolve tensors."""
         return kernels.conv(x, w, None, *self.geometry)
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradients for x and w."""
         x, w = inputs
         (gy,) = cotangents
         return [self._adjoint(ConvGradInput)(x, w, gy), self._adjoint(ConvGradKernel)(x, w, gy)]
 
 
-class ConvGradInput(_ConvBase):
+class ConvGradInput(ConvBase):
     """Gradient of `Conv` for its input; x gives only the shape."""
 
     def make_node(self, x: Any, w: Any, gy: Any) -> Apply:
@@ -120,7 +125,7 @@ class ConvGradInput(_ConvBase):
         x, w, gy = float_operands(type(self).__name__, self.ndim, x=x, w=w, gy=gy)
         return Apply(self, [x, w, gy], [x.type()])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of x."""
         return [shapes[0]]
 
@@ -128,18 +133,18 @@ class ConvGradInput(_ConvBase):
         """Pull gy back to x."""
         return kernels.conv_grad(gy, x, w, *self.geometry, (True, False, False))[0]
 
-    def connection_pattern(self, node) -> list[list[bool]]:
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """No value of x matters."""
         return [[False], [True], [True]]
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Second-order gradients for w and gy."""
-        x, w, gy = inputs
+        _, w, gy = inputs
         (g,) = cotangents
         return [disconnected_type(), self._adjoint(ConvGradKernel)(g, w, gy), self._adjoint(Conv)(g, w)]
 
 
-class ConvGradKernel(_ConvBase):
+class ConvGradKernel(ConvBase):
     """Gradient of `Conv` for its kernel; w gives only the shape."""
 
     def make_node(self, x: Any, w: Any, gy: Any) -> Apply:
@@ -147,7 +152,7 @@ class ConvGradKernel(_ConvBase):
         x, w, gy = float_operands(type(self).__name__, self.ndim, x=x, w=w, gy=gy)
         return Apply(self, [x, w, gy], [w.type()])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of w."""
         return [shapes[1]]
 
@@ -155,18 +160,18 @@ class ConvGradKernel(_ConvBase):
         """Correlate x with gy."""
         return kernels.conv_grad(gy, x, w, *self.geometry, (False, True, False))[1]
 
-    def connection_pattern(self, node) -> list[list[bool]]:
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """No value of w matters."""
         return [[True], [False], [True]]
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Second-order gradients for x and gy."""
-        x, w, gy = inputs
+        x, _, gy = inputs
         (g,) = cotangents
         return [self._adjoint(ConvGradInput)(x, g, gy), disconnected_type(), self._adjoint(Conv)(x, g)]
 
 
-class ConvTranspose(_ConvBase):
+class ConvTranspose(ConvBase):
     """Up-convolution: the adjoint of `Conv` at full size, kernel (n_in, n_out, *kernel).
 
     Examples
@@ -183,7 +188,7 @@ class ConvTranspose(_ConvBase):
         (shape,) = self.output_shapes([x.type.shape, w.type.shape])
         return Apply(self, [x, w], [TensorType(x.dtype, shape=shape)()])
 
-    def check_shapes(self, shapes):
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError on different channels or if padding eats the whole output."""
         x, w = shapes
         self._check_channels(x, w, 0)
@@ -191,7 +196,7 @@ class ConvTranspose(_ConvBase):
         if any(n is not None and n < 1 for n in sizes):
             raise ShapeError("output would be empty", node=type(self).__name__, got=sizes, expected="less padding")
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """(b, n_out, *full)"""
         x, w = shapes
         return [(x[0], w[1], *static_shape(full_length, x[2:], w[2:], *self.geometry))]
@@ -200,7 +205,7 @@ class ConvTranspose(_ConvBase):
         """Up-convolve tensors."""
         return kernels.conv_transpose(x, w, None, *self.geometry)
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradients for x and w: as the adjoint of a convolution, with x and gy in swapped roles."""
         x, w = inputs
         (gy,) = cotangents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytensor.tensor as pt
@@ -9,17 +10,25 @@ import torch
 from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.kernels import conv as kernels
-from neuromancer.engine.pytensor.ops.base import KernelOp
-from neuromancer.engine.pytensor.ops.conv import Conv
+from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase
 
 
-class ConvBias(Conv):
+class ConvBias(ConvBase):
     """`Conv` followed by the addition of one number per output channel."""
 
     def make_node(self, x: Any, w: Any, bias: Any) -> Apply:
         """Type the operands: x and w as in `Conv`, bias (n_out,)."""
-        plain = super().make_node(x, w)
+        plain = Conv(self.ndim, *self.geometry).make_node(x, w)
         return Apply(self, [*plain.inputs, pt.as_tensor_variable(bias)], [plain.outputs[0].type()])
+
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
+        """Raise ShapeError as `Conv` does."""
+        self.check_kernel(shapes[0], shapes[1])
+
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """(b, n_out, *windows)"""
+        return self.window_shape(*shapes[:2])
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Convolve tensors and add the bias."""
@@ -35,7 +44,7 @@ class ReluGrad(KernelOp):
         """Type the operands: x and gy of the same type."""
         return Apply(self, [x, gy], [gy.type()])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of gy."""
         return [shapes[1]]
 

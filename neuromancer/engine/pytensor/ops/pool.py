@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from neuromancer.engine.pytensor.kernels import pool as kernels
 from neuromancer.engine.pytensor.ops.base import (
     Ints,
     KernelOp,
+    Shape,
     axes_tuple,
     check_window,
     float_operands,
@@ -22,6 +24,8 @@ from neuromancer.engine.pytensor.ops.base import (
     window_length,
 )
 from neuromancer.errors import ArgumentError
+
+Variables = Sequence[Variable]
 
 
 class _PoolBase(KernelOp):
@@ -57,10 +61,10 @@ class _PoolBase(KernelOp):
         """Number of spatial axes."""
         return len(self.size)
 
-    def _pooled(self, x):
+    def _pooled(self, x: Shape) -> Shape:
         return (*x[:2], *static_shape(window_length, x[2:], *self.geometry))
 
-    def check_shapes(self, shapes) -> None:
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError if a window is larger than the input."""
         extents = [d * (k - 1) + 1 for k, d in zip(self.size, self.dilation, strict=True)]
         check_window(type(self).__name__, shapes[0][2:], extents)
@@ -79,7 +83,7 @@ class MaxPool(_PoolBase):
         shape = self._pooled(x.type.shape)
         return Apply(self, [x], [TensorType(x.dtype, shape=shape)(), TensorType("int64", shape=shape)()])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """(b, f, *windows), twice"""
         return [self._pooled(shapes[0])] * 2
 
@@ -87,11 +91,11 @@ class MaxPool(_PoolBase):
         """Pool tensors."""
         return kernels.max_pool(x, *self.geometry)
 
-    def connection_pattern(self, node) -> list[list[bool]]:
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Positions are integers and carry no gradient."""
         return [[True, False]]
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradient for x."""
         return [MaxPoolGrad(*self.geometry)(inputs[0], cotangents[0], outputs[1])]
 
@@ -104,10 +108,10 @@ class MaxPoolGrad(_PoolBase):
         x, gy = float_operands(type(self).__name__, self.ndim, x=x, gy=gy)
         return Apply(self, [x, gy, as_tensor_variable(index)], [x.type()])
 
-    def check_shapes(self, shapes) -> None:
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Any shapes that came out of `MaxPool` fit."""
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of x."""
         return [shapes[0]]
 
@@ -115,11 +119,11 @@ class MaxPoolGrad(_PoolBase):
         """Scatter tensors."""
         return kernels.max_pool_grad(gy, x, index, *self.geometry)
 
-    def connection_pattern(self, node) -> list[list[bool]]:
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Only gy carries a gradient."""
         return [[False], [True], [False]]
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Second-order gradient for gy: read the cotangent at the winners."""
         winners = TakeWinners(*self.geometry)(cotangents[0], inputs[2])
         return [disconnected_type(), winners, disconnected_type()]
@@ -134,7 +138,7 @@ class TakeWinners(_PoolBase):
         index = as_tensor_variable(index)
         return Apply(self, [x, index], [TensorType(x.dtype, shape=index.type.shape)()])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of index."""
         return [shapes[1]]
 
@@ -142,18 +146,18 @@ class TakeWinners(_PoolBase):
         """Gather tensors."""
         return kernels.take_winners(x, index)
 
-    def connection_pattern(self, node) -> list[list[bool]]:
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Positions carry no gradient."""
         return [[True], [False]]
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradient for x: scatter the cotangent to the winners."""
         x, index = inputs
         return [MaxPoolGrad(*self.geometry)(x, cotangents[0], index), disconnected_type()]
 
 
-class AveragePool(_PoolBase):
-    """Average of every window, or its sum if `total`."""
+class _AverageBase(_PoolBase):
+    """Averages, or sums if `total`."""
 
     __props__ = ("size", "stride", "dilation", "total")
 
@@ -166,13 +170,17 @@ class AveragePool(_PoolBase):
         """What the sum of a window is divided by."""
         return 1 if self.total else prod(self.size)
 
+
+class AveragePool(_AverageBase):
+    """Average of every window, or its sum if `total`."""
+
     def make_node(self, x: Any) -> Apply:
         """Check and type x (b, f, *spatial)."""
         (x,) = float_operands(type(self).__name__, self.ndim, x=x)
         self.check_shapes([x.type.shape])
         return Apply(self, [x], [TensorType(x.dtype, shape=self._pooled(x.type.shape))()])
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """(b, f, *windows)"""
         return [self._pooled(shapes[0])]
 
@@ -180,12 +188,12 @@ class AveragePool(_PoolBase):
         """Pool tensors."""
         return kernels.average_pool(x, *self.geometry, self.divisor)
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradient for x."""
         return [AveragePoolGrad(*self.geometry, self.total)(inputs[0], cotangents[0])]
 
 
-class AveragePoolGrad(AveragePool):
+class AveragePoolGrad(_AverageBase):
     """Gradient of `AveragePool`: gy spread over its windows; x gives only the shape."""
 
     def make_node(self, x: Any, gy: Any) -> Apply:
@@ -193,10 +201,10 @@ class AveragePoolGrad(AveragePool):
         x, gy = float_operands(type(self).__name__, self.ndim, x=x, gy=gy)
         return Apply(self, [x, gy], [x.type()])
 
-    def check_shapes(self, shapes) -> None:
+    def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Any shapes that came out of `AveragePool` fit."""
 
-    def output_shapes(self, shapes):
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of x."""
         return [shapes[0]]
 
@@ -204,11 +212,11 @@ class AveragePoolGrad(AveragePool):
         """Spread tensors."""
         return kernels.average_pool_grad(gy, x, *self.geometry, self.divisor)
 
-    def connection_pattern(self, node) -> list[list[bool]]:
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """No value of x matters."""
         return [[False], [True]]
 
-    def pullback(self, inputs, outputs, cotangents):
+    def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Second-order gradient for gy."""
         return [disconnected_type(), AveragePool(*self.geometry, self.total)(cotangents[0])]
 

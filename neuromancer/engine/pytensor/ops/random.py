@@ -27,7 +27,13 @@ _MASK = (1 << 64) - 1
 
 
 def mix(seed: int, counter: int) -> int:
-    """Hash (seed, counter) to 63 bits, so that neighbouring states give unrelated generators (SplitMix64, Steele 2014)."""
+    """Hash (seed, counter) to 63 bits, so that neighbouring states give unrelated generators (SplitMix64, Steele 2014).
+
+    Examples
+    --------
+    >>> mix(0, 0) == mix(0, 1)
+    False
+    """
     z = ((seed & _MASK) * 0xBF58476D1CE4E5B9 + (counter + 1) * _GOLDEN) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -1,4 +1,4 @@
-"""The torch linker: graphs run eagerly through torch on a chosen device. Each module registers the forms of one family."""
+"""The torch linker: graphs run eagerly through torch on a device. Each module registers the forms of one family."""
 
 from __future__ import annotations
 

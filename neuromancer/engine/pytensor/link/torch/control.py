@@ -23,7 +23,7 @@ OWN_PLACE.add(OpFromGraph)
 def _ifelse(op: IfElse, node: Apply, context: Context) -> Form:
     n = op.n_outs
 
-    def run(condition, *branches):
+    def run(condition: Any, *branches: Any) -> Any:
         chosen = branches[:n] if bool(condition) else branches[n:]
         return chosen if n > 1 else chosen[0]
 

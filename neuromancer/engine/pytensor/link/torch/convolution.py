@@ -1,7 +1,7 @@
 """Torch forms of convolution and pooling; on the CPU they prefer the channels-last memory format.
 
-Activations keep the format of the convolution that made them, through elementwise operations and pools, so the format is
-set once, at the kernels: they are converted when they arrive on the device and updates keep their format.
+Activations keep the format of the convolution that made them, through elementwise operations and pools, so the format
+is set once, at the kernels: they are converted when they arrive on the device and updates keep their format.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
-from neuromancer.engine.pytensor.ops.conv import Conv, ConvGradInput, ConvGradKernel
-from neuromancer.engine.pytensor.ops.fused import ReluGrad
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvGradInput, ConvGradKernel, ConvTranspose
+from neuromancer.engine.pytensor.ops.fused import ConvBias, ReluGrad
 from neuromancer.engine.pytensor.ops.pool import MaxPool
 
 
@@ -27,13 +27,15 @@ def _kernel(op: KernelOp, node: Apply, context: Context) -> Callable[..., Any]:
 
 @torch_form.register(ConvGradInput)
 @torch_form.register(ConvGradKernel)
+@torch_form.register(ConvTranspose)
 @torch_form.register(ReluGrad)
 def _fresh_kernel(op: KernelOp, node: Apply, context: Context) -> Form:
     return Form(op.kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
 
 @torch_form.register(Conv)
-def _conv(op: Conv, node: Apply, context: Context) -> Form:
+@torch_form.register(ConvBias)
+def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
     context.layouts.add(node.inputs[1])
     kernel = op.kernel
     return Form(

@@ -37,17 +37,17 @@ def _numpy_function(node: Apply) -> Callable[..., Any] | None:
     dtype = np.dtype(node.outputs[0].type.dtype)
     if isinstance(scalar, Cast):
         return lambda x: np.asarray(x).astype(dtype)
-    name = getattr(scalar, "nfunc_spec", None)
-    function = getattr(np, name[0], None) if name else None
+    name, arity, _ = getattr(scalar, "nfunc_spec", None) or ("", 0, 0)
+    function = getattr(np, name, None) if name else None
     if function is None:
         return None
     if len(node.inputs) == 1:
         return lambda x: np.asarray(function(x), dtype)
-    if name[1] == len(node.inputs):
+    if arity == len(node.inputs):
         return lambda *args: np.asarray(function(*args), dtype)
-    if name[1] == 2:
+    if arity == 2:
 
-        def fold(first, *rest):
+        def fold(first: Any, *rest: Any) -> Any:
             for value in rest:
                 first = function(first, value)
             return np.asarray(first, dtype)
@@ -62,7 +62,7 @@ def _perform(node: Apply) -> Callable[..., Any]:
     op.prepare_node(node, storage_map=None, compute_map=None, impl="py")
     several = len(outputs) > 1
 
-    def perform(*inputs):
+    def perform(*inputs: Any) -> Any:
         cells = [[None] for _ in outputs]
         op.perform(node, list(inputs), cells)
         values = [

@@ -37,7 +37,7 @@ class TorchLinker(JITLinker):
         """Return the program of `fgraph`."""
         return Program(fgraph, self.device, updates=fgraph.update_mapping)
 
-    def jit_compile(self, program: Program) -> Callable[..., Any]:  # type: ignore[override]
+    def jit_compile(self, program: Program) -> Callable[..., Any]:
         """Return `program` as a function from numpy values to numpy values, for callers that go through PyTensor."""
         counters, device = program.counters, program.device
 

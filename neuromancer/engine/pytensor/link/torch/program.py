@@ -1,8 +1,8 @@
 """A rewritten graph as a flat list of steps, run eagerly: what the torch linker makes of a `FunctionGraph`.
 
-Every variable lives either on the device, as a tensor, or on the host, as a numpy value. Sizes and what is computed from
-them stay on the host: no step waits for the device unless the graph itself asks for a value (boolean masks, printing,
-conditions computed from data, operations without a torch form).
+Every variable lives either on the device, as a tensor, or on the host, as a numpy value. Sizes and what is computed
+from them stay on the host: no step waits for the device unless the graph itself asks for a value (boolean masks,
+printing, conditions computed from data, operations without a torch form).
 """
 
 from __future__ import annotations
@@ -201,9 +201,7 @@ class Program:
         used = tuple(bool(self.fgraph.clients.get(v)) for v in node.outputs)
         form = None
         if all(supported(v) or self.places.get(v) == HOST for v in (*node.inputs, *node.outputs)):
-            context = Context(
-                self.device, self.places, used, self._reusable(node), self.layouts, self.counters
-            )
+            context = Context(self.device, self.places, used, self._reusable(node), self.layouts, self.counters)
             form = torch_form(op, node, context)
         if form is None:
             form = fallback_form(node)
@@ -224,8 +222,9 @@ class Program:
             last = {s for s in (*step.inputs, *step.outputs) if s not in seen and s not in keep}
             seen.update(last)
             step.free = tuple(last)
-        self._schedule = [(s.run, s.inputs, s.outputs if len(s.outputs) > 1 else s.outputs[0] if s.outputs else -1,
-                           len(s.outputs) > 1, s.free) for s in self.steps]
+        self._schedule = [
+            (s.run, s.inputs, s.outputs, s.outputs[0] if len(s.outputs) == 1 else -1, s.free) for s in self.steps
+        ]
         self._n_inputs = len(self.fgraph.inputs)
 
     def constant_addresses(self) -> set[int]:
@@ -239,13 +238,13 @@ class Program:
         values[: self._n_inputs] = inputs
         position = 0
         try:
-            for run, sources, target, several, free in self._schedule:
+            for run, sources, targets, target, free in self._schedule:
                 result = run(*[values[s] for s in sources])
-                if several:
-                    for t, r in zip(target, result, strict=True):
-                        values[t] = r
-                else:
+                if target >= 0:
                     values[target] = result
+                else:
+                    for t, r in zip(targets, result, strict=True):
+                        values[t] = r
                 for s in free:
                     values[s] = None
                 position += 1

@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from pytensor.graph.basic import Apply
 
-from neuromancer.engine.pytensor.link.torch.registry import OWN_PLACE, DEVICE, HOST, TORCH_DTYPES, Context, Form, torch_form
+from neuromancer.engine.pytensor.link.torch.registry import (
+    DEVICE,
+    HOST,
+    OWN_PLACE,
+    TORCH_DTYPES,
+    Context,
+    Form,
+    torch_form,
+)
 from neuromancer.engine.pytensor.ops.random import RandomDraw, next_state, sample, seeded
 
 OWN_PLACE.add(RandomDraw)

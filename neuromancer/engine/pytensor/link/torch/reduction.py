@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from pytensor.graph.basic import Apply
 from pytensor.tensor.extra_ops import CumOp
-from pytensor.tensor.math import All, Any as AnyOp, Argmax, Max, Min, Prod, Sum
+from pytensor.tensor.math import All, Argmax, Max, Min, Prod, Sum
+from pytensor.tensor.math import Any as AnyOp
 from pytensor.tensor.sort import ArgSortOp, SortOp
 from pytensor.tensor.special import LogSoftmax, Softmax
 
@@ -57,7 +58,7 @@ def _prod(op: Prod, node: Apply, context: Context) -> Callable[..., Any] | None:
     if accumulate is None or getattr(op, "no_zeros_in_input", False):
         return None
 
-    def run(x):
+    def run(x: Any) -> Any:
         x = x.to(accumulate)
         for axis in axes:
             x = torch.prod(x, axis)
@@ -90,7 +91,7 @@ def _argmax(op: Argmax, node: Apply, context: Context) -> Callable[..., Any]:
         return lambda x: torch.argmax(x, axes[0])
     kept = [i for i in range(ndim) if i not in axes]
 
-    def run(x):
+    def run(x: Any) -> Any:
         moved = x.permute(*kept, *axes)
         return moved.reshape(*moved.shape[: len(kept)], -1).argmax(-1)
 
@@ -102,14 +103,18 @@ def _softmax_form(function: Callable[..., Any]) -> Callable[..., Any]:
         ndim = node.inputs[0].ndim
         dtype = TORCH_DTYPES[node.outputs[0].dtype]
         axis = op.axis
-        axes = tuple(range(ndim)) if axis is None else tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+        axes = (
+            tuple(range(ndim))
+            if axis is None
+            else tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+        )
         if len(axes) == 1:
             return lambda x: function(x, axes[0], dtype=dtype)
         kept = [i for i in range(ndim) if i not in axes]
         order = [*kept, *axes]
         back = [order.index(i) for i in range(ndim)]
 
-        def run(x):
+        def run(x: Any) -> Any:
             moved = x.permute(order)
             flat = moved.reshape(*moved.shape[: len(kept)], prod(moved.shape[len(kept) :]))
             return function(flat, -1, dtype=dtype).reshape(moved.shape).permute(back)

@@ -6,7 +6,7 @@ global PyTorch conversion does. An operation without a form runs through its `pe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import Any
@@ -33,18 +33,18 @@ class Form:
     ----------
     run : callable
         Takes the inputs named in `takes`; returns the output, or a tuple if the node has several.
-    takes : list
+    takes : sequence
         Per input: 'device' (a tensor on the device), 'host' (numpy or Python value), 'any' (whichever the input is), or
         None: not passed at all.
-    gives : list
+    gives : sequence
         Per output: 'device' or 'host'.
     fresh : bool
         The outputs are surely new tensors, not views of something.
     """
 
     run: Callable[..., Any]
-    takes: list[str | None]
-    gives: list[str]
+    takes: Sequence[str | None]
+    gives: Sequence[str]
     fresh: bool = False
 
 

@@ -1,8 +1,8 @@
 """Torch form of loops: a Python loop over the program of the inner graph, with everything on the device.
 
-The terms are those of PyTensor's Scan, per output: *mit-mot* (several taps in and out, made by gradients), *mit-sot* and
-*sit-sot* (several taps or one tap in, one out), *nit-sot* (not fed back), *untraced* (only the last value is kept). Traces
-are circular buffers, because a rewrite shortens those of which only the end is read.
+The terms are those of PyTensor's Scan, per output: *mit-mot* (several taps in and out, made by gradients), *mit-sot*
+and *sit-sot* (several taps or one tap in, one out), *nit-sot* (not fed back), *untraced* (only the last value is kept).
+Traces are circular buffers, because a rewrite shortens those of which only the end is read.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class Loop:
         info = op.info
         self.name, self.context = str(op), context
         self.n_seqs, self.n_untraced = info.n_seqs, info.n_untraced_sit_sot
-        self.taps = [
-            tuple(t) for t in chain(info.mit_mot_in_slices, info.mit_sot_in_slices, info.sit_sot_in_slices)
-        ]
+        self.taps = [tuple(t) for t in chain(info.mit_mot_in_slices, info.mit_sot_in_slices, info.sit_sot_in_slices)]
         self.write_taps = [tuple(t) for t in info.mit_mot_out_slices]
         self.n_mit_mot, self.n_traces, self.n_nit_sot = len(self.write_taps), len(self.taps), info.n_nit_sot
         self.as_while = info.as_while
@@ -83,7 +81,12 @@ class Loop:
         self.program = Program(inner, context.device, context.counters, places=dict(enumerate(inner_places)))
         self.untraced_places = untraced
         self.takes: list[str | None] = [
-            HOST, *sequences, *[DEVICE] * self.n_traces, *untraced, *[HOST] * self.n_nit_sot, *rest
+            HOST,
+            *sequences,
+            *[DEVICE] * self.n_traces,
+            *untraced,
+            *[HOST] * self.n_nit_sot,
+            *rest,
         ]
 
     def __call__(self, n_steps: Any, *inputs: Any) -> list[Any]:
@@ -128,9 +131,7 @@ class Loop:
             if not isinstance(value, torch.Tensor):
                 return upload(value, device, self.context.counters)
             # a view of a trace must be read before the trace is written; meta tensors have no memory
-            overlaps = device.type != "meta" and (
-                device.type != "cpu" or value.untyped_storage().data_ptr() in memory
-            )
+            overlaps = device.type != "meta" and (device.type != "cpu" or value.untyped_storage().data_ptr() in memory)
             return value.clone() if overlaps else value
 
         writes = []

@@ -26,9 +26,9 @@ from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
-    OWN_PLACE,
     DEVICE,
     HOST,
+    OWN_PLACE,
     TORCH_DTYPES,
     Context,
     Form,
@@ -56,7 +56,7 @@ def _shape_i(op: Shape_i, node: Apply, context: Context) -> Form:
 def _specify_shape(op: SpecifyShape, node: Apply, context: Context) -> Form:
     name = str(op)
 
-    def run(x, *sizes):
+    def run(x: Any, *sizes: Any) -> Any:
         for axis, (n, size) in enumerate(zip(x.shape, sizes, strict=True)):
             if size is not None and int(size) != n:
                 raise ShapeError(
@@ -87,7 +87,7 @@ def _dimshuffle(op: DimShuffle, node: Apply, context: Context) -> Callable[..., 
     index = tuple(None if a == "x" else slice(None) for a in order)
     insert = "x" in order
 
-    def run(x):
+    def run(x: Any) -> Any:
         if drop:
             x = x.squeeze(drop)
         if permutation:
@@ -124,7 +124,7 @@ def _alloc_empty(op: AllocEmpty, node: Apply, context: Context) -> Form:
 def _eye(op: Eye, node: Apply, context: Context) -> Form:
     dtype, device = TORCH_DTYPES[op.dtype], context.device
 
-    def run(rows, columns, offset):
+    def run(rows: Any, columns: Any, offset: Any) -> Any:
         j = torch.arange(int(columns), device=device)
         i = torch.arange(int(rows), device=device)[:, None]
         return (j - i == int(offset)).to(dtype)
@@ -152,13 +152,13 @@ def _split(op: Split, node: Apply, context: Context) -> Form:
     if hasattr(op, "axis"):
         axis_of_op = op.axis
 
-        def split(x, sizes):
+        def split(x: Any, sizes: Any) -> Any:
             parts = torch.split(x, np.asarray(sizes).tolist(), axis_of_op)
             return parts if several else parts[0]
 
         return Form(split, [DEVICE, HOST], gives)
 
-    def split_axis(x, axis, sizes):
+    def split_axis(x: Any, axis: Any, sizes: Any) -> Any:
         parts = torch.split(x, np.asarray(sizes).tolist(), int(axis))
         return parts if several else parts[0]
 
@@ -169,10 +169,12 @@ def _split(op: Split, node: Apply, context: Context) -> Form:
 def _make_vector(op: MakeVector, node: Apply, context: Context) -> Form:
     dtype, device = TORCH_DTYPES[op.dtype], context.device
 
-    def run(*values):
+    def run(*values: Any) -> Any:
         return torch.stack(
-            [v.to(dtype) if isinstance(v, torch.Tensor) else torch.tensor(as_scalar(v), dtype=dtype, device=device)
-             for v in values]
+            [
+                v.to(dtype) if isinstance(v, torch.Tensor) else torch.tensor(as_scalar(v), dtype=dtype, device=device)
+                for v in values
+            ]
         )
 
     return Form(run, [ANY] * len(node.inputs), [DEVICE])

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from pytensor.graph.basic import Apply
-from pytensor.tensor.basic import Nonzero
 from pytensor.tensor import subtensor as ptsub
+from pytensor.tensor.basic import Nonzero
 from pytensor.tensor.subtensor import (
     AdvancedIncSubtensor,
     AdvancedSubtensor,
@@ -70,7 +70,7 @@ def _subtensor(op: Subtensor, node: Apply, context: Context) -> Form:
     fixed, build = _basic_indices(op.idx_list, node.inputs[1:])
     n = len(node.inputs) - 1
 
-    def read(x, indices):
+    def read(x: Any, indices: Any) -> Any:
         if _negative(indices):
             indices, flip = _split_negative(indices, x.shape)
             return torch.flip(x[indices], flip)
@@ -89,7 +89,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, context: Context) -> Form:
     n = len(node.inputs) - 2
     setting = op.set_instead_of_inc
 
-    def write(x, y, indices):
+    def write(x: Any, y: Any, indices: Any) -> Any:
         result = x.clone(memory_format=torch.contiguous_format) if 0 in x.stride() else x.clone()
         y = y.to(x.dtype)
         if _negative(indices):
@@ -129,7 +129,7 @@ def _advanced_indices(op: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @torch_form.register(AdvancedSubtensor)
 def _advanced_subtensor(op: Any, node: Apply, context: Context) -> Form:
-    def read(x, *values):
+    def read(x: Any, *values: Any) -> Any:
         indices = _advanced_indices(op, values)
         if _negative(indices):
             basic = tuple(i if isinstance(i, slice) else slice(None) for i in indices)
@@ -146,11 +146,12 @@ def _advanced_inc_subtensor(op: Any, node: Apply, context: Context) -> Form:
     setting = op.set_instead_of_inc
     accumulate = not setting and not getattr(op, "ignore_duplicates", False)
 
-    def write(x, y, *values):
+    def write(x: Any, y: Any, *values: Any) -> Any:
         result = x.clone(memory_format=torch.contiguous_format)
         indices = _advanced_indices(op, values)
         # slices first, as a view; then only whole axes are left beside the index tensors
-        view, offset, picks = result, 0, []
+        picks: list[torch.Tensor | None] = []
+        view, offset = result, 0
         for index in indices:
             if isinstance(index, slice):
                 if index.step is not None and index.step < 0:
@@ -180,7 +181,7 @@ if hasattr(ptsub, "AdvancedSubtensor1"):
 def _nonzero(op: Nonzero, node: Apply, context: Context) -> Callable[..., Any]:
     several = len(node.outputs) > 1
 
-    def run(x):
+    def run(x: Any) -> Any:
         found = torch.nonzero(x, as_tuple=True)
         return found if several else found[0]
 

@@ -1,0 +1,58 @@
+"""Drawings of graphs."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError
+
+
+def graph():
+    """A convolution with a bias and a softmax."""
+    x = E.tensor("image", (None, 1, None, None), "float32")
+    w = E.SharedVariable(np.zeros((2, 1, 3, 3), "float32"), "weights")
+    return x, E.softmax(E.conv(x, w) + 0.5, 1)
+
+
+def test_dot_text_of_a_variable_and_of_a_function() -> None:
+    x, y = graph()
+    text = dot = E.dot_text(y)
+    assert dot.startswith("digraph") and dot.rstrip().endswith("}")
+    for part in ("image: float32 (?, 1, ?, ?)", "weights: float32 (2, 1, 3, 3)", "Conv{", "Softmax", "0.5", "output 0"):
+        assert part in text
+    compiled = E.dot_text(E.function([x], y))
+    assert "Conv{" in compiled and "image" in compiled
+    assert E.dot_text([y, x]).count("output") == 2
+    assert text.count("{") - text.count("}") == 0
+
+
+def test_dot_file_needs_no_graphviz(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    _, y = graph()
+    path = E.draw(y, tmp_path / "graph.dot")
+    assert path.read_text() == E.dot_text(y)
+    with pytest.raises(MissingDependencyError, match=r"graphviz.*apt-get install graphviz.*dot_text"):
+        E.draw(y, tmp_path / "graph.png")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+@pytest.mark.parametrize("fmt, head", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures(tmp_path, fmt, head) -> None:
+    x, y = graph()
+    path = E.draw(y, tmp_path / "graph", fmt)
+    assert path.suffix == f".{fmt}" and path.read_bytes().startswith(head)
+    assert E.draw(E.function([x], y), tmp_path / f"function.{fmt}").read_bytes().startswith(head)
+
+
+def test_bad_arguments(tmp_path) -> None:
+    _, y = graph()
+    with pytest.raises(ArgumentError, match=r"unknown picture format; got bmp"):
+        E.draw(y, tmp_path / "x.bmp")
+    with pytest.raises(InputTypeError, match=r"nothing to draw; got int"):
+        E.dot_text(3)
+    with pytest.raises(FileError, match=r"cannot write"):
+        E.draw(y, tmp_path / "absent" / "x.dot")

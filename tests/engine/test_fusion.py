@@ -1,0 +1,85 @@
+"""Fused operations and results written over dead operands change nothing but speed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuromancer import engine as E
+from neuromancer.engine.pytensor.ops.fused import ConvBias, ReluGrad
+from tests.engine.test_conv import PYTHON
+
+T = E.T
+
+
+def operations(function) -> list[type]:
+    """Classes of the operations that run."""
+    return [type(step.node.op) for step in function.program.steps if step.node is not None]
+
+
+def test_bias_is_added_by_the_convolution() -> None:
+    x = E.tensor("x", (None, 2, None, None), "float64")
+    w = E.SharedVariable(np.random.default_rng(0).standard_normal((3, 2, 2, 2)), "w")
+    b = E.SharedVariable(np.arange(3.0), "b")
+    y = E.conv(x, w) + b.dimshuffle("x", 0, "x", "x")
+    f = E.function([x], T.tanh(y))
+    assert ConvBias in operations(f)
+    a = np.random.default_rng(1).standard_normal((2, 2, 4, 5))
+    with E.building():
+        expected = pytensor.function([x], T.tanh(y), mode=PYTHON)(a)
+    np.testing.assert_allclose(f(a), expected, rtol=1e-10)
+    # not if something else needs the convolution alone, nor if one number serves several channels
+    assert ConvBias not in operations(E.function([x], [T.tanh(y), E.conv(x, w) * 2]))
+    one = E.SharedVariable(np.ones(1), "one")
+    assert ConvBias not in operations(E.function([x], E.conv(x, w) + one.dimshuffle("x", 0, "x", "x")))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradient_of_the_rectifier_is_that_of_pytensor_everywhere(dtype) -> None:
+    x = E.tensor("x", (None,), dtype)
+    g = E.grad((T.maximum(x, 0) * T.exp(x)).sum(), [x])[0]
+    h = E.grad(T.sqr(T.maximum(x, 0)).sum() + T.maximum(x, 0).sum(), [x])[0]
+    f = E.function([x], [g, h])
+    assert ReluGrad in operations(f)
+    tiny = np.finfo(dtype).smallest_subnormal
+    values = np.array([-2, -1e-30, -tiny, -0.0, 0.0, tiny, 1e-30, 3, np.inf, -np.inf], dtype)
+    with E.building(), np.errstate(all="ignore"):
+        expected = pytensor.function([x], [g, h], mode=PYTHON)(values)
+    finite = np.isfinite(values)
+    for result, value in zip(f(values), expected, strict=True):
+        np.testing.assert_allclose(result[finite], value[finite], rtol=1e-6)
+
+
+UNARY = [T.tanh, T.exp, T.sqr, T.neg, T.sigmoid, lambda v: T.maximum(v, 0), lambda v: 0.5 * v, lambda v: v.T.T * v]
+BINARY = [T.add, T.mul, T.sub, T.maximum, lambda a, b: a / (T.sqr(b) + 1), lambda a, b: a * b + b * a + 1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_random_expressions_agree_with_python_mode(data) -> None:
+    """Values that are read again, viewed, returned or kept are never written over."""
+    x, row = E.tensor("x", (None, 3), "float64"), E.tensor("row", (1, 3), "float64")
+    p = E.SharedVariable(np.linspace(-1, 1, 6).reshape(2, 3), "p")
+    pool = [x, row, p, x + 1]
+    for _ in range(data.draw(st.integers(2, 9))):
+        if data.draw(st.booleans()):
+            pool.append(data.draw(st.sampled_from(UNARY))(data.draw(st.sampled_from(pool))))
+        else:
+            a, b = data.draw(st.sampled_from(pool)), data.draw(st.sampled_from(pool))
+            pool.append(data.draw(st.sampled_from(BINARY))(a, b))
+    outputs = [pool[-1], pool[data.draw(st.integers(0, len(pool) - 1))]]
+    outputs += [g for g in E.grad(T.tanh(pool[-1]).sum(), [x, p]) if g is not None]
+    arrays = [np.random.default_rng(0).standard_normal((2, 3)), np.random.default_rng(1).standard_normal((1, 3))]
+    with E.building(), np.errstate(all="ignore"):
+        expected = pytensor.function([x, row], outputs, mode=PYTHON, on_unused_input="ignore")(*arrays)
+    copies = [a.copy() for a in arrays]
+    f = E.function([x, row], outputs)
+    for _ in range(2):
+        for result, value in zip(f(*arrays), expected, strict=True):
+            np.testing.assert_allclose(result, value, rtol=1e-8, atol=1e-10)
+    for a, c in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(a, c)
+    np.testing.assert_array_equal(p.get_value(), np.linspace(-1, 1, 6).reshape(2, 3))
