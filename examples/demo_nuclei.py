@@ -1,7 +1,7 @@
 """Find cell nuclei in a confocal stack: build a small 3-D network, train it, predict a part that it never saw.
 
-What ``make demo`` runs. The stack is split along y: the network trains on the upper part only and is judged on the lower
-part, whose prediction reads no voxel of the training part (its borders are mirrored).
+What ``make demo`` runs. The stack is split along y: the network trains on the upper part only and is judged on the
+lower part, whose prediction reads no voxel of the training part (its borders are mirrored).
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ PATCH = (17, 101, 101)
 def build() -> nm.Model:
     """The network: strides (1, 4, 4), field of view (9, 37, 37), 0.1 million parameters."""
     model = nm.model_manager.newmodel("nuclei")
-    options = dict(print_repr=False)
-    inp = nm.Input((None, 1, *PATCH), "b,f,z,y,x", name="input", **options)
-    out = nm.Conv(inp, 16, (1, 4, 4), (1, 2, 2), **options)
-    out = nm.Conv(out, 24, (3, 4, 4), (1, 2, 2), **options)
-    out = nm.Conv(out, 32, (3, 3, 3), **options)
-    out = nm.Conv(out, 32, (3, 3, 3), **options)
-    out = nm.Conv(out, 48, (3, 3, 3), **options)
-    out = nm.Conv(out, 2, (1, 1, 1), activation_func="lin", **options)
-    probs = nm.Softmax(out, name="probs")
-    target = nm.Input_like(probs, override_f=1, name="target", dtype="int16", **options)
-    nll = nm.MultinoulliNLL(probs, target, target_is_sparse=True, name="nll", **options)
-    loss = nm.AggregateLoss([nll], name="loss", **options)
-    errors = nm.Errors(probs, target, target_is_sparse=True, name="errors", **options)
+    out: nm.Node = nm.Input((None, 1, *PATCH), "b,f,z,y,x", name="input", print_repr=False)
+    out = nm.Conv(out, 16, (1, 4, 4), (1, 2, 2), print_repr=False)
+    out = nm.Conv(out, 24, (3, 4, 4), (1, 2, 2), print_repr=False)
+    out = nm.Conv(out, 32, (3, 3, 3), print_repr=False)
+    out = nm.Conv(out, 32, (3, 3, 3), print_repr=False)
+    out = nm.Conv(out, 48, (3, 3, 3), print_repr=False)
+    out = nm.Conv(out, 2, (1, 1, 1), activation_func="lin", print_repr=False)
+    probs = nm.Softmax(out, name="probs", print_repr=False)
+    target = nm.Input_like(probs, override_f=1, name="target", dtype="int16", print_repr=False)
+    nll = nm.MultinoulliNLL(probs, target, target_is_sparse=True, name="nll", print_repr=False)
+    loss = nm.AggregateLoss([nll], name="loss", print_repr=False)
+    errors = nm.Errors(probs, target, target_is_sparse=True, name="errors", print_repr=False)
     model.designate_nodes("input", target, loss, probs, prediction_ext=[loss, errors, probs], error_node=errors)
     return model
 

@@ -18,7 +18,7 @@ import numpy as np
 import neuromancer as nm
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "em"
-PATCH = (15, 64, 64)
+PATCH = (15, 65, 65)
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def boundary(labels: np.ndarray) -> np.ndarray:
 def build() -> nm.Model:
     """The network: strides (1, 2, 2), field of view (9, 27, 27)."""
     model = nm.model_manager.newmodel("membrane")
-    out = nm.Input((None, 1, *PATCH), "b,f,z,y,x", name="input", print_repr=False)
+    out: nm.Node = nm.Input((None, 1, *PATCH), "b,f,z,y,x", name="input", print_repr=False)
     out = nm.Conv(out, 16, (1, 4, 4), (1, 2, 2), print_repr=False)
     for n_f, kernel in ((24, (3, 3, 3)), (32, (3, 3, 3)), (32, (3, 3, 3)), (40, (3, 4, 4)), (48, (1, 3, 3))):
         out = nm.Conv(out, n_f, kernel, print_repr=False)

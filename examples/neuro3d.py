@@ -35,7 +35,7 @@ def build(patch: tuple[int, int, int] = (23, 185, 185), print_repr: bool = True,
         Name of the model.
     """
     model = nm.model_manager.newmodel(name)
-    out = nm.Input((None, 1, *patch), "b,f,z,x,y", name="input", print_repr=print_repr)
+    out: nm.Node = nm.Input((None, 1, *patch), "b,f,z,x,y", name="input", print_repr=print_repr)
     for n_f, kernel, pool in LAYERS:
         out = nm.Conv(out, n_f, kernel, pool, print_repr=print_repr)
     out = nm.Conv(out, 2, (1, 1, 1), activation_func="lin", name="barr", print_repr=print_repr)
