@@ -123,7 +123,7 @@ class CompiledFunction:
             ]
             values += [self._shared(k) for k in range(len(self._cells))]
             results = self.program.run(values)
-            taken = self._addresses(values)
+            taken = set() if self.program.owns_outputs else self._addresses(values)
             outputs = [self._to_user(result, taken) for result in results[: self._n_outputs]]
             if self.device.type != "meta":
                 fresh = [(k, self._to_cell(results[o], taken)) for o, k in self._updates]

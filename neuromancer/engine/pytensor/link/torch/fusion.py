@@ -8,7 +8,7 @@ import numpy as np
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
-from pytensor.scalar.basic import EQ, Add, Maximum, Mul
+from pytensor.scalar.basic import EQ, GE, Add, Maximum, Mul
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import add, mul
 
@@ -99,7 +99,10 @@ def relu_grad(fgraph: FunctionGraph, node: Apply) -> Variable | None:
 
 
 def _rectified(mask: Variable) -> Variable | None:
-    """x, if `mask` is ``maximum(x, 0) == x``."""
+    """x, if `mask` is ``maximum(x, 0) == x`` or, as newer versions write it, ``x >= 0``."""
+    greater = _made_by(mask, GE)
+    if greater is not None and _is_zero(greater.inputs[1]):
+        return greater.inputs[0]
     equal = _made_by(mask, EQ)
     if equal is None:
         return None
@@ -107,9 +110,13 @@ def _rectified(mask: Variable) -> Variable | None:
         maximum = _made_by(result, Maximum)
         if maximum is not None and x in maximum.inputs:
             (other,) = [v for v in maximum.inputs if v is not x] or [None]
-            if isinstance(other, Constant) and np.size(other.data) == 1 and other.data.item() == 0:
+            if other is not None and _is_zero(other):
                 return x
     return None
+
+
+def _is_zero(variable: Variable) -> bool:
+    return isinstance(variable, Constant) and np.size(variable.data) == 1 and np.asarray(variable.data).item() == 0
 
 
 FUSIONS: tuple[GraphRewriter, ...] = (Fusion(conv_bias), Fusion(relu_grad))

@@ -11,7 +11,9 @@ from pytensor.tensor.blas import BatchedDot
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.math import Dot
 
-from neuromancer.engine.pytensor.link.torch.registry import TORCH_DTYPES, Context, torch_form
+from neuromancer.engine.pytensor.link.torch.registry import NEW, TORCH_DTYPES, Context, torch_form
+
+NEW.update({Dot, BatchedDot})
 
 
 def _product(node: Apply) -> Callable[..., Any]:

@@ -22,6 +22,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
     DEVICE,
     HOST,
+    NEW,
     Context,
     Form,
     has_own_place,
@@ -84,6 +85,13 @@ def stays_on_host(variable: Variable) -> bool:
 class Program:
     """Steps that compute the outputs of a graph.
 
+    Attributes
+    ----------
+    input_places, output_places : list
+        'host' or 'device', in the order of the graph.
+    owns_outputs : bool
+        All outputs on the device are surely new tensors, views of nothing.
+
     Parameters
     ----------
     fgraph : FunctionGraph
@@ -121,6 +129,7 @@ class Program:
             forced.update(dict.fromkeys(clash, DEVICE))
         self.input_places = [self.places[i] for i in fgraph.inputs]
         self.output_places = [self.places[o] for o in fgraph.outputs]
+        self.owns_outputs = all(o in self._fresh or self.places[o] == HOST for o in fgraph.outputs)
 
     # building
     def _build(self, forced: dict[Variable, str]) -> None:
@@ -206,7 +215,8 @@ class Program:
         if form is None:
             form = fallback_form(node)
         if not isinstance(form, Form):
-            form = Form(form, [DEVICE] * len(node.inputs), [DEVICE] * len(node.outputs))
+            fresh = type(op) in NEW
+            form = Form(form, [DEVICE] * len(node.inputs), [DEVICE] * len(node.outputs), fresh)
         return form
 
     def _reusable(self, node: Apply) -> set[Variable]:

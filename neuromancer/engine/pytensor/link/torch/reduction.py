@@ -16,12 +16,15 @@ from pytensor.tensor.special import LogSoftmax, Softmax
 
 from neuromancer.engine.pytensor.link.torch.registry import (
     DEVICE,
+    NEW,
     TORCH_DTYPES,
     Context,
     Form,
     constant_value,
     torch_form,
 )
+
+NEW.update({Sum, Max, Min, All, AnyOp, Argmax, Softmax, LogSoftmax})
 
 
 def _axes(op: Any, node: Apply) -> tuple[int, ...]:
@@ -45,7 +48,7 @@ def _sum(op: Sum, node: Apply, context: Context) -> Callable[..., Any] | None:
     if accumulate is None:
         return None
     if not axes:
-        return lambda x: x.to(dtype)
+        return lambda x: x.to(dtype, copy=True)
     if accumulate is dtype:
         return lambda x: torch.sum(x, axes, dtype=dtype)
     return lambda x: torch.sum(x, axes, dtype=accumulate).to(dtype)
@@ -72,7 +75,7 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
         axes = _axes(op, node)
         dtype = TORCH_DTYPES[node.outputs[0].dtype]
         if not axes:
-            return lambda x: x.to(dtype)
+            return lambda x: x.to(dtype, copy=True)
         return lambda x: function(x, axes).to(dtype)
 
     return form

@@ -93,6 +93,10 @@ OWN_PLACE: set[type] = set()
 and those with inner graphs."""
 
 
+NEW: set[type] = set()
+"""Operations with bare forms whose results are surely new tensors, never views."""
+
+
 def has_own_place(op: Op) -> bool:
     """True if `op` is not computed on the host just because its inputs are there."""
     return isinstance(op, tuple(OWN_PLACE))

@@ -28,6 +28,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
     DEVICE,
     HOST,
+    NEW,
     OWN_PLACE,
     TORCH_DTYPES,
     Context,
@@ -39,6 +40,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
 from neuromancer.errors import ShapeError
 
 OWN_PLACE.update({Alloc, AllocEmpty, Eye})
+NEW.add(DeepCopyOp)
 
 
 @torch_form.register(Shape)
