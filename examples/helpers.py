@@ -159,21 +159,25 @@ def score(who: str, values: np.ndarray, threshold: float, truth: np.ndarray) -> 
     return Row(who, float(average_precision_score(truth.ravel(), values.ravel())), iou(values > threshold, truth))
 
 
-def compare(probability: np.ndarray, intensity: np.ndarray, threshold: float, truth: np.ndarray) -> list[Row]:
+def compare(
+    probability: np.ndarray, intensity: np.ndarray, threshold: float, truth: np.ndarray, cut: float = 0.5
+) -> list[Row]:
     """Rows for the network, for a threshold of an intensity, and for the same answer everywhere.
 
     Parameters
     ----------
     probability, intensity : array, (*spatial)
     threshold : float
-        Of the intensity, found in the training part; the network's is 0.5.
+        Of the intensity, found in the training part.
     truth : bool array, (*spatial)
+    cut : float
+        Of the probability.
     """
     share = float(truth.mean())
     return [
         Row("the same everywhere", share, share),
         score("threshold of the raw intensity", intensity, threshold, truth),
-        score("network", probability, 0.5, truth),
+        score("network", probability, cut, truth),
     ]
 
 
@@ -205,7 +209,9 @@ def save_volumes(path: Path, **volumes: np.ndarray) -> None:
     print(f"wrote {path}")
 
 
-def save_picture(path: Path, raw: np.ndarray, labels: np.ndarray, probability: np.ndarray, n_slices: int = 4) -> None:
+def save_picture(
+    path: Path, raw: np.ndarray, labels: np.ndarray, probability: np.ndarray, n_slices: int = 4, cut: float = 0.5
+) -> None:
     """Draw slices side by side: raw, label, probability, and the outline of both on the raw data.
 
     Parameters
@@ -216,6 +222,8 @@ def save_picture(path: Path, raw: np.ndarray, labels: np.ndarray, probability: n
         Labels may be numbered objects; 0 is background.
     n_slices : int
         Number of z slices, evenly spread.
+    cut : float
+        Threshold of the probability for its outline.
     """
     import matplotlib
 
@@ -238,7 +246,7 @@ def save_picture(path: Path, raw: np.ndarray, labels: np.ndarray, probability: n
             axes.imshow(image, **options)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{title}, z = {z}", fontsize=9)
-        for mask, colour in ((labels[z] > 0, "deepskyblue"), (probability[z] > 0.5, "orange")):
+        for mask, colour in ((labels[z] > 0, "deepskyblue"), (probability[z] > cut, "orange")):
             if 0 < mask.mean() < 1:
                 row[3].contour(mask, [0.5], colors=colour, linewidths=1.0)
     figure.suptitle("overlay: label blue, prediction orange", fontsize=9)

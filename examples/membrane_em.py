@@ -78,11 +78,12 @@ def main(argv: list[str] | None = None) -> list[helpers.Row] | None:
     helpers.train_for(model, iter(sampler), args.minutes)
 
     probability = helpers.predict(probs.predict_dense, scale(unseen))
-    # Membranes are dark: the darker a voxel, the likelier it is one.
-    rows = helpers.compare(probability, 255.0 - unseen, helpers.best_threshold(255.0 - raw, mask), truth)
+    # Both thresholds are those with the largest IoU in the training cube. Membranes are dark: the darker, the likelier.
+    cut = helpers.best_threshold(helpers.predict(probs.predict_dense, scale(raw)), mask)
+    rows = helpers.compare(probability, 255.0 - unseen, helpers.best_threshold(255.0 - raw, mask), truth, cut)
     helpers.report(rows, "cube never seen in training")
     helpers.save_volumes(args.out, raw=unseen, label=truth.astype("uint8"), probability=probability)
-    helpers.save_picture(args.out.with_suffix(".png"), unseen, truth, probability)
+    helpers.save_picture(args.out.with_suffix(".png"), unseen, truth, probability, cut=cut)
     return rows
 
 

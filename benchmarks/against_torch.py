@@ -1,0 +1,216 @@
+"""Measure this library against the same network written by hand in torch; ``make bench`` writes the result.
+
+All measurements but the imports are made in one process, in alternating runs (ours, torch, ours, torch, ...), so that
+a busy moment of the machine hits both. The table gives medians, and the median of the ratios of neighbouring runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "examples"), str(ROOT / "benchmarks")]
+
+# After the path, so that a checkout that is not installed can be measured too.
+import neuro3d  # noqa: E402
+import torch  # noqa: E402
+from hand_written import HandWritten  # noqa: E402
+
+import neuromancer as nm  # noqa: E402
+
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Measurement:
+    """Seconds of both sides, run by run."""
+
+    what: str
+    ours: list[float]
+    torch: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Median of ours / torch over neighbouring runs."""
+        return float(np.median(np.array(self.ours) / np.array(self.torch)))
+
+    def row(self) -> str:
+        """Line of the Markdown table."""
+        ratios = np.array(self.ours) / np.array(self.torch)
+        return (
+            f"| {self.what} | {_seconds(self.ours)} | {_seconds(self.torch)} | **{self.ratio:.2f}** "
+            f"| {ratios.min():.2f} to {ratios.max():.2f} | {len(ratios)} |"
+        )
+
+
+def _seconds(times: list[float]) -> str:
+    median = float(np.median(times))
+    return f"{median * 1e3:.0f} ms" if median < 1 else f"{median:.2f} s"
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def alternate(
+    what: str, ours: Callable[[], object], theirs: Callable[[], object], runs: int, warmup: int
+) -> Measurement:
+    """Time two functions in turns."""
+    for _ in range(warmup):
+        ours()
+        theirs()
+    pairs = [(timed(ours), timed(theirs)) for _ in range(runs)]
+    result = Measurement(what, [a for a, _ in pairs], [b for _, b in pairs])
+    print(result.row(), flush=True)
+    return result
+
+
+def imports(runs: int) -> Measurement:
+    """Start an interpreter that imports the package, or torch alone; each in processes of its own."""
+
+    def run(code: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+    return alternate("import", run("import neuromancer"), run("import torch"), runs, warmup=1)
+
+
+def first_calls(runs: int, patch: tuple[int, int, int], x: np.ndarray) -> Measurement:
+    """Build the network and call it once: compilation included, another model every time."""
+
+    def ours() -> object:
+        name = f"first call {time.perf_counter_ns()}"
+        result = neuro3d.build(patch, print_repr=False, name=name)["probs"](x)
+        nm.model_manager.delmodel(name)
+        return result
+
+    model = neuro3d.build(patch, print_repr=False, name="weights of the first call")
+    theirs = lambda: by_hand(model).predict(x)  # noqa: E731
+    return alternate("build and first call", ours, theirs, runs, warmup=1)
+
+
+def by_hand(model: nm.Model) -> HandWritten:
+    """The same network with the same weights in torch."""
+    convs = [node for node in model.nodes.values() if isinstance(node, nm.Conv)]
+    weights = [(n.params["w"].get_value(), n.params["b"].get_value()) for n in convs]
+    pools = [pool or (1, 1, 1) for _, _, pool in neuro3d.LAYERS] + [(1, 1, 1)]
+    return HandWritten(weights, pools)
+
+
+def check(what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Refuse to time two things that do not compute the same."""
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=TOLERANCE, rtol=0):
+        worst = "" if ours.shape != theirs.shape else f", largest difference {np.abs(ours - theirs).max():.2e}"
+        raise SystemExit(f"{what}: the two sides differ, {ours.shape} and {theirs.shape}{worst}")
+
+
+def measure(quick: bool) -> list[Measurement]:
+    """All measurements, after checking that both sides agree."""
+    patch = (15, 105, 105) if quick else (23, 185, 185)
+    raw_shape = (15, 106, 107) if quick else (24, 188, 188)
+    few, some, many = (1, 1, 1) if quick else (5, 7, 15)
+
+    nm.seed(1)
+    model = neuro3d.build(patch, print_repr=False)
+    probs, hand = model["probs"], by_hand(model)
+    rng = np.random.default_rng(1)
+    x = rng.random((1, 1, *patch)).astype("float32")
+    raw = rng.random((1, *raw_shape)).astype("float32")
+    labels = rng.integers(0, 2, (1, 1, *probs.shape.spatial_shape)).astype("int16")
+    size = lambda shape: "x".join(map(str, shape))  # noqa: E731
+
+    print(HEADER, flush=True)
+    check("call", probs(x), hand.predict(x))
+    check("dense", probs.predict_dense(raw, progress=False), hand.predict_dense(raw))
+    results = [
+        imports(few),
+        first_calls(few, patch, x),
+        alternate(f"call, patch {size(patch)}", lambda: probs(x), lambda: hand.predict(x), many, 2),
+        alternate(
+            f"dense, {size(raw_shape)} to {size(hand.predict_dense(raw).shape[1:])}",
+            lambda: probs.predict_dense(raw, progress=False),
+            lambda: hand.predict_dense(raw),
+            some,
+            warmup=0,
+        ),
+    ]
+    model.lr = 1e-4
+    results.append(
+        alternate(
+            f"training step (Adam), patch {size(patch)}",
+            lambda: model.trainingstep(x, labels, optimiser="Adam"),
+            lambda: hand.trainingstep(x, labels),
+            many,
+            warmup=2,
+        )
+    )
+    return results
+
+
+HEADER = """| | neuromancer | torch by hand | ratio | range of ratios | runs |
+|---|---|---|---|---|---|"""
+
+
+def machine() -> str:
+    """What the numbers were taken on."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = models[0] if models else name
+    import pytensor
+
+    return (
+        f"{name}, {os.cpu_count()} cores ({torch.get_num_threads()} threads), {platform.system()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}, PyTensor {pytensor.__version__}, "
+        f"NumPy {np.__version__}; float32; {datetime.date.today().isoformat()}"
+    )
+
+
+PAGE = """# Performance
+
+Written by `make bench`. The network is `neuro3d` ({params:,} parameters, strides (2, 4, 4), field of view 15x105x105;
+`examples/neuro3d.py`), against the same network with the same weights written by hand in torch
+(`benchmarks/hand_written.py`; dense prediction by dilation). Results of both sides are compared before anything is
+timed. Runs alternate in one process; a ratio above 1 means that hand-written torch is faster. The row *import* starts
+a new interpreter per run and compares with importing torch alone.
+
+{machine}
+
+{table}
+"""
+
+
+def main() -> None:
+    """Measure, print, and write the page if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one run of each on a small patch: proves that it works")
+    parser.add_argument("--write", type=Path, help="Markdown page to write")
+    args = parser.parse_args()
+    if args.quick and args.write:
+        parser.error("numbers of a quick run are not worth a page")
+    results = measure(args.quick)
+    if args.write:
+        params = nm.model_manager["neuro3d"]["probs"].all_params_count
+        table = "\n".join([HEADER, *(r.row() for r in results)])
+        args.write.write_text(PAGE.format(params=params, machine=machine(), table=table))
+        print(f"wrote {args.write}")
+
+
+if __name__ == "__main__":
+    main()
