@@ -88,7 +88,9 @@ def test_unet_geometry():
     inp = source(28)
     top = conv(inp, 3)
     low = conv(mean(top, 2), 3)
-    node = conv(nm.AutoMerge(low, top, upconv_n_f=2, print_repr=False), 3)
+    # A rectifier could hide part of what a voxel depends on.
+    options = {"activation_func": "lin", "identity_init": False}
+    node = conv(nm.AutoMerge(low, top, upconv_n_f=2, upconv_kwargs=options, print_repr=False), 3)
     assert node.shape.offsets == [(28 - node.shape["x"]) // 2]
     assert period([node], 0) == 2
     assert sizes_through(node, 0, 28) == node.shape["x"]
