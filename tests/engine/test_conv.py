@@ -31,9 +31,9 @@ GEOMETRIES = [
 
 
 def arrays(ndim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """An input (2, 3, ...) and a kernel (4, 3, ...)."""
+    """An input (2, 3, ...) and a kernel (2, 3, ...)."""
     rng = np.random.default_rng(seed)
-    return rng.standard_normal((2, 3, *(5, 7, 8)[3 - ndim :])), rng.standard_normal((4, 3, *(2, 3, 2)[3 - ndim :]))
+    return rng.standard_normal((2, 3, *(4, 6, 7)[3 - ndim :])), rng.standard_normal((2, 3, *(2, 3, 2)[3 - ndim :]))
 
 
 def check_gradient(function, values) -> None:
@@ -79,14 +79,14 @@ def test_conv_transpose_agrees_with_definition(ndim, stride, dilation, pad) -> N
 
 @pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
 def test_gradients(ndim, stride, dilation, pad) -> None:
-    x, w = arrays(ndim)
+    x, w = (a[:, :2] for a in arrays(ndim))
     check_gradient(Conv(ndim, stride, dilation, pad), [x, w])
     check_gradient(ConvTranspose(ndim, stride, dilation, pad), [x, w.swapaxes(0, 1)])
 
 
 @pytest.mark.parametrize("ndim, stride, dilation, pad", GEOMETRIES)
 def test_second_order_gradients(ndim, stride, dilation, pad) -> None:
-    x, w = arrays(ndim)
+    x, w = (a[:, :2] for a in arrays(ndim))
     op = Conv(ndim, stride, dilation, pad)
     gy = np.random.default_rng(2).standard_normal(reference.conv(x, w, op.stride, op.dilation, op.pad).shape)
     grad_input, grad_kernel = ConvGradInput(ndim, *op.geometry), ConvGradKernel(ndim, *op.geometry)

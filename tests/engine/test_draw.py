@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError
+from neuromancer.errors import ArgumentError, EngineError, FileError, InputTypeError, MissingDependencyError
 
 
 def graph():
@@ -46,6 +46,20 @@ def test_pictures(tmp_path, fmt, head) -> None:
     path = E.draw(y, tmp_path / "graph", fmt)
     assert path.suffix == f".{fmt}" and path.read_bytes().startswith(head)
     assert E.draw(E.function([x], y), tmp_path / f"function.{fmt}").read_bytes().startswith(head)
+
+
+def test_graphviz_gets_the_source_and_its_errors_are_passed_on(tmp_path, monkeypatch) -> None:
+    program = tmp_path / "dot"
+    program.write_text('#!/bin/sh\necho "$1"\nexec cat\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(program))
+    _, y = graph()
+    path = E.draw(y, tmp_path / "graph", "svg")
+    assert path == tmp_path / "graph.svg" and path.read_text() == "-Tsvg\n" + E.dot_text(y)
+    assert E.draw(y, tmp_path / "other.pdf").read_text().startswith("-Tpdf")
+    program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
+    with pytest.raises(EngineError, match=r"graphviz failed; got broken"):
+        E.draw(y, tmp_path / "graph.png")
 
 
 def test_bad_arguments(tmp_path) -> None:

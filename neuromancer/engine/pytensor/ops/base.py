@@ -72,7 +72,11 @@ def float_operands(node: str, ndim: int, **operands: Any) -> list[Variable]:
 
 def window_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> int:
     """Number of windows of `size` taps on an axis of length `n`."""
-    return (n + 2 * pad - dilation * (size - 1) - 1) // stride + 1
+    shift = 2 * pad - dilation * (size - 1)
+    # symbolic sizes go through here too: every operation saved is one that need not be rewritten
+    if stride == 1:
+        return n if isinstance(shift, int) and shift == 0 else n + shift
+    return (n + (shift - 1)) // stride + 1
 
 
 def full_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> int:
@@ -133,4 +137,9 @@ class KernelOp(Op):
 
     def infer_shape(self, *args: Any) -> list[Shape]:
         """Shape rule; called with (node, shapes) or, by older versions, (fgraph, node, shapes)."""
-        return self.output_shapes(args[-1])
+        node, shapes = args[-2:]
+        known = [
+            tuple(symbolic if size is None else size for size, symbolic in zip(i.type.shape, shape, strict=True))
+            for i, shape in zip(node.inputs, shapes, strict=True)
+        ]
+        return self.output_shapes(known)
