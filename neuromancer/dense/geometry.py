@@ -112,8 +112,8 @@ def has_upconv(node: Node) -> bool:
     return any(w.up > 1 for n in ancestors([node]) for w in windows_of(n))
 
 
-def sliding_geometry(node: Node, twin: Node) -> list[AxisGeometry]:
-    """Geometry of every axis in the sliding form.
+def sliding_geometry(node: Node, twin: Node) -> tuple[list[AxisGeometry], list[dict[int, int]]]:
+    """Geometry of every axis in the sliding form, and how many voxels each node has lost on it.
 
     Parameters
     ----------
@@ -124,9 +124,11 @@ def sliding_geometry(node: Node, twin: Node) -> list[AxisGeometry]:
 
     Returns
     -------
-    list of AxisGeometry
+    axes : list of AxisGeometry
+    lost : list of dict of int to int
+        Per axis: raw size minus size of a node, by its ``id``.
     """
-    axes = []
+    axes, lost = [], []
     for k in range(twin.shape.ndim):
         reach: dict[int, tuple[int, int, int]] = {}
         for n in ancestors([twin]):
@@ -149,9 +151,9 @@ def sliding_geometry(node: Node, twin: Node) -> list[AxisGeometry]:
                 max(context + (w.size - 1 - w.before - w.after) * d for (_, _, context), d in incoming),
             )
         low, high, context = reach[id(twin)]
-        least = 1 + max(lost for _, _, lost in reach.values())
-        axes.append(AxisGeometry(low, high, context, node.shape.offsets[k], least))
-    return axes
+        lost.append({key: c for key, (_, _, c) in reach.items()})
+        axes.append(AxisGeometry(low, high, context, node.shape.offsets[k], 1 + max(lost[-1].values())))
+    return axes, lost
 
 
 def plain_geometry(node: Node) -> list[PeriodicAxis]:

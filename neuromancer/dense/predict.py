@@ -11,7 +11,7 @@ import numpy as np
 
 from neuromancer.dense.geometry import AxisGeometry, has_upconv, plain_geometry, sliding_geometry
 from neuromancer.dense.raw import normalise, read
-from neuromancer.dense.tiles import Tile, bytes_per_voxel, memory_budget, tile_shape, tiles
+from neuromancer.dense.tiles import Tile, WorkingMemory, fed_size, memory_budget, tile_shape, tiles
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 from neuromancer.graph.function import make_func
 from neuromancer.graph.rebuild import BuildMode, rebuild
@@ -55,9 +55,13 @@ class DensePredictor:
         copies = rebuild([node], BuildMode(inference=True, dense=sliding), free_sizes=True)
         twin = copies[node]
         self.twin = twin
-        self.axes: Sequence[AxisGeometry] = sliding_geometry(node, twin) if sliding else plain_geometry(node)
+        self.axes: Sequence[AxisGeometry]
+        if sliding:
+            self.axes, lost = sliding_geometry(node, twin)
+        else:
+            self.axes, lost = plain_geometry(node), []
         self.func = make_func([copies[self.source].output], twin.output, name=f"{node.name}_dense")
-        self.voxel_bytes = bytes_per_voxel(twin)
+        self.memory = WorkingMemory(twin, lost)
 
     def __call__(self, raw: Any, as_uint8: bool, pad_raw: bool, progress: bool | None) -> np.ndarray:
         raw = raw if hasattr(raw, "shape") and hasattr(raw, "dtype") else np.asarray(raw)
@@ -169,9 +173,9 @@ class DensePredictor:
             if min(outs) < 1:
                 continue
             passes = [g.one_pass_size(n) for g, n in zip(self.axes, sizes, strict=True)]
-            shape = tile_shape(self.axes, outs, self.voxel_bytes, budget)
-            fed = prod(n + g.context for n, g in zip(shape, self.axes, strict=True)) * self.voxel_bytes
-            together = max(1, min(images, int(budget // max(fed, 1))))
+            shape = tile_shape(self.axes, outs, self.memory, budget)
+            one = self.memory([fed_size(g, n) for g, n in zip(self.axes, shape, strict=True)])
+            together = max(1, min(images, int(budget // one)))
             for tile in tiles(self.axes, [0] * len(outs), outs, passes, shape):
                 for first in range(0, images, together):
                     some = slice(first, min(first + together, images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
@@ -13,7 +13,6 @@ import numpy as np
 
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.graph.geometry import ancestors
-from neuromancer.graph.tagged_shape import exact
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -52,36 +51,50 @@ def memory_budget() -> int:
     return max(64 << 20, min(DEFAULT_BUDGET, free // 4))
 
 
-def bytes_per_voxel(twin: Node) -> float:
-    """Working memory of a graph per raw voxel fed: the largest node together with its parents, and a copy of it."""
-    itemsize = np.dtype(twin.output.dtype).itemsize
+class WorkingMemory:
+    """Estimate of what evaluating a graph occupies: its largest node with its parents, and a copy of it.
 
-    def cost(n: Node) -> float:
-        if n.shape is None or not n.shape.ndim or not n.shape.hastag("f"):
-            return 0.0
-        density = 1.0 if n.build_mode.dense else prod(1 / exact(s) for s in n.shape.strides)
-        return float((n.shape["f"] or 1) * density * itemsize)
+    Parameters
+    ----------
+    twin : Node
+        The graph in its dense form.
+    lost : sequence of dict of int to int
+        Per axis: voxels that a node has lost against the raw data, by the node's ``id``; none where it is missing.
+    """
 
-    return max(2 * cost(n) + sum(cost(p) for p in n.parents) for n in ancestors([twin]))
+    def __init__(self, twin: Node, lost: Sequence[dict[int, int]]) -> None:
+        self.itemsize = np.dtype(twin.output.dtype).itemsize
+        self.nodes = [n for n in ancestors([twin]) if n.shape is not None and n.shape.ndim and n.shape.hastag("f")]
+        self.lost = [[axis.get(id(n), 0) for axis in lost] or [0] * n.shape.ndim for n in self.nodes]
+
+    def __call__(self, fed: Sequence[int]) -> float:
+        """Bytes for a raw range of `fed` voxels per axis."""
+        size: dict[int, float] = {}
+        for n, lost in zip(self.nodes, self.lost, strict=True):
+            steps = [1.0 if n.build_mode.dense else float(s) for s in n.shape.strides]
+            voxels = prod(max(1, a - c) / s for a, c, s in zip(fed, lost, steps, strict=True))
+            size[id(n)] = voxels * (n.shape["f"] or 1) * self.itemsize
+        return max(2 * size[id(n)] + sum(size.get(id(p), 0.0) for p in n.parents) for n in self.nodes)
+
+
+def fed_size(axis: AxisGeometry, size: int) -> int:
+    """Raw voxels that `size` output voxels inside the volume need along an axis."""
+    return size + max(axis.context, axis.high - axis.low)
 
 
 def tile_shape(
-    axes: Sequence[AxisGeometry], out_shape: Sequence[int], voxel_bytes: float, budget: int
+    axes: Sequence[AxisGeometry], out_shape: Sequence[int], memory: Callable[[Sequence[int]], float], budget: int
 ) -> tuple[int, ...]:
-    """Largest tile, as an output shape, whose raw range stays within the budget.
+    """Largest tile, as an output shape, that stays within the budget.
 
     The axis on which the border costs least is halved until it fits.
     """
     tile = [max(1, n) for n in out_shape]
 
-    def fed(k: int, size: int) -> int:
-        return size + max(axes[k].context, axes[k].high - axes[k].low)
-
     def extra_work(k: int) -> float:
-        half = ceil(tile[k] / 2)
-        return 2 * fed(k, half) / fed(k, tile[k]) if tile[k] > 1 else float("inf")
+        return 2 * fed_size(axes[k], ceil(tile[k] / 2)) / fed_size(axes[k], tile[k]) if tile[k] > 1 else float("inf")
 
-    while prod(fed(k, n) for k, n in enumerate(tile)) * voxel_bytes > budget and max(tile) > 1:
+    while memory([fed_size(g, n) for g, n in zip(axes, tile, strict=True)]) > budget and max(tile) > 1:
         k = min(range(len(tile)), key=extra_work)
         tile[k] = ceil(tile[k] / 2)
     return tuple(tile)

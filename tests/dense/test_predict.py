@@ -385,7 +385,7 @@ def test_tiles_cover_every_voxel_once(out, data):
         for c in data.draw(st.lists(st.integers(0, 9), min_size=len(out), max_size=len(out)))
     ]
     budget = data.draw(st.integers(1, 5000))
-    shape = tiles.tile_shape(axes, out, 1.0, budget)
+    shape = tiles.tile_shape(axes, out, np.prod, budget)
     sizes = [n + g.context for n, g in zip(out, axes, strict=True)]
     count = np.zeros(out, int)
     for tile in tiles.tiles(axes, [0] * len(out), out, sizes, shape):
