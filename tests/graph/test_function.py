@@ -1,0 +1,95 @@
+"""make_func: lazy compilation, outputs, updates, settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer import engine as E
+from neuromancer.graphutils import getinput_for_multioutput, make_func
+
+
+def vector(name="x"):
+    return E.tensor(name, (None,), nm.config.floatX)
+
+
+def test_compiles_at_the_first_call_only():
+    x = vector()
+    func = make_func(x, x + 1, name="increment")
+    assert func.func is None
+    assert func() is None
+    compiled = func.func
+    np.testing.assert_array_equal(func([1.0, 2.0]), [2, 3])
+    np.testing.assert_array_equal(func([1.0]), [2])
+    assert func.func is compiled
+    func.func = None
+    func([1.0])
+    assert func.func is not compiled
+
+
+def test_single_and_several_outputs():
+    x, y = vector("x"), vector("y")
+    assert isinstance(make_func([x], [x * 2])([1.0]), list)
+    total, difference = make_func([x, y], (x + y, x - y))([3.0], [1.0])
+    assert (total.item(), difference.item()) == (4.0, 2.0)
+
+
+def test_without_inputs_a_call_evaluates():
+    shared = E.SharedVariable(np.ones(2, "float32"), "s")
+    assert make_func([], shared.sum())().item() == 2.0
+
+
+def test_updates_happen_with_every_call():
+    counter = E.SharedVariable(np.zeros((), "float32"), "n")
+    x = vector()
+    func = make_func([x], x.sum() + counter, updates=[(counter, counter + 1)])
+    assert [float(func([1.0])) for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert counter.get_value() == 3.0
+
+
+def test_times_calls():
+    x = vector()
+    func = make_func([x], x + 1, profile_execution=3)
+    assert func.last_exec_time is None
+    func([1.0])
+    assert func.last_exec_time > 0
+
+
+def test_a_changed_device_compiles_again():
+    x = vector()
+    func = make_func([x], x + 1)
+    func([1.0])
+    before = func.func
+    nm.config.device = "meta"
+    assert tuple(func([1.0, 2.0]).shape) == (2,)
+    assert func.func is not before
+
+
+def test_results_are_the_callers_own():
+    x = vector()
+    func = make_func([x], [x, x + 0])
+    given = np.ones(3, "float32")
+    for result in func(given):
+        result[:] = 5
+    np.testing.assert_array_equal(given, 1)
+    np.testing.assert_array_equal(func(given)[0], 1)
+
+
+def test_inputs_of_several_nodes_come_once_and_in_order():
+    a = nm.Input((1, 2), "b,f", name="a", print_repr=False)
+    b = nm.Input((1, 2), "b,f", name="b", print_repr=False)
+    both = nm.Add(b, a, print_repr=False)
+    assert getinput_for_multioutput([both, a]) == [b.output, a.output]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_streams_advance_and_restart(dtype):
+    nm.config.floatX = dtype
+    stream = E.RandomStream(3)
+    func = make_func([], stream.normal((4,)))
+    first, second = func(), func()
+    assert first.dtype == dtype
+    assert np.abs(first - second).max() > 0
+    stream.reseed(3)
+    np.testing.assert_array_equal(func(), first)
