@@ -229,8 +229,8 @@ def initweights(
         by the pooling factor; needed by the modes normal, uni and ortho. The others take a number.
     mode : {'normal', 'uni', 'ortho', 'const', 'fix-uni', 'prelu'}
         normal: N(0, sigma). uni: uniform of standard deviation sigma. ortho: orthonormal rows (Saxe et al. 2014),
-        scaled to standard deviation sigma. const: all `scale`. fix-uni: uniform in (-scale, scale). prelu: (n, 2) with `scale` in
-        the first column and 1 in the second.
+        scaled to standard deviation sigma. const: all `scale`. fix-uni: uniform in (-scale, scale). prelu: (n, 2) with
+        `scale` in the first column and 1 in the second.
     pool : sequence of int, optional
         Pooling that follows a convolution.
     spatial_axes : sequence of int, optional
