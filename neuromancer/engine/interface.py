@@ -27,7 +27,7 @@ log_softmax          ``log_softmax(x, axis)``
 scan                 ``scan(fn, sequences, initial, non_sequences, n_steps, ...)``: symbolic loop
 rewire               ``rewire(outputs, {old: new})``: outputs with variables replaced
 building             context manager under which graphs are built: Python floats get the configured precision
-draw                 ``draw(target, path, fmt)``: picture of a graph
+draw                 ``draw(target, path, fmt, **options)``: picture of a graph
 dot_text             ``dot_text(target)``: the graph as DOT source
 ===================  ==========================================================================================
 """

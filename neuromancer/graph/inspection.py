@@ -198,8 +198,5 @@ def plot_graph(node: Node, outfile: str | None, compiled: bool, **kwargs: Any) -
             "unknown picture format", node=node, got=str(path), expected=f"a path ending in {PLOT_FORMATS}"
         )
     target = node._output_func.compile() if compiled else node.output
-    if fmt == "dot":
-        path.write_text(E.dot_text(target, **kwargs))
-    else:
-        E.draw(target, str(path), fmt, **kwargs)
+    E.draw(target, str(path), fmt, **kwargs)
     return str(path)

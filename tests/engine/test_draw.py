@@ -48,6 +48,16 @@ def test_pictures(tmp_path, fmt, head) -> None:
     assert E.draw(E.function([x], y), tmp_path / f"function.{fmt}").read_bytes().startswith(head)
 
 
+@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+def test_options_go_to_pytensors_own_drawing(tmp_path) -> None:
+    x, y = graph()
+    path = E.draw(E.function([x], y), tmp_path / "graph.svg", with_ids=True, high_contrast=False)
+    assert "id=" in path.read_text()
+    with pytest.raises(ArgumentError, match=r"unknown drawing options; got \['colour'\]; expected some of \['compact'"):
+        E.draw(y, tmp_path / "other.svg", colour="red")
+    assert not (tmp_path / "other.svg").exists()
+
+
 def test_graphviz_gets_the_source_and_its_errors_are_passed_on(tmp_path, monkeypatch) -> None:
     program = tmp_path / "dot"
     program.write_text('#!/bin/sh\necho "$1"\nexec cat\n')

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from pytensor.compile.sharedvalue import SharedVariable as PlainShared
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.traversal import applys_between, graph_inputs
+from pytensor.printing import pydotprint
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.type import TensorType
 
@@ -73,7 +76,9 @@ def dot_text(target: Variable | CompiledFunction | Iterable[Variable]) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def draw(target: Variable | CompiledFunction | Iterable[Variable], path: str | Path, fmt: str | None = None) -> Path:
+def draw(
+    target: Variable | CompiledFunction | Iterable[Variable], path: str | Path, fmt: str | None = None, **options: Any
+) -> Path:
     """Draw the graph of `target` into a file.
 
     Parameters
@@ -83,6 +88,8 @@ def draw(target: Variable | CompiledFunction | Iterable[Variable], path: str | P
         A suffix is added when it has none.
     fmt : {'png', 'svg', 'pdf', 'dot'}, optional
         Default: from the suffix, else 'png'. 'dot' needs no graphviz.
+    **options
+        Options of ``pytensor.printing.pydotprint`` (``with_ids``, ``scan_graphs``, ...), which then does the drawing.
 
     Returns
     -------
@@ -92,7 +99,7 @@ def draw(target: Variable | CompiledFunction | Iterable[Variable], path: str | P
     Raises
     ------
     ArgumentError
-        For another format.
+        For another format, or an option that does not exist.
     MissingDependencyError
         If graphviz is not installed.
     FileError
@@ -106,24 +113,42 @@ def draw(target: Variable | CompiledFunction | Iterable[Variable], path: str | P
         path = path.with_suffix(f".{chosen}")
     text = dot_text(target)
     program = shutil.which("dot")
-    if chosen != "dot" and program is None:
+    if (chosen != "dot" or options) and program is None:
         raise MissingDependencyError(
             "drawing needs the program 'dot' of graphviz, which is not installed",
             node="draw",
             expected="graphviz installed (for example: apt-get install graphviz, conda install graphviz); "
             "dot_text() and format 'dot' work without it",
         )
+    picture = _pydotprint(target, chosen, options) if options else _render(text, chosen, program)
     try:
-        if chosen == "dot" or program is None:
-            path.write_text(text)
-            return path
-        with path.open("wb") as file:
-            done = subprocess.run([program, f"-T{chosen}"], input=text.encode(), stdout=file, stderr=subprocess.PIPE)
+        path.write_bytes(picture)
     except OSError as error:
         raise FileError("cannot write the drawing", node=str(path), got=str(error)) from error
+    return path
+
+
+def _render(text: str, fmt: str, program: str | None) -> bytes:
+    """DOT source as a picture."""
+    if fmt == "dot" or program is None:
+        return text.encode()
+    done = subprocess.run([program, f"-T{fmt}"], input=text.encode(), capture_output=True)
     if done.returncode:
         raise EngineError("graphviz failed", node="draw", got=done.stderr.decode(errors="replace").strip())
-    return path
+    return done.stdout
+
+
+def _pydotprint(target: Any, fmt: str, options: dict[str, Any]) -> bytes:
+    """Picture made by PyTensor's own drawing function."""
+    known = [name for name in signature(pydotprint).parameters if name not in ("fct", "outfile", "format")]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ArgumentError("unknown drawing options", node="draw", got=unknown, expected=f"some of {known}")
+    graph = target.pytensor_function if isinstance(target, CompiledFunction) else target
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"graph.{fmt}"
+        pydotprint(graph, outfile=file, format=fmt, **{"print_output_file": False, **options})
+        return file.read_bytes()
 
 
 def _ends(target: Any) -> tuple[list[Variable], list[Variable]]:
