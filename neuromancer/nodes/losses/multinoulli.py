@@ -63,14 +63,15 @@ class _ClassNLL(Node):
         self.axis = pred.shape.tag2index("f")
         self.pred, self.target, self.target_is_sparse = pred, target, bool(target_is_sparse)
         require_fit(self, "target", target, pred, self.n_indep if target_is_sparse else None, optional=())
-        self.class_weights: Node | None = None
+        self.class_weights: Node | VariableParam | None = None
         if isinstance(class_weights, Node):
             others = [t for t in pred.shape.tags if t != "f"]
             require_fit(self, "class weights node", class_weights, pred, optional=others, repeat=True)
             self.class_weights = class_weights
         elif class_weights is not None:
             weights = finite_vector(self, "class weights", class_weights, n_f)
-            self.params["class_weights"] = VariableParam(
+            # Not in `params`, which hold what the network is made of: an argument of the loss, kept with it.
+            self.class_weights = VariableParam(
                 weights.astype(pred.output.dtype), name="class_weights", apply_train=False, apply_reg=False
             )
         self.example_weights = example_weights
@@ -86,7 +87,7 @@ class _ClassNLL(Node):
                 require_tensor(extra, self, role)
                 require_fit(self, role, extra, pred, n, optional, repeat=True)
         extras = (self.class_weights, example_weights, mask_class_labeled, mask_class_not_present)
-        self.parent = [pred, target, *(n for n in extras if n is not None)]
+        self.parent = [pred, target, *(n for n in extras if isinstance(n, Node))]
 
     def check_labels(self, labels: np.ndarray) -> None:
         """Raise ArgumentError if a sparse target has labels that are no classes.
@@ -104,12 +105,12 @@ class _ClassNLL(Node):
 
     def _weights(self) -> Any | int:
         weights: Any = 1
-        if "class_weights" in self.params:
-            order = [0 if i == self.axis else "x" for i in range(len(self.pred.shape))]
-            weights = self.params["class_weights"].dimshuffle(*order)
-        for node in (self.class_weights, self.example_weights):
-            if node is not None:
-                weights = weights * align(node, self.pred.shape)
+        for factor in (self.class_weights, self.example_weights):
+            if isinstance(factor, Node):
+                weights = weights * align(factor, self.pred.shape)
+            elif factor is not None:
+                order = [0 if i == self.axis else "x" for i in range(len(self.pred.shape))]
+                weights = weights * factor.dimshuffle(*order)
         return weights
 
     def _make_output(self) -> None:
@@ -151,7 +152,7 @@ class MultinoulliNLL(_ClassNLL):
         all zeros mean unlabelled.
     target_is_sparse : bool
     class_weights : sequence of float or Node, optional
-        Factor of every class: `n_class * n_indep` numbers, changeable as parameter ``class_weights``; or a
+        Factor of every class: `n_class * n_indep` numbers, changeable through ``node.class_weights.set_value``; or a
         node with axis f.
     example_weights : Node, optional
         Factor of every pixel: pred's axes without f, or with f = 1.
