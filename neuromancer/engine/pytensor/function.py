@@ -97,7 +97,6 @@ class CompiledFunction:
         self._channels_last = [v in self.program.layouts for v in graph_shared]
         self._updates = [(o, i - len(inputs)) for o, i in sorted((fgraph.update_mapping or {}).items())]
         self._meta_cache: dict[int, tuple[Any, torch.Tensor]] = {}
-        self._constants = self.program.constant_addresses()
 
     def __repr__(self) -> str:
         return f"<function {self.name or '?'} of {len(self._inputs)} inputs on {self.device}>"
@@ -189,7 +188,7 @@ class CompiledFunction:
         """Where the memory is that no result may share."""
         return {
             v.untyped_storage().data_ptr() for v in values if isinstance(v, torch.Tensor) and v.device.type == "cpu"
-        } | self._constants
+        } | self.program.constant_addresses()
 
     def _to_user(self, value: Any, taken: set[int]) -> Any:
         """`value` as a numpy array with memory of its own (a tensor without data on device 'meta')."""

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.type import TensorType
 
+from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
@@ -46,13 +48,17 @@ class Counters:
 
 @dataclass
 class Step:
-    """One call: ``values[outputs] = run(*values[inputs])``, after which the slots in `free` are emptied."""
+    """One call: ``values[outputs] = run(*values[inputs])``, after which the slots in `free` are emptied.
+
+    What a held step computes depends on parameters only and is kept until one of them changes.
+    """
 
     run: Callable[..., Any]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     node: Apply | None
     free: tuple[int, ...] = ()
+    held: bool = False
 
 
 def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor:
@@ -80,6 +86,10 @@ def stays_on_host(variable: Variable) -> bool:
         return True
     shape = variable.type.shape
     return variable.dtype[:3] in ("int", "uin", "boo") and None not in shape and np.prod(shape) <= SMALL
+
+
+def _in_format(value: Any) -> Any:
+    return channels_last(value) if isinstance(value, torch.Tensor) else value
 
 
 class Program:
@@ -116,6 +126,10 @@ class Program:
         self.fgraph, self.device = fgraph, device
         self.counters = counters or Counters()
         self.layouts: set[Variable] = set()
+        # Training changes the parameters at every call, so holding on to what follows from them would only cost.
+        self._parameters = set() if updates else {v for v in fgraph.inputs if isinstance(v, SharedVariable)}
+        self._held_values: list[tuple[int, Any]] = []
+        self._held_for: list[Any] | None = None
         forced: dict[Variable, str] = {fgraph.inputs[i]: place for i, place in (places or {}).items()}
         while True:
             self._build(forced)
@@ -138,6 +152,7 @@ class Program:
         self.steps: list[Step] = []
         self._slots: dict[tuple[Variable, str], int] = {}
         self._fresh: set[Variable] = set()
+        self._held = set(self._parameters)
         self._initial: list[Any] = []
         self.layouts = set()
         for variable in fgraph.inputs:
@@ -183,7 +198,7 @@ class Program:
             run = lambda value: upload(value, device, counters)  # noqa: E731
         else:
             run = lambda value: download(value, counters)  # noqa: E731
-        self.steps.append(Step(run, (source,), (target,), None))
+        self.steps.append(Step(run, (source,), (target,), None, held=variable in self._held))
         return target
 
     def _add(self, node: Apply) -> None:
@@ -199,9 +214,20 @@ class Program:
         for variable, place in zip(node.outputs, form.gives, strict=True):
             self.places[variable] = place
             outputs.append(self._new_slot(variable, place))
-        if form.fresh:
+        held = self._follows_from_parameters(node)
+        if held:
+            self._held.update(node.outputs)
+        elif form.fresh:
             self._fresh.update(node.outputs)
-        self.steps.append(Step(form.run, slots, tuple(outputs), node))
+        self.steps.append(Step(form.run, slots, tuple(outputs), node, held=held))
+
+    def _follows_from_parameters(self, node: Apply) -> bool:
+        """True if `node` computes the same at every call until a parameter changes."""
+        return (
+            any(v in self._held for v in node.inputs)
+            and all(v in self._held or isinstance(v, Constant) for v in node.inputs)
+            and node.op.do_constant_folding(self.fgraph, node)
+        )
 
     def _form(self, node: Apply) -> Form:
         op = node.op
@@ -224,9 +250,16 @@ class Program:
         return {v for v in node.inputs if v in self._fresh and len(self.fgraph.clients[v]) == 1}
 
     def _plan_frees(self) -> None:
-        """Let every step empty the slots that nothing later reads."""
+        """Put held steps first, which read no argument, and let every step empty the slots that nothing later reads."""
+        self.steps.sort(key=lambda step: not step.held)
         keep = set(self.output_slots)
         keep.update(slot for (variable, _), slot in self._slots.items() if isinstance(variable, Constant))
+        made = {slot for step in self.steps if step.held for slot in step.outputs}
+        read = {slot for step in self.steps if not step.held for slot in step.inputs}
+        boundary = made & (read | keep)
+        keep |= boundary
+        formats = {slot for (variable, _), slot in self._slots.items() if variable in self.layouts}
+        self._boundary = [(slot, slot in formats) for slot in sorted(boundary)]
         seen: set[int] = set()
         for step in reversed(self.steps):
             last = {s for s in (*step.inputs, *step.outputs) if s not in seen and s not in keep}
@@ -235,20 +268,36 @@ class Program:
         self._schedule = [
             (s.run, s.inputs, s.outputs, s.outputs[0] if len(s.outputs) == 1 else -1, s.free) for s in self.steps
         ]
+        self._n_held = sum(step.held for step in self.steps)
         self._n_inputs = len(self.fgraph.inputs)
+        self._parameter_slots = [k for k, v in enumerate(self.fgraph.inputs) if v in self._parameters]
 
     def constant_addresses(self) -> set[int]:
-        """Where the memory of the constants is."""
-        return {v.untyped_storage().data_ptr() for v in self._initial if isinstance(v, torch.Tensor)}
+        """Where the memory of the constants and of held values is."""
+        values = [*self._initial, *(value for _, value in self._held_values)]
+        return {v.untyped_storage().data_ptr() for v in values if isinstance(v, torch.Tensor)}
 
     # running
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Compute the outputs from values that are already in their places (`input_places`)."""
         values = self._initial.copy()
         values[: self._n_inputs] = inputs
-        position = 0
+        if self._n_held:
+            parameters = [inputs[k] for k in self._parameter_slots]
+            if self._held_for is None or any(a is not b for a, b in zip(parameters, self._held_for, strict=True)):
+                self._execute(values, 0, self._n_held)
+                self._held_values = [(k, _in_format(values[k]) if fmt else values[k]) for k, fmt in self._boundary]
+                self._held_for = parameters
+            for slot, value in self._held_values:
+                values[slot] = value
+        self._execute(values, self._n_held, len(self._schedule))
+        return [values[s] for s in self.output_slots]
+
+    def _execute(self, values: list[Any], start: int, stop: int) -> None:
+        """Carry out a part of the steps."""
+        position = start
         try:
-            for run, sources, targets, target, free in self._schedule:
+            for run, sources, targets, target, free in self._schedule[start:stop]:
                 result = run(*[values[s] for s in sources])
                 if target >= 0:
                     values[target] = result
@@ -262,7 +311,6 @@ class Program:
             raise
         except Exception as error:
             raise self._explain(position, values, error) from error
-        return [values[s] for s in self.output_slots]
 
     def _explain(self, position: int, values: list[Any], error: Exception) -> Exception:
         """Turn an error of a step into one that names the operation and the shapes that it got."""
