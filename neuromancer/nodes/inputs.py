@@ -9,10 +9,14 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.config import config
-from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape
+
+
+DEFAULT_TAGS = {2: "b,f", 3: "b,f,x", 4: "b,f,y,x", 5: "b,f,z,y,x"}
+"""Tags of an input that is given none, by its number of axes."""
 
 
 def check_dtype(dtype: Any, node: Any) -> str:
@@ -43,7 +47,7 @@ class Input(Node):
         Sizes of the array that will be fed; None where any size will do.
     tags : str or sequence of str
         One per axis: ``r`` recurrence, ``b`` batch, ``f`` features, ``z``, ``y``, ``x`` space, ``s`` samples; for
-        instance ``'b,f,z,y,x'``.
+        instance ``'b,f,z,y,x'``. Default: batch, features, and the spatial axes x; y, x; or z, y, x.
     strides, fov : sequence of int, optional
         Per spatial axis, where the data is itself the output of something strided.
     dtype : str, optional
@@ -72,7 +76,7 @@ class Input(Node):
     def __init__(
         self,
         shape: Sequence[int | None],
-        tags: str | Sequence[str],
+        tags: str | Sequence[str] | None = None,
         strides: Sequence[int] | None = None,
         fov: Sequence[int] | None = None,
         dtype: str | None = None,
@@ -82,7 +86,11 @@ class Input(Node):
     ) -> None:
         super().__init__(None, name, print_repr)
         self.dtype = check_dtype(dtype, self)
-        self._declared = TaggedShape(shape, tags, strides, fov=fov)
+        if tags is None and len(shape) not in DEFAULT_TAGS:
+            raise ShapeError(
+                "an input of this rank needs tags", node=self, got=f"shape {tuple(shape)}", expected="one tag per axis"
+            )
+        self._declared = TaggedShape(shape, DEFAULT_TAGS[len(shape)] if tags is None else tags, strides, fov=fov)
         self.hardcoded_shape = hardcoded_shape
         if hardcoded_shape and None in self._declared.shape:
             raise ArgumentError(

@@ -18,6 +18,13 @@ def test_documented_example():
     assert inp.output.dtype == "float32"
 
 
+@pytest.mark.parametrize(("rank", "tags"), [(2, "bf"), (3, "bfx"), (4, "bfyx"), (5, "bfzyx")])
+def test_default_tags(rank, tags):
+    assert nm.Input((2,) * rank, print_repr=False).shape.tags == list(tags)
+    with pytest.raises(ShapeError, match="an input of this rank needs tags"):
+        nm.Input((2,) * 6)
+
+
 def test_dtype_strides_and_fov_are_kept():
     inp = nm.Input((1, 2, 9), "b,f,x", strides=[2], fov=[5], dtype="int64", print_repr=False)
     assert inp.shape.strides.tolist() == [2]
