@@ -14,7 +14,6 @@ from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape
 
-
 DEFAULT_TAGS = {2: "b,f", 3: "b,f,x", 4: "b,f,y,x", 5: "b,f,z,y,x"}
 """Tags of an input that is given none, by its number of axes."""
 
