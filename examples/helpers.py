@@ -115,15 +115,15 @@ def train_for(
     """
     seconds, start, steps, printed = minutes * 60.0, time.perf_counter(), 0, 0.0
     live = sys.stderr.isatty()
-    with tqdm(total=round(seconds), desc="training", disable=not live, bar_format=_BAR) as bar:
+    with tqdm(total=round(seconds), desc="training", disable=not live, bar_format=_BAR, miniters=0) as bar:
         while (passed := time.perf_counter() - start) < seconds or steps == 0:
             model.lr = rates[0] * (rates[1] / rates[0]) ** min(1.0, passed / max(seconds, 1e-9))
             model.trainingstep(*next(batches), optimiser=optimiser)
             steps += 1
             passed = time.perf_counter() - start
             text = f"step {steps}, loss {model.loss_smooth:.4f}, {steps / passed:.1f} it/s"
-            bar.n = min(round(passed), bar.total)
-            bar.set_postfix_str(text)
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(min(round(passed), bar.total) - bar.n)
             if not live and passed >= printed:
                 print(f"{passed:6.1f} s  {text}", flush=True)
                 printed = passed + LINE_EVERY

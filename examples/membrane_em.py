@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> list[helpers.Row] | None:
     print(f"{probs}\n{probs.shape.ext_repr}")
     scale = helpers.Scaling(raw)
     sampler = helpers.PatchSampler(
-        scale(raw), mask.astype("int16"), probs, np.random.default_rng(args.seed), batch=4, balance=0.0
+        scale(raw), mask.astype("int16"), probs, np.random.default_rng(args.seed), batch=2, balance=0.0
     )
     helpers.train_for(model, iter(sampler), args.minutes)
 
