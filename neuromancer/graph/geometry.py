@@ -236,6 +236,8 @@ def merged_geometry(node: Node, shape: TaggedShape) -> TaggedShape:
     -------
     TaggedShape
     """
+    # Said outright: a first parent with a smaller field of view than the merged one would look like a window.
+    node.windows = (IDENTITY,) * shape.ndim
     spatial = [p for p in node.parents if p.shape is not None and p.shape.ndim == shape.ndim and shape.ndim]
     if len(spatial) < 2 or any(p.shape.fov == [-1] * shape.ndim for p in spatial):
         return shape

@@ -135,3 +135,15 @@ def test_valid_chains_need_no_special_centre(layers):
     assert node.shape.offsets == [node.shape.fov[0] // 2]
     assert raw_interval(node, 0, 0, 0) == (0, node.shape.fov[0] - 1)
     assert node.shape.fov == [size]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_merged_field_of_view_does_not_depend_on_the_order_of_the_parents(order):
+    node = nm.Input((1, 1, 20), "b,f,x", print_repr=False)
+    for _ in range(2):
+        branches = [nm.Conv(node, 2, (3,), print_repr=False), nm.Crop(node, (1,), print_repr=False)]
+        node = nm.Concat(branches[::order], print_repr=False)
+    assert (node.shape.fov, node.shape.offsets) == ([5], [2])
+    low = nm.Conv(nm.Pool(node, (2,), print_repr=False), 2, (3,), print_repr=False)
+    top = nm.AutoMerge(low, node, upconv_n_f=2, print_repr=False)
+    assert (top.shape.fov, top.shape.offsets) == ([10], [4])
