@@ -13,7 +13,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from neuromancer.errors import GraphError
-from neuromancer.graph.geometry import ancestors, period, raw_interval, sizes_through, windows_of
+from neuromancer.graph.geometry import IDENTITY, ancestors, period, raw_interval, sizes_through, windows_of
 from neuromancer.graph.tagged_shape import exact
 
 if TYPE_CHECKING:
@@ -107,9 +107,46 @@ class PeriodicAxis(AxisGeometry):
         )
 
 
-def has_upconv(node: Node) -> bool:
-    """Whether a node of the graph makes its parent's grid finer."""
-    return any(w.up > 1 for n in ancestors([node]) for w in windows_of(n))
+def can_slide(node: Node) -> bool:
+    """Whether the graph has a sliding form: nothing makes a grid finer, and every node knows how to dilate itself.
+
+    A user's node that declares no windows is built alike in all forms, so it cannot take part where it would have to
+    skip voxels: where it has a stride of its own, or looks at neighbours on a grid that is already strided.
+    """
+    for n in ancestors([node]):
+        windows = windows_of(n)
+        if any(w.up > 1 for w in windows):
+            return False
+        if n.windows is None and any(
+            w.down > 1 or (w != IDENTITY and step != 1)
+            for w, step in zip(windows, _parent_strides(n, len(windows)), strict=True)
+        ):
+            return False
+    return True
+
+
+def _parent_strides(node: Node, ndim: int) -> list[float]:
+    """Strides of the first parent with as many spatial axes, else ones."""
+    fitting = (p.shape.strides.tolist() for p in node.parents if p.shape is not None and p.shape.ndim == ndim)
+    return next(fitting, [1.0] * ndim)
+
+
+def require_declared_sizes(node: Node) -> None:
+    """Raise GraphError where a user's node changes sizes in a way that its field of view and strides do not explain."""
+    for n in ancestors([node]):
+        if n.windows is not None or n.is_source or n.shape is None or not n.parents or n.parents[0].shape is None:
+            continue
+        for k, (w, before, after) in enumerate(
+            zip(windows_of(n), n.parents[0].shape.spatial_shape, n.shape.spatial_shape, strict=True)
+        ):
+            size = w.output_size(before)
+            if size is not None and after is not None and size != after:
+                raise GraphError(
+                    "the node changes sizes without saying which voxels it needs",
+                    node=n,
+                    got=f"size {after} on axis {n.shape.tags[n.shape.spatial_axes[k]]!r}",
+                    expected=f"size {size} for its fov, strides and centre, which _calc_shape has to set",
+                )
 
 
 def sliding_geometry(node: Node, twin: Node) -> tuple[list[AxisGeometry], list[dict[int, int]]]:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.dense.geometry import AxisGeometry, has_upconv, plain_geometry, sliding_geometry
+from neuromancer.dense.geometry import (
+    AxisGeometry,
+    can_slide,
+    plain_geometry,
+    require_declared_sizes,
+    sliding_geometry,
+)
 from neuromancer.dense.raw import normalise, read
 from neuromancer.dense.tiles import Tile, WorkingMemory, fed_size, memory_budget, tile_shape, tiles
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
@@ -51,7 +57,8 @@ class DensePredictor:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.source = _only_source(node)
-        sliding = not has_upconv(node)
+        require_declared_sizes(node)
+        sliding = can_slide(node)
         copies = rebuild([node], BuildMode(inference=True, dense=sliding), free_sizes=True)
         twin = copies[node]
         self.twin = twin
@@ -189,6 +196,14 @@ class DensePredictor:
         block = block[:, None] if block.ndim == n + 1 else block
         values = self.func(np.ascontiguousarray(np.transpose(block, _axis_order(self.source, from_result=True))))
         values = np.transpose(values, _axis_order(self.twin, from_result=False))
+        expected = tuple(g.outputs(b - a) for g, a, b in zip(self.axes, tile.raw_start, tile.raw_stop, strict=True))
+        if values.shape[2:] != expected:
+            raise GraphError(
+                "the output has another size than the shapes of the nodes say",
+                node=self.node,
+                got=f"{values.shape[2:]} for {block.shape[2:]} raw voxels",
+                expected=f"{expected}; a node of your own has to set fov, strides and centre in _calc_shape",
+            )
         inside = tuple(slice(a - f, b - f) for a, b, f in zip(tile.out_start, tile.out_stop, tile.first, strict=True))
         return values[(slice(None), slice(None), *inside)]
 
