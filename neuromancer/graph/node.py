@@ -6,6 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -39,35 +40,48 @@ class NodeType(type):
         if bases and "__init__" in namespace:
             cls.__init__ = _finalising(namespace["__init__"])  # type: ignore[misc]
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """Signature of the constructor, for help() and editors: without it they would show ``(*args, **kwargs)``."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        model = model_manager.active()
-        bound = inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
-        bound.apply_defaults()
+        _check_arguments(cls, args, kwargs)
         node: Any = cls.__new__(cls)  # type: ignore[call-overload]
-        node._unique_name = model.unique_name(str(bound.arguments.get("name") or ""))
-        known = set(model.nodes)
-        try:
+        with model_manager.all_or_nothing() as model:
+            count = len(model.nodes)
             with E.building():
                 node.__init__(*args, **kwargs)
                 node._finalise_init()
-            created = [n for n in model.nodes if n not in known]
-            if created:
+            if len(model.nodes) > count:
                 raise GraphError(
                     "a constructor must not create other nodes; use a factory function",
                     node=node,
-                    got=created,
+                    got=list(model.nodes)[count:],
                 )
-        except BaseException:
-            for name in [n for n in model.nodes if n not in known]:
-                del model.nodes[name]
-            raise
+            model.register(node)
         node.construction = (args, kwargs)
-        model.register(node)
         for parent in node.parents:
             parent.children[node.name] = node
-        if bound.arguments.get("print_repr"):
+        if node._print_repr:
             say(repr(node))
         return node
+
+
+def _check_arguments(cls: NodeType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise InputTypeError if the arguments do not fit the constructor, with the argument that was probably meant."""
+    try:
+        cls.__signature__.bind(*args, **kwargs)
+    except TypeError as error:
+        known = cls.__signature__.parameters
+        unknown = [key for key in kwargs if key not in known]
+        raise InputTypeError(
+            str(error),
+            node=cls.__name__,
+            expected=f"{cls.__name__}({', '.join(str(p.replace(annotation=p.empty)) for p in known.values())})",
+            nearest=nearest_name(unknown[0], known) if unknown else None,
+        ) from None
 
 
 def _finalising(init: Callable[..., None]) -> Callable[..., None]:
@@ -136,12 +150,14 @@ class Node(metaclass=NodeType):
     equivariant: bool = True
     """Whether moving the input moves the output along, which dense prediction needs."""
 
-    _unique_name: str = ""
     _finalised: bool = False
     construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def __init__(self, parent: Node | Sequence[Node] | None, name: str = "", print_repr: bool = False) -> None:
-        self.name = self._unique_name or name
+        if not isinstance(name, (str, NoneType)):
+            raise InputTypeError("a name must be a string", node=self, got=f"{type(name).__name__} {name!r}"[:200])
+        self.name: str = model_manager.active().unique_name(name or "")
+        self._print_repr = print_repr
         several = parent if isinstance(parent, (list, tuple)) else [] if parent is None else [parent]
         for p in several:
             if not isinstance(p, Node):
@@ -160,6 +176,8 @@ class Node(metaclass=NodeType):
     # ---- building
     def _finalise_init(self) -> None:
         if not self._finalised:
+            if "params" not in vars(self):
+                raise GraphError("the constructor must call the one of its base class first", node=self)
             self._make_output()
             self._calc_shape()
             self._calc_comp_cost()

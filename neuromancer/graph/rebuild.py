@@ -57,7 +57,8 @@ def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) ->
     with E.building():
         for node in ancestors(nodes):
             twin = copy.copy(node)
-            vars(twin).update({key: _map(value, copies) for key, value in vars(node).items()})
+            tensors = {n.output: c.output for n, c in copies.items() if c.output is not n.output}
+            vars(twin).update({key: _map(value, copies, tensors) for key, value in vars(node).items()})
             twin.detach(mode)
             if not node.is_source:
                 twin._make_output()
@@ -68,10 +69,14 @@ def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) ->
     return copies
 
 
-def _map(value: Any, copies: dict[Node, Node]) -> Any:
-    """Replace nodes, also inside lists and tuples, by their copies."""
-    if isinstance(value, (list, tuple)) and any(_is_node(v) and v in copies for v in value):
-        return type(value)(_map(v, copies) for v in value)
+def _map(value: Any, copies: dict[Node, Node], tensors: dict[Any, Any]) -> Any:
+    """Replace nodes, also inside lists, tuples and dicts, by their copies, and their outputs in kept expressions."""
+    if type(value) in (list, tuple) and any(_is_node(v) and v in copies for v in value):
+        return type(value)(_map(v, copies, tensors) for v in value)
+    if type(value) is dict and any(_is_node(v) and v in copies for v in value.values()):
+        return {key: _map(v, copies, tensors) for key, v in value.items()}
+    if isinstance(value, E.Variable) and not isinstance(value, (E.SharedVariable, E.Constant)) and tensors:
+        return tensors[value] if value in tensors else E.rewire([value], tensors)[0]
     return copies.get(value, value) if _is_node(value) else value
 
 

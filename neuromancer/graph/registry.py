@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
@@ -55,6 +57,12 @@ class GraphManager:
         if node.name in self.nodes:
             raise ArgumentError("the name is taken", node=node, got=node.name, expected="a name not in this model")
         self.nodes[node.name] = node
+
+    def forget(self, name: str) -> None:
+        """Remove a node, also from its parents' children."""
+        node = self.nodes.pop(name)
+        for parent in node.parents:
+            parent.children.pop(name, None)
 
     def reset(self) -> None:
         """Forget all nodes."""
@@ -168,6 +176,33 @@ class ModelContainer:
         if self.current is None:
             return self.getmodel() if "default" in self.models else self.setdefault()
         return self.current
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[Model]:
+        """Yield the active model; if the block raises, the nodes and splits that it added vanish again.
+
+        Examples
+        --------
+        >>> from neuromancer import Input, model_manager
+        >>> model = model_manager.newmodel("halfway")
+        >>> try:
+        ...     with model_manager.all_or_nothing():
+        ...         inp, fails = Input((1, 2), "b,f", print_repr=False), 1 / 0
+        ... except ZeroDivisionError:
+        ...     print(list(model.nodes))
+        []
+        >>> model_manager.delmodel("halfway")
+        """
+        model = self.active()
+        nodes, splits = len(model.nodes), len(model.splits)
+        try:
+            yield model
+        except BaseException:
+            for name in reversed(list(model.nodes)[nodes:]):
+                model.forget(name)
+            for name in list(model.splits)[splits:]:
+                del model.splits[name]
+            raise
 
     def _activate(self, model: Model) -> None:
         if model is not self.current:

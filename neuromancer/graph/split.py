@@ -68,27 +68,20 @@ def split(
         raise ArgumentError("one name per part is needed", node=LABEL, got=list(name), expected=f"{len(bounds)} names")
     if not isinstance(name, str) and len(set(name)) != len(name):
         raise ArgumentError("the parts' names clash", node=LABEL, got=list(name), expected="different names")
-    model = model_manager.active()
-    label = model.unique_name(name if isinstance(name, str) else LABEL)
-    model.splits[label] = dict(
-        node=node.name,
-        axis=position,
-        index=index,
-        n_out=n_out,
-        strip_singleton_dims=strip_singleton_dims,
-        name=name,
-    )
-    parts: list[FromTensor] = []
-    try:
-        for k, (low, high) in enumerate(bounds):
-            part_name = name if isinstance(name, str) else name[k]
-            parts.append(_part(node, position, low, high, strip_singleton_dims, part_name))
-    except BaseException:
-        for part in parts:
-            del model.nodes[part.name], node.children[part.name]
-        del model.splits[label]
-        raise
-    return tuple(parts)
+    names = [name] * len(bounds) if isinstance(name, str) else name
+    with model_manager.all_or_nothing() as model:
+        model.splits[model.unique_name(name if isinstance(name, str) else LABEL)] = dict(
+            node=node.name,
+            axis=position,
+            index=index,
+            n_out=n_out,
+            strip_singleton_dims=strip_singleton_dims,
+            name=name,
+        )
+        return tuple(
+            _part(node, position, low, high, strip_singleton_dims, part_name)
+            for (low, high), part_name in zip(bounds, names, strict=True)
+        )
 
 
 def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: str) -> FromTensor:

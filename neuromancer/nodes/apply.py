@@ -142,15 +142,11 @@ class FromTensor(Node):
                     expected=repr(tensor_shape),
                 )
         self.tensor, self.tensor_shape = tensor, tensor_shape
-        self._written_for, self._shape_of_parent = tensor_parent.output, tensor_parent.shape
+        self._shape_of_parent = tensor_parent.shape
 
     def _make_output(self) -> None:
-        if callable(self.tensor):
-            self.output = self.tensor(self.parent.output)
-        elif self.parent.output is self._written_for:
-            self.output = self.tensor
-        else:
-            (self.output,) = E.rewire([self.tensor], {self._written_for: self.parent.output})
+        # In a rebuilt graph the tensor is already written in terms of the parent's copy.
+        self.output = self.tensor(self.parent.output) if callable(self.tensor) else self.tensor
 
     def _calc_shape(self) -> None:
         self.shape = self.tensor_shape.copy()

@@ -90,26 +90,17 @@ def AutoMerge(
             expected=f"a number of features, for {low.name!r} to be up-convolved by {factor}",
         )
     crop_low, crop_high = _crops(low, high, factor if upsample else (1,) * len(factor))
-    made: list[Node] = []
-    try:
+    with model_manager.all_or_nothing():
         if upsample:
             kwargs = {"print_repr": print_repr, **(upconv_kwargs or {})}
             low = UpConv(low, upconv_n_f, factor, **kwargs)  # type: ignore[arg-type]
-            made.append(low)
         if any(crop_high):
             high = Crop(high, crop_high, print_repr=print_repr)
-            made.append(high)
         if any(crop_low):
             low = Crop(low, crop_low, print_repr=print_repr)
-            made.append(low)
         if merge_mode == "concat":
             return Concat((low, high), axis="f", name=name, print_repr=print_repr)
         return Add(low, high, name=name, print_repr=print_repr)
-    except BaseException:
-        model = model_manager.active()
-        for node in reversed(made):
-            del model.nodes[node.name], node.parents[0].children[node.name]
-        raise
 
 
 UpConvMerge = AutoMerge

@@ -13,6 +13,7 @@ from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape
+from neuromancer.nodes.layout import positive_int
 
 DEFAULT_TAGS = {2: "b,f", 3: "b,f,x", 4: "b,f,y,x", 5: "b,f,z,y,x"}
 """Tags of an input that is given none, by its number of axes."""
@@ -174,7 +175,7 @@ def Input_like(
     else:
         raise InputTypeError("needs a node with a shape, or a TaggedShape", node=name, got=type(ref).__name__)
     if override_f is not False and override_f is not None:
-        shape = shape.updateshape("f", int(override_f))
+        shape = shape.updateshape("f", positive_int(override_f, "override_f", name))
     return Input(
         shape.shape,
         shape.tags,

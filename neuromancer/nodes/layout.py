@@ -23,7 +23,7 @@ def is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
 
 
-def positive_int(value: Any, what: str, node: Node) -> int:
+def positive_int(value: Any, what: str, node: Node | str) -> int:
     """`value` as an int of at least 1, or ArgumentError."""
     if not is_int(value) or value < 1:
         raise ArgumentError(f"{what} must be a positive integer", node=node, got=value, expected="an int >= 1")

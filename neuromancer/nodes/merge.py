@@ -21,7 +21,7 @@ def _require_tensors(parents: Sequence[Any], node: Node) -> None:
             raise InputTypeError("an input has no shape", node=node, got=repr(p), expected="nodes with a tensor output")
 
 
-def _require_equal_sizes(node: Node, parents: Sequence[Node], except_axis: int | None = None) -> None:
+def require_equal_sizes(node: Node, parents: Sequence[Node], except_axis: int | None = None) -> None:
     """Raise ShapeError unless all sizes agree (unknown ones agree with any), apart from one axis."""
     require_same_spatial_rank(node, parents)
     for axis, tag in enumerate(parents[0].shape.tags):
@@ -85,7 +85,7 @@ class Concat(Node):
         _require_tensors(parent_nodes, self)
         self.parent = list(parent_nodes)
         self.axis = parent_nodes[0].shape.axis(axis)
-        _require_equal_sizes(self, parent_nodes, except_axis=self.axis)
+        require_equal_sizes(self, parent_nodes, except_axis=self.axis)
         self.equivariant = parent_nodes[0].shape.tags[self.axis] not in SPATIAL_TAGS
 
     def _make_output(self) -> None:
@@ -110,7 +110,7 @@ class _Elementwise(Node):
     def __init__(self, n1: Node, n2: Node, name: str, print_repr: bool) -> None:
         super().__init__(None, name, print_repr)
         _require_tensors([n1, n2], self)
-        _require_equal_sizes(self, [n1, n2])
+        require_equal_sizes(self, [n1, n2])
         self.parent = [n1, n2]
 
     def _calc_shape(self) -> None:

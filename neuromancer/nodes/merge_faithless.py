@@ -10,7 +10,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError
 from neuromancer.graph.node import Node
 from neuromancer.nodes.layout import require_tensor
-from neuromancer.nodes.merge import Concat, _require_equal_sizes
+from neuromancer.nodes.merge import Concat, require_equal_sizes
 from neuromancer.utils import new_seed
 from neuromancer.variables import VariableParam
 
@@ -69,7 +69,7 @@ class FaithlessMerge(Concat):
             require_tensor(parent, self, "every input")
         self.parent = [hard_features, easy_features]
         self.axis = hard_features.shape.axis(axis)
-        _require_equal_sizes(self, self.parent, except_axis=self.axis)
+        require_equal_sizes(self, self.parent, except_axis=self.axis)
         self.equivariant = self.axis not in hard_features.shape.spatial_axes
         for key, value in (("failing_prob", failing_prob), ("hardeasy_ratio", hardeasy_ratio)):
             number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node, require_node
+from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import require_tag
+from neuromancer.nodes.layout import positive_int, require_tensor
 
 LINEAR = ("lin", "linear")
 
@@ -59,8 +58,7 @@ class Softmax(Node):
         print_repr: bool = True,
     ) -> None:
         super().__init__(parent, name, print_repr)
-        require_node(parent, self, "the parent")
-        self.axis = require_tag(parent.shape, "f", self)
+        self.axis = require_tag(require_tensor(parent, self), "f", self)
         activation = getattr(parent, "activation_func", None)
         if activation is not None and activation not in LINEAR:
             raise ArgumentError(
@@ -89,13 +87,6 @@ def grouped(x: Any, axis: int, n_indep: int, n_class: int, function: Callable[[A
     split = x.reshape([*sizes[:axis], n_indep, n_class, *sizes[axis + 1 :]])
     result = function(split, axis + 1)
     return result.reshape([*sizes[:axis], n_indep * n_class, *sizes[axis + 1 :]])
-
-
-def positive_int(value: object, what: str, node: Node) -> int:
-    """`value` as an int of at least 1, or ArgumentError."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(f"{what} must be a positive integer", node=node, got=value, expected="an int >= 1")
-    return int(value)
 
 
 def class_count(node: Node, parent: Node, n_class: int | str, n_indep: int) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node, require_node
+from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape, require_tag
 from neuromancer.nodes.inputs import check_dtype
+from neuromancer.nodes.layout import positive_int, require_tensor
 from neuromancer.variables import ConstantParam, VariableWeight
 
 
@@ -148,13 +149,8 @@ class InitialState_like(Node):
         init_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(parent, name, print_repr)
-        require_node(parent, self, "the parent")
-        if isinstance(override_f, bool) or not isinstance(override_f, (int, np.integer)) or override_f < 1:
-            raise ArgumentError(
-                "override_f must be a number of features", node=self, got=override_f, expected="an int >= 1"
-            )
-        self._f_axis = require_tag(parent.shape, "f", self)
-        self.override_f = int(override_f)
+        self._f_axis = require_tag(require_tensor(parent, self), "f", self)
+        self.override_f = positive_int(override_f, "override_f", self)
         self.dtype = check_dtype(dtype or parent.output.dtype, self)
         if np.dtype(self.dtype).kind != "f":
             self.dtype = config.floatX

@@ -89,7 +89,7 @@ class TestInitialState:
 
     @pytest.mark.parametrize("n", [0, -1, 2.5, None, True])
     def test_bad_number_of_features(self, n):
-        with pytest.raises(ArgumentError, match="override_f must be a number of features"):
+        with pytest.raises(ArgumentError, match="override_f must be a positive integer"):
             nm.InitialState_like(source(), n)
 
     def test_needs_features(self):

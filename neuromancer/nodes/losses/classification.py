@@ -12,8 +12,9 @@ from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.layout import positive_int
 from neuromancer.nodes.losses.common import require_fit, require_tensor
-from neuromancer.nodes.softmax import Softmax, class_count, positive_int
+from neuromancer.nodes.softmax import Softmax, class_count
 
 SIGMOID = ("sig", "sigmoid", "logistic")
 
@@ -303,13 +304,9 @@ def Errors(
     >>> float(errors([[0, 4, 1], [3, 0, 0]], [[1], [2]]))
     0.5
     """
-    model = model_manager.active()
-    classes = Classification(pred, n_class, n_indep, name="cls for errors", print_repr=False)
-    try:
+    with model_manager.all_or_nothing():
+        classes = Classification(pred, n_class, n_indep, name="cls for errors", print_repr=False)
         return ErrorRate(classes, target, classes.n_class, target_is_sparse, name=name, print_repr=print_repr)
-    except BaseException:
-        del model.nodes[classes.name], pred.children[classes.name]
-        raise
 
 
 def softmax_of(node: Any) -> Softmax | None:

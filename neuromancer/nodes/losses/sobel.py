@@ -73,15 +73,9 @@ def SobelizedLoss(pred: Node, target: Node, loss_type: str = "abs", loss_kwargs:
     if not 1 <= sh.ndim <= 3 or sh.spatial_axes != list(range(2, len(sh))) or sh["f"] is None:
         raise ShapeError("needs images", node=LABEL, got=repr(sh), expected="layout b,f,... with 1 to 3 spatial axes")
     kernels = sobel_kernels(sh["f"], sh.ndim)
-    model = model_manager.active()
-    made: list[Node] = []
-    try:
-        made.extend(_convolved(node, kernels, name) for node, name in ((pred, "pred_sobel"), (target, "target_sobel")))
-        return LOSSES[loss_type](*made, **(loss_kwargs or {}))
-    except BaseException:
-        for node in made:
-            del model.nodes[node.name], node.parents[0].children[node.name]
-        raise
+    with model_manager.all_or_nothing():
+        edges = [_convolved(node, kernels, name) for node, name in ((pred, "pred_sobel"), (target, "target_sobel"))]
+        return LOSSES[loss_type](*edges, **(loss_kwargs or {}))
 
 
 def _convolved(node: Node, kernels: np.ndarray, name: str) -> Node:
