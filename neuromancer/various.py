@@ -1,8 +1,9 @@
-"""Documented import path of random variables and reshaping."""
+"""Documented import path of random variables, reshaping and recurrences."""
 
 from __future__ import annotations
 
 from neuromancer.nodes.random_variable import GaussianAEVBPrior, GaussianRV
 from neuromancer.nodes.reshape import Reshape
+from neuromancer.nodes.scan import Scan, ScanN
 
-__all__ = ["GaussianAEVBPrior", "GaussianRV", "Reshape"]
+__all__ = ["GaussianAEVBPrior", "GaussianRV", "Reshape", "Scan", "ScanN"]

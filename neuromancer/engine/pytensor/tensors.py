@@ -6,10 +6,10 @@ import copy
 from typing import Any
 
 import numpy as np
-import pytensor
 import pytensor.tensor as pt
 import torch
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.traversal import io_toposort
 from pytensor.link.c.type import generic as _generic_type
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.special import log_softmax as _log_softmax
@@ -163,12 +163,39 @@ def log_softmax(x: Variable, axis: int) -> Variable:
 
 
 def rewire(outputs: Any, replacements: dict[Variable, Variable]) -> Any:
-    """Return `outputs` with variables replaced.
+    """Return `outputs` with variables replaced, all at once; what does not depend on them stays as it is.
 
     Parameters
     ----------
     outputs : Variable or list of Variable
     replacements : dict
-        Old variable -> new variable; inputs and intermediate results alike, of compatible types.
+        Old variable -> new variable; inputs and intermediate results alike, of the same dtype and number of axes.
+
+    Raises
+    ------
+    InputTypeError
+        If dtype or number of axes differ.
+
+    Examples
+    --------
+    >>> from neuromancer.engine import function
+    >>> x, y = tensor("x", (None,), "float32"), tensor("y", (None,), "float32")
+    >>> function([x, y], rewire(x - y, {x: y, y: x}))([1], [3])
+    array([2.], dtype=float32)
     """
-    return pytensor.graph.replace.clone_replace(outputs, replacements)
+    for old, new in replacements.items():
+        if (new.ndim, new.dtype) != (old.ndim, old.dtype):
+            raise InputTypeError(
+                "cannot stand in for the other variable", node=str(old), got=str(new.type), expected=str(old.type)
+            )
+    single = isinstance(outputs, Variable)
+    wanted = [outputs] if single else list(outputs)
+    now = dict(replacements)
+    for node in io_toposort(list(replacements), wanted):
+        if any(v in now for v in node.inputs):
+            # Not strict: known sizes may have become unknown, and the types of what follows with them.
+            moved = node.clone_with_new_inputs([now.get(v, v) for v in node.inputs], strict=False)
+            for old, new in zip(node.outputs, moved.outputs, strict=True):
+                now.setdefault(old, new)
+    results = [now.get(v, v) for v in wanted]
+    return results[0] if single else results

@@ -95,10 +95,11 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, context: Context) -> Form:
         if _negative(indices):
             indices, flip = _split_negative(indices, x.shape)
             part = result[indices]
-            y = torch.flip(y.expand(part.shape), flip)
+            y = torch.flip(y.expand(part.shape), flip) if part.numel() else y
         else:
             part = result[indices]
-        part.copy_(y.expand(part.shape)) if setting else part.add_(y)
+        if part.numel():  # a loop without steps does not know the sizes of what it would have made
+            part.copy_(y.expand(part.shape)) if setting else part.add_(y)
         return result
 
     if fixed is not None:
