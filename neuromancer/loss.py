@@ -6,6 +6,7 @@ from neuromancer.nodes.losses.aggregate import AggregateLoss
 from neuromancer.nodes.losses.classification import Classification, ErrorRate, Errors, OneHot
 from neuromancer.nodes.losses.distance import EuclideanDistance, RampLoss
 from neuromancer.nodes.losses.likelihood import BetaNLL, BinaryNLL, GaussianNLL
+from neuromancer.nodes.losses.malis import MalisNLL
 from neuromancer.nodes.losses.multinoulli import BlockedMultinoulliNLL, MultinoulliNLL
 from neuromancer.nodes.losses.regression import AbsLoss, SquaredLoss
 from neuromancer.nodes.losses.sobel import SobelizedLoss
@@ -22,6 +23,7 @@ __all__ = [
     "Errors",
     "EuclideanDistance",
     "GaussianNLL",
+    "MalisNLL",
     "MultinoulliNLL",
     "OneHot",
     "RampLoss",

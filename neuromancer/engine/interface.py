@@ -21,6 +21,7 @@ grad                 ``grad(cost, wrt)``: gradients, None where disconnected
 disconnected_grad    ``disconnected_grad(x)``: x, constant to gradients
 conv                 ``conv(x, w, stride, dilation, pad)``: cross-correlation over 1 to 3 spatial axes
 conv_transpose       ``conv_transpose(x, w, stride, dilation, pad)``: its adjoint at full size
+maximin_pairs        ``maximin_pairs(affinity, target, labels, neighbourhood, unrestricted)``: pairs per edge
 pool                 ``pool(x, size, stride, dilation, mode)``: 'max', 'average' or 'sum' of valid windows
 softmax              ``softmax(x, axis)``
 log_softmax          ``log_softmax(x, axis)``
@@ -54,6 +55,7 @@ NAMES = (
     "generic",
     "grad",
     "log_softmax",
+    "maximin_pairs",
     "pool",
     "rewire",
     "scan",

@@ -8,6 +8,7 @@ from pytensor.graph.basic import Constant, Variable
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
+from neuromancer.engine.pytensor.ops.maximin import maximin_pairs
 from neuromancer.engine.pytensor.ops.pool import pool
 from neuromancer.engine.pytensor.random import RandomStream
 from neuromancer.engine.pytensor.scan import scan
@@ -44,6 +45,7 @@ __all__ = [
     "generic",
     "grad",
     "log_softmax",
+    "maximin_pairs",
     "pool",
     "rewire",
     "scan",
