@@ -6,9 +6,12 @@ Every class also inherits the builtin that fits it, so ``except ValueError`` kee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
+
+import numpy as np
 
 
 class NeuromancerError(Exception):
@@ -45,7 +48,7 @@ class NeuromancerError(Exception):
             ("nearest valid:", self.nearest),
         ):
             if value is not None:
-                text += f"; {label} {value if isinstance(value, str) else repr(value)}"
+                text += f"; {label} {value if isinstance(value, str) else repr(_plain(value))}"
         return text
 
 
@@ -83,6 +86,34 @@ class MissingDependencyError(NeuromancerError, ImportError):
 
 class FileError(NeuromancerError, OSError):
     """A file cannot be read or written, or does not hold what it should."""
+
+
+@contextmanager
+def blame(node: Any) -> Iterator[None]:
+    """Let errors that helpers raise inside the block name `node` instead of the helper.
+
+    Examples
+    --------
+    >>> try:
+    ...     with blame("conv1"):
+    ...         raise ShapeError("not a size", node="TaggedShape", got=-1)
+    ... except ShapeError as error:
+    ...     print(error)
+    'conv1': not a size; got -1
+    """
+    try:
+        yield
+    except NeuromancerError as error:
+        if error.node is None or isinstance(error.node, str):
+            error.node = node
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """Value with NumPy's scalars as Python's, which read better; also inside lists and tuples."""
+    if type(value) in (list, tuple):
+        return type(value)(_plain(v) for v in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def node_label(node: Any) -> str:

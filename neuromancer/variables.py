@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -138,6 +139,14 @@ class VariableWeight(VariableParam):
                     "a weight without a value needs both shape and init_kwargs",
                     node=name or "weight",
                     got=f"shape={shape}, init_kwargs={init_kwargs}",
+                )
+            known = list(signature(initweights).parameters)[1:]
+            if not isinstance(init_kwargs, dict) or not set(init_kwargs) <= set(known):
+                raise ArgumentError(
+                    "init_kwargs must be arguments of initweights",
+                    node=name or "weight",
+                    got=init_kwargs,
+                    expected=f"a dict with some of {known}",
                 )
             value = initweights(shape, **init_kwargs)
         elif shape is not None:

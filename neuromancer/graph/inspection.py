@@ -7,6 +7,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,13 @@ def check_arrays(node: Node, sources: Sequence[Node], arrays: Sequence[Any]) -> 
 def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], arrays: Sequence[Any]) -> Any:
     if source.shape is None:
         return value
-    array, dtype = np.asarray(value), source.output.dtype
+    dtype = source.output.dtype
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(
+            f"input {source.name!r} is no array", node=node, got=str(error), expected=repr(source.shape)
+        ) from None
     if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise InputTypeError(
             f"input {source.name!r} has the wrong dtype",
@@ -81,15 +88,30 @@ def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
             need = "any object" if sources[i].shape is None else f"{sources[i].shape!r} {sources[i].output.dtype}"
         given = "-"
         if i < len(arrays):
-            a = np.asarray(arrays[i]) if not isinstance(arrays[i], (str, dict, set)) else None
-            given = type(arrays[i]).__name__ if a is None else f"{a.shape} {a.dtype}"
+            given = _given(arrays[i])
         rows.append(f"  {name:<20}{need:<44}{given}")
     return "\n".join(rows) + "\n"
 
 
+def _given(value: Any) -> str:
+    if not isinstance(value, (str, dict, set)):
+        with suppress(ValueError):  # lists of different lengths
+            array = np.asarray(value)
+            return f"{array.shape} {array.dtype}"
+    return type(value).__name__
+
+
 def random_inputs(node: Node) -> list[Any]:
-    """Random data in [0, 1) for every source of a node; unknown sizes are taken as 1."""
-    data = []
+    """Random data in [0, 1) for every source of a node.
+
+    An unknown size is taken from another source's axis of the same tag (the batch size from any node), else as 1.
+    """
+    data: list[Any] = []
+    sizes: dict[str, int] = {}
+    for n in node.sub_graph():
+        if n.shape is not None:
+            known = {tag: size for tag, size in zip(n.shape.tags, n.shape, strict=True) if size}
+            sizes.update((tag, size) for tag, size in known.items() if n.is_source or tag == "b")
     for source in node.input_nodes:
         if source.shape is None:
             raise ArgumentError(
@@ -98,7 +120,8 @@ def random_inputs(node: Node) -> list[Any]:
                 got=source.name,
                 expected="only tensor sources",
             )
-        data.append(rng().random([s or 1 for s in source.shape.shape]).astype(source.output.dtype))
+        shape = [s or sizes.get(tag, 1) for tag, s in zip(source.shape.tags, source.shape, strict=True)]
+        data.append(rng().random(shape).astype(source.output.dtype))
     return data
 
 
@@ -135,12 +158,13 @@ def measure_exectime(
     node: Node, n_samples: int, n_warmup: int, print_info: bool, local: bool, nonegative: bool
 ) -> float:
     """See :meth:`Node.measure_exectime`."""
-    if n_samples < 1 or n_warmup < 0:
+    counts = [isinstance(n, (int, np.integer)) and n >= least for n, least in ((n_samples, 1), (n_warmup, 0))]
+    if not all(counts):
         raise ArgumentError(
             "not a number of runs",
             node=node,
             got=(n_samples, n_warmup),
-            expected="n_samples >= 1, n_warmup >= 0",
+            expected="integers n_samples >= 1, n_warmup >= 0",
         )
     if not node.input_nodes:
         node._exec_times.update(local=0.0, total=0.0)
@@ -189,9 +213,10 @@ def describe(node: Node) -> str:
     return f"{text}\n  {extra}" if extra else text
 
 
-def plot_graph(node: Node, outfile: str | None, compiled: bool, **kwargs: Any) -> str:
+def plot_graph(node: Node, outfile: str | Path | None, compiled: bool, **kwargs: Any) -> str:
     """See :meth:`Node.plot_theano_graph`."""
     path = Path(outfile or Path(tempfile.gettempdir()) / f"{getpass.getuser()}_{node.name}.png")
+    path = path if path.suffix else path.with_suffix(".png")
     fmt = path.suffix[1:].lower()
     if fmt not in PLOT_FORMATS:
         raise ArgumentError(

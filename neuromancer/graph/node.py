@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -18,6 +19,7 @@ from neuromancer.errors import (
     InputTypeError,
     ShapeError,
     UnknownNameError,
+    blame,
     nearest_name,
 )
 from neuromancer.graph import inspection
@@ -51,7 +53,7 @@ class NodeType(type):
         node: Any = cls.__new__(cls)  # type: ignore[call-overload]
         with model_manager.all_or_nothing() as model:
             count = len(model.nodes)
-            with E.building():
+            with E.building(), blame(node):
                 node.__init__(*args, **kwargs)
                 node._finalise_init()
             if len(model.nodes) > count:
@@ -347,6 +349,13 @@ class Node(metaclass=NodeType):
         ShapeError, ArgumentError
             For a wrong shape, a constant, or values that are not finite.
         """
+        if not isinstance(value_dict, Mapping):
+            raise InputTypeError(
+                "needs values by name",
+                node=self,
+                got=type(value_dict).__name__,
+                expected=f"a dict of {list(self.params)}",
+            )
         checked = []
         for key, value in value_dict.items():
             param = self.params.get(key)
@@ -369,11 +378,11 @@ class Node(metaclass=NodeType):
                     got=key,
                     expected="skip_const=True to pass over it",
                 )
-            array = np.asarray(value)
+            array = self._as_numbers(key, value)
             shape = param.get_value().shape
             if array.shape != shape and array.ndim:
                 raise ShapeError(f"parameter {key!r} has another shape", node=self, got=array.shape, expected=shape)
-            bad = int(np.size(array) - np.isfinite(np.asarray(array, dtype="float64")).sum())
+            bad = int(array.size - np.isfinite(array).sum())
             if bad:
                 raise ArgumentError(
                     f"parameter {key!r} would not be finite", node=self, got=f"{bad} NaN or infinite values"
@@ -381,6 +390,20 @@ class Node(metaclass=NodeType):
             checked.append((param, array if array.shape == shape else np.full(shape, array)))
         for param, array in checked:
             param.set_value(array.astype(param.dtype))
+
+    def _as_numbers(self, key: str, value: Any) -> np.ndarray:
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of different lengths
+            array = np.asarray(None)
+        if array.dtype.kind not in "biuf":
+            raise InputTypeError(
+                f"parameter {key!r} needs real numbers",
+                node=self,
+                got=f"{type(value).__name__} {value!r}"[:100],
+                expected=f"a number or an array of shape {self.params[key].get_value().shape}",
+            )
+        return array
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
@@ -391,8 +414,11 @@ class Node(metaclass=NodeType):
     def feature_names(self, names: Sequence[str] | None) -> None:
         if names is not None:
             n = self.shape["f"] if self.shape is not None and self.shape.hastag("f") else None
-            if isinstance(names, str) or len(names) != n:
-                raise ArgumentError("one name per feature is needed", node=self, got=names, expected=f"{n} names")
+            several = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+            if not several or len(names) != n:
+                raise ArgumentError(
+                    "one name per feature is needed", node=self, got=names, expected=f"a list of {n} strings"
+                )
         self._feature_names = None if names is None else tuple(names)
 
     # ---- evaluation
@@ -417,7 +443,8 @@ class Node(metaclass=NodeType):
         """
         if not args and self.input_nodes:
             return self._output_func()
-        return self._output_func(*inspection.check_arrays(self, self.input_nodes, args))
+        with blame(self):
+            return self._output_func(*inspection.check_arrays(self, self.input_nodes, args))
 
     def infer(self, *args: Any) -> Any:
         """Value of the node in its inference form: without dropout, with running batch statistics.
@@ -543,13 +570,13 @@ class Node(metaclass=NodeType):
         """
         return inspection.measure_exectime(self, n_samples, n_warmup, print_info, local, nonegative)
 
-    def plot_theano_graph(self, outfile: str | None = None, compiled: bool = True, **kwargs: Any) -> str:
+    def plot_theano_graph(self, outfile: str | Path | None = None, compiled: bool = True, **kwargs: Any) -> str:
         """Draw the symbolic graph of this node's function into a file.
 
         Parameters
         ----------
-        outfile : str, optional
-            Path ending in .png, .svg, .pdf or .dot (DOT text needs no graphviz); default
+        outfile : str or Path, optional
+            Path ending in .png (also the default), .svg, .pdf or .dot (DOT text needs no graphviz); default
             ``<tmp>/<user>_<name>.png``.
         compiled : bool
             Draw the compiled, optimised graph instead of the one as written.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
 from neuromancer.graph.node import Node, is_shaped
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
@@ -61,16 +61,18 @@ def split(
     """
     if not isinstance(node, Node) or not is_shaped(node):
         raise InputTypeError("can only split a node with a tensor output", node=LABEL, got=repr(node)[:200])
-    position = node.shape.axis(axis)
+    with blame(f"{LABEL} of {node.name!r}"):
+        position = node.shape.axis(axis)
     cuts = _cuts(node, position, index, n_out)
     bounds = list(zip([0, *cuts], [*cuts, node.shape[position]], strict=True))
-    if not isinstance(name, str) and len(name) != len(bounds):
-        raise ArgumentError("one name per part is needed", node=LABEL, got=list(name), expected=f"{len(bounds)} names")
+    if not isinstance(name, str) and (not isinstance(name, (list, tuple)) or len(name) != len(bounds)):
+        raise ArgumentError("one name per part is needed", node=LABEL, got=name, expected=f"{len(bounds)} names")
     if not isinstance(name, str) and len(set(name)) != len(name):
         raise ArgumentError("the parts' names clash", node=LABEL, got=list(name), expected="different names")
     names = [name] * len(bounds) if isinstance(name, str) else name
     with model_manager.all_or_nothing() as model:
-        model.splits[model.unique_name(name if isinstance(name, str) else LABEL)] = dict(
+        label = model.unique_name(name if isinstance(name, str) else LABEL)
+        model.splits[label] = dict(
             node=node.name,
             axis=position,
             index=index,
@@ -78,10 +80,12 @@ def split(
             strip_singleton_dims=strip_singleton_dims,
             name=name,
         )
-        return tuple(
+        parts = tuple(
             _part(node, position, low, high, strip_singleton_dims, part_name)
             for (low, high), part_name in zip(bounds, names, strict=True)
         )
+        model.splits[label]["parts"] = [part.name for part in parts]
+        return parts
 
 
 def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: str) -> FromTensor:

@@ -30,7 +30,14 @@ def parse_tags(tags: Any) -> list[str]:
         )
     for tag in parts:
         if tag not in TAGS:
-            raise ShapeError(f"unknown tag {tag!r}", node="TaggedShape", got=parts, expected=f"tags out of {TAGS}")
+            small = [str(t).lower() for t in parts]
+            raise ShapeError(
+                f"unknown tag {tag!r}",
+                node="TaggedShape",
+                got=parts,
+                expected=f"tags out of {TAGS}",
+                nearest=",".join(small) if set(small) <= set(TAGS) else None,
+            )
     if len(set(parts)) != len(parts):
         raise ShapeError("duplicate tags", node="TaggedShape", got=parts, expected="every tag at most once")
     return parts
@@ -83,6 +90,10 @@ class TaggedShape:
         centre: Sequence[Any] | None = None,
     ) -> None:
         self._tags = parse_tags(tags)
+        if not isinstance(shape, (Sequence, np.ndarray)) or isinstance(shape, str):
+            raise ShapeError(
+                "a shape must be a list or tuple", node="TaggedShape", got=shape, expected="one size or None per axis"
+            )
         self._shape = [_size(s, shape) for s in shape]
         if len(self._shape) != len(self._tags):
             raise ShapeError(
@@ -93,7 +104,7 @@ class TaggedShape:
             )
         n = self.ndim
         self._strides = _stride_array(strides, n)
-        self._fov = np.ones(n, dtype=int) if fov is None else np.array([int(v) for v in fov], dtype=int)
+        self._fov = np.ones(n, dtype=int) if fov is None else _fov_array(fov)
         offsets = np.zeros((1, n)) if mfp_offsets is None else mfp_offsets
         self._mfp_offsets = np.array(offsets, dtype=int, ndmin=2)
         default = [Fraction(int(f) - 1, 2) for f in self._fov]
@@ -288,6 +299,9 @@ class TaggedShape:
 
     def updatefov(self, i: int, new: int) -> TaggedShape:
         """Copy with the field of view of the i-th *spatial* axis replaced; it starts at the same raw voxel."""
+        if not isinstance(i, (int, np.integer)) or not -self.ndim <= i < self.ndim:
+            raise ShapeError("no such spatial axis", node="TaggedShape", got=i, expected=f"an index below {self.ndim}")
+        i = int(i) % self.ndim
         fov, centre = self.fov, self._centre
         if centre is not None:
             centre = [c + Fraction(int(new) - fov[k], 2) if k == i else c for k, c in enumerate(centre)]
@@ -366,12 +380,29 @@ def _size(value: Any, shape: Sequence[Any]) -> int | None:
 def _stride_array(strides: Sequence[Any] | None, n: int) -> np.ndarray:
     if strides is None:
         return np.ones(n, dtype=int)
-    values = [exact(s) for s in strides]
-    if any(v <= 0 for v in values):
-        raise ShapeError("strides must be positive", node="TaggedShape", got=[str(v) for v in values])
+    try:
+        values = [exact(s) for s in strides]
+    except (TypeError, ValueError):
+        values = []
+    if any(v <= 0 for v in values) or (not values and n):
+        raise ShapeError(
+            "strides must be positive numbers", node="TaggedShape", got=strides, expected=f"{n}, one per spatial axis"
+        )
     if all(v.denominator == 1 for v in values):
         return np.array([int(v) for v in values], dtype=int)
     return np.array([float(v) for v in values])
+
+
+def _fov_array(fov: Sequence[int]) -> np.ndarray:
+    listed = list(fov) if isinstance(fov, (Sequence, np.ndarray)) else [None]
+    if any(not isinstance(v, (int, np.integer)) or (v < 1 and v != -1) for v in listed):
+        raise ShapeError(
+            "a field of view must be a positive integer per spatial axis",
+            node="TaggedShape",
+            got=fov,
+            expected="entries >= 1, or -1 for unknown",
+        )
+    return np.array(listed, dtype=int)
 
 
 def exact(stride: Any) -> Fraction:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, node_label
 from neuromancer.graph.node import Node, require_node
 from neuromancer.graph.tagged_shape import TaggedShape
 
@@ -59,6 +60,10 @@ class ApplyFunc(Node):
                 got=repr(functor),
                 expected="e.g. neuromancer.T.tanh",
             )
+        if not isinstance(args, (list, tuple)) or not isinstance(kwargs, (dict, NoneType)):
+            raise InputTypeError(
+                "args must be a tuple and kwargs a dict", node=self, got=f"args={args!r}, kwargs={kwargs!r}"[:200]
+            )
         self.functor, self.args, self.kwargs = functor, tuple(args), dict(kwargs or {})
 
     @property
@@ -82,7 +87,11 @@ class ApplyFunc(Node):
         )
 
     def _make_output(self) -> None:
-        result = self.functor(self.parent.output, *self.args, **self.kwargs)
+        try:
+            result = self.functor(self.parent.output, *self.args, **self.kwargs)
+        except Exception as error:
+            error.add_note(f"Raised by the functor of {node_label(self)}.")
+            raise
         if not isinstance(result, E.Variable):
             raise InputTypeError(
                 "the functor must return a symbolic variable",

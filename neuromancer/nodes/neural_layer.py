@@ -179,6 +179,8 @@ class NeuralLayer(Node):
             raise ShapeError(
                 f"parameter {key!r} has the wrong shape", node=self, got=tuple(value.shape), expected=str(shape)
             )
+        if not np.isfinite(value).all():
+            raise ArgumentError(f"parameter {key!r} is not finite", node=self, got="NaN or infinite values")
         return np.asarray(value)
 
     def _check_shared(self, key: str, variable: Any, shape: tuple[int, ...]) -> None:

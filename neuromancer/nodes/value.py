@@ -75,6 +75,14 @@ class ValueNode(Node):
             value, apply_train = value[0], False
         if value is not None and init_kwargs is not None:
             raise ArgumentError("give either a value or init_kwargs", node=self, got=f"both, init_kwargs={init_kwargs}")
+        if apply_train and np.dtype(self.dtype).kind != "f":
+            raise ArgumentError(
+                "only floating-point values can be trained",
+                node=self,
+                got=f"dtype={self.dtype}",
+                expected="a float dtype or apply_train=False",
+                nearest=f"dtype={config.floatX}",
+            )
         sizes = tuple(self._declared.stripnone)
         if init_kwargs is not None:
             param: Any = VariableWeight(
@@ -87,7 +95,10 @@ class ValueNode(Node):
                 array = np.broadcast_to(np.asarray(0 if value is None else value, dtype=self.dtype), sizes).copy()
             except ValueError:
                 raise ShapeError(
-                    "the value does not fit the shape", node=self, got=np.shape(value), expected=sizes
+                    "the value does not fit the shape",
+                    node=self,
+                    got=np.shape(value) or repr(value),
+                    expected=sizes,
                 ) from None
             param = (
                 VariableWeight(value=array, name="value", apply_reg=False, dtype=self.dtype)

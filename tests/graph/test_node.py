@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from neuromancer.errors import (
     ArgumentError,
     GraphError,
     InputTypeError,
+    MissingDependencyError,
     NeuromancerError,
     ShapeError,
     UnknownNameError,
@@ -375,3 +378,16 @@ class TestInspection:
         path = tmp_path / "graph.dot"
         assert nm.ApplyFunc(source(), T.tanh).plot_theano_graph(str(path)) == str(path)
         assert "digraph" in path.read_text()
+
+    @pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+    @pytest.mark.parametrize("compiled", [True, False])
+    @pytest.mark.parametrize(("name", "head"), [("a.svg", b"<?xml"), ("a.pdf", b"%PDF"), ("a", b"\x89PNG")])
+    def test_plot_as_picture(self, tmp_path, name, head, compiled):
+        path = source().plot_theano_graph(tmp_path / name, compiled=compiled)
+        assert Path(path).read_bytes().startswith(head)
+
+    def test_plot_without_graphviz(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(MissingDependencyError, match="needs the program 'dot' of graphviz"):
+            source().plot_theano_graph(tmp_path / "a.png")
+        assert Path(source().plot_theano_graph(tmp_path / "a.dot")).exists()
