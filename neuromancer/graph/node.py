@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer import engine as E
 from neuromancer.errors import (
     ArgumentError,
     GraphError,
@@ -25,76 +22,13 @@ from neuromancer.errors import (
 from neuromancer.graph import inspection
 from neuromancer.graph.function import make_func
 from neuromancer.graph.geometry import Window
+from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.progress import say
 
 # Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
 OPTIONAL_PARAMS = ("gamma", "std", "mean")
-
-
-class NodeType(type):
-    """Gives every node a unique name, runs its hooks after the constructor and registers it if all went well."""
-
-    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
-        super().__init__(name, bases, namespace)
-        if bases and "__init__" in namespace:
-            cls.__init__ = _finalising(namespace["__init__"])  # type: ignore[misc]
-
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """Signature of the constructor, for help() and editors: without it they would show ``(*args, **kwargs)``."""
-        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        _check_arguments(cls, args, kwargs)
-        node: Any = cls.__new__(cls)  # type: ignore[call-overload]
-        with model_manager.all_or_nothing() as model:
-            count = len(model.nodes)
-            with E.building(), blame(node):
-                node.__init__(*args, **kwargs)
-                node._finalise_init()
-            if len(model.nodes) > count:
-                raise GraphError(
-                    "a constructor must not create other nodes; use a factory function",
-                    node=node,
-                    got=list(model.nodes)[count:],
-                )
-            model.register(node)
-        node.construction = (args, kwargs)
-        for parent in node.parents:
-            parent.children[node.name] = node
-        if node._print_repr:
-            say(repr(node))
-        return node
-
-
-def _check_arguments(cls: NodeType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise InputTypeError if the arguments do not fit the constructor, with the argument that was probably meant."""
-    try:
-        cls.__signature__.bind(*args, **kwargs)
-    except TypeError as error:
-        known = cls.__signature__.parameters
-        unknown = [key for key in kwargs if key not in known]
-        raise InputTypeError(
-            str(error),
-            node=cls.__name__,
-            expected=f"{cls.__name__}({', '.join(str(p.replace(annotation=p.empty)) for p in known.values())})",
-            nearest=nearest_name(unknown[0], known) if unknown else None,
-        ) from None
-
-
-def _finalising(init: Callable[..., None]) -> Callable[..., None]:
-    """Constructor that runs the hooks at its end, so that a derived constructor finds a finished base."""
-
-    @functools.wraps(init)
-    def wrapped(self: Node, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        self._finalise_init()
-
-    return wrapped
 
 
 class Node(metaclass=NodeType):
