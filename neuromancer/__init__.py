@@ -9,9 +9,10 @@ from __future__ import annotations
 from neuromancer.config import config
 from neuromancer.engine import T
 from neuromancer.graphutils import TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.loss import *
 from neuromancer.loss import __all__ as _loss
-from neuromancer.model import Model
+from neuromancer.model import Model, modelload, params_from_model_file
 from neuromancer.neural import *
 from neuromancer.neural import __all__ as _neural
 from neuromancer.node_basic import *
@@ -34,9 +35,12 @@ __all__ = [
     "VariableWeight",
     "as_floatX",
     "config",
+    "get_valid_patch_sizes",
     "getinput_for_multioutput",
     "initweights",
     "make_func",
+    "modelload",
+    "params_from_model_file",
     "seed",
     *_loss,
     *_neural,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import GraphManager
+from neuromancer.io.load import modelload as modelload
+from neuromancer.io.load import params_from_model_file as params_from_model_file
+from neuromancer.io.save import save
 from neuromancer.train.training import Training
 
 ROLES = ("input_node", "target_node", "loss_node", "prediction_node", "error_node")
@@ -295,8 +299,9 @@ class Model(Training, GraphManager):
 
         Parameters
         ----------
-        value_dict : dict or list
-            What :meth:`get_param_values` returns, or a part of its dict.
+        value_dict : dict, list or path
+            What :meth:`get_param_values` returns, or a part of its dict; or a model file, of either kind, whose
+            parameters are taken (constants are then passed over in any case).
         skip_const : bool
             Pass over constants instead of raising. A list must then have been made without them.
 
@@ -307,6 +312,8 @@ class Model(Training, GraphManager):
         ShapeError, ArgumentError
             For a wrong number or shape of values, constants, or values that are not finite.
         """
+        if isinstance(value_dict, (str, os.PathLike)):
+            value_dict, skip_const = params_from_model_file(value_dict), True
         if isinstance(value_dict, (list, tuple)):
             value_dict = self._named(value_dict, skip_const)
         if not isinstance(value_dict, dict):
@@ -339,6 +346,23 @@ class Model(Training, GraphManager):
         for (name, key), value in zip(places, values, strict=True):
             named.setdefault(name, {})[key] = value
         return named
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model into one HDF5 file: graph, roles, parameters, optimiser state, meta-parameters, history.
+
+        Parameters
+        ----------
+        path : path
+            A file of this name is replaced only when the new one is whole and on the disk.
+
+        Raises
+        ------
+        ArgumentError
+            If a node has an argument that no file can hold, such as a lambda.
+        FileError
+            If the file cannot be written.
+        """
+        save(self, path)
 
     # ---- rates
     @property

@@ -12,7 +12,8 @@ Variable, Constant   classes of symbolic variables and constants, for isinstance
 CompiledFunction     class of what `function` returns; has ``counters.uploads`` and ``counters.downloads``
 ConstantVariable     ``ConstantVariable(value, name)``: symbolic constant that can be subclassed
 SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``
-RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``
+RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``,
+                     ``get_state``, ``set_state``
 tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the shape is an unknown size
 generic              ``generic(name)``: symbolic input that takes any Python object
 constant             ``constant(value, name, dtype)``
@@ -27,6 +28,8 @@ softmax              ``softmax(x, axis)``
 log_softmax          ``log_softmax(x, axis)``
 scan                 ``scan(fn, sequences, initial, non_sequences, n_steps, ...)``: symbolic loop
 rewire               ``rewire(outputs, {old: new})``: outputs with variables replaced
+view_of              ``view_of(x)``: (variable, steps) if x is that variable transposed or sliced, else None
+apply_view           ``apply_view(variable, steps)``: the reverse; steps are lists of numbers and strings
 building             context manager under which graphs are built: Python floats get the configured precision
 draw                 ``draw(target, path, fmt, **options)``: picture of a graph
 dot_text             ``dot_text(target)``: the graph as DOT source
@@ -44,6 +47,7 @@ NAMES = (
     "SharedVariable",
     "T",
     "Variable",
+    "apply_view",
     "building",
     "constant",
     "conv",
@@ -61,5 +65,6 @@ NAMES = (
     "scan",
     "softmax",
     "tensor",
+    "view_of",
 )
 """Every name of the interface."""

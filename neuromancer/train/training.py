@@ -36,6 +36,10 @@ class Training:
         Meta-parameters of this model's optimisers.
     optimisers : dict of str to Optimiser
         Those used so far.
+    pending_states : dict of str to dict of str to numpy.ndarray
+        State of optimisers from a file, which they take over when they are first used.
+    history : dict of str to array
+        Whatever was recorded during training; saved and loaded with the model.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Training:
     def _forget_training(self) -> None:
         """Start again without functions, optimisers and history; for another loss."""
         self.optimisers: dict[str, Optimiser] = {}
+        self.pending_states: dict[str, dict[str, np.ndarray]] = {}
         self._gradient_graph: list[Any] | None = None
         self._training_functions: dict[str, make_func] = {}
         self._losses: deque[float] = deque(maxlen=SMOOTHED_STEPS)
@@ -53,6 +58,7 @@ class Training:
 
     def _init_training(self) -> None:
         self.meta = MetaParams(f"model {self.name}")
+        self.history: dict[str, Any] = {}
         self._forget_training()
 
     @property
@@ -176,6 +182,8 @@ class Training:
                 debug_outputs=[n.output for n in self.debug_outputs],
                 name=f"{self.name} {name}",
             )
+            if name in self.pending_states:
+                self.optimisers[name].set_state(self.pending_states.pop(name))
         return self.optimisers[name]
 
     def _require_optimiser(self, name: str) -> None:

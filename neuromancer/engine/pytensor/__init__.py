@@ -22,6 +22,7 @@ from neuromancer.engine.pytensor.tensors import (
     softmax,
     tensor,
 )
+from neuromancer.engine.pytensor.views import apply_view, view_of
 
 NAME = "pytensor"
 
@@ -34,6 +35,7 @@ __all__ = [
     "SharedVariable",
     "T",
     "Variable",
+    "apply_view",
     "building",
     "constant",
     "conv",
@@ -51,4 +53,5 @@ __all__ = [
     "scan",
     "softmax",
     "tensor",
+    "view_of",
 ]

@@ -37,6 +37,7 @@ class RandomStream:
 
     def __init__(self, seed: int | None = None) -> None:
         self._states: list[SharedVariable] = []
+        self._saved: list[np.ndarray] = []
         self.seed = _valid(seed)
 
     def normal(self, shape: Sequence[Any], dtype: str | None = None) -> Variable:
@@ -71,11 +72,44 @@ class RandomStream:
 
     def reseed(self, seed: int | None = None) -> None:
         """Start again: the next call of every function that draws from this stream is as its first with this seed."""
-        self.seed = _valid(seed)
+        self.seed, self._saved = _valid(seed), []
+        for k, state in enumerate(self._states):
+            state.set_value(self._initial(k))
+
+    def get_state(self) -> tuple[int, np.ndarray]:
+        """Seed and position of the stream, from which :meth:`set_state` goes on.
+
+        Returns
+        -------
+        seed : int
+        positions : numpy.ndarray of int64, (n_draws, 2)
+        """
+        values = [state.get_value() for state in self._states] + self._saved[len(self._states) :]
+        return self.seed, np.array(values, dtype="int64").reshape(-1, 2)
+
+    def set_state(self, seed: int, positions: np.ndarray) -> None:
+        """Go on where another stream, which gave this state, is; also in tensors drawn later.
+
+        Raises
+        ------
+        ArgumentError
+            If the positions are no (n_draws, 2) integers.
+        """
+        values = np.asarray(positions)
+        if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "iu":
+            raise ArgumentError(
+                "not the state of a stream",
+                node="RandomStream",
+                got=f"{values.dtype} {values.shape}",
+                expected="(n_draws, 2) integers",
+            )
+        self.seed, self._saved = _valid(seed), list(values.astype("int64"))
         for k, state in enumerate(self._states):
             state.set_value(self._initial(k))
 
     def _initial(self, k: int) -> np.ndarray:
+        if k < len(self._saved):
+            return self._saved[k].copy()
         return np.array([mix(self.seed, k), 0], np.int64)
 
     def _draw(self, kind: str, p: Any, shape: Sequence[Any], dtype: str | None) -> Variable:

@@ -1,0 +1,235 @@
+"""From a document to a model. Nothing of the document is executed: constructors of known node classes are called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import FileError, NeuromancerError
+from neuromancer.graph.registry import model_manager
+from neuromancer.graph.split import split
+from neuromancer.io.describe import constructor
+from neuromancer.io.limits import MAX_NODES, check_allocation
+from neuromancer.io.names import find_class
+from neuromancer.io.values import Decoder
+from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.value import ValueNode
+from neuromancer.utils import rng
+from neuromancer.variables import VariableParam
+
+if TYPE_CHECKING:
+    from neuromancer.graph.node import Node
+    from neuromancer.model import Model
+
+STATISTICS = ("mean", "std")
+LAYER_PARAMS = ("w", "b", "gamma", *STATISTICS)
+
+
+@contextmanager
+def new_model(name: str | None) -> Iterator[Model]:
+    """A new current model that vanishes again, the old one being current as before, if the block raises."""
+    before = model_manager.current, model_manager.last
+    # What constructors draw is overwritten, so the package's generator is left where it was.
+    generator, state = rng(), rng().bit_generator.state
+    model = model_manager.newmodel(name)
+    try:
+        yield model
+    except BaseException:
+        del model_manager.models[model.name]
+        model_manager.current, model_manager.last = before
+        raise
+    finally:
+        generator.bit_generator.state = state
+
+
+@contextmanager
+def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
+    """Turn errors of a document's contents into FileError, those of the package only unless `user_errors`."""
+    try:
+        yield
+    except FileError:
+        raise
+    except (NeuromancerError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if user_errors and isinstance(error, NeuromancerError):
+            raise
+        raise FileError(
+            "the model cannot be built from the file", node=where, got=f"{type(error).__name__}: {error}"[:1000]
+        ) from error
+    except (MemoryError, RecursionError, RuntimeError) as error:
+        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
+
+
+def build(
+    model: Model, document: dict[str, Any], arrays: Mapping[str, np.ndarray], where: str, user_errors: bool = False
+) -> None:
+    """Fill an empty current model.
+
+    Parameters
+    ----------
+    model : Model
+    document : dict
+        As :func:`neuromancer.io.describe.describe` makes it.
+    arrays : mapping of str to numpy.ndarray
+    where : str
+        Name of the file, for messages.
+    user_errors : bool
+        Let the package's own errors pass as they are, because they come from the caller's options.
+
+    Raises
+    ------
+    FileError
+        If the document does not describe a model.
+    """
+    with damaged(where, user_errors):
+        decode = Decoder(arrays, model.nodes, [])
+        for entry in document["variables"]:
+            value = decode.array(entry["array"]).copy()
+            variable = VariableParam(value, apply_train=entry["train"], apply_reg=entry["decay"])
+            variable.name = entry["name"]
+            decode.variables.append(variable)
+        if len(document["nodes"]) > MAX_NODES:
+            raise FileError("too many nodes", node=where, got=len(document["nodes"]), expected=f"up to {MAX_NODES}")
+        for entry in document["nodes"]:
+            if "split" in entry:
+                _split(model, entry, decode)
+            else:
+                _node(model, entry, decode, lenient=document.get("lenient", False))
+        model.designate_nodes(**document["designations"])
+        model.meta.set(document["meta"])
+        for name, states in document["optimisers"].items():
+            model.pending_states[name] = {key: decode.array(ref["array"]) for key, ref in states.items()}
+        recent = {key: decode.array(ref["array"]).tolist() for key, ref in document["recent"].items()}
+        model._losses.extend(recent.get("loss", []))
+        model._seconds.extend(recent.get("seconds", []))
+        model.history = {key: decode.array(ref["array"]).copy() for key, ref in document["history"].items()}
+
+
+def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:
+    node = decode({"node": entry["node"]})
+    names = entry.get("parts") or entry["name"]
+    index, n_out = decode(entry["index"]), entry["n_out"]
+    if n_out is not None and not isinstance(names, str) and n_out != len(names):
+        raise FileError("the parts of a split do not match it", node=str(entry["split"])[:200], got=len(names))
+    parts = split(node, entry["axis"], index, n_out, bool(entry["strip_singleton_dims"]), names)
+    label, record = model.splits.popitem()
+    label = entry["split"]
+    model.splits[label] = {**record, "name": decode(entry["name"])}
+    for part, name in zip(parts, model.splits[label]["parts"], strict=True):
+        if entry.get("parts") and part.name != name:
+            raise FileError("two nodes have the same name", node=str(name)[:200])
+        part.feature_names = entry.get("features", {}).get(name)
+
+
+def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -> None:
+    name, cls = entry["name"], find_class(entry["class"])
+    if not isinstance(name, str) or name in model.nodes:
+        raise FileError("two nodes have the same name", node=str(name)[:200])
+    signature = constructor(cls)
+    arguments = {key: decode(value) for key, value in entry["arguments"].items()}
+    unknown = [key for key in arguments if key not in signature.parameters]
+    if unknown:
+        raise FileError(
+            "the class has no such argument", node=f"{entry['class']} {name}"[:200], got=str(unknown)[:200],
+            expected=f"among {list(signature.parameters)}",
+        )  # fmt: skip
+    stored = entry.get("parameters", {})
+    values = {key: decode.array(spec["array"]) for key, spec in stored.items()}
+    check_allocation(cls, name, arguments, values)
+    original = _bind(signature, arguments)
+    given = {**arguments, **_values_as_arguments(cls, signature, arguments, values, stored)}
+    if "name" in signature.parameters:
+        given["name"] = name
+    if "print_repr" in signature.parameters:
+        given["print_repr"] = False
+    bound = _bind(signature, given)
+    node = cls(*bound.args, **bound.kwargs)
+    _rename(model, node, name)
+    node.construction = original.args, original.kwargs
+    _restore(node, stored, values, lenient)
+    for key, spec in entry.get("attributes", {}).items():
+        _set(node, key, vars(node)[key], spec, decode.array(spec["array"]))
+    for key, spec in entry.get("streams", {}).items():
+        stream = vars(node)[key]
+        if not isinstance(stream, E.RandomStream):
+            raise FileError("not a random stream", node=node, got=str(key)[:200])
+        stream.set_state(spec["seed"], decode.array(spec["array"]))
+    if "features" in entry:
+        node.feature_names = entry["features"]
+
+
+def _bind(signature: inspect.Signature, arguments: dict[str, Any]) -> inspect.BoundArguments:
+    ordered = {key: arguments[key] for key in signature.parameters if key in arguments}
+    return inspect.BoundArguments(signature, ordered)
+
+
+def _rename(model: Model, node: Node, name: str) -> None:
+    """Give a node whose constructor takes no name the one that it had."""
+    if node.name != name:
+        model.forget(node.name)
+        node.name = name
+        model.nodes[name] = node
+        for parent in node.parents:
+            parent.children[name] = node
+
+
+def _values_as_arguments(
+    cls: type,
+    signature: inspect.Signature,
+    arguments: dict[str, Any],
+    values: dict[str, np.ndarray],
+    stored: dict[str, Any],
+) -> dict[str, Any]:
+    """Stored values that constructors take, so that they need not draw any and constants get theirs."""
+    given: dict[str, Any] = {}
+    if issubclass(cls, ValueNode) and "value" in values:
+        constant = stored["value"].get("constant")
+        given["value"] = [values["value"], "const"] if constant else values["value"]
+        given["init_kwargs"] = None
+    elif issubclass(cls, NeuralLayer):
+        mode = arguments.get("batch_normalisation") or False
+        usable = LAYER_PARAMS[: 2 if mode is False else 5 if mode == "predict" else 3]
+        for key in usable:
+            old = arguments.get(key)
+            if key in values and key in signature.parameters and not isinstance(old, E.Variable):
+                # Layers refuse values that are not finite; they are put back afterwards.
+                value = values[key] if np.isfinite(values[key]).all() else np.zeros_like(values[key])
+                marked = isinstance(old, (list, tuple)) and len(old) == 2
+                given[key] = [value, old[1]] if marked else value  # type: ignore[index]
+    return given
+
+
+def _restore(node: Node, stored: dict[str, Any], values: dict[str, np.ndarray], lenient: bool) -> None:
+    missing, extra = set(node.params) - set(stored), set(stored) - set(node.params)
+    if (missing or extra) and not lenient:
+        raise FileError(
+            "the node has other parameters than the file", node=node, got=sorted(stored), expected=sorted(node.params)
+        )
+    for key, param in node.params.items():
+        if key not in stored:
+            continue
+        if param.constant:
+            wanted = values[key].astype(param.get_value().dtype)
+            if wanted.shape != param.get_value().shape or not np.array_equal(param.get_value(), wanted, equal_nan=True):
+                if lenient:
+                    continue
+                raise FileError("a constant comes out with another value than it was saved with", node=node, got=key)
+        else:
+            _set(node, key, param, stored[key], values[key])
+
+
+def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarray) -> None:
+    if not isinstance(param, VariableParam):
+        raise FileError("not a parameter", node=node, got=str(key)[:200])
+    old = param.get_value()
+    # Numbers were written as vectors of one entry by the original library.
+    if value.shape != old.shape and not prod(value.shape) == prod(old.shape) == 1:
+        raise FileError(f"parameter {key!r} has another shape", node=node, got=value.shape, expected=old.shape)
+    param.set_value(np.array(value.reshape(old.shape), dtype=param.dtype))
+    if "train" in spec:
+        param.apply_train, param.apply_reg = spec["train"], spec["decay"]

@@ -1,0 +1,48 @@
+"""The command ``neuromancer-convert``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuromancer.errors import NeuromancerError
+from neuromancer.graph.registry import model_manager
+from neuromancer.io.load import modelload
+
+
+def convert(old: str | Path, new: str | Path) -> None:
+    """Load a model file of either kind and save it in the present format.
+
+    Parameters
+    ----------
+    old, new : path
+        The new file is replaced if it exists.
+
+    Raises
+    ------
+    FileError
+        If the old file cannot be loaded or the new one not be written.
+    """
+    model = modelload(old)
+    try:
+        model.save(new)
+    finally:
+        model_manager.delmodel(model.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``neuromancer-convert old.mdl new.h5``; exit status 0 if it worked, 1 with a message if not."""
+    parser = argparse.ArgumentParser(
+        prog="neuromancer-convert", description="Convert a model file of the original library (.mdl) to HDF5."
+    )
+    parser.add_argument("old", help="file to read")
+    parser.add_argument("new", help="file to write")
+    options = parser.parse_args(arguments)
+    try:
+        convert(options.old, options.new)
+    except NeuromancerError as error:
+        sys.stderr.write(f"neuromancer-convert: {error}\n")
+        return 1
+    return 0

@@ -1,0 +1,238 @@
+"""The file itself: an HDF5 file of plain arrays behind a header with the digest of everything after it.
+
+Layout: 512 bytes of text (an HDF5 user block: ``neuromancer model``, format version, length and SHA-256 of the rest),
+then an HDF5 file whose data set ``document`` holds JSON and whose other data sets hold arrays. The JSON lists type,
+shape and SHA-256 of every array. All data sets are contiguous and unfiltered, so none can be larger than the file, and
+nothing is given to the HDF5 library before the digest has been found right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import h5py
+import numpy as np
+
+from neuromancer.errors import FileError
+
+MAGIC = b"neuromancer model\n"
+VERSION = 1
+BLOCK = 512
+"""Size of the header; an HDF5 user block has a power of two of at least this."""
+CHUNK = 1 << 20
+MAX_FILE = 1 << 36
+MAX_DOCUMENT = 1 << 26
+DOCUMENT = "document"
+DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
+HEADER = re.compile(rb"neuromancer model\nversion (\d{1,6})\nlength (\d{1,15})\nsha256 ([0-9a-f]{64})\n\0*")
+
+
+def array_path(*names: str) -> str:
+    """Path of a data set from names that may hold any characters."""
+    return "/".join("%2E" if name == "." else quote(name, safe=" .,:;()[]#+=@'!") for name in names)
+
+
+# ---- writing
+def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a file whole or not at all: under another name first, forced to the disk, then renamed.
+
+    Parameters
+    ----------
+    path : path
+        An existing file is replaced; of a link, what it points to.
+    document : dict
+        Anything that JSON can hold.
+    arrays : mapping of str to numpy.ndarray
+        Numeric arrays by their paths.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written; an old file is then left as it was.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
+    index = {key: _description(array) for key, array in arrays.items()}
+    text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        try:
+            with h5py.File(temporary, "x", userblock_size=BLOCK) as file:
+                file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
+                for key, array in arrays.items():
+                    file.create_dataset(key, data=_stored(array))
+            _seal(temporary)
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileError("the file cannot be written", node=str(path), got=str(error)[:300]) from error
+
+
+def _stored(array: np.ndarray) -> np.ndarray:
+    return array.view("uint8") if array.dtype == bool else array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _description(array: np.ndarray) -> dict[str, Any]:
+    data = _stored(np.ascontiguousarray(array)).tobytes()
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": sha256(data).hexdigest()}
+
+
+def _seal(path: Path) -> None:
+    """Write the header and force everything to the disk."""
+    with path.open("r+b") as file:
+        length, digest = _digest(file)
+        header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
+        file.seek(0)
+        file.write(header.ljust(BLOCK, b"\0"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digest(file: Any) -> tuple[int, str]:
+    """Length and SHA-256 of everything behind the header."""
+    file.seek(BLOCK)
+    length, digest = 0, sha256()
+    while chunk := file.read(CHUNK):
+        length += len(chunk)
+        digest.update(chunk)
+    return length, digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a renaming to the disk, where folders can be opened."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# ---- reading
+def read_head(path: str | os.PathLike[str], n: int = BLOCK) -> bytes:
+    """The first bytes of a regular file; FileError if it is none or cannot be read."""
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError("not a regular file", node=str(path))
+        with Path(path).open("rb") as file:
+            return file.read(n)
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileError("the file cannot be read", node=str(path), got=str(error)) from error
+
+
+def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read and check a file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    document : dict
+    arrays : dict of str to numpy.ndarray
+
+    Raises
+    ------
+    FileError
+        If the file is no model file, of another version, truncated, changed, or holds anything but plain arrays. No
+        more memory is used than a small multiple of the file's size.
+    """
+    match = _check_header(path, read_head(path))
+    with _reading(path):
+        with Path(path).open("rb") as file:
+            length, digest = _digest(file)
+        if digest != match[3].decode():
+            raise FileError("the file is damaged: its checksum is wrong", node=str(path), got=f"{length} bytes")
+        with h5py.File(path, "r") as file:
+            size = length + BLOCK
+            raw = _read(file, DOCUMENT, "uint8", None, min(size, MAX_DOCUMENT))
+            document = json.loads(raw.tobytes().decode())
+            arrays = {}
+            for key, entry in document.pop("arrays").items():
+                dtype = entry["dtype"]
+                if dtype not in DTYPES:
+                    raise FileError("an array of this type is not allowed", node=key[:200], got=str(dtype)[:100])
+                array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), size)
+                if sha256(array.tobytes()).hexdigest() != entry["sha256"]:
+                    raise FileError("an array is damaged: its checksum is wrong", node=key[:200])
+                arrays[key] = array.view("bool") if dtype == "bool" else array.astype(dtype, copy=False)
+            return document, arrays
+
+
+def _check_header(path: Any, head: bytes) -> re.Match[bytes]:
+    match = HEADER.fullmatch(head)
+    if not head.startswith(MAGIC):
+        raise FileError("not a model file", node=str(path), got=repr(head[:24]), expected=repr(MAGIC))
+    if match is None or len(head) != BLOCK:
+        raise FileError("the file is damaged: its header is not readable", node=str(path))
+    if int(match[1]) != VERSION:
+        raise FileError(
+            "the file has another version of the format",
+            node=str(path),
+            got=f"version {int(match[1])}",
+            expected=f"version {VERSION}" + ("; a newer neuromancer reads it" if int(match[1]) > VERSION else ""),
+        )
+    size, declared = Path(path).stat().st_size, int(match[2]) + BLOCK
+    if size != declared or size > MAX_FILE:
+        problem = "the file is truncated" if size < declared else "the file is larger than it should be"
+        raise FileError(problem, node=str(path), got=f"{size} bytes", expected=f"{declared}, at most {MAX_FILE}")
+    return match
+
+
+def _read(file: h5py.File, key: str, dtype: str, shape: tuple[int, ...] | None, limit: int) -> np.ndarray:
+    """A data set that is plain: reached by hard links, contiguous, unfiltered, all inside the file."""
+    place: Any = file
+    for name in key.split("/"):
+        if not isinstance(place, h5py.Group) or not isinstance(place.get(name, getlink=True), h5py.HardLink):
+            raise FileError("an array is missing or is a link to elsewhere", node=key[:200])
+        place = place[name]
+    if not isinstance(place, h5py.Dataset):
+        raise FileError("not an array", node=key[:200])
+    wanted, have = np.dtype(dtype).newbyteorder("<"), place.shape
+    creation = place.id.get_create_plist()
+    plain = (
+        place.dtype.newbyteorder("<") == wanted
+        and place.dtype.metadata is None
+        and have is not None
+        and (shape is None or have == shape)
+        and creation.get_layout() == h5py.h5d.CONTIGUOUS
+        and creation.get_nfilters() == 0
+        and creation.get_external_count() == 0
+    )
+    n_bytes = prod(have or ()) * wanted.itemsize
+    if not plain or n_bytes > limit or place.id.get_storage_size() != n_bytes:
+        raise FileError(
+            "an array is not stored plainly or is not what it is declared to be",
+            node=key[:200],
+            got=f"{place.dtype} {have}",
+            expected=f"{wanted.name} {shape}, contiguous, inside the file",
+        )
+    return np.asarray(place[()])
+
+
+@contextmanager
+def _reading(path: Any) -> Iterator[None]:
+    """Turn whatever goes wrong while a file of unknown origin is read into a FileError."""
+    try:
+        yield
+    except FileError as error:
+        error.node = error.node or str(path)
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, MemoryError) as error:
+        raise FileError("the file is damaged", node=str(path), got=f"{type(error).__name__}: {error}"[:300]) from error

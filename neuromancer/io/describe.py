@@ -1,0 +1,135 @@
+"""From a model to a document: what a file says about it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError
+from neuromancer.graph.node import Node
+from neuromancer.io.container import array_path
+from neuromancer.io.names import class_name
+from neuromancer.io.values import Arrays, Encoder
+from neuromancer.variables import VariableParam
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+
+
+def describe(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Everything that a file holds about a model.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    document : dict
+        Plain values, as JSON has them; arrays by their paths.
+    arrays : dict of str to numpy.ndarray
+
+    Raises
+    ------
+    ArgumentError
+        If a node has an argument that no file can hold, such as a lambda.
+    """
+    from neuromancer import __version__
+
+    arrays = Arrays()
+    encode = Encoder(model.nodes.values(), arrays)
+    parts = {part: label for label, split in model.splits.items() for part in split["parts"]}
+    # Parameters first, so that arguments with the same values refer to them.
+    state = {name: _state(node, arrays, encode) for name, node in model.nodes.items()}
+    nodes: list[dict[str, Any]] = []
+    done: set[str] = set()
+    for name, node in model.nodes.items():
+        label = parts.get(name)
+        if label is None:
+            arguments = {key: encode(value, node, key) for key, value in bound_arguments(node).items()}
+            nodes.append({"name": name, "class": class_name(type(node)), "arguments": arguments, **state[name]})
+        elif label not in done:
+            done.add(label)
+            split = {key: encode(value, node, key) for key, value in model.splits[label].items() if key != "parts"}
+            features = {p: state[p]["features"] for p in model.splits[label]["parts"] if "features" in state[p]}
+            nodes.append({"split": label, "parts": list(model.splits[label]["parts"]), **split, "features": features})
+    states = {name: optimiser.get_state() for name, optimiser in model.optimisers.items()}
+    states = {name: values for name, values in {**model.pending_states, **states}.items() if values}
+    document = {
+        "package": __version__,
+        "floatX": config.floatX,
+        "name": model.name,
+        "nodes": nodes,
+        "designations": model.designations,
+        "meta": {key: float(p.get_value()) for key, p in model.meta.params.items()},
+        "optimisers": {name: _arrays(values, arrays, "optimisers", name) for name, values in states.items()},
+        "recent": _arrays({"loss": list(model._losses), "seconds": list(model._seconds)}, arrays, "recent"),
+        "history": _arrays(_history(model), arrays, "history"),
+        "variables": [],
+    }
+    for k, variable in enumerate(encode.variables):
+        entry = {"name": variable.name, **_param(variable, arrays, array_path("variables", str(k)))}
+        document["variables"].append(entry)  # type: ignore[attr-defined]
+    return document, arrays.by_path
+
+
+def constructor(cls: type) -> inspect.Signature:
+    """Signature of a node's constructor without ``self``."""
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def bound_arguments(node: Node) -> dict[str, Any]:
+    """What a node was constructed with, by the constructor's names, without those left at their defaults."""
+    args, kwargs = node.construction
+    return dict(constructor(type(node)).bind(*args, **kwargs).arguments)
+
+
+def _state(node: Node, arrays: Arrays, encode: Encoder) -> dict[str, Any]:
+    """Parameters of a node, also those kept as plain attributes, and where its random streams are."""
+    entry: dict[str, Any] = {}
+    place = ("parameters", node.name)
+    entry["parameters"] = {key: _param(p, arrays, array_path(*place, key)) for key, p in node.params.items()}
+    own = {key: v for key, v in vars(node).items() if isinstance(v, VariableParam) and not encode.is_param(v)}
+    entry["attributes"] = {
+        key: _param(p, arrays, array_path("attributes", node.name, key))
+        for key, p in own.items()
+        if not any(p is v for v in (node.output, *node.construction[0], *node.construction[1].values()))
+    }
+    entry["streams"] = {}
+    for key, stream in vars(node).items():
+        if isinstance(stream, E.RandomStream):
+            seed, positions = stream.get_state()
+            path = array_path("streams", node.name, key)
+            entry["streams"][key] = {"seed": seed, **arrays.add(positions, path)}
+    if node.feature_names is not None:
+        entry["features"] = list(node.feature_names)
+    return {key: value for key, value in entry.items() if value}
+
+
+def _param(param: Any, arrays: Arrays, path: str) -> dict[str, Any]:
+    entry = arrays.add(param.get_value(), path)
+    if param.constant:
+        return {**entry, "constant": True}
+    return {**entry, "train": bool(param.apply_train), "decay": _plain(param.apply_reg)}
+
+
+def _plain(value: Any) -> bool | float:
+    return bool(value) if isinstance(value, (bool, np.bool_)) else float(value)
+
+
+def _arrays(values: Mapping[str, Any], arrays: Arrays, *place: str) -> dict[str, Any]:
+    return {key: arrays.add(np.asarray(value), array_path(*place, key)) for key, value in values.items()}
+
+
+def _history(model: Model) -> dict[str, Any]:
+    history = {key: np.asarray(value) for key, value in model.history.items()}
+    bad = {key: value.dtype for key, value in history.items() if value.dtype.kind not in "biuf"}
+    if bad:
+        raise ArgumentError("the history must hold numbers", node=f"model {model.name}", got=bad)
+    return history

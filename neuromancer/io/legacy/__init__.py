@@ -1,0 +1,3 @@
+"""Model files of the original library."""
+
+from __future__ import annotations

@@ -1,0 +1,186 @@
+"""From the node descriptions of the original library to a document that this package builds models from."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import FileError
+from neuromancer.graph.split import split
+from neuromancer.io.container import array_path
+from neuromancer.io.describe import constructor
+from neuromancer.io.legacy.pickles import Name, Record, finished, read_pickle
+from neuromancer.io.names import find_class, package_classes
+from neuromancer.io.values import Arrays
+
+MAX_VALUES = 1_000_000
+MAX_DEPTH = 30
+FACTORIES = {"Dot": "Perceptron", "Errors": "ErrorRate", "_Errors": "ErrorRate"}
+ROLES = (
+    "input_node", "target_node", "loss_node", "prediction_node", "error_node", "prediction_ext", "debug_outputs",
+)  # fmt: skip
+FUNCTIONS = {"scalarsigmoid": "sigmoid", "scalarsoftplus": "softplus"}
+
+
+def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Document and arrays of a model file of the original library.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    document : dict
+    arrays : dict of str to numpy.ndarray
+
+    Raises
+    ------
+    FileError
+        If the file is damaged, hostile, or describes something that this package does not have.
+    """
+    content = read_pickle(path)
+    try:
+        return _Translation(content).result()
+    except FileError as error:
+        error.node = error.node or str(path)
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise FileError(
+            "the file does not describe a model", node=str(path), got=f"{type(error).__name__}: {error}"[:300]
+        ) from error
+
+
+class _Translation:
+    def __init__(self, content: Any) -> None:
+        self.descriptors, designations = content
+        if not isinstance(self.descriptors, dict) or not isinstance(designations, dict):
+            raise FileError("the file does not describe a model", node="", got=type(self.descriptors).__name__)
+        self.roles = {key: finished(v) for key, v in designations.items() if key in ROLES}
+        self.arrays = Arrays()
+        self.count = 0
+
+    def result(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        nodes = []
+        for name, descriptor in self.descriptors.items():
+            if not isinstance(name, str):
+                raise FileError("a node's name is no text", node="", got=repr(name)[:100])
+            if isinstance(descriptor, Record):
+                nodes.append(self.split(name, descriptor))
+            else:
+                nodes.append(self.node(name, *descriptor))
+        parts = {part for entry in nodes for part in entry.get("parts") or ()}
+        document = {
+            "name": "",
+            "lenient": True,
+            "nodes": [entry for entry in nodes if entry.get("name") not in parts or "split" in entry],
+            "designations": {key: _role(value) for key, value in self.roles.items()},
+            "meta": {},
+            "optimisers": {},
+            "recent": {},
+            "history": {},
+            "variables": [],
+        }
+        return document, self.arrays.by_path
+
+    # ---- entries
+    def node(self, name: str, description: Record, values: Any) -> dict[str, Any]:
+        state = description.state
+        cls_name = state["cls"].name
+        cls_name = FACTORIES.get(cls_name, cls_name)
+        if cls_name not in package_classes():
+            raise FileError("a node's class is not known here", node=name[:200], got=cls_name[:100])
+        signature = constructor(find_class(cls_name))
+        arguments = self.arguments(name, signature, state["args"], state["kwargs"])
+        stored = {}
+        for key, value in (values or {}).items():
+            array = np.asarray(finished(value))
+            stored[key] = self.arrays.add(array, array_path("parameters", name, key))
+            if _constant(arguments.get(key)):
+                stored[key]["constant"] = True
+        return {"name": name, "class": cls_name, "arguments": arguments, "parameters": stored}
+
+    def split(self, name: str, description: Record) -> dict[str, Any]:
+        signature = inspect.signature(split)
+        arguments = self.arguments(name, signature, description.state["args"], description.state["kwargs"])
+        arguments.setdefault("node", {"node": description.state.get("node_id")})
+        entry: dict[str, Any] = {"axis": "f", "index": None, "n_out": None, "strip_singleton_dims": False}
+        entry |= {**arguments, "node": arguments["node"]["node"], "split": name}
+        entry.setdefault("name", "split")
+        names = entry["name"]
+        entry["parts"] = names if isinstance(names, list) and names else None
+        return entry
+
+    def arguments(self, name: str, signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
+        """Arguments by name; what the original turned into an empty list is left at its default."""
+        bound = signature.bind_partial(*args, **kwargs).arguments
+        result = {}
+        for key, value in bound.items():
+            default = signature.parameters[key].default
+            if isinstance(value, list) and not value and isinstance(default, (str, tuple)):
+                continue
+            result[key] = self.value(value, name, key)
+        return result
+
+    # ---- values
+    def value(self, value: Any, node: str, what: str, depth: int = 0) -> Any:
+        self.count += 1
+        if self.count > MAX_VALUES or depth > MAX_DEPTH:
+            raise FileError("the description of a node is too large", node=node[:200], got=what[:100])
+        value = finished(value)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return value if np.isfinite(value) else {"float": repr(value)}
+        if isinstance(value, np.ndarray):
+            # Small vectors of integers were sizes and strides.
+            return value.tolist() if value.dtype.kind in "iu" and value.ndim == 1 else self.arrays.add(value)
+        if isinstance(value, list):
+            return [self.value(v, node, what, depth + 1) for v in value]
+        if isinstance(value, tuple):
+            return {"tuple": [self.value(v, node, what, depth + 1) for v in value]}
+        if isinstance(value, dict):
+            return {"dict": {str(key): self.value(v, node, what, depth + 1) for key, v in value.items()}}
+        found = self.reference(value) if isinstance(value, Record) else self.function(value)
+        if found is None:
+            raise FileError("an argument cannot be understood", node=node[:200], got=f"{what} = {value!r}"[:200])
+        return found
+
+    def reference(self, record: Record) -> dict[str, Any] | None:
+        """A node, a parameter of one, or a function of the old engine."""
+        texts = [v for v in record.state.values() if isinstance(v, str)]
+        nodes = [t for t in texts if t in self.descriptors]
+        if "Param" in record.cls.name and nodes:
+            owned = [t for t in texts if t != nodes[0]]
+            return {"parameter": [nodes[0], owned[0]]} if owned else None
+        target = record.state.get("target_id", record.state.get("name"))
+        if record.cls.module.startswith("elektronn2") and isinstance(target, str) and target in self.descriptors:
+            return {"node": target}
+        inner = record.state.get("scalar_op")
+        return self.function(inner.cls) if isinstance(inner, Record) else None
+
+    def function(self, name: Any) -> dict[str, Any] | None:
+        """An elementwise function of the old engine, which the new one has under the same name."""
+        if not isinstance(name, Name) or not name.module.startswith("theano"):
+            return None
+        low = name.name.lower()
+        for key in (name.name, FUNCTIONS.get(low, low)):
+            if callable(getattr(E.T, key, None)):
+                return {"functor": f"T:{key}"}
+        return None
+
+
+def _constant(argument: Any) -> bool:
+    return isinstance(argument, list) and len(argument) == 2 and argument[1] == "const"
+
+
+def _role(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [v for v in value if isinstance(v, str)] or None
+    return value if isinstance(value, str) else None

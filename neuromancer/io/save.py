@@ -1,0 +1,18 @@
+"""Saving a model."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from neuromancer.io.container import write_file
+from neuromancer.io.describe import describe
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model into one HDF5 file; see :meth:`neuromancer.Model.save`."""
+    document, arrays = describe(model)
+    write_file(path, document, arrays)

@@ -1,0 +1,208 @@
+"""Arguments of nodes as JSON, and back.
+
+JSON's own values stand for themselves; everything else is an object with one key that says what it is: ``tuple``,
+``dict``, ``float`` (those that JSON lacks), ``array``, ``scalar``, ``node``, ``parameter``, ``variable``, ``view``,
+``shape``, ``functor``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.errors import ArgumentError, FileError
+from neuromancer.graph.node import Node
+from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.io.names import find_functor, functor_name
+from neuromancer.variables import VariableParam
+
+NUMERIC = "biuf"
+MAX_DEPTH = 40
+
+
+class Arrays:
+    """Arrays of a file by their paths; equal ones are kept once.
+
+    Attributes
+    ----------
+    by_path : dict of str to numpy.ndarray
+    """
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, np.ndarray] = {}
+        self._known: dict[tuple[Any, ...], str] = {}
+
+    def add(self, value: Any, path: str | None = None) -> dict[str, Any]:
+        """Reference to an array; stored under `path`, or found among those stored already."""
+        array = np.array(value, order="C")
+        key = (array.dtype.str, array.shape, sha256(array.tobytes()).digest())
+        if path is None and key in self._known:
+            return {"array": self._known[key]}
+        path = path or f"constants/{len(self.by_path)}"
+        self.by_path[path] = array
+        self._known.setdefault(key, path)
+        return {"array": path}
+
+
+class Encoder:
+    """Turns arguments of nodes into JSON.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+        The model's.
+    arrays : Arrays
+        Where arrays go.
+
+    Attributes
+    ----------
+    variables : list of VariableParam
+        Shared variables that belong to no node, by the numbers that stand for them.
+    """
+
+    def __init__(self, nodes: Iterable[Node], arrays: Arrays) -> None:
+        self.arrays, self.variables = arrays, list[Any]()
+        self._names = {id(n): n.name for n in nodes}
+        self._params = {id(p): [n.name, key] for n in nodes for key, p in n.params.items()}
+
+    def is_param(self, variable: Any) -> bool:
+        """Whether a variable is a parameter of one of the nodes."""
+        return id(variable) in self._params
+
+    def __call__(self, value: Any, node: Node, what: str) -> Any:
+        """JSON for an argument of `node`; ArgumentError if it cannot be kept in a file."""
+        again = lambda v: self(v, node, what)  # noqa: E731
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if isinstance(value, (np.ndarray, np.generic)):
+            if value.dtype.kind not in NUMERIC:
+                raise self._unknown(value, node, what)
+            return {"scalar" if isinstance(value, np.generic) else "array": self.arrays.add(value)["array"]}
+        if isinstance(value, int):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if isinstance(value, Fraction):
+            return {"fraction": [value.numerator, value.denominator]}
+        if isinstance(value, list):
+            return [again(v) for v in value]
+        if isinstance(value, tuple):
+            return {"tuple": [again(v) for v in value]}
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {"dict": {key: again(v) for key, v in value.items()}}
+        if isinstance(value, Node):
+            if id(value) not in self._names:
+                raise ArgumentError("a node of another model is used", node=node, got=f"{what}: {value.name}")
+            return {"node": value.name}
+        if isinstance(value, TaggedShape):
+            parts = (value.shape, value.tags, value.strides.tolist(), value.mfp_offsets.tolist(), value.fov)
+            return {"shape": [*map(again, parts), again(value.centre)]}
+        if isinstance(value, E.Variable):
+            return self._variable(value, node, what)
+        if callable(value) and not isinstance(value, type):
+            return {"functor": functor_name(value, node)}
+        raise self._unknown(value, node, what)
+
+    def _variable(self, value: Any, node: Node, what: str) -> Any:
+        if id(value) in self._params:
+            return {"parameter": self._params[id(value)]}
+        if isinstance(value, VariableParam):
+            if not any(v is value for v in self.variables):
+                self.variables.append(value)
+            return {"variable": next(i for i, v in enumerate(self.variables) if v is value)}
+        if isinstance(value, E.Constant):
+            return {"constant": self.arrays.add(value.data)["array"]}
+        view = E.view_of(value)
+        if view is None:
+            raise self._unknown(value, node, what)
+        base, steps = view
+        return {"view": [self._variable(base, node, what), steps]}
+
+    def _unknown(self, value: Any, node: Node, what: str) -> ArgumentError:
+        return ArgumentError(
+            f"argument {what!r} cannot be kept in a file",
+            node=node,
+            got=f"{type(value).__name__} {value!r}"[:200],
+            expected="numbers, strings, arrays, nodes, parameters and their views, functions of importable modules",
+        )
+
+
+class Decoder:
+    """Turns JSON back into arguments.
+
+    Parameters
+    ----------
+    arrays : mapping of str to numpy.ndarray
+    nodes : mapping of str to Node
+        Those that exist so far.
+    variables : list
+        Shared variables that belong to no node.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], nodes: Mapping[str, Node], variables: list[Any]) -> None:
+        self.arrays, self.nodes, self.variables = arrays, nodes, variables
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        """The value; FileError if it is none of those that :class:`Encoder` makes."""
+        if depth > MAX_DEPTH:
+            raise FileError("values are nested too deeply", node="file", expected=f"at most {MAX_DEPTH} levels")
+        if isinstance(value, list):
+            return [self(v, depth + 1) for v in value]
+        if not isinstance(value, dict):
+            return value
+        if len(value) != 1:
+            raise FileError("a value is damaged", node="file", got=repr(value)[:200])
+        ((kind, content),) = value.items()
+        if kind == "functor" and depth == 0:
+            return find_functor(content)
+        make: Callable[[Any, int], Any] | None = self._MAKERS.get(kind)
+        if make is None:
+            raise FileError("a value is of an unknown kind", node="file", got=kind[:100])
+        return make(self, content, depth + 1)  # type: ignore[call-arg]
+
+    def array(self, path: str) -> np.ndarray:
+        """A stored array by its path."""
+        if path not in self.arrays:
+            raise FileError("an array is missing", node="file", got=str(path)[:200])
+        return self.arrays[path]
+
+    def _node(self, name: str, depth: int) -> Node:
+        if name not in self.nodes:
+            raise FileError("a node is used before it exists", node="file", got=str(name)[:200])
+        return self.nodes[name]
+
+    def _parameter(self, place: Any, depth: int) -> Any:
+        name, key = place
+        params = self._node(name, depth).params
+        if key not in params:
+            raise FileError("a shared parameter does not exist", node=str(name)[:200], got=str(key)[:200])
+        return params[key]
+
+    def _shape(self, parts: Any, depth: int) -> TaggedShape:
+        shape, tags, strides, offsets, fov, centre = (self(p, depth) for p in parts)
+        return TaggedShape(shape, tags, strides, offsets, fov, None if None in centre else centre)
+
+    def _view(self, content: Any, depth: int) -> Any:
+        base, steps = content
+        return E.apply_view(self(base, depth), steps)
+
+    _MAKERS: dict[str, Any] = {  # noqa: RUF012
+        "tuple": lambda self, v, d: tuple(self(x, d) for x in v),
+        "dict": lambda self, v, d: {str(key): self(x, d) for key, x in v.items()},
+        "float": lambda self, v, d: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
+        "fraction": lambda self, v, d: Fraction(*v),
+        "array": lambda self, v, d: self.array(v).copy(),
+        "scalar": lambda self, v, d: self.array(v)[()],
+        "constant": lambda self, v, d: E.constant(self.array(v)),
+        "variable": lambda self, v, d: self.variables[v],
+        "node": _node,
+        "parameter": _parameter,
+        "shape": _shape,
+        "view": _view,
+    }
