@@ -194,7 +194,9 @@ def test_debug_outputs(model):
 
 
 def test_unknown_optimiser_gives_the_list(model):
-    with pytest.raises(UnknownNameError, match=r"got adam; expected one of \['SGD', 'AdaGrad', 'AdaDelta', 'Adam'\]"):
+    with pytest.raises(
+        UnknownNameError, match=r"got adam; expected one of \['SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'\]"
+    ):
         model.trainingstep(X, Y, optimiser="adam")
 
 

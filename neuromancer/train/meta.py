@@ -13,7 +13,38 @@ from neuromancer.variables import VariableParam
 DEFAULTS = {"lr": 1.0, "mom": 0.9, "wd": 0.0, "beta2": 0.999}
 """Learning rate, momentum, weight decay, and Adam's decay of the second moment."""
 
+CLIPS = ("clip_value", "clip_norm")
+"""Limits of the gradient, for every element and for the norm of the whole; 0 means none."""
+
 BELOW_ONE = ("mom", "beta2")
+
+
+class ClipParam(VariableParam):
+    """A limit, which is off at 0. Whether it is on is known without asking the device.
+
+    Parameters
+    ----------
+    name : str
+
+    Attributes
+    ----------
+    active : bool
+
+    Examples
+    --------
+    >>> limit = ClipParam("clip_norm")
+    >>> limit.set_value(np.array(2.0, limit.dtype)); limit.active
+    True
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(0.0, name=name, apply_train=False, apply_reg=False)
+        self.active = False
+
+    def set_value(self, new_value: Any, borrow: bool = False) -> None:
+        """Set the limit."""
+        super().set_value(new_value, borrow)
+        self.active = bool(np.asarray(new_value) > 0)
 
 
 class MetaParams:
@@ -24,7 +55,8 @@ class MetaParams:
     label : str
         Whose they are, for messages.
     **values : float
-        Other values than the defaults: ``lr`` 1, ``mom`` 0.9, ``wd`` 0, ``beta2`` 0.999.
+        Other values than the defaults: ``lr`` 1, ``mom`` 0.9, ``wd`` 0, ``beta2`` 0.999, ``clip_value`` 0 and
+        ``clip_norm`` 0 (no limit; None means the same).
 
     Attributes
     ----------
@@ -46,16 +78,17 @@ class MetaParams:
 
     def __init__(self, label: str = "meta-parameters", **values: float) -> None:
         self.label = label
-        self.params = {
+        self.params: dict[str, VariableParam] = {
             key: VariableParam(value, name=key, apply_train=False, apply_reg=False) for key, value in DEFAULTS.items()
         }
+        self.params.update((key, ClipParam(key)) for key in CLIPS)
         self.set(values)
 
     def __getitem__(self, key: str) -> float:
         self._require(key, self.params)
         return float(self.params[key].get_value())
 
-    def set(self, values: dict[str, Any], allowed: Iterable[str] = tuple(DEFAULTS)) -> None:
+    def set(self, values: dict[str, Any], allowed: Iterable[str] = (*DEFAULTS, *CLIPS)) -> None:
         """Set several at once; on an error none is changed.
 
         Parameters
@@ -71,6 +104,7 @@ class MetaParams:
         ArgumentError
             For a value that is not finite or negative; mom and beta2 must be below 1.
         """
+        values = {key: 0.0 if value is None and key in CLIPS else value for key, value in values.items()}
         for key, value in values.items():
             self._require(key, allowed)
             number = (
@@ -85,6 +119,11 @@ class MetaParams:
                 )
         for key, value in values.items():
             self.params[key].set_value(np.array(value, dtype=self.params[key].dtype))
+
+    @property
+    def clipping(self) -> tuple[bool, ...]:
+        """Which of the limits in CLIPS are on."""
+        return tuple(self.params[key].active for key in CLIPS)
 
     def _require(self, key: str, allowed: Iterable[str]) -> None:
         names = list(allowed)

@@ -1,9 +1,10 @@
-"""Gradient descent: SGD, AdaGrad, AdaDelta and Adam.
+"""Gradient descent: SGD, AdaGrad, AdaDelta, Adam and AdamW.
 
 All update rules are symbolic: one call of an optimiser evaluates loss, gradient and update on the device, and
 parameters and state stay there. Notation of the formulas: p parameter, g its gradient, lr learning rate, mom
 momentum, wd weight decay, and ``R = wd * a * p`` with a = 0 for parameters that are not regularised, 1 for
-regularised ones, or their own multiplier (``apply_reg``).
+regularised ones, or their own multiplier (``apply_reg``). Where a limit is set, g is clipped before: element by element
+to +-clip_value, then as a whole to a Euclidean norm of at most clip_norm (Pascanu, Mikolov & Bengio 2013).
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
 from neuromancer.graph.function import make_func
-from neuromancer.train.meta import MetaParams
+from neuromancer.train.meta import CLIPS, MetaParams
 from neuromancer.variables import VariableParam
 
 Updates = list[tuple[Any, Any]]
 
 EPS = 1e-5
 """Added under the roots of AdaDelta and Adam."""
+
+EPS_W = 1e-8
+"""Added to the root of AdamW."""
 
 
 class Optimiser:
@@ -96,7 +100,7 @@ class Optimiser:
         self.history = history
         self.state: dict[str, VariableParam] = {}
         self._history: list[list[VariableParam]] = []
-        self._step: make_func | None = None
+        self._steps: dict[tuple[bool, ...], make_func] = {}
 
     # ---- the rule
     def _update(self, i: int, p: Any, g: Any) -> Updates:
@@ -125,16 +129,29 @@ class Optimiser:
     def _build(self) -> make_func:
         with E.building():
             updates = self._common_updates()
-            for i, (p, g) in enumerate(zip(self.params, self.grads, strict=True)):
+            for i, (p, g) in enumerate(zip(self.params, self._clipped_grads(), strict=True)):
                 updates += [(v, _cast(new, v)) for v, new in self._update(i, p, g)]
             updates += self._history_updates()
             known = {id(v) for v, _ in updates}
             updates += [(v, _cast(new, v)) for v, new in self.extra_updates if id(v) not in known]
         return make_func(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
 
+    def _clipped_grads(self) -> list[Any]:
+        """The gradients within the limits that are on; those that are off leave no trace in the graph."""
+        grads = self.grads
+        by_value, by_norm = self.meta.clipping
+        if by_value:
+            limit = self._value("clip_value")
+            grads = [E.T.clip(g, -limit, limit) for g in grads]
+        if by_norm and grads:
+            limit = self._value("clip_norm")
+            norm = E.T.sqrt(sum(E.T.sum(g**2) for g in grads))
+            grads = [g * (limit / E.T.maximum(norm, limit)) for g in grads]
+        return grads
+
     def _history_updates(self) -> Updates:
         """Shift the kept parameter sets by one; the newest gets the values from before the step."""
-        self._history = [
+        self._history = self._history or [
             [
                 VariableParam(p.get_value(), name=f"{p.name}_before{k + 1}", apply_train=False, apply_reg=False)
                 for p in self.params
@@ -146,10 +163,11 @@ class Optimiser:
 
     @property
     def step(self) -> make_func:
-        """The compiled step."""
-        if self._step is None:
-            self._step = self._build()
-        return self._step
+        """The compiled step; one for every combination of clipping on and off."""
+        key = self.meta.clipping
+        if key not in self._steps:
+            self._steps[key] = self._build()
+        return self._steps[key]
 
     def __call__(self, *args: Any) -> list[Any]:
         """Do one step.
@@ -167,14 +185,14 @@ class Optimiser:
         return self.step(*args)
 
     def set_opt_meta_params(self, values: dict[str, float]) -> None:
-        """Set meta-parameters by name (``lr``, ``mom``, ``wd``; Adam also ``beta2``).
+        """Set meta-parameters by name (``lr``, ``mom``, ``wd``, ``clip_value``, ``clip_norm``; Adam also ``beta2``).
 
         Raises
         ------
         UnknownNameError, ArgumentError
             For a name that this optimiser does not have, or a value that cannot be.
         """
-        self.meta.set(values, self.meta_names)
+        self.meta.set(values, (*self.meta_names, *CLIPS))
 
     def setlr(self, value: float) -> None:
         """Set the learning rate."""
@@ -243,7 +261,8 @@ class Optimiser:
         self.set_state({})
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{key}={self.meta[key]:g}" for key in self.meta_names)
+        limits = [key for key, on in zip(CLIPS, self.meta.clipping, strict=True) if on]
+        values = ", ".join(f"{key}={self.meta[key]:g}" for key in (*self.meta_names, *limits))
         return f"{type(self).__name__}({values})"
 
 
@@ -356,12 +375,41 @@ class Adam(Optimiser):
         mom, beta2, t = self._value("mom"), self._value("beta2"), self._state("steps") + 1
         mean = mom * m + (1 - mom) * g
         squares = beta2 * s + (1 - beta2) * g**2
-        correction = E.T.sqrt(1 - beta2**t) / (1 - mom**t)
-        step = correction * mean / E.T.sqrt(squares + EPS)
+        step = self._scaled(mean, squares, mom**t, beta2**t)
         return [(m, mean), (s, squares), (p, p - self._value("lr") * (step + self._decay(p)))]
 
+    def _scaled(self, mean: Any, squares: Any, mom_t: Any, beta2_t: Any) -> Any:
+        """The step for the moments' estimates, given the decays' powers."""
+        return E.T.sqrt(1 - beta2_t) / (1 - mom_t) * mean / E.T.sqrt(squares + EPS)
 
-OPTIMISERS: dict[str, type[Optimiser]] = {cls.__name__: cls for cls in (SGD, AdaGrad, AdaDelta, Adam)}
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101), as in other frameworks.
+
+    ``t <- t + 1``, ``m <- mom m + (1 - mom) g``, ``s <- beta2 s + (1 - beta2) g^2``,
+    ``p <- p - lr ((m / (1 - mom^t)) / (sqrt(s / (1 - beta2^t)) + eps) + R)`` with eps = 1e-8 outside the root.
+
+    It differs from :class:`Adam` only in eps, which there damps small gradients: here all of them give steps of about
+    lr. The decay is multiplied by lr, so that schedules of lr act on it, too.
+
+    Parameters
+    ----------
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+        See :class:`Optimiser`.
+
+    Examples
+    --------
+    >>> step = AdamW([], None, [], [])
+    >>> step.set_opt_meta_params({"lr": 0.001, "wd": 0.01, "clip_norm": 1})
+    >>> step
+    AdamW(lr=0.001, mom=0.9, wd=0.01, beta2=0.999, clip_norm=1)
+    """
+
+    def _scaled(self, mean: Any, squares: Any, mom_t: Any, beta2_t: Any) -> Any:
+        return mean / (1 - mom_t) / (E.T.sqrt(squares / (1 - beta2_t)) + EPS_W)
+
+
+OPTIMISERS: dict[str, type[Optimiser]] = {cls.__name__: cls for cls in (SGD, AdaGrad, AdaDelta, Adam, AdamW)}
 """The optimisers by name."""
 
 

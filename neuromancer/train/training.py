@@ -17,7 +17,7 @@ from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.aggregate import AggregateLoss
 from neuromancer.nodes.losses.common import finite_vector
-from neuromancer.train.meta import MetaParams
+from neuromancer.train.meta import CLIPS, MetaParams
 from neuromancer.train.optimisers import OPTIMISERS, Optimiser
 from neuromancer.train.stats import StatsTable
 
@@ -160,7 +160,7 @@ class Training:
 
         Parameters
         ----------
-        name : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam'}
+        name : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
 
         Raises
         ------
@@ -205,7 +205,7 @@ class Training:
         ----------
         *args : array
             One per source of the loss node, in its order: usually data, target, ...
-        optimiser : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam'}
+        optimiser : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
         update_loss : bool
             Evaluate the loss once more, after the update, and return that.
 
@@ -262,8 +262,9 @@ class Training:
 
         Parameters
         ----------
-        opt_name : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam'}
-            Whose meta-parameters may be set: ``lr``, ``mom``, ``wd``, for Adam also ``beta2``.
+        opt_name : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
+            Whose meta-parameters may be set: ``lr``, ``mom``, ``wd``, ``clip_value``, ``clip_norm``, for Adam and AdamW
+            also ``beta2``.
         value_dict : dict of str to float
 
         Raises
@@ -272,7 +273,7 @@ class Training:
             For an unknown optimiser or meta-parameter, or a value that cannot be.
         """
         self._require_optimiser(opt_name)
-        self.meta.set(value_dict, OPTIMISERS[opt_name].meta_names)
+        self.meta.set(value_dict, (*OPTIMISERS[opt_name].meta_names, *CLIPS))
 
     @property
     def lr(self) -> float:
@@ -300,6 +301,27 @@ class Training:
     @wd.setter
     def wd(self, value: float) -> None:
         self.meta.set({"wd": value})
+
+    @property
+    def clip_value(self) -> float:
+        """Largest magnitude of an element of the gradient; 0 (also set by None): no limit."""
+        return self.meta["clip_value"]
+
+    @clip_value.setter
+    def clip_value(self, value: float | None) -> None:
+        self.meta.set({"clip_value": value})
+
+    @property
+    def clip_norm(self) -> float:
+        """Largest Euclidean norm of the gradient of all parameters together; 0 (also set by None): no limit.
+
+        Limits may be changed between steps like the others; only switching one on or off compiles another step.
+        """
+        return self.meta["clip_norm"]
+
+    @clip_norm.setter
+    def clip_norm(self, value: float | None) -> None:
+        self.meta.set({"clip_norm": value})
 
     @property
     def mixing(self) -> np.ndarray:

@@ -13,7 +13,14 @@ from neuromancer.train.meta import MetaParams
 def test_defaults_and_precision():
     nm.config.floatX = "float64"
     meta = MetaParams()
-    assert {key: meta[key] for key in meta.params} == {"lr": 1.0, "mom": 0.9, "wd": 0.0, "beta2": 0.999}
+    assert {key: meta[key] for key in meta.params} == {
+        "lr": 1.0,
+        "mom": 0.9,
+        "wd": 0.0,
+        "beta2": 0.999,
+        "clip_value": 0.0,
+        "clip_norm": 0.0,
+    }
     assert meta.params["lr"].dtype == "float64"
 
 
@@ -33,6 +40,8 @@ def test_every_instance_has_its_own():
         ("beta2", 1.5),
         ("wd", np.inf),
         ("lr", None),
+        ("clip_norm", -1),
+        ("clip_value", np.inf),
     ],
 )
 def test_impossible_values_change_nothing(key, value):
@@ -47,3 +56,10 @@ def test_unknown_names_give_the_nearest():
         MetaParams().set({"beta": 0.9})
     with pytest.raises(UnknownNameError):
         MetaParams(rate=1)
+
+
+def test_limits_are_off_at_zero_or_none():
+    meta = MetaParams(clip_norm=2.0)
+    assert meta.clipping == (False, True)
+    meta.set({"clip_norm": None, "clip_value": 0.5})
+    assert (meta["clip_norm"], meta["clip_value"], meta.clipping) == (0.0, 0.5, (True, False))
