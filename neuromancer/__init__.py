@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from neuromancer.config import config
 from neuromancer.engine import T
-from neuromancer.graphutils import TaggedShape, getinput_for_multioutput, make_func
 from neuromancer.graph.patches import get_valid_patch_sizes
+from neuromancer.graphutils import TaggedShape, getinput_for_multioutput, make_func
 from neuromancer.loss import *
 from neuromancer.loss import __all__ as _loss
 from neuromancer.model import Model, modelload, params_from_model_file
