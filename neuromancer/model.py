@@ -17,6 +17,7 @@ from neuromancer.graph.registry import GraphManager
 from neuromancer.io.load import modelload as modelload
 from neuromancer.io.load import params_from_model_file as params_from_model_file
 from neuromancer.io.save import save
+from neuromancer.networks import simple_cnn as simple_cnn
 from neuromancer.train.training import Training
 
 ROLES = ("input_node", "target_node", "loss_node", "prediction_node", "error_node")

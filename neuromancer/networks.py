@@ -1,0 +1,191 @@
+"""Ready-made networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.registry import model_manager
+from neuromancer.graph.tagged_shape import SPATIAL_TAGS, parse_tags
+from neuromancer.nodes.conv import Conv
+from neuromancer.nodes.fragments import FragmentsToDense
+from neuromancer.nodes.inputs import DEFAULT_TAGS, Input, Input_like
+from neuromancer.nodes.layout import is_int
+from neuromancer.nodes.losses.aggregate import AggregateLoss
+from neuromancer.nodes.losses.classification import Errors
+from neuromancer.nodes.losses.multinoulli import MultinoulliNLL
+from neuromancer.nodes.softmax import Softmax
+from neuromancer.progress import say
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+
+LABEL = "simple_cnn"
+
+
+def simple_cnn(
+    batch_size: int | None,
+    n_ch: int,
+    n_lab: int,
+    desired_input: int | Sequence[int],
+    filters: Sequence[int | Sequence[int]],
+    nof_filters: Sequence[int],
+    activation_func: str | Sequence[str],
+    pools: Sequence[int | Sequence[int]],
+    mfp: bool | Sequence[bool] = False,
+    tags: str | Sequence[str] | None = None,
+    name: str | None = None,
+) -> Model:
+    """Make a model of convolutions in a row that classifies every pixel, ready to be trained.
+
+    Its nodes are ``input``, the convolutions, ``scores`` (one linear feature per class), ``probs`` (Softmax),
+    ``target`` (sparse labels, negative where unlabelled), ``nll``, ``loss`` and ``errors``; all have their roles. The
+    model becomes the current one.
+
+    Parameters
+    ----------
+    batch_size : int or None
+        1 with max-fragment pooling.
+    n_ch : int
+        Number of channels of the input.
+    n_lab : int
+        Number of classes, at least 2.
+    desired_input : int or sequence of int
+        Spatial size of the input. A size that the network cannot take is moved to the nearest that it can; of two the
+        smaller.
+    filters : sequence of int or of sequences of int
+        Kernel size of every layer, for all spatial axes or per axis.
+    nof_filters : sequence of int
+        Number of features of every layer.
+    activation_func : str or sequence of str
+        For all layers, or one each.
+    pools : sequence of int or of sequences of int
+        Pooling of every layer, as `filters`.
+    mfp : bool or sequence of bool
+        Max-fragment pooling, for all layers that pool or one each; the fragments are put together before the Softmax,
+        so that there is one label for every pixel.
+    tags : str or sequence of str, optional
+        Axes of the input: b, f and one to three of z, y, x. Default: ``b,f`` and as many of z, y, x as the sizes have.
+    name : str, optional
+        Name of the model; default a random one.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ArgumentError
+        If the lists differ in length, or sizes and tags in the number of axes.
+    ShapeError
+        If no input size near the wish is valid.
+
+    Notes
+    -----
+    Layers without pooling ignore `mfp`. If some layers pool with fragments and others without, the fragments cannot be
+    put together, which is an error.
+
+    Examples
+    --------
+    >>> model = simple_cnn(1, 1, 2, (40, 40), [4, 3], [8, 8], "relu", [2, 1], tags="b,f,y,x", name="small")
+    simple_cnn: input size [40, 40] is not valid; [39, 39] is the nearest
+    >>> model["input"].shape, model.prediction_node.shape
+    ([(1,b), (1,f), (39,y), (39,x)], [(1,b), (2,f), (16,y), (16,x)])
+    >>> from neuromancer import model_manager
+    >>> model_manager.delmodel("small")
+    """
+    n = len(filters)
+    axes = _axes(tags, [desired_input, *filters, *pools])
+    ndim = sum(t in SPATIAL_TAGS for t in axes)
+    kernels = [_per_axis(f, ndim, "filters") for f in _per_layer(filters, n, "filters")]
+    strides = [_per_axis(p, ndim, "pools") for p in _per_layer(pools, n, "pools")]
+    features = _per_layer(nof_filters, n, "nof_filters")
+    functions = _per_layer(
+        [activation_func] * n if isinstance(activation_func, str) else activation_func, n, "activation_func"
+    )
+    wanted = _per_layer([mfp] * n if isinstance(mfp, bool) else mfp, n, "mfp")
+    fragments = [bool(on) and max(p) > 1 for on, p in zip(wanted, strides, strict=True)]
+    wish = _per_axis(desired_input, ndim, "desired_input")
+    sizes = [
+        _nearest(wish[k], [(f[k], p[k], m) for f, p, m in zip(kernels, strides, fragments, strict=True)])
+        for k in range(ndim)
+    ]
+    if sizes != wish:
+        say(f"{LABEL}: input size {wish} is not valid; {sizes} is the nearest")
+    spatial = iter(sizes)
+    shape = [batch_size if t == "b" else n_ch if t == "f" else next(spatial) for t in axes]
+    model = model_manager.newmodel(name)
+    try:
+        out: Any = Input(shape, axes, name="input", print_repr=False)
+        for f, p, n_f, function, fragment in zip(kernels, strides, features, functions, fragments, strict=True):
+            out = Conv(out, n_f, f, p, activation_func=function, mfp=fragment, print_repr=False)
+        out = Conv(out, n_lab, (1,) * ndim, activation_func="lin", name="scores", print_repr=False)
+        if any(fragments):
+            out = FragmentsToDense(out, print_repr=False)
+        probs = Softmax(out, name="probs", print_repr=False)
+        target = Input_like(probs, dtype="int16", override_f=1, name="target", print_repr=False)
+        nll = MultinoulliNLL(probs, target, target_is_sparse=True, name="nll", print_repr=False)
+        loss = AggregateLoss([nll], name="loss", print_repr=False)
+        errors = Errors(probs, target, target_is_sparse=True, name="errors", print_repr=False)
+        model.designate_nodes("input", target, loss, probs, prediction_ext=[loss, errors, probs], error_node=errors)
+    except BaseException:
+        model_manager.delmodel(model.name)
+        raise
+    return model
+
+
+def _axes(tags: Any, sizes: Sequence[Any]) -> list[str]:
+    """Tags of the input, checked."""
+    if tags is None:
+        ndim = next((len(s) for s in sizes if not is_int(s)), 1)
+        if ndim + 2 not in DEFAULT_TAGS:
+            raise ArgumentError("unsupported number of spatial axes", node=LABEL, got=ndim, expected="1, 2 or 3")
+        return parse_tags(DEFAULT_TAGS[ndim + 2])
+    axes = parse_tags(tags)
+    space = [t for t in axes if t in SPATIAL_TAGS]
+    if not space or sorted(axes) != sorted(["b", "f", *space]):
+        raise ArgumentError("unsupported axes", node=LABEL, got=axes, expected="b, f and one to three of z, y, x")
+    return axes
+
+
+def _per_layer(values: Any, n: int, what: str) -> list[Any]:
+    if not isinstance(values, (list, tuple)) or len(values) != n or not n:
+        raise ArgumentError(
+            f"{what} needs one entry per layer", node=LABEL, got=values, expected=f"{n} entries, as filters has"
+        )
+    return list(values)
+
+
+def _per_axis(value: Any, ndim: int, what: str) -> list[int]:
+    values = [value] * ndim if is_int(value) else value
+    if not isinstance(values, (list, tuple)) or len(values) != ndim or not all(is_int(v) and v >= 1 for v in values):
+        raise ArgumentError(
+            f"{what} does not fit {ndim} spatial axes",
+            node=LABEL,
+            got=value,
+            expected=f"an int or {ndim} ints, at least 1",
+        )
+    return [int(v) for v in values]
+
+
+def _nearest(wish: int, layers: Sequence[tuple[int, int, bool]]) -> int:
+    """The input size next to `wish` that all layers (kernel, pool, fragments) divide along an axis."""
+
+    def fits(size: int) -> bool:
+        for f, p, fragment in layers:
+            size += 1 - f - (p - 1 if fragment else 0)
+            if size < p or size % p:
+                return False
+            size //= p
+        return True
+
+    stride, fov = 1, 1
+    for f, p, _ in layers:
+        fov += (f + p - 2) * stride
+        stride *= p
+    for distance in range(abs(wish - fov) + 2 * stride + 1):
+        for size in (wish - distance, wish + distance):
+            if size > 0 and fits(size):
+                return size
+    raise ShapeError("no input size fits the network", node=LABEL, got=f"about {wish}, (kernel, pool, mfp) {layers}")
