@@ -32,7 +32,8 @@ BLOCK = 512
 """Size of the header; an HDF5 user block has a power of two of at least this."""
 CHUNK = 1 << 20
 MAX_FILE = 1 << 36
-MAX_DOCUMENT = 1 << 26
+MAX_DOCUMENT, MAX_VALUES = 1 << 22, 200_000
+"""Bytes and values of the JSON: in memory a value takes up to a hundred bytes."""
 DOCUMENT = "document"
 DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 HEADER = re.compile(rb"neuromancer model\nversion (\d{1,6})\nlength (\d{1,15})\nsha256 ([0-9a-f]{64})\n\0*")
@@ -63,10 +64,11 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     """
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
-    index = {key: _description(array) for key, array in arrays.items()}
-    text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
     try:
         try:
+            index = {key: _description(array) for key, array in arrays.items()}
+            text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
+            _require_moderate(text)
             with h5py.File(temporary, "x", userblock_size=BLOCK) as file:
                 file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
                 for key, array in arrays.items():
@@ -76,8 +78,21 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
             _sync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
+    except FileError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
         raise FileError("the file cannot be written", node=str(path), got=str(error)[:300]) from error
+
+
+def _require_moderate(text: bytes) -> None:
+    values = sum(text.count(sign) for sign in (b",", b"[", b"{"))
+    if len(text) > MAX_DOCUMENT or values > MAX_VALUES:
+        raise FileError(
+            "the description of the model is too large",
+            node=DOCUMENT,
+            got=f"{len(text)} bytes, {values} values",
+            expected=f"at most {MAX_DOCUMENT} bytes, {MAX_VALUES} values; long lists are better given as arrays",
+        )
 
 
 def _stored(array: np.ndarray) -> np.ndarray:
@@ -162,7 +177,9 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
         with h5py.File(path, "r") as file:
             size = length + BLOCK
             raw = _read(file, DOCUMENT, "uint8", None, min(size, MAX_DOCUMENT))
-            document = json.loads(raw.tobytes().decode())
+            text = raw.tobytes()
+            _require_moderate(text)
+            document = json.loads(text.decode())
             arrays = {}
             for key, entry in document.pop("arrays").items():
                 dtype = entry["dtype"]

@@ -57,9 +57,10 @@ def inject(document: dict[str, Any], wish: dict[str, Any], model: Model) -> None
             got=list(wish),
             expected=f"child_name, and of {ARGUMENTS[1:]} what shall differ from the replaced parent",
         )
-    child: Node = model[wish["child_name"]]
-    number = wish.get("parent_no", 0)
-    position = next(i for i, e in enumerate(document["nodes"]) if child.name in entry_names(e))
+    child, number = wish["child_name"], wish.get("parent_no", 0)
+    # A split goes by its own name or by that of any of its parts.
+    name = child if child in model.splits else model[child].name
+    position = next(i for i, e in enumerate(document["nodes"]) if name in (e.get("split"), *entry_names(e)))
     entry = document["nodes"][position]
     is_split = "split" in entry
     found = [{"node": entry["node"]}] if is_split else list(references(entry["arguments"]))

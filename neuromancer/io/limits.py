@@ -10,10 +10,11 @@ import numpy as np
 from neuromancer.errors import FileError
 from neuromancer.graph.node import Node
 from neuromancer.nodes.lrn import LRN
+from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.scan import ScanN
 from neuromancer.nodes.value import InitialState_like, ValueNode
 
-MAX_NODES = 10_000
+MAX_NODES = 4096
 MAX_FRAGMENTS = 1 << 16
 """More phases of pooling than any real network has."""
 
@@ -24,7 +25,7 @@ MAX_STEPS = 10_000
 def check_allocation(cls: type, name: str, arguments: dict[str, Any], values: dict[str, np.ndarray]) -> None:
     """Raise FileError if the constructor would make something larger than the stored parameters say.
 
-    Layers with weights need no check: they are given the stored arrays, whose shapes they compare first.
+    Layers are given the stored weights, whose shapes they compare before they make anything; so there must be some.
 
     Parameters
     ----------
@@ -36,6 +37,9 @@ def check_allocation(cls: type, name: str, arguments: dict[str, Any], values: di
     values : dict of str to numpy.ndarray
         The node's stored parameters.
     """
+    if issubclass(cls, NeuralLayer):
+        if "w" not in values and arguments.get("w") is None:
+            raise FileError("the weights are missing", node=f"{cls.__name__} {name}"[:200])
     if issubclass(cls, ValueNode):
         needed, have = _product(arguments.get("shape")), _size(values, "value")
     elif issubclass(cls, InitialState_like):

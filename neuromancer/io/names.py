@@ -66,11 +66,12 @@ def find_class(name: str) -> type[Node]:
     if len({c.__module__ for c in alike}) == 1:
         return alike[-1]
     known = [*table, *(class_name(c) for c in own)]
+    same = [class_name(c) for c in own if c.__qualname__ == qualname]
     raise FileError(
         "the file needs a node class that does not exist here",
         node=name[:200],
         expected=f"the class to be defined before loading, e.g. by 'import {module}'" if qualname else "a known class",
-        nearest=nearest_name(name[:200], known),
+        nearest=same[-1] if same else nearest_name(name[:200], known),
     )
 
 

@@ -29,6 +29,8 @@ EXPANSION = 8
 """How many times its own size a file may come to by compression or by repeating itself."""
 SPARE = 1 << 20
 MAX_FILE = 1 << 32
+CONTAINER = 64
+"""Bytes that an empty container takes, which a single byte of a pickle can ask for."""
 
 NAMES = {
     ("collections", "OrderedDict"): "ordered",
@@ -100,7 +102,7 @@ class _Reader:
             action = _ACTIONS.get(op.name)
             if action is None:
                 raise _refuse(f"operation {op.name} is not allowed")
-            self.spend(1)
+            self.spend(CONTAINER if op.name in _MAKING else 1)
             action(self, arg)
         raise _refuse("it has no end")
 
@@ -320,6 +322,12 @@ _ACTIONS: dict[str, Callable[[_Reader, Any], Any]] = {
     "OBJ": lambda r, a: r.make_from_mark(),
     "BUILD": lambda r, a: r.build(),
 }
+
+_MAKING = {
+    "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE", "MARK", "LIST", "DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "GLOBAL",
+    "REDUCE", "NEWOBJ", "OBJ", "BUILD", "SETITEM", "BINPUT", "LONG_BINPUT",
+}  # fmt: skip
+"""Operations that take more memory than the bytes they are written with."""
 
 
 def _refuse(problem: str) -> FileError:

@@ -17,7 +17,7 @@ from neuromancer.io.legacy.pickles import Name, Record, finished, read_pickle
 from neuromancer.io.names import find_class, package_classes
 from neuromancer.io.values import Arrays
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 100_000
 MAX_DEPTH = 30
 FACTORIES = {"Dot": "Perceptron", "Errors": "ErrorRate", "_Errors": "ErrorRate"}
 ROLES = (
