@@ -78,7 +78,10 @@ class Warp(Geometric):
         for name, given in (("spacing", self.spacing), ("elastic", self.elastic)):
             if isinstance(given, (Sequence, np.ndarray)) and len(given) != n:
                 raise ArgumentError(f"unusable {name}", node="Warp", got=given, expected=f"{n} numbers")
-        for name, positive in (("spacing", self._each(self.spacing or 1)), ("distance", [self.distance or 1])):
+        for name, positive in (
+            ("spacing", self._each(self.spacing or 1)),
+            ("distance", [1 if self.distance is None else self.distance]),
+        ):
             if not all(np.isfinite(v) and v > 0 for v in positive):
                 raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="above 0")
         if n < 2 and (self.shear or self.rotation):
@@ -103,8 +106,6 @@ class Warp(Geometric):
     def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
         """Warp at random."""
         frame = placement.frame
-        if placement.field is not None:
-            raise ArgumentError("more than one Warp", node="PatchSampler", expected="one, with all amounts")
         if rng.random() >= self.p:
             return placement
         own = np.array(frame.own)
