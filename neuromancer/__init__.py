@@ -20,6 +20,7 @@ from neuromancer.node_basic import __all__ as _node_basic
 from neuromancer.optimiser import *
 from neuromancer.optimiser import __all__ as _optimiser
 from neuromancer.train.data import PatchSampler
+from neuromancer.train.trainer import Trainer
 from neuromancer.utils import as_floatX, seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
 from neuromancer.various import *
@@ -33,6 +34,7 @@ __all__ = [
     "PatchSampler",
     "T",
     "TaggedShape",
+    "Trainer",
     "VariableParam",
     "VariableWeight",
     "as_floatX",

@@ -84,6 +84,10 @@ class MissingDependencyError(NeuromancerError, ImportError):
     """An optional library or program is needed and not installed."""
 
 
+class TrainingError(NeuromancerError, RuntimeError):
+    """A training cannot go on: its loss or its parameters are no longer finite."""
+
+
 class FileError(NeuromancerError, OSError):
     """A file cannot be read or written, or does not hold what it should."""
 

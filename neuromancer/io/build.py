@@ -108,6 +108,13 @@ def build(
         model._losses.extend(recent.get("loss", []))
         model._seconds.extend(recent.get("seconds", []))
         model.history = {key: decode.array(ref["array"]).copy() for key, ref in document["history"].items()}
+        model.training_state = _training_state(document.get("training", {}))
+
+
+def _training_state(state: Any) -> dict[str, Any]:
+    if not isinstance(state, dict):
+        raise FileError("the state of the training is no table", got=type(state).__name__)
+    return state
 
 
 def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:

@@ -70,6 +70,7 @@ def describe(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "optimisers": {name: _arrays(values, arrays, "optimisers", name) for name, values in states.items()},
         "recent": _arrays({"loss": list(model._losses), "seconds": list(model._seconds)}, arrays, "recent"),
         "history": _arrays(_history(model), arrays, "history"),
+        "training": dict(model.training_state),
         "variables": [],
     }
     for k, variable in enumerate(encode.variables):

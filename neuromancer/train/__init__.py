@@ -1,4 +1,4 @@
-"""Training: meta-parameters, optimisers and statistics."""
+"""Training: data, the Trainer, schedules, optimisers and statistics."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from neuromancer.train.data import (
     Warp,
     labels_to_boundaries,
 )
+from neuromancer.train.stopping import EarlyStopping
+from neuromancer.train.trainer import Trainer, TrainingResult
 
 __all__ = [
     "AffinityTargets",
@@ -27,6 +29,7 @@ __all__ = [
     "Blur",
     "CutOut",
     "DropSlices",
+    "EarlyStopping",
     "Flip",
     "Geometric",
     "GreyValues",
@@ -36,6 +39,8 @@ __all__ = [
     "PatchSampler",
     "Rotate90",
     "ShiftSlices",
+    "Trainer",
+    "TrainingResult",
     "Warp",
     "labels_to_boundaries",
 ]

@@ -40,6 +40,8 @@ class Training:
         State of optimisers from a file, which they take over when they are first used.
     history : dict of str to array
         Whatever was recorded during training; saved and loaded with the model.
+    training_state : dict
+        Where a :class:`neuromancer.Trainer` is: what JSON can hold; saved and loaded with the model.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Training:
     def _init_training(self) -> None:
         self.meta = MetaParams(f"model {self.name}")
         self.history: dict[str, Any] = {}
+        self.training_state: dict[str, Any] = {}
         self._forget_training()
 
     @property

@@ -1,0 +1,119 @@
+"""Curves of a training as a picture."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import MissingDependencyError
+from neuromancer.train.history import History, replacing
+
+BLUE, ORANGE, GREY = "#1f6fb4", "#e07b00", "#8a8a8a"
+
+
+def require_matplotlib() -> None:
+    """Raise MissingDependencyError without matplotlib."""
+    if find_spec("matplotlib") is None:
+        raise MissingDependencyError(
+            "pictures need matplotlib", node="plots", expected="pip install 'neuromancer-graph[plot]', or plots=False"
+        )
+
+
+def plot_history(history: History, path: Path, title: str = "") -> None:
+    """Draw loss, validation and learning rate over the steps.
+
+    Parameters
+    ----------
+    history : History
+        With columns step, loss, loss_smooth, lr and those of a validation.
+    path : Path
+        PNG to write, replaced when it is whole.
+    title : str
+    """
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    others = [c for c in history.columns if c.startswith("val_") and c != "val_loss"]
+    panels = 2 + bool(others)
+    figure = Figure(figsize=(8.0, 2.0 + 1.7 * panels), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(panels, 1, sharex=True, height_ratios=[3.0, *[1.4] * (panels - 1)])
+    step = history["step"]
+    axes[0].plot(step, history["loss"], color=BLUE, alpha=0.3, linewidth=0.8, label="mean since the last row")
+    axes[0].plot(step, history["loss_smooth"], color=BLUE, linewidth=1.6, label="mean of 200 steps")
+    _points(axes[0], step, history, "val_loss", ORANGE, "validation")
+    _log_if_wide(axes[0], history["loss"])
+    axes[0].set_ylabel("loss")
+    axes[0].set_title(title, fontsize=10, loc="left")
+    for name, colour in zip(others, (ORANGE, "#7a3e9d", "#2a8f5c", "#b4261f", GREY), strict=False):
+        _points(axes[1], step, history, name, colour, name.removeprefix("val_"))
+    if others:
+        axes[1].set_ylabel("validation")
+    for panel in axes[: panels - 1]:
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(frameon=False, fontsize=8)
+    axes[-1].plot(step, history["lr"], color=GREY, linewidth=1.2)
+    axes[-1].set_ylabel("learning rate")
+    axes[-1].set_ylim(bottom=0)
+    axes[-1].set_xlabel("step")
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25, linewidth=0.5)
+    with replacing(path) as new:
+        figure.savefig(new, dpi=110)
+
+
+def _points(axes: Any, step: np.ndarray, history: History, name: str, colour: str, label: str) -> None:
+    if name in history.columns:
+        measured = np.isfinite(history[name])
+        if measured.any():
+            axes.plot(step[measured], history[name][measured], "o-", color=colour, markersize=3, label=label)
+
+
+def _log_if_wide(axes: Any, values: np.ndarray) -> None:
+    finite = values[np.isfinite(values)]
+    if len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min():
+        axes.set_yscale("log")
+
+
+def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.ndarray | None, title: str) -> None:
+    """Draw the middle slice of raw data, of every feature of a prediction, and of labels, side by side.
+
+    Parameters
+    ----------
+    path : Path
+        PNG to write, replaced when it is whole.
+    raw : array, (f, (z,) y, x)
+    prediction : array, (f, (z,) y, x)
+    labels : array, ((z,) y, x), optional
+    title : str
+    """
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    images: list[tuple[str, np.ndarray, dict[str, Any]]] = [("raw", _middle(raw[0]), {"cmap": "gray"})]
+    for f, feature in enumerate(prediction[:4]):
+        images.append((f"prediction {f}", _middle(feature), {"cmap": "magma"}))
+    if labels is not None:
+        images.append(("labels", _middle(labels), {"cmap": "tab20", "interpolation": "nearest"}))
+    high, wide = images[0][1].shape
+    figure = Figure(figsize=(3.2 * len(images), 3.2 * high / wide + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, image, options) in zip(figure.subplots(1, len(images), squeeze=False)[0], images, strict=True):
+        axes.imshow(image, **options)
+        axes.set_title(name, fontsize=9)
+        axes.set(xticks=[], yticks=[])
+    figure.suptitle(title, fontsize=9)
+    with replacing(path) as new:
+        figure.savefig(new, dpi=100)
+
+
+def _middle(volume: np.ndarray) -> np.ndarray:
+    while volume.ndim > 2:
+        volume = volume[volume.shape[0] // 2]
+    return np.atleast_2d(volume)

@@ -1,0 +1,98 @@
+"""Why a training ends before its last step: no progress, or somebody asked."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any
+
+from neuromancer.errors import ArgumentError
+
+
+@dataclass
+class EarlyStopping:
+    """Ends a training whose validation does not get better.
+
+    Parameters
+    ----------
+    metric : str
+        Name of a number of the validation.
+    patience : int
+        How many validations in a row may bring no improvement.
+    min_delta : float
+        Improvements up to this do not count.
+    larger_is_better : bool
+
+    Examples
+    --------
+    >>> stopping = EarlyStopping(patience=1)
+    >>> [stopping.update({"val_loss": v}) for v in (1.0, 0.5, 0.6, 0.7)]
+    [False, False, False, True]
+    """
+
+    metric: str = "val_loss"
+    patience: int = 10
+    min_delta: float = 0.0
+    larger_is_better: bool = False
+
+    def __post_init__(self) -> None:
+        if self.patience < 0 or self.min_delta < 0:
+            raise ArgumentError("must not be negative", node="EarlyStopping", got=(self.patience, self.min_delta))
+        self.best, self.waited = math.nan, 0
+
+    def is_better(self, value: float, best: float) -> bool:
+        """True if a value is an improvement."""
+        gain = value - best if self.larger_is_better else best - value
+        return math.isnan(best) or gain > self.min_delta
+
+    def update(self, values: dict[str, float]) -> bool:
+        """Take a validation in; True if the training is to end."""
+        value = values[self.metric]
+        if self.is_better(value, self.best):
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited > self.patience
+
+    def get_state(self) -> list[Any]:
+        """What an interrupted training needs to go on, as JSON can hold it."""
+        return [None if math.isnan(self.best) else self.best, self.waited]
+
+    def set_state(self, state: list[Any]) -> None:
+        """Go on from a state."""
+        self.best, self.waited = math.nan if state[0] is None else float(state[0]), int(state[1])
+
+
+class Interruption:
+    """While it is entered, the first Ctrl-C or request to terminate is only noted; the next one acts as usual.
+
+    Outside of the main thread, where signals cannot be handled, it does nothing.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
