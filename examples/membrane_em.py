@@ -31,7 +31,7 @@ DATA = Path(os.environ.get("NEUROMANCER_EM_DATA", Path(__file__).parents[2] / "s
 WIDTHS = (16, 32, 64)
 PATCH = 60
 
-n_steps = 9000
+n_steps = 6000
 optimiser = "AdamW"
 schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=2e-3)}
 history_every = 25

@@ -1,0 +1,167 @@
+"""Configuration files and the command that runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer import errors
+from neuromancer.train import Trainer
+from neuromancer.train.cli import main
+from neuromancer.train.config_file import load_config
+from tests.train.nets import Squares, classifier, parameters
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+from tests.train import nets
+
+OWN = 3
+_also_own = 4
+n_steps = 30
+validate_every = 10
+optimiser = "AdamW"
+schedules = {"lr": {"dec": 0.5}}
+
+
+def create_model():
+    return nets.classifier("made", 0.2)
+
+
+def create_data(model):
+    return nets.Squares(), nets.Squares(1)
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "a_config.py"
+    path.write_text(CONFIG)
+    yield path
+    sys.modules.pop("a_config", None)
+    sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
+
+
+def test_runs_and_goes_on(config, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert main([str(config), "--folder", str(folder), "--steps", "12"]) == 0
+    assert "step 12/12" in capsys.readouterr().out
+    assert (folder / "a_config.py").read_text() == CONFIG
+    assert main([str(config), "--folder", str(folder), "--quiet"]) == 1
+    assert "holds a training" in capsys.readouterr().err
+    assert main([str(config), "--folder", str(folder), "--resume", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    whole = classifier("whole", 0.2)
+    Trainer(
+        whole, Squares(), validation=Squares(1), validate_every=10, optimiser="AdamW", n_steps=30,
+        schedules={"lr": {"dec": 0.5}},
+    ).run()  # fmt: skip
+    resumed = nm.modelload(folder / "made-final.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(parameters(whole), parameters(resumed), strict=True))
+
+
+def test_default_folder_and_settings_on_the_command_line(config, tmp_path):
+    assert main([str(config), "--set", "n_steps=2", "--set", "optimiser=SGD", "--quiet", "--minutes", "1"]) == 0
+    assert nm.modelload(tmp_path / "a_config" / "made-last.h5").training_state["optimiser"] == "SGD"
+    assert main([str(config), "--set", "n_steps=1", "--overwrite", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ("n_step = 3", errors.UnknownNameError, "n_steps"),
+        ("import nothing_like_this", errors.FileError, "ModuleNotFoundError"),
+        ("del create_model", errors.ArgumentError, "create_model"),
+        ("del create_data", errors.ArgumentError, "create_data"),
+    ],
+)
+def test_files_that_cannot_be(config, change, error, message, capsys):
+    config.write_text(CONFIG + "\n" + change + "\n")
+    with pytest.raises(error, match=message):
+        load_config(config)
+    assert main([str(config)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_no_such_file(tmp_path, capsys):
+    assert main([str(tmp_path / "none.py")]) == 1
+    assert "no such configuration file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.py", "--steps", "x"], ["a.py", "--set", "x"]])
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+SLOW = """
+import time
+from tests.train import nets
+
+checkpoint_minutes = 0
+n_steps = 60
+
+
+class Slow(nets.Squares):
+    def batch(self, step):
+        time.sleep(0.02)
+        return super().batch(step)
+
+
+def create_model():
+    return nets.classifier("made", 0.2)
+
+
+def create_data(model):
+    return Slow()
+"""
+
+
+def start(config: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "neuromancer.train", str(config), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert path.exists(), process.communicate()[0]
+
+
+def test_interrupted_and_killed_it_arrives_where_it_would_have(config, tmp_path):
+    config.write_text(SLOW)
+    folder = tmp_path / "out"
+    process = start(config, "--folder", str(folder))
+    wait_for(folder / "made-last.h5", process)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, printed
+    assert "ended: interrupted" in printed
+    assert nm.modelload(folder / "made-last.h5").training_state["step"] < 60
+    for delay in (0.1, 0.4):
+        stamp = (folder / "made-last.h5").stat().st_mtime_ns
+        process = start(config, "--folder", str(folder), "--resume")
+        while (folder / "made-last.h5").stat().st_mtime_ns == stamp and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+    process = start(config, "--folder", str(folder), "--resume")
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, printed
+    whole = classifier("whole", 0.2)
+    Trainer(whole, Squares(), n_steps=60).run()
+    resumed = nm.modelload(folder / "made-final.h5")
+    assert all(np.array_equal(a, b) for a, b in zip(parameters(whole), parameters(resumed), strict=True))
