@@ -285,7 +285,7 @@ def test_lists_that_double(original, tmp_path):
     for _ in range(24):
         value = [value, value]
     w.add("raw", "Input", [1, 4], value)
-    refused(w.write(tmp_path / "x.mdl"), "too large", limit=4)
+    refused(w.write(tmp_path / "x.mdl"), "too large", limit=8)
 
 
 def test_compression_bombs(tmp_path):
