@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
 OTHERS = {"pytensor", "theano"} - {ENGINE}
 collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
+
+# Theano locks the folder of compiled code while it compiles: every process of the test run gets its own.
+if "base_compiledir=" in os.environ.get("THEANO_FLAGS", ""):
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    os.environ["THEANO_FLAGS"] = re.sub(r"(base_compiledir=[^,]+)", rf"\1/{worker}", os.environ["THEANO_FLAGS"])
 
 
 def pytest_configure(config):

@@ -42,7 +42,9 @@ def tanh_scan() -> Any:
     return E.scan(lambda a, h: T.tanh(a + h), sequences=[m], initial=[T.zeros_like(m[0])])
 
 
-LACKING: dict[str, tuple[str, ...]] = {"theano": ()}
+LACKING: dict[str, tuple[str, ...]] = {
+    "theano": ("squeeze", "pad constant", "pad reflect", "batched matmul", "grad batched matmul"),
+}
 """Constructs that an engine has no function for."""
 
 CONSTRUCTS: dict[str, tuple[list[Any], Callable[[], Any]]] = {
@@ -128,7 +130,7 @@ CONSTRUCTS: dict[str, tuple[list[Any], Callable[[], Any]]] = {
     "tile": ([m], lambda: T.tile(m, (2, 3))),
     "pad constant": ([m], lambda: T.pad(m, ((1, 1), (2, 0)))),
     "pad reflect": ([m], lambda: T.pad(m, 1, mode="reflect")),
-    "dot": ([m, n], lambda: m @ n.T),
+    "dot": ([m, n], lambda: T.dot(m, n.T)),
     "dot vectors": ([m], lambda: T.dot(m[0], m[1])),
     "dot matrix vector": ([m], lambda: T.dot(m, m[0])),
     "tensordot": ([x5, m], lambda: T.tensordot(x5, m, axes=[[4], [1]])),
@@ -147,7 +149,7 @@ CONSTRUCTS: dict[str, tuple[list[Any], Callable[[], Any]]] = {
             lambda a, h, w: T.tanh(a + T.dot(w, h)),
             sequences=[m],
             initial=[T.zeros((5,), dtype="float32")],
-            non_sequences=[n.T @ n],
+            non_sequences=[T.dot(n.T, n)],
         ),
     ),
     "scan n_steps symbolic": ([m, s], lambda: E.scan(lambda h: h * 2, initial=[m], n_steps=s)[-1]),
@@ -180,7 +182,7 @@ CONSTRUCTS: dict[str, tuple[list[Any], Callable[[], Any]]] = {
                 lambda a, h, w: T.tanh(a + T.dot(w, h)),
                 sequences=[m],
                 initial=[T.zeros((5,), dtype="float32")],
-                non_sequences=[n.T @ n],
+                non_sequences=[T.dot(n.T, n)],
             )[-1].sum(),
             n,
         ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuromancer import engine as E
-from neuromancer.errors import NeuromancerError
+from neuromancer.errors import ShapeError
 from tests.engine.golden import expected
 from tests.engine.loops import LOOPS, W, X, graph, rnn, symbols
 
@@ -42,5 +42,5 @@ def test_sequences_shorter_than_the_loop() -> None:
     n = E.tensor("n", (), "int64")
     f = E.function([x, n], E.scan(lambda v, h: T.tanh(h + v), x, T.zeros_like(x[0]), n_steps=n))
     assert f(X, 3).shape == (3, 2, 3)
-    with pytest.raises(NeuromancerError, match=r"shorter than the loop|should be large enough|length"):
+    with pytest.raises(ShapeError, match=r"shorter than the loop"):
         f(X, 9)

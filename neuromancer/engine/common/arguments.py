@@ -83,6 +83,12 @@ def static_shape(rule: Callable[..., int], *per_axis: Sequence[Any]) -> tuple[in
     return tuple(None if any(v is None for v in values) else rule(*values) for values in zip(*per_axis, strict=True))
 
 
+def check_filled(node: str, sizes: Sequence[int | None]) -> None:
+    """Raise ShapeError if padding eats a whole output."""
+    if any(n is not None and n < 1 for n in sizes):
+        raise ShapeError("output would be empty", node=node, got=tuple(sizes), expected="less padding")
+
+
 def check_window(node: str, lengths: Sequence[int | None], extents: Sequence[int | None]) -> None:
     """Raise ShapeError if a window (padding taken off its extent) is longer than its axis, as far as both are known."""
     for n, extent in zip(lengths, extents, strict=True):

@@ -84,7 +84,9 @@ def _kernel() -> Callable[..., Any]:
     return numba.njit(nogil=True)(_join)
 
 
-def _join(order, steps, labels, n_labels, same, counts):
+def _join(
+    order: np.ndarray, steps: np.ndarray, labels: np.ndarray, n_labels: int, same: bool, counts: np.ndarray
+) -> None:
     """Join voxels edge by edge; every set keeps a list of (label, count), found again through a hash table.
 
     Of two sets the one with fewer labels is moved into the other, so a voxel's entry moves at most log2(n_labels)

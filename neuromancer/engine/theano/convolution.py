@@ -12,6 +12,7 @@ from theano.tensor.nnet.abstract_conv import AbstractConv2d_gradInputs, Abstract
 
 from neuromancer.engine.common.arguments import (
     axes_tuple,
+    check_filled,
     check_floats,
     check_window,
     full_length,
@@ -47,7 +48,7 @@ def _prepared(
             got=f"input {x_shape}, kernel {w_shape}",
             expected=f"{w_shape[w_axis]} input channels",
         )
-    return *(v if v.dtype == dtype else cast(v, dtype) for v in (x, w)), geometry  # type: ignore[return-value]
+    return *(v if v.dtype == dtype else cast(v, dtype) for v in (x, w)), geometry
 
 
 def _with_unit_axis(
@@ -124,6 +125,7 @@ def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1,
     """
     x, w, geometry = _prepared("ConvTranspose", x, w, 0, stride, dilation, pad)
     sizes = static_shape(full_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
+    check_filled("ConvTranspose", sizes)
     if x.ndim == 3:
         (x, w), geometry = _with_unit_axis(x, w, **geometry)
         return with_ones(_adjoint(x, w, **geometry)[:, :, 0], sizes)

@@ -29,11 +29,17 @@ _SIZES_DIFFER = re.compile(
     r"dimension mis-?match|could not be broadcast|shapes .* not aligned|all the input array dimensions", re.IGNORECASE
 )
 
+_PROBLEMS = [
+    (re.compile("sequence is shorter", re.IGNORECASE), "a sequence is shorter than the loop"),
+    (re.compile("same stack size"), "channels of input and kernel differ"),
+    (re.compile("impossible output|window larger"), "window larger than the input"),
+]
+
 
 @contextmanager
 def building() -> Iterator[None]:
     """Build graphs with Python floats of `config.floatX`; Theano's own settings are as before afterwards."""
-    with change_flags(floatX=config.floatX):
+    with change_flags(floatX=config.floatX), np.errstate(all="ignore"):
         yield
 
 
@@ -117,7 +123,8 @@ class CompiledFunction:
             )
         values = [self._argument(variable, value) for variable, value in zip(self._inputs, args, strict=True)]
         try:
-            results = self.theano_function(*values)
+            with np.errstate(all="ignore"):  # a log of 0 is -inf, in every engine
+                results = self.theano_function(*values)
         except NeuromancerError:
             raise
         except (ValueError, RuntimeError, AssertionError) as error:
@@ -148,6 +155,9 @@ def _explained(error: Exception) -> Exception:
     found = re.search(r"^Apply node that caused the error: (\w+)", text, re.MULTILINE)
     shapes = re.search(r"^Inputs shapes: (.*)$", text, re.MULTILINE)
     node = found.group(1) if found else None
+    for pattern, problem in _PROBLEMS:
+        if pattern.search(first):
+            return ShapeError(problem, node=node, got=f"shapes {shapes.group(1)}" if shapes else None)
     if _SIZES_DIFFER.search(first):
         axis = _differing_axis(shapes.group(1) if shapes else "")
         return ShapeError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -79,7 +80,8 @@ def _import() -> Any:
         )
     # The C code of its loop does not compile on Python 3.11; None makes Theano use its Python form.
     sys.modules["theano.scan_module.scan_perform_ext"] = None  # type: ignore[assignment]
-    with _blas_left_open() as unset:
+    # Theano sets NumPy's error handling and warning filters for the whole process: that is the user's to decide.
+    with _blas_left_open() as unset, np.errstate(), warnings.catch_warnings():
         import theano
     if unset:
         theano.config.blas.ldflags = blas_flags(theano.config.cxx)
@@ -92,20 +94,14 @@ def _always_compile(*classes: Any) -> None:
     Theano's mode FAST_COMPILE otherwise refuses convolutions and pools element by element.
     """
     for cls in classes:
-        original = cls.make_thunk
+        cls.make_thunk = _compiled(cls.make_thunk)
 
-        def make_thunk(
-            self: Any,
-            node: Any,
-            storage_map: Any,
-            compute_map: Any,
-            no_recycling: Any,
-            impl: Any = None,
-            _o: Any = original,
-        ) -> Any:
-            return _o(self, node, storage_map, compute_map, no_recycling, impl="c" if theano.config.cxx else impl)
 
-        cls.make_thunk = make_thunk
+def _compiled(make_thunk: Any) -> Any:
+    def compiled(self: Any, node: Any, storage: Any, computed: Any, no_recycling: Any, impl: Any = None) -> Any:
+        return make_thunk(self, node, storage, computed, no_recycling, impl="c" if theano.config.cxx else impl)
+
+    return compiled
 
 
 theano = _import()

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from theano.tensor import *  # noqa: F403
 from theano.tensor import abs_ as abs  # noqa: F401
+from theano.tensor import sgn as sign  # noqa: F401
 from theano.tensor.nnet import sigmoid, softplus  # noqa: F401

@@ -7,7 +7,8 @@ from functools import reduce
 from typing import Any
 
 from theano.gof import Variable
-from theano.tensor import add, as_tensor_variable, maximum
+from theano.tensor import add, as_tensor_variable, ge, maximum
+from theano.tensor.opt import Assert
 from theano.tensor.signal.pool import pool_2d, pool_3d
 
 from neuromancer.engine.common.arguments import (
@@ -65,8 +66,13 @@ def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: st
     dilation = axes_tuple(dilation, ndim, "dilation", name)
     check_floats(name, ndim, x=x)
     extents = static_shape(lambda k, d: d * (k - 1) + 1, size, dilation)
-    check_window(name, (known_shape(x) or ())[2:], extents)
-    sizes = static_shape(window_length, (known_shape(x) or ())[2:], size, stride, dilation)
+    lengths = (known_shape(x) or ())[2:]
+    check_window(name, lengths, extents)
+    # What is not known here is checked at run time: Theano would give an empty result.
+    open_axes = [i for i, extent in enumerate(extents) if extent != 1 and lengths[i] is None]
+    if open_axes:
+        x = Assert("window larger than the input")(x, *(ge(x.shape[i + 2], extents[i]) for i in open_axes))
+    sizes = static_shape(window_length, lengths, size, stride, dilation)
     return with_ones(_pooled(x, size, stride, dilation, mode), sizes)
 
 

@@ -51,9 +51,9 @@ class RandomDraw(Op):
         sizes = tuple(int(s) for s in shape)
         generator = np.random.default_rng(mix(int(state[0]), int(state[1])))
         if self.kind == "normal":
-            numbers = generator.standard_normal(sizes, self.dtype)
+            numbers = generator.standard_normal(sizes, np.dtype(self.dtype).type)
         elif self.kind == "uniform":
-            numbers = generator.random(sizes, self.dtype)
+            numbers = generator.random(sizes, np.dtype(self.dtype).type)
         else:
             numbers = (generator.random(sizes, "float32") < probability).astype(self.dtype)
         output_storage[0][0] = np.array([state[0], state[1] + 1], np.int64)

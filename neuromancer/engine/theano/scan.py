@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import theano.tensor as T
 from theano.gof import Variable
+from theano.tensor.opt import Assert
 
 from neuromancer.engine.theano.function import building
 from neuromancer.engine.theano.library import theano
@@ -56,6 +58,8 @@ def scan(
     array([1., 3., 6.], dtype=float32)
     """
     with building():
+        if isinstance(n_steps, Variable) and isinstance(sequences, Variable | list | tuple):
+            return _any_steps(fn, sequences, initial, non_sequences, n_steps, go_backwards, truncate_gradient, name)
         outputs, _ = theano.scan(
             fn,
             sequences=sequences,
@@ -67,3 +71,36 @@ def scan(
             name=name,
         )
     return outputs
+
+
+def _any_steps(
+    fn: Callable[..., Any],
+    sequences: Variable | Sequence[Variable],
+    initial: Any,
+    non_sequences: Any,
+    n_steps: Variable,
+    go_backwards: bool,
+    truncate_gradient: int,
+    name: str | None,
+) -> Variable | list[Variable]:
+    """A loop whose length may turn out to be 0, which Theano's cannot: then one step is made for nothing."""
+    given = [sequences] if isinstance(sequences, Variable) else list(sequences)
+    enough = T.le(n_steps, T.min([s.shape[0] for s in given])) if given else T.ge(n_steps, 0)
+    steps = Assert("a sequence is shorter than the loop")(n_steps, enough)
+    outputs, _ = theano.scan(
+        fn,
+        sequences=[_with_spare(s, go_backwards) for s in given],
+        outputs_info=initial,
+        non_sequences=non_sequences,
+        n_steps=T.maximum(steps, 1),
+        go_backwards=go_backwards,
+        truncate_gradient=truncate_gradient,
+        name=name,
+    )
+    return [o[:steps] for o in outputs] if isinstance(outputs, list) else outputs[:steps]
+
+
+def _with_spare(sequence: Variable, backwards: bool) -> Variable:
+    """The sequence with one more element of zeros where the loop does not get to unless it has no steps."""
+    spare = T.zeros([1, *(sequence.shape[i] for i in range(1, sequence.ndim))], sequence.dtype)
+    return T.concatenate([spare, sequence] if backwards else [sequence, spare], axis=0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import theano.tensor as T
 from theano.gof import Constant, Variable
 from theano.gof import generic as _generic_type
 from theano.gof.graph import io_toposort
@@ -17,8 +18,6 @@ from theano.tensor.sharedvar import TensorSharedVariable
 
 from neuromancer.config import config
 from neuromancer.engine.common import checks
-from neuromancer.engine.theano.namespace import exp, log
-from neuromancer.engine.theano.namespace import sum as total
 
 
 def tensor_type(dtype: str, shape: tuple[int | None, ...]) -> TensorType:
@@ -169,14 +168,14 @@ class ConstantVariable(TensorConstant):
 
 def softmax(x: Variable, axis: int) -> Variable:
     """Return exp(x) / sum(exp(x)) along `axis`, computed stably (Theano's own knows only the last axis of matrices)."""
-    unscaled = exp(_below_zero(x, axis))
-    return unscaled / total(unscaled, axis=axis, keepdims=True)
+    unscaled = T.exp(_below_zero(x, axis))
+    return unscaled / T.sum(unscaled, axis=axis, keepdims=True)
 
 
 def log_softmax(x: Variable, axis: int) -> Variable:
     """Return log(softmax(x)) along `axis`, computed stably."""
     shifted = _below_zero(x, axis)
-    return shifted - log(total(exp(shifted), axis=axis, keepdims=True))
+    return shifted - T.log(T.sum(T.exp(shifted), axis=axis, keepdims=True))
 
 
 def _below_zero(x: Variable, axis: int) -> Variable:

@@ -1,4 +1,4 @@
-"""The results that every engine must give are those of PyTensor's own Python mode; run as a script, they are written."""
+"""The results that every engine must give are those of PyTensor's Python mode; a script run of this writes them."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def test_loop_with_a_condition() -> None:
 
 def write() -> None:
     """Write the results of all constructs and loops."""
-    results = {
-        f"{group}/{name}/{k}": value for group, name in CASES for k, value in enumerate(GROUPS[group][1](name))
-    }
+    results = {f"{group}/{name}/{k}": value for group, name in CASES for k, value in enumerate(GROUPS[group][1](name))}
     np.savez_compressed(golden.PATH, **results)
 
 
