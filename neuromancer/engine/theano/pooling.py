@@ -38,7 +38,7 @@ def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: st
     dilation : int or tuple of int
         Distance between neighbouring taps.
     mode : {'max', 'average', 'sum'}
-        The gradient of a maximum goes to every element that equals it.
+        The gradient of a maximum goes to every element that equals it; of windows with gaps, to the first.
 
     Returns
     -------
