@@ -19,6 +19,7 @@ from neuromancer.node_basic import *
 from neuromancer.node_basic import __all__ as _node_basic
 from neuromancer.optimiser import *
 from neuromancer.optimiser import __all__ as _optimiser
+from neuromancer.train.data import PatchSampler
 from neuromancer.utils import as_floatX, seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
 from neuromancer.various import *
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConstantParam",
     "Model",
+    "PatchSampler",
     "T",
     "TaggedShape",
     "VariableParam",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from neuromancer.io.load import params_from_model_file as params_from_model_file
 from neuromancer.io.save import save
 from neuromancer.networks import simple_cnn as simple_cnn
 from neuromancer.train.training import Training
+
+if TYPE_CHECKING:
+    from neuromancer.pictures import Picture
 
 ROLES = ("input_node", "target_node", "loss_node", "prediction_node", "error_node")
 LIST_ROLES = ("prediction_ext", "debug_outputs")
@@ -364,6 +367,50 @@ class Model(Training, GraphManager):
             If the file cannot be written.
         """
         save(self, path)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        format: str | None = None,
+        colour: str = "kind",
+        direction: str = "down",
+        edge_labels: bool = True,
+    ) -> Picture:
+        """Picture of all nodes: names, shapes, parameters, cost, field of view.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where it is saved: ``.html`` is an interactive page in one file, ``.png``, ``.svg`` and ``.pdf`` need
+            graphviz, ``.dot`` is text for it. Without, nothing is written.
+        format : {'html', 'png', 'svg', 'pdf', 'dot'}, optional
+            Default: what the path ends in.
+        colour : {'kind', 'class', 'cost', 'fov', 'parameters'}
+            What the nodes are coloured by; in the page only the choice at the start.
+        direction : {'down', 'right'}
+            Where the arrows lead; the page arranges nodes itself.
+        edge_labels : bool
+            Write shapes at the arrows (the page has a switch for it).
+
+        Returns
+        -------
+        Picture
+            Notebooks show it; it has ``save(path)``, ``html``, ``dot`` and the described ``graph``.
+
+        Raises
+        ------
+        ArgumentError
+            For an unknown format or option.
+        MissingDependencyError
+            If graphviz is needed and not installed.
+        FileError
+            If the file cannot be written.
+        GraphError
+            If the model has no nodes.
+        """
+        from neuromancer.pictures import describe_model, plot
+
+        return plot(describe_model(self), path, format, colour, direction, edge_labels)
 
     # ---- rates
     @property

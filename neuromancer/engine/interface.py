@@ -25,6 +25,7 @@ conv_transpose       ``conv_transpose(x, w, stride, dilation, pad)``: its adjoin
 known_shape          ``known_shape(x)``: sizes, None where known only at run time; None if x is no tensor
 maximin_pairs        ``maximin_pairs(affinity, target, labels, neighbourhood, unrestricted)``: pairs per edge
 pool                 ``pool(x, size, stride, dilation, mode)``: 'max', 'average' or 'sum' of valid windows
+relu                 ``relu(x)``: max(x, 0) of floats, with gradient 0 at 0
 softmax              ``softmax(x, axis)``
 log_softmax          ``log_softmax(x, axis)``
 scan                 ``scan(fn, sequences, initial, non_sequences, n_steps, ...)``: symbolic loop
@@ -63,6 +64,7 @@ NAMES = (
     "log_softmax",
     "maximin_pairs",
     "pool",
+    "relu",
     "rewire",
     "scan",
     "softmax",

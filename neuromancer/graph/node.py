@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.utils import as_array
+
+if TYPE_CHECKING:
+    from neuromancer.pictures import Picture
 
 # Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
 OPTIONAL_PARAMS = ("gamma", "std", "mean")
@@ -529,6 +532,12 @@ class Node(metaclass=NodeType):
             If graphviz is not installed.
         """
         return inspection.plot_graph(self, outfile, compiled, **kwargs)
+
+    def plot(self, path: str | Path | None = None, format: str | None = None, **options: Any) -> Picture:
+        """Picture of this node and all that it is computed from; see ``Model.plot``."""
+        from neuromancer.pictures import describe_node, plot
+
+        return plot(describe_node(self), path, format, **options)
 
     def _repr_extra(self) -> str:
         """Further lines of the representation; layers say there how they are set."""

@@ -24,7 +24,7 @@ def _selu(x: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "relu": lambda x: E.T.maximum(x, 0),
+    "relu": lambda x: E.relu(x),
     "tanh": lambda x: E.T.tanh(x),
     "elu": _elu,
     "selu": _selu,

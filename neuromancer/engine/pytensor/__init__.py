@@ -11,6 +11,7 @@ from neuromancer.engine.pytensor.function import CompiledFunction, building, dis
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
 from neuromancer.engine.pytensor.ops.maximin import maximin_pairs
 from neuromancer.engine.pytensor.ops.pool import pool
+from neuromancer.engine.pytensor.ops.rectifier import relu
 from neuromancer.engine.pytensor.random import RandomStream
 from neuromancer.engine.pytensor.scan import scan
 from neuromancer.engine.pytensor.tensors import (
@@ -52,6 +53,7 @@ __all__ = [
     "log_softmax",
     "maximin_pairs",
     "pool",
+    "relu",
     "rewire",
     "scan",
     "softmax",

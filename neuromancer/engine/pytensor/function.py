@@ -18,7 +18,7 @@ from pytensor.tensor.type import TensorType
 
 from neuromancer.config import config
 from neuromancer.engine.common import checks
-from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
 from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
@@ -94,7 +94,12 @@ class CompiledFunction:
         places = self.program.input_places
         self._explicit_places, self._shared_places = places[: len(inputs)], places[len(inputs) :]
         graph_shared = fgraph.inputs[len(inputs) :]
-        self._channels_last = [v in self.program.layouts for v in graph_shared]
+        # What a step updates (kernels, and moments of their gradients) shares one format, so that it need not be
+        # converted at every step; between a kernel and its convolution there may be a flip.
+        training = bool(fgraph.update_mapping) and bool(self.program.layouts)
+        self._channels_last = [
+            v in self.program.layouts or (training and v.ndim in CHANNELS_LAST) for v in graph_shared
+        ]
         self._updates = [(o, i - len(inputs)) for o, i in sorted((fgraph.update_mapping or {}).items())]
         self._meta_cache: dict[int, tuple[Any, torch.Tensor]] = {}
 

@@ -166,6 +166,19 @@ class ConstantVariable(TensorConstant):
         return TensorConstant(self.type, self.data, name=self.name)
 
 
+def relu(x: Variable) -> Variable:
+    """Return max(x, 0) of floats, with gradient 0 at 0.
+
+    Examples
+    --------
+    >>> from neuromancer.engine import function
+    >>> x = tensor("x", (None,), "float32")
+    >>> function([x], relu(x))([-1, 2]).tolist()
+    [0.0, 2.0]
+    """
+    return T.switch(T.le(x, 0), np.zeros((), x.dtype), x)
+
+
 def softmax(x: Variable, axis: int) -> Variable:
     """Return exp(x) / sum(exp(x)) along `axis`, computed stably (Theano's own knows only the last axis of matrices)."""
     unscaled = T.exp(_below_zero(x, axis))

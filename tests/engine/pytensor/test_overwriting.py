@@ -30,6 +30,27 @@ def test_numbers_around_a_dead_operand():
     np.testing.assert_allclose(got, 2.5 + np.exp(a), rtol=1e-6)
 
 
+@pytest.mark.parametrize("setting", [False, True])
+def test_parts_of_a_dead_operand(setting):
+    x = E.tensor("x", (None, 3), "float32")
+    dead, alive = T.exp(x), T.exp(2 * x)
+    write = T.set_subtensor if setting else T.inc_subtensor
+    a = np.random.default_rng(0).random((4, 3)).astype("float32")
+    first, second, kept = E.function([x], [write(dead[1:3], 5), write(alive[1:3], 5), alive])(a)
+    for got, before in ((first, np.exp(a)), (second, np.exp(2 * a))):
+        want = before.copy()
+        want[1:3] = 5 if setting else want[1:3] + 5
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    np.testing.assert_allclose(kept, np.exp(2 * a), rtol=1e-6)
+
+
+def test_gradient_of_a_rectifier_over_a_dead_operand():
+    x, gy = E.tensor("x", (None, 3), "float32"), E.tensor("gy", (None, 3), "float32")
+    grad = E.grad((E.relu(x) * T.exp(gy)).sum(), [x])[0]
+    a, b = np.random.default_rng(0).standard_normal((2, 4, 3)).astype("float32")
+    np.testing.assert_allclose(E.function([x, gy], grad)(a, b), np.where(a > 0, np.exp(b), 0), rtol=1e-6)
+
+
 def test_what_is_read_again_is_not_written_over():
     x = E.tensor("x", (3,), "float32")
     y = T.exp(x)

@@ -10,7 +10,7 @@ import torch
 from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.kernels import conv as kernels
-from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
+from neuromancer.engine.pytensor.ops.base import Shape
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase
 
 
@@ -33,22 +33,3 @@ class ConvBias(ConvBase):
     def kernel(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Convolve tensors and add the bias."""
         return kernels.conv(x, w, bias, *self.geometry)
-
-
-class ReluGrad(KernelOp):
-    """``(maximum(x, 0) == x) * gy``: the gradient of a rectifier, gy where x >= 0."""
-
-    __props__ = ()
-
-    def make_node(self, x: Any, gy: Any) -> Apply:
-        """Type the operands: x and gy of the same type."""
-        return Apply(self, [x, gy], [gy.type()])
-
-    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shape of gy."""
-        return [shapes[1]]
-
-    def kernel(self, x: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
-        """Keep gy where x >= 0, by the largest threshold below 0: torch keeps what is above the threshold."""
-        tiny = torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps
-        return torch.ops.aten.threshold_backward(gy, x, -tiny)

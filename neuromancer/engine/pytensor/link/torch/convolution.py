@@ -16,8 +16,9 @@ from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvGradInput, ConvGradKernel, ConvTranspose
-from neuromancer.engine.pytensor.ops.fused import ConvBias, ReluGrad
-from neuromancer.engine.pytensor.ops.pool import MaxPool
+from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.pool import MaxPool, MaxPoolGrad
+from neuromancer.engine.pytensor.ops.rectifier import Relu, ReluGrad
 
 
 @torch_form.register(KernelOp)
@@ -25,16 +26,29 @@ def _kernel(op: KernelOp, node: Apply, context: Context) -> Callable[..., Any]:
     return op.kernel
 
 
-@torch_form.register(ConvGradInput)
-@torch_form.register(ConvGradKernel)
-@torch_form.register(ConvTranspose)
-@torch_form.register(ReluGrad)
+@torch_form.register(MaxPoolGrad)
 def _fresh_kernel(op: KernelOp, node: Apply, context: Context) -> Form:
     return Form(op.kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
 
+@torch_form.register(ConvGradInput)
+@torch_form.register(ConvGradKernel)
+def _conv_grad(op: ConvBase, node: Apply, context: Context) -> Form:
+    kernel = op.kernel
+    return Form(lambda x, w, gy: kernel(x, channels_last(w), gy), [DEVICE] * 3, [DEVICE], fresh=True)
+
+
+@torch_form.register(Relu)
+@torch_form.register(ReluGrad)
+def _rectifier(op: Relu | ReluGrad, node: Apply, context: Context) -> Form:
+    """The last operand is written over if nothing else reads it."""
+    kernel = op.kernel_in_place if node.inputs[-1] in context.reusable else op.kernel
+    return Form(kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
+
+
 @torch_form.register(Conv)
 @torch_form.register(ConvBias)
+@torch_form.register(ConvTranspose)
 def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
     context.layouts.add(node.inputs[1])
     kernel = op.kernel

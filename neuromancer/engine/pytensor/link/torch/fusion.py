@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-from pytensor.graph.basic import Apply, Constant, Variable
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
-from pytensor.scalar.basic import EQ, GE, Add, Maximum, Mul
+from pytensor.scalar.basic import Add
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.math import add, mul
+from pytensor.tensor.math import add
 
 from neuromancer.engine.pytensor.ops.conv import Conv
-from neuromancer.engine.pytensor.ops.fused import ConvBias, ReluGrad
+from neuromancer.engine.pytensor.ops.fused import ConvBias
 
 Rule = Callable[[FunctionGraph, Apply], Variable | None]
 
@@ -39,14 +38,6 @@ class Fusion(GraphRewriter):
             new = self.rule(fgraph, node)
             if new is not None:
                 fgraph.replace(node.outputs[0], new, reason=self.rule.__name__)
-
-
-def _made_by(variable: Variable, scalar: type) -> Apply | None:
-    """The elementwise node of the given scalar operation that makes `variable`, if one does."""
-    node = variable.owner
-    if node is not None and isinstance(node.op, Elemwise) and type(node.op.scalar_op) is scalar:
-        return node
-    return None
 
 
 def _channel_vector(variable: Variable, ndim: int) -> Variable | None:
@@ -80,43 +71,4 @@ def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
     return None
 
 
-def relu_grad(fgraph: FunctionGraph, node: Apply) -> Variable | None:
-    """(maximum(x, 0) == x) * gy -> one pass over x and gy."""
-    if not (isinstance(node.op, Elemwise) and type(node.op.scalar_op) is Mul):
-        return None
-    out = node.outputs[0]
-    if out.dtype not in ("float32", "float64"):
-        return None
-    for mask in node.inputs:
-        x = _rectified(mask)
-        rest = [v for v in node.inputs if v is not mask]
-        if x is None or not rest or x.dtype != out.dtype:
-            continue
-        gy = mul(*rest) if len(rest) > 1 else rest[0]
-        if gy.type == out.type and x.type == out.type:
-            return ReluGrad()(x, gy)
-    return None
-
-
-def _rectified(mask: Variable) -> Variable | None:
-    """x, if `mask` is ``maximum(x, 0) == x`` or, as newer versions write it, ``x >= 0``."""
-    greater = _made_by(mask, GE)
-    if greater is not None and _is_zero(greater.inputs[1]):
-        return greater.inputs[0]
-    equal = _made_by(mask, EQ)
-    if equal is None:
-        return None
-    for result, x in (equal.inputs, equal.inputs[::-1]):
-        maximum = _made_by(result, Maximum)
-        if maximum is not None and x in maximum.inputs:
-            (other,) = [v for v in maximum.inputs if v is not x] or [None]
-            if other is not None and _is_zero(other):
-                return x
-    return None
-
-
-def _is_zero(variable: Variable) -> bool:
-    return isinstance(variable, Constant) and np.size(variable.data) == 1 and np.asarray(variable.data).item() == 0
-
-
-FUSIONS: tuple[GraphRewriter, ...] = (Fusion(conv_bias), Fusion(relu_grad))
+FUSIONS: tuple[GraphRewriter, ...] = (Fusion(conv_bias),)

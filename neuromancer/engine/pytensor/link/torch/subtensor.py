@@ -88,9 +88,13 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, context: Context) -> Form:
     fixed, build = _basic_indices(op.idx_list, node.inputs[2:])
     n = len(node.inputs) - 2
     setting = op.set_instead_of_inc
+    reusable = node.inputs[0] in context.reusable
 
     def write(x: Any, y: Any, indices: Any) -> Any:
-        result = x.clone(memory_format=torch.contiguous_format) if 0 in x.stride() else x.clone()
+        if 0 in x.stride():
+            result = x.clone(memory_format=torch.contiguous_format)
+        else:
+            result = x if reusable else x.clone()
         y = y.to(x.dtype)
         if _negative(indices):
             indices, flip = _split_negative(indices, x.shape)
@@ -103,8 +107,8 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, context: Context) -> Form:
         return result
 
     if fixed is not None:
-        return Form(lambda x, y: write(x, y, fixed), [DEVICE, DEVICE] + [None] * n, [DEVICE])
-    return Form(lambda x, y, *values: write(x, y, build(*values)), [DEVICE, DEVICE] + [HOST] * n, [DEVICE])
+        return Form(lambda x, y: write(x, y, fixed), [DEVICE, DEVICE] + [None] * n, [DEVICE], fresh=True)
+    return Form(lambda x, y, *values: write(x, y, build(*values)), [DEVICE, DEVICE] + [HOST] * n, [DEVICE], fresh=True)
 
 
 def _advanced_places(inputs: list[Any]) -> list[str]:

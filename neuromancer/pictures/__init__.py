@@ -1,0 +1,20 @@
+"""Pictures of graphs of nodes: PNG, SVG and PDF through graphviz, and an interactive page that needs nothing."""
+
+from __future__ import annotations
+
+from neuromancer.pictures.describe import describe_model, describe_node
+from neuromancer.pictures.info import EdgeInfo, GraphInfo, NodeInfo, ParamInfo
+from neuromancer.pictures.options import Options
+from neuromancer.pictures.picture import Picture, plot
+
+__all__ = [
+    "EdgeInfo",
+    "GraphInfo",
+    "NodeInfo",
+    "Options",
+    "ParamInfo",
+    "Picture",
+    "describe_model",
+    "describe_node",
+    "plot",
+]

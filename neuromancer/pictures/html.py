@@ -1,0 +1,78 @@
+"""A described graph as an interactive page in one file that asks nothing of the network."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from neuromancer.pictures.info import GraphInfo
+from neuromancer.pictures.layered import HEIGHT, WIDTH, layered_layout
+from neuromancer.pictures.options import Options
+from neuromancer.pictures.scales import scale_layout
+
+
+def page(graph: GraphInfo, options: Options) -> str:
+    """The page.
+
+    Scripts, styles and data are in it. Its content security policy allows its own script and style, by their digests,
+    and nothing else: no request can leave it, whatever the names of the nodes say.
+
+    Parameters
+    ----------
+    graph : GraphInfo
+    options : Options
+
+    Returns
+    -------
+    str
+    """
+    style, script = _part("page.css"), _part("page.js")
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return Template(_part("page.html")).substitute(
+        policy=policy,
+        title=escape("".join(c if c.isprintable() else "\ufffd" for c in graph.title)),
+        style=style,
+        script=script,
+        data=_embedded(_data(graph, options)),
+    )
+
+
+def _data(graph: GraphInfo, options: Options) -> dict:
+    edges = [(e.source, e.target) for e in graph.edges]
+    scales = scale_layout([tuple(n.strides) for n in graph.nodes], edges)
+    layouts = {"layers": asdict(layered_layout(len(graph.nodes), edges))}
+    if scales is not None:
+        layouts["scales"] = asdict(scales)
+    nodes = graph.as_dict()
+    for info, entry in zip(graph.nodes, nodes["nodes"], strict=True):
+        entry["shape_text"] = info.shape_text
+    return {
+        "graph": nodes,
+        "layouts": layouts,
+        "box": [WIDTH, HEIGHT],
+        "options": asdict(options),
+    }
+
+
+def _embedded(data: dict) -> str:
+    """JSON that can stand inside a script element: no character that could end it or start a comment."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _part(name: str) -> str:
+    return files("neuromancer.pictures").joinpath(name).read_text(encoding="utf-8")

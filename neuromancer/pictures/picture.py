@@ -1,0 +1,190 @@
+"""A picture of a graph: rendered on demand, shown in notebooks, saved whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, nearest_name
+from neuromancer.pictures.dot import dot_source, render
+from neuromancer.pictures.html import page
+from neuromancer.pictures.info import GraphInfo
+from neuromancer.pictures.options import Options
+
+FORMATS = ("png", "svg", "pdf", "dot", "html")
+NOTEBOOK_HEIGHT = 620
+
+
+class Picture:
+    """A picture of a graph; a notebook shows it as the interactive page.
+
+    Parameters
+    ----------
+    graph : GraphInfo
+        What is drawn; a snapshot, which later changes of the nodes do not reach.
+    options : Options, optional
+
+    Examples
+    --------
+    >>> import neuromancer as nm
+    >>> x = nm.Input((None, 3), "b,f", name="drawn", print_repr=False)
+    >>> picture = x.plot()
+    >>> picture
+    <Picture of node drawn: 1 nodes>
+    >>> picture.dot.startswith("digraph"), picture.html.startswith("<!DOCTYPE html>")
+    (True, True)
+    """
+
+    def __init__(self, graph: GraphInfo, options: Options | None = None) -> None:
+        self.graph = graph
+        self.options = options or Options()
+
+    @property
+    def dot(self) -> str:
+        """The picture as DOT text."""
+        return dot_source(self.graph, self.options)
+
+    @property
+    def html(self) -> str:
+        """The interactive page, complete in itself."""
+        return page(self.graph, self.options)
+
+    def render(self, format: str) -> bytes:
+        """The picture as the bytes of a file.
+
+        Parameters
+        ----------
+        format : {'png', 'svg', 'pdf', 'dot', 'html'}
+
+        Raises
+        ------
+        ArgumentError
+            For another format.
+        MissingDependencyError
+            If graphviz is needed and not installed.
+        """
+        if format not in FORMATS:
+            raise ArgumentError(
+                "unknown picture format",
+                node="plot",
+                got=format,
+                expected=f"one of {FORMATS}",
+                nearest=nearest_name(str(format).lower(), FORMATS) or "html",
+            )
+        if format == "html":
+            return self.html.encode()
+        return self.dot.encode() if format == "dot" else render(self.dot, format)
+
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
+        """Write the picture to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            A file of this name is replaced.
+        format : str, optional
+            See :meth:`render`; default: what the name ends in. A name without an ending gets that of the format.
+
+        Returns
+        -------
+        pathlib.Path
+            The file written.
+
+        Raises
+        ------
+        ArgumentError
+            If neither name nor `format` tell the format.
+        FileError
+            If the file cannot be written.
+        MissingDependencyError
+            If graphviz is needed and not installed.
+        """
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputTypeError(
+                "a picture is saved under a path",
+                node="plot",
+                got=f"{type(path).__name__} {path!r}"[:100],
+                expected="a string or a Path",
+            )
+        target = Path(path)
+        if format is None:
+            format = target.suffix[1:].lower()
+        if not format:
+            raise ArgumentError(
+                "the name does not tell the picture's format",
+                node="plot",
+                got=str(path),
+                expected=f"a name that ends in one of {FORMATS}, or format=...",
+                nearest=f"{path}.html",
+            )
+        if not target.suffix and target.name:
+            target = target.with_suffix(f".{format}")
+        _write(target, self.render(format))
+        return target
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own, which may run its script and nothing else.
+        return (
+            f'<iframe sandbox="allow-scripts" title="{escape(self.graph.title)}" srcdoc="{escape(self.html)}" '
+            f'style="width:100%;height:{NOTEBOOK_HEIGHT}px;border:1px solid #8884;border-radius:6px"></iframe>'
+        )
+
+    def _repr_svg_(self) -> str | None:
+        with suppress(MissingDependencyError):
+            return render(self.dot, "svg").decode()
+        return None
+
+    def __repr__(self) -> str:
+        return f"<Picture of {self.graph.title}: {len(self.graph.nodes)} nodes>"
+
+
+def plot(
+    graph: GraphInfo,
+    path: str | os.PathLike[str] | None,
+    format: str | None,
+    colour: str = "kind",
+    direction: str = "down",
+    edge_labels: bool = True,
+) -> Picture:
+    """Picture of a described graph, saved if a path is given; see ``Model.plot`` for the arguments."""
+    picture = Picture(graph, Options(colour, direction, edge_labels))
+    if path is not None:
+        picture.save(path, format)
+    elif format is not None:
+        raise ArgumentError(
+            "a format without a path",
+            node="plot",
+            got=f"format={format!r}",
+            expected="a path, or plot().render(format)",
+        )
+    return picture
+
+
+def _write(path: Path, content: bytes) -> None:
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        folder = target.parent
+        nearest = None if folder.is_dir() else f"an existing folder, such as {_existing(folder)}"
+        raise FileError(
+            "cannot write the picture",
+            node=str(path),
+            got=str(error),
+            expected="a path in a folder that may be written to",
+            nearest=nearest,
+        ) from error
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder

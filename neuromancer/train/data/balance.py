@@ -1,0 +1,161 @@
+"""Where the voxels of each class are, in volumes of any size, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError
+from neuromancer.train.data.frame import PatchFrame
+from neuromancer.train.data.volumes import Volume
+
+FOREGROUND = "foreground"
+BLOCK_VOXELS = 1 << 18
+KEPT = 1024
+"""Voxels remembered of every class in every block."""
+
+
+def shares_of(balance: Any) -> dict[Any, float]:
+    """Share of the patches by class; :data:`FOREGROUND` stands for all classes above 0.
+
+    Raises
+    ------
+    ArgumentError
+        For anything else than a share or a dict of shares that sum up to at most 1.
+
+    Examples
+    --------
+    >>> shares_of({0: 0.2, 2: 0.5})
+    {0: 0.2, 2: 0.5}
+    """
+    given = balance if isinstance(balance, Mapping) else {FOREGROUND: balance}
+    numbers = all(isinstance(s, (int, float)) and not isinstance(s, bool) and 0 <= s <= 1 for s in given.values())
+    classes = all(c == FOREGROUND or (isinstance(c, (int, np.integer)) and not isinstance(c, bool)) for c in given)
+    if not numbers or not classes or not 0 < len(given) or sum(given.values()) > 1 + 1e-9:
+        raise ArgumentError(
+            "not a balance",
+            node="PatchSampler",
+            got=balance,
+            expected="a share from 0 to 1 for classes above 0, or {class: share} with a sum of at most 1",
+        )
+    return {c: float(s) for c, s in given.items()}
+
+
+class ClassIndex:
+    """Voxels of some classes on which the middle of a target can lie.
+
+    The part of every volume where targets can be centred is cut into blocks. If there are no more voxels than a limit,
+    all blocks are looked at, else as many, drawn at random. Of each block the number of voxels of every class is kept,
+    and the places of at most 1024 of them, drawn at random.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+    frame : PatchFrame
+    ranges : sequence of list of tuple of int
+        Positions of patches, per volume and axis.
+    classes : sequence
+    limit : int
+        Most voxels to look at.
+    seed : int
+
+    Raises
+    ------
+    ArgumentError
+        If a class is nowhere; says which ones there are.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        frame: PatchFrame,
+        ranges: Sequence[list[tuple[int, int]]],
+        classes: Sequence[Any],
+        limit: int,
+        seed: int,
+    ) -> None:
+        self.ndim = frame.ndim
+        rng = np.random.default_rng([seed, 0x1DE])
+        middle = [frame.offsets[k] + frame.strides[k] * c for k, c in enumerate(frame.centre)]
+        boxes = [[(a + m, b + m + 1) for (a, b), m in zip(r, middle, strict=True)] for r in ranges]
+        total = sum(prod(b - a for a, b in box) for box in boxes)
+        found: dict[int, int] = {}
+        self.counts: dict[Any, list[list[int]]] = {c: [[] for _ in volumes] for c in classes}
+        self.voxels: dict[Any, list[list[np.ndarray]]] = {c: [[] for _ in volumes] for c in classes}
+        looked = 0
+        for v, (volume, box) in enumerate(zip(volumes, boxes, strict=True)):
+            grid, numbers = _Grid(box), None
+            if total > limit:
+                # Same share of every volume, at least one block of each.
+                n = max(1, int(len(grid) * limit / total))
+                numbers = np.sort(rng.choice(len(grid), n, replace=False))
+            for number in range(len(grid)) if numbers is None else numbers:
+                block = grid[int(number)]
+                looked += prod(b - a for a, b in block)
+                self._look(v, volume, block, found, rng)
+        for c in classes:
+            if not any(self.counts[c]):
+                raise ArgumentError(
+                    f"no voxel of class {c} where the middle of a target can lie",
+                    node="PatchSampler",
+                    got=f"classes {sorted(found)} in {looked} of {total} voxels",
+                    expected="balance of classes that are there"
+                    + (f", or a larger balance_voxels than {limit}" if looked < total else ""),
+                    nearest="pad_raw=True, which lets more voxels be in the middle",
+                )
+
+    def _look(
+        self, v: int, volume: Volume, block: list[tuple[int, int]], found: dict[int, int], rng: np.random.Generator
+    ) -> None:
+        labels = volume.read_labels([a for a, _ in block], [b for _, b in block])
+        present, numbers = np.unique(
+            labels[np.isfinite(labels)] if labels.dtype.kind == "f" else labels, return_counts=True
+        )
+        if len(found) < 100:
+            for value, n in zip(present.tolist(), numbers.tolist(), strict=True):
+                found[int(value)] = found.get(int(value), 0) + n
+        for c in self.counts:
+            if not ((present > 0).any() if c == FOREGROUND else (present == c).any()):
+                continue
+            is_class = (labels > 0 if c == FOREGROUND else labels == c).any(axis=0)
+            where = np.flatnonzero(is_class)
+            self.counts[c][v].append(len(where))
+            if len(where) > KEPT:
+                where = rng.choice(where, KEPT, replace=False)
+            places = np.stack(np.unravel_index(where, is_class.shape), axis=1)
+            self.voxels[c][v].append((places + [a for a, _ in block]).astype(np.int32))
+
+    def numbers(self, c: Any) -> np.ndarray:
+        """Voxels of a class (those looked at), per volume."""
+        return np.array([sum(n) for n in self.counts[c]], dtype=float)
+
+    def draw(self, c: Any, volume: int, rng: np.random.Generator) -> np.ndarray:
+        """A voxel of a class in a volume, raw coordinates (ndim,)."""
+        counts = np.array(self.counts[c][volume], dtype=float)
+        places = self.voxels[c][volume][int(rng.choice(len(counts), p=counts / counts.sum()))]
+        return places[int(rng.integers(len(places)))]
+
+
+class _Grid:
+    """Blocks of at most :data:`BLOCK_VOXELS` voxels that cover a box, about as long on all axes."""
+
+    def __init__(self, box: list[tuple[int, int]]) -> None:
+        self.box = box
+        self.steps, left = [1] * len(box), float(BLOCK_VOXELS)
+        for done, k in enumerate(sorted(range(len(box)), key=lambda k: box[k][1] - box[k][0])):
+            self.steps[k] = max(1, min(box[k][1] - box[k][0], int(left ** (1 / (len(box) - done)))))
+            left /= self.steps[k]
+        self.lengths = [-(-(b - a) // step) for (a, b), step in zip(box, self.steps, strict=True)]
+
+    def __len__(self) -> int:
+        return prod(self.lengths)
+
+    def __getitem__(self, number: int) -> list[tuple[int, int]]:
+        index = np.unravel_index(number, self.lengths)
+        return [
+            (a + int(i) * s, min(a + (int(i) + 1) * s, b))
+            for (a, b), i, s in zip(self.box, index, self.steps, strict=True)
+        ]

@@ -1,0 +1,118 @@
+"""Geometric augmentation: flips and quarter turns, which move voxels without changing any."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError
+from neuromancer.train.data.frame import PatchFrame
+from neuromancer.train.data.placement import Orientation, Placement
+
+
+class Geometric(ABC):
+    """An augmentation that moves voxels. The sampler reads what it needs, so nothing is filled in.
+
+    All of a sampler's are put together into one map before anything is read, in the order in which they are given.
+    """
+
+    @abstractmethod
+    def check(self, frame: PatchFrame) -> None:
+        """Raise ArgumentError if it cannot be applied to patches of a frame."""
+
+    @abstractmethod
+    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+        """The placement with a random change of this kind."""
+
+
+def axes_of(axes: str | Sequence[int] | None, frame: PatchFrame, who: str) -> list[int]:
+    """Axes of a frame, of the network alone, for tags or for numbers that count the network's spatial axes."""
+    own = list(frame.own)
+    tags = [frame.tags[k] for k in own]
+    if axes is None:
+        return own
+    names = list(axes) if isinstance(axes, str) else [tags[i] if -len(tags) <= i < len(tags) else i for i in axes]
+    if not set(names) <= set(tags) or len(set(names)) != len(names):
+        raise ArgumentError("no such axes", node=who, got=axes, expected=f"tags out of {''.join(tags)!r}")
+    return [own[tags.index(str(name))] for name in names]
+
+
+@dataclass(frozen=True)
+class Flip(Geometric):
+    """Mirrors each of some axes with a probability.
+
+    Parameters
+    ----------
+    axes : str or sequence of int, optional
+        Tags, e.g. ``"yx"``, or numbers of spatial axes; default all.
+    p : float
+
+    Examples
+    --------
+    >>> flip = Flip("yx")
+    """
+
+    axes: str | Sequence[int] | None = None
+    p: float = 0.5
+
+    def check(self, frame: PatchFrame) -> None:
+        """Raise ArgumentError for axes that the patches do not have."""
+        probability(self.p, "Flip")
+        axes_of(self.axes, frame, "Flip")
+
+    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+        """Flip at random."""
+        flips = [False] * placement.frame.ndim
+        for k in axes_of(self.axes, placement.frame, "Flip"):
+            flips[k] = bool(rng.random() < self.p)
+        turn = Orientation(tuple(range(placement.frame.ndim)), tuple(flips))
+        return replace(placement, orientation=placement.orientation.then(turn))
+
+
+@dataclass(frozen=True)
+class Rotate90(Geometric):
+    """Turns by 0, 90, 180 or 270 degrees in a plane; only by 0 or 180 where the patch is not square in it.
+
+    Parameters
+    ----------
+    plane : str or sequence of int, optional
+        Two tags, e.g. ``"yx"``, or numbers of two spatial axes; default the last two.
+
+    Examples
+    --------
+    >>> turn = Rotate90("yx")
+    """
+
+    plane: str | Sequence[int] | None = None
+
+    def _axes(self, frame: PatchFrame) -> list[int]:
+        return axes_of((-2, -1) if self.plane is None else self.plane, frame, "Rotate90")
+
+    def check(self, frame: PatchFrame) -> None:
+        """Raise ArgumentError unless the plane has two axes of the patch."""
+        if len(frame.own) < 2 or len(self._axes(frame)) != 2:
+            raise ArgumentError(
+                "a plane has two axes", node="Rotate90", got=self.plane, expected=f"two of {''.join(frame.tags)!r}"
+            )
+
+    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+        """Turn at random."""
+        frame = placement.frame
+        a, b = self._axes(frame)
+        square = frame.sizes[a] == frame.sizes[b] and frame.counts[a] == frame.counts[b]
+        n = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
+        order, flips = list(range(frame.ndim)), [False] * frame.ndim
+        if n % 2:
+            order[a], order[b] = b, a
+        flips[a], flips[b] = n in (1, 2), n in (2, 3)
+        return replace(placement, orientation=placement.orientation.then(Orientation(tuple(order), tuple(flips))))
+
+
+def probability(value: float, who: str) -> float:
+    """A number from 0 to 1, or ArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise ArgumentError("not a probability", node=who, got=value, expected="0 to 1")
+    return float(value)

@@ -1,0 +1,324 @@
+"""Random patches of labelled volumes, and the labels of exactly the voxels that a network predicts in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
+from neuromancer.graph.node import Node
+from neuromancer.train.data.arguments import LABEL, augmentations_of, batch_size_of, scale_of, seed_of, volumes_of
+from neuromancer.train.data.balance import ClassIndex, shares_of
+from neuromancer.train.data.frame import PatchFrame, frame_of
+from neuromancer.train.data.labels import IGNORED, LabelRules
+from neuromancer.train.data.placement import Orientation, Placed, Placement
+from neuromancer.train.data.slots import slots_of
+from neuromancer.train.data.volumes import Volume
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+
+TRIES = 8
+"""Voxels of a class that are tried before a warp is weakened to fit around one."""
+
+
+class PatchSampler:
+    """Batches of random patches from labelled volumes of any size, as a model is trained with them.
+
+    Of every patch only what it needs is read. The target holds the labels of exactly those voxels that the network
+    predicts: output voxel i lies at ``offset + stride * i`` of the patch. Patches lie wherever these are labelled.
+
+    Parameters
+    ----------
+    prediction : Model or Node
+        A model with a prediction node, or a node that predicts. It says where in a patch its voxels are.
+    volumes : list of (raw, labels) or of LabelledVolume
+        Or a single one of them.
+    target : Node or str, optional
+        Node that the labels are for; default the model's target node. Its dtype is that of the target arrays.
+    batch_size : int, optional
+        Default that of the input node.
+    patch_size : sequence of int, optional
+        Spatial size of the patches where the input node leaves it open.
+    seed : int
+        Batches are a function of the seed and the step alone.
+    axes : str, optional
+        Order of the spatial axes of all volumes that do not say it themselves, e.g. ``"zyx"``.
+    balance : float or dict, optional
+        Share of the patches with a voxel of a class above 0 in the middle of their target, or a dict of shares by
+        class; the rest lies anywhere.
+    balance_voxels : int
+        How many voxels are looked at to find the classes, at most; parts of larger data are drawn at random.
+    ignore : int, optional
+        Stored label of voxels that do not count; they are -1 in the target, which losses of classes leave out.
+    augment : sequence
+        Flips and turns (``Flip``, ``Rotate90``), at most one ``Warp``, and functions
+        ``(raw, labels, rng) -> (raw, labels)`` of a patch (f, *spatial) and its labels (f, *spatial).
+    pad_raw : bool
+        Mirror raw data at its borders, as ``predict_dense`` does, so that every labelled voxel can be a target.
+    scale : (float, float) or callable, optional
+        ``(raw - middle) / width``, or a function of a raw block (f, *spatial). By default integers are scaled as
+        ``predict_dense`` scales them; with another scaling, it wants raw data that is scaled the same way.
+    label_map : callable, optional
+        Function of stored integer labels (f, *spatial) that returns those to learn, of the same shape, e.g.
+        :func:`labels_to_boundaries`. An attribute ``margin`` says how many voxels around those wanted it needs.
+    targets : callable, optional
+        Function of the labels of a target (f, *spatial) that returns one array (f, *spatial) or a tuple of them: one
+        for every source of the loss but the raw data, in their order, e.g. :class:`AffinityTargets`.
+
+    Raises
+    ------
+    GraphError
+        If it cannot be known which voxels the network predicts, or the loss reads what nothing provides.
+    ShapeError
+        For sizes that do not fit: patches, volumes, labels, offsets; the message says what would.
+    ArgumentError
+        For labels that are no classes, classes to balance that are not there, and other values that cannot be.
+    InputTypeError
+        For arguments of the wrong type.
+
+    Examples
+    --------
+    >>> import neuromancer as nm
+    >>> inp = nm.Input((2, 1, 12, 12), "b,f,y,x", print_repr=False)
+    >>> out = nm.Softmax(nm.Conv(inp, 2, (3, 3), (2, 2), activation_func="lin", print_repr=False), print_repr=False)
+    >>> raw, labels = np.zeros((40, 50), "uint8"), np.zeros((40, 50), "int16")
+    >>> sampler = PatchSampler(out, (raw, labels), seed=1)
+    >>> [array.shape for array in sampler.batch(0)]
+    [(2, 1, 12, 12), (2, 1, 5, 5)]
+    """
+
+    def __init__(
+        self,
+        prediction: Model | Node,
+        volumes: Any,
+        *,
+        target: Node | str | None = None,
+        batch_size: int | None = None,
+        patch_size: Sequence[int] | None = None,
+        seed: int = 0,
+        axes: str | None = None,
+        balance: Any = None,
+        balance_voxels: int = 1 << 26,
+        ignore: int | None = IGNORED,
+        augment: Sequence[Any] = (),
+        pad_raw: bool = False,
+        scale: Any = None,
+        label_map: Callable[[np.ndarray], np.ndarray] | None = None,
+        targets: Callable[[np.ndarray], Any] | None = None,
+    ) -> None:
+        node = prediction if isinstance(prediction, Node) else getattr(prediction, "prediction_node", None)
+        if not isinstance(node, Node):
+            raise InputTypeError(
+                "no node predicts",
+                node=LABEL,
+                got=repr(prediction)[:100],
+                expected="a node, or a model with designate_nodes(prediction_node=...)",
+            )
+        self.frame: PatchFrame = frame_of(node, patch_size)
+        self.seed = seed_of(seed)
+        self.slots = slots_of(prediction, node, target)
+        self.batch_size = batch_size_of(node, batch_size)
+        self.pad_raw, self.targets = bool(pad_raw), targets
+        self._geometric, self._functions = augmentations_of(augment, self.frame)
+        goal = next((slot for slot in self.slots if slot.role == "target"), None)
+        if goal is None and targets is None:
+            raise GraphError(
+                "cannot tell which source of the loss the labels are for",
+                node=LABEL,
+                got=[s.name for s in self.slots if s.role != "raw"],
+                expected="target=node, or targets=function",
+            )
+        direct = goal is not None and targets is None
+        rules = LabelRules(
+            goal.dtype if goal is not None and direct else "int64",
+            goal.n_class if goal is not None and direct else None,
+            ignore,
+            label_map,
+            getattr(label_map, "margin", 0),
+        )
+        self.volumes = [
+            Volume(v, number, self.frame, rules, scale_of(scale)) for number, v in enumerate(volumes_of(volumes, axes))
+        ]
+        self._check_provided()
+        plain = Placed(Placement(self.frame, Orientation.plain(self.frame.ndim)))
+        ranges = [v.starts(plain.raw, plain.labels, self.pad_raw) for v in self.volumes]
+        for volume, found in zip(self.volumes, ranges, strict=True):
+            self._require_room(volume, found, plain)
+        self.n_positions = [prod(b - a + 1 for a, b in r) for r in ranges]
+        self.shares = {} if balance is None else shares_of(balance)
+        self._index = (
+            ClassIndex(self.volumes, self.frame, ranges, list(self.shares), balance_voxels, self.seed)
+            if self.shares
+            else None
+        )
+        self._chances = {kind: self._volume_chances(kind) for kind in (None, *self.shares)}
+
+    # ---- checks
+    def _require_room(self, volume: Volume, found: list[tuple[int, int]], plain: Placed) -> None:
+        short = [max(0, a - b) for a, b in found]
+        if not any(short):
+            return
+        spans = [b - a + 1 for a, b in plain.labels]
+        labelled = [n < s for n, s in zip(volume.label_sizes, spans, strict=True)]
+        raise ShapeError(
+            "the volume has no position for a patch: "
+            + ("too few labels" if any(labelled) else "around the labels there is too little raw data"),
+            node=volume.label,
+            got=f"raw {volume.shown(volume.sizes)}, labels {volume.shown(volume.label_sizes)} from raw voxel "
+            f"{volume.shown(volume.label_start)}",
+            expected=f"labels of at least {volume.shown(spans)}, in raw data of at least "
+            f"{volume.shown(self.frame.sizes)} that begins {volume.shown([a for a, _ in plain.labels])} before them",
+            nearest=None
+            if any(labelled)
+            else "pad_raw=True, which mirrors raw data, or "
+            f"{volume.shown([n + s for n, s in zip(volume.sizes, short, strict=True)])} raw voxels",
+        )
+
+    def _check_provided(self) -> None:
+        """Every source of the loss must get something."""
+        free = [s for s in self.slots if s.role == "extra"]
+        if self.targets is not None:
+            return
+        for volume in self.volumes:
+            lacking = [s.name for s in free if s.name not in volume.extras]
+            if lacking:
+                raise GraphError(
+                    "the loss reads more than raw data and labels",
+                    node=volume.label,
+                    got=f"nothing for {lacking}",
+                    expected=f"LabelledVolume(..., extras={{{lacking[0]!r}: array}}), or targets=function",
+                )
+            channels = volume.labels.channels
+            for slot in self.slots:
+                if slot.role == "target" and slot.features not in (None, channels):
+                    raise ShapeError(
+                        f"the labels do not fit the target {slot.name!r}",
+                        node=volume.label,
+                        got=f"{channels} channels, shape {tuple(volume.labels.array.shape)}",
+                        expected=f"{slot.features} channels",
+                    )
+
+    def _volume_chances(self, kind: Any) -> np.ndarray:
+        numbers = np.array(self.n_positions, float) if kind is None else self._index.numbers(kind)  # type: ignore[union-attr]
+        weights = [v.weight for v in self.volumes]
+        if any(w is not None for w in weights):
+            if any(w is None for w in weights):
+                raise ArgumentError("some volumes have a weight, others not", node=LABEL, got=weights)
+            numbers = np.where(numbers > 0, np.array(weights, float), 0.0)
+        if not numbers.sum() > 0:
+            raise ArgumentError("all weights are 0", node=LABEL, got=weights, expected="a weight above 0")
+        return numbers / numbers.sum()
+
+    # ---- batches
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """The batch of a step.
+
+        Parameters
+        ----------
+        step : int
+            Any from 0 on, in any order.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            One per source of the loss, in the order of its ``input_nodes``, each with the axes of its node; without a
+            loss raw data and labels.
+        """
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
+            raise ArgumentError("not a step", node=LABEL, got=step, expected="a whole number of at least 0")
+        rng = np.random.default_rng([self.seed, int(step)])
+        rows = [self._example(rng) for _ in range(self.batch_size)]
+        return tuple(slot.stack(arrays) for slot, arrays in zip(self.slots, zip(*rows, strict=True), strict=True))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """Batches from step 0 on, without an end."""
+        step = 0
+        while True:
+            yield self.batch(step)
+            step += 1
+
+    def _example(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Arrays of one example, (f, *spatial), per slot."""
+        volume, start, placed = self._place(rng)
+        raw = placed.cut_raw(volume.read_raw(*_block(start, placed.raw)))
+        where = _block(start, placed.labels)
+        labels = placed.cut_labels(volume.read_labels(*where))
+        extras = {
+            slot.name: extra if extra.ndim == 1 else placed.cut_labels(extra)
+            for slot in self.slots
+            if slot.role == "extra" and slot.name in volume.extras
+            for extra in [volume.read_extra(slot.name, *where)]
+        }
+        if self.frame.stack:
+            raw, labels = raw[:, 0], labels[:, 0]
+            extras = {name: e if e.ndim == 1 else e[:, 0] for name, e in extras.items()}
+        raw, labels = self._augmented(raw, labels, rng)
+        return self._arranged(raw, labels, extras)
+
+    def _place(self, rng: np.random.Generator) -> tuple[Volume, np.ndarray, Placed]:
+        """Volume, position and placement of one patch."""
+        kinds = [None, *self.shares]
+        share = [max(0.0, 1 - sum(self.shares.values())), *self.shares.values()]
+        kind = kinds[int(rng.choice(len(kinds), p=np.array(share) / sum(share)))]
+        placement = Placement(self.frame, Orientation.plain(self.frame.ndim))
+        for change in self._geometric:
+            placement = change.draw(placement, rng)
+        while True:
+            placed = Placed(placement)
+            number = int(rng.choice(len(self.volumes), p=self._chances[kind]))
+            volume = self.volumes[number]
+            ranges = np.array(volume.starts(placed.raw, placed.labels, self.pad_raw))
+            if (ranges[:, 0] <= ranges[:, 1]).all():
+                if kind is None:
+                    return volume, rng.integers(ranges[:, 0], ranges[:, 1] + 1), placed
+                for _ in range(TRIES):
+                    start = self._index.draw(kind, number, rng) - placed.centre  # type: ignore[union-attr]
+                    if (ranges[:, 0] <= start).all() and (start <= ranges[:, 1]).all():
+                        return volume, start, placed
+            # The plain placement fits everywhere, so this ends.
+            placement = placement.weaker()
+
+    def _augmented(
+        self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        for function in self._functions:
+            shapes, dtype = (raw.shape, labels.shape), labels.dtype
+            # A view of the source must not be written to.
+            raw, labels = function(np.array(raw), labels, rng)
+            if (raw.shape, labels.shape) != shapes or labels.dtype != dtype:
+                raise ShapeError(
+                    f"{function!r} changed what it was given",
+                    node=LABEL,
+                    got=f"raw {raw.shape}, labels {labels.shape} {labels.dtype}",
+                    expected=f"raw {shapes[0]}, labels {shapes[1]} {dtype}",
+                )
+        return raw, labels
+
+    def _arranged(self, raw: np.ndarray, labels: np.ndarray, extras: dict[str, np.ndarray]) -> list[np.ndarray]:
+        made: Any = (labels,) if self.targets is None else self.targets(labels)
+        made = list(made) if isinstance(made, (tuple, list)) else [made]
+        open_slots = [s for s in self.slots if s.role != "raw" and s.name not in extras]
+        if len(made) != len(open_slots):
+            raise GraphError(
+                "targets returned the wrong number of arrays",
+                node=LABEL,
+                got=len(made),
+                expected=f"{len(open_slots)}, for {[s.name for s in open_slots]}",
+            )
+        by_name = {**extras, **{s.name: np.asarray(a) for s, a in zip(open_slots, made, strict=True)}}
+        return [raw if s.role == "raw" else s.checked(by_name[s.name], self.frame) for s in self.slots]
+
+    def __repr__(self) -> str:
+        return f"PatchSampler({self.frame.label}, {len(self.volumes)} volumes, {sum(self.n_positions)} positions)"
+
+
+def _block(start: np.ndarray, needed: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """First voxels, and those after the last, of what a patch at a position needs."""
+    return (
+        [int(s) + a for s, (a, _) in zip(start, needed, strict=True)],
+        [int(s) + b + 1 for s, (_, b) in zip(start, needed, strict=True)],
+    )

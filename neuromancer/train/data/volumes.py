@@ -1,0 +1,296 @@
+"""Labelled volumes: raw data and labels of a part of it, read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neuromancer.dense.raw import normalise, read
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
+from neuromancer.train.data.frame import PatchFrame
+from neuromancer.train.data.labels import LabelRules
+from neuromancer.train.data.sources import open_array
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledVolume:
+    """Raw data and its labels, for a :class:`PatchSampler`.
+
+    Everything may be an array, an array in a file that is open for reading, or a path: ``file.h5:dataset``,
+    ``folder.zarr:array``, ``file.npy``. Nothing is read before it is needed.
+
+    Parameters
+    ----------
+    raw : array or path, (*spatial) or (f, *spatial)
+        A 2-D network also takes stacks (z, y, x) and (f, z, y, x); the former needs `axes`.
+    labels : array or path, (*spatial) or (f, *spatial)
+        Of all or a part of the raw voxels.
+    axes : str, optional
+        Order of the spatial axes in the arrays, e.g. ``"zyx"``; default: that of the network's input node.
+    label_offset : sequence of int, optional
+        Raw voxel at which the labels begin, per spatial axis; default: the labels lie in the middle of the raw data.
+    weight : float, optional
+        How often patches come from this volume, relative to the others; default: by number of positions.
+    mask : array or path, (*spatial), optional
+        Of the labels' size; voxels where it is 0 are as if not labelled.
+    extras : dict of str to array or path, optional
+        Further arrays of the labels' size that the loss reads, e.g. example weights, by name of their input node; or
+        one vector (f,) for all patches of this volume where that node has no spatial axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = LabelledVolume(np.zeros((20, 30, 30)), np.zeros((10, 20, 20), int), label_offset=(5, 5, 5))
+    """
+
+    raw: Any
+    labels: Any
+    axes: str | None = None
+    label_offset: Sequence[int] | None = None
+    weight: float | None = None
+    mask: Any = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Volume:
+    """A checked volume in the axis order of a frame.
+
+    Positions are raw voxels, per axis of the frame; blocks come as (f, *spatial) in the order of the frame.
+
+    Parameters
+    ----------
+    given : LabelledVolume
+    number : int
+        Which of the sampler's volumes, for messages.
+    frame : PatchFrame
+    rules : LabelRules
+        What labels may be, and what becomes of them.
+    scale : callable or tuple of float, optional
+        How raw values are scaled; None: as in ``predict_dense``.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Of the raw data.
+    label_start, label_stop : tuple of int
+        First labelled voxel, and the one after the last.
+    """
+
+    def __init__(
+        self,
+        given: LabelledVolume,
+        number: int,
+        frame: PatchFrame,
+        rules: LabelRules,
+        scale: Callable[[np.ndarray], np.ndarray] | tuple[float, float] | None = None,
+    ) -> None:
+        self.label, self.frame, self.rules, self.scale = f"volume {number}", frame, rules, scale
+        with blame(self.label):
+            raw, labels = open_array(given.raw, "raw"), open_array(given.labels, "labels")
+            for what, array in (("raw", raw), ("labels", labels)):
+                _check_array(array, what)
+            self.order = self._order(raw, given.axes)
+            self.raw = _Blocks(raw, self.order, frame.ndim, "raw")
+            self.labels = _Blocks(labels, self.order, frame.ndim, "labels")
+            if self.raw.channels != frame.channels:
+                raise ShapeError(
+                    "the raw data has the wrong number of channels",
+                    got=f"{self.raw.channels}, shape {self.raw.array.shape}",
+                    expected=f"{frame.channels}, axes {self._expected_axes()}",
+                    nearest="axes='zyx' for a stack of slices" if frame.stack and raw.ndim == 3 else None,
+                )
+            self.sizes, self.label_sizes = self.raw.sizes, self.labels.sizes
+            self.label_start = self._offset(given.label_offset)
+            self.label_stop = tuple(a + n for a, n in zip(self.label_start, self.label_sizes, strict=True))
+            self.mask = None if given.mask is None else self._like_labels(given.mask, "mask")
+            self.extras = {name: self._extra(value, name) for name, value in given.extras.items()}
+            rules.check_dtype(np.dtype(labels.dtype))
+        if given.weight is not None and not (np.isfinite(given.weight) and given.weight >= 0):
+            raise ArgumentError("a weight must be a number of at least 0", node=self.label, got=given.weight)
+        self.weight = given.weight
+
+    # ---- checks
+    def _expected_axes(self) -> str:
+        own = "".join(self.frame.tags[k] for k in self.frame.own)
+        return f"(f, {', '.join(own)})" + (f" or (f, {', '.join(self.frame.tags)})" if self.frame.stack else "")
+
+    def _order(self, raw: Any, axes: str | None) -> tuple[int, ...]:
+        """Axis of the frame for each spatial axis of the arrays."""
+        tags = self.frame.tags
+        own = tags[self.frame.own.start :]
+        if axes is not None:
+            if sorted(axes) not in (sorted(own), sorted(tags)):
+                raise ArgumentError(
+                    "wrong axes", got=axes, expected=f"an order of {''.join(own)!r}", nearest="".join(own)
+                )
+            named: Sequence[str] = axes
+        else:
+            named = tags if len(raw.shape) == len(tags) + 1 else own
+        if len(raw.shape) not in (len(named), len(named) + 1):
+            raise ShapeError(
+                "the raw data has the wrong number of axes", got=f"shape {raw.shape}", expected=self._expected_axes()
+            )
+        return tuple(tags.index(t) for t in named)
+
+    def _offset(self, given: Sequence[int] | None) -> tuple[int, ...]:
+        room = [n - m for n, m in zip(self.sizes, self.label_sizes, strict=True)]
+        about = f"raw {self.shown(self.sizes)}, labels {self.shown(self.label_sizes)}"
+        if min(room) < 0:
+            raise ShapeError("the labels are larger than the raw data", got=about, expected="labels of a part of it")
+        if given is None:
+            if any(r % 2 for r in room):
+                low = self.shown([r // 2 for r in room])
+                raise ShapeError(
+                    "the labels cannot lie in the middle of the raw data: sizes differ by an odd number",
+                    got=about,
+                    expected="label_offset, the raw voxel of the first label",
+                    nearest=f"label_offset={low} or {self.shown([(r + 1) // 2 for r in room])}",
+                )
+            return tuple(r // 2 for r in room)
+        if len(given) != len(self.order) or any(int(o) != o for o in given):
+            raise ShapeError("not an offset", got=list(given), expected=f"{len(self.order)} whole numbers")
+        offset = [0] * self.frame.ndim
+        for k, o in zip(self.order, given, strict=True):
+            offset[k] = int(o)
+        if any(not 0 <= o <= r for o, r in zip(offset, room, strict=True)):
+            raise ShapeError(
+                "the labels stick out of the raw data",
+                got=f"label_offset {tuple(given)}, {about}",
+                expected=f"offsets from 0 to {self.shown(room)}",
+                nearest=self.shown([min(max(o, 0), r) for o, r in zip(offset, room, strict=True)]),
+            )
+        return tuple(offset)
+
+    def shown(self, values: Sequence[int]) -> str:
+        """Values per axis of the frame, in the order of the arrays."""
+        return str(tuple(int(values[k]) for k in self.order))
+
+    def _like_labels(self, value: Any, what: str) -> _Blocks:
+        array = open_array(value, what)
+        _check_array(array, what)
+        blocks = _Blocks(array, self.order, self.frame.ndim, what)
+        if blocks.sizes != self.label_sizes:
+            raise ShapeError(
+                f"{what} must be as large as the labels",
+                got=f"shape {array.shape}",
+                expected=self.shown(self.label_sizes),
+            )
+        return blocks
+
+    def _extra(self, value: Any, name: str) -> _Blocks | np.ndarray:
+        array = open_array(value, name)
+        return np.asarray(array[:]) if len(array.shape) == 1 < len(self.order) else self._like_labels(array, name)
+
+    # ---- reading
+    def read_raw(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
+        """Scaled raw block, of the input's dtype; mirrored where it sticks out."""
+        block = self.raw.read(starts, stops)
+        if self.scale is None:
+            with blame(self.label):
+                return normalise(block, self.frame.dtype)
+        if not callable(self.scale):
+            middle, width = (np.asarray(v, self.frame.dtype) for v in self.scale)
+            return (block.astype(self.frame.dtype) - middle) / width
+        scaled = np.asarray(self.scale(block))
+        if scaled.shape != block.shape:
+            raise ShapeError("scale changed the shape", node=self.label, got=scaled.shape, expected=block.shape)
+        return scaled.astype(self.frame.dtype)
+
+    def read_labels(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
+        """Labels as the network is to learn them, of what lies inside the labelled part.
+
+        Raises
+        ------
+        ArgumentError
+            For a label that is no class; says which, and at which raw voxel.
+        """
+        margin = [self.rules.margin if k in self.frame.own else 0 for k in range(self.frame.ndim)]
+        low = [a - o - m for a, o, m in zip(starts, self.label_start, margin, strict=True)]
+        high = [b - o + m for b, o, m in zip(stops, self.label_start, margin, strict=True)]
+        block = self.labels.read_nearest(low, high)
+        inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, block.shape[1:], strict=True)))
+        mask = None
+        if self.mask is not None:
+            mask = self.mask.read_nearest(
+                [a + m for a, m in zip(low, margin, strict=True)], [b - m for b, m in zip(high, margin, strict=True)]
+            )
+
+        def where(index: Sequence[int]) -> str:
+            tags = ", ".join(self.frame.tags[k] for k in self.order)
+            return f"raw voxel ({tags}) = {self.shown([a + i for a, i in zip(starts, index, strict=True)])}"
+
+        return self.rules.apply(block, inner, mask, self.label, where)
+
+    def read_extra(self, name: str, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
+        """Block of a further array, or its vector."""
+        extra = self.extras[name]
+        if isinstance(extra, np.ndarray):
+            return extra
+        low, high = ([a - o for a, o in zip(p, self.label_start, strict=True)] for p in (starts, stops))
+        return extra.read(low, high)
+
+    def starts(
+        self, raw: Sequence[tuple[int, int]], labels: Sequence[tuple[int, int]], pad_raw: bool
+    ) -> list[tuple[int, int]]:
+        """First and last possible position of a patch per axis; the last is below the first where there is none.
+
+        Parameters
+        ----------
+        raw, labels : sequence of tuple of int
+            First and last voxel needed of each, relative to the position of the patch.
+        pad_raw : bool
+            Whether raw data may stick out.
+        """
+        ranges = []
+        for k, ((r0, r1), (l0, l1)) in enumerate(zip(raw, labels, strict=True)):
+            low, high = self.label_start[k] - l0, self.label_stop[k] - 1 - l1
+            if not pad_raw:
+                low, high = max(low, -r0), min(high, self.sizes[k] - 1 - r1)
+            ranges.append((low, high))
+        return ranges
+
+
+class _Blocks:
+    """An array whose blocks come with a channel axis and in the axis order of a frame."""
+
+    def __init__(self, array: Any, order: tuple[int, ...], ndim: int, what: str) -> None:
+        self.array, self.order, self.ndim = array, order, ndim
+        self.lead = len(array.shape) - len(order)
+        if self.lead not in (0, 1):
+            raise ShapeError(
+                f"{what} has the wrong number of axes",
+                got=f"shape {tuple(array.shape)}",
+                expected=f"{len(order)} spatial axes, or one more for channels in front",
+            )
+        self.channels = int(array.shape[0]) if self.lead else 1
+        sizes = [1] * ndim
+        for k, n in zip(order, array.shape[self.lead :], strict=True):
+            sizes[k] = int(n)
+        self.sizes = tuple(sizes)
+
+    def read(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
+        """Block between positions, mirrored outside."""
+        head = (slice(None),) * self.lead
+        block = read(self.array, head, [starts[k] for k in self.order], [stops[k] for k in self.order])
+        block = block if self.lead else block[None]
+        missing = [k for k in range(self.ndim) if k not in self.order]
+        axes = [0, *(1 + int(i) for i in np.argsort(self.order))]
+        block = np.transpose(block, axes)
+        return np.expand_dims(block, [1 + k for k in missing]) if missing else block
+
+    def read_nearest(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
+        """Block between positions, with the nearest voxel outside."""
+        inside = [(max(a, 0), min(b, n)) for a, b, n in zip(starts, stops, self.sizes, strict=True)]
+        block = self.read([a for a, _ in inside], [b for _, b in inside])
+        pad = [(a - s, t - b) for s, t, (a, b) in zip(starts, stops, inside, strict=True)]
+        return np.pad(block, [(0, 0), *pad], mode="edge") if any(p != (0, 0) for p in pad) else block
+
+
+def _check_array(array: Any, what: str) -> None:
+    if np.dtype(array.dtype).kind not in "biuf":
+        raise InputTypeError(f"{what} has no numeric dtype", got=str(array.dtype), expected="bool, integer or float")
+    if 0 in array.shape:
+        raise ShapeError(f"{what} is empty", got=f"shape {tuple(array.shape)}", expected="at least one voxel")
