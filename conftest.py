@@ -10,9 +10,9 @@ OTHERS = {"pytensor", "theano"} - {ENGINE}
 collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
 
 # Theano locks the folder of compiled code while it compiles: every process of the test run gets its own.
-if "base_compiledir=" in os.environ.get("THEANO_FLAGS", ""):
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    os.environ["THEANO_FLAGS"] = re.sub(r"(base_compiledir=[^,]+)", rf"\1/{worker}", os.environ["THEANO_FLAGS"])
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER and "base_compiledir=" in os.environ.get("THEANO_FLAGS", ""):
+    os.environ["THEANO_FLAGS"] = re.sub(r"(base_compiledir=[^,]+)", rf"\1/{WORKER}", os.environ["THEANO_FLAGS"])
 
 
 def pytest_configure(config):

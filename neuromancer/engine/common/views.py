@@ -32,8 +32,9 @@ def apply_view(variable: Any, steps: Sequence[Any]) -> Any:
 
     Examples
     --------
-    >>> from neuromancer.engine import constant
-    >>> apply_view(constant([[1, 2], [3, 4]]), [["transpose", [1, 0]], ["slice", [0]]]).eval().tolist()
+    >>> from neuromancer.engine import constant, function
+    >>> view = apply_view(constant([[1, 2], [3, 4]]), [["transpose", [1, 0]], ["slice", [0]]])
+    >>> function([], view)().tolist()
     [1, 3]
     """
     for kind, content in steps:

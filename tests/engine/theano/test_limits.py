@@ -125,3 +125,21 @@ np.savez(sys.argv[1], *model.gradients(x, t), dense=dense)
     assert set(plain) == set(compiled) and len(plain) == 5
     for key, value in plain.items():
         np.testing.assert_allclose(compiled[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler(tmp_path) -> None:
+    code = """
+from neuromancer import engine as E
+from neuromancer.errors import MissingDependencyError
+x = E.tensor("x", (None,) * 4, "float32")
+print(E.function([x], E.T.tanh(E.pool(x, 2)))([[[[0, 0], [0, 0]]]]).tolist())
+try:
+    E.conv(x, x)
+except MissingDependencyError as error:
+    print(error)
+"""
+    flags = f"mode=FAST_COMPILE,cxx=,base_compiledir={tmp_path}"
+    assert run(code, THEANO_FLAGS=flags).stdout.splitlines() == [
+        "[[[[0.0]]]]",
+        "'Conv': Theano's convolutions are C++ code; expected g++ to be installed",
+    ]
