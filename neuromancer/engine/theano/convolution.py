@@ -19,9 +19,9 @@ from neuromancer.engine.common.arguments import (
     static_shape,
     window_length,
 )
-from neuromancer.engine.theano.library import theano
+from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
-from neuromancer.errors import ArgumentError, MissingDependencyError, ShapeError
+from neuromancer.errors import ArgumentError, ShapeError
 
 _FORWARD = {2: conv2d, 3: conv3d}
 _ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
@@ -36,8 +36,7 @@ def _prepared(
     if ndim not in (1, 2, 3):
         raise ArgumentError("unsupported number of spatial axes", node=name, got=ndim, expected="1, 2 or 3")
     dtype = check_floats(name, ndim, x=x, w=w)
-    if not theano.config.cxx:
-        raise MissingDependencyError("Theano's convolutions are C++ code", node=name, expected="g++ to be installed")
+    require_compiler(name)
     geometry = {
         "stride": axes_tuple(stride, ndim, "stride", name),
         "dilation": axes_tuple(dilation, ndim, "dilation", name),

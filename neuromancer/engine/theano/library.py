@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.errors import EngineError
+from neuromancer.errors import EngineError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,10 +88,16 @@ def _import() -> Any:
     return theano
 
 
+def require_compiler(node: str) -> None:
+    """Raise MissingDependencyError if there is no C++ compiler: Theano's convolutions and pools have no other form."""
+    if not theano.config.cxx:
+        raise MissingDependencyError("this operation of Theano is C++ code", node=node, expected="g++ to be installed")
+
+
 def _always_compile(*classes: Any) -> None:
     """Let operations without a NumPy form, or with one in Python loops, be compiled in every mode.
 
-    Theano's mode FAST_COMPILE otherwise refuses convolutions and pools element by element.
+    Theano's mode FAST_COMPILE would refuse convolutions, and pool window by window.
     """
     for cls in classes:
         cls.make_thunk = _compiled(cls.make_thunk)

@@ -19,6 +19,7 @@ from neuromancer.engine.common.arguments import (
     static_shape,
     window_length,
 )
+from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
 from neuromancer.errors import ArgumentError
 
@@ -66,6 +67,7 @@ def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: st
     dilation = axes_tuple(dilation, ndim, "dilation", name)
     check_floats(name, ndim, x=x)
     extents = static_shape(lambda k, d: d * (k - 1) + 1, size, dilation)
+    require_compiler(name)
     lengths = (known_shape(x) or ())[2:]
     check_window(name, lengths, extents)
     # What is not known here is checked at run time: Theano would give an empty result.
