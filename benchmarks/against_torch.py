@@ -93,11 +93,11 @@ def first_calls(runs: int, patch: tuple[int, int, int], x: np.ndarray) -> Measur
 
     def ours() -> object:
         name = f"first call {time.perf_counter_ns()}"
-        result = neuro3d.build(patch, print_repr=False, name=name)["probs"](x)
+        result = neuro3d.create_model(patch, name)["probs"](x)
         nm.model_manager.delmodel(name)
         return result
 
-    model = neuro3d.build(patch, print_repr=False, name="weights of the first call")
+    model = neuro3d.create_model(patch, "weights of the first call")
     theirs = lambda: by_hand(model).predict(x)  # noqa: E731
     return alternate("build and first call", ours, theirs, runs, warmup=1)
 
@@ -124,7 +124,7 @@ def measure(quick: bool) -> list[Measurement]:
     few, some, many = (1, 1, 1) if quick else (5, 7, 15)
 
     nm.seed(1)
-    model = neuro3d.build(patch, print_repr=False)
+    model = neuro3d.create_model(patch)
     probs, hand = model["probs"], by_hand(model)
     rng = np.random.default_rng(1)
     x = rng.random((1, 1, *patch)).astype("float32")

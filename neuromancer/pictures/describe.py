@@ -92,12 +92,8 @@ def _in_order(nodes: Iterable[Node]) -> list[Node]:
 
 def _describe(title: str, nodes: list[Node], model: Model | None, reference: Node | None) -> GraphInfo:
     position = {id(node): i for i, node in enumerate(nodes)}
-    holders: dict[int, list[str]] = {}
-    for node in nodes:
-        for param in node.params.values():
-            holders.setdefault(id(param), []).append(node.name)
     total = sum(_number(node.computational_cost) or 0.0 for node in nodes)
-    infos = [_node_info(node, model, holders, total) for node in nodes]
+    infos = [_node_info(node, model, total) for node in nodes]
     pairs = [(position[id(p)], i, "data") for i, node in enumerate(nodes) for p in node.parents]
     pairs += [
         (position[id(end)], position[id(start)], "memory")
@@ -122,8 +118,8 @@ def _with_params(node: Node, info: NodeInfo) -> Iterable[tuple[Any, ParamInfo]]:
     return zip(node.params.values(), info.params, strict=True)
 
 
-def _node_info(node: Node, model: Model | None, holders: dict[int, list[str]], total: float) -> NodeInfo:
-    params = [_param_info(key, p, [n for n in holders[id(p)] if n != node.name]) for key, p in node.params.items()]
+def _node_info(node: Node, model: Model | None, total: float) -> NodeInfo:
+    params = [_param_info(key, param) for key, param in node.params.items()]
     shape = node.shape if is_shaped(node) else None
     cost = _number(node.computational_cost)
     given, defaults = _arguments(node)
@@ -173,7 +169,7 @@ def _roles(node: Node, model: Model | None) -> list[str]:
     return [*roles, "debug"] if any(n is node for n in model.debug_outputs) else roles
 
 
-def _param_info(name: str, param: Any, others: list[str]) -> ParamInfo:
+def _param_info(name: str, param: Any) -> ParamInfo:
     shape = [int(n) for n in param.type.shape]  # not from the value, which would be copied from the device
     return ParamInfo(
         name,
@@ -182,7 +178,6 @@ def _param_info(name: str, param: Any, others: list[str]) -> ParamInfo:
         math.prod(shape),
         bool(param.apply_train),
         bool(param.constant),
-        others,
     )
 
 

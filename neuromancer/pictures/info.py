@@ -20,8 +20,6 @@ class ParamInfo:
     count : int
         Number of values.
     trainable, constant : bool
-    shared_with : list of str
-        Other drawn nodes that hold the same parameter.
     """
 
     name: str
@@ -30,7 +28,6 @@ class ParamInfo:
     count: int
     trainable: bool
     constant: bool
-    shared_with: list[str]
 
 
 @dataclass(frozen=True)

@@ -329,8 +329,7 @@
       html("thead", {}, html("tr", {}, ...["name", "shape", "values"].map((h, c) =>
         html("th", { scope: "col", class: c === 2 ? "number" : null }, h)))),
       html("tbody", {}, ...n.params.map((p) => {
-        const notes = [p.constant ? "constant" : p.trainable ? "" : "not trained",
-          p.shared_with.length ? "shared with " + p.shared_with.join(", ") : ""].filter(Boolean).join("; ");
+        const notes = p.constant ? "constant" : p.trainable ? "" : "not trained";
         return row(p.name,
           html("td", {}, p.shape.join(" × ") || "scalar", notes ? html("div", { class: "class" }, notes) : null),
           number(whole(p.count)));

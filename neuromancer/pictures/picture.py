@@ -164,17 +164,17 @@ def plot(
 
 
 def _write(path: Path, content: bytes) -> None:
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
         try:
             temporary.write_bytes(content)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        folder = target.parent
-        nearest = None if folder.is_dir() else f"an existing folder, such as {_existing(folder)}"
+        folder = _existing(path.parent)
+        nearest = None if folder == path.parent else f"an existing folder, such as {folder}"
         raise FileError(
             "cannot write the picture",
             node=str(path),
@@ -185,6 +185,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.is_dir() and folder != folder.parent:
+    """The nearest folder above that there is."""
+    while folder != folder.parent and not os.path.isdir(folder):  # noqa: PTH112 (takes any name)
         folder = folder.parent
     return folder

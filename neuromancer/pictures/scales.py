@@ -55,8 +55,8 @@ def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> Layout | Non
     for n in sorted(range(count), key=lambda n: layer[n]):
         members.setdefault(stage[n], []).append(n)
     row = {n: layer[n] - layer[nodes[0]] for nodes in members.values() for n in nodes}
-    column = _columns(members, stage, forward)
     level = {s: levels[scale[nodes[0]]] for s, nodes in members.items()}
+    column = _columns(members, stage, level, forward)
     # Skips run level: a stage that takes one up starts in the row where it comes from.
     shift = dict.fromkeys(members, 0)
     for s in sorted(members, key=column.__getitem__):
@@ -115,13 +115,26 @@ def _stages(scale: Sequence[Scale], layer: Sequence[int], forward: Sequence[Edge
     return [find(n) for n in range(len(scale))]
 
 
-def _columns(members: dict[int, list[int]], stage: Sequence[int], forward: Sequence[Edge]) -> dict[int, int]:
-    """Column of every stage: right of those that it takes from (stages are numbered by when they begin)."""
+def _columns(
+    members: dict[int, list[int]], stage: Sequence[int], level: dict[int, int], forward: Sequence[Edge]
+) -> dict[int, int]:
+    """Column of every stage: right of those that it takes from, and free at its level.
+
+    Stages are numbered by when they begin; a later one that leads back to an earlier one does not count.
+    """
     first = {s: k for k, s in enumerate(members)}
+    before: dict[int, set[int]] = {s: set() for s in members}
+    for a, b in forward:
+        if first[stage[a]] < first[stage[b]]:
+            before[stage[b]].add(stage[a])
     column: dict[int, int] = {}
+    taken: set[tuple[int, int]] = set()
     for s in members:
-        before = {stage[a] for a, b in forward if stage[b] == s and first[stage[a]] < first[s]}
-        column[s] = max((column[p] + 1 for p in before), default=0)
+        place = max((column[p] + 1 for p in before[s]), default=0)
+        while (place, level[s]) in taken:
+            place += 1
+        column[s] = place
+        taken.add((place, level[s]))
     return column
 
 

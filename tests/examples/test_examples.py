@@ -101,7 +101,7 @@ def test_digits_are_read():
 
 
 def test_neuro3d_has_the_published_size():
-    model = importlib.import_module("neuro3d").build(print_repr=False)
+    model = importlib.import_module("neuro3d").create_model()
     probs = model["probs"]
     assert probs.all_params_count == 2_756_042
     assert list(probs.shape.fov) == [15, 105, 105]
@@ -111,7 +111,7 @@ def test_neuro3d_has_the_published_size():
 
 def test_progress_is_quiet_off_a_terminal(helpers, capsys: pytest.CaptureFixture[str]):
     assert not sys.stderr.isatty()
-    model = importlib.import_module("neuro3d").build(patch=(15, 105, 105), print_repr=False)
+    model = importlib.import_module("neuro3d").create_model((15, 105, 105))
     data = np.zeros((1, 1, 15, 105, 105), "float32"), np.zeros((1, 1, 1, 1, 1), "int16")
     assert helpers.train_for(model, iter(lambda: data, None), minutes=0.0) == 1
     printed = capsys.readouterr()

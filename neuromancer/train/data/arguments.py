@@ -13,6 +13,7 @@ from neuromancer.graph.node import Node
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric
 from neuromancer.train.data.volumes import LabelledVolume
+from neuromancer.train.data.warp import Warp
 
 LABEL = "PatchSampler"
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -91,6 +92,8 @@ def augmentations_of(augment: Any, frame: PatchFrame) -> tuple[list[Geometric], 
             expected="[Flip(), ...] with Flip, Rotate90, Warp and functions (raw, labels, rng) -> (raw, labels)",
         )
     geometric = [a for a in augment if isinstance(a, Geometric)]
+    if sum(isinstance(a, Warp) for a in geometric) > 1:
+        raise ArgumentError("more than one Warp", node=LABEL, got=augment, expected="one, with all amounts")
     for change in geometric:
         change.check(frame)
     return geometric, [a for a in augment if not isinstance(a, Geometric)]

@@ -77,7 +77,8 @@ class ClassIndex:
         limit: int,
         seed: int,
     ) -> None:
-        self.ndim = frame.ndim
+        if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
+            raise ArgumentError("unusable balance_voxels", node="PatchSampler", got=limit, expected="at least 1")
         rng = np.random.default_rng([seed, 0x1DE])
         middle = [frame.offsets[k] + frame.strides[k] * c for k, c in enumerate(frame.centre)]
         boxes = [[(a + m, b + m + 1) for (a, b), m in zip(r, middle, strict=True)] for r in ranges]

@@ -1,29 +1,85 @@
 """Convolution kernels: cross-correlation in one to three dimensions, its gradients, and its transpose.
 
 Layouts: x (batch, channels, *spatial), w (n_out, n_in, *kernel); for the transpose w is (n_in, n_out, *kernel).
+
+torch leaves oneDNN's fast kernels for its own slow ones where it takes a convolution for small, and keeps images of one
+channel out of the channels-last format. On the CPU both cost several times the time of the convolution, so the choice
+is made here: same numbers, other kernels.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import pad as zero_pad
 
 Ints = tuple[int, ...]
 
 _conv = torch.ops.aten.convolution
 _conv_backward = torch.ops.aten.convolution_backward
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+SMALL = 20480
+"""torch takes an input for small if its batch, channels and first two spatial axes have no more elements than this."""
 
 
-def channels_last(w: torch.Tensor) -> torch.Tensor:
-    """Return `w` in the memory format in which CPU convolutions are fastest (values and shape unchanged)."""
-    memory_format = CHANNELS_LAST.get(w.ndim)
-    return w if memory_format is None else w.contiguous(memory_format=memory_format)
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Return `x` in the memory format in which CPU convolutions are fastest (values and shape unchanged)."""
+    memory_format = CHANNELS_LAST.get(x.ndim)
+    if memory_format is None:
+        return x
+    x = x.contiguous(memory_format=memory_format)
+    if x.shape[1] == 1 and x.stride(1) != 1:
+        # One channel: the memory is the same in either format, and torch goes by the stride of the channel axis.
+        strides = list(x.stride())
+        strides[1] = 1
+        return x.as_strided(x.shape, strides)
+    return x
+
+
+def _has_fast_kernels(x: torch.Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.ndim in CHANNELS_LAST
+        and x.numel() > 0
+        and torch.backends.mkldnn.is_available()
+    )
+
+
+def _taken_for_small(x: torch.Tensor, w: torch.Tensor) -> bool:
+    """True if torch would not use the fast kernels for the gradients, though it could."""
+    return (
+        _has_fast_kernels(x)
+        and x.shape[0] == 1
+        and x.shape[:4].numel() <= SMALL
+        and w.shape[2:].numel() > 1
+        and not (w.shape[-1] > 3 and w.shape[-2] > 3)
+    )
+
+
+def _padded(x: torch.Tensor, ends: list[tuple[int, int]]) -> torch.Tensor:
+    """Zeros at both ends of every spatial axis."""
+    return zero_pad(x, [n for end in reversed(ends) for n in end])
+
+
+def _reaches_beyond(w: torch.Tensor, dilation: Ints, pad: Ints) -> bool:
+    return any(p > d * (k - 1) for p, d, k in zip(pad, dilation, w.shape[2:], strict=True))
+
+
+def _without_empty_windows(x: torch.Tensor, w: torch.Tensor, dilation: Ints, pad: Ints) -> tuple[torch.Tensor, Ints]:
+    """x with its padding if there are windows wholly outside of x: oneDNN reads memory that is not its own for them."""
+    if _reaches_beyond(w, dilation, pad):
+        return _padded(x, [(p, p) for p in pad]), (0,) * len(pad)
+    return x, pad
 
 
 def conv(
     x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, stride: Ints, dilation: Ints, pad: Ints
 ) -> torch.Tensor:
     """Cross-correlate `x` with `w` and add `bias` (n_out,) if given."""
+    x, pad = _without_empty_windows(x, w, dilation, pad)
+    if _has_fast_kernels(x):
+        x = channels_last(x) if x.shape[1] == 1 else x
+        return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, 1)
     return _conv(x, w, bias, stride, pad, dilation, False, [0] * len(stride), 1)
 
 
@@ -34,15 +90,49 @@ def conv_transpose(
     return _conv(x, w, bias, stride, pad, dilation, True, [0] * len(stride), 1)
 
 
-def conv_grad(
-    gy: torch.Tensor,
-    x: torch.Tensor,
-    w: torch.Tensor,
-    stride: Ints,
-    dilation: Ints,
-    pad: Ints,
-    wanted: tuple[bool, bool, bool],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of ``sum(gy * conv(x, w, bias))`` for x, w and bias, as far as `wanted` (None otherwise)."""
-    bias_sizes = [w.shape[0]] if wanted[2] else None
-    return _conv_backward(gy, x, w, bias_sizes, stride, pad, dilation, False, [0] * len(stride), 1, list(wanted))
+def conv_grad_input(
+    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
+) -> torch.Tensor:
+    """Gradient of ``sum(gy * conv(x, w))`` for x."""
+    if _reaches_beyond(w, dilation, pad):
+        padded, none = _without_empty_windows(x, w, dilation, pad)
+        gx = conv_grad_input(gy, padded, w, stride, dilation, none)
+        return gx[(..., *(slice(p, p + n) for p, n in zip(pad, x.shape[2:], strict=True)))]
+    rest = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True)]
+    if _taken_for_small(x, w) and set(stride) == {1} and min(rest) >= 0:
+        spatial = tuple(range(2, w.ndim))
+        return conv(gy, channels_last(w.transpose(0, 1).flip(spatial)), None, stride, dilation, tuple(rest))
+    return _conv_backward(gy, x, w, None, stride, pad, dilation, False, [0] * len(stride), 1, [True, False, False])[0]
+
+
+def conv_grad_kernel(
+    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
+) -> torch.Tensor:
+    """Gradient of ``sum(gy * conv(x, w))`` for w, of which only the shape matters."""
+    x, pad = _without_empty_windows(x, w, dilation, pad)
+    if _taken_for_small(x, w):
+        gy, x = _as_two(gy, x, w, stride, dilation, pad)
+        pad = (0,) * len(pad)
+    if x.shape[1] == 1 and _has_fast_kernels(x):
+        x, gy = channels_last(x), channels_last(gy)
+    return _conv_backward(gy, x, w, None, stride, pad, dilation, False, [0] * len(stride), 1, [False, True, False])[1]
+
+
+def _as_two(
+    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut a batch of one into two along a spatial axis, without padding: the gradient of a kernel sums over both."""
+    lengths = gy.shape[2:]
+    axis = max(range(len(lengths)), key=lambda k: (lengths[k] % 2 == 0, lengths[k]))
+    odd = lengths[axis] % 2
+    half = (lengths[axis] + odd) // 2
+    if any(pad) or odd:
+        ends = [(p, p + (s if odd and k == axis else 0)) for k, (p, s) in enumerate(zip(pad, stride, strict=True))]
+        x = _padded(x, ends)
+    if odd:
+        gy = zero_pad(gy, [0, 0] * (len(lengths) - 1 - axis) + [0, 1])
+    seen = (half - 1) * stride[axis] + dilation[axis] * (w.shape[axis + 2] - 1) + 1
+    return (
+        torch.cat(gy.split(half, axis + 2)),
+        torch.cat([x.narrow(axis + 2, start, seen) for start in (0, half * stride[axis])]),
+    )

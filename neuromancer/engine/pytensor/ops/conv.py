@@ -132,7 +132,7 @@ class ConvGradInput(ConvBase):
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         """Pull gy back to x."""
-        return kernels.conv_grad(gy, x, w, *self.geometry, (True, False, False))[0]
+        return kernels.conv_grad_input(gy, x, w, *self.geometry)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """No value of x matters."""
@@ -159,7 +159,7 @@ class ConvGradKernel(ConvBase):
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         """Correlate x with gy."""
-        return kernels.conv_grad(gy, x, w, *self.geometry, (False, True, False))[1]
+        return kernels.conv_grad_kernel(gy, x, w, *self.geometry)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """No value of w matters."""

@@ -1,0 +1,32 @@
+"""A smaller 3-D network for neuron membranes: seven convolutions, 0.9 million parameters, strides (2, 4, 4)."""
+
+from __future__ import annotations
+
+from networks import chain, classifier
+
+import neuromancer as nm
+
+LAYERS = [
+    (20, (1, 4, 4), (1, 2, 2)),
+    (40, (3, 3, 3), (1, 2, 2)),
+    (150, (2, 4, 4), (2, 1, 1)),
+    (200, (1, 3, 3), None),
+    (200, (1, 3, 3), None),
+    (200, (1, 1, 1), None),
+]
+"""Features, kernel and pool of each layer, axes z, x, y."""
+
+
+def create_model(patch: tuple[int, int, int] = (11, 155, 155), name: str = "neuro3d_lite") -> nm.Model:
+    """The network as a new model with all roles designated.
+
+    Parameters
+    ----------
+    patch : tuple of int
+        Input size (z, x, y): from 5 in steps of 2, from 39 in steps of 4.
+    name : str
+        Name of the model.
+    """
+    model = nm.model_manager.newmodel(name)
+    inp = nm.Input((None, 1, *patch), "b,f,z,x,y", name="input", print_repr=False)
+    return classifier(model, chain(inp, LAYERS))

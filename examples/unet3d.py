@@ -1,0 +1,33 @@
+"""A 3-D U-Net of valid convolutions: pooled and up-convolved three times, 19 million parameters.
+
+There is no padding inside the network, so patches fit together without seams: an output voxel sees only true voxels, 44
+to 55 on either side.
+"""
+
+from __future__ import annotations
+
+from networks import classifier, double_conv
+
+import neuromancer as nm
+
+
+def create_model(patch: tuple[int, int, int] = (116, 132, 132), name: str = "unet3d") -> nm.Model:
+    """The network as a new model with all roles designated.
+
+    Parameters
+    ----------
+    patch : tuple of int
+        Input size (z, x, y): 92 or more, in steps of 8.
+    name : str
+        Name of the model.
+    """
+    model = nm.model_manager.newmodel(name)
+    out: nm.Node = nm.Input((None, 1, *patch), "b,f,z,x,y", name="input", print_repr=False)
+    skips = []
+    for first, second in ((32, 64), (64, 128), (128, 256)):
+        skips.append(double_conv(out, first, second))
+        out = nm.Pool(skips[-1], (2, 2, 2), print_repr=False)
+    out = double_conv(out, 256, 512)
+    for skip, n_up, n_f in zip(reversed(skips), (512, 256, 128), (256, 128, 64), strict=True):
+        out = double_conv(nm.UpConvMerge(skip, out, n_up, print_repr=False), n_f, n_f)
+    return classifier(model, out)

@@ -1,0 +1,315 @@
+"""Augmentation of grey values: contrast, noise, blur, and what goes wrong when sections are cut and imaged.
+
+Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError
+from neuromancer.train.data.geometric import probability
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class GreyValues:
+    """Contrast, brightness and gamma, by other random amounts for every channel.
+
+    Values v become ``m + c (v - m) + b`` with m the channel's mean in the patch, then, for gamma, are raised to a power
+    on the patch's own range of values, which stays.
+
+    Parameters
+    ----------
+    contrast : float
+        Factors c from 1 / (1 + contrast) to 1 + contrast.
+    brightness : float
+        Shifts b between -brightness and brightness.
+    gamma : float
+        Powers from 1 / (1 + gamma) to 1 + gamma.
+    p : float
+        Probability that a patch is changed.
+
+    Examples
+    --------
+    >>> patch = np.linspace(0, 1, 5, dtype="float32")[None]
+    >>> changed, _ = GreyValues(contrast=0.5, brightness=0)(patch, None, np.random.default_rng(0))
+    >>> bool(np.isclose(changed.mean(), 0.5))
+    True
+    """
+
+    contrast: float = 0.2
+    brightness: float = 0.1
+    gamma: float = 0.0
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        probability(self.p, "GreyValues")
+        _amounts("GreyValues", contrast=self.contrast, brightness=self.brightness, gamma=self.gamma)
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Changed raw patch, same labels."""
+        if rng.random() >= self.p:
+            return raw, labels
+        shape = (len(raw),) + (1,) * (raw.ndim - 1)
+        factor = _around_one(self.contrast, shape, rng).astype(raw.dtype)
+        shift = rng.uniform(-self.brightness, self.brightness, shape).astype(raw.dtype)
+        mean = raw.mean(axis=tuple(range(1, raw.ndim)), keepdims=True)
+        raw = mean + factor * (raw - mean) + shift
+        if self.gamma:
+            power = _around_one(self.gamma, shape, rng).astype(raw.dtype)
+            low = raw.min(axis=tuple(range(1, raw.ndim)), keepdims=True)
+            width = raw.max(axis=tuple(range(1, raw.ndim)), keepdims=True) - low
+            width = np.where(width > 0, width, 1).astype(raw.dtype)
+            raw = low + width * ((raw - low) / width) ** power
+        return raw, labels
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise.
+
+    Parameters
+    ----------
+    sigma : float
+        Its standard deviation is drawn between 0 and this, for every patch.
+    p : float
+
+    Examples
+    --------
+    >>> noise = Noise(0.05, p=0.5)
+    """
+
+    sigma: float = 0.05
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        probability(self.p, "Noise")
+        _amounts("Noise", sigma=self.sigma)
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Noisy raw patch, same labels."""
+        if rng.random() >= self.p:
+            return raw, labels
+        sigma = raw.dtype.type(rng.uniform(0, self.sigma))
+        return raw + sigma * rng.standard_normal(raw.shape, dtype=raw.dtype), labels
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Gaussian blur.
+
+    Parameters
+    ----------
+    sigma : float or sequence of float
+        Largest width in voxels, for all or per spatial axis; the same random share of it on all axes.
+    p : float
+
+    Examples
+    --------
+    >>> blur = Blur((0, 1.5, 1.5), p=0.3)
+    """
+
+    sigma: float | Sequence[float] = 1.0
+    p: float = 0.3
+
+    def __post_init__(self) -> None:
+        probability(self.p, "Blur")
+        _amounts("Blur", sigma=self.sigma)
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Blurred raw patch, same labels."""
+        if rng.random() >= self.p:
+            return raw, labels
+        from scipy.ndimage import gaussian_filter
+
+        share = rng.random()
+        sigma = np.broadcast_to(np.asarray(self.sigma, float), raw.ndim - 1) * share
+        return gaussian_filter(raw, (0, *sigma), mode="reflect"), labels
+
+
+@dataclass(frozen=True)
+class DropSlices:
+    """Slices that are missing: filled with the patch's mean, or with the slice before.
+
+    Parameters
+    ----------
+    p : float
+        Probability of every slice.
+    axis : int
+        Spatial axis across the slices.
+    repeat : bool
+        Repeat the slice before, as some microscopes' software does, instead of an even grey.
+
+    Examples
+    --------
+    >>> patch = np.arange(6, dtype="float32").reshape(1, 3, 2)
+    >>> DropSlices(p=1.0)(patch, None, np.random.default_rng(0))[0].tolist()
+    [[[2.5, 2.5], [2.5, 2.5], [2.5, 2.5]]]
+    """
+
+    p: float = 0.05
+    axis: int = 0
+    repeat: bool = False
+
+    def __post_init__(self) -> None:
+        probability(self.p, "DropSlices")
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Raw patch with slices missing, same labels."""
+        axis = _spatial(self.axis, raw, "DropSlices")
+        lost = np.flatnonzero(rng.random(raw.shape[axis]) < self.p)
+        if len(lost):
+            source, raw = np.moveaxis(raw, axis, 0), raw.copy()
+            view = np.moveaxis(raw, axis, 0)
+            for i in lost.tolist():
+                view[i] = source[max(i - 1, 0)] if self.repeat else source.mean()
+        return raw, labels
+
+
+@dataclass(frozen=True)
+class ShiftSlices:
+    """Slices that are badly aligned: moved sideways by whole voxels, mirrored at the border.
+
+    Labels stay, so shifts should be small against the objects.
+
+    Parameters
+    ----------
+    shift : int
+        Largest shift on every axis of the slice.
+    p : float
+        Probability of every slice.
+    axis : int
+        Spatial axis across the slices.
+    onwards : bool
+        Move all following slices along.
+
+    Examples
+    --------
+    >>> shift = ShiftSlices(3, p=0.05)
+    """
+
+    shift: int = 2
+    p: float = 0.05
+    axis: int = 0
+    onwards: bool = False
+
+    def __post_init__(self) -> None:
+        probability(self.p, "ShiftSlices")
+        if isinstance(self.shift, bool) or not isinstance(self.shift, (int, np.integer)) or self.shift < 0:
+            raise ArgumentError("unusable shift", node="ShiftSlices", got=self.shift, expected="a whole number >= 0")
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Raw patch with slices moved, same labels."""
+        axis = _spatial(self.axis, raw, "ShiftSlices")
+        n, others = raw.shape[axis], [k for k in range(1, raw.ndim) if k != axis]
+        moved = np.less(rng.random(n), self.p)
+        shifts = rng.integers(-self.shift, self.shift + 1, (n, len(others))) * moved[:, None]
+        if self.onwards:
+            last = np.maximum.accumulate(np.where(moved, np.arange(n), -1))
+            shifts = np.where(last[:, None] >= 0, shifts[last], 0)
+        if not shifts.any():
+            return raw, labels
+        from neuromancer.dense.raw import fold
+
+        raw = raw.copy()
+        for i in np.flatnonzero(shifts.any(axis=1)).tolist():
+            index = (slice(None),) * axis + (i,)
+            piece = raw[index]
+            for k, by in zip(others, shifts[i], strict=True):
+                k -= k > axis
+                piece = np.take(piece, fold(np.arange(piece.shape[k]) + by, piece.shape[k]), axis=k)
+            raw[index] = piece
+        return raw, labels
+
+
+@dataclass(frozen=True)
+class CutOut:
+    """Boxes that are filled with the patch's mean, so that the network learns to use what is around.
+
+    Parameters
+    ----------
+    size : int or sequence of int
+        Largest size of a box, for all or per spatial axis.
+    number : int
+        How many boxes.
+    p : float
+        Probability of each.
+
+    Examples
+    --------
+    >>> hole = CutOut((2, 8, 8), number=3, p=0.5)
+    """
+
+    size: int | Sequence[int] = 8
+    number: int = 1
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        probability(self.p, "CutOut")
+        _amounts("CutOut", size=self.size, number=self.number)
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Raw patch with boxes filled, same labels."""
+        grey, sizes = raw.mean(), np.array(raw.shape[1:])
+        largest = np.minimum(np.broadcast_to(self.size, len(sizes)), sizes)
+        for _ in range(self.number):
+            if rng.random() >= self.p:
+                continue
+            size = rng.integers(np.minimum(1, largest), largest + 1)
+            start = rng.integers(0, sizes - size + 1)
+            raw = raw.copy()
+            raw[(slice(None), *(slice(a, a + n) for a, n in zip(start, size, strict=True)))] = grey
+        return raw, labels
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of several functions, drawn for every patch.
+
+    Parameters
+    ----------
+    functions : sequence of callable
+        ``(raw, labels, rng) -> (raw, labels)``.
+
+    Examples
+    --------
+    >>> either = OneOf([Blur(), Noise()])
+    """
+
+    functions: Sequence[Callable[[np.ndarray, np.ndarray, np.random.Generator], Pair]]
+
+    def __post_init__(self) -> None:
+        if not self.functions or not all(callable(f) for f in self.functions):
+            raise ArgumentError("needs functions", node="OneOf", got=repr(self.functions)[:200])
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """What the drawn function returns."""
+        return self.functions[int(rng.integers(len(self.functions)))](raw, labels, rng)
+
+
+def _around_one(amount: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Factors from 1 / (1 + amount) to 1 + amount, as often below as above 1."""
+    log = np.log1p(amount)
+    return np.exp(rng.uniform(-log, log, shape))
+
+
+def _amounts(who: str, **values: float | Sequence[float]) -> None:
+    for name, value in values.items():
+        try:
+            numbers = np.asarray(value, dtype=float)
+        except (TypeError, ValueError):
+            numbers = np.array(np.nan)
+        if not np.isfinite(numbers).all() or (numbers < 0).any():
+            raise ArgumentError(f"unusable {name}", node=who, got=value, expected="at least 0")
+
+
+def _spatial(axis: int, raw: np.ndarray, who: str) -> int:
+    """Axis of the array for a spatial axis."""
+    if not -(raw.ndim - 1) <= axis < raw.ndim - 1:
+        raise ArgumentError("no such axis", node=who, got=axis, expected=f"a spatial axis below {raw.ndim - 1}")
+    return axis % (raw.ndim - 1) + 1

@@ -1,0 +1,216 @@
+"""Loading of batches in the background, in order of their steps."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import queue
+import signal
+import threading
+import weakref
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, EngineError, InputTypeError
+
+LABEL = "BackgroundLoader"
+PATIENCE = 5.0
+"""Seconds for which closing waits for batches that are being made; then their threads end with the process."""
+
+
+class BatchSource(Protocol):
+    """Anything that makes the batch of a step."""
+
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """The batch of a step: a function of the step alone."""
+
+
+class BackgroundLoader:
+    """Makes batches ahead of time, in threads or in processes.
+
+    It is a batch source itself: ``batch(step)`` returns what the source returns for this step, whatever the number of
+    workers. Steps are expected to rise by one; any other step is served too, it only was not prepared.
+
+    Threads suit sources whose work is done outside of Python's lock, such as reading files, NumPy and SciPy on large
+    arrays; a :class:`PatchSampler` is one. Processes cost a copy of the source each and the transport of every batch,
+    and a script that uses them must start its work under ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    source : object with ``batch(step)``
+    workers : int
+        How many batches are made at the same time.
+    ahead : int
+        How many batches are prepared beyond the one asked for last.
+    processes : bool
+        Processes instead of threads; the source must then be one that can be pickled.
+
+    Raises
+    ------
+    ArgumentError, InputTypeError
+        For a source that is none or cannot be pickled, or numbers that cannot be.
+
+    Examples
+    --------
+    >>> class Squares:
+    ...     def batch(self, step):
+    ...         return (np.full(2, step**2),)
+    >>> with BackgroundLoader(Squares(), workers=2) as loader:
+    ...     [loader.batch(step)[0].tolist() for step in range(3)]
+    [[0, 0], [1, 1], [4, 4]]
+    """
+
+    def __init__(self, source: BatchSource, workers: int = 1, ahead: int = 4, processes: bool = False) -> None:
+        if not callable(getattr(source, "batch", None)):
+            raise InputTypeError(
+                "the source makes no batches", node=LABEL, got=type(source).__name__, expected="a method batch(step)"
+            )
+        for name, value, least in (("workers", workers, 1), ("ahead", ahead, 0)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise ArgumentError(f"unusable {name}", node=LABEL, got=value, expected=f"at least {least}")
+        self.ahead = int(ahead)
+        self._lock = threading.Lock()
+        self._pending: dict[int, Future[Any]] = {}
+        self._workers: _Threads | _Processes = (_Processes if processes else _Threads)(source, int(workers))
+        # No method of this object, which could then never be collected. Runs at the interpreter's exit at the latest.
+        self._finish = weakref.finalize(self, _finish, self._workers, self._pending)
+
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """The batch of a step; waits until it is there.
+
+        Parameters
+        ----------
+        step : int
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+
+        Raises
+        ------
+        Exception
+            Whatever the source raised for this step, with a note that names the step.
+        EngineError
+            If a process was killed.
+        ArgumentError
+            If the loader is closed.
+        """
+        with self._lock:
+            if not self._finish.alive:
+                raise ArgumentError("the loader is closed", node=LABEL, got=f"step {step}")
+            wanted = range(step, step + self.ahead + 1)
+            for old in [s for s in self._pending if s not in wanted]:
+                self._pending.pop(old).cancel()
+            for s in wanted:
+                if s not in self._pending:
+                    self._pending[s] = self._workers.submit(s)
+            future = self._pending.pop(step)
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a loading process ended by itself: killed, out of memory, or a script without "
+                'if __name__ == "__main__":',
+                node=LABEL,
+                got=f"step {step}",
+            ) from error
+        except BaseException as error:
+            if future.done() and not future.cancelled() and future.exception() is error:
+                error.add_note(f"while loading the batch of step {step}")
+            raise
+
+    def close(self) -> None:
+        """Stop the workers; batches being made are waited for, those prepared are thrown away."""
+        self._finish()
+
+    def __enter__(self) -> BackgroundLoader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _finish(workers: _Threads | _Processes, pending: dict[int, Future[Any]]) -> None:
+    for future in list(pending.values()):
+        future.cancel()
+    pending.clear()
+    workers.stop()
+
+
+class _Threads:
+    """Threads that end with the process at the latest."""
+
+    def __init__(self, source: BatchSource, workers: int) -> None:
+        self.tasks: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
+        self.threads = [
+            threading.Thread(target=_work, args=(source, self.tasks), name=f"{LABEL} {i}", daemon=True)
+            for i in range(workers)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def submit(self, step: int) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.tasks.put((step, future))
+        return future
+
+    def stop(self) -> None:
+        for _ in self.threads:
+            self.tasks.put(None)
+        for thread in self.threads:
+            if thread is not threading.current_thread():
+                thread.join(PATIENCE)
+
+
+def _work(source: BatchSource, tasks: queue.SimpleQueue[tuple[int, Future[Any]] | None]) -> None:
+    while (task := tasks.get()) is not None:
+        step, future = task
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(source.batch(step))
+            except BaseException as error:
+                future.set_exception(error)
+        # A batch must not live on while this thread waits for the next task.
+        del task, future
+
+
+class _Processes:
+    """Processes that are started afresh, so they inherit no locks and no state of the device."""
+
+    def __init__(self, source: BatchSource, workers: int) -> None:
+        try:
+            pickled = pickle.dumps(source)
+        except Exception as error:
+            raise InputTypeError(
+                "the source cannot be sent to other processes",
+                node=LABEL,
+                got=str(error),
+                expected="paths or arrays, and functions that have a name in a module",
+                nearest="processes=False",
+            ) from error
+        self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _receive, (pickled,))
+
+    def submit(self, step: int) -> Future[Any]:
+        return self.pool.submit(_load, step)
+
+    def stop(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+_received: list[BatchSource] = []
+
+
+def _receive(pickled: bytes) -> None:
+    """Take the source, once per process. The parent decides what an interrupt means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _received[:] = [pickle.loads(pickled)]
+
+
+def _load(step: int) -> tuple[np.ndarray, ...]:
+    return _received[0].batch(step)

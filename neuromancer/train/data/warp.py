@@ -1,0 +1,267 @@
+"""Smooth deformation of patches: rotation, scaling, shear and elastic displacement in one interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError
+from neuromancer.train.data.frame import PatchFrame
+from neuromancer.train.data.geometric import Geometric, axes_of, probability
+from neuromancer.train.data.placement import Placement
+
+SPLINE = 4
+"""Control points that a cubic spline depends on at any place."""
+LEAST_DISTANCE = 8.0
+
+
+@dataclass(frozen=True)
+class Warp(Geometric):
+    """Rotates, scales, shears and bends patches by random amounts.
+
+    All of it is one map from the patch to the raw data, so raw values are interpolated once (linearly). Labels are
+    those of the nearest voxels, at the target's positions only. What the map needs is read, so no values are made up:
+    near the border of a volume the patch is moved inwards, and where a volume is too small for a warp it is weakened.
+
+    Lengths are in units of `spacing`, so a rotation of anisotropic data is one of the specimen.
+
+    Parameters
+    ----------
+    rotation : float or dict of str to float
+        Largest angle in degrees, either way; for one plane or by plane, e.g. ``{"yx": 180, "zx": 10}``. A number is for
+        the plane of the last two axes.
+    scaling : float
+        Largest change of size: 0.1 for factors from 1/1.1 to 1.1, equal on all axes.
+    shear : float
+        Largest shift per distance, in the plane of the last two axes.
+    elastic : float or sequence of float
+        Bound of the elastic displacement: in voxels per spatial axis; a number is for the axes with the finest voxels,
+        and accordingly fewer voxels on coarser axes.
+    distance : float, optional
+        Between independent elastic displacements, in voxels of the finest axis; default a third of the patch, but at
+        least 8. Below four times `elastic` the map may fold.
+    spacing : sequence of float, optional
+        Size of a voxel per spatial axis of the network; default all equal.
+    p : float
+        Probability that a patch is warped.
+
+    Examples
+    --------
+    >>> warp = Warp(rotation=15, scaling=0.1, elastic=4, spacing=(30, 10, 10))
+    """
+
+    rotation: float | Mapping[str, float] = 0.0
+    scaling: float = 0.0
+    shear: float = 0.0
+    elastic: float | Sequence[float] = 0.0
+    distance: float | None = None
+    spacing: Sequence[float] | None = None
+    p: float = 1.0
+
+    def check(self, frame: PatchFrame) -> None:
+        """Raise ArgumentError for amounts that cannot be, or axes that the patches do not have."""
+        probability(self.p, "Warp")
+        n = len(frame.own)
+        amounts = {
+            "scaling": [self.scaling],
+            "shear": [self.shear],
+            "elastic": self._each(self.elastic),
+            "rotation": self.rotation.values() if isinstance(self.rotation, Mapping) else [self.rotation],
+        }
+        for name, values in amounts.items():
+            if not all(isinstance(v, (int, float, np.number)) and np.isfinite(v) and v >= 0 for v in values):
+                raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="at least 0")
+        for name, given in (("spacing", self.spacing), ("elastic", self.elastic)):
+            if isinstance(given, (Sequence, np.ndarray)) and len(given) != n:
+                raise ArgumentError(f"unusable {name}", node="Warp", got=given, expected=f"{n} numbers")
+        for name, positive in (
+            ("spacing", self._each(self.spacing or 1)),
+            ("distance", [1 if self.distance is None else self.distance]),
+        ):
+            if not all(np.isfinite(v) and v > 0 for v in positive):
+                raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="above 0")
+        if n < 2 and (self.shear or self.rotation):
+            raise ArgumentError("one axis has no plane to turn or shear in", node="Warp", got=self)
+        for a, b in self._planes(frame):
+            if a == b:
+                raise ArgumentError("a plane has two axes", node="Warp", got=self.rotation)
+
+    @staticmethod
+    def _each(value: Any) -> list[Any]:
+        return list(value) if isinstance(value, (Sequence, np.ndarray)) else [value]
+
+    def _planes(self, frame: PatchFrame) -> dict[tuple[int, int], float]:
+        """Largest angle by pair of axes."""
+        if isinstance(self.rotation, Mapping):
+            pairs = {plane: (axes_of(plane, frame, "Warp")) for plane in self.rotation}
+            if any(len(pair) != 2 for pair in pairs.values()):
+                raise ArgumentError("a plane has two axes", node="Warp", got=dict(self.rotation), expected='{"yx": 15}')
+            return {(pair[0], pair[1]): self.rotation[plane] for plane, pair in pairs.items()}
+        return {(frame.ndim - 2, frame.ndim - 1): self.rotation} if self.rotation else {}
+
+    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+        """Warp at random."""
+        frame = placement.frame
+        if rng.random() >= self.p:
+            return placement
+        own = np.array(frame.own)
+        spacing, bound = np.ones(frame.ndim), np.zeros(frame.ndim)
+        if self.spacing is not None:
+            spacing[own] = np.array(self.spacing, float) / min(self.spacing)
+        bound[own] = self.elastic if not np.isscalar(self.elastic) else float(self.elastic) / spacing[own]  # type: ignore[arg-type]
+        distance = [
+            max(self.distance / s, 1.0) if self.distance else max(n / 3, LEAST_DISTANCE)
+            for n, s in zip(frame.sizes, spacing, strict=True)
+        ]
+        points = tuple(
+            int(np.ceil((n - 1) / d)) + SPLINE if n > 1 else 1 for n, d in zip(frame.sizes, distance, strict=True)
+        )
+        log = np.log1p(self.scaling)
+        field = WarpField(
+            sizes=frame.sizes,
+            spacing=spacing,
+            angles={plane: float(np.deg2rad(rng.uniform(-a, a))) for plane, a in self._planes(frame).items()},
+            log_scale=float(rng.uniform(-log, log)),
+            own=tuple(frame.own),
+            shear=float(rng.uniform(-self.shear, self.shear)),
+            distance=tuple(distance),
+            control=rng.uniform(-1, 1, (frame.ndim, *points)).astype("float32")
+            * bound.reshape((-1,) + (1,) * frame.ndim),
+        )
+        return replace(placement, field=field)
+
+
+@dataclass(frozen=True, eq=False)
+class WarpField:
+    """A drawn warp: an affine map about the middle of the patch, then a displacement.
+
+    The displacement is a uniform cubic B-spline of control points, so nowhere larger than the largest of them.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Of the patch.
+    spacing : array of float
+        Size of a voxel per axis.
+    angles : dict
+        Angle in radians by pair of axes.
+    log_scale, shear : float
+    own : tuple of int
+        Axes that are scaled.
+    distance : tuple of float
+        Voxels between control points, per axis.
+    control : array, (ndim, *points)
+        Displacements in voxels.
+    """
+
+    sizes: tuple[int, ...]
+    spacing: np.ndarray
+    angles: Mapping[tuple[int, int], float]
+    log_scale: float
+    own: tuple[int, ...]
+    shear: float
+    distance: tuple[float, ...]
+    control: np.ndarray
+
+    def weaker(self) -> WarpField:
+        """The same at half its strength."""
+        return replace(
+            self,
+            angles={plane: angle / 2 for plane, angle in self.angles.items()},
+            log_scale=self.log_scale / 2,
+            shear=self.shear / 2,
+            control=self.control / 2,
+        )
+
+    def matrix(self) -> np.ndarray:
+        """Affine part in voxels, (ndim, ndim)."""
+        n = len(self.sizes)
+        result = np.eye(n)
+        for (a, b), angle in self.angles.items():
+            turn = np.eye(n)
+            turn[[a, b], [a, b]] = np.cos(angle)
+            turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+            result = turn @ result
+        if self.shear:
+            shear = np.eye(n)
+            shear[n - 1, n - 2] = self.shear
+            result = result @ shear
+        for k in self.own:
+            result[k] *= np.exp(self.log_scale)
+        return result * self.spacing[None, :] / self.spacing[:, None]
+
+    def coordinates(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """Raw coordinates, float32 (ndim, *lengths), for positions per axis of the patch."""
+        n, matrix = len(self.sizes), self.matrix()
+        lengths = tuple(len(p) for p in positions)
+        result = self._displacement(positions) if self.control.any() else np.zeros((n, *lengths), np.float32)
+        for k in range(n):
+            result[k] += (self.sizes[k] - 1) / 2
+            for m in range(n):
+                # Exact zeros only: whole coordinates stay whole where an axis takes no part.
+                if abs(matrix[k, m]) > 1e-12:
+                    along = matrix[k, m] * (positions[m] - (self.sizes[m] - 1) / 2)
+                    result[k] += along.astype(np.float32).reshape([-1 if i == m else 1 for i in range(n)])
+        return result
+
+    def _displacement(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        values = self.control.astype(np.float32)
+        # The last axis first: the arrays stay small as long as possible.
+        for axis in reversed(range(len(self.sizes))):
+            basis = _basis(positions[axis], self.distance[axis], self.control.shape[1 + axis], self.sizes[axis])
+            values = np.moveaxis(np.tensordot(values, basis, (1 + axis, 1)), -1, 1 + axis)
+        return np.ascontiguousarray(values)
+
+    def sample(self, block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+        """Linear interpolation of a block (f, *spatial) at coordinates (ndim, *lengths)."""
+        n, lengths = len(self.sizes), coordinates.shape[1:]
+        missing = 3 - n
+        flat = np.zeros((3, int(np.prod(lengths))), np.float32)
+        flat[missing:] = coordinates.reshape(n, -1)
+        solid = np.ascontiguousarray(block).reshape(block.shape[0], *(1,) * missing, *block.shape[1:])
+        result = np.empty((block.shape[0], flat.shape[1]), block.dtype)
+        _kernel()(solid, flat, result)
+        return result.reshape(block.shape[0], *lengths)
+
+
+def _basis(positions: np.ndarray, distance: float, n: int, size: int) -> np.ndarray:
+    """Weights (len(positions), n) of control points, by the uniform cubic B-spline (de Boor, 1978)."""
+    if n == 1:
+        return np.ones((len(positions), 1), np.float32)
+    t = np.clip(positions, 0, size - 1) / distance
+    first = np.minimum(np.floor(t).astype(int), n - SPLINE)
+    u = t - first
+    weights = np.stack([(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3], 1) / 6
+    result = np.zeros((len(positions), n), np.float32)
+    np.put_along_axis(result, first[:, None] + np.arange(SPLINE), weights.astype(np.float32), 1)
+    return result
+
+
+@cache
+def _kernel() -> Any:
+    """Compiled interpolation; works outside of Python's lock."""
+    import numba
+
+    return numba.njit(nogil=True)(_interpolate)
+
+
+def _interpolate(block: np.ndarray, at: np.ndarray, result: np.ndarray) -> None:
+    """Trilinear interpolation of (f, n0, n1, n2) at (3, n); rounding errors beyond the ends do not leave the block."""
+    n0, n1, n2 = block.shape[1], block.shape[2], block.shape[3]
+    for i in range(at.shape[1]):
+        z = min(max(at[0, i], 0.0), n0 - 1.0)
+        y = min(max(at[1, i], 0.0), n1 - 1.0)
+        x = min(max(at[2, i], 0.0), n2 - 1.0)
+        a, b, c = int(z), int(y), int(x)
+        a1, b1, c1 = min(a + 1, n0 - 1), min(b + 1, n1 - 1), min(c + 1, n2 - 1)
+        u, v, w = z - a, y - b, x - c
+        for f in range(block.shape[0]):
+            p = block[f, a, b, c] * (1 - w) + block[f, a, b, c1] * w
+            q = block[f, a, b1, c] * (1 - w) + block[f, a, b1, c1] * w
+            r = block[f, a1, b, c] * (1 - w) + block[f, a1, b, c1] * w
+            s = block[f, a1, b1, c] * (1 - w) + block[f, a1, b1, c1] * w
+            result[f, i] = (p * (1 - v) + q * v) * (1 - u) + (r * (1 - v) + s * v) * u

@@ -1,0 +1,70 @@
+"""The choice between torch's convolution kernels changes nothing but speed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuromancer.engine.pytensor.kernels import conv as kernels
+
+
+@st.composite
+def geometries(draw):
+    ndim = draw(st.integers(2, 3))
+    axes = [
+        (draw(st.integers(1, 4)), draw(st.integers(1, 2)), draw(st.integers(1, 3)), draw(st.integers(0, 2)))
+        for _ in range(ndim)
+    ]
+    kernel, stride, dilation, pad = (tuple(a) for a in zip(*axes, strict=True))
+    windows = draw(st.tuples(*[st.integers(1, 6)] * ndim))
+    rest = draw(st.tuples(*[st.integers(0, s - 1) for s in stride]))
+    sizes = tuple(
+        max(1, (n - 1) * s + d * (k - 1) + 1 - 2 * p + r)
+        for n, s, d, k, p, r in zip(windows, stride, dilation, kernel, pad, rest, strict=True)
+    )
+    batch, channels, outputs = draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 5])), draw(st.integers(1, 4))
+    return (batch, channels, *sizes), (outputs, channels, *kernel), (stride, dilation, pad)
+
+
+@settings(max_examples=150, deadline=None)
+@given(geometries(), st.booleans(), st.booleans(), st.integers(0, 99))
+def test_single_precision_agrees_with_double(geometry, last_x, last_gy, seed):
+    x_shape, w_shape, options = geometry
+    torch.manual_seed(seed)
+    x, w, b = torch.randn(x_shape), torch.randn(w_shape), torch.randn(w_shape[0])
+    y = kernels.conv(x.double(), w.double(), b.double(), *options)
+    gy = torch.randn(y.shape)
+    wanted = [
+        y,
+        kernels.conv_grad_input(gy.double(), x.double(), w.double(), *options),
+        kernels.conv_grad_kernel(gy.double(), x.double(), w.double(), *options),
+    ]
+    if last_x:
+        x, w = kernels.channels_last(x), kernels.channels_last(w)
+    if last_gy:
+        gy = kernels.channels_last(gy)
+    got = [
+        kernels.conv(x, w, b, *options),
+        kernels.conv_grad_input(gy, x, w, *options),
+        kernels.conv_grad_kernel(gy, x, w, *options),
+    ]
+    for value, expected in zip(got, wanted, strict=True):
+        assert value.shape == expected.shape
+        torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 4, 5, 6), (3, 1, 1, 1), (1, 4, 2, 2, 2), (2, 3, 4)])
+def test_channels_last_keeps_values(shape):
+    x = torch.randn(shape)
+    y = kernels.channels_last(x)
+    assert torch.equal(x, y)
+    assert len(shape) == 3 or y.stride(1) == 1
+    assert kernels.channels_last(y).stride() == y.stride()
+
+
+def test_one_channel_comes_out_channels_last():
+    x, w = torch.randn(1, 1, 9, 9, 9), kernels.channels_last(torch.randn(4, 1, 3, 3, 3))
+    y = kernels.conv(x, w, None, (1, 1, 1), (1, 1, 1), (0, 0, 0))
+    assert y.is_contiguous(memory_format=torch.channels_last_3d)
