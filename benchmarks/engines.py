@@ -35,7 +35,7 @@ def measure(runs: int) -> dict[str, float]:
 
     times = {"import": time.perf_counter() - start}
     start = time.perf_counter()
-    model = neuro3d.build(print_repr=False)
+    model = neuro3d.create_model()
     times["build the nodes"] = time.perf_counter() - start
     probs, target = model["probs"], model["target"]
     rng = np.random.default_rng(0)
