@@ -171,7 +171,7 @@ def _roles(node: Node, model: Model | None) -> list[str]:
 
 
 def _param_info(name: str, param: Any) -> ParamInfo:
-    shape = [int(n) for n in E.known_shape(param)]  # not from the value, which would be copied from the device
+    shape = [n for n in E.known_shape(param) or () if n is not None]  # not from the value, which would be copied from the device
     return ParamInfo(
         name,
         shape,
