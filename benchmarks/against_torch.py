@@ -10,6 +10,7 @@ import argparse
 import datetime
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "examples"), str(ROOT / "benchmarks")]
 # After the path, so that a checkout that is not installed can be measured too.
 import neuro3d  # noqa: E402
 import torch  # noqa: E402
-from hand_written import HandWritten  # noqa: E402
+import unet3d  # noqa: E402
+from hand_written import Chain, HandWritten, UNet, Weights  # noqa: E402
 
 import neuromancer as nm  # noqa: E402
 
@@ -102,12 +104,24 @@ def first_calls(runs: int, patch: tuple[int, int, int], x: np.ndarray) -> Measur
     return alternate("build and first call", ours, theirs, runs, warmup=1)
 
 
-def by_hand(model: nm.Model) -> HandWritten:
+def by_hand(model: nm.Model, memory_format: torch.memory_format = torch.contiguous_format) -> HandWritten:
     """The same network with the same weights in torch."""
-    convs = [node for node in model.nodes.values() if isinstance(node, nm.Conv)]
-    weights = [(n.params["w"].get_value(), n.params["b"].get_value()) for n in convs]
+    weights = weights_of(model)
+    if any(isinstance(node, nm.UpConv) for node in model.nodes.values()):
+        return UNet(weights, memory_format)
     pools = [pool or (1, 1, 1) for _, _, pool in neuro3d.LAYERS] + [(1, 1, 1)]
-    return HandWritten(weights, pools)
+    return Chain(weights, pools, memory_format=memory_format)
+
+
+def weights_of(model: nm.Model) -> Weights:
+    """Kernels as torch takes them: convolutions flip theirs, up-convolutions have inputs and outputs exchanged."""
+    weights = []
+    for node in model.nodes.values():
+        if isinstance(node, (nm.Conv, nm.UpConv)):
+            w, b = (node.params[key].get_value() for key in ("w", "b"))
+            w = w.swapaxes(0, 1) if isinstance(node, nm.UpConv) else w[:, :, ::-1, ::-1, ::-1]
+            weights.append((w.copy(), b))
+    return weights
 
 
 def check(what: str, ours: np.ndarray, theirs: np.ndarray) -> None:
@@ -129,7 +143,6 @@ def measure(quick: bool) -> list[Measurement]:
     rng = np.random.default_rng(1)
     x = rng.random((1, 1, *patch)).astype("float32")
     raw = rng.random((1, *raw_shape)).astype("float32")
-    labels = rng.integers(0, 2, (1, 1, *probs.shape.spatial_shape)).astype("int16")
     size = lambda shape: "x".join(map(str, shape))  # noqa: E731
 
     print(HEADER, flush=True)
@@ -147,17 +160,59 @@ def measure(quick: bool) -> list[Measurement]:
             warmup=0,
         ),
     ]
-    model.lr = 1e-4
-    results.append(
-        alternate(
-            f"training step (Adam), patch {size(patch)}",
-            lambda: model.trainingstep(x, labels, optimiser="Adam"),
-            lambda: hand.trainingstep(x, labels),
-            many,
-            warmup=2,
-        )
-    )
+    for network, shape in ((model, patch), (unet3d.create_model((92, 92, 92)), (92, 92, 92))):
+        results += training(network, shape, many)
     return results
+
+
+def training(model: nm.Model, patch: tuple[int, int, int], runs: int) -> list[Measurement]:
+    """Training steps against torch in its default layout and in the faster one."""
+    rng = np.random.default_rng(1)
+    x = rng.random((1, 1, *patch)).astype("float32")
+    labels = rng.integers(0, 2, (1, 1, *model["probs"].shape.spatial_shape)).astype("int16")
+    model.lr = 1e-4
+    results = []
+    for layout, memory_format in (("channels last", torch.channels_last_3d), ("default", torch.contiguous_format)):
+        hand = by_hand(model, memory_format)
+        check(f"{model.name} in torch's {layout} layout", model["probs"](x), hand.predict(x))
+        results.append(
+            alternate(
+                f"training step of {model.name} (Adam), patch {'x'.join(map(str, patch))}; torch: {layout}",
+                lambda: model.trainingstep(x, labels, optimiser="Adam"),
+                lambda hand=hand: hand.trainingstep(x, labels),  # type: ignore[misc]
+                runs,
+                warmup=2,
+            )
+        )
+    return results
+
+
+def memory() -> list[str]:
+    """Rows of peak memory of a training process, each side in a process of its own."""
+    rows = []
+    for name in ("neuro3d", "unet3d"):
+        peaks = []
+        for side in ("ours", "torch"):
+            command = [sys.executable, __file__, "--memory-of", name, side]
+            peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        rows.append(f"| {name} | {peaks[0]:.2f} GB | {peaks[1]:.2f} GB | **{peaks[0] / peaks[1]:.2f}** |")
+        print(rows[-1], flush=True)
+    return rows
+
+
+def peak_of_training(name: str, side: str) -> float:
+    """Largest resident memory in GB of this process, which does three training steps."""
+    patch = {"neuro3d": (23, 185, 185), "unet3d": (92, 92, 92)}[name]
+    model = {"neuro3d": neuro3d, "unet3d": unet3d}[name].create_model(patch)
+    x = np.random.default_rng(1).random((1, 1, *patch)).astype("float32")
+    labels = np.zeros((1, 1, *model["probs"].shape.spatial_shape), "int16")
+    hand = by_hand(model, torch.channels_last_3d)
+    for _ in range(3):
+        if side == "ours":
+            model.trainingstep(x, labels, optimiser="Adam")
+        else:
+            hand.trainingstep(x, labels)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 HEADER = """| | neuromancer | torch by hand | ratio | range of ratios | runs |
@@ -186,13 +241,20 @@ PAGE = """# Performance
 
 Written by `make bench`. The network is `neuro3d` ({params:,} parameters, strides (2, 4, 4), field of view 15x105x105;
 `examples/neuro3d.py`), against the same network with the same weights written by hand in torch
-(`benchmarks/hand_written.py`; dense prediction by dilation). Results of both sides are compared before anything is
+(`benchmarks/hand_written.py`; dense prediction by dilation); training also of `unet3d` (19 million parameters), and
+against torch's channels-last layout, the faster one on a CPU. Results of both sides are compared before anything is
 timed. Runs alternate in one process; a ratio above 1 means that hand-written torch is faster. The row *import* starts
 a new interpreter per run and compares with importing torch alone.
 
 {machine}
 
 {table}
+
+Peak memory of a process that does three training steps, torch in its channels-last layout, one process each:
+
+| | neuromancer | torch by hand | ratio |
+|---|---|---|---|
+{memory}
 """
 
 
@@ -201,14 +263,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one run of each on a small patch: proves that it works")
     parser.add_argument("--write", type=Path, help="Markdown page to write")
+    parser.add_argument("--memory-of", nargs=2, metavar=("NETWORK", "SIDE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.memory_of:
+        print(peak_of_training(*args.memory_of))
+        return
     if args.quick and args.write:
         parser.error("numbers of a quick run are not worth a page")
     results = measure(args.quick)
     if args.write:
         params = nm.model_manager["neuro3d"]["probs"].all_params_count
         table = "\n".join([HEADER, *(r.row() for r in results)])
-        args.write.write_text(PAGE.format(params=params, machine=machine(), table=table))
+        args.write.write_text(PAGE.format(params=params, machine=machine(), table=table, memory="\n".join(memory())))
         print(f"wrote {args.write}")
 
 

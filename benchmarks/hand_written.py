@@ -1,9 +1,8 @@
-"""The benchmark network in plain torch: what somebody would write without this library."""
+"""The benchmark networks in plain torch: what somebody would write without this library."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,65 +10,112 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EPS = 1e-5
-
-
-@dataclass
-class Layer:
-    """Weights of a convolution, its pool, and whether a rectifier follows."""
-
-    w: Tensor
-    b: Tensor
-    pool: tuple[int, ...]
-    relu: bool
+Weights = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Kernel and bias of every layer, in the order of evaluation. Kernels are applied as they are, not flipped."""
 
 
 class HandWritten:
-    """Chain of convolution, max-pooling, bias, rectifier; softmax at the end; Adam by hand.
+    """A network with its weights; softmax at the end; Adam by ``torch.optim``.
 
     Parameters
     ----------
-    weights : sequence of (w, b), numpy
-        As the nodes keep them: kernels of true convolution, so flipped here.
-    pools : sequence of tuple of int
+    weights : Weights
+    memory_format : torch.memory_format
+        Of kernels and inputs.
     """
 
-    def __init__(self, weights: Sequence[tuple[np.ndarray, np.ndarray]], pools: Sequence[tuple[int, ...]]) -> None:
-        self.layers = []
-        for i, ((w, b), pool) in enumerate(zip(weights, pools, strict=True)):
-            flipped = w[:, :, ::-1, ::-1, ::-1].copy()
-            params = [torch.tensor(a, requires_grad=True) for a in (flipped, b)]
-            self.layers.append(Layer(params[0], params[1], pool, i + 1 < len(weights)))
-        self.params = [p for layer in self.layers for p in (layer.w, layer.b)]
-        self.optimiser = torch.optim.Adam(self.params, lr=1e-4)
+    def __init__(self, weights: Weights, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+        self.memory_format = memory_format
+        self.layers = [
+            (
+                torch.tensor(w).contiguous(memory_format=memory_format).requires_grad_(),
+                torch.tensor(b, requires_grad=True),
+            )
+            for w, b in weights
+        ]
+        self.optimiser = torch.optim.Adam([p for layer in self.layers for p in layer], lr=1e-4)
 
-    def _logits(self, x: Tensor, dense: bool) -> Tensor:
-        dilation = (1, 1, 1)
-        for layer in self.layers:
-            x = F.conv3d(x, layer.w, None, dilation=dilation)
-            if max(layer.pool) > 1:
-                x = F.max_pool3d(x, layer.pool, stride=1 if dense else layer.pool, dilation=dilation)
-                if dense:
-                    dilation = tuple(d * p for d, p in zip(dilation, layer.pool, strict=True))  # type: ignore[assignment]
-            x = x + layer.b.view(1, -1, 1, 1, 1)
-            x = F.relu(x) if layer.relu else x
-        return x
+    def logits(self, x: Tensor, dense: bool = False) -> Tensor:
+        """Scores of the classes, (b, f, z, x, y)."""
+        raise NotImplementedError
+
+    def _input(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).contiguous(memory_format=self.memory_format)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities for a patch, (b, f, z, x, y)."""
         with torch.inference_mode():
-            return torch.softmax(self._logits(torch.from_numpy(x), dense=False), 1).numpy()
+            return torch.softmax(self.logits(self._input(x)), 1).numpy()
 
     def predict_dense(self, raw: np.ndarray) -> np.ndarray:
         """Probabilities at every position of (f, z, x, y), by dilation."""
         with torch.inference_mode():
-            return torch.softmax(self._logits(torch.from_numpy(raw[None]), dense=True), 1)[0].numpy()
+            return torch.softmax(self.logits(self._input(raw[None]), dense=True), 1)[0].numpy()
 
     def trainingstep(self, x: np.ndarray, labels: np.ndarray) -> float:
         """One step of Adam; the loss before it."""
         self.optimiser.zero_grad()
-        p = torch.softmax(self._logits(torch.from_numpy(x), dense=False), 1)
+        p = torch.softmax(self.logits(self._input(x)), 1)
         picked = p.gather(1, torch.from_numpy(labels.astype("int64")))
         loss = -torch.log(picked + EPS).mean()
         loss.backward()
         self.optimiser.step()
         return float(loss.detach())
+
+
+class Chain(HandWritten):
+    """Chain of convolution, max-pooling, bias, rectifier.
+
+    Parameters
+    ----------
+    weights, memory_format
+        See HandWritten.
+    pools : sequence of tuple of int
+    """
+
+    def __init__(self, weights: Weights, pools: Sequence[tuple[int, ...]], **options: torch.memory_format) -> None:
+        super().__init__(weights, **options)
+        self.pools = pools
+
+    def logits(self, x: Tensor, dense: bool = False) -> Tensor:
+        """Scores of the classes; `dense`: pools without stride, dilated kernels after them."""
+        dilation = (1, 1, 1)
+        for i, ((w, b), pool) in enumerate(zip(self.layers, self.pools, strict=True)):
+            pooled = max(pool) > 1
+            # A bias added by the convolution costs no pass over memory, and the maximum does not mind.
+            x = F.conv3d(x, w, b, dilation=dilation)
+            if pooled:
+                x = F.max_pool3d(x, pool, stride=1 if dense else pool, dilation=dilation)
+            if pooled and dense:
+                dilation = tuple(d * p for d, p in zip(dilation, pool, strict=True))  # type: ignore[assignment]
+            x = F.relu(x) if i + 1 < len(self.layers) else x
+        return x
+
+
+class UNet(HandWritten):
+    """Valid convolutions in pairs, three times pooled and up-convolved by 2, skips cropped in the middle."""
+
+    def logits(self, x: Tensor, dense: bool = False) -> Tensor:
+        """Scores of the classes; one pass, never dense."""
+        layers = iter(self.layers)
+        skips = []
+        for _ in range(3):
+            x = _pair(x, layers)
+            skips.append(x)
+            x = F.max_pool3d(x, 2)
+        x = _pair(x, layers)
+        for skip in reversed(skips):
+            w, b = next(layers)
+            x = F.relu(F.conv_transpose3d(x, w, b, stride=2))
+            low = [(a - b) // 2 for a, b in zip(skip.shape[2:], x.shape[2:], strict=True)]
+            inner = tuple(slice(a, a + n) for a, n in zip(low, x.shape[2:], strict=True))
+            x = _pair(torch.cat([x, skip[(..., *inner)]], 1), layers)
+        w, b = next(layers)
+        return F.conv3d(x, w, b)
+
+
+def _pair(x: Tensor, layers: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+    for _ in range(2):
+        w, b = next(layers)
+        x = F.relu(F.conv3d(x, w, b))
+    return x

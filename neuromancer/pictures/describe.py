@@ -171,7 +171,8 @@ def _roles(node: Node, model: Model | None) -> list[str]:
 
 
 def _param_info(name: str, param: Any) -> ParamInfo:
-    shape = [n for n in E.known_shape(param) or () if n is not None]  # not from the value, which would be copied from the device
+    # Not from the value, which would be copied from the device.
+    shape = [n for n in E.known_shape(param) or () if n is not None]
     return ParamInfo(
         name,
         shape,

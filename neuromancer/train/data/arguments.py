@@ -1,18 +1,20 @@
-"""Checks of a sampler's arguments."""
+"""Checks of what a sampler is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric
-from neuromancer.train.data.volumes import LabelledVolume
+from neuromancer.train.data.placement import Placed
+from neuromancer.train.data.slots import Slot
+from neuromancer.train.data.volumes import LabelledVolume, Volume
 from neuromancer.train.data.warp import Warp
 
 LABEL = "PatchSampler"
@@ -97,3 +99,46 @@ def augmentations_of(augment: Any, frame: PatchFrame) -> tuple[list[Geometric], 
     for change in geometric:
         change.check(frame)
     return geometric, [a for a in augment if not isinstance(a, Geometric)]
+
+
+def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) -> None:
+    """Raise ShapeError, with what would suffice, unless a volume has positions for patches."""
+    short = [max(0, a - b) for a, b in found]
+    if not any(short):
+        return
+    spans = [b - a + 1 for a, b in plain.labels]
+    labelled = [n < s for n, s in zip(volume.label_sizes, spans, strict=True)]
+    raise ShapeError(
+        "the volume has no position for a patch: "
+        + ("too few labels" if any(labelled) else "around the labels there is too little raw data"),
+        node=volume.label,
+        got=f"raw {volume.shown(volume.sizes)}, labels {volume.shown(volume.label_sizes)} from raw voxel "
+        f"{volume.shown(volume.label_start)}",
+        expected=f"labels of at least {volume.shown(spans)}, in raw data of at least "
+        f"{volume.shown(volume.frame.sizes)} that begins {volume.shown([a for a, _ in plain.labels])} before them",
+        nearest=None
+        if any(labelled)
+        else "pad_raw=True, which mirrors raw data, or "
+        f"{volume.shown([n + s for n, s in zip(volume.sizes, short, strict=True)])} raw voxels",
+    )
+
+
+def require_provided(volume: Volume, slots: Sequence[Slot]) -> None:
+    """Raise GraphError or ShapeError unless a volume has something that fits for every source of the loss."""
+    lacking = [s.name for s in slots if s.role == "extra" and s.name not in volume.extras]
+    if lacking:
+        raise GraphError(
+            "the loss reads more than raw data and labels",
+            node=volume.label,
+            got=f"nothing for {lacking}",
+            expected=f"LabelledVolume(..., extras={{{lacking[0]!r}: array}}), or targets=function",
+        )
+    channels = volume.labels.channels
+    for slot in slots:
+        if slot.role == "target" and slot.features not in (None, channels):
+            raise ShapeError(
+                f"the labels do not fit the target {slot.name!r}",
+                node=volume.label,
+                got=f"{channels} channels, shape {tuple(volume.labels.array.shape)}",
+                expected=f"{slot.features} channels",
+            )

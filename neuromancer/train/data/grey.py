@@ -1,4 +1,4 @@
-"""Augmentation of grey values: contrast, noise, blur, and what goes wrong when sections are cut and imaged.
+"""Augmentation of grey values: contrast, noise, blur, holes.
 
 Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes stay as they are.
 """
@@ -133,101 +133,6 @@ class Blur:
 
 
 @dataclass(frozen=True)
-class DropSlices:
-    """Slices that are missing: filled with the patch's mean, or with the slice before.
-
-    Parameters
-    ----------
-    p : float
-        Probability of every slice.
-    axis : int
-        Spatial axis across the slices.
-    repeat : bool
-        Repeat the slice before, as some microscopes' software does, instead of an even grey.
-
-    Examples
-    --------
-    >>> patch = np.arange(6, dtype="float32").reshape(1, 3, 2)
-    >>> DropSlices(p=1.0)(patch, None, np.random.default_rng(0))[0].tolist()
-    [[[2.5, 2.5], [2.5, 2.5], [2.5, 2.5]]]
-    """
-
-    p: float = 0.05
-    axis: int = 0
-    repeat: bool = False
-
-    def __post_init__(self) -> None:
-        probability(self.p, "DropSlices")
-
-    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Raw patch with slices missing, same labels."""
-        axis = _spatial(self.axis, raw, "DropSlices")
-        lost = np.flatnonzero(rng.random(raw.shape[axis]) < self.p)
-        if len(lost):
-            source, raw = np.moveaxis(raw, axis, 0), raw.copy()
-            view = np.moveaxis(raw, axis, 0)
-            for i in lost.tolist():
-                view[i] = source[max(i - 1, 0)] if self.repeat else source.mean()
-        return raw, labels
-
-
-@dataclass(frozen=True)
-class ShiftSlices:
-    """Slices that are badly aligned: moved sideways by whole voxels, mirrored at the border.
-
-    Labels stay, so shifts should be small against the objects.
-
-    Parameters
-    ----------
-    shift : int
-        Largest shift on every axis of the slice.
-    p : float
-        Probability of every slice.
-    axis : int
-        Spatial axis across the slices.
-    onwards : bool
-        Move all following slices along.
-
-    Examples
-    --------
-    >>> shift = ShiftSlices(3, p=0.05)
-    """
-
-    shift: int = 2
-    p: float = 0.05
-    axis: int = 0
-    onwards: bool = False
-
-    def __post_init__(self) -> None:
-        probability(self.p, "ShiftSlices")
-        if isinstance(self.shift, bool) or not isinstance(self.shift, (int, np.integer)) or self.shift < 0:
-            raise ArgumentError("unusable shift", node="ShiftSlices", got=self.shift, expected="a whole number >= 0")
-
-    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Raw patch with slices moved, same labels."""
-        axis = _spatial(self.axis, raw, "ShiftSlices")
-        n, others = raw.shape[axis], [k for k in range(1, raw.ndim) if k != axis]
-        moved = np.less(rng.random(n), self.p)
-        shifts = rng.integers(-self.shift, self.shift + 1, (n, len(others))) * moved[:, None]
-        if self.onwards:
-            last = np.maximum.accumulate(np.where(moved, np.arange(n), -1))
-            shifts = np.where(last[:, None] >= 0, shifts[last], 0)
-        if not shifts.any():
-            return raw, labels
-        from neuromancer.dense.raw import fold
-
-        raw = raw.copy()
-        for i in np.flatnonzero(shifts.any(axis=1)).tolist():
-            index = (slice(None),) * axis + (i,)
-            piece = raw[index]
-            for k, by in zip(others, shifts[i], strict=True):
-                k -= k > axis
-                piece = np.take(piece, fold(np.arange(piece.shape[k]) + by, piece.shape[k]), axis=k)
-            raw[index] = piece
-        return raw, labels
-
-
-@dataclass(frozen=True)
 class CutOut:
     """Boxes that are filled with the patch's mean, so that the network learns to use what is around.
 
@@ -306,10 +211,3 @@ def _amounts(who: str, **values: float | Sequence[float]) -> None:
             numbers = np.array(np.nan)
         if not np.isfinite(numbers).all() or (numbers < 0).any():
             raise ArgumentError(f"unusable {name}", node=who, got=value, expected="at least 0")
-
-
-def _spatial(axis: int, raw: np.ndarray, who: str) -> int:
-    """Axis of the array for a spatial axis."""
-    if not -(raw.ndim - 1) <= axis < raw.ndim - 1:
-        raise ArgumentError("no such axis", node=who, got=axis, expected=f"a spatial axis below {raw.ndim - 1}")
-    return axis % (raw.ndim - 1) + 1

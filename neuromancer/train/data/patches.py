@@ -10,7 +10,16 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
-from neuromancer.train.data.arguments import LABEL, augmentations_of, batch_size_of, scale_of, seed_of, volumes_of
+from neuromancer.train.data.arguments import (
+    LABEL,
+    augmentations_of,
+    batch_size_of,
+    require_provided,
+    require_room,
+    scale_of,
+    seed_of,
+    volumes_of,
+)
 from neuromancer.train.data.balance import ClassIndex, shares_of
 from neuromancer.train.data.frame import PatchFrame, frame_of
 from neuromancer.train.data.labels import IGNORED, LabelRules
@@ -143,11 +152,13 @@ class PatchSampler:
         self.volumes = [
             Volume(v, number, self.frame, rules, scale_of(scale)) for number, v in enumerate(volumes_of(volumes, axes))
         ]
-        self._check_provided()
+        if targets is None:
+            for volume in self.volumes:
+                require_provided(volume, self.slots)
         plain = Placed(Placement(self.frame, Orientation.plain(self.frame.ndim)))
         ranges = [v.starts(plain.raw, plain.labels, self.pad_raw) for v in self.volumes]
         for volume, found in zip(self.volumes, ranges, strict=True):
-            self._require_room(volume, found, plain)
+            require_room(volume, found, plain)
         self.n_positions = [prod(b - a + 1 for a, b in r) for r in ranges]
         self.shares = {} if balance is None else shares_of(balance)
         self._index = (
@@ -158,50 +169,6 @@ class PatchSampler:
         self._chances = {kind: self._volume_chances(kind) for kind in (None, *self.shares)}
 
     # ---- checks
-    def _require_room(self, volume: Volume, found: list[tuple[int, int]], plain: Placed) -> None:
-        short = [max(0, a - b) for a, b in found]
-        if not any(short):
-            return
-        spans = [b - a + 1 for a, b in plain.labels]
-        labelled = [n < s for n, s in zip(volume.label_sizes, spans, strict=True)]
-        raise ShapeError(
-            "the volume has no position for a patch: "
-            + ("too few labels" if any(labelled) else "around the labels there is too little raw data"),
-            node=volume.label,
-            got=f"raw {volume.shown(volume.sizes)}, labels {volume.shown(volume.label_sizes)} from raw voxel "
-            f"{volume.shown(volume.label_start)}",
-            expected=f"labels of at least {volume.shown(spans)}, in raw data of at least "
-            f"{volume.shown(self.frame.sizes)} that begins {volume.shown([a for a, _ in plain.labels])} before them",
-            nearest=None
-            if any(labelled)
-            else "pad_raw=True, which mirrors raw data, or "
-            f"{volume.shown([n + s for n, s in zip(volume.sizes, short, strict=True)])} raw voxels",
-        )
-
-    def _check_provided(self) -> None:
-        """Every source of the loss must get something."""
-        free = [s for s in self.slots if s.role == "extra"]
-        if self.targets is not None:
-            return
-        for volume in self.volumes:
-            lacking = [s.name for s in free if s.name not in volume.extras]
-            if lacking:
-                raise GraphError(
-                    "the loss reads more than raw data and labels",
-                    node=volume.label,
-                    got=f"nothing for {lacking}",
-                    expected=f"LabelledVolume(..., extras={{{lacking[0]!r}: array}}), or targets=function",
-                )
-            channels = volume.labels.channels
-            for slot in self.slots:
-                if slot.role == "target" and slot.features not in (None, channels):
-                    raise ShapeError(
-                        f"the labels do not fit the target {slot.name!r}",
-                        node=volume.label,
-                        got=f"{channels} channels, shape {tuple(volume.labels.array.shape)}",
-                        expected=f"{slot.features} channels",
-                    )
-
     def _volume_chances(self, kind: Any) -> np.ndarray:
         numbers = np.array(self.n_positions, float) if kind is None else self._index.numbers(kind)  # type: ignore[union-attr]
         weights = [v.weight for v in self.volumes]

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+import neuromancer as nm
 from neuromancer.errors import ArgumentError
 from neuromancer.train.data import Flip, LabelledVolume, PatchSampler, Warp
 from neuromancer.train.data import balance as balance_module
@@ -69,6 +70,21 @@ def test_index_of_large_data_is_made_from_a_part(monkeypatch):
     assert abs((found == 1).mean() - 0.5) < 0.1
     with pytest.raises(ArgumentError, match=r"class 3.*larger balance_voxels"):
         PatchSampler(model(), (labels, labels), balance={3: 0.5}, balance_voxels=300)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint32", "float32"])
+def test_labels_of_any_dtype(dtype):
+    labels = (world() > 0).astype(dtype)
+    parent = chain(NET, (9, 10), "b,f,y,x", batch=20)
+    target = nm.Input_like(parent, "float32", name="target", print_repr=False)
+    sampler = PatchSampler(parent, (world(), labels), target=target, balance={1: 1.0})
+    assert (middles(sampler, 3) == 1).all() and set(np.unique(sampler.batch(0)[1])) == {0, 1}
+
+
+def test_objects_with_large_numbers():
+    labels = np.where(world() > 0, 10**9, 5)
+    parent = chain(NET, (9, 10), "b,f,y,x", batch=20)
+    assert (middles(PatchSampler(parent, (world(), labels), balance={10**9: 1.0}), 3) == 10**9).all()
 
 
 class Counted:

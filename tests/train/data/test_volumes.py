@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.errors import ArgumentError, FileError, GraphError, InputTypeError, ShapeError, UnknownNameError
+from neuromancer.errors import (
+    ArgumentError,
+    FileError,
+    GraphError,
+    InputTypeError,
+    MissingDependencyError,
+    ShapeError,
+    UnknownNameError,
+)
 from neuromancer.train.data import LabelledVolume, PatchSampler
 from neuromancer.train.data.sources import open_array
 from tests.train.data.worlds import chain, classifier, positions
@@ -72,6 +81,12 @@ def test_files_hold_the_same_as_arrays(files):
                     np.testing.assert_array_equal(a, b, err_msg=name)
         large = pickle.dumps(open_array(np.load(folder / "raw.npy", mmap_mode="r"), "raw"))
         assert len(large) < 1000
+
+
+def test_without_zarr_installed(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(MissingDependencyError, match="pip install zarr"):
+        sampler((f"{files[0]}/data.zarr:raw", files[2]))
 
 
 def test_a_single_dataset_needs_no_name(tmp_path):

@@ -1,0 +1,116 @@
+"""Augmentation by what goes wrong when sections are cut and imaged: slices that are missing or badly aligned.
+
+Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuromancer.dense.raw import fold
+from neuromancer.errors import ArgumentError
+from neuromancer.train.data.geometric import probability
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class DropSlices:
+    """Slices that are missing: filled with the patch's mean, or with the slice before.
+
+    Parameters
+    ----------
+    p : float
+        Probability of every slice.
+    axis : int
+        Spatial axis across the slices.
+    repeat : bool
+        Repeat the slice before, as some microscopes' software does, instead of an even grey.
+
+    Examples
+    --------
+    >>> patch = np.arange(6, dtype="float32").reshape(1, 3, 2)
+    >>> DropSlices(p=1.0)(patch, None, np.random.default_rng(0))[0].tolist()
+    [[[2.5, 2.5], [2.5, 2.5], [2.5, 2.5]]]
+    """
+
+    p: float = 0.05
+    axis: int = 0
+    repeat: bool = False
+
+    def __post_init__(self) -> None:
+        probability(self.p, "DropSlices")
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Raw patch with slices missing, same labels."""
+        axis = _spatial(self.axis, raw, "DropSlices")
+        lost = np.flatnonzero(rng.random(raw.shape[axis]) < self.p)
+        if len(lost):
+            source, raw = np.moveaxis(raw, axis, 0), raw.copy()
+            view = np.moveaxis(raw, axis, 0)
+            for i in lost.tolist():
+                view[i] = source[max(i - 1, 0)] if self.repeat else source.mean()
+        return raw, labels
+
+
+@dataclass(frozen=True)
+class ShiftSlices:
+    """Slices that are badly aligned: moved sideways by whole voxels, mirrored at the border.
+
+    Labels stay, so shifts should be small against the objects.
+
+    Parameters
+    ----------
+    shift : int
+        Largest shift on every axis of the slice.
+    p : float
+        Probability of every slice.
+    axis : int
+        Spatial axis across the slices.
+    onwards : bool
+        Move all following slices along.
+
+    Examples
+    --------
+    >>> shift = ShiftSlices(3, p=0.05)
+    """
+
+    shift: int = 2
+    p: float = 0.05
+    axis: int = 0
+    onwards: bool = False
+
+    def __post_init__(self) -> None:
+        probability(self.p, "ShiftSlices")
+        if isinstance(self.shift, bool) or not isinstance(self.shift, (int, np.integer)) or self.shift < 0:
+            raise ArgumentError("unusable shift", node="ShiftSlices", got=self.shift, expected="a whole number >= 0")
+
+    def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """Raw patch with slices moved, same labels."""
+        axis = _spatial(self.axis, raw, "ShiftSlices")
+        n, others = raw.shape[axis], [k for k in range(1, raw.ndim) if k != axis]
+        moved = np.less(rng.random(n), self.p)
+        shifts = rng.integers(-self.shift, self.shift + 1, (n, len(others))) * moved[:, None]
+        if self.onwards:
+            last = np.maximum.accumulate(np.where(moved, np.arange(n), -1))
+            shifts = np.where(last[:, None] >= 0, shifts[last], 0)
+        if not shifts.any():
+            return raw, labels
+        raw = raw.copy()
+        for i in np.flatnonzero(shifts.any(axis=1)).tolist():
+            index = (slice(None),) * axis + (i,)
+            piece = raw[index]
+            for k, by in zip(others, shifts[i], strict=True):
+                k -= k > axis
+                piece = np.take(piece, fold(np.arange(piece.shape[k]) + by, piece.shape[k]), axis=k)
+            raw[index] = piece
+        return raw, labels
+
+
+def _spatial(axis: int, raw: np.ndarray, who: str) -> int:
+    """Axis of the array for a spatial axis."""
+    if not -(raw.ndim - 1) <= axis < raw.ndim - 1:
+        raise ArgumentError("no such axis", node=who, got=axis, expected=f"a spatial axis below {raw.ndim - 1}")
+    return axis % (raw.ndim - 1) + 1
