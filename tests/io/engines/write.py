@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 
 def build() -> nm.Model:
-    """Convolutions with pooling, batch normalisation and dropout, an up-convolution, a function of the engine, a loss."""
+    """Convolutions, pooling, batch normalisation, dropout, an up-convolution, a function of the engine, a loss."""
     nm.seed(4)
     model = nm.model_manager.newmodel("engines")
     raw = nm.Input((None, 2, 12, 14), "b,f,y,x", name="raw", print_repr=False)
