@@ -82,6 +82,7 @@ def _import() -> Any:
     sys.modules["theano.scan_module.scan_perform_ext"] = None  # type: ignore[assignment]
     # Theano sets NumPy's error handling and warning filters for the whole process: that is the user's to decide.
     with _blas_left_open() as unset, np.errstate(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its source files open
         import theano
     if unset:
         theano.config.blas.ldflags = blas_flags(theano.config.cxx)
