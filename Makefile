@@ -3,17 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+THEANO := .venv-theano
+THEANO_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 SOURCES := pyproject.toml constraints.txt setup.py
 PYTEST_ARGS ?= -n auto
 MINUTES ?= 2
 
-.PHONY: help demo demo-em mnist test lint format bench bench-quick clean
+.PHONY: help demo demo-em mnist test test-theano lint format bench bench-quick clean
 
 help:
 	@echo "make demo     train a small 3-D network on cell nuclei and predict a part it never saw (about 3 minutes)"
 	@echo "make demo-em  the same on neuron membranes, if the data is in ../shared/data/em"
 	@echo "make mnist    a digit classifier with batch normalisation"
 	@echo "make test     the test suite"
+	@echo "make test-theano  the same with Theano as the engine, in an environment of its own"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    measure against hand-written torch and write docs/performance.md"
 	@echo "make clean    remove .venv, caches and the examples' output"
@@ -48,6 +51,21 @@ mnist: $(VENV)/ready-dev
 test: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# Theano needs an old NumPy and so an environment of its own. What it compiles is kept there between runs, and each
+# process of the test run keeps its own: they would wait for one another. Its mode FAST_COMPILE compiles convolutions
+# and pools only; tests of the compiled mode choose it themselves.
+$(THEANO)/ready: pyproject.toml setup.py
+	@echo "installing into $(THEANO) (once, a few minutes)"
+	$(THEANO_PYTHON) -m venv $(THEANO)
+	$(THEANO)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
+	$(THEANO)/bin/python -m pip install --quiet --group theano-test
+	$(THEANO)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+test-theano: $(THEANO)/ready
+	NEUROMANCER_ENGINE=theano OMP_NUM_THREADS=1 THEANO_FLAGS=mode=FAST_COMPILE,base_compiledir=$(CURDIR)/$(THEANO)/compiled \
+		$(THEANO)/bin/python -m pytest $(PYTEST_ARGS)
+
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,4 +82,4 @@ bench-quick: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/against_torch.py --quick
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks examples/output
+	rm -rf $(VENV) $(THEANO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks examples/output

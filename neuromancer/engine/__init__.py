@@ -1,4 +1,4 @@
-"""The symbolic engine behind a small interface: the only part of the package that knows PyTensor and torch.
+"""The symbolic engine behind a small interface: the only part of the package that knows PyTensor, torch and Theano.
 
 The environment variable ``NEUROMANCER_ENGINE`` chooses the engine before the first import; default: ``pytensor``. What
 an engine must provide is written down in `neuromancer.engine.interface`.
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from neuromancer.engine.interface import NAMES
 from neuromancer.errors import EngineError, nearest_name
 
-ENGINES = ("pytensor",)
+ENGINES = {"pytensor": ("pytensor", "torch"), "theano": ("theano",)}
+"""Every engine and the libraries that it needs."""
+DEFAULT = "pytensor"
 
 
 def _select(name: str) -> None:
@@ -30,10 +32,10 @@ def _select(name: str) -> None:
             "unknown engine in NEUROMANCER_ENGINE",
             node="engine",
             got=name,
-            expected=f"one of {ENGINES}",
-            nearest=nearest_name(name, ENGINES) or ENGINES[0],
+            expected=f"one of {tuple(ENGINES)}",
+            nearest=nearest_name(name, list(ENGINES)) or DEFAULT,
         )
-    missing = [library for library in (name, "torch") if find_spec(library) is None]
+    missing = [library for library in ENGINES[name] if find_spec(library) is None]
     if missing:
         raise EngineError(
             f"engine {name!r} cannot be imported",
@@ -46,9 +48,9 @@ def _select(name: str) -> None:
         globals()[attribute] = getattr(module, attribute)
 
 
-_select(os.environ.get("NEUROMANCER_ENGINE", "pytensor"))
+_select(os.environ.get("NEUROMANCER_ENGINE", DEFAULT))
 
 if TYPE_CHECKING:
     from neuromancer.engine.pytensor import *  # noqa: F403 (the interface, for type checkers)
 
-__all__ = ["ENGINES", *NAMES]
+__all__ = ["DEFAULT", "ENGINES", *NAMES]

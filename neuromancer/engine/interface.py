@@ -22,6 +22,7 @@ grad                 ``grad(cost, wrt)``: gradients, None where disconnected
 disconnected_grad    ``disconnected_grad(x)``: x, constant to gradients
 conv                 ``conv(x, w, stride, dilation, pad)``: cross-correlation over 1 to 3 spatial axes
 conv_transpose       ``conv_transpose(x, w, stride, dilation, pad)``: its adjoint at full size
+known_shape          ``known_shape(x)``: sizes, None where known only at run time; None if x is no tensor
 maximin_pairs        ``maximin_pairs(affinity, target, labels, neighbourhood, unrestricted)``: pairs per edge
 pool                 ``pool(x, size, stride, dilation, mode)``: 'max', 'average' or 'sum' of valid windows
 relu                 ``relu(x)``: max(x, 0) of floats, with gradient 0 at 0
@@ -59,6 +60,7 @@ NAMES = (
     "function",
     "generic",
     "grad",
+    "known_shape",
     "log_softmax",
     "maximin_pairs",
     "pool",

@@ -17,7 +17,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.function import make_func
 from neuromancer.progress import say
-from neuromancer.utils import pretty_string_ops, rng
+from neuromancer.utils import as_array, pretty_string_ops, rng
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -56,7 +56,7 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
         return value
     dtype = source.output.dtype
     try:
-        array = np.asarray(value)
+        array = as_array(value)
     except ValueError as error:
         raise ShapeError(
             f"input {source.name!r} is no array", node=node, got=str(error), expected=repr(source.shape)
@@ -96,7 +96,7 @@ def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
 def _given(value: Any) -> str:
     if not isinstance(value, (str, dict, set)):
         with suppress(ValueError):  # lists of different lengths
-            array = np.asarray(value)
+            array = as_array(value)
             return f"{array.shape} {array.dtype}"
     return type(value).__name__
 

@@ -26,6 +26,7 @@ from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.utils import as_array
 
 if TYPE_CHECKING:
     from neuromancer.pictures import Picture
@@ -330,7 +331,7 @@ class Node(metaclass=NodeType):
 
     def _as_numbers(self, key: str, value: Any) -> np.ndarray:
         try:
-            array = np.asarray(value)
+            array = as_array(value)
         except ValueError:  # lists of different lengths
             array = np.asarray(None)
         if array.dtype.kind not in "biuf":

@@ -187,7 +187,7 @@ class NeuralLayer(Node):
         if hasattr(variable, "get_value"):
             known: Sequence[int | None] = variable.get_value().shape
         else:
-            known = getattr(variable.type, "shape", None) or (None,) * getattr(variable, "ndim", -1)
+            known = E.known_shape(variable) or ()
         if len(known) != len(shape) or any(k not in (None, n) for k, n in zip(known, shape, strict=True)):
             raise ShapeError(
                 f"the shared parameter {key!r} has the wrong shape", node=self, got=tuple(known), expected=str(shape)

@@ -399,7 +399,8 @@ class ScanN(Node):
         later = dict(zip([*self.out_memory, *others], traces, strict=True))
         if self.last_only and self.n_steps is not None:
             return [later[end][-1] for end in self.step_result]
-        whole = [E.T.concatenate([first[end][None], later[end]], axis=0) for end in self.step_result]
+        as_step = {end: first[end].dimshuffle("x", *range(first[end].ndim)) for end in self.step_result}
+        whole = [E.T.concatenate([as_step[end], later[end]], axis=0) for end in self.step_result]
         return [w[-1] for w in whole] if self.last_only else whole
 
     def _calc_shape(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.errors import GraphError
 from neuromancer.graph.node import Node, is_shaped
 from neuromancer.graph.registry import model_manager
@@ -170,7 +171,8 @@ def _roles(node: Node, model: Model | None) -> list[str]:
 
 
 def _param_info(name: str, param: Any) -> ParamInfo:
-    shape = [int(n) for n in param.type.shape]  # not from the value, which would be copied from the device
+    # Not from the value, which would be copied from the device.
+    shape = [n for n in E.known_shape(param) or () if n is not None]
     return ParamInfo(
         name,
         shape,

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
-import pytensor
 import pytest
-import torch
 
 from neuromancer import engine as E
 from neuromancer.config import config
@@ -154,7 +148,7 @@ def test_values_got_and_set_are_copies() -> None:
 
 def test_shared_variables_check_what_is_set() -> None:
     p = shared(np.zeros((2, 3)))
-    assert p.type.shape == (2, 3) and p.ndim == 2 and p.dtype == "float32"
+    assert E.known_shape(p) == (2, 3) and p.ndim == 2 and p.dtype == "float32"
     with pytest.raises(ShapeError, match=r"shared variable p.*got \(3, 2\); expected \(2, 3\)"):
         p.set_value(np.zeros((3, 2)))
     with pytest.raises(InputTypeError, match=r"complex"):
@@ -175,19 +169,6 @@ def test_subclasses_of_shared_variables_survive_compiling() -> None:
     x = E.tensor("x", (2,), "float32")
     assert E.function([x], w * x, updates=[(w, w + x)])([1, 2]).tolist() == [1, 2]
     assert w.get_value().tolist() == [2, 3] and w.apply_reg == 0.5
-
-
-def test_uploads_and_downloads_are_counted() -> None:
-    x, p = E.tensor("x", (2,), "float32"), shared([1, 2])
-    f = E.function([x], [(x * p).sum(), x.shape[0]], updates=[(p, p * x)])
-    f([1, 2])
-    assert (f.counters.uploads, f.counters.downloads) == (2, 1)
-    f([1, 2])
-    assert (f.counters.uploads, f.counters.downloads) == (3, 2)  # the parameter stayed, sizes never left the host
-    assert isinstance(p.container.storage[0], torch.Tensor)
-    p.set_value(np.array([1, 1]))
-    f([1, 2])
-    assert f.counters.uploads == 5
 
 
 def test_grad_returns_none_where_disconnected() -> None:
@@ -215,23 +196,6 @@ def test_constants() -> None:
     assert isinstance(c, E.Constant) and E.function([], c + 1)().tolist() == [2, 2]
 
 
-def test_building_uses_the_configured_precision_and_restores_everything() -> None:
-    before = pytensor.config.floatX, pytensor.config.mode, pytensor.config.cxx, torch.get_default_dtype()
-    config.floatX = "float64"
-    try:
-        with E.building():
-            assert T.vector().dtype == "float64"
-        config.floatX = "float32"
-        with E.building():
-            assert T.vector().dtype == "float32"
-            assert (T.vector() * 0.5).dtype == "float32"
-    finally:
-        config.floatX = "float32"
-    x = E.tensor("x", (None,))
-    E.function([x], x * 2)([1])
-    assert before == (pytensor.config.floatX, pytensor.config.mode, pytensor.config.cxx, torch.get_default_dtype())
-
-
 def test_runtime_broadcasting_of_unknown_sizes_is_refused() -> None:
     x, y = E.tensor("x", (None, 2), "float32"), E.tensor("y", (None, 2), "float32")
     f = E.function([x, y], x * y)
@@ -241,41 +205,8 @@ def test_runtime_broadcasting_of_unknown_sizes_is_refused() -> None:
     assert E.function([x, r], x * r)(np.ones((3, 2)), np.ones((1, 2))).shape == (3, 2)
 
 
-def test_functions_can_be_called_through_pytensor() -> None:
-    x, p = E.tensor("x", (None,), "float32"), shared([1, 2])
-    f = E.function([x], x * p).pytensor_function
-    (result,) = f(np.array([1, 2], "float32"))
-    assert result.tolist() == [1, 4]
-
-
-def test_nothing_is_compiled_or_written(tmp_path) -> None:
-    """Import, compile, train and fold constants without a C compiler: no file appears, no handler is added."""
-    script = """
-import logging
-before = list(logging.getLogger().handlers)
-import numpy as np
-from neuromancer import engine as E
-x = E.tensor("x", (None, 1, 9, 9), "float32")
-w = E.SharedVariable(np.ones((2, 1, 3, 3), "float32"), "w")
-with E.building():
-    y = E.softmax(E.pool(E.conv(x, w), 2) + E.softmax(E.constant(np.ones((1, 2, 1, 1))), 1), 1)
-    cost = y[:, 0].mean()
-f = E.function([x], cost, updates=[(w, w - E.grad(cost, [w])[0])])
-f(np.zeros((1, 1, 9, 9)))
-m = E.tensor("m", (None, 3), "float32")
-s = E.scan(lambda v, h: E.T.tanh(v + h), m, E.T.zeros((3,), "float32"))
-E.function([m], E.grad(s.sum(), [m])[0])(np.zeros((4, 3)))
-assert logging.getLogger().handlers == before
-"""
-    environment = {
-        **os.environ,
-        "HOME": str(tmp_path),
-        "PATH": "",
-        "XDG_CACHE_HOME": str(tmp_path),
-        "TMPDIR": str(tmp_path),
-    }
-    environment.pop("PYTENSOR_FLAGS", None)
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+def test_building_uses_the_configured_precision() -> None:
+    for dtype in ("float64", "float32"):
+        config.floatX = dtype
+        with E.building():
+            assert T.vector().dtype == (T.vector() * 0.5).dtype == dtype

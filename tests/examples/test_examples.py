@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer import engine as E
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("matplotlib")
@@ -34,7 +35,8 @@ def helpers():
 def test_demo_learns_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     demo = importlib.import_module("demo_nuclei")
     out = tmp_path / "sub" / "nuclei.h5"
-    trivial, _, network = demo.main(["--minutes", "0.3", "--out", str(out)])
+    minutes = "0.3" if E.NAME == "pytensor" else "0.9"  # Theano as tested runs on NumPy but for convolutions
+    trivial, _, network = demo.main(["--minutes", minutes, "--out", str(out)])
     assert network.average_precision > trivial.average_precision + 0.5
     with h5py.File(out) as file:
         assert {k: v.shape for k, v in file.items()} == dict.fromkeys(("label", "probability", "raw"), (48, 88, 256))

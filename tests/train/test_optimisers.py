@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import neuromancer as nm
 from neuromancer import engine as E
@@ -220,6 +219,7 @@ def test_every_parameter_needs_a_gradient():
 @pytest.mark.parametrize("kind", ["AdamW", "SGD"])
 def test_same_values_as_torch(kind, clip):
     """AdamW with decoupled decay, and SGD, after clipping the gradients of two parameters together."""
+    torch = pytest.importorskip("torch", reason="compares with torch, which is not installed beside Theano")
     nm.config.floatX = "float64"
     meta = MetaParams(lr=0.05, mom=0.8, wd=0.1 if kind == "AdamW" else 0.0, beta2=0.95, **clip)
     optimiser, params = problem(OPTIMISERS[kind], regularised=(True, True), meta=meta)
@@ -254,8 +254,8 @@ def test_limits_are_live_and_cost_nothing_when_off(compilations):
         return np.linalg.norm(params[0].get_value() - before)
 
     assert moved() > 1
-    names = {type(n.op).__name__ + str(n.op) for n in optimiser.step.func.pytensor_function.maker.fgraph.apply_nodes}
-    assert not any(word in name.lower() for name in names for word in ("clip", "sqrt", "maximum"))
+    operations = E.dot_text(optimiser.step.func).lower()
+    assert not any(word in operations for word in ("clip", "sqrt", "maximum"))
     for limit in (0.5, 0.25):
         optimiser.set_opt_meta_params({"clip_norm": limit})
         assert moved() == pytest.approx(limit, rel=1e-5)

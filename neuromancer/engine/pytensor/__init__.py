@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytensor.tensor as T
 from pytensor.graph.basic import Constant, Variable
 
+from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
@@ -18,12 +19,13 @@ from neuromancer.engine.pytensor.tensors import (
     SharedVariable,
     constant,
     generic,
+    known_shape,
     log_softmax,
     rewire,
     softmax,
     tensor,
 )
-from neuromancer.engine.pytensor.views import apply_view, view_of
+from neuromancer.engine.pytensor.views import view_of
 
 NAME = "pytensor"
 
@@ -47,6 +49,7 @@ __all__ = [
     "function",
     "generic",
     "grad",
+    "known_shape",
     "log_softmax",
     "maximin_pairs",
     "pool",

@@ -17,13 +17,14 @@ from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.tensor.type import TensorType
 
 from neuromancer.config import config
+from neuromancer.engine.common import checks
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
 from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES
 from neuromancer.engine.pytensor.ops.random import RandomDraw
-from neuromancer.errors import EngineError, InputTypeError, ShapeError
+from neuromancer.errors import InputTypeError
 
 
 @contextmanager
@@ -44,8 +45,7 @@ def grad(cost: Variable, wrt: Sequence[Variable]) -> list[Variable | None]:
     ShapeError
         If `cost` is not a scalar.
     """
-    if cost.ndim:
-        raise ShapeError("only a scalar has a gradient", node=str(cost), got=f"{cost.ndim} axes", expected="0 axes")
+    checks.check_scalar(cost)
     with building():
         gradients = pytensor.grad(cost, list(wrt), disconnected_inputs="ignore", return_disconnected="disconnected")
     return [None if isinstance(g.type, DisconnectedType) else g for g in gradients]
@@ -139,25 +139,8 @@ class CompiledFunction:
     def _argument(self, variable: Variable, place: str, value: Any) -> Any:
         if not isinstance(variable.type, TensorType):
             return value
-        array = self._checked(variable, value)
+        array = checks.argument(value, variable, self._label(), variable.type.shape)
         return upload(array, self.device, self.counters) if place == DEVICE else array
-
-    def _checked(self, variable: Variable, value: Any) -> np.ndarray:
-        """`value` as an array of the input's dtype, number of axes and known sizes."""
-        dtype = variable.type.dtype
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
-        if array.dtype != dtype:
-            if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
-                raise InputTypeError(
-                    f"argument {variable} has the wrong dtype", node=self._label(), got=array.dtype.name, expected=dtype
-                )
-            array = array.astype(dtype)
-        shape = variable.type.shape
-        if array.ndim != len(shape) or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=True)):
-            raise ShapeError(
-                f"argument {variable} has the wrong shape", node=self._label(), got=array.shape, expected=str(shape)
-            )
-        return array
 
     def _shared(self, k: int) -> Any:
         """Value of the k-th shared variable where the program wants it; a tensor replaces the array in its storage."""
@@ -276,30 +259,14 @@ def function(
     pairs = dict(updates)
     single = isinstance(outputs, Variable)
     wanted = [outputs] if single else list(outputs)
-    for variable in (*inputs, *wanted, *pairs, *pairs.values()):
-        if not isinstance(variable, Variable):
-            raise InputTypeError(
-                "not a symbolic variable", node=label, got=type(variable).__name__, expected="a symbolic variable"
-            )
-    for shared, value in pairs.items():
-        if not isinstance(shared, PlainShared):
-            raise InputTypeError("only shared variables have updates", node=label, got=str(shared.type))
-        if value.type.dtype != shared.type.dtype or value.ndim != shared.ndim:
-            raise InputTypeError(
-                f"update of {shared} has another type", node=label, got=str(value.type), expected=str(shared.type)
-            )
-    roots = [*wanted, *pairs.values()]
     given = set(inputs)
-    missing = [
-        v for v in graph_inputs(roots, blockers=given) if v not in given and not isinstance(v, Constant | PlainShared)
-    ]
-    if missing:
-        raise EngineError(
-            "outputs depend on variables that are not given",
-            node=label,
-            got=f"inputs {[str(v) for v in inputs]}",
-            expected=f"also {[str(v) for v in missing]}",
-        )
+
+    def missing(roots: Iterable[Variable]) -> list[Variable]:
+        known = graph_inputs(roots, blockers=given)
+        return [v for v in known if v not in given and not isinstance(v, Constant | PlainShared)]
+
+    checks.check_graph(label, inputs, wanted, pairs, Variable, PlainShared, missing)
+    roots = [*wanted, *pairs.values()]
     for state, advanced in random_updates(roots).items():
         pairs.setdefault(state, advanced)
     return CompiledFunction(list(inputs), outputs if single else wanted, pairs, name)

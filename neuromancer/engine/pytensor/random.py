@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from neuromancer.config import config
-from neuromancer.engine.pytensor.ops.random import RandomDraw, mix
+from neuromancer.engine.common.random import RandomStreamBase
+from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.engine.pytensor.tensors import SharedVariable
-from neuromancer.errors import ArgumentError
 
 
-class RandomStream:
+class RandomStream(RandomStreamBase):
     """Source of symbolic random tensors that are drawn afresh at every call of a compiled function.
-
-    Two streams with one seed give the same numbers if they are asked in the same order, whatever else is computed.
 
     Parameters
     ----------
@@ -35,97 +32,10 @@ class RandomStream:
     (True, False)
     """
 
-    def __init__(self, seed: int | None = None) -> None:
-        self._states: list[SharedVariable] = []
-        self._saved: list[np.ndarray] = []
-        self.seed = _valid(seed)
+    variable_class = Variable
 
-    def normal(self, shape: Sequence[Any], dtype: str | None = None) -> Variable:
-        """Return standard normal numbers.
+    def _state(self, value: np.ndarray, name: str) -> SharedVariable:
+        return SharedVariable(value, name)
 
-        Parameters
-        ----------
-        shape : sequence of int or symbolic integer
-        dtype : str, optional
-            Default: `config.floatX`.
-        """
-        return self._draw("normal", 0.0, shape, dtype)
-
-    def uniform(self, shape: Sequence[Any], dtype: str | None = None) -> Variable:
-        """Return numbers uniform in [0, 1); arguments as for `normal`."""
-        return self._draw("uniform", 0.0, shape, dtype)
-
-    def bernoulli(self, p: Any, shape: Sequence[Any], dtype: str | None = None) -> Variable:
-        """Return 1 with probability `p` (a number or a symbolic tensor that fits `shape`) and 0 otherwise.
-
-        Raises
-        ------
-        ArgumentError
-            If `p` is a number outside [0, 1].
-        """
-        if not isinstance(p, Variable):
-            values = np.asarray(p, dtype="float32")
-            if not ((values >= 0) & (values <= 1)).all():
-                raise ArgumentError("not a probability", node="RandomStream", got=p, expected="values in [0, 1]")
-            p = values
-        return self._draw("bernoulli", p, shape, dtype)
-
-    def reseed(self, seed: int | None = None) -> None:
-        """Start again: the next call of every function that draws from this stream is as its first with this seed."""
-        self.seed, self._saved = _valid(seed), []
-        for k, state in enumerate(self._states):
-            state.set_value(self._initial(k))
-
-    def get_state(self) -> tuple[int, np.ndarray]:
-        """Seed and position of the stream, from which :meth:`set_state` goes on.
-
-        Returns
-        -------
-        seed : int
-        positions : numpy.ndarray of int64, (n_draws, 2)
-        """
-        values = [state.get_value() for state in self._states] + self._saved[len(self._states) :]
-        return self.seed, np.array(values, dtype="int64").reshape(-1, 2)
-
-    def set_state(self, seed: int, positions: np.ndarray) -> None:
-        """Go on where another stream, which gave this state, is; also in tensors drawn later.
-
-        Raises
-        ------
-        ArgumentError
-            If the positions are no (n_draws, 2) integers.
-        """
-        values = np.asarray(positions)
-        if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "iu":
-            raise ArgumentError(
-                "not the state of a stream",
-                node="RandomStream",
-                got=f"{values.dtype} {values.shape}",
-                expected="(n_draws, 2) integers",
-            )
-        self.seed, self._saved = _valid(seed), list(values.astype("int64"))
-        for k, state in enumerate(self._states):
-            state.set_value(self._initial(k))
-
-    def _initial(self, k: int) -> np.ndarray:
-        if k < len(self._saved):
-            return self._saved[k].copy()
-        return np.array([mix(self.seed, k), 0], np.int64)
-
-    def _draw(self, kind: str, p: Any, shape: Sequence[Any], dtype: str | None) -> Variable:
-        state = SharedVariable(self._initial(len(self._states)), f"random state {len(self._states)}")
-        draw = RandomDraw(kind, dtype or config.floatX)(
-            state, np.asarray(p, "float32") if not isinstance(p, Variable) else p, *shape
-        )
-        self._states.append(state)
-        return draw[1]
-
-
-def _valid(seed: int | None) -> int:
-    if seed is None:
-        from neuromancer.utils import new_seed
-
-        return int(new_seed())
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ArgumentError("a seed is an integer", node="RandomStream", got=seed, expected="int or None")
-    return int(seed)
+    def _sample(self, kind: str, state: Any, p: Any, shape: Sequence[Any], dtype: str) -> Variable:
+        return RandomDraw(kind, dtype)(state, p, *shape)[1]

@@ -18,7 +18,7 @@ from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorConstant
 
 from neuromancer.config import config
-from neuromancer.errors import InputTypeError, ShapeError
+from neuromancer.engine.common import checks
 
 
 def tensor(name: str | None, shape: tuple[int | None, ...], dtype: str | None = None) -> Variable:
@@ -59,10 +59,18 @@ def constant(value: Any, name: str | None = None, dtype: str | None = None) -> C
     >>> constant([1.0, 2.0]).type.shape
     (2,)
     """
-    array = np.asarray(value, dtype)
-    if dtype is None and array.dtype == np.float64 and not isinstance(value, np.ndarray | np.generic):
-        array = array.astype(config.floatX)
-    return pt.constant(array, name=name)
+    return pt.constant(checks.constant_array(value, dtype), name=name)
+
+
+def known_shape(x: Variable) -> tuple[int | None, ...] | None:
+    """Return the sizes of `x`, None where they are known only at run time; None if it is no tensor.
+
+    Examples
+    --------
+    >>> known_shape(tensor("x", (None, 2), "float32"))
+    (None, 2)
+    """
+    return x.type.shape if isinstance(x.type, TensorType) else None
 
 
 class SharedVariable(TensorSharedVariable):
@@ -85,11 +93,7 @@ class SharedVariable(TensorSharedVariable):
     """
 
     def __init__(self, value: np.ndarray, name: str | None = None) -> None:
-        array = np.array(value)
-        if array.dtype.kind not in "biuf":
-            raise InputTypeError(
-                "a shared variable holds a numeric array", node=name, got=f"{type(value).__name__} of {array.dtype}"
-            )
+        array = checks.numeric_array(value, name)
         variable_type = TensorType(array.dtype.name, shape=array.shape)
         super().__init__(type=variable_type, value=array, strict=True, name=name)
 
@@ -110,15 +114,9 @@ class SharedVariable(TensorSharedVariable):
         InputTypeError
             If it is not numeric or its values do not fit the dtype.
         """
-        array = np.array(new_value)
-        if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, self.dtype, "same_kind"):
-            raise InputTypeError("value of another kind", node=self._label(), got=array.dtype.name, expected=self.dtype)
-        if array.shape != self.type.shape:
-            raise ShapeError("value of another shape", node=self._label(), got=array.shape, expected=self.type.shape)
-        self.container.storage[0] = np.ascontiguousarray(array, self.dtype).reshape(array.shape)
-
-    def _label(self) -> str:
-        return f"shared variable {self.name}"
+        self.container.storage[0] = checks.new_value(
+            new_value, f"shared variable {self.name}", self.dtype, self.type.shape
+        )
 
     def clone(self, **kwargs: Any) -> TensorSharedVariable:
         """Return a plain shared variable on the same storage: what graphs are made of when PyTensor copies them."""
@@ -183,19 +181,4 @@ def rewire(outputs: Any, replacements: dict[Variable, Variable]) -> Any:
     >>> function([x, y], rewire(x - y, {x: y, y: x}))([1], [3])
     array([2.], dtype=float32)
     """
-    for old, new in replacements.items():
-        if (new.ndim, new.dtype) != (old.ndim, old.dtype):
-            raise InputTypeError(
-                "cannot stand in for the other variable", node=str(old), got=str(new.type), expected=str(old.type)
-            )
-    single = isinstance(outputs, Variable)
-    wanted = [outputs] if single else list(outputs)
-    now = dict(replacements)
-    for node in io_toposort(list(replacements), wanted):
-        if any(v in now for v in node.inputs):
-            # Not strict: known sizes may have become unknown, and the types of what follows with them.
-            moved = node.clone_with_new_inputs([now.get(v, v) for v in node.inputs], strict=False)
-            for old, new in zip(node.outputs, moved.outputs, strict=True):
-                now.setdefault(old, new)
-    results = [now.get(v, v) for v in wanted]
-    return results[0] if single else results
+    return checks.rewire(outputs, replacements, Variable, io_toposort)

@@ -36,7 +36,7 @@ def one_hot(labels: Any, axis: int, n_class: int, dtype: str) -> Any:
     wide = labels.dimshuffle(*range(axis + 1), "x", *range(axis + 1, labels.ndim))
     coded = E.T.cast(E.T.eq(wide, classes), dtype)
     sizes = [labels.shape[i] for i in range(labels.ndim)]
-    groups = labels.type.shape[axis]
+    groups = (E.known_shape(labels) or ())[axis]
     return coded.reshape([*sizes[:axis], (groups or sizes[axis]) * n_class, *sizes[axis + 1 :]])
 
 

@@ -1,8 +1,8 @@
-"""What the operations of this package share: checking of arguments, static shapes and numpy memory for torch."""
+"""What the operations of this package share: checking of operands, static shapes and numpy memory for torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,36 +11,31 @@ import torch
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.engine.common.arguments import (
+    Ints,
+    Shape,
+    axes_tuple,
+    check_filled,
+    check_floats,
+    check_window,
+    full_length,
+    static_shape,
+    window_length,
+)
 
-Ints = tuple[int, ...]
-Shape = Sequence[Any]
-"""Sizes: numbers, None where unknown, or symbolic."""
-FLOATS = ("float32", "float64", "float16")
-
-
-def axes_tuple(value: Any, ndim: int, name: str, node: str, least: int = 1) -> Ints:
-    """Return `value`, an int or one int per spatial axis, as a tuple.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither, or if a value is smaller than `least`.
-    """
-    values = (value,) * ndim if isinstance(value, int | np.integer) else value
-    try:
-        result = tuple(int(v) for v in values)
-        fits = all(v == w for v, w in zip(result, values, strict=True))
-    except (TypeError, ValueError):
-        result, fits = (), False
-    if not fits or len(result) != ndim or any(v < least for v in result):
-        raise ArgumentError(
-            f"{name} does not fit {ndim} spatial axes",
-            node=node,
-            got=value,
-            expected=f"an int or {ndim} ints, each at least {least}",
-        )
-    return result
+__all__ = [
+    "Ints",
+    "KernelOp",
+    "Shape",
+    "axes_tuple",
+    "check_filled",
+    "check_window",
+    "float_operands",
+    "full_length",
+    "static_shape",
+    "tensor_view",
+    "window_length",
+]
 
 
 def float_operands(node: str, ndim: int, **operands: Any) -> list[Variable]:
@@ -54,51 +49,8 @@ def float_operands(node: str, ndim: int, **operands: Any) -> list[Variable]:
         If one has another number of axes.
     """
     variables = {name: pt.as_tensor_variable(value) for name, value in operands.items()}
-    for name, variable in variables.items():
-        if variable.dtype not in FLOATS:
-            raise InputTypeError(
-                f"{name} must be floating point", node=node, got=variable.dtype, expected="float32 or float64"
-            )
-        if variable.ndim != ndim + 2:
-            raise ShapeError(
-                f"{name} has the wrong number of axes",
-                node=node,
-                got=f"{variable.ndim} axes",
-                expected=f"{ndim + 2} axes: batch (or outputs), channels and {ndim} spatial",
-            )
-    dtype = np.result_type(*(v.dtype for v in variables.values())).name
+    dtype = check_floats(node, ndim, **variables)
     return [v if v.dtype == dtype else pt.cast(v, dtype) for v in variables.values()]
-
-
-def window_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> int:
-    """Number of windows of `size` taps on an axis of length `n`."""
-    shift = 2 * pad - dilation * (size - 1)
-    # symbolic sizes go through here too: every operation saved is one that need not be rewritten
-    if stride == 1:
-        return n if isinstance(shift, int) and shift == 0 else n + shift
-    return (n + (shift - 1)) // stride + 1
-
-
-def full_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> int:
-    """Length of the smallest axis that has `n` windows of `size` taps."""
-    return (n - 1) * stride - 2 * pad + dilation * (size - 1) + 1
-
-
-def static_shape(rule: Callable[..., int], *per_axis: Sequence[Any]) -> tuple[int | None, ...]:
-    """Apply `rule` axis by axis; None where any of its arguments is None."""
-    return tuple(None if any(v is None for v in values) else rule(*values) for values in zip(*per_axis, strict=True))
-
-
-def check_window(node: str, lengths: Sequence[int | None], extents: Sequence[int | None]) -> None:
-    """Raise ShapeError if a window (padding taken off its extent) is longer than its axis, as far as both are known."""
-    for n, extent in zip(lengths, extents, strict=True):
-        if n is not None and extent is not None and extent > n:
-            raise ShapeError(
-                "window larger than the input",
-                node=node,
-                got=f"input {tuple(lengths)}, window {tuple(extents)}",
-                expected="a window that fits on every spatial axis",
-            )
 
 
 def tensor_view(array: np.ndarray) -> torch.Tensor:

@@ -19,6 +19,7 @@ from neuromancer.engine.pytensor.ops.base import (
     KernelOp,
     Shape,
     axes_tuple,
+    check_filled,
     check_window,
     float_operands,
     full_length,
@@ -192,9 +193,7 @@ class ConvTranspose(ConvBase):
         """Raise ShapeError on different channels or if padding eats the whole output."""
         x, w = shapes
         self._check_channels(x, w, 0)
-        sizes = static_shape(full_length, x[2:], w[2:], *self.geometry)
-        if any(n is not None and n < 1 for n in sizes):
-            raise ShapeError("output would be empty", node=type(self).__name__, got=sizes, expected="less padding")
+        check_filled(type(self).__name__, static_shape(full_length, x[2:], w[2:], *self.geometry))
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """(b, n_out, *full)"""

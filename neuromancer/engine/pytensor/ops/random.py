@@ -17,27 +17,9 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.op import Op
 from pytensor.tensor.type import TensorType
 
+from neuromancer.engine.common.random import check_draw, mix
 from neuromancer.engine.pytensor.ops.base import tensor_view
-from neuromancer.errors import ArgumentError, InputTypeError
-
-KINDS = ("normal", "uniform", "bernoulli")
-
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-
-
-def mix(seed: int, counter: int) -> int:
-    """Hash (seed, counter) to 63 bits, so that neighbouring states give unrelated generators (SplitMix64, Steele 2014).
-
-    Examples
-    --------
-    >>> mix(0, 0) == mix(0, 1)
-    False
-    """
-    z = ((seed & _MASK) * 0xBF58476D1CE4E5B9 + (counter + 1) * _GOLDEN) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return (z ^ (z >> 31)) >> 1
+from neuromancer.errors import InputTypeError
 
 
 def seeded(generator: torch.Generator, state: np.ndarray) -> torch.Generator:
@@ -83,10 +65,7 @@ class RandomDraw(Op):
     __props__ = ("kind", "dtype")
 
     def __init__(self, kind: str, dtype: str) -> None:
-        if kind not in KINDS:
-            raise ArgumentError("unknown distribution", node="RandomDraw", got=kind, expected=f"one of {KINDS}")
-        if dtype not in ("float32", "float64"):
-            raise InputTypeError("unsupported dtype", node="RandomDraw", got=dtype, expected="'float32' or 'float64'")
+        check_draw(kind, dtype)
         self.kind, self.dtype = kind, dtype
 
     def make_node(self, state: Any, probability: Any, *shape: Any) -> Apply:

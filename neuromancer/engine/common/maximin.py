@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.errors import InputTypeError, ShapeError
+
 Offsets = Sequence[Sequence[int]]
 
 
@@ -82,7 +84,9 @@ def _kernel() -> Callable[..., Any]:
     return numba.njit(nogil=True)(_join)
 
 
-def _join(order, steps, labels, n_labels, same, counts):
+def _join(
+    order: np.ndarray, steps: np.ndarray, labels: np.ndarray, n_labels: int, same: bool, counts: np.ndarray
+) -> None:
     """Join voxels edge by edge; every set keeps a list of (label, count), found again through a hash table.
 
     Of two sets the one with fewer labels is moved into the other, so a voxel's entry moves at most log2(n_labels)
@@ -158,3 +162,57 @@ def _join(order, steps, labels, n_labels, same, counts):
             entry = after
         counts[edge] = equal if same else n_labelled[a] * n_labelled[b] - equal
         n_labelled[a] += n_labelled[b]
+
+
+class MaximinBase:
+    """(affinity, target, labels) -> (pairs of the same label, pairs of different labels) per edge.
+
+    Parameters
+    ----------
+    neighbourhood : tuple of tuple of int
+        Offset of every edge.
+    unrestricted : bool
+        Look for wrong connections along all edges; else only along those that the target does not have.
+    """
+
+    __props__ = ("neighbourhood", "unrestricted")
+
+    def __init__(self, neighbourhood: tuple[tuple[int, ...], ...], unrestricted: bool) -> None:
+        self.neighbourhood, self.unrestricted = neighbourhood, bool(unrestricted)
+
+    def check_operands(self, affinity: Any, target: Any, labels: Any) -> None:
+        """Raise ShapeError or InputTypeError if these variables cannot be counted on."""
+        ndim = 2 + len(self.neighbourhood[0])
+        for name, v in (("affinity", affinity), ("target", target), ("labels", labels)):
+            if v.ndim != ndim:
+                raise ShapeError(
+                    f"{name} has the wrong number of axes", node="maximin_pairs", got=v.ndim, expected=ndim
+                )
+        if labels.dtype[:3] not in ("int", "uin"):
+            raise InputTypeError("labels must be integers", node="maximin_pairs", got=labels.dtype, expected="int64")
+
+    def perform(self, node: Any, inputs: Sequence[Any], output_storage: Sequence[list[Any]]) -> None:
+        """Count on numpy arrays."""
+        affinity, target, labels = (np.asarray(i) for i in inputs)
+        wanted = (1, len(self.neighbourhood), *affinity.shape[2:])
+        shapes = affinity.shape, target.shape, labels.shape
+        if shapes != (wanted, wanted, (1, 1, *wanted[2:])):
+            raise ShapeError(
+                "affinities, their target and labels do not fit, or the batch size is not 1",
+                node="maximin_pairs",
+                got=shapes,
+                expected=f"{wanted}, {wanted}, {(1, 1, *wanted[2:])}",
+            )
+        affinity, target, labels = affinity[0], target[0], labels[0, 0]
+        same = pair_counts(np.minimum(affinity, target), labels, self.neighbourhood, True, target > 0)
+        weakest = affinity if self.unrestricted else np.maximum(affinity, target)
+        different = pair_counts(weakest, labels, self.neighbourhood, False)
+        output_storage[0][0], output_storage[1][0] = same[None], different[None]
+
+    def infer_shape(self, *args: Any) -> list[Any]:
+        """Both have the affinity's shape."""
+        return [args[-1][0]] * 2
+
+    def connection_pattern(self, node: Any) -> list[list[bool]]:
+        """Counts change in jumps: nothing is differentiable."""
+        return [[False, False] for _ in node.inputs]

@@ -11,7 +11,7 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 
 from neuromancer import engine as E
-from tests.engine.test_conv import PYTHON
+from tests.engine.pytensor.test_conv_ops import PYTHON
 
 
 class Flip(Op):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.ops.fused import ConvBias
-from tests.engine.test_conv import PYTHON
+from tests.engine.pytensor.test_conv_ops import PYTHON
 
 T = E.T
 

@@ -8,7 +8,7 @@ import pytest
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.ops.rectifier import Relu, ReluGrad
-from tests.engine.test_conv import PYTHON
+from tests.engine.pytensor.test_conv_ops import PYTHON
 
 T = E.T
 

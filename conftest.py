@@ -1,0 +1,21 @@
+"""Doctests of the engine in use only: the other one's libraries are not installed beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+
+ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
+OTHERS = {"pytensor", "theano"} - {ENGINE}
+collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
+
+# Theano locks the folder of compiled code while it compiles: every process of the test run gets its own.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER and "base_compiledir=" in os.environ.get("THEANO_FLAGS", ""):
+    os.environ["THEANO_FLAGS"] = re.sub(r"(base_compiledir=[^,]+)", rf"\1/{WORKER}", os.environ["THEANO_FLAGS"])
+
+
+def pytest_configure(config):
+    """Theano leaves its C source files open; what it does is not ours to mend."""
+    if ENGINE == "theano":
+        config.addinivalue_line("filterwarnings", "ignore:unclosed file.*theano:ResourceWarning")

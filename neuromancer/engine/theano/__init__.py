@@ -1,0 +1,66 @@
+"""The Theano engine: Theano 1.0.5 itself, on the CPU."""
+
+from __future__ import annotations
+
+from neuromancer.engine.theano import library  # noqa: F401 (makes Theano importable for all that follows)
+
+# isort: split
+
+from theano.gof import Constant, Variable
+
+from neuromancer.engine.common.views import apply_view
+from neuromancer.engine.theano import namespace as T
+from neuromancer.engine.theano.convolution import conv, conv_transpose
+from neuromancer.engine.theano.draw import dot_text, draw
+from neuromancer.engine.theano.function import CompiledFunction, building, disconnected_grad, function, grad
+from neuromancer.engine.theano.maximin import maximin_pairs
+from neuromancer.engine.theano.pooling import pool
+from neuromancer.engine.theano.random import RandomStream
+from neuromancer.engine.theano.scan import scan
+from neuromancer.engine.theano.tensors import (
+    ConstantVariable,
+    SharedVariable,
+    constant,
+    generic,
+    known_shape,
+    log_softmax,
+    relu,
+    rewire,
+    softmax,
+    tensor,
+)
+from neuromancer.engine.theano.views import view_of
+
+NAME = "theano"
+
+__all__ = [
+    "NAME",
+    "CompiledFunction",
+    "Constant",
+    "ConstantVariable",
+    "RandomStream",
+    "SharedVariable",
+    "T",
+    "Variable",
+    "apply_view",
+    "building",
+    "constant",
+    "conv",
+    "conv_transpose",
+    "disconnected_grad",
+    "dot_text",
+    "draw",
+    "function",
+    "generic",
+    "grad",
+    "known_shape",
+    "log_softmax",
+    "maximin_pairs",
+    "pool",
+    "relu",
+    "rewire",
+    "scan",
+    "softmax",
+    "tensor",
+    "view_of",
+]

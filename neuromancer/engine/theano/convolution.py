@@ -1,0 +1,143 @@
+"""N-d convolution and its adjoint by Theano's own operations (CorrMM, Corr3dMM: C code around BLAS)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from theano.gof import Variable
+from theano.tensor import as_tensor_variable, cast
+from theano.tensor.nnet import conv2d, conv3d
+from theano.tensor.nnet.abstract_conv import AbstractConv2d_gradInputs, AbstractConv3d_gradInputs
+
+from neuromancer.engine.common.arguments import (
+    axes_tuple,
+    check_filled,
+    check_floats,
+    check_window,
+    full_length,
+    static_shape,
+    window_length,
+)
+from neuromancer.engine.theano.library import require_compiler
+from neuromancer.engine.theano.tensors import known_shape, with_ones
+from neuromancer.errors import ArgumentError, ShapeError
+
+_FORWARD = {2: conv2d, 3: conv3d}
+_ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
+
+
+def _prepared(
+    name: str, x: Any, w: Any, w_axis: int, stride: Any, dilation: Any, pad: Any
+) -> tuple[Variable, Variable, dict[str, tuple[int, ...]]]:
+    """Checked operands of one dtype, and stride, dilation and padding per axis."""
+    x, w = as_tensor_variable(x), as_tensor_variable(w)
+    ndim = x.ndim - 2
+    if ndim not in (1, 2, 3):
+        raise ArgumentError("unsupported number of spatial axes", node=name, got=ndim, expected="1, 2 or 3")
+    dtype = check_floats(name, ndim, x=x, w=w)
+    require_compiler(name)
+    geometry = {
+        "stride": axes_tuple(stride, ndim, "stride", name),
+        "dilation": axes_tuple(dilation, ndim, "dilation", name),
+        "pad": axes_tuple(pad, ndim, "pad", name, least=0),
+    }
+    x_shape, w_shape = known_shape(x) or (), known_shape(w) or ()
+    if None not in (x_shape[1], w_shape[w_axis]) and x_shape[1] != w_shape[w_axis]:
+        raise ShapeError(
+            "channels of input and kernel differ",
+            node=name,
+            got=f"input {x_shape}, kernel {w_shape}",
+            expected=f"{w_shape[w_axis]} input channels",
+        )
+    return *(v if v.dtype == dtype else cast(v, dtype) for v in (x, w)), geometry
+
+
+def _with_unit_axis(
+    *tensors: Variable, **geometry: tuple[int, ...]
+) -> tuple[list[Variable], dict[str, tuple[int, ...]]]:
+    """One spatial axis as two, the first of length 1: Theano has no convolution over a single axis."""
+    wide = {key: (0 if key == "pad" else 1, *value) for key, value in geometry.items()}
+    return [t.dimshuffle(0, 1, "x", 2) for t in tensors], wide
+
+
+def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
+    """Convolve (cross-correlate) x with w.
+
+    Parameters
+    ----------
+    x : Variable, (b, n_in, *spatial)
+        1 to 3 spatial axes.
+    w : Variable, (n_out, n_in, *kernel)
+    stride, dilation, pad : int or tuple of int
+        Per spatial axis; `pad` zeros go on both ends.
+
+    Returns
+    -------
+    Variable
+        (b, n_out, *windows)
+
+    Raises
+    ------
+    ShapeError, InputTypeError, ArgumentError
+        If operands or arguments do not fit, as far as sizes are known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuromancer.engine import function, tensor
+    >>> x, w = tensor("x", (None, 1, None), "float32"), tensor("w", (1, 1, 2), "float32")
+    >>> function([x, w], conv(x, w))(np.ones((1, 1, 3)), np.ones((1, 1, 2))).tolist()
+    [[[2.0, 2.0]]]
+    """
+    x, w, geometry = _prepared("Conv", x, w, 1, stride, dilation, pad)
+    sizes = static_shape(window_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
+    extents = static_shape(
+        lambda k, d, p: d * (k - 1) + 1 - 2 * p, (known_shape(w) or ())[2:], geometry["dilation"], geometry["pad"]
+    )
+    check_window("Conv", (known_shape(x) or ())[2:], extents)
+    if x.ndim == 3:
+        (x, w), geometry = _with_unit_axis(x, w, **geometry)
+        return with_ones(_forward(x, w, **geometry)[:, :, 0], sizes)
+    return with_ones(_forward(x, w, **geometry), sizes)
+
+
+def _forward(x: Variable, w: Variable, stride: Any, dilation: Any, pad: Any) -> Variable:
+    return _FORWARD[x.ndim - 2](x, w, border_mode=pad, subsample=stride, filter_dilation=dilation, filter_flip=False)
+
+
+def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
+    """Spread every element of x over w: the adjoint of `conv`, at the smallest size that has x as its windows.
+
+    Parameters
+    ----------
+    x : Variable, (b, n_in, *spatial)
+    w : Variable, (n_in, n_out, *kernel)
+    stride, dilation, pad : int or tuple of int
+
+    Returns
+    -------
+    Variable
+        (b, n_out, *sizes) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1`` per axis.
+
+    Raises
+    ------
+    ShapeError, InputTypeError, ArgumentError
+        If operands or arguments do not fit, as far as sizes are known.
+    """
+    x, w, geometry = _prepared("ConvTranspose", x, w, 0, stride, dilation, pad)
+    sizes = static_shape(full_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
+    check_filled("ConvTranspose", sizes)
+    if x.ndim == 3:
+        (x, w), geometry = _with_unit_axis(x, w, **geometry)
+        return with_ones(_adjoint(x, w, **geometry)[:, :, 0], sizes)
+    return with_ones(_adjoint(x, w, **geometry), sizes)
+
+
+def _adjoint(x: Variable, w: Variable, stride: Any, dilation: Any, pad: Any) -> Variable:
+    ndim = x.ndim - 2
+    sizes: Sequence[Any] = [
+        full_length(x.shape[i + 2], w.shape[i + 2], stride[i], dilation[i], pad[i]) for i in range(ndim)
+    ]
+    op = _ADJOINT[ndim](border_mode=pad, subsample=stride, filter_dilation=dilation, filter_flip=False)
+    return op(w, x, sizes)
