@@ -13,7 +13,7 @@ MINUTES ?= 2
 
 help:
 	@echo "make demo     train a small 3-D network on cell nuclei and predict a part it never saw (about 3 minutes)"
-	@echo "make demo-em  the same on neuron membranes, if the data is in ../shared/data/em"
+	@echo "make demo-em  neuron membranes for half an hour, if the data is in ../shared/data/em"
 	@echo "make mnist    a digit classifier with batch normalisation"
 	@echo "make test     the test suite"
 	@echo "make test-theano  the same with Theano as the engine, in an environment of its own"
@@ -42,7 +42,7 @@ demo: $(VENV)/ready-demo
 	$(BIN)/python examples/demo_nuclei.py --minutes $(MINUTES)
 
 demo-em: $(VENV)/ready-demo
-	$(BIN)/python examples/membrane_em.py --minutes $(MINUTES)
+	$(BIN)/python examples/membrane_em.py
 
 mnist: $(VENV)/ready-dev
 	$(BIN)/python examples/mnist.py

@@ -6,6 +6,7 @@ lower part, whose prediction reads no voxel of the training part (its borders ar
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import helpers
 import numpy as np
 
 import neuromancer as nm
+from neuromancer.train import BackgroundLoader, Flip, PatchSampler, Rotate90
 
 DATA = Path(__file__).parent / "data" / "nuclei.h5"
 SPLIT = 168
@@ -52,10 +54,16 @@ def main(argv: list[str] | None = None) -> list[helpers.Row]:
     print(probs.shape.ext_repr)
 
     scale = helpers.Scaling(raw[train])
-    sampler = helpers.PatchSampler(
-        scale(raw[train]), (labels[train] > 0).astype("int16"), probs, np.random.default_rng(args.seed)
+    patches = PatchSampler(
+        model,
+        (scale(raw[train]), (labels[train] > 0).astype("int16")),
+        batch_size=2,
+        balance=0.5,
+        augment=[Flip(), Rotate90("yx")],
+        seed=args.seed,
     )
-    helpers.train_for(model, iter(sampler), args.minutes)
+    with BackgroundLoader(patches) as loader:
+        helpers.train_for(model, map(loader.batch, count()), args.minutes)
 
     probability = helpers.predict(probs.predict_dense, scale(raw[unseen]))
     threshold = helpers.best_threshold(raw[train], labels[train] > 0)

@@ -1,4 +1,4 @@
-"""What the examples share: splitting and sampling volumes, a training loop for a given time, metrics, pictures."""
+"""What the examples share: a training loop for a given time, metrics, pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 from tqdm import tqdm
 
-from neuromancer import Model, Node
+from neuromancer import Model
 
 OUTPUT = Path(__file__).parent / "output"
 LINE_EVERY = 10.0
@@ -39,67 +39,6 @@ class Scaling:
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         """Scaled copy, float32, with a leading channel axis: (f=1, *spatial)."""
         return np.clip((raw.astype("float32") - self.middle) / self.width, -4, 4)[None]
-
-
-@dataclass
-class PatchSampler:
-    """Draws training patches and the labels of exactly those voxels that the network predicts in them.
-
-    Output voxel i of the network lies at position ``offset + stride * i`` of its input patch, per spatial axis; both
-    come from the prediction node's shape. Flips and an exchange of the last two axes are applied to patch and labels
-    together, before the labels are taken at those positions.
-
-    Parameters
-    ----------
-    raw : array, (f, *spatial)
-    labels : integer array, (*spatial)
-    prediction : Node
-        The node that predicts; it has one source.
-    rng : numpy.random.Generator
-    batch : int
-    balance : float
-        Share of the patches that are centred on a voxel of a class > 0; the others lie anywhere.
-    """
-
-    raw: np.ndarray
-    labels: np.ndarray
-    prediction: Node
-    rng: np.random.Generator
-    batch: int = 2
-    balance: float = 0.5
-
-    def __post_init__(self) -> None:
-        shape = self.prediction.shape
-        self.patch = np.array(self.prediction.input_nodes[0].shape.spatial_shape)
-        self.sizes = np.array(self.labels.shape)
-        if (self.patch > self.sizes).any():
-            raise SystemExit(f"the training volume {tuple(self.sizes)} is smaller than the patch {tuple(self.patch)}")
-        self.positions = tuple(
-            slice(o, o + s * n, s) for o, s, n in zip(shape.offsets, shape.strides, shape.spatial_shape, strict=True)
-        )
-        self.foreground = np.argwhere(self.labels > 0)
-
-    def _start(self) -> np.ndarray:
-        last = self.sizes - self.patch
-        if self.rng.random() < self.balance:
-            return np.clip(self.foreground[self.rng.integers(len(self.foreground))] - self.patch // 2, 0, last)
-        return self.rng.integers(0, last + 1)
-
-    def _one(self) -> tuple[np.ndarray, np.ndarray]:
-        where = tuple(slice(a, a + n) for a, n in zip(self._start(), self.patch, strict=True))
-        raw, labels = self.raw[(slice(None), *where)], self.labels[where]
-        for axis in range(1, raw.ndim):
-            if self.rng.random() < 0.5:
-                raw, labels = np.flip(raw, axis), np.flip(labels, axis - 1)
-        if raw.shape[-1] == raw.shape[-2] and self.rng.random() < 0.5:
-            raw, labels = raw.swapaxes(-1, -2), labels.swapaxes(-1, -2)
-        return raw, labels[self.positions][None]
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Endless batches: raw (b, f, *spatial) float32 and labels (b, 1, *spatial) of the target's dtype."""
-        while True:
-            raws, labels = zip(*(self._one() for _ in range(self.batch)), strict=True)
-            yield np.stack(raws).astype("float32"), np.stack(labels).astype("int16")
 
 
 def train_for(

