@@ -26,11 +26,11 @@ LAYERS = [
 ]
 """Features, kernel and pool of each layer, axes z, x, y."""
 
-n_steps = 300
+n_steps = 150
 n_validation = 2
 optimiser = "AdamW"
 schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=0.0005)}
-validate_every = 50
+validate_every = 25
 
 
 def create_model(patch: tuple[int, int, int] = (23, 185, 185), name: str = "neuro3d") -> nm.Model:

@@ -22,11 +22,11 @@ LAYERS = [
 ]
 """Features, kernel and pool of each layer, axes z, x, y."""
 
-n_steps = 600
+n_steps = 300
 n_validation = 2
 optimiser = "AdamW"
 schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=0.001)}
-validate_every = 100
+validate_every = 50
 
 
 def create_model(patch: tuple[int, int, int] = (11, 155, 155), name: str = "neuro3d_lite") -> nm.Model:

@@ -15,7 +15,7 @@ from networks import classifier, double_conv
 import neuromancer as nm
 from neuromancer import train
 
-n_steps = 60
+n_steps = 30
 n_validation = 2
 optimiser = "AdamW"
 schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=0.0005)}
