@@ -118,10 +118,10 @@ def mask_of(neurons: np.ndarray) -> np.ndarray:
 
 def report(rows: dict[str, Score]) -> None:
     """Print a table; variation of information in bits as split + merged."""
-    print(f"\n{'boundary of the test cube':<32}{'AP':>8}{'IoU':>8}{'VI':>18}{'Rand error':>12}")
+    print(f"\n{'boundary of the test cube':<32}{'AP':>8}{'IoU':>8}{'VI':>22}{'Rand error':>12}")
     for name, row in rows.items():
         parts = f"{row.objects.variation:.2f} = {row.objects.split:.2f} + {row.objects.merged:.2f}"
-        print(f"{name:<32}{row.average_precision:>8.4f}{row.iou:>8.4f}{parts:>18}{row.objects.rand_error:>12.4f}")
+        print(f"{name:<32}{row.average_precision:>8.4f}{row.iou:>8.4f}{parts:>22}{row.objects.rand_error:>12.4f}")
     print()
 
 
