@@ -55,6 +55,24 @@ def test_single_precision_agrees_with_double(geometry, last_x, last_gy, seed):
         torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((1, 1, 1, 2), (16, 1, 3, 2), ((1, 3), (1, 1), (2, 0))),
+        ((1, 1, 7, 2), (3, 1, 4, 2), ((1, 3), (2, 1), (2, 0))),
+        ((1, 1, 1, 1), (24, 1, 1, 3), ((1, 3), (3, 1), (2, 2))),
+        ((1, 1, 5, 3), (1, 1, 4, 3), ((1, 2), (1, 1), (0, 0))),
+        ((2, 1, 10, 8, 4), (2, 1, 4, 4, 3), ((3, 1, 3), (3, 2, 1), (0, 0, 0))),
+    ],
+)
+def test_single_strided_window_along_the_last_axis(x_shape, w_shape, options):
+    for _ in range(20):
+        torch.full((4000,), 1e9)
+        x, w = torch.randn(x_shape), torch.randn(w_shape)
+        wanted = kernels.conv(x.double(), w.double(), None, *options)
+        torch.testing.assert_close(kernels.conv(x, w, None, *options).double(), wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 4, 5, 6), (3, 1, 1, 1), (1, 4, 2, 2, 2), (2, 3, 4)])
 def test_channels_last_keeps_values(shape):
     x = torch.randn(shape)

@@ -72,13 +72,29 @@ def _without_empty_windows(x: torch.Tensor, w: torch.Tensor, dilation: Ints, pad
     return x, pad
 
 
+def _without_last_stride(
+    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
+) -> tuple[torch.Tensor, Ints, Ints]:
+    """x, stride and padding without a stride over the last axis if only one window fits there.
+
+    oneDNN 3.12 reads memory that is not its own for one channel and a single strided window along the last axis.
+    """
+    seen = dilation[-1] * (w.shape[-1] - 1) + 1
+    if stride[-1] == 1 or x.shape[-1] + 2 * pad[-1] >= seen + stride[-1]:
+        return x, stride, pad
+    x = _padded(x, [(p, p) for p in pad]).narrow(-1, 0, seen)
+    return x, (*stride[:-1], 1), (0,) * len(pad)
+
+
 def conv(
     x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, stride: Ints, dilation: Ints, pad: Ints
 ) -> torch.Tensor:
     """Cross-correlate `x` with `w` and add `bias` (n_out,) if given."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
     if _has_fast_kernels(x):
-        x = channels_last(x) if x.shape[1] == 1 else x
+        if x.shape[1] == 1:
+            x, stride, pad = _without_last_stride(x, w, stride, dilation, pad)
+            x = channels_last(x)
         return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, 1)
     return _conv(x, w, bias, stride, pad, dilation, False, [0] * len(stride), 1)
 
