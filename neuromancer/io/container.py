@@ -8,6 +8,7 @@ nothing is given to the HDF5 library before the digest has been found right.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -69,11 +70,13 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
             index = {key: _description(array) for key, array in arrays.items()}
             text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
             _require_moderate(text)
-            with h5py.File(temporary, "x", userblock_size=BLOCK) as file:
+            # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
+            image = io.BytesIO()
+            with h5py.File(image, "w", userblock_size=BLOCK) as file:
                 file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
                 for key, array in arrays.items():
                     file.create_dataset(key, data=_stored(array))
-            _seal(temporary)
+            _write_sealed(temporary, image)
             temporary.replace(target)
             _sync_folder(target.parent)
         finally:
@@ -104,13 +107,13 @@ def _description(array: np.ndarray) -> dict[str, Any]:
     return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": sha256(data).hexdigest()}
 
 
-def _seal(path: Path) -> None:
-    """Write the header and force everything to the disk."""
-    with path.open("r+b") as file:
-        length, digest = _digest(file)
-        header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
-        file.seek(0)
+def _write_sealed(path: Path, image: io.BytesIO) -> None:
+    """Write a new file with the header and force everything to the disk."""
+    length, digest = _digest(image)
+    header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
+    with path.open("xb") as file:
         file.write(header.ljust(BLOCK, b"\0"))
+        file.write(image.getbuffer()[BLOCK:])
         file.flush()
         os.fsync(file.fileno())
 

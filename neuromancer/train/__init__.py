@@ -20,8 +20,9 @@ from neuromancer.train.data import (
     Warp,
     labels_to_boundaries,
 )
+from neuromancer.train.result import TrainingResult
 from neuromancer.train.stopping import EarlyStopping
-from neuromancer.train.trainer import Trainer, TrainingResult
+from neuromancer.train.trainer import Trainer
 
 __all__ = [
     "AffinityTargets",

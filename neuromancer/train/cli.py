@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
     result.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
     result.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
-    result.add_argument("--seed", type=int, default=0, help="of weights and random numbers (default: 0)")
+    result.add_argument("--seed", type=int, help="of weights and random numbers (default: the file's, else 0)")
     result.add_argument(
         "--set", type=_assignment, action="append", default=[], metavar="NAME=VALUE", help="any other setting"
     )
@@ -63,14 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         changes["minutes"] = options.minutes
     if options.steps is not None:
         changes["n_steps"] = options.steps
+    if options.seed is not None:
+        changes["seed"] = options.seed
     if options.overwrite:
         changes["overwrite"] = True
     changes["progress"] = not options.quiet
     try:
         if options.device is not None:
             package_config.device = options.device
-        neuromancer.seed(options.seed)
+        neuromancer.seed(options.seed or 0)
         config = load_config(options.config, changes)
+        neuromancer.seed(config.settings.get("seed", 0))
         folder = options.folder or Path(config.settings.get("folder") or options.config.with_suffix(""))
         trainer = config.trainer(folder, options.resume)
         trainer.open_folder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import traceback
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,9 +121,17 @@ def _execute(path: Path) -> types.ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise FileError(
-            "the configuration file fails", node=str(path), got=f"{type(error).__name__}: {error}"
+            "the configuration file fails", node=f"{path}{_line(error, path)}", got=f"{type(error).__name__}: {error}"
         ) from error
     return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Where in a file an error arose, as ``:<line>``; empty if it did not arise there."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
 
 
 def _is_setting(name: str, value: Any) -> bool:

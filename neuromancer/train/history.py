@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from neuromancer.errors import FileError
+from neuromancer.train.files import naming, write_arrays, write_whole
 
 
 class History:
@@ -42,14 +41,15 @@ class History:
         row = [float(values.get(name, math.nan)) for name in self.columns]
         self.rows.append(row)
         if self.path is not None:
-            with writing(self.path), self.path.open("a", newline="") as file:
+            with naming(self.path), self.path.open("a", newline="") as file:
                 csv.writer(file).writerow(_texts(row))
 
     def start(self) -> None:
         """Write the CSV file anew with the rows that there are."""
         if self.path is not None:
-            with replacing(self.path) as new, new.open("w", newline="") as file:
-                csv.writer(file).writerows([self.columns, *map(_texts, self.rows)])
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([self.columns, *map(_texts, self.rows)])
+            write_whole(self.path, text.getvalue().encode())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All columns."""
@@ -63,53 +63,8 @@ class History:
 
     def save(self, path: Path) -> None:
         """Write the columns as data sets of an HDF5 file."""
-        with replacing(path) as new, h5py.File(new, "w") as file:
-            for name, values in self.arrays().items():
-                file[name] = values
+        write_arrays(path, self.arrays())
 
 
 def _texts(row: Sequence[float]) -> list[str]:
     return ["" if math.isnan(v) else str(int(v)) if v.is_integer() and abs(v) < 1e15 else repr(v) for v in row]
-
-
-class writing:
-    """Turns what the system says about a file into a FileError that names it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError) and not isinstance(error, FileError):
-            raise FileError("cannot be written", node=str(self.path), got=error.strerror or str(error)) from error
-
-
-class replacing(writing):
-    """A new file beside `path`, renamed to it when it is whole; removed if anything fails.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> with replacing(path) as new:
-    ...     _ = new.write_text("whole")
-    >>> path.read_text()
-    'whole'
-    """
-
-    def __enter__(self) -> Path:  # type: ignore[override]
-        self.new = self.path.with_name(f".{self.path.name}.{os.getpid()}{self.path.suffix}")
-        return self.new
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        try:
-            if error is None:
-                self.new.replace(self.path)
-        except OSError as failed:
-            error = failed
-        finally:
-            if error is not None:
-                self.new.unlink(missing_ok=True)
-        super().__exit__(kind, error, trace)

@@ -149,16 +149,21 @@ class Optimiser:
             grads = [g * (limit / E.T.maximum(norm, limit)) for g in grads]
         return grads
 
+    def _changed(self) -> list[Any]:
+        """What a step changes besides its own state: parameters, and what they carry along, such as running means."""
+        known = {id(p) for p in self.params}
+        return [*self.params, *{id(v): v for v, _ in self.extra_updates if id(v) not in known}.values()]
+
     def _history_updates(self) -> Updates:
         """Shift the kept parameter sets by one; the newest gets the values from before the step."""
         self._history = self._history or [
             [
                 VariableParam(p.get_value(), name=f"{p.name}_before{k + 1}", apply_train=False, apply_reg=False)
-                for p in self.params
+                for p in self._changed()
             ]
             for k in range(self.history)
         ]
-        sets = [self.params, *self._history]
+        sets = [self._changed(), *self._history]
         return [pair for new, old in zip(sets[1:], sets[:-1], strict=True) for pair in zip(new, old, strict=True)]
 
     @property
@@ -242,6 +247,8 @@ class Optimiser:
     def repair(self) -> None:
         """Go back to the oldest kept parameters (from `history` steps ago) and forget all moments.
 
+        What the extra updates change, such as running means of batch normalisation, goes back with them.
+
         Raises
         ------
         ArgumentError
@@ -255,7 +262,7 @@ class Optimiser:
                 expected="an optimiser with history >= 1 after its first step",
             )
         oldest = [old.get_value() for old in self._history[-1]]
-        for variables in (self.params, *self._history[:-1]):
+        for variables in (self._changed(), *self._history[:-1]):
             for variable, value in zip(variables, oldest, strict=True):
                 variable.set_value(value)
         self.set_state({})

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuromancer.errors import MissingDependencyError
-from neuromancer.train.history import History, replacing
+from neuromancer.train.files import write_whole
+from neuromancer.train.history import History
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#e07b00", "#8a8a8a"
+PURPLE, GREEN, RED = "#7a3e9d", "#2a8f5c", "#b4261f"
 
 
 def require_matplotlib() -> None:
@@ -23,12 +27,12 @@ def require_matplotlib() -> None:
 
 
 def plot_history(history: History, path: Path, title: str = "") -> None:
-    """Draw loss, validation and learning rate over the steps.
+    """Draw loss, errors and learning rate over the steps.
 
     Parameters
     ----------
     history : History
-        With columns step, loss, loss_smooth, lr and those of a validation.
+        With columns step, loss, loss_smooth, lr, and possibly train_error and those of a validation.
     path : Path
         PNG to write, replaced when it is whole.
     title : str
@@ -37,23 +41,29 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    others = [c for c in history.columns if c.startswith("val_") and c != "val_loss"]
-    panels = 2 + bool(others)
+    errors = [c for c in ("train_error", "val_error") if len(_measured(history, c)[0])]
+    others = [c for c in history.columns if c.startswith("val_") and c not in ("val_loss", "val_error")]
+    panels = 2 + bool(errors) + bool(others)
     figure = Figure(figsize=(8.0, 2.0 + 1.7 * panels), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(panels, 1, sharex=True, height_ratios=[3.0, *[1.4] * (panels - 1)])
     step = history["step"]
     axes[0].plot(step, history["loss"], color=BLUE, alpha=0.3, linewidth=0.8, label="mean since the last row")
     axes[0].plot(step, history["loss_smooth"], color=BLUE, linewidth=1.6, label="mean of 200 steps")
-    _points(axes[0], step, history, "val_loss", ORANGE, "validation")
-    _log_if_wide(axes[0], history["loss"])
+    _points(axes[0], history, "val_loss", ORANGE, "validation")
+    _log_if_wide(axes[0], np.concatenate([history["loss"], _measured(history, "val_loss")[1]]))
     axes[0].set_ylabel("loss")
     axes[0].set_title(title, fontsize=10, loc="left")
-    for name, colour in zip(others, (ORANGE, "#7a3e9d", "#2a8f5c", "#b4261f", GREY), strict=False):
-        _points(axes[1], step, history, name, colour, name.removeprefix("val_"))
+    if errors:
+        _points(axes[1], history, "train_error", BLUE, "training batch")
+        _points(axes[1], history, "val_error", ORANGE, "validation")
+        _log_if_wide(axes[1], np.concatenate([_measured(history, name)[1] for name in errors]))
+        axes[1].set_ylabel("error")
     if others:
-        axes[1].set_ylabel("validation")
-    for panel in axes[: panels - 1]:
+        for name, colour in zip(others, cycle((PURPLE, GREEN, RED, GREY))):
+            _points(axes[-2], history, name, colour, name.removeprefix("val_"))
+        axes[-2].set_ylabel("validation")
+    for panel in axes[:-1]:
         if panel.get_legend_handles_labels()[0]:
             panel.legend(frameon=False, fontsize=8)
     axes[-1].plot(step, history["lr"], color=GREY, linewidth=1.2)
@@ -63,15 +73,27 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25, linewidth=0.5)
-    with replacing(path) as new:
-        figure.savefig(new, dpi=110)
+    write_whole(path, _png(figure, 110))
 
 
-def _points(axes: Any, step: np.ndarray, history: History, name: str, colour: str, label: str) -> None:
-    if name in history.columns:
-        measured = np.isfinite(history[name])
-        if measured.any():
-            axes.plot(step[measured], history[name][measured], "o-", color=colour, markersize=3, label=label)
+def _png(figure: Any, dpi: int) -> memoryview:
+    image = io.BytesIO()
+    figure.savefig(image, dpi=dpi, format="png")
+    return image.getbuffer()
+
+
+def _measured(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values at which a column was measured."""
+    if name not in history.columns:
+        return np.zeros(0), np.zeros(0)
+    values = history[name]
+    return history["step"][np.isfinite(values)], values[np.isfinite(values)]
+
+
+def _points(axes: Any, history: History, name: str, colour: str, label: str) -> None:
+    step, values = _measured(history, name)
+    if len(step):
+        axes.plot(step, values, "o-", color=colour, markersize=3, label=label)
 
 
 def _log_if_wide(axes: Any, values: np.ndarray) -> None:
@@ -81,7 +103,7 @@ def _log_if_wide(axes: Any, values: np.ndarray) -> None:
 
 
 def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.ndarray | None, title: str) -> None:
-    """Draw the middle slice of raw data, of every feature of a prediction, and of labels, side by side.
+    """Draw the middle slice of raw data, of up to four features of a prediction, and of labels, side by side.
 
     Parameters
     ----------
@@ -97,8 +119,9 @@ def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.
     from matplotlib.figure import Figure
 
     images: list[tuple[str, np.ndarray, dict[str, Any]]] = [("raw", _middle(raw[0]), {"cmap": "gray"})]
-    for f, feature in enumerate(prediction[:4]):
-        images.append((f"prediction {f}", _middle(feature), {"cmap": "magma"}))
+    shown = [_middle(feature) for feature in prediction[:4]]
+    scale = {"cmap": "magma", "vmin": np.min(shown), "vmax": np.max(shown)}
+    images += [(f"prediction {f}", feature, scale) for f, feature in enumerate(shown)]
     if labels is not None:
         images.append(("labels", _middle(labels), {"cmap": "tab20", "interpolation": "nearest"}))
     high, wide = images[0][1].shape
@@ -109,8 +132,7 @@ def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.
         axes.set_title(name, fontsize=9)
         axes.set(xticks=[], yticks=[])
     figure.suptitle(title, fontsize=9)
-    with replacing(path) as new:
-        figure.savefig(new, dpi=100)
+    write_whole(path, _png(figure, 100))
 
 
 def _middle(volume: np.ndarray) -> np.ndarray:

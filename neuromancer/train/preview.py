@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from neuromancer.errors import InputTypeError
-from neuromancer.train.history import replacing
+from neuromancer.train.files import write_arrays
 from neuromancer.train.plots import plot_slices
 from neuromancer.train.validation import undisturbed
 
@@ -48,9 +47,7 @@ class Preview:
             with undisturbed(self.model):
                 prediction = self.model.predict_dense(raw, pad_raw=True, progress=False)
             path = folder / f"{name}-{step}.h5"
-            with replacing(path) as new, h5py.File(new, "w") as file:
-                file.create_dataset("prediction", data=prediction, compression="lzf")
-                file["raw"] = raw
+            write_arrays(path, {"prediction": prediction, "raw": raw}, "lzf")
             paths.append(path)
             if self.pictures:
                 paths.append(path.with_suffix(".png"))

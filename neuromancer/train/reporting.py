@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from neuromancer.config import config
 from neuromancer.progress import say
 
-LINE_EVERY = 10.0
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+
+LINE_EVERY, BAR_EVERY = 10.0, 0.5
+"""Seconds between lines, and between changes of a bar."""
 
 
 class Report:
@@ -38,20 +44,24 @@ class Report:
         )
         self.last = 0.0
 
-    def update(self, step: int, text: str, always: bool = False) -> None:
+    def due(self) -> bool:
+        """True if somebody looks on and has seen nothing new for a while."""
+        if not self.lines and self.bar.disable:
+            return False
+        return time.monotonic() - self.last >= (LINE_EVERY if self.lines else BAR_EVERY)
+
+    def update(self, step: int, text: str) -> None:
         """Show where the training is.
 
         Parameters
         ----------
         step : int
         text : str
-        always : bool
-            Print a line even if the last one is recent.
         """
+        self.last = time.monotonic()
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(step - self.bar.n)
-        if self.lines and (always or time.monotonic() - self.last >= LINE_EVERY):
-            self.last = time.monotonic()
+        if self.lines:
             say(f"{self.title}: step {step}{f'/{self.total}' if self.total else ''}, {text}")
             sys.stdout.flush()
 
@@ -69,3 +79,13 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.close()
+
+
+def voxels_of(model: Model, batch: tuple[np.ndarray, ...]) -> int:
+    """Voxels of the raw data of a batch; 0 without spatial axes."""
+    node = model.loss_node.input_nodes[0]  # type: ignore[union-attr]
+    if node.shape is None or not node.shape.spatial_axes:
+        return 0
+    shape = batch[0].shape
+    n = shape[node.shape.tag2index("b")] if node.shape.hastag("b") else 1
+    return int(n * np.prod([shape[axis] for axis in node.shape.spatial_axes]))

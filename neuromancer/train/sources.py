@@ -99,6 +99,23 @@ class IteratorBatches:
                 return tuple(item)
 
 
+class FirstBatches:
+    """The first batches of a source, kept in memory to be had again and again.
+
+    Parameters
+    ----------
+    source : object with ``batch(step)``
+    n : int
+    """
+
+    def __init__(self, source: BatchSource, n: int) -> None:
+        self.batches = [source.batch(step) for step in range(n)]
+
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """One of them."""
+        return self.batches[step]
+
+
 def as_source(data: Any, loss: Node, batch_size: int | None, seed: int) -> BatchSource:
     """A batch source from whatever a user has.
 

@@ -89,7 +89,8 @@ class Interruption:
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None: a handler that was not set from Python, and cannot be set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
     def __exit__(

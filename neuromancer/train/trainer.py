@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,18 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError, TrainingError
 from neuromancer.io.load import modelload
+from neuromancer.train.checkpoints import Checkpoints, Position, last_of
 from neuromancer.train.data.loader import BackgroundLoader
+from neuromancer.train.failure import undo
 from neuromancer.train.history import History
 from neuromancer.train.plots import plot_history, require_matplotlib
 from neuromancer.train.preview import Preview
-from neuromancer.train.reporting import Report
+from neuromancer.train.reporting import Report, voxels_of
+from neuromancer.train.result import TrainingResult
 from neuromancer.train.schedules import Schedule, make_schedules
-from neuromancer.train.sources import as_source, fingerprint, require_loss
+from neuromancer.train.sources import FirstBatches, as_source, fingerprint, require_loss
 from neuromancer.train.stopping import EarlyStopping, Interruption
-from neuromancer.train.validation import Validation
+from neuromancer.train.validation import Validation, training_error
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -30,35 +34,6 @@ if TYPE_CHECKING:
 COLUMNS = ("step", "seconds", "loss", "loss_smooth", "lr", "mom", "step_time", "wait_time")
 PLOT_EVERY = 30.0
 NEVER = 1 << 62
-
-
-@dataclass
-class TrainingResult:
-    """What a run came to.
-
-    Attributes
-    ----------
-    reason : {'steps', 'time', 'early stopping', 'interrupted'}
-        Why it ended.
-    steps : int
-        Steps done, those before a resumption included.
-    seconds : float
-        Time spent, that before a resumption included.
-    validation : dict of str to float
-        Loss, error and metrics at the end.
-    best, best_step : float, int
-        Best value of the metric that is watched, and after how many steps; NaN and 0 without validation.
-    files : dict of str to Path
-        What was written, by kind: last, best, final, csv, history, plot.
-    """
-
-    reason: str
-    steps: int
-    seconds: float
-    validation: dict[str, float]
-    best: float
-    best_step: int
-    files: dict[str, Path] = field(default_factory=dict)
 
 
 class Trainer:
@@ -95,13 +70,13 @@ class Trainer:
     history_every : int
         Steps per row of the history.
     validate_every : int
-        Steps between validations.
+        Steps between validations, and between measurements of the error of a training batch.
     n_validation : int
         Batches per validation.
     metrics : dict of str to callable, optional
         ``metric(prediction, *targets)`` -> float, evaluated in validations as ``val_<name>``.
     early_stopping : EarlyStopping, optional
-        Its metric also decides which checkpoint is the best.
+        Its metric also decides which checkpoint is the best. The object itself is not changed.
     checkpoint_minutes : float
         Time between checkpoints.
     keep_every : int, optional
@@ -194,12 +169,11 @@ class Trainer:
         if validation is not None:
             batches = as_source(validation, loss, batch_size, seed + 1)
             if getattr(batches, "in_order", False):
-                batches = _Kept([batches.batch(n) for n in range(n_validation)])
+                batches = FirstBatches(batches, n_validation)
             self.validation = Validation(model, batches, n_validation, metrics or {})
         elif metrics or early_stopping:
             raise ArgumentError("metrics and early stopping need validation data", node=self._label)
-        self.stopping = early_stopping
-        self._watch = early_stopping or EarlyStopping(patience=NEVER)
+        self._watch = replace(early_stopping or EarlyStopping(patience=NEVER))
         if self.validation is not None and self._watch.metric not in self.validation.names:
             raise ArgumentError(
                 "unknown metric",
@@ -218,15 +192,27 @@ class Trainer:
             self.loading = {"workers": 1, "ahead": ahead}
         self.progress, self.overwrite = progress, overwrite
         self.folder = None if folder is None else Path(folder)
-        columns = [*COLUMNS, *(self.validation.names if self.validation else [])]
+        self._checkpoints = None if self.folder is None else Checkpoints(self.folder, self.name)
+        self._training_error = training_error(model)
+        columns = [*COLUMNS, *(["train_error"] if self._training_error else [])]
+        columns += self.validation.names if self.validation else []
         self.history = History(columns, None if self.folder is None else self.folder / "history.csv")
         self.files: dict[str, Path] = {}
-        self.step, self.seconds, self.best_step = 0, 0.0, 0
-        self._since: list[float] = []
-        self._times = [0.0, 0.0]
-        self._voxels, self._validated = 0, dict[str, float]()
+        self._position = Position()
+        self._voxels, self._measured, self._measured_at = 0, dict[str, float](), -1
         self._resumed = self._opened = False
+        self._loader: BackgroundLoader | None = None
         self._first = None if getattr(self.source, "in_order", False) else fingerprint(self.source.batch(0))
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._position.step
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, in all runs together."""
+        return self._position.seconds
 
     def _made(self, data: Any) -> Any:
         return data(self.model) if callable(data) and not hasattr(data, "batch") else data
@@ -259,7 +245,7 @@ class Trainer:
             If optimiser or data are not those of the checkpoint.
         """
         folder = Path(folder)
-        path = Path(checkpoint) if checkpoint is not None else _last_of(folder)
+        path = Path(checkpoint) if checkpoint is not None else last_of(folder)
         model = modelload(path)
         options.setdefault("name", model.training_state.get("name", model.name))
         options.setdefault("optimiser", model.training_state.get("optimiser", "Adam"))
@@ -278,8 +264,9 @@ class Trainer:
                 raise ArgumentError(
                     f"a training cannot go on with another {what}", node=self._label, got=now, expected=state[what]
                 )
-        self.step, self.seconds, self.best_step = int(state["step"]), float(state["seconds"]), int(state["best_step"])
-        self._since, self._times = [float(v) for v in state["since"]], [float(v) for v in state["times"]]
+        self._position = Position.from_state(state)
+        if self._checkpoints is not None and path == self._checkpoints.path("last"):
+            self.files["last"] = path
         self._watch.set_state(state["watch"])
         self.history.load(self.model.history)
         for schedule in self.schedules:
@@ -297,21 +284,10 @@ class Trainer:
         FileError
             If it cannot be made.
         """
-        if self.folder is None or self._opened:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError("the folder cannot be made", node=str(self.folder), got=error.strerror) from error
-        if not (self._resumed or self.overwrite) and (self.folder / f"{self.name}-last.h5").exists():
-            raise ArgumentError(
-                "the folder holds a training",
-                node=self._label,
-                got=str(self.folder),
-                expected="Trainer.resume(folder, data, ...) to go on, overwrite=True to begin anew, or another folder",
-            )
-        self.history.start()
-        self._opened = True
+        if self._checkpoints is not None and not self._opened:
+            self._checkpoints.open(self._resumed or self.overwrite)
+            self.history.start()
+            self._opened = True
 
     def checkpoint(self, kind: str = "last") -> Path | None:
         """Write ``<name>-<kind>.h5``: the model with all that is needed to go on; returns its path.
@@ -323,27 +299,15 @@ class Trainer:
         FileError
             If the file cannot be written; one that exists is left as it is.
         """
-        if self.folder is None:
+        if self._checkpoints is None:
             return None
-        bad = [
-            f"{node}_{key}"
-            for node, params in self.model.get_param_values().items()
-            for key, value in params.items()
-            if not np.isfinite(value).all()
-        ]
-        if bad:
-            raise TrainingError(f"parameters are not finite after step {self.step}", node=self._label, got=bad)
-        self.model.history = self.history.arrays()
-        self.model.training_state = {
-            "name": self.name, "step": self.step, "seconds": self.seconds, "optimiser": self.optimiser,
-            "data": self._first, "best_step": self.best_step, "since": self._since, "times": self._times,
-            "watch": self._watch.get_state(),
-            "starts": {s.target: np.asarray(s.start).tolist() for s in self.schedules},
+        self.open_folder()
+        state = {
+            "optimiser": self.optimiser, "data": self._first, "watch": self._watch.get_state(),
+            "starts": {s.target: np.asarray(s.start).tolist() for s in self.schedules}, **self._position.get_state(),
         }  # fmt: skip
-        path = self.folder / f"{self.name}-{kind}.h5"
-        self.model.save(path)
-        self.files[kind] = path
-        return path
+        self.files[kind] = self._checkpoints.write(self.model, kind, state, self.history.arrays())
+        return self.files[kind]
 
     # ---- running
     def run(self) -> TrainingResult:
@@ -359,7 +323,8 @@ class Trainer:
         Raises
         ------
         TrainingError
-            If the loss is no longer finite. Parameters go back by three steps; no checkpoint is written.
+            If the loss is no longer finite. Parameters and running statistics go back to before the last three steps;
+            no checkpoint is written.
         FileError
             If a file cannot be written.
         InputTypeError, ShapeError, ArgumentError
@@ -370,7 +335,7 @@ class Trainer:
         saved = drawn = time.perf_counter()
         with (
             Interruption() as stop,
-            BackgroundLoader(self.source, **self.loading) as loader,
+            self._loading() as loader,
             Report(self.name, self.n_steps, self.step, self.progress) as report,
         ):
             reason = self._limit()
@@ -391,15 +356,23 @@ class Trainer:
                 self._rescue(error)
                 raise
             self.checkpoint()
-            if reason in ("steps", "early stopping"):
+            if reason != "interrupted":
                 self.checkpoint("final")
             self._draw()
-            final = {} if self.validation is None else self.validation()
-            report.update(self.step, self._text(final), True)
+            if reason != "interrupted" and self._measured_at != self.step and self.validation is not None:
+                self._measured = self.validation()
+            report.update(self.step, self._text())
             report.note(f"{self._label} ended: {reason}, {self.step} steps in {self.seconds:.0f} s")
-        return TrainingResult(
-            reason, self.step, self.seconds, final, float(self._watch.best), self.best_step, dict(self.files)
-        )
+        final = {name: value for name, value in self._measured.items() if name.startswith("val_")}
+        best = float(self._watch.best)
+        return TrainingResult(reason, self.step, self.seconds, final, best, self._position.best_step, dict(self.files))
+
+    def _loading(self) -> AbstractContextManager[BackgroundLoader]:
+        """What loads batches during a run; that of an iterator is kept, as what it has taken cannot come again."""
+        if not getattr(self.source, "in_order", False):
+            return BackgroundLoader(self.source, **self.loading)
+        self._loader = self._loader or BackgroundLoader(self.source, **self.loading)
+        return nullcontext(self._loader)
 
     def _limit(self) -> str | None:
         if self.n_steps is not None and self.step >= self.n_steps:
@@ -417,49 +390,50 @@ class Trainer:
         waited = time.perf_counter() - start
         loss, seconds, _ = self.model.trainingstep(*batch, optimiser=self.optimiser)
         if not math.isfinite(loss):
-            self._fail(loss, batch)
-        self.step += 1
-        self.seconds = time.perf_counter() - begin
-        self._since.append(loss)
-        self._times = [self._times[0] + seconds, self._times[1] + waited]
-        self._voxels = _voxels(self.model, batch)
+            raise undo(self.model, self.optimiser, self.step, loss, batch, self.files.get("last"))
+        self._position.advance(loss, seconds, waited)
+        self._position.seconds = time.perf_counter() - begin
+        self._voxels = voxels_of(self.model, batch)
+        measuring = self.step % self.validate_every == 0 and bool(self.validation or self._training_error)
         early = False
-        validating = self.validation is not None and self.step % self.validate_every == 0
-        if validating or self.step % self.history_every == 0:
-            values = self._row()
-            if self.validation is not None and validating:
-                self._validated = self.validation()
-                values.update(self._validated)
-                early = self._watch.update(values) and self.stopping is not None
-                if self._watch.waited == 0:
-                    self.best_step = self.step
+        if measuring or self.step % self.history_every == 0:
+            values = {
+                "step": self.step, "seconds": self.seconds, "loss_smooth": self.model.loss_smooth, "lr": self.model.lr,
+                "mom": self.model.mom, **self._position.row(), **(self._measure(batch) if measuring else {}),
+            }  # fmt: skip
+            better = False
+            if measuring and self.validation is not None:
+                early = self._watch.update(values)
+                better = self._watch.waited == 0
+            if better:
+                self._position.best_step = self.step
             self.history.add(values)
-            if validating and self._watch.waited == 0:
+            if better:
                 self.checkpoint("best")
-            report.update(self.step, self._text(self._validated), validating)
+        if measuring or report.due():
+            report.update(self.step, self._text())
         if self.keep_every and self.step % self.keep_every == 0:
             self.checkpoint(str(self.step))
         if self.preview is not None and self.folder is not None and self.step % self.preview_every == 0:
             self.preview.write(self.folder, self.step)
         return early
 
-    def _row(self) -> dict[str, float]:
-        n, model = len(self._since), self.model
-        row = {
-            "step": self.step, "seconds": self.seconds, "loss": float(np.mean(self._since)),
-            "loss_smooth": model.loss_smooth, "lr": model.lr, "mom": model.mom,
-            "step_time": self._times[0] / n, "wait_time": self._times[1] / n,
-        }  # fmt: skip
-        self._since, self._times = [], [0.0, 0.0]
-        return row
+    def _measure(self, batch: tuple[np.ndarray, ...]) -> dict[str, float]:
+        """Error of a training batch, and the validation."""
+        errors = self._training_error(batch) if self._training_error else {}
+        self._measured = {name: float(np.mean(value)) for name, value in errors.items()}
+        if self.validation is not None:
+            self._measured |= self.validation()
+        self._measured_at = self.step
+        return self._measured
 
-    def _text(self, validation: dict[str, float]) -> str:
+    def _text(self) -> str:
         """The state in a few words."""
         each = self.model.time_per_step
         parts = [f"loss {self.model.loss_smooth:.4f}"]
         parts += [f"{1 / each:.1f} it/s"] if each else []
         parts += [f"{self._voxels / each / 1e6:.2f} MVx/s"] if each and self._voxels else []
-        return ", ".join([*parts, *(f"{name} {value:.4f}" for name, value in validation.items())])
+        return ", ".join([*parts, *(f"{name} {value:.4f}" for name, value in self._measured.items())])
 
     def _draw(self) -> None:
         if self.folder is None:
@@ -479,32 +453,6 @@ class Trainer:
         else:
             error.add_note(f"the state after step {self.step} is in {path}" if path else f"after step {self.step}")
 
-    def _fail(self, loss: float, batch: tuple[np.ndarray, ...]) -> None:
-        """Undo what a step without a finite loss did, and say what is known about it."""
-        lr = self.model.lr
-        self.model.repair(self.optimiser)
-        sources = self.model.loss_node.input_nodes  # type: ignore[union-attr]
-        data = ", ".join(f"{n.name} {_range(array)}" for n, array in zip(sources, batch, strict=True))
-        kept = self.files.get("last")
-        raise TrainingError(
-            f"the loss is {loss} at step {self.step}",
-            node=self._label,
-            got=f"{data}; lr {lr:g}",
-            expected="finite numbers; the parameters are those of three steps ago"
-            + (f", the last checkpoint is {kept}" if kept else ""),
-            nearest="a smaller learning rate, a warm-up, or clip_norm=1",
-        )
-
-
-class _Kept:
-    """Batches that were taken from an iterator."""
-
-    def __init__(self, batches: list[tuple[np.ndarray, ...]]) -> None:
-        self.batches = batches
-
-    def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        return self.batches[step]
-
 
 def _check_numbers(counts: Mapping[str, int | None], times: Mapping[str, float | None]) -> None:
     for name, value in counts.items():
@@ -515,30 +463,5 @@ def _check_numbers(counts: Mapping[str, int | None], times: Mapping[str, float |
             raise ArgumentError(f"unusable {name}", node="Trainer", got=minutes, expected="at least 0")
 
 
-def _last_of(folder: Path) -> Path:
-    found = sorted(folder.glob("*-last.h5"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise FileError("no checkpoint in the folder", node=str(folder), expected="a file <name>-last.h5")
-    return found[-1]
-
-
 def _from_json(value: Any) -> Any:
     return np.asarray(value, "float64") if isinstance(value, list) else float(value)
-
-
-def _voxels(model: Model, batch: tuple[np.ndarray, ...]) -> int:
-    """Voxels of the raw data of a batch; 0 without spatial axes."""
-    node = model.loss_node.input_nodes[0]  # type: ignore[union-attr]
-    if node.shape is None or not node.shape.spatial_axes:
-        return 0
-    shape = batch[0].shape
-    n = shape[node.shape.tag2index("b")] if node.shape.hastag("b") else 1
-    return int(n * np.prod([shape[axis] for axis in node.shape.spatial_axes]))
-
-
-def _range(array: np.ndarray) -> str:
-    array = np.asarray(array)
-    finite = array[np.isfinite(array)]
-    bad = array.size - finite.size
-    span = f"from {finite.min():g} to {finite.max():g}" if finite.size else "nothing finite"
-    return f"{span}, {bad} values not finite" if bad else span

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import deque
@@ -242,12 +243,15 @@ class Training:
     def repair(self, optimiser: str) -> None:
         """Undo the last three steps of an optimiser, e.g. after the loss became NaN, and forget its moments.
 
+        Losses that are not finite no longer count for `loss_smooth`.
+
         Raises
         ------
         ArgumentError
             If the optimiser has not done a step.
         """
         self.optimiser(optimiser).repair()
+        self._losses = deque((v for v in self._losses if math.isfinite(v)), maxlen=SMOOTHED_STEPS)
 
     @property
     def time_per_step(self) -> float:

@@ -10,10 +10,12 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError
-from neuromancer.graph.function import getinput_for_multioutput, make_func
+from neuromancer.graph.function import make_func
 from neuromancer.graph.inspection import check_arrays
+from neuromancer.graph.node import Node
 from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.train.data.loader import BatchSource
+from neuromancer.train.sources import require_loss
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -33,13 +35,47 @@ def undisturbed(model: Model) -> Iterator[None]:
             stream.set_state(*state)
 
 
+class Evaluation:
+    """Values of nodes in their inference form, for batches as the loss gets them; leaves no trace in the training.
+
+    Parameters
+    ----------
+    model : Model
+    nodes : mapping of str to Node
+
+    Raises
+    ------
+    GraphError
+        If one of them needs data that the loss does not get.
+    """
+
+    def __init__(self, model: Model, nodes: Mapping[str, Node]) -> None:
+        self.model, self.loss = model, require_loss(model)
+        self.nodes = dict(nodes)
+        for node in self.nodes.values():
+            extra = [n.name for n in node.input_nodes if n not in self.loss.input_nodes]
+            if extra:
+                raise GraphError("needs data that the loss does not get", node=node, got=f"sources {extra}")
+        self._function: make_func | None = None
+
+    def __call__(self, batch: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+        """The values by the names of the nodes."""
+        if self._function is None:
+            copies = rebuild(list(self.nodes.values()), BuildMode(inference=True))
+            outputs = [copies[node].output for node in self.nodes.values()]
+            self._function = make_func(self.loss.input_tensors, outputs, name=f"{self.model.name} evaluation")
+        arrays = check_arrays(self.loss, self.loss.input_nodes, batch)
+        with undisturbed(self.model):
+            return dict(zip(self.nodes, self._function(*arrays), strict=True))
+
+
 class Validation:
     """Evaluates a model in its inference form on the first batches of a source, always the same ones.
 
     Parameters
     ----------
     model : Model
-        Its loss is evaluated, and its error and prediction node where designated.
+        Its loss is evaluated, its error node where designated, and its prediction node for metrics.
     source : object with ``batch(step)``
     n_batches : int
     metrics : mapping of str to callable
@@ -50,46 +86,43 @@ class Validation:
     GraphError
         If error or prediction need data that the loss does not get.
     ArgumentError
-        For metrics without a prediction node.
+        For metrics without a prediction node, or with a name that is taken.
     """
 
     def __init__(self, model: Model, source: BatchSource, n_batches: int, metrics: Mapping[str, Metric]) -> None:
-        self.model, self.source, self.n_batches, self.metrics = model, source, n_batches, dict(metrics)
-        nodes = [model.loss_node, model.error_node, model.prediction_node]
-        self.nodes = [node for node in nodes if node is not None]
-        loss = self.nodes[0]
-        for node in self.nodes[1:]:
-            extra = [n.name for n in node.input_nodes if n not in loss.input_nodes]
-            if extra:
-                raise GraphError("needs data that the loss does not get", node=node, got=f"sources {extra}")
-        if self.metrics and model.prediction_node is None:
-            raise ArgumentError("metrics need a prediction node", node=f"model {model.name}", got=list(self.metrics))
-        self._function: make_func | None = None
+        self.source, self.n_batches, self.metrics = source, n_batches, dict(metrics)
+        nodes = {"loss": require_loss(model)}
+        if model.error_node is not None:
+            nodes["error"] = model.error_node
+        taken = [name for name in self.metrics if name in nodes]
+        if taken:
+            raise ArgumentError("the name of a metric is taken", node=f"model {model.name}", got=taken)
+        self.means = list(nodes)
+        if self.metrics:
+            if model.prediction_node is None:
+                raise ArgumentError("metrics need a prediction node", node=f"model {model.name}", got=[*self.metrics])
+            nodes["prediction"] = model.prediction_node
+        self.evaluation = Evaluation(model, nodes)
 
     def __call__(self) -> dict[str, float]:
         """Means over the batches: ``val_loss``, ``val_error``, and ``val_<name>`` of every metric."""
-        model, nodes = self.model, self.nodes
-        if self._function is None:
-            copies = rebuild(nodes, BuildMode(inference=True))
-            outputs = [copies[node].output for node in nodes]
-            self._function = make_func(getinput_for_multioutput(nodes), outputs, name=f"{model.name} validation")
-        rows: list[dict[str, float]] = []
-        with undisturbed(model):
-            for n in range(self.n_batches):
-                batch = self.source.batch(n)
-                arrays = check_arrays(nodes[0], nodes[0].input_nodes, batch)
-                values = dict(zip(nodes, self._function(*arrays), strict=True))
-                row = {"val_loss": float(values[nodes[0]])}
-                if model.error_node is not None:
-                    row["val_error"] = float(np.mean(values[model.error_node]))
-                if model.prediction_node is not None:
-                    predicted = values[model.prediction_node]
-                    row.update({f"val_{name}": float(f(predicted, *batch[1:])) for name, f in self.metrics.items()})
-                rows.append(row)
-        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        rows: list[list[float]] = []
+        for n in range(self.n_batches):
+            batch = self.source.batch(n)
+            values = self.evaluation(batch)
+            row = [float(np.mean(values[name])) for name in self.means]
+            rows.append([*row, *(float(f(values["prediction"], *batch[1:])) for f in self.metrics.values())])
+        return dict(zip(self.names, np.mean(rows, axis=0).tolist(), strict=True))
 
     @property
     def names(self) -> list[str]:
         """Names of the numbers that a call returns."""
-        error = ["val_error"] if self.model.error_node is not None else []
-        return ["val_loss", *error, *(f"val_{name}" for name in self.metrics)]
+        return [f"val_{name}" for name in (*self.means, *self.metrics)]
+
+
+def training_error(model: Model) -> Evaluation | None:
+    """The error of a batch in inference form, where an error node is designated that needs no other data."""
+    node, loss = model.error_node, require_loss(model)
+    if node is None or any(source not in loss.input_nodes for source in node.input_nodes):
+        return None
+    return Evaluation(model, {"train_error": node})

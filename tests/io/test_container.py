@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import FileError
 from neuromancer.io import container
-from neuromancer.io.container import BLOCK, DOCUMENT, _seal, read_file, write_file
+from neuromancer.io.container import BLOCK, DOCUMENT, _write_sealed, read_file, write_file
 from tests.io.graphs import layers
 
 
@@ -97,7 +98,9 @@ def forge(path, change):
     """Change the HDF5 part of a file and give it a right header again."""
     with h5py.File(path, "r+") as file:
         change(file)
-    _seal(path)
+    image = io.BytesIO(path.read_bytes())
+    path.unlink()
+    _write_sealed(path, image)
 
 
 WEIGHT = "parameters/conv/w"
@@ -219,7 +222,7 @@ def test_h5py_reads_the_file_too(saved, fresh_model):
 # ---- writing
 def test_an_error_while_writing_leaves_the_old_file(saved, fresh_model, monkeypatch):
     old = saved.read_bytes()
-    for function in ("_seal", "_stored", "_digest"):
+    for function in ("_write_sealed", "_stored", "_digest"):
         with monkeypatch.context() as patch:
 
             def fail(*args):
@@ -233,6 +236,32 @@ def test_an_error_while_writing_leaves_the_old_file(saved, fresh_model, monkeypa
     with pytest.raises(FileError, match="cannot be written"):
         fresh_model.save(saved.parent / "absent" / "model.h5")
 
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of file sizes")
+@pytest.mark.parametrize("limit", [0, 100, BLOCK, 5000])
+def test_a_disk_that_is_really_full_leaves_the_old_file(saved, limit):
+    root = Path(nm.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FULL, str(saved), str(limit)], cwd=root, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(saved.parent.iterdir()) == [saved]
+    nm.modelload(saved)
+
+
+FULL = """
+import resource, signal, sys
+import numpy
+from neuromancer.errors import FileError
+from neuromancer.io import container
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    container.write_file(sys.argv[1], {}, {f"a/{i}": numpy.zeros(1000) for i in range(30)})
+except FileError as error:
+    sys.exit(0 if "File too large" in str(error) else 1)
+sys.exit(2)
+"""
 
 CRASHES = """
 import os, pathlib, signal, sys

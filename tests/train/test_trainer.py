@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 import neuromancer as nm
 from neuromancer import errors
 from neuromancer.train import EarlyStopping, Trainer
+from neuromancer.train.stopping import Interruption
 from tests.train.nets import Squares, classifier, parameters
 
 PNG = b"\x89PNG\r\n"
@@ -42,7 +47,7 @@ def test_learns_and_writes_its_files(tmp_path):
         np.testing.assert_allclose(file["prediction"][()], model.predict_dense(preview, pad_raw=True), rtol=1e-6)
     history = read(folder)
     assert history["step"].tolist() == list(range(10, 121, 10))
-    assert np.isfinite(history["val_share"]).sum() == 3
+    assert np.isfinite(history["val_share"]).sum() == np.isfinite(history["train_error"]).sum() == 3
     with h5py.File(folder / "history.h5") as file:
         np.testing.assert_allclose(file["loss"][()], history["loss"], rtol=1e-6)
     assert history["loss"][-1] < history["loss"][0] / 2
@@ -59,18 +64,18 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, optimiser):
     options = {
         "validation": Squares(1), "validate_every": 7, "history_every": 4, "optimiser": optimiser, "keep_every": 13,
         "schedules": {"lr": nm.WarmUpSchedule(10, nm.CosineSchedule(60)), "dropout_rates": {"updates": [(20, 0.1)]}},
-        "preview": np.random.default_rng(0).random((1, 12, 12)).astype("float32"), "preview_every": 9,
+        "preview": np.random.default_rng(0).random((1, 12, 12)).astype("float32"), "preview_every": 9, "plots": False,
     }  # fmt: skip
     whole = classifier("whole", 0.3, "train")
     Trainer(whole, Squares(), n_steps=41, workers=2, folder=tmp_path / "whole", **options).run()
     model = classifier("parts", 0.3, "train")
     Trainer(model, Squares(), n_steps=17, folder=tmp_path / "parts", **options).run()
-    for n in (18, 30, 41):
+    for n in (18, 41):
         trainer = Trainer.resume(tmp_path / "parts", Squares(), n_steps=n, **options)
         trainer.run()
     assert same(parameters(whole), parameters(trainer.model))
     first, second = read(tmp_path / "whole"), read(tmp_path / "parts")
-    for column in ("step", "loss", "loss_smooth", "lr", "val_loss", "val_error"):
+    for column in ("step", "loss", "loss_smooth", "lr", "train_error", "val_loss", "val_error"):
         np.testing.assert_array_equal(first[column], second[column])
     # from an older checkpoint, the same again
     again = Trainer.resume(
@@ -116,6 +121,16 @@ def test_a_resumed_iterator_passes_over_what_was_seen(tmp_path):
     assert same(parameters(whole), parameters(trainer.model))
 
 
+def test_an_iterator_goes_on_where_the_last_run_of_the_same_trainer_ended():
+    whole, model = classifier("whole"), classifier("parts")
+    Trainer(whole, Squares(), n_steps=8).run()
+    trainer = Trainer(model, (Squares().batch(n) for n in range(8)), n_steps=3)
+    trainer.run()
+    trainer.n_steps = 8
+    trainer.run()
+    assert same(parameters(whole), parameters(model))
+
+
 def test_data_that_ends_says_so(tmp_path):
     trainer = Trainer(classifier(), map(Squares().batch, range(3)), n_steps=10, folder=tmp_path)
     with pytest.raises(errors.ArgumentError, match="the data has ended") as caught:
@@ -130,18 +145,22 @@ def test_time_limit_counts_all_runs(tmp_path):
     assert result.seconds >= 0.12
     again = Trainer.resume(tmp_path, Squares(), minutes=0.002).run()
     assert (again.reason, again.steps) == ("time", result.steps)
+    assert nm.modelload(tmp_path / "net-final.h5").training_state["step"] == result.steps
 
 
 def test_early_stopping_and_the_best_checkpoint(tmp_path):
     model = classifier()
     values = iter([3.0, 2.0, 2.5, 2.1, 2.2, 1.0])
+    stopping = EarlyStopping("val_made_up", patience=2)
     result = Trainer(
         model, Squares(), validation=Squares(1), validate_every=2, n_validation=1, folder=tmp_path, n_steps=100,
         metrics={"made_up": lambda p, labels: next(values)},
-        early_stopping=EarlyStopping("val_made_up", patience=2),
+        early_stopping=stopping,
     ).run()  # fmt: skip
     assert (result.reason, result.steps, result.best, result.best_step) == ("early stopping", 10, 2.0, 4)
     assert nm.modelload(tmp_path / "net-best.h5").training_state["step"] == 4
+    assert result.validation["val_made_up"] == 2.2
+    assert np.isnan(stopping.best)
 
 
 def test_nan_stops_and_keeps_the_last_good_state(tmp_path):
@@ -157,6 +176,30 @@ def test_nan_stops_and_keeps_the_last_good_state(tmp_path):
     assert resumed.run().steps == 20
 
 
+@pytest.mark.parametrize("spoil", [0, 4])
+def test_after_nan_running_statistics_are_finite_too(spoil):
+    model, twin = classifier("net", 0.2, "train"), classifier("twin", 0.2, "train")
+    with pytest.raises(errors.TrainingError, match=rf"step {spoil}.*conv_mean.*those after {max(0, spoil - 2)} steps"):
+        Trainer(model, Squares(spoil=spoil), n_steps=20).run()
+    if spoil:
+        Trainer(twin, Squares(), n_steps=spoil - 2).run()
+    assert same(parameters(model), parameters(twin))
+    assert np.isfinite(model.loss_smooth)
+
+
+def test_parameters_spoilt_unnoticed_come_from_the_last_checkpoint(tmp_path):
+    trainer = Trainer(classifier(), Squares(), n_steps=2, folder=tmp_path)
+    trainer.run()
+    good = parameters(trainer.model)
+    for optimiser in trainer.model.optimisers.values():
+        for kept in [optimiser.params, *optimiser._history]:
+            kept[0].set_value(np.full_like(kept[0].get_value(), np.nan))
+    trainer.n_steps = 4
+    with pytest.raises(errors.TrainingError, match=r"now those of .*net-last\.h5"):
+        trainer.run()
+    assert same(good, parameters(trainer.model))
+
+
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     trainer = Trainer(classifier(), Squares(), n_steps=2, folder=tmp_path)
     trainer.run()
@@ -168,24 +211,92 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     assert (tmp_path / "net-last.h5").read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    trainer = Trainer(classifier(), Squares(), n_steps=4, folder=tmp_path)
+@contextmanager
+def full_disk(size):
+    """No file may grow beyond some bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, size):
+    trainer = Trainer(classifier(), Squares(), n_steps=4, folder=tmp_path, history_every=100)
     trainer.run()
     before = (tmp_path / "net-last.h5").read_bytes()
     trainer.n_steps = 6
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
-    monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(errors.FileError, match=r"net-last\.h5.*No space left"):
+    with pytest.raises(errors.FileError, match=r"net-last\.h5.*File too large"), full_disk(size):
         trainer.run()
-    monkeypatch.undo()
     assert (tmp_path / "net-last.h5").read_bytes() == before
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
     trainer.checkpoint()
     assert nm.modelload(tmp_path / "net-last.h5").training_state["step"] == 6
+
+
+@pytest.mark.parametrize("name", ["history.csv", "history.h5", "history.png", "preview-3.h5", "preview-3.png"])
+def test_a_full_disk_is_noticed_by_every_file(tmp_path, monkeypatch, name):
+    options = {"preview": np.zeros((1, 12, 12), "float32"), "preview_every": 3, "history_every": 3}
+    trainer = Trainer(classifier(), Squares(), n_steps=3, folder=tmp_path, **options)
+    trainer.open_folder()
+    write_bytes, path_open = Path.write_bytes, Path.open
+
+    def fails(path):
+        if name in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: (fails(path), write_bytes(path, data))[1])
+    monkeypatch.setattr(Path, "open", lambda path, *a, **k: (fails(path), path_open(path, *a, **k))[1])
+    with pytest.raises(errors.FileError, match=rf"{name}.*No space left"):
+        trainer.run()
+    monkeypatch.undo()
+    assert nm.modelload(tmp_path / "net-last.h5").training_state["step"] == 3
+    again = Trainer.resume(tmp_path, Squares(), n_steps=5, **options)
+    assert again.run().steps == 5
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_remains_of_a_killed_process_are_removed(tmp_path):
+    for name in (".net-last.h5.0f.tmp", ".history.csv.77.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".net2-last.h5.0f.tmp").write_bytes(b"of another training")
+    Trainer(classifier(), Squares(), n_steps=1, folder=tmp_path, plots=False).run()
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == [".net2-last.h5.0f.tmp"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_requests_to_end(tmp_path, number):
+    class Interrupts(Squares):
+        def batch(self, step):
+            if step == 3:
+                signal.raise_signal(number)
+            return super().batch(step)
+
+    before = signal.getsignal(number)
+    result = Trainer(classifier(), Interrupts(), n_steps=200, folder=tmp_path, ahead=0).run()
+    assert result.reason == "interrupted"
+    assert 3 <= result.steps < 200
+    assert nm.modelload(tmp_path / "net-last.h5").training_state["step"] == result.steps
+    assert signal.getsignal(number) == before
+
+
+def test_the_second_request_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), Interruption() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_trains_in_another_thread():
+    results = []
+    trainer = Trainer(classifier(), Squares(), n_steps=2)
+    thread = threading.Thread(target=lambda: results.append(trainer.run()))
+    thread.start()
+    thread.join(60)
+    assert results[0].steps == 2
 
 
 def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
@@ -219,6 +330,7 @@ def test_other_data_or_optimiser_cannot_go_on(tmp_path):
         ({"optimiser_params": {"rate": 1}}, errors.UnknownNameError, "rate"),
         ({"schedules": {"lrr": {"dec": 0.9}}}, errors.UnknownNameError, "lr"),
         ({"metrics": {"a": max}}, errors.ArgumentError, "validation data"),
+        ({"validation": Squares(), "metrics": {"loss": max}}, errors.ArgumentError, "taken"),
         ({"early_stopping": EarlyStopping()}, errors.ArgumentError, "validation data"),
         ({"validation": Squares(), "early_stopping": EarlyStopping("val_x")}, errors.ArgumentError, "val_loss"),
         ({"preview": 3}, errors.InputTypeError, "preview"),
