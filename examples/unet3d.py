@@ -15,11 +15,11 @@ from networks import classifier, double_conv
 import neuromancer as nm
 from neuromancer import train
 
-n_steps = 30
+n_steps = 100
 n_validation = 2
 optimiser = "AdamW"
 schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=0.0005)}
-validate_every = 10
+validate_every = 25
 
 
 def create_model(patch: tuple[int, int, int] = (116, 132, 132), name: str = "unet3d") -> nm.Model:

@@ -15,11 +15,11 @@ from neuromancer import train
 FLAT = (1, 3, 3)
 
 
-n_steps = 60
+n_steps = 250
 n_validation = 2
 optimiser = "AdamW"
 schedules = {"lr": nm.CosineSchedule(n_steps, end=1e-5, start=0.0005)}
-validate_every = 15
+validate_every = 50
 
 
 def create_model(patch: tuple[int, int, int] = (22, 140, 140), name: str = "unet3d_lite") -> nm.Model:
