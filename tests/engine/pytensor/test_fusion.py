@@ -36,6 +36,23 @@ def test_bias_is_added_by_the_convolution() -> None:
     assert ConvBias not in operations(E.function([x], E.conv(x, w) + one.dimshuffle("x", 0, "x", "x")))
 
 
+def test_bias_is_added_before_pooling() -> None:
+    x = E.tensor("x", (None, 2, None, None), "float64")
+    w = E.SharedVariable(np.random.default_rng(0).standard_normal((3, 2, 2, 2)), "w")
+    b = E.SharedVariable(np.arange(3.0), "b")
+    conv = E.conv(x, w)
+    y = E.pool(conv, (2, 2), (1, 1)) + b.dimshuffle("x", 0, "x", "x")
+    f = E.function([x], T.maximum(y, 0))
+    assert ConvBias in operations(f)
+    a = np.random.default_rng(1).standard_normal((2, 2, 6, 5))
+    with E.building():
+        expected = pytensor.function([x], T.maximum(y, 0), mode=PYTHON)(a)
+    np.testing.assert_allclose(f(a), expected, rtol=1e-10)
+    # not if something else needs the maxima or the convolution without it
+    assert ConvBias not in operations(E.function([x], [y, conv]))
+    assert ConvBias not in operations(E.function([x], [y, E.grad(T.sqr(y).sum(), [x])[0]]))
+
+
 UNARY = [T.tanh, T.exp, T.sqr, T.neg, T.sigmoid, lambda v: T.maximum(v, 0), lambda v: 0.5 * v, lambda v: v.T.T * v]
 BINARY = [T.add, T.mul, T.sub, T.maximum, lambda a, b: a / (T.sqr(b) + 1), lambda a, b: a * b + b * a + 1]
 

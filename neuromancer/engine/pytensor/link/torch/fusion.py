@@ -13,6 +13,7 @@ from pytensor.tensor.math import add
 
 from neuromancer.engine.pytensor.ops.conv import Conv
 from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.pool import MaxPool
 
 Rule = Callable[[FunctionGraph, Apply], Variable | None]
 
@@ -71,4 +72,24 @@ def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
     return None
 
 
-FUSIONS: tuple[GraphRewriter, ...] = (Fusion(conv_bias),)
+def bias_before_pool(fgraph: FunctionGraph, node: Apply) -> Variable | None:
+    """maxima of conv(x, w) + b -> maxima of the convolution with bias: the same, without a pass over memory."""
+    if not (isinstance(node.op, Elemwise) and type(node.op.scalar_op) is Add and len(node.inputs) == 2):
+        return None
+    for pooled, bias in (node.inputs, node.inputs[::-1]):
+        pool = pooled.owner
+        if pool is None or not isinstance(pool.op, MaxPool) or pooled is not pool.outputs[0]:
+            continue
+        conv = pool.inputs[0]
+        if conv.owner is None or any(
+            len(fgraph.clients[v]) != (v is not pool.outputs[1]) for v in (conv, *pool.outputs)
+        ):
+            continue
+        fused = conv_bias(fgraph, add(conv, bias).owner)
+        if fused is not None and isinstance(fused.owner.op, ConvBias):
+            new = pool.op(fused)[0]
+            return new if new.type == node.outputs[0].type else None
+    return None
+
+
+FUSIONS: tuple[GraphRewriter, ...] = (Fusion(bias_before_pool), Fusion(conv_bias))

@@ -236,7 +236,10 @@ class Program:
         used = tuple(bool(self.fgraph.clients.get(v)) for v in node.outputs)
         form = None
         if all(supported(v) or self.places.get(v) == HOST for v in (*node.inputs, *node.outputs)):
-            context = Context(self.device, self.places, used, self._reusable(node), self.layouts, self.counters)
+            lasting = {v for v in node.inputs if v in self._held or isinstance(v, Constant)}
+            context = Context(
+                self.device, self.places, used, self._reusable(node), lasting, self.layouts, self.counters
+            )
             form = torch_form(op, node, context)
         if form is None:
             form = fallback_form(node)

@@ -61,6 +61,8 @@ class Context:
         Per output of the node: does anything read it?
     reusable : set
         Inputs of the node that it may overwrite.
+    lasting : set
+        Inputs of the node that stay the same from call to call until a parameter is set.
     layouts : set
         Graph inputs that a form wants in the channels-last memory format; forms add to it.
     counters : Counters
@@ -71,6 +73,7 @@ class Context:
     places: dict[Variable, str]
     used: tuple[bool, ...] = (True,)
     reusable: set[Variable] = field(default_factory=set)
+    lasting: set[Variable] = field(default_factory=set)
     layouts: set[Variable] = field(default_factory=set)
     counters: Any = None
 

@@ -1,0 +1,175 @@
+"""Convolution with fewer products over the last two axes (Cook-Toom / Winograd), on the CPU in single precision.
+
+Tiles of 6x6 inputs give 3x3 outputs of a 4x4 kernel with 36 products instead of 144 (4x4 of a 3x3 kernel, 2x2 of a 5x5
+kernel). Dilation only spreads the inputs of a tile. Products of all tiles and channels at one of the 36 positions are
+one matrix product; other kernel axes are summed up by further ones.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from math import ceil, prod
+
+import numpy as np
+import torch
+
+from neuromancer.engine.pytensor.kernels.cook_toom import N, matrices
+from neuromancer.engine.pytensor.kernels.tiles import LANES, compiled
+
+Ints = tuple[int, ...]
+
+CHUNK = 8 << 20
+"""Bytes of transformed values that a thread works on at a time."""
+LEAST_ROWS = 64
+"""Rows below which a matrix product is slow."""
+PRODUCT, TRANSFORM = 1.1, 50.0
+"""Time of a product here, and of the transforms per value, in units of a product in a direct convolution. Measured."""
+
+
+class Tiling:
+    """How a convolution without padding or strides is cut into tiles.
+
+    Parameters
+    ----------
+    x_shape : (b, n_in, [z,] y, x)
+    w_shape : (n_out, n_in, [z,] y, x)
+    dilation : tuple of int, per spatial axis
+    """
+
+    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints) -> None:
+        spatial = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
+        # images of a 2-D convolution stand where a 3-D one has its first axis
+        flat = len(spatial) == 2
+        self.batch, self.depth = (1, x_shape[0]) if flat else (x_shape[0], x_shape[2])
+        self.taps, self.reach = (1, 0) if flat else (w_shape[2], dilation[0])
+        self.n_in, self.n_out = w_shape[1], w_shape[0]
+        self.out = (self.depth, *spatial) if flat else tuple(spatial)
+        self.dilation = dilation[-2:]
+        self.edges = tuple(N + 1 - k for k in w_shape[-2:])
+        self.per_phase = tuple(
+            ceil(ceil(n / d) / m) for n, d, m in zip(self.out[1:], self.dilation, self.edges, strict=True)
+        )
+        self.tiles = prod(self.per_phase) * prod(self.dilation)
+        # the same for any number of threads, so that results are
+        per_tile = 4 * N * N * (self.depth * self.n_in + self.out[0] * self.n_out)
+        rows = ceil(LEAST_ROWS / self.out[0]) if self.out[0] > 0 else 1
+        self.step = max(1, min(CHUNK // per_tile, max(rows, ceil(self.tiles / 16))))
+
+    def saves_time(self, w_shape: Ints) -> bool:
+        """Whether this is faster than a direct convolution."""
+        products = N * N * self.tiles * self.out[0] * self.taps * self.n_in * self.n_out
+        values = N * N * self.tiles * (self.depth * self.n_in + self.out[0] * self.n_out)
+        direct = prod(self.out) * self.n_out * prod(w_shape[1:])
+        return PRODUCT * products + TRANSFORM * values < 0.9 * direct
+
+    def chunks(self) -> Iterator[tuple[int, int, int]]:
+        """(image, first tile, end) of every piece of work."""
+        for image in range(self.batch):
+            for first in range(0, self.tiles, self.step):
+                yield image, first, min(first + self.step, self.tiles)
+
+
+def suits(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints) -> bool:
+    """Whether `conv` can compute this convolution, and is faster than a direct one."""
+    if not (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and w.ndim in (4, 5)
+        and set(stride) == {1}
+        and min(w.shape[:2]) >= LANES
+        and all(2 <= k < N for k in w.shape[-2:])
+    ):
+        return False
+    padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
+    fits = all(n > d * (k - 1) for n, d, k in zip(padded[2:], dilation, w.shape[2:], strict=True))
+    return fits and x.shape[0] > 0 and Tiling(padded, tuple(w.shape), dilation).saves_time(tuple(w.shape))
+
+
+def transformed(w: torch.Tensor) -> torch.Tensor:
+    """The kernel (n_out, n_in, [z,] y, x) as `conv` wants it, (z, 36, n_in, n_out)."""
+    along = [torch.from_numpy(matrices(k)[1]) for k in w.shape[-2:]]
+    w = w.unsqueeze(2) if w.ndim == 4 else w
+    result = torch.einsum("ai,bj,ockij->kabco", *along, w.double())
+    return result.flatten(1, 2).float().contiguous()
+
+
+def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: Ints, taps: Ints) -> torch.Tensor:
+    """Convolve without padding.
+
+    Parameters
+    ----------
+    x : Tensor, (b, n_in, [z,] y, x)
+    w : Tensor
+        A kernel that has been `transformed`.
+    bias : Tensor, optional, (n_out,)
+    dilation, taps : tuple of int
+        Per spatial axis; `taps` is the size of the kernel.
+
+    Returns
+    -------
+    Tensor, (b, n_out, [z,] y, x)
+        In the channels-last memory format.
+    """
+    tiling = Tiling(tuple(x.shape), (w.shape[3], w.shape[2], *taps), dilation)
+    source = x.movedim(1, -1).contiguous()
+    result = source.new_empty((*tiling.out, tiling.n_out) if x.ndim == 4 else (x.shape[0], *tiling.out, tiling.n_out))
+    offsets = np.zeros(tiling.n_out, "float32") if bias is None else bias.contiguous().numpy()
+    back = [matrices(k)[0].astype("float32") for k in taps[-2:]]
+    images = (source.numpy(), result.numpy())
+    if x.ndim == 4:
+        images = (images[0][None], images[1][None])
+    take_in, give_out = compiled()
+    chunks, lock = tiling.chunks(), threading.Lock()
+
+    def work() -> None:
+        depth, length = tiling.depth, tiling.out[0]
+        values = torch.empty(N * N * tiling.step * depth * tiling.n_in)
+        sums = torch.empty(N * N * tiling.step * length * tiling.n_out)
+        with torch.inference_mode():
+            while True:
+                with lock:
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                image, first, end = chunk
+                some = end - first
+                v = values[: N * N * some * depth * tiling.n_in].view(N * N, depth * some, tiling.n_in)
+                s = sums[: N * N * some * length * tiling.n_out].view(N * N, length * some, tiling.n_out)
+                place = (first, *tiling.per_phase, *tiling.dilation, *tiling.edges)
+                take_in(images[0][image], v.view(N, N, depth, some, -1).numpy(), *place)
+                for k in range(tiling.taps):
+                    rows = v.narrow(1, k * tiling.reach * some, length * some)
+                    if k == 0:
+                        torch.bmm(rows, w[k], out=s)
+                    else:
+                        s.baddbmm_(rows, w[k])
+                give_out(s.view(N, N, length, some, -1).numpy(), images[1][image], *back, offsets, *place)
+
+    threads = torch.get_num_threads()
+    if threads == 1 or tiling.tiles * tiling.batch <= tiling.step:
+        work()
+    else:
+        for done in [_pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
+            done.result()
+    return result.movedim(-1, 1)
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads in which torch computes without threads of its own; others for a process that was forked."""
+    started = threading.Barrier(threads + 1)
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, "winograd")
+    for _ in range(threads):
+        pool.submit(alone)
+    started.wait()
+    torch.set_num_threads(threads)  # the setting is per thread, but new threads take the last one
+    return pool

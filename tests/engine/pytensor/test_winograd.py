@@ -1,0 +1,146 @@
+"""Convolution with fewer products agrees with a direct one, whatever the tiles, and is taken where it pays."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import conv2d, conv3d
+
+from neuromancer import engine as E
+from neuromancer.engine.pytensor.kernels import winograd
+from neuromancer.engine.pytensor.kernels.cook_toom import N, matrices
+from neuromancer.engine.pytensor.kernels.tiles import HALF, LANES, ONE_HALF, TWO, TWO_HALF
+from neuromancer.engine.pytensor.link.torch.convolution import FewerProducts
+from neuromancer.engine.pytensor.ops.conv import Conv
+
+DIRECT = {2: conv2d, 3: conv3d}
+
+
+@pytest.mark.parametrize("taps", [1, 2, 3, 4, 5, 6])
+def test_matrices_are_a_correlation(taps):
+    a, g, b = matrices(taps)
+    rng = np.random.default_rng(taps)
+    x, w = rng.standard_normal(N), rng.standard_normal(taps)
+    np.testing.assert_allclose(a @ ((g @ w) * (b @ x)), np.correlate(x, w, "valid"), atol=1e-12)
+
+
+def test_written_out_transform_is_the_matrix():
+    b = matrices(3)[2]
+    numbers = {0, 1, float(HALF), float(ONE_HALF), float(TWO), float(TWO_HALF)}
+    assert set(np.abs(b).flatten().tolist()) <= numbers
+
+
+@st.composite
+def convolutions(draw):
+    ndim = draw(st.integers(2, 3))
+    taps = [draw(st.integers(1, 4)) for _ in range(ndim - 2)] + [draw(st.integers(2, 5)) for _ in range(2)]
+    dilation = tuple(draw(st.integers(1, 4)) for _ in range(ndim))
+    out = [draw(st.integers(1, 4)) for _ in range(ndim - 2)] + [draw(st.integers(1, 15)) for _ in range(2)]
+    sizes = [n + d * (k - 1) for n, d, k in zip(out, dilation, taps, strict=True)]
+    channels = draw(st.integers(LANES, 50)), draw(st.integers(LANES, 40))
+    return (draw(st.integers(1, 2)), channels[0], *sizes), (channels[1], channels[0], *taps), dilation
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.CHUNK]))
+def test_agrees_with_direct(geometry, with_bias, threads, chunk):
+    x_shape, w_shape, dilation = geometry
+    generator = torch.Generator().manual_seed(0)
+    x, w = torch.rand(x_shape, generator=generator), torch.randn(w_shape, generator=generator)
+    bias = torch.randn(w_shape[0], generator=generator) if with_bias else None
+    expected = DIRECT[x.ndim - 2](x.double(), w.double(), None if bias is None else bias.double(), dilation=dilation)
+    before, winograd.CHUNK = winograd.CHUNK, chunk
+    used = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        y = winograd.conv(x, winograd.transformed(w), bias, dilation, w_shape[2:])
+    finally:
+        winograd.CHUNK = before
+        torch.set_num_threads(used)
+    assert y.shape == expected.shape
+    assert y.is_contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d) or 1 in y.shape
+    assert (y.double() - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1.0)
+
+
+def test_result_does_not_depend_on_threads():
+    x, w = torch.randn(1, 20, 6, 70, 70), torch.randn(30, 20, 2, 4, 4)
+    u = winograd.transformed(w)
+    used = torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(winograd.conv(x, u, None, (1, 2, 2), (2, 4, 4)))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(used)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options", "expected"),
+    [
+        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, True),
+        ((8, 64, 64, 64), (64, 64, 3, 3), {"pad": (1, 1)}, True),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {"stride": (1, 2, 1)}, False),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 1, 4), {}, False),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), {}, False),
+        ((1, 1, 10, 60, 60), (80, 1, 4, 4, 4), {}, False),
+        ((1, 40, 10, 4, 4), (80, 40, 4, 4, 4), {}, False),
+        ((0, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, False),
+        ((1, 40, 10, 3, 60), (80, 40, 4, 4, 4), {}, False),
+    ],
+)
+def test_taken_where_it_pays(x_shape, w_shape, options, expected):
+    ndim = len(x_shape) - 2
+    geometry = {"stride": (1,) * ndim, "dilation": (1,) * ndim, "pad": (0,) * ndim, **options}
+    x, w = torch.zeros(x_shape), torch.zeros(w_shape)
+    assert winograd.suits(x, w, **geometry) is expected
+    assert not winograd.suits(x.double(), w.double(), **geometry)
+    assert not winograd.suits(x.to("meta"), w.to("meta"), **geometry)
+
+
+def test_function_uses_it_and_follows_its_parameter():
+    rng = np.random.default_rng(0)
+    x = E.tensor("x", (None, 64, None, None), "float32")
+    w = E.SharedVariable(rng.standard_normal((64, 64, 3, 3)).astype("float32"), "w")
+    function = E.function([x], E.conv(x, w, pad=1))
+    (form,) = [s.run for s in function.program.steps if s.node is not None and isinstance(s.node.op, Conv)]
+    assert isinstance(form, FewerProducts)
+    a = rng.standard_normal((2, 64, 40, 44)).astype("float32")
+    for _ in range(2):
+        expected = conv2d(torch.from_numpy(a), torch.from_numpy(w.get_value()), padding=1).numpy()
+        np.testing.assert_allclose(function(a), expected, atol=1e-5 * np.abs(expected).max())
+        kept = form._kept
+        function(a)
+        assert kept is not None and form._kept is kept
+        w.set_value(rng.standard_normal((64, 64, 3, 3)).astype("float32"))
+
+
+def test_training_function_computes_directly():
+    x = E.tensor("x", (None, 32, None, None), "float32")
+    w = E.SharedVariable(np.ones((32, 32, 3, 3), "float32"), "w")
+    function = E.function([x], E.conv(x, w).sum(), updates=[(w, w * 2)])
+    assert not any(isinstance(s.run, FewerProducts) for s in function.program.steps)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_works_after_fork():
+    # torch's own threads do not survive a fork, so nothing here may use them in the child
+    x = torch.randn(1, 20, 6, 70, 70).contiguous(memory_format=torch.channels_last_3d)
+    u = winograd.transformed(torch.randn(30, 20, 2, 4, 4))
+    used = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = winograd.conv(x, u, None, (1, 2, 2), (2, 4, 4))
+        child = os.fork()
+        if child == 0:
+            torch.set_num_threads(2)
+            y = winograd.conv(x, u, None, (1, 2, 2), (2, 4, 4))
+            os._exit(0 if y.numpy().tobytes() == expected.numpy().tobytes() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        torch.set_num_threads(used)
