@@ -144,7 +144,8 @@ def _as_two(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut a batch of one into two along a spatial axis, without padding: the gradient of a kernel sums over both."""
     lengths = gy.shape[2:]
-    axis = max(range(len(lengths)), key=lambda k: (lengths[k] % 2 == 0, lengths[k]))
+    # halves of the first axis lie one behind the other in memory, so they need no copy
+    axis = max(range(len(lengths)), key=lambda k: (lengths[k] % 2 == 0, k == 0, lengths[k]))
     odd = lengths[axis] % 2
     half = (lengths[axis] + odd) // 2
     if any(pad) or odd:
@@ -154,6 +155,6 @@ def _as_two(
         gy = zero_pad(gy, [0, 0] * (len(lengths) - 1 - axis) + [0, 1])
     seen = (half - 1) * stride[axis] + dilation[axis] * (w.shape[axis + 2] - 1) + 1
     return (
-        torch.cat(gy.split(half, axis + 2)),
+        gy.unflatten(axis + 2, (2, half)).movedim(axis + 2, 0).squeeze(1),
         torch.cat([x.narrow(axis + 2, start, seen) for start in (0, half * stride[axis])]),
     )
