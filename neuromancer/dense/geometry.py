@@ -59,6 +59,15 @@ class AxisGeometry:
         first = max(0, min(start + min(self.low, 0), size - self.least))
         return first, min(size, max(stop + max(self.high, self.context), first + self.least))
 
+    @property
+    def repeats(self) -> int:
+        """Output voxels after which feeding starts anew in the same way: tiles should begin at multiples of it."""
+        return 1
+
+    def fed(self, size: int) -> int:
+        """Raw voxels that a tile of `size` output voxels in the middle of a volume is fed."""
+        return max(size + max(self.context, self.high - min(self.low, 0)), self.least)
+
     def outputs(self, size: int) -> int:
         """Number of output voxels for a raw size."""
         return size - self.context
@@ -100,6 +109,15 @@ class PeriodicAxis(AxisGeometry):
         first = max(0, min(low, floor(start * self.step))) // self.period * self.period
         least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context)
         return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
+
+    @property
+    def repeats(self) -> int:
+        return max(1, int(self.period / self.step))
+
+    def fed(self, size: int) -> int:
+        far = 8 * self.repeats
+        start, stop = self.feed(far, far + size, 1 << 40)
+        return stop - start
 
     def outputs(self, size: int) -> int:
         return (

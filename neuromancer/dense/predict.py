@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer.dense.costs import Costs
 from neuromancer.dense.geometry import (
     AxisGeometry,
     can_slide,
@@ -16,8 +17,10 @@ from neuromancer.dense.geometry import (
     require_declared_sizes,
     sliding_geometry,
 )
+from neuromancer.dense.memory import memory_budget
+from neuromancer.dense.planner import choose
 from neuromancer.dense.raw import normalise, read
-from neuromancer.dense.tiles import Tile, WorkingMemory, fed_size, memory_budget, tile_shape, tiles
+from neuromancer.dense.tiles import Tile, tiles
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 from neuromancer.graph.function import make_func
 from neuromancer.graph.rebuild import BuildMode, rebuild
@@ -68,7 +71,7 @@ class DensePredictor:
         else:
             self.axes, lost = plain_geometry(node), []
         self.func = make_func([copies[self.source].output], twin.output, name=f"{node.name}_dense")
-        self.memory = WorkingMemory(twin, lost)
+        self.costs = Costs(twin, lost)
 
     def __call__(self, raw: Any, as_uint8: bool, pad_raw: bool, progress: bool | None) -> np.ndarray:
         raw = raw if hasattr(raw, "shape") and hasattr(raw, "dtype") else np.asarray(raw)
@@ -180,12 +183,10 @@ class DensePredictor:
             if min(outs) < 1:
                 continue
             passes = [g.one_pass_size(n) for g, n in zip(self.axes, sizes, strict=True)]
-            shape = tile_shape(self.axes, outs, self.memory, budget)
-            one = self.memory([fed_size(g, n) for g, n in zip(self.axes, shape, strict=True)])
-            together = max(1, min(images, int(budget // one)))
-            for tile in tiles(self.axes, [0] * len(outs), outs, passes, shape):
-                for first in range(0, images, together):
-                    some = slice(first, min(first + together, images))
+            choice = choose(self.axes, outs, self.costs, budget, images)
+            for tile in tiles(self.axes, [0] * len(outs), outs, passes, choice.tile):
+                for first in range(0, images, choice.images):
+                    some = slice(first, min(first + choice.images, images))
                     yield ((slice(None), some) if stack else (slice(None),)), some, tile, shift
 
     # ---- evaluation

@@ -1,24 +1,12 @@
-"""Dividing the output into tiles that fit into memory."""
+"""Dividing the output into tiles."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, prod
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from neuromancer.dense.geometry import AxisGeometry
-from neuromancer.graph.geometry import ancestors
-
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
-
-DEFAULT_BUDGET = 3 << 30
-"""Upper limit in bytes of what a tile may occupy; larger tiles no longer save time by smaller borders."""
 
 
 @dataclass(frozen=True)
@@ -40,64 +28,6 @@ class Tile:
     raw_start: tuple[int, ...]
     raw_stop: tuple[int, ...]
     first: tuple[int, ...]
-
-
-def memory_budget() -> int:
-    """Bytes that a tile may occupy: a quarter of what is free, up to a limit."""
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return DEFAULT_BUDGET
-    return max(64 << 20, min(DEFAULT_BUDGET, free // 4))
-
-
-class WorkingMemory:
-    """Estimate of what evaluating a graph occupies: its largest node with its parents, and a copy of it.
-
-    Parameters
-    ----------
-    twin : Node
-        The graph in its dense form.
-    lost : sequence of dict of int to int
-        Per axis: voxels that a node has lost against the raw data, by the node's ``id``; none where it is missing.
-    """
-
-    def __init__(self, twin: Node, lost: Sequence[dict[int, int]]) -> None:
-        self.itemsize = np.dtype(twin.output.dtype).itemsize
-        self.nodes = [n for n in ancestors([twin]) if n.shape is not None and n.shape.ndim and n.shape.hastag("f")]
-        self.lost = [[axis.get(id(n), 0) for axis in lost] or [0] * n.shape.ndim for n in self.nodes]
-
-    def __call__(self, fed: Sequence[int]) -> float:
-        """Bytes for a raw range of `fed` voxels per axis."""
-        size: dict[int, float] = {}
-        for n, lost in zip(self.nodes, self.lost, strict=True):
-            steps = [1.0 if n.build_mode.dense else float(s) for s in n.shape.strides]
-            voxels = prod(max(1, a - c) / s for a, c, s in zip(fed, lost, steps, strict=True))
-            size[id(n)] = voxels * (n.shape["f"] or 1) * self.itemsize
-        return max(2 * size[id(n)] + sum(size.get(id(p), 0.0) for p in n.parents) for n in self.nodes)
-
-
-def fed_size(axis: AxisGeometry, size: int) -> int:
-    """Raw voxels that `size` output voxels inside the volume need along an axis."""
-    return size + max(axis.context, axis.high - axis.low)
-
-
-def tile_shape(
-    axes: Sequence[AxisGeometry], out_shape: Sequence[int], memory: Callable[[Sequence[int]], float], budget: int
-) -> tuple[int, ...]:
-    """Largest tile, as an output shape, that stays within the budget.
-
-    The axis on which the border costs least is halved until it fits.
-    """
-    tile = [max(1, n) for n in out_shape]
-
-    def extra_work(k: int) -> float:
-        return 2 * fed_size(axes[k], ceil(tile[k] / 2)) / fed_size(axes[k], tile[k]) if tile[k] > 1 else float("inf")
-
-    while memory([fed_size(g, n) for g, n in zip(axes, tile, strict=True)]) > budget and max(tile) > 1:
-        k = min(range(len(tile)), key=extra_work)
-        tile[k] = ceil(tile[k] / 2)
-    return tuple(tile)
 
 
 def tiles(

@@ -17,10 +17,13 @@ RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoull
 tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the shape is an unknown size
 generic              ``generic(name)``: symbolic input that takes any Python object
 constant             ``constant(value, name, dtype)``
+free_memory          ``free_memory()``: bytes free on the configured device; None if that is the host
 function             ``function(inputs, outputs, updates, name)``: compile for the configured device
 grad                 ``grad(cost, wrt)``: gradients, None where disconnected
 disconnected_grad    ``disconnected_grad(x)``: x, constant to gradients
 conv                 ``conv(x, w, stride, dilation, pad)``: cross-correlation over 1 to 3 spatial axes
+conv_cost            ``conv_cost(x_shape, w_shape, dilation, dtype)``: (work, bytes kept, bytes of scratch) of a
+                     convolution without padding: work in products of a direct one
 conv_transpose       ``conv_transpose(x, w, stride, dilation, pad)``: its adjoint at full size
 known_shape          ``known_shape(x)``: sizes, None where known only at run time; None if x is no tensor
 maximin_pairs        ``maximin_pairs(affinity, target, labels, neighbourhood, unrestricted)``: pairs per edge
@@ -53,10 +56,12 @@ NAMES = (
     "building",
     "constant",
     "conv",
+    "conv_cost",
     "conv_transpose",
     "disconnected_grad",
     "dot_text",
     "draw",
+    "free_memory",
     "function",
     "generic",
     "grad",

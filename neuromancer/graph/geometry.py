@@ -203,6 +203,11 @@ def sizes_through(node: Node, axis: int, source_size: int) -> int | None:
 
     A size does not fit when a window leaves voxels over or has too few, or merged branches come out different.
     """
+    return sizes_of_all(node, axis, source_size).get(id(node))
+
+
+def sizes_of_all(node: Node, axis: int, source_size: int) -> dict[int, int]:
+    """Sizes of `node` and all that it needs, by their ``id``; empty where `sizes_through` is None."""
     sizes: dict[int, int] = {}
     for n in ancestors([node]):
         if n.shape is None or n.shape.ndim <= axis:
@@ -217,9 +222,9 @@ def sizes_through(node: Node, axis: int, source_size: int) -> int | None:
         w = windows_of(n)[axis]
         out = w.output_size(size)
         if len(incoming - {1}) > 1 or out is None or out <= 0 or w.remainder(size):
-            return None
+            return {}
         sizes[id(n)] = out
-    return sizes.get(id(node))
+    return sizes
 
 
 def merged_geometry(node: Node, shape: TaggedShape) -> TaggedShape:

@@ -8,6 +8,8 @@ from neuromancer.engine.theano import library  # noqa: F401 (makes Theano import
 
 from theano.gof import Constant, Variable
 
+from neuromancer.engine.common.costs import direct_conv_cost as conv_cost
+from neuromancer.engine.common.costs import no_device_memory as free_memory
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import namespace as T
 from neuromancer.engine.theano.convolution import conv, conv_transpose
@@ -46,10 +48,12 @@ __all__ = [
     "building",
     "constant",
     "conv",
+    "conv_cost",
     "conv_transpose",
     "disconnected_grad",
     "dot_text",
     "draw",
+    "free_memory",
     "function",
     "generic",
     "grad",

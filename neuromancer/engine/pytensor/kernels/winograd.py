@@ -17,13 +17,18 @@ from math import ceil, prod
 import numpy as np
 import torch
 
+from neuromancer.config import config
+from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.kernels.cook_toom import N, matrices
 from neuromancer.engine.pytensor.kernels.tiles import LANES, compiled
+from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
 
 CHUNK = 8 << 20
 """Bytes of transformed values that a thread works on at a time."""
+PREPARED = 1 << 18
+"""Elements of a kernel that are transformed at a time, in double precision."""
 LEAST_ROWS = 64
 """Rows below which a matrix product is slow."""
 PRODUCT, TRANSFORM = 1.1, 50.0
@@ -59,12 +64,14 @@ class Tiling:
         rows = ceil(LEAST_ROWS / self.out[0]) if self.out[0] > 0 else 1
         self.step = max(1, min(CHUNK // per_tile, max(rows, ceil(self.tiles / 16))))
 
-    def saves_time(self, w_shape: Ints) -> bool:
-        """Whether this is faster than a direct convolution."""
-        products = N * N * self.tiles * self.out[0] * self.taps * self.n_in * self.n_out
-        values = N * N * self.tiles * (self.depth * self.n_in + self.out[0] * self.n_out)
-        direct = prod(self.out) * self.n_out * prod(w_shape[1:])
-        return PRODUCT * products + TRANSFORM * values < 0.9 * direct
+        self.products = prod(self.out) * self.n_out * self.taps * self.n_in * prod(w_shape[-2:]) * self.batch
+        """Products of a direct convolution."""
+        points = N * N * self.tiles * self.batch
+        values = points * (self.depth * self.n_in + self.out[0] * self.n_out)
+        self.work = PRODUCT * points * self.out[0] * self.taps * self.n_in * self.n_out + TRANSFORM * values
+        """Products of a direct convolution that take as long as this."""
+        self.scratch = self.step * per_tile
+        """Bytes that a thread needs."""
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(image, first tile, end) of every piece of work."""
@@ -73,28 +80,43 @@ class Tiling:
                 yield image, first, min(first + self.step, self.tiles)
 
 
+def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints) -> Tiling | None:
+    """The tiling of a convolution without padding, if `conv` can compute it and is faster than a direct one."""
+    if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and all(2 <= k < N for k in w_shape[-2:])):
+        return None
+    if x_shape[0] < 1 or any(n <= d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)):
+        return None
+    tiling = Tiling(x_shape, w_shape, dilation)
+    return tiling if tiling.work < 0.9 * tiling.products else None
+
+
 def suits(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints) -> bool:
     """Whether `conv` can compute this convolution, and is faster than a direct one."""
-    if not (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and w.ndim in (4, 5)
-        and set(stride) == {1}
-        and min(w.shape[:2]) >= LANES
-        and all(2 <= k < N for k in w.shape[-2:])
-    ):
+    if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
         return False
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    fits = all(n > d * (k - 1) for n, d, k in zip(padded[2:], dilation, w.shape[2:], strict=True))
-    return fits and x.shape[0] > 0 and Tiling(padded, tuple(w.shape), dilation).saves_time(tuple(w.shape))
+    return tiling_that_pays(padded, tuple(w.shape), dilation) is not None
+
+
+def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+    """What a convolution without padding costs on the configured device; see the interface of engines."""
+    tiling = tiling_that_pays(x_shape, w_shape, dilation) if dtype == "float32" else None
+    if tiling is None or resolve_device(config.device).type != "cpu":
+        return direct_conv_cost(x_shape, w_shape, dilation, dtype)
+    prepared = 4 * N * N * tiling.taps * tiling.n_in * tiling.n_out
+    return tiling.work, prepared, tiling.scratch * torch.get_num_threads()
 
 
 def transformed(w: torch.Tensor) -> torch.Tensor:
     """The kernel (n_out, n_in, [z,] y, x) as `conv` wants it, (z, 36, n_in, n_out)."""
     along = [torch.from_numpy(matrices(k)[1]) for k in w.shape[-2:]]
     w = w.unsqueeze(2) if w.ndim == 4 else w
-    result = torch.einsum("ai,bj,ockij->kabco", *along, w.double())
-    return result.flatten(1, 2).float().contiguous()
+    result = torch.empty(w.shape[2], N * N, w.shape[1], w.shape[0])
+    step = max(1, PREPARED // w[0].numel())
+    for first in range(0, w.shape[0], step):
+        some = slice(first, first + step)
+        result[..., some] = torch.einsum("ai,bj,ockij->kabco", *along, w[some].double()).flatten(1, 2)
+    return result
 
 
 def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: Ints, taps: Ints) -> torch.Tensor:

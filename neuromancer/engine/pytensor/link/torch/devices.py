@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from neuromancer.config import config
 from neuromancer.errors import DeviceError
 
 
@@ -37,6 +38,15 @@ def resolve_device(name: str) -> torch.device:
     if device.type != "cuda" or (device.index or 0) >= count:
         raise DeviceError("no such device", got=name, expected=_available(count), nearest="cpu")
     return torch.device("cuda", device.index or 0)
+
+
+def free_memory() -> int | None:
+    """Bytes that tensors can still get on the configured device; None if that is the host's memory."""
+    device = resolve_device(config.device)
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def _available(count: int) -> str:

@@ -1,0 +1,139 @@
+"""What evaluating a network on a range of raw voxels costs: work, and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuromancer import engine as E
+from neuromancer.graph.geometry import ancestors, sizes_of_all
+
+if TYPE_CHECKING:
+    from neuromancer.graph.node import Node
+
+BYTE = 2.5
+"""Work of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
+STEP = 2e6
+"""Work of anything that happens once per evaluation of a node."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one evaluation.
+
+    Parameters
+    ----------
+    work : float
+        In products of a direct convolution: what takes as long as so many of them.
+    products : float
+        Products that a direct convolution would take.
+    memory : float
+        Largest number of bytes in use at once, prepared kernels included; the parameters themselves are not.
+    """
+
+    work: float
+    products: float
+    memory: float
+
+
+class Costs:
+    """Cost model of a graph.
+
+    Every node reads its parents and writes its result; a node with a kernel takes the products of a convolution, at the
+    price that the engine names. Results live until the last node that reads them is done.
+
+    Parameters
+    ----------
+    twin : Node
+        The graph in the form in which it is evaluated.
+    lost : sequence of dict of int to int
+        Sliding form, per axis: voxels that a node has lost against the raw data, by the node's ``id``. Empty for the
+        plain form.
+    """
+
+    def __init__(self, twin: Node, lost: Sequence[dict[int, int]]) -> None:
+        self.dtype = np.dtype(twin.output.dtype)
+        self.nodes = [n for n in ancestors([twin]) if n.shape is not None and n.shape.ndim and n.shape.hastag("f")]
+        self.lost = lost
+        self._extents: dict[tuple[int, int], dict[int, int]] = {}
+        known = {id(n) for n in self.nodes}
+        self.parents = [[id(p) for p in n.parents if id(p) in known] for n in self.nodes]
+        self.last_use = {key: k for k, parents in enumerate(self.parents) for key in parents}
+        self.kernels = [_kernel(n) for n in self.nodes]
+        params = {id(p): p for n in self.nodes for p in n.params.values()}
+        self.parameters = sum(p.get_value().nbytes for p in params.values())
+
+    def __call__(self, fed: Sequence[int], images: int = 1) -> Cost:
+        """Cost for a raw range of `fed` voxels per axis of so many images."""
+        along = [self._extent(k, int(a)) for k, a in enumerate(fed)]
+        extent = {id(n): [sizes.get(id(n), 1) for sizes in along] for n in self.nodes}
+        size = {id(n): images * prod(extent[id(n)]) * (n.shape["f"] or 1) * self.dtype.itemsize for n in self.nodes}
+        work = products = prepared = scratch = peak = 0.0
+        alive: dict[int, float] = {}
+        for k, n in enumerate(self.nodes):
+            own, read = size[id(n)], sum(size[p] for p in self.parents[k])
+            inside = own
+            work += STEP + BYTE * (read + own)
+            kernel = self.kernels[k]
+            if kernel is not None and self.parents[k]:
+                cost = self._convolution(n, kernel, extent[self.parents[k][0]], extent[id(n)], images)
+                work, products, prepared = work + cost[0], products + cost[1], prepared + cost[2]
+                scratch = max(scratch, cost[3])
+                inside = max(own, cost[4])
+                pooled = sum(p > 1 for p in getattr(n, "pool_shape", ()))
+                work += BYTE * 3 * inside * pooled
+                # maxima are taken axis by axis, each from the one before, beside the convolution
+                peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + min(pooled, 2)))
+            peak = max(peak, sum(alive.values()) + inside)
+            alive[id(n)] = own
+            for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:
+                del alive[key]
+        # the result is copied once more, into the order that the caller expects
+        peak = max(peak, 2 * size[id(self.nodes[-1])])
+        return Cost(work, products, peak + scratch + prepared + self.parameters)
+
+    def _extent(self, axis: int, fed: int) -> dict[int, int]:
+        """Voxels of every node along an axis, by its ``id``."""
+        if (axis, fed) not in self._extents:
+            self._extents[axis, fed] = (
+                {id(n): max(1, fed - self.lost[axis].get(id(n), 0)) for n in self.nodes}
+                if self.lost
+                else sizes_of_all(self.nodes[-1], axis, fed)
+            )
+        return self._extents[axis, fed]
+
+    def _ended(self, k: int, alive: dict[int, float]) -> float:
+        """Bytes of parents that nothing after node k reads."""
+        return sum(alive.get(p, 0.0) for p in set(self.parents[k]) if self.last_use[p] <= k)
+
+    def _convolution(
+        self, n: Node, kernel: tuple[int, ...], before: Sequence[int], after: Sequence[int], images: int
+    ) -> tuple[float, float, float, float, float]:
+        """(work, products, bytes of a prepared kernel, bytes of scratch, bytes of its result) of a node's kernel."""
+        n_out, n_in, *taps = kernel
+        if len(taps) != len(before) or any(a > b for a, b in zip(after, before, strict=True)):
+            # an up-convolution, or a kernel without spatial axes: every parameter is used once per voxel
+            products = images * prod(after) * prod(kernel)
+            return products, products, 0.0, 0.0, 0.0
+        dilation = n.dilation
+        pads = getattr(n, "_pad", (0,) * len(taps))
+        out = [max(1, b - d * (t - 1 - 2 * p)) for b, d, t, p in zip(before, dilation, taps, pads, strict=True)]
+        sizes = [o + d * (t - 1) for o, d, t in zip(out, dilation, taps, strict=True)]
+        products = images * prod(out) * prod(kernel)
+        work, prepared, scratch = E.conv_cost((images, n_in, *sizes), kernel, dilation, self.dtype.name)
+        return work, products, prepared, scratch, images * prod(out) * n_out * self.dtype.itemsize
+
+
+def _kernel(n: Node) -> tuple[int, ...] | None:
+    """Shape of a node's kernel, (n_out, n_in, *taps), or of its matrix; None without one."""
+    w = n.params.get("w")
+    if w is None:
+        return None
+    shape = tuple(int(s) for s in w.get_value().shape)
+    if getattr(n, "_swapped", False):
+        shape = (shape[0], shape[2], shape[1], *shape[3:])
+    return shape

@@ -1,0 +1,165 @@
+"""Choice of the tile: the one for which the whole volume takes the least work within the memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf, lcm, prod
+
+from neuromancer.dense.costs import Costs
+from neuromancer.dense.geometry import AxisGeometry
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A tile and what predicting a volume with it costs.
+
+    Parameters
+    ----------
+    tile : tuple of int
+        Output voxels per spatial axis.
+    images : int
+        Images of a stack that are evaluated together.
+    tiles : int
+        Number of evaluations.
+    work : float
+        Of all of them, in products of a direct convolution.
+    products : float
+        Products that direct convolutions would take.
+    overlap : float
+        Share of the work that tiles do twice, because their borders overlap.
+    memory : float
+        Largest number of bytes in use during an evaluation.
+    """
+
+    tile: tuple[int, ...]
+    images: int
+    tiles: int
+    work: float
+    products: float
+    overlap: float
+    memory: float
+
+
+def choose(
+    axes: Sequence[AxisGeometry],
+    out: Sequence[int],
+    costs: Costs,
+    budget: float,
+    images: int = 1,
+    align: Sequence[int] | None = None,
+) -> Choice:
+    """Find the tile.
+
+    The output is cut along the axis where a cut costs least for the memory it frees, until an evaluation fits; then
+    neighbouring sizes are tried.
+
+    Parameters
+    ----------
+    axes : sequence of AxisGeometry
+    out : sequence of int
+        Output voxels per axis.
+    costs : Costs
+    budget : float
+        Bytes that an evaluation may use. If even the smallest tile needs more, that one is taken.
+    images : int
+        Images of a stack.
+    align : sequence of int, optional
+        Tiles begin at multiples of so many voxels.
+    """
+    units = [lcm(max(1, int(g.repeats)), a) for g, a in zip(axes, align or [1] * len(out), strict=True)]
+    at = _Volume(axes, out, costs, images)
+    best = at(at.out)
+    while best.memory > budget:
+        smaller = [at(t) for t in _cuts(best.tile, units)]
+        smaller = [c for c in smaller if c.memory < best.memory]
+        if not smaller:
+            break
+        best = min(smaller, key=lambda c: _price(c, best))
+    while True:
+        near = [c for t in _neighbours(best.tile, out, units) if (c := at(t)).memory <= max(budget, best.memory)]
+        better = min(near, key=lambda c: c.work, default=best)
+        if better.work >= best.work * 0.999:
+            break
+        best = better
+    if best.tile == at.out:
+        together = 1
+        while together < images and at(best.tile, min(2 * together, images)).memory <= budget:
+            together = min(2 * together, images)
+        best = at(best.tile, together)
+    return best
+
+
+def _price(smaller: Choice, larger: Choice) -> float:
+    """Work added per memory freed."""
+    freed = larger.memory - smaller.memory
+    return (smaller.work - larger.work) / freed if freed > 0 else inf
+
+
+class _Volume:
+    """Choices for one volume, each computed once."""
+
+    def __init__(self, axes: Sequence[AxisGeometry], out: Sequence[int], costs: Costs, images: int) -> None:
+        self.axes, self.out, self.costs, self.images = axes, tuple(out), costs, images
+        self.whole = [g.one_pass_size(n + g.context) for g, n in zip(axes, out, strict=True)]
+        self._fed: dict[tuple[int, int], int] = {}
+        self._known: dict[tuple[int, ...], Choice] = {}
+        self._once = costs(self.whole, images).products
+
+    def __call__(self, tile: tuple[int, ...], together: int = 1) -> Choice:
+        key = (*tile, together)
+        if key not in self._known:
+            self._known[key] = self._evaluate(tile, together)
+        return self._known[key]
+
+    def fed(self, axis: int, size: int) -> int:
+        """Raw voxels for so many output voxels along an axis; tiles at the ends need no more than those in between."""
+        if (axis, size) not in self._fed:
+            self._fed[axis, size] = min(self.whole[axis], self.axes[axis].fed(size))
+        return self._fed[axis, size]
+
+    def _evaluate(self, tile: tuple[int, ...], together: int) -> Choice:
+        counts = [ceil(n / t) for n, t in zip(self.out, tile, strict=True)]
+        largest = self.costs([self.fed(k, t) for k, t in enumerate(tile)], together)
+        mean = [
+            self.fed(k, ceil(n / c)) if c > 1 else self.whole[k]
+            for k, (n, c) in enumerate(zip(self.out, counts, strict=True))
+        ]
+        usual = self.costs(mean, together)
+        tiles = prod(counts) * ceil(self.images / together)
+        products = usual.products * tiles
+        overlap = max(0.0, 1 - self._once / products) if products else 0.0
+        return Choice(tile, together, tiles, usual.work * tiles, products, overlap, largest.memory)
+
+
+def _cuts(tile: tuple[int, ...], units: Sequence[int]) -> list[tuple[int, ...]]:
+    """Tiles half as long along one axis."""
+    return [
+        (*tile[:k], half, *tile[k + 1 :])
+        for k, (n, unit) in enumerate(zip(tile, units, strict=True))
+        if (half := max(1, ceil(n / 2 / unit)) * unit) < n
+    ]
+
+
+def _neighbours(tile: tuple[int, ...], out: Sequence[int], units: Sequence[int]) -> list[tuple[int, ...]]:
+    """Tiles a little longer along one axis, and possibly a little shorter along another."""
+    lengths = []
+    for n, whole, unit in zip(tile, out, units, strict=True):
+        count = ceil(whole / n)
+        options = {n, whole if count <= 2 else n}
+        for other in (count - 1, count + 1, ceil(count * 0.75), ceil(count * 1.5)):
+            if other >= 1:
+                options.add(min(whole, ceil(ceil(whole / other) / unit) * unit))
+        lengths.append(sorted(options))
+    singles = [(*tile[:k], n, *tile[k + 1 :]) for k, some in enumerate(lengths) for n in some]
+    pairs = [
+        tuple(n if j == k else m if j == i else t for j, t in enumerate(tile))
+        for k, some in enumerate(lengths)
+        for i, others in enumerate(lengths)
+        if i != k
+        for n in some
+        if n > tile[k]
+        for m in others
+        if m < tile[i]
+    ]
+    return list(dict.fromkeys([*singles, *pairs]))
