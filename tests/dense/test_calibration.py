@@ -1,0 +1,42 @@
+"""The speed of the machine is measured once and found again."""
+
+from __future__ import annotations
+
+import json
+
+from neuromancer.dense import calibration
+
+
+def test_measured_once_and_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(calibration, "_measured", {})
+    speed = calibration.seconds_per_work()
+    assert 1e-14 < speed < 1e-6
+    assert json.loads(calibration.cache_path().read_text()).values()
+    monkeypatch.setattr(calibration, "_measure", lambda: 1 / 0)
+    assert calibration.seconds_per_work() == speed
+    monkeypatch.setattr(calibration, "_measured", {})
+    assert calibration.seconds_per_work() == speed  # from the file
+
+
+def test_damaged_and_unwritable_files_are_no_obstacle(monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "_measure", lambda: 3e-12)
+    for content in ("{", "[1]", '{"a": "b"}', '{"a": -1}'):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr(calibration, "_measured", {})
+        calibration.cache_path().parent.mkdir(exist_ok=True)
+        calibration.cache_path().write_text(content)
+        assert calibration.seconds_per_work() == 3e-12
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(calibration, "_measured", {})
+    assert calibration.seconds_per_work() == 3e-12
+
+
+def test_apart_for_every_device_and_precision(monkeypatch):
+    keys = {calibration._key()}
+    monkeypatch.setattr(calibration.config, "floatX", "float64")
+    keys.add(calibration._key())
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    keys.add(calibration._key())
+    assert len(keys) == 3
