@@ -31,13 +31,22 @@ class HandWritten:
     weights : sequence of (w, b), numpy
         As the nodes keep them: kernels of true convolution, so flipped here.
     pools : sequence of tuple of int
+    channels_last : bool
+        Keep images and kernels in the memory format that CPU convolutions prefer; for prediction only.
     """
 
-    def __init__(self, weights: Sequence[tuple[np.ndarray, np.ndarray]], pools: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        weights: Sequence[tuple[np.ndarray, np.ndarray]],
+        pools: Sequence[tuple[int, ...]],
+        channels_last: bool = False,
+    ) -> None:
+        self.format = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.layers = []
         for i, ((w, b), pool) in enumerate(zip(weights, pools, strict=True)):
             flipped = w[:, :, ::-1, ::-1, ::-1].copy()
-            params = [torch.tensor(a, requires_grad=True) for a in (flipped, b)]
+            params = [torch.tensor(flipped).contiguous(memory_format=self.format), torch.tensor(b)]
+            params = [p.requires_grad_() for p in params]
             self.layers.append(Layer(params[0], params[1], pool, i + 1 < len(weights)))
         self.params = [p for layer in self.layers for p in (layer.w, layer.b)]
         self.optimiser = torch.optim.Adam(self.params, lr=1e-4)
@@ -54,15 +63,18 @@ class HandWritten:
             x = F.relu(x) if layer.relu else x
         return x
 
+    def _image(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).contiguous(memory_format=self.format)
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities for a patch, (b, f, z, x, y)."""
         with torch.inference_mode():
-            return torch.softmax(self._logits(torch.from_numpy(x), dense=False), 1).numpy()
+            return torch.softmax(self._logits(self._image(x), dense=False), 1).numpy()
 
     def predict_dense(self, raw: np.ndarray) -> np.ndarray:
         """Probabilities at every position of (f, z, x, y), by dilation."""
         with torch.inference_mode():
-            return torch.softmax(self._logits(torch.from_numpy(raw[None]), dense=True), 1)[0].numpy()
+            return torch.softmax(self._logits(self._image(raw[None]), dense=True), 1)[0].numpy()
 
     def trainingstep(self, x: np.ndarray, labels: np.ndarray) -> float:
         """One step of Adam; the loss before it."""

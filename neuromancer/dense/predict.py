@@ -100,18 +100,20 @@ class DensePredictor:
         func = self.func(precision).compile()
         whole = [g.one_pass_size(n) for g, n in zip(self.axes, volume, strict=True)]
         func.expect(images * prod(self._steps) * self.memory.work(whole))
-        with voxel_bar(images * prod(full), f"predicting {self.node.name}", progress) as bar:
-            for head, images_at, tile, shift in self._work(volume, images, stack):
-                start = [a + s - p for a, s, p in zip(tile.raw_start, shift, before, strict=True)]
-                stop = [b + s - p for b, s, p in zip(tile.raw_stop, shift, before, strict=True)]
-                values = self._evaluate(func, read(raw, head, start, stop), tile)
-                place = tuple(
-                    slice(s + a * d, s + (b - 1) * d + 1, d)
-                    for s, a, b, d in zip(shift, tile.out_start, tile.out_stop, self._steps, strict=True)
-                )
-                result[(slice(None), images_at, *place)] = _as_uint8(values) if as_uint8 else values
-                bar.update(values[0].size / 1e6)
-        func.release()
+        try:
+            with voxel_bar(images * prod(full), f"predicting {self.node.name}", progress) as bar:
+                for head, images_at, tile, shift in self._work(volume, images, stack):
+                    start = [a + s - p for a, s, p in zip(tile.raw_start, shift, before, strict=True)]
+                    stop = [b + s - p for b, s, p in zip(tile.raw_stop, shift, before, strict=True)]
+                    values = self._evaluate(func, read(raw, head, start, stop), tile)
+                    place = tuple(
+                        slice(s + a * d, s + (b - 1) * d + 1, d)
+                        for s, a, b, d in zip(shift, tile.out_start, tile.out_stop, self._steps, strict=True)
+                    )
+                    result[(slice(None), images_at, *place)] = _as_uint8(values) if as_uint8 else values
+                    bar.update(values[0].size / 1e6)
+        finally:
+            func.release()
         return (
             self._cut(result if stack else result[:, 0], sizes, before, lead)
             if pad_raw

@@ -448,9 +448,7 @@ class Node(metaclass=NodeType):
         """
         from neuromancer.dense import predict_dense
 
-        return predict_dense(
-            self, raw_img, as_uint8=as_uint8, pad_raw=pad_raw, progress=progress, precision=precision
-        )
+        return predict_dense(self, raw_img, as_uint8=as_uint8, pad_raw=pad_raw, progress=progress, precision=precision)
 
     def test_run(self, on_shape_mismatch: str = "warn", debug_outputs: bool = False) -> Any:
         """Evaluate the node on random data of the declared shapes and report shape, time and speed.

@@ -163,7 +163,9 @@ class CompiledFunction:
         """The outputs, after which the updates are applied."""
         with torch.inference_mode():
             values = [
-                upload(value, self.device, self.counters) if place == DEVICE and isinstance(value, np.ndarray) else value
+                upload(value, self.device, self.counters)
+                if place == DEVICE and isinstance(value, np.ndarray)
+                else value
                 for value, place in zip(arguments, self._explicit_places, strict=True)
             ]
             values += [self._shared(k) for k in range(len(self._cells))]

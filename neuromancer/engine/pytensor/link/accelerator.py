@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from pytensor.graph.fg import FunctionGraph
+from pytensor.tensor.blas import BatchedDot
+from pytensor.tensor.math import Dot
 from pytensor.tensor.type import TensorType
 
 from neuromancer.config import config
-from neuromancer.engine.pytensor.ops.conv import ConvGradInput, ConvGradKernel
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvGradInput, ConvGradKernel, ConvTranspose
 from neuromancer.engine.pytensor.ops.pool import AveragePoolGrad, MaxPoolGrad, TakeWinners
 from neuromancer.engine.pytensor.ops.rectifier import ReluGrad
 from neuromancer.errors import ArgumentError, DeviceError, MissingDependencyError, nearest_name
@@ -41,7 +43,10 @@ SHAPES = 64
 PRECISIONS = ("f32", "bf16", "f16")
 
 BACKENDS: dict[str, str] = {"openvino": "neuromancer.engine.pytensor.link.openvino"}
-"""Backend -> module with its ``Runner``, ``Unsupported`` and ``Missing``; the library that it needs has the backend's name."""
+"""Backend -> module with its ``Runner`` and its exceptions ``Unsupported``, ``Missing`` and ``Passing``. The library that
+it needs has the backend's name."""
+PRODUCTS = (Conv, ConvTranspose, Dot, BatchedDot)
+"""Operations that a faster backend is for."""
 GRADIENTS = (ConvGradInput, ConvGradKernel, MaxPoolGrad, AveragePoolGrad, TakeWinners, ReluGrad)
 """Operations of training, where parameters change at every call."""
 
@@ -120,7 +125,7 @@ class Accelerator:
             self._tell(reason)
             return None
         except module.Unsupported as reason:
-            record.refused = True
+            record.refused = not isinstance(reason, module.Passing)
             self._tell(reason)
             return None
         self._judge(record, time.perf_counter() - start)
@@ -212,9 +217,7 @@ def accelerator_for(
         return None
     if device.type != "cpu":
         if reduced:
-            raise DeviceError(
-                f"{precision} is for processors", node=label, got=str(device), expected="device 'cpu'"
-            )
+            raise DeviceError(f"{precision} is for processors", node=label, got=str(device), expected="device 'cpu'")
         return None
     if find_spec(name) is None:
         if reduced or wanted != "auto":
@@ -241,4 +244,6 @@ def _misfit(fgraph: FunctionGraph) -> str | None:
     for node in fgraph.apply_nodes:
         if isinstance(node.op, GRADIENTS):
             return f"operation {node.op}"
+    if not any(isinstance(getattr(node.op, "core_op", node.op), PRODUCTS) for node in fgraph.apply_nodes):
+        return "a graph without convolutions and products, where nothing is to be gained"
     return None

@@ -16,12 +16,13 @@ from neuromancer.engine.pytensor.link.openvino import (
     subtensor,
 )
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
-from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, convert
+from neuromancer.engine.pytensor.link.openvino.registry import Missing, Passing, Unsupported, convert
 from neuromancer.engine.pytensor.link.openvino.runner import Runner
 
 __all__ = [
     "Builder",
     "Missing",
+    "Passing",
     "Runner",
     "Unsupported",
     "control",

@@ -15,8 +15,6 @@ from pytensor.tensor.type import TensorType
 from neuromancer.engine.pytensor.link.openvino.registry import TYPES, Missing, Unsupported, convert
 from neuromancer.engine.pytensor.link.torch.host import host_form
 
-Value = np.ndarray | Output
-
 
 class Builder:
     """Walks a graph once and makes a model of it.
@@ -30,6 +28,11 @@ class Builder:
         Values of those that are not; the model refers to this memory.
     folded : dict of Variable to numpy.ndarray
         What follows from the parameters alone; filled here, so that models for other sizes share it.
+
+    Attributes
+    ----------
+    memory : list of numpy.ndarray
+        Arrays that the model refers to; whoever keeps the model must keep them.
     """
 
     def __init__(
@@ -40,12 +43,15 @@ class Builder:
         folded: dict[Variable, np.ndarray],
     ) -> None:
         self.fgraph = fgraph
+        self.memory: list[np.ndarray] = []
         self._folded = folded
         self._lasting = set(parameters)
-        self._values: dict[Variable, Value] = dict(parameters)
+        self._values: dict[Variable, Any] = dict(parameters)
         self._constants: dict[Variable, Output] = {}
         self._inputs = []
         for variable, size in sizes.items():
+            if 0 in size:
+                raise Unsupported("an argument without elements")
             parameter = opset13.parameter(list(size), _type(variable))
             self._inputs.append(parameter)
             self._values[variable] = parameter.output(0)
@@ -86,8 +92,22 @@ class Builder:
         value = self.known(variable)
         if value is None:
             return self._values[variable]
-        self._constants[variable] = result = constant(value, _type(variable))
+        _type(variable)
+        self._constants[variable] = result = self.constant(value)
         return result
+
+    def constant(self, value: np.ndarray) -> Output:
+        """`value` as a node of the model, on the same memory where that is contiguous.
+
+        One value spread over an array (strides of 0) stays one value.
+        """
+        if value.size > 1 and not any(value.strides):
+            one = self.constant(np.array(value[(0,) * value.ndim]))
+            return opset13.broadcast(one, np.array(value.shape, np.int64)).output(0)
+        whole = value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
+        array = value if whole else np.array(value, value.dtype.newbyteorder("="), order="C")
+        self.memory.append(array)
+        return opset13.constant(array, TYPES[array.dtype.name], shared_memory=True).output(0)
 
     def shape(self, variable: Variable) -> tuple[int, ...]:
         """Sizes of a variable."""
@@ -111,6 +131,8 @@ class Builder:
             outputs = convert(node.op, node, self)
         for variable, value in zip(node.outputs, outputs, strict=True):
             if not isinstance(value, np.ndarray | None):
+                if 0 in value.get_shape():
+                    raise Unsupported(f"nothing at all as output of {node.op}")
                 declared, got = _type(variable), value.get_element_type()
                 value = value if declared == got else opset13.convert(value, declared).output(0)
             self._values[variable] = value
@@ -127,17 +149,6 @@ class Builder:
             self._folded.update(zip(node.outputs, outputs, strict=True))
             self._lasting.update(node.outputs)
         return outputs
-
-
-def constant(value: np.ndarray, element_type: Type | None = None) -> Output:
-    """`value` as a node of a model, on the same memory where that is contiguous.
-
-    One value spread over an array (strides of 0) stays one value.
-    """
-    if value.ndim and value.size > 1 and not any(value.strides):
-        return opset13.broadcast(constant(value[(0,) * value.ndim], element_type), list(value.shape)).output(0)
-    array = np.ascontiguousarray(value).reshape(value.shape)
-    return opset13.constant(array, element_type, shared_memory=array.ndim > 0).output(0)
 
 
 def _type(variable: Variable) -> Type:

@@ -20,6 +20,8 @@ ov: Any = opset13
 FLOAT = ("float32",)
 NUMBER = (*FLOAT, *COUNTED)
 ANY = tuple(TYPES)
+NEAR = 2e-2
+"""Below this the next term of the series of log1p and expm1 is beyond float32."""
 
 
 def _number(value: float) -> Any:
@@ -32,16 +34,22 @@ def _fold(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 def _log1p(x: Any) -> Any:
     """log(1 + x), by its series where 1 + x would lose the digits of x."""
-    series = ov.multiply(x, ov.subtract(_number(1), ov.multiply(x, ov.subtract(_number(0.5), ov.divide(x, _number(3))))))
-    return ov.select(ov.less(ov.abs(x), _number(3e-3)), series, ov.log(ov.add(x, _number(1))))
+    series = _polynomial(x, 1, -1 / 2, 1 / 3, -1 / 4)
+    return ov.select(ov.less(ov.abs(x), _number(NEAR)), series, ov.log(ov.add(x, _number(1))))
 
 
 def _expm1(x: Any) -> Any:
     """exp(x) - 1, by its series where exp(x) is close to 1."""
-    series = ov.multiply(
-        x, ov.add(_number(1), ov.multiply(x, ov.add(_number(0.5), ov.divide(x, _number(6)))))
-    )
-    return ov.select(ov.less(ov.abs(x), _number(3e-3)), series, ov.subtract(ov.exp(x), _number(1)))
+    series = _polynomial(x, 1, 1 / 2, 1 / 6, 1 / 24)
+    return ov.select(ov.less(ov.abs(x), _number(NEAR)), series, ov.subtract(ov.exp(x), _number(1)))
+
+
+def _polynomial(x: Any, *coefficients: float) -> Any:
+    """c1 x + c2 x^2 + ..."""
+    result = _number(0)
+    for c in reversed(coefficients):
+        result = ov.multiply(x, ov.add(_number(c), result))
+    return result
 
 
 def _softplus(x: Any) -> Any:

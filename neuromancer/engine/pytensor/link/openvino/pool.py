@@ -7,12 +7,15 @@ reduced axis by axis as combinations of shifted slices, which runs at the speed 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from math import prod
+from typing import Any
 
+import numpy as np
 from openvino import Output, opset13
 from pytensor.graph.basic import Apply
 
-from neuromancer.engine.pytensor.link.openvino.builder import Builder, constant
+from neuromancer.engine.pytensor.link.openvino.builder import Builder
 from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert
 from neuromancer.engine.pytensor.ops.base import Ints, window_length
 from neuromancer.engine.pytensor.ops.pool import AveragePool, MaxPool
@@ -38,24 +41,16 @@ def _average_pool(op: AveragePool, node: Apply, build: Builder) -> list[Output]:
         none = [0] * op.ndim
         y = opset13.avg_pool(x, list(op.stride), none, none, list(op.size), True, "floor").output(0)
         factor = prod(op.size) / op.divisor
-    return [y if factor == 1 else opset13.multiply(y, constant_like(factor, y)).output(0)]
+    return [y if factor == 1 else opset13.multiply(y, build.constant(np.array(factor, np.float32))).output(0)]
 
 
-def constant_like(number: float, like: Output) -> Output:
-    """`number` as a node of the element type of `like`."""
-    return constant(like.get_element_type().to_dtype().type(number).reshape(()))
-
-
-def _slide(x: Output, size: Ints, stride: Ints, dilation: Ints, combine: Callable[..., object]) -> Output:
+def _slide(x: Output, size: Ints, stride: Ints, dilation: Ints, combine: Callable[..., Any]) -> Output:
     """Combine the elements of every window, along one axis after the other."""
     for k, (taps, step, apart) in enumerate(zip(size, stride, dilation, strict=True)):
         if taps == 1 and step == 1:
             continue
         n = window_length(x.get_shape()[k + 2], taps, step, apart)
-        result = None
-        for i in range(taps):
-            start = i * apart
-            part = opset13.slice(x, [start], [start + (n - 1) * step + 1], [step], [k + 2])
-            result = part if result is None else combine(result, part)
-        x = result.output(0)
+        span = (n - 1) * step + 1
+        parts = [opset13.slice(x, [i * apart], [i * apart + span], [step], [k + 2]) for i in range(taps)]
+        x = reduce(combine, parts).output(0)
     return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pytensor.tensor.math import Any as AnyOp
 from pytensor.tensor.special import LogSoftmax, Softmax
 
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
-from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, axes_of, convert
+from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, axes_of, convert, reshape
 
 Reduction = Callable[[Any, Any, bool], Any]
 
@@ -50,11 +51,8 @@ def _argmax(op: Argmax, node: Apply, build: Builder) -> list[Output]:
     axes = axes_of(op.axis, x.ndim)
     kept = [a for a in range(x.ndim) if a not in axes]
     shape = build.shape(x)
-    flat = opset13.reshape(
-        opset13.transpose(build.tensor(x), [*kept, *axes]),
-        np.array([*(shape[a] for a in kept), int(np.prod([shape[a] for a in axes]))], np.int64),
-        False,
-    )
+    moved = opset13.transpose(build.tensor(x), np.array([*kept, *axes], np.int64)).output(0)
+    flat = reshape(moved, [*(shape[a] for a in kept), prod(shape[a] for a in axes)])
     index = opset13.topk(flat, np.int64(1), len(kept), "max", "value", "i64", stable=True).output(1)
     return [opset13.squeeze(index, np.int64(len(kept))).output(0)]
 

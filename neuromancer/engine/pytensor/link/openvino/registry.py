@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-from openvino import Output, Type
+import numpy as np
+from openvino import Output, Type, opset13
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 
@@ -28,11 +29,15 @@ TYPES = {
 }
 """dtypes that a model can hold; a graph with any other is left to torch."""
 COUNTED = ("int32", "int64")
-"""Integers with which a model computes; the narrower ones would not wrap around as they should, so they are only read."""
+"""Integers with which a model computes; narrower ones would not wrap around as they should and are only read."""
 
 
 class Unsupported(Exception):
     """The graph has no OpenVINO form for these sizes; the message says why."""
+
+
+class Passing(Unsupported):
+    """The values of this call are not for OpenVINO; the next ones may be."""
 
 
 class Missing(Unsupported):
@@ -60,6 +65,14 @@ def simple(*classes: type) -> Callable[[Callable[..., Output]], Callable[..., Ou
         return function
 
     return register
+
+
+def reshape(x: Any, sizes: Sequence[int]) -> Output:
+    """`x` with other sizes; without any it is squeezed, as OpenVINO crashes on reshaping a product to a scalar."""
+    if not len(sizes):
+        axes = list(range(len(x.get_shape())))
+        return opset13.squeeze(x, np.array(axes, np.int64)).output(0) if axes else x
+    return opset13.reshape(x, np.array(sizes, np.int64), False).output(0)
 
 
 def axes_of(axis: Any, ndim: int) -> list[int]:

@@ -16,7 +16,7 @@ import torch
 from pytensor.graph.fg import FunctionGraph
 
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
-from neuromancer.engine.pytensor.link.openvino.registry import Unsupported
+from neuromancer.engine.pytensor.link.openvino.registry import Passing, Unsupported
 from neuromancer.errors import DeviceError
 
 MODELS = 8
@@ -42,19 +42,21 @@ def require_precision(precision: str) -> None:
     if UNITS[precision] not in abilities:
         has = [name for name, unit in UNITS.items() if unit in abilities]
         raise DeviceError(
-            f"this processor does not compute in {precision}", node="precision", got=precision, expected=f"one of {has}"
-            , nearest="f32"
+            f"this processor does not compute in {precision}",
+            node="precision",
+            got=precision,
+            expected=f"one of {has}",
+            nearest="f32",
         )
 
 
 @dataclass
 class _Compiled:
-    """A model for one shape of the arguments, and what runs it."""
+    """A model for one shape of the arguments, what runs it, and the arrays that it refers to."""
 
     model: openvino.CompiledModel
     request: openvino.InferRequest
-    shapes: list[tuple[int, ...]]
-    dtypes: list[np.dtype]
+    memory: list[np.ndarray]
 
 
 class Runner:
@@ -81,8 +83,10 @@ class Runner:
         self._models: OrderedDict[Any, _Compiled] = OrderedDict()
         self._current: _Compiled | None = None
         self._seen: list[Any] | None = None
+        self._finite = True
         self._parameters: list[np.ndarray] = []
         self._folded: dict[Any, np.ndarray] = {}
+        self._dtypes = [np.dtype(v.type.dtype) for v in fgraph.outputs]
         self._lock = Lock()
         _home()
 
@@ -104,24 +108,26 @@ class Runner:
         Raises
         ------
         Unsupported
-            If OpenVINO cannot compute the graph, or not for these shapes.
+            If OpenVINO cannot compute the graph (`Missing`), or not for these shapes, or not these values (`Passing`):
+            its maximum and rectifier drop NaN.
         """
         if os.getpid() != _home():
             raise Unsupported("a process forked after OpenVINO was loaded")
         with self._lock:
+            if not all(map(_finite, arguments)):
+                raise Passing("arguments that are not finite")
             self._follow(parameters)
+            if not self._finite:
+                raise Passing("parameters that are not finite")
             compiled = self._compiled(arguments)
-            outputs = [np.empty(s, d) for s, d in zip(compiled.shapes, compiled.dtypes, strict=True)]
             for k, array in enumerate(arguments):
                 compiled.request.set_input_tensor(k, _as_tensor(array))
-            for k, array in enumerate(outputs):
-                if array.size:
-                    compiled.request.set_output_tensor(k, openvino.Tensor(array, shared_memory=True))
             try:
                 compiled.request.infer()
             except RuntimeError as error:
                 raise Unsupported(f"OpenVINO failed: {str(error).splitlines()[-1]}") from error
-            return outputs
+            # Copied: results may lie where arguments lie, and the next call writes over them.
+            return [np.array(compiled.request.get_output_tensor(k).data, dtype) for k, dtype in enumerate(self._dtypes)]
 
     def release(self) -> None:
         """Give the working memory of the last call back; compiled models stay."""
@@ -143,6 +149,7 @@ class Runner:
             self._parameters = [
                 a.copy() if np.shares_memory(a, _as_array(p)) else a for a, p in zip(arrays, parameters, strict=True)
             ]
+            self._finite = all(map(_finite, self._parameters))
             self._models.clear()
             self._folded.clear()
             self._current = None
@@ -168,7 +175,8 @@ class Runner:
         sizes = dict(zip(inputs[: self.n_arguments], (a.shape for a in arguments), strict=True))
         parameters = dict(zip(inputs[self.n_arguments :], self._parameters, strict=True))
         try:
-            model = Builder(self.fgraph, sizes, parameters, self._folded).model()
+            build = Builder(self.fgraph, sizes, parameters, self._folded)
+            model = build.model()
             options = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": self.precision,
@@ -180,9 +188,12 @@ class Runner:
         except RuntimeError as error:
             raise Unsupported(f"OpenVINO refused: {str(error).splitlines()[-1]}") from error
         self.compilations += 1
-        shapes = [tuple(o.get_shape()) for o in compiled.outputs]
-        dtypes = [np.dtype(v.type.dtype) for v in self.fgraph.outputs]
-        return _Compiled(compiled, compiled.create_infer_request(), shapes, dtypes)
+        return _Compiled(compiled, compiled.create_infer_request(), build.memory)
+
+
+def _finite(array: np.ndarray) -> bool:
+    """False if there is a NaN or an infinity (or if the sum overflows, which costs only speed)."""
+    return array.dtype.kind != "f" or bool(np.isfinite(array.sum()))
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from pytensor.tensor.extra_ops import Repeat
 from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
-from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert, simple
+from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert, reshape, simple
 
 
 @convert.register(Shape)
@@ -39,7 +39,7 @@ def _specify_shape(op: SpecifyShape, node: Apply, build: Builder) -> list[Output
 @convert.register(Reshape)
 def _reshape(op: Reshape, node: Apply, build: Builder) -> list[Output]:
     shape = build.require(node.inputs[1], "a shape")
-    return [opset13.reshape(build.tensor(node.inputs[0]), shape.astype(np.int64), False).output(0)]
+    return [reshape(build.tensor(node.inputs[0]), shape.tolist())]
 
 
 @convert.register(DimShuffle)
@@ -54,7 +54,7 @@ def _dimshuffle(op: DimShuffle, node: Apply, build: Builder) -> list[Output]:
         x = opset13.transpose(x, np.array(order, np.int64)).output(0)
     if op.drop or "x" in op.new_order:
         sizes = [1 if a == "x" else shape[a] for a in op.new_order]
-        x = opset13.reshape(x, np.array(sizes, np.int64), False).output(0)
+        x = reshape(x, sizes)
     return [x]
 
 
@@ -89,7 +89,7 @@ def _split(op: Split, node: Apply, build: Builder) -> list[Output]:
 def _make_vector(op: MakeVector, node: Apply, build: Builder) -> list[Output]:
     if len({v.dtype for v in node.inputs}) > 1:
         raise Unsupported("joining different dtypes")
-    parts = [opset13.reshape(build.tensor(v), np.array([1], np.int64), False) for v in node.inputs]
+    parts = [reshape(build.tensor(v), [1]) for v in node.inputs]
     return [opset13.concat(parts, 0).output(0)]
 
 

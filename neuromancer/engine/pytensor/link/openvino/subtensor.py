@@ -10,15 +10,15 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor import subtensor as ptsub
 from pytensor.tensor.subtensor import AdvancedSubtensor, IncSubtensor, Subtensor, indices_from_subtensor
 
-from neuromancer.engine.pytensor.link.openvino.builder import Builder, constant
-from neuromancer.engine.pytensor.link.openvino.registry import COUNTED, Unsupported, convert
+from neuromancer.engine.pytensor.link.openvino.builder import Builder
+from neuromancer.engine.pytensor.link.openvino.registry import COUNTED, Missing, Unsupported, convert, reshape
 
 
 def _indices(op: Any, variables: list[Variable], build: Builder) -> tuple[Any, ...]:
     """Indices as slices and ints."""
     values = [build.require(v, "an index") for v in variables]
     indices = indices_from_subtensor(values, op.idx_list)
-    plain = []
+    plain: list[Any] = []
     for index in indices if isinstance(indices, tuple) else (indices,):
         if isinstance(index, slice):
             plain.append(slice(*(None if v is None else int(v) for v in (index.start, index.stop, index.step))))
@@ -47,9 +47,7 @@ def _ranges(indices: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
 def _subtensor(op: Subtensor, node: Apply, build: Builder) -> list[Output]:
     indices = _indices(op, node.inputs[1:], build)
     x, shape = build.tensor(node.inputs[0]), build.shape(node.inputs[0])
-    taken = [
-        (axis, r) for axis, r in enumerate(_ranges(indices, shape)) if r != range(shape[axis])
-    ]
+    taken = [(axis, r) for axis, r in enumerate(_ranges(indices, shape)) if r != range(shape[axis])]
     if taken:
         # a stop before the first element is written as one far below zero, since -1 means the last
         stops = [r[-1] + (1 if r.step > 0 else -1) for _, r in taken]
@@ -69,7 +67,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
     """The part, padded to the size of the whole, and the whole: added, or chosen by where the part lies."""
     x, y = node.inputs[:2]
     if x.dtype != "float32":
-        raise Unsupported(f"operation {op} on {x.dtype}")
+        raise Missing(f"operation {op} on {x.dtype}")
     indices = _indices(op, node.inputs[2:], build)
     shape = build.shape(x)
     ranges = [*_ranges(indices, shape), *(range(n) for n in shape[len(indices) :])]
@@ -79,7 +77,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
     part_shape = [len(r) for r in ranges]
     visible = [len(r) for r, index in zip(ranges, kept, strict=True) if isinstance(index, slice)]
     part = opset13.broadcast(opset13.convert(build.tensor(y), Type.f32), np.array(visible, np.int64))
-    part = opset13.reshape(part, np.array(part_shape, np.int64), False)
+    part = reshape(part, part_shape)
     base = build.known(x)
     uniform = base is not None and base.size and not (base != base.flat[0]).any()
     adds = not op.set_instead_of_inc
@@ -89,7 +87,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
         np.array([r.start for r in ranges], np.int64),
         np.array([n - r.stop for r, n in zip(ranges, shape, strict=True)], np.int64),
         "constant",
-        constant(np.asarray(fill)),
+        build.constant(np.array(fill)),
     ).output(0)
     if adds:
         return [opset13.add(whole, build.tensor(x)).output(0)]
@@ -97,7 +95,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
         return [whole]
     inside = np.zeros([n if len(r) < n else 1 for r, n in zip(ranges, shape, strict=True)], bool)
     inside[tuple(slice(r.start, r.stop) if len(r) < n else slice(None) for r, n in zip(ranges, shape, strict=True))] = 1
-    return [opset13.select(constant(inside), whole, build.tensor(x)).output(0)]
+    return [opset13.select(build.constant(inside), whole, build.tensor(x)).output(0)]
 
 
 def _advanced_subtensor(op: Any, node: Apply, build: Builder) -> list[Output]:
@@ -113,7 +111,7 @@ def _advanced_subtensor(op: Any, node: Apply, build: Builder) -> list[Output]:
     index, n = np.asarray(indices[axis]), build.shape(x)[axis]
     if index.ndim != 1 or index.dtype.name not in COUNTED or not ((-n <= index) & (index < n)).all():
         raise Unsupported(f"operation {op} of this kind")
-    return [opset13.gather(build.tensor(x), constant(index % n), np.int64(axis)).output(0)]
+    return [opset13.gather(build.tensor(x), build.constant(index % n), np.int64(axis)).output(0)]
 
 
 convert.register(AdvancedSubtensor)(_advanced_subtensor)
