@@ -45,8 +45,8 @@ class HandWritten:
         self.layers = []
         for i, ((w, b), pool) in enumerate(zip(weights, pools, strict=True)):
             flipped = w[:, :, ::-1, ::-1, ::-1].copy()
-            params = [torch.tensor(flipped).contiguous(memory_format=self.format), torch.tensor(b)]
-            params = [p.requires_grad_() for p in params]
+            kernel = torch.tensor(flipped).contiguous(memory_format=self.format)
+            params = [kernel.requires_grad_(), torch.tensor(b, requires_grad=True)]
             self.layers.append(Layer(params[0], params[1], pool, i + 1 < len(weights)))
         self.params = [p for layer in self.layers for p in (layer.w, layer.b)]
         self.optimiser = torch.optim.Adam(self.params, lr=1e-4)

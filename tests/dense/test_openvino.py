@@ -117,7 +117,8 @@ def test_follows_the_parameters() -> None:
     nm.config.backend = "openvino"
     first = node.predict_dense(raw)
     node.set_param_values({"b": [1.0, 2.0, 3.0]})
-    np.testing.assert_allclose(node.predict_dense(raw) - first, np.float32([1, 2, 3])[:, None, None] * np.ones_like(first), atol=1e-5)
+    moved = np.broadcast_to(np.float32([1, 2, 3])[:, None, None], first.shape)
+    np.testing.assert_allclose(node.predict_dense(raw) - first, moved, atol=1e-5)
 
 
 def test_float64_stays_on_torch() -> None:

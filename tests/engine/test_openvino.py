@@ -235,8 +235,7 @@ def test_whatever_else_is_left_to_torch_or_agrees() -> None:
         for result, want in zip(results, function(*arrays), strict=True):
             assert_same(result, want)
     assert refused >= NOT_COMPUTED
-    print(sorted(refused), len(computed))
-    assert computed >= {"softmax axis1", "relu", "mean keepdims", "dot", "clip", "concatenate", "set_subtensor strided"} - refused
+    assert computed >= {"softmax axis1", "relu", "mean keepdims", "dot", "clip", "concatenate", "slice strided"}
     assert len(computed) > 60
 
 

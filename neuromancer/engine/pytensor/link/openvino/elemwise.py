@@ -46,10 +46,10 @@ def _expm1(x: Any) -> Any:
 
 def _polynomial(x: Any, *coefficients: float) -> Any:
     """c1 x + c2 x^2 + ..."""
-    result = _number(0)
-    for c in reversed(coefficients):
-        result = ov.multiply(x, ov.add(_number(c), result))
-    return result
+    *lower, result = map(_number, coefficients)
+    for c in reversed(lower):
+        result = ov.add(c, ov.multiply(x, result))
+    return ov.multiply(x, result)
 
 
 def _softplus(x: Any) -> Any:
