@@ -35,6 +35,7 @@ def windows(draw):
     n = draw(st.integers(1, 3))
     kernel, stride, dilation, pad = (draw(axes(n, low, high)) for low, high in ((1, 4), (1, 3), (1, 4), (0, 3)))
     rest = draw(axes(n, 0, 5))
+    pad = tuple(min(p, d * (k - 1)) for p, d, k in zip(pad, dilation, kernel, strict=True))
     sizes = [max(1, d * (k - 1) + 1 + r - 2 * p) for k, d, p, r in zip(kernel, dilation, pad, rest, strict=True)]
     return n, kernel, stride, dilation, pad, sizes
 
@@ -44,12 +45,61 @@ def windows(draw):
 def test_convolution(window, channels, bias, seed) -> None:
     n, kernel, stride, dilation, pad, sizes = window
     b, c, o = channels
+    if c == 1:
+        stride = (*stride[:-1], 1)
     x = E.tensor("x", (None, c, *[None] * n), "float32")
     w = E.SharedVariable(values((o, c, *kernel), seed), "w")
     y = E.conv(x, w, stride, dilation, pad)
     if bias:
         y = y + E.SharedVariable(values(o, seed + 1), "b").dimshuffle("x", 0, *["x"] * n)
     check([x], [y], [values((b, c, *sizes), seed + 2)])
+
+
+def conv_of(channels, kernel, stride, dilation, pad, n_out=8):
+    """A convolution of a rectified input, so that what it reads is OpenVINO's memory."""
+    n = len(kernel)
+    x = E.tensor("x", (None, channels, *[None] * n), "float32")
+    w = E.SharedVariable(values((n_out, channels, *kernel), 0), "w")
+    return [x], [E.conv(E.relu(x), w, stride, dilation, pad)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "geometry"),
+    [
+        ((1, 2, 1), ((1,), 2, 3, 1)),
+        ((2, 16, 5, 1), ((3, 1), (1, 3), (2, 2), (1, 5))),
+        ((1, 3, 4, 4, 4), ((2, 2, 2), 1, 1, 2)),
+        ((2, 1, 1, 8, 2), ((3, 3, 4), (3, 1, 2), (1, 2, 1), (1, 0, 1))),
+        ((1, 1, 9, 5), ((3, 5), (1, 2), 1, 0)),
+    ],
+)
+def test_sizes_at_which_openvino_leaves_its_memory_are_torchs(shape, geometry) -> None:
+    """It crashed, gave another shape, or computed with what lay behind the input."""
+    inputs, outputs = conv_of(shape[1], *geometry)
+    with pytest.raises(Unsupported, match=r"padding|one channel"):
+        by_openvino(inputs, outputs, [values(shape, 1)])
+    function = E.function(inputs, outputs, backend="openvino")
+    np.testing.assert_array_equal(
+        function(values(shape, 1))[0], E.function(inputs, outputs, backend="torch")(values(shape, 1))[0]
+    )
+    assert function.accelerator.calls == 0
+
+
+@pytest.mark.parametrize("channels", [1, 2, 16])
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [((3, 4), 1, 0), ((3, 4), (2, 2), 0), ((5, 3), (3, 1), (4, 2))])
+def test_nothing_beside_the_arguments_is_read(channels, kernel, stride, pad) -> None:
+    """Arguments lie between NaN, and what an earlier call left behind is huge."""
+    inputs, outputs = conv_of(channels, kernel, stride, 1, pad)
+    function = E.function(inputs, outputs, backend="torch")
+    runner, parameters = runner_of(function), [cell[0] for cell in function._cells]
+    for size in ((6, 6), (5, 7), (9, 18)):
+        shape = (2, channels, *size)
+        memory = np.full(np.prod(shape) + 4096, np.nan, "float32")
+        x = memory[2048:-2048].reshape(shape)
+        x[...] = 1e30
+        runner.run([x], parameters)
+        x[...] = values(shape, 2)
+        assert_same(runner.run([x], parameters)[0], function(x)[0])
 
 
 @searched

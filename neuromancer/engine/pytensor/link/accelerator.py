@@ -223,7 +223,10 @@ def accelerator_for(
     if find_spec(name) is None:
         if reduced or wanted != "auto":
             raise MissingDependencyError(
-                f"{name} is not installed", node=label, expected=f"pip install {name}", nearest="backend 'torch'"
+                f"{name} is not installed",
+                node=label,
+                expected=f"pip install 'neuromancer-graph[{name}]'",
+                nearest="backend 'torch'",
             )
         return None
     misfit = _misfit(fgraph)

@@ -6,8 +6,9 @@ from openvino import Output, opset13
 from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
-from neuromancer.engine.pytensor.link.openvino.registry import convert, reshape, simple
-from neuromancer.engine.pytensor.ops.conv import Conv, ConvTranspose
+from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert, reshape, simple
+from neuromancer.engine.pytensor.ops.base import Ints
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvTranspose
 from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.rectifier import Relu
 
@@ -15,9 +16,19 @@ from neuromancer.engine.pytensor.ops.rectifier import Relu
 @convert.register(Conv)
 @convert.register(ConvBias)
 def _conv(op: Conv | ConvBias, node: Apply, build: Builder) -> list[Output]:
+    _check_memory(op, build.shape(node.inputs[0]), build.shape(node.inputs[1])[2:])
     x, w = (build.tensor(v) for v in node.inputs[:2])
     y = opset13.convolution(x, w, list(op.stride), list(op.pad), list(op.pad), list(op.dilation)).output(0)
     return [_with_bias(y, node, build)]
+
+
+def _check_memory(op: ConvBase, x: Ints, kernel: Ints) -> None:
+    """Raise Unsupported for sizes at which OpenVINO reads memory that is not its own, or crashes."""
+    seen = [d * (k - 1) + 1 for d, k in zip(op.dilation, kernel, strict=True)]
+    if any(p >= n for p, n in zip(op.pad, seen, strict=True)):
+        raise Unsupported("windows wholly in the padding")
+    if x[1] == 1 and op.stride[-1] > 1 and x[-1] + 2 * op.pad[-1] < seen[-1] + op.stride[-1]:
+        raise Unsupported("a single strided window of one channel")
 
 
 def _with_bias(y: Output, node: Apply, build: Builder) -> Output:

@@ -157,3 +157,29 @@ def test_precision(precision) -> None:
 def test_unknown_precision() -> None:
     with pytest.raises(ArgumentError, match=r"unknown precision.*bf16"):
         strided_2d().predict_dense(np.zeros((2, 27, 30), "float32"), precision="b16")
+
+
+def sequence_of_states(unroll):
+    """The states of a recurrent layer behind a product, over seven steps."""
+    sequence = nm.Input((7, None, 3), "r,b,f", name="sequence", print_repr=False)
+    first, _ = nm.split(sequence, "r", index=1, strip_singleton_dims=True)
+    memory = nm.InitialState_like(first, 4, print_repr=False)
+    step = nm.GRU(first, memory, 4, print_repr=False)
+    states = nm.Scan(step, memory, in_iterate=sequence, in_iterate_0=first, unroll_scan=unroll, print_repr=False)
+    return nm.Perceptron(states, 2, print_repr=False)
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_recurrent_networks_run_there_unrolled_and_loops_on_torch(unroll, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator._logged", set())
+    node = sequence_of_states(unroll)
+    x = RNG.random((7, 2, 3)).astype("float32")
+    nm.config.backend = "torch"
+    want = node(x)
+    nm.config.backend = "openvino"
+    with caplog.at_level("INFO", "neuromancer"):
+        for _ in range(3):
+            agree(node(x), want)
+    assert accelerator(node._output_func).calls == (3 if unroll else 0)
+    told = [record.getMessage() for record in caplog.records if "openvino" in record.getMessage()]
+    assert len(told) == (0 if unroll else 1) and all("Scan" in line for line in told)
