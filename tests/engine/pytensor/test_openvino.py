@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytensor.tensor as pt
 import pytest
@@ -315,6 +318,30 @@ def test_one_model_per_shape_and_parameters() -> None:
     array = values((2, 3), 1)
     np.testing.assert_allclose(runner.run([array], [w.get_value()])[0], function(array)[0], rtol=1e-5)
     assert runner.compilations == 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_models_for_all_sizes_share_their_kernels() -> None:
+    """One copy of 16 MB for six sizes, in a process of its own: memory of this one is reused."""
+    code = """
+import ctypes
+import numpy as np
+from neuromancer import engine as E
+x = E.tensor("x", (None, 64, None, None), "float32")
+w = E.SharedVariable(np.ones((64, 64, 32, 32), "float32"), "w")
+f = E.function([x], E.conv(x, w[:, :, ::-1, ::-1]), backend="openvino")
+used = []
+for n in range(40, 47):
+    f(np.ones((1, 64, n, n), "float32"))
+    f.release()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    status = open("/proc/self/status").read().splitlines()
+    used.append(next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1e3)
+assert f.accelerator.calls == len(used)
+print(used[-1] - used[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 16
 
 
 def test_the_runner_forgets_the_oldest_models() -> None:

@@ -33,6 +33,8 @@ class Builder:
     ----------
     memory : list of numpy.ndarray
         Arrays that the model refers to; whoever keeps the model must keep them.
+    kernels : list of numpy.ndarray
+        Values of the model's last inputs, after the arguments.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Builder:
     ) -> None:
         self.fgraph = fgraph
         self.memory: list[np.ndarray] = []
+        self.kernels: list[np.ndarray] = []
         self._folded = folded
         self._lasting = set(parameters)
         self._values: dict[Variable, Any] = dict(parameters)
@@ -96,6 +99,21 @@ class Builder:
         self._constants[variable] = result = self.constant(value)
         return result
 
+    def kernel(self, variable: Variable) -> Output:
+        """`variable` as the kernel of a convolution: an input of the model if it follows from parameters.
+
+        Of constants OpenVINO makes a rearranged copy for every model; an input is rearranged as it is used, which takes
+        one hundredth of the time of a patch, and models for all sizes share it.
+        """
+        value = self.known(variable)
+        if value is None or variable not in self._lasting or variable in self._constants:
+            return self.tensor(variable)
+        parameter = opset13.parameter(list(value.shape), _type(variable))
+        self._inputs.append(parameter)
+        self.kernels.append(_plain(value))
+        self._constants[variable] = parameter.output(0)
+        return parameter.output(0)
+
     def constant(self, value: np.ndarray) -> Output:
         """`value` as a node of the model, on the same memory where that is contiguous.
 
@@ -104,8 +122,7 @@ class Builder:
         if value.size > 1 and not any(value.strides):
             one = self.constant(np.array(value[(0,) * value.ndim]))
             return opset13.broadcast(one, np.array(value.shape, np.int64)).output(0)
-        whole = value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
-        array = value if whole else np.array(value, value.dtype.newbyteorder("="), order="C")
+        array = _plain(value)
         self.memory.append(array)
         return opset13.constant(array, TYPES[array.dtype.name], shared_memory=True).output(0)
 
@@ -149,6 +166,12 @@ class Builder:
             self._folded.update(zip(node.outputs, outputs, strict=True))
             self._lasting.update(node.outputs)
         return outputs
+
+
+def _plain(value: np.ndarray) -> np.ndarray:
+    """`value` as OpenVINO can refer to it, itself where possible."""
+    plain = value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
+    return value if plain else np.array(value, value.dtype.newbyteorder("="), order="C")
 
 
 def _type(variable: Variable) -> Type:

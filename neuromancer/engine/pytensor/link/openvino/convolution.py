@@ -17,7 +17,7 @@ from neuromancer.engine.pytensor.ops.rectifier import Relu
 @convert.register(ConvBias)
 def _conv(op: Conv | ConvBias, node: Apply, build: Builder) -> list[Output]:
     _check_memory(op, build.shape(node.inputs[0]), build.shape(node.inputs[1])[2:])
-    x, w = (build.tensor(v) for v in node.inputs[:2])
+    x, w = build.tensor(node.inputs[0]), build.kernel(node.inputs[1])
     y = opset13.convolution(x, w, list(op.stride), list(op.pad), list(op.pad), list(op.dilation)).output(0)
     return [_with_bias(y, node, build)]
 
@@ -40,7 +40,7 @@ def _with_bias(y: Output, node: Apply, build: Builder) -> Output:
 
 @convert.register(ConvTranspose)
 def _conv_transpose(op: ConvTranspose, node: Apply, build: Builder) -> list[Output]:
-    x, w = (build.tensor(v) for v in node.inputs[:2])
+    x, w = build.tensor(node.inputs[0]), build.kernel(node.inputs[1])
     return [
         opset13.convolution_backprop_data(
             x, w, list(op.stride), None, list(op.pad), list(op.pad), list(op.dilation)

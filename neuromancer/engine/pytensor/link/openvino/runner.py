@@ -188,7 +188,10 @@ class Runner:
         except RuntimeError as error:
             raise Unsupported(f"OpenVINO refused: {str(error).splitlines()[-1]}") from error
         self.compilations += 1
-        return _Compiled(compiled, compiled.create_infer_request(), build.memory)
+        request = compiled.create_infer_request()
+        for k, kernel in enumerate(build.kernels, self.n_arguments):
+            request.set_input_tensor(k, openvino.Tensor(kernel, shared_memory=True))
+        return _Compiled(compiled, request, [*build.memory, *build.kernels])
 
 
 def _finite(array: np.ndarray) -> bool:
