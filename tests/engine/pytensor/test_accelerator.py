@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 import neuromancer as nm
 from neuromancer import engine as E
@@ -141,6 +145,63 @@ def test_new_values_of_parameters() -> None:
     step = E.function([], [], updates=[(w, w * 2)])
     step()
     assert function(x)[0, 0] == 18
+
+
+# ---- what it does to the process
+def run(code: str) -> list[str]:
+    """What a script prints in a process of its own."""
+    setup = """
+import sys
+import numpy as np
+import neuromancer as nm
+from neuromancer import engine as E
+x = E.tensor("x", (None, 3), "float32")
+f = lambda **options: E.function([x], E.T.dot(x, E.SharedVariable(np.eye(3, dtype="float32"), "w")), **options)
+ones = np.ones((1, 3), "float32")
+"""
+    return subprocess.run(
+        [sys.executable, "-c", setup + code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+@needs_openvino
+def test_it_is_imported_when_it_is_used() -> None:
+    code = """
+for function in (f(), f(backend="torch"), f(backend="openvino")):
+    function(ones)
+    print("openvino" in sys.modules)
+"""
+    assert run(code) == ["False", "False", "True"]
+
+
+@needs_openvino
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_goes_on_with_torch() -> None:
+    code = """
+import os
+function = f(backend="openvino")
+function(ones)
+child = os.fork()
+if child == 0:
+    same = function(ones).tolist() == [[1, 1, 1]] and function.accelerator.calls < 2
+    os._exit(0 if same else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(code) == ["0"]
+
+
+@needs_openvino
+def test_threads_are_those_of_torch() -> None:
+    function, _, x = product("openvino")
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            function(x)
+            models = function.accelerator._runner._models
+            assert next(reversed(models.values())).model.get_property("INFERENCE_NUM_THREADS") == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 # ---- what it lacks

@@ -102,8 +102,8 @@ class Builder:
     def kernel(self, variable: Variable) -> Output:
         """`variable` as the kernel of a convolution: an input of the model if it follows from parameters.
 
-        Of constants OpenVINO makes a rearranged copy for every model; an input is rearranged as it is used, which takes
-        one hundredth of the time of a patch, and models for all sizes share it.
+        Of constants OpenVINO makes a rearranged copy for every model; an input is rearranged as it is used, and models
+        for all sizes share it. Measured: a tenth more time for one output voxel of `neuro3d`, a hundredth for a patch.
         """
         value = self.known(variable)
         if value is None or variable not in self._lasting or variable in self._constants:
