@@ -298,7 +298,7 @@ def function(
     DeviceError
         If the configured device is not there, or does not have the precision.
     ArgumentError
-        If the precision is unknown or the function cannot have it.
+        If backend or precision is unknown, or the function cannot have the precision.
     MissingDependencyError
         If the backend asked for is not installed.
 

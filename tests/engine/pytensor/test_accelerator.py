@@ -81,6 +81,8 @@ def test_the_setting_is_followed_by_functions_that_exist() -> None:
 def test_unknown_settings() -> None:
     with pytest.raises(ArgumentError, match="backend"):
         nm.config.backend = "tensorflow"
+    with pytest.raises(ArgumentError, match=r"unknown backend; got openvin; .*nearest valid: openvino"):
+        product("openvin")
     with pytest.raises(ArgumentError, match=r"precision.*f16"):
         product(precision="fp16")
 

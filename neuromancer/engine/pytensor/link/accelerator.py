@@ -23,6 +23,7 @@ from pytensor.tensor.blas import BatchedDot
 from pytensor.tensor.math import Dot
 from pytensor.tensor.type import TensorType
 
+from neuromancer.config import BACKENDS as NAMES
 from neuromancer.config import config
 from neuromancer.engine.pytensor.ops.conv import ConvBase, ConvGradInput, ConvGradKernel
 from neuromancer.engine.pytensor.ops.pool import AveragePoolGrad, MaxPoolGrad, TakeWinners
@@ -35,8 +36,8 @@ SPENT = 0.7
 """Seconds in torch after which a function changes over: importing OpenVINO takes 0.2 s, compiling `neuro3d` 0.1 s, and
 it saves 10 % of the time of `neuro3d` and 24 % of that of `unet3d`."""
 WORK = 1e11
-"""Multiply-adds per thread that are worth a start at once, which costs 0.2 to 0.3 s: torch takes 1.6 s for them. OpenVINO
-saves 0.4 s of those with `unet3d`; with `neuro3d`, of whose 7.5 s it saves 0.6 s, it pays from twice as many."""
+"""Multiply-adds per thread that are worth a start at once, which costs 0.2 to 0.3 s: torch takes 1.6 s for them.
+OpenVINO saves 0.4 s of those with `unet3d`; with `neuro3d`, of whose 7.5 s it saves 0.6 s, it pays from twice as many."""
 TRIALS = 3
 """Calls after which a backend that has never been faster than torch is given up for a shape."""
 SHAPES = 64
@@ -189,21 +190,22 @@ def accelerator_for(
     Raises
     ------
     ArgumentError
-        On an unknown precision, or one that the graph or the chosen backend does not have.
+        On an unknown backend or precision, or a precision that the graph or the chosen backend does not have.
     DeviceError
         If the device or the processor does not have the precision.
     MissingDependencyError
         If the backend asked for is not installed.
     """
     wanted = config.backend if backend is None else backend
-    if precision not in PRECISIONS:
-        raise ArgumentError(
-            "unknown precision",
-            node=label,
-            got=precision,
-            expected=f"one of {PRECISIONS}",
-            nearest=nearest_name(str(precision), PRECISIONS) or "f32",
-        )
+    for what, value, names in (("backend", wanted, NAMES), ("precision", precision, PRECISIONS)):
+        if value not in names:
+            raise ArgumentError(
+                f"unknown {what}",
+                node=label,
+                got=value,
+                expected=f"one of {names}",
+                nearest=nearest_name(str(value), names) or names[0],
+            )
     reduced = precision != "f32"
     name = next(iter(BACKENDS)) if wanted == "auto" else wanted
     if name not in BACKENDS:
