@@ -37,7 +37,7 @@ SPENT = 0.7
 it saves 10 % of the time of `neuro3d` and 24 % of that of `unet3d`."""
 WORK = 1e11
 """Multiply-adds per thread that are worth a start at once, which costs 0.2 to 0.3 s: torch takes 1.6 s for them.
-OpenVINO saves 0.4 s of those with `unet3d`; with `neuro3d`, of whose 7.5 s it saves 0.6 s, it pays from twice as many."""
+OpenVINO saves 0.4 s of those with `unet3d`; with `neuro3d`, of whose 7.5 s it saves 0.6 s, twice as many pay."""
 TRIALS = 3
 """Calls after which a backend that has never been faster than torch is given up for a shape."""
 SHAPES = 64
