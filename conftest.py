@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
 OTHERS = {"pytensor", "theano"} - {ENGINE}
 collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
+if find_spec("openvino") is None:
+    collect_ignore_glob.append("neuromancer/engine/pytensor/link/openvino/*")
 
 # Theano locks the folder of compiled code while it compiles: every process of the test run gets its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")

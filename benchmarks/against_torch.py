@@ -103,6 +103,15 @@ def first_calls(runs: int, patch: tuple[int, int, int], x: np.ndarray) -> Measur
     return alternate("build and first call", ours, theirs, runs, warmup=1)
 
 
+def on_torch(what: str, ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> Measurement:
+    """Like `alternate`, without OpenVINO."""
+    nm.config.backend, before = "torch", nm.config.backend
+    try:
+        return alternate(what, ours, theirs, runs, warmup=1)
+    finally:
+        nm.config.backend = before
+
+
 def by_hand(model: nm.Model, memory_format: torch.memory_format = torch.contiguous_format) -> HandWritten:
     """The same network with the same weights in torch."""
     weights = weights_of(model)
@@ -144,20 +153,23 @@ def measure(quick: bool) -> list[Measurement]:
     raw = rng.random((1, *raw_shape)).astype("float32")
     size = lambda shape: "x".join(map(str, shape))  # noqa: E731
 
+    fast_hand = by_hand(model, torch.channels_last_3d)
+    dense = lambda: probs.predict_dense(raw, progress=False)  # noqa: E731
+    dense_size = f"{size(raw_shape)} to {size(hand.predict_dense(raw).shape[1:])}"
+
     print(HEADER, flush=True)
     check("call", probs(x), hand.predict(x))
-    check("dense", probs.predict_dense(raw, progress=False), hand.predict_dense(raw))
+    for other in (hand, fast_hand):
+        check("dense", dense(), other.predict_dense(raw))
     results = [
         imports(few),
         first_calls(few, patch, x),
         alternate(f"call, patch {size(patch)}", lambda: probs(x), lambda: hand.predict(x), many, 2),
+        alternate(f"dense, {dense_size}", dense, lambda: hand.predict_dense(raw), some, warmup=0),
         alternate(
-            f"dense, {size(raw_shape)} to {size(hand.predict_dense(raw).shape[1:])}",
-            lambda: probs.predict_dense(raw, progress=False),
-            lambda: hand.predict_dense(raw),
-            some,
-            warmup=0,
+            "the same, torch by hand in `channels_last_3d`", dense, lambda: fast_hand.predict_dense(raw), some, warmup=0
         ),
+        on_torch("the same, `config.backend = 'torch'`", dense, lambda: fast_hand.predict_dense(raw), some),
     ]
     for network, shape in ((model, patch), (unet3d.create_model((92, 92, 92)), (92, 92, 92))):
         results += training(network, shape, many)
@@ -232,11 +244,13 @@ def machine() -> str:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         name = models[0] if models else name
+    import openvino
     import pytensor
 
     return (
         f"{name}, {os.cpu_count()} cores ({torch.get_num_threads()} threads), {platform.system()}, "
         f"Python {platform.python_version()}, torch {torch.__version__}, PyTensor {pytensor.__version__}, "
+        f"OpenVINO {openvino.__version__.split('-')[0]}, "
         f"NumPy {np.__version__}; float32; {datetime.date.today().isoformat()}"
     )
 
@@ -247,8 +261,9 @@ Written by `make bench`. The network is `neuro3d` ({params:,} parameters, stride
 `examples/neuro3d.py`), against the same network with the same weights written by hand in torch
 (`benchmarks/hand_written.py`; dense prediction by dilation); training also of `unet3d` (19 million parameters), and
 against torch's channels-last layout, the faster one on a CPU. Results of both sides are compared before anything is
-timed. Runs alternate in one process; a ratio above 1 means that hand-written torch is faster. The row *import* starts
-a new interpreter per run and compares with importing torch alone.
+timed. Runs alternate in one process; a ratio above 1 means that hand-written torch is faster. Calls and dense
+prediction run on OpenVINO unless the row says torch (`docs/backends.md`). The row *import* starts a new interpreter per
+run and compares with importing torch alone.
 
 {machine}
 

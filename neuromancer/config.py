@@ -12,11 +12,12 @@ import re
 from neuromancer.errors import ArgumentError
 
 FLOAT_TYPES = ("float32", "float64")
+BACKENDS = ("auto", "torch", "openvino")
 DEVICE = re.compile(r"cpu|cuda(:\d+)?|auto|meta")
 
 
 class Config:
-    """Settings: precision, device, random seed and progress display.
+    """Settings: precision, device, backend, random seed and progress display.
 
     Attributes
     ----------
@@ -25,6 +26,9 @@ class Config:
     device : {'cpu', 'cuda', 'cuda:N', 'auto', 'meta'}
         Where graphs run (environment ``NEUROMANCER_DEVICE``). ``auto`` takes a GPU if there is one; ``meta`` computes
         shapes only, without data.
+    backend : {'auto', 'torch', 'openvino'}
+        What computes float32 inference on the CPU (environment ``NEUROMANCER_BACKEND``). ``auto`` takes OpenVINO, if it
+        is installed, where that saves time; ``openvino`` always; everything else is torch's.
     seed : int or None
         Seed of weight initialisation and of every random stream created from now on (environment ``NEUROMANCER_SEED``);
         None draws one from the operating system.
@@ -48,6 +52,7 @@ class Config:
     def __init__(self) -> None:
         self.floatX = os.environ.get("NEUROMANCER_FLOATX", "float32")
         self.device = os.environ.get("NEUROMANCER_DEVICE", "cpu")
+        self.backend = os.environ.get("NEUROMANCER_BACKEND", "auto")
         seed = os.environ.get("NEUROMANCER_SEED")
         try:
             self.seed = None if seed is None else int(seed)
@@ -85,6 +90,17 @@ class Config:
         self._device = value
 
     @property
+    def backend(self) -> str:
+        """Name of what computes float32 inference on the CPU."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, value: str) -> None:
+        if value not in BACKENDS:
+            raise ArgumentError("unknown backend", node="config", got=value, expected=f"one of {BACKENDS}")
+        self._backend = value
+
+    @property
     def seed(self) -> int | None:
         """Seed of weights and random streams; setting it restarts both."""
         return self._seed
@@ -97,7 +113,10 @@ class Config:
         self.seed_generation = getattr(self, "seed_generation", 0) + 1
 
     def __repr__(self) -> str:
-        return f"Config(floatX={self.floatX!r}, device={self.device!r}, seed={self.seed!r}, progress={self.progress!r})"
+        return (
+            f"Config(floatX={self.floatX!r}, device={self.device!r}, backend={self.backend!r}, seed={self.seed!r}, "
+            f"progress={self.progress!r})"
+        )
 
 
 config = Config()

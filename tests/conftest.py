@@ -16,8 +16,8 @@ collect_ignore_glob = [f"engine/{name}/*" for name in ("pytensor", "theano") if 
 @pytest.fixture(autouse=True)
 def fresh_model():
     """A new current model and a fixed seed; settings are put back afterwards."""
-    settings = nm.config.floatX, nm.config.device, nm.config.progress
+    settings = nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress
     nm.seed(0)
     yield nm.model_manager.newmodel(None)
-    nm.config.floatX, nm.config.device, nm.config.progress = settings
+    nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress = settings
     nm.seed(None)

@@ -56,11 +56,13 @@ def test_import_has_no_side_effects(tmp_path):
 def test_settings_from_the_environment(monkeypatch):
     monkeypatch.setenv("NEUROMANCER_FLOATX", "float64")
     monkeypatch.setenv("NEUROMANCER_DEVICE", "auto")
+    monkeypatch.setenv("NEUROMANCER_BACKEND", "torch")
     monkeypatch.setenv("NEUROMANCER_SEED", "7")
     settings = Config()
-    assert (settings.floatX, settings.device, settings.seed, settings.progress) == (
+    assert (settings.floatX, settings.device, settings.backend, settings.seed, settings.progress) == (
         "float64",
         "auto",
+        "torch",
         7,
         None,
     )
@@ -76,6 +78,7 @@ def test_settings_from_the_environment(monkeypatch):
         ("device", "gpu"),
         ("device", 0),
         ("device", "cuda:x"),
+        ("backend", "numpy"),
         ("seed", -1),
         ("seed", 1.5),
     ],

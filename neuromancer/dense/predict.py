@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,19 @@ MAX_NDIM = 3
 
 
 def predict_dense(
-    node: Node, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, progress: bool | None = None
+    node: Node,
+    raw_img: Any,
+    as_uint8: bool = False,
+    pad_raw: bool = False,
+    progress: bool | None = None,
+    precision: str = "f32",
 ) -> np.ndarray:
     """Dense prediction of `node`; see :meth:`neuromancer.node_basic.Node.predict_dense`."""
     key = "dense"
     if key not in node._functions:
         node._functions[key] = DensePredictor(node)  # type: ignore[assignment]
     predictor: DensePredictor = node._functions[key]  # type: ignore[assignment]
-    return predictor(raw_img, as_uint8, pad_raw, progress)
+    return predictor(raw_img, as_uint8, pad_raw, progress, precision)
 
 
 class DensePredictor:
@@ -70,10 +75,20 @@ class DensePredictor:
             self.axes, lost = sliding_geometry(node, twin)
         else:
             self.axes, lost = plain_geometry(node), []
-        self.func = make_func([copies[self.source].output], twin.output, name=f"{node.name}_dense")
+        self._input = copies[self.source].output
+        self._funcs: dict[str, make_func] = {}
         self.costs = Costs(twin, lost)
 
-    def __call__(self, raw: Any, as_uint8: bool, pad_raw: bool, progress: bool | None) -> np.ndarray:
+    def func(self, precision: str) -> make_func:
+        """The network's function in a precision."""
+        if precision not in self._funcs:
+            name = f"{self.node.name}_dense"
+            self._funcs[precision] = make_func([self._input], self.twin.output, name=name, precision=precision)
+        return self._funcs[precision]
+
+    def __call__(
+        self, raw: Any, as_uint8: bool, pad_raw: bool, progress: bool | None, precision: str = "f32"
+    ) -> np.ndarray:
         raw = raw if hasattr(raw, "shape") and hasattr(raw, "dtype") else np.asarray(raw)
         stack = self._check_raw(raw)
         lead = 2 if stack else 1
@@ -85,17 +100,24 @@ class DensePredictor:
         images = int(raw.shape[1]) if stack else 1
         dtype = np.dtype("uint8") if as_uint8 else np.dtype(self.twin.output.dtype)
         result = np.empty((self.node.shape["f"], images, *full), dtype)
-        with voxel_bar(images * prod(full), f"predicting {self.node.name}", progress) as bar:
-            for head, images_at, tile, shift in self._work(volume, images, stack):
-                start = [a + s - p for a, s, p in zip(tile.raw_start, shift, before, strict=True)]
-                stop = [b + s - p for b, s, p in zip(tile.raw_stop, shift, before, strict=True)]
-                values = self._evaluate(read(raw, head, start, stop), tile)
-                place = tuple(
-                    slice(s + a * d, s + (b - 1) * d + 1, d)
-                    for s, a, b, d in zip(shift, tile.out_start, tile.out_stop, self._steps, strict=True)
-                )
-                result[(slice(None), images_at, *place)] = _as_uint8(values) if as_uint8 else values
-                bar.update(values[0].size / 1e6)
+        func = self.func(precision).compile()
+        whole = [g.one_pass_size(n) for g, n in zip(self.axes, volume, strict=True)]
+        cost = self.costs(whole, images)
+        func.expect(prod(self._steps) * cost.products, prod(self._steps) * cost.work)
+        try:
+            with voxel_bar(images * prod(full), f"predicting {self.node.name}", progress) as bar:
+                for head, images_at, tile, shift in self._work(volume, images, stack):
+                    start = [a + s - p for a, s, p in zip(tile.raw_start, shift, before, strict=True)]
+                    stop = [b + s - p for b, s, p in zip(tile.raw_stop, shift, before, strict=True)]
+                    values = self._evaluate(func, read(raw, head, start, stop), tile)
+                    place = tuple(
+                        slice(s + a * d, s + (b - 1) * d + 1, d)
+                        for s, a, b, d in zip(shift, tile.out_start, tile.out_stop, self._steps, strict=True)
+                    )
+                    result[(slice(None), images_at, *place)] = _as_uint8(values) if as_uint8 else values
+                    bar.update(values[0].size / 1e6)
+        finally:
+            func.release()
         return (
             self._cut(result if stack else result[:, 0], sizes, before, lead)
             if pad_raw
@@ -190,12 +212,12 @@ class DensePredictor:
                     yield ((slice(None), some) if stack else (slice(None),)), some, tile, shift
 
     # ---- evaluation
-    def _evaluate(self, block: np.ndarray, tile: Tile) -> np.ndarray:
+    def _evaluate(self, func: Callable[..., np.ndarray], block: np.ndarray, tile: Tile) -> np.ndarray:
         """Values of a tile, (f, images, *spatial), from its raw block, (f, [images,] *spatial)."""
         n = len(self.axes)
         block = normalise(block, self.source.output.dtype)
         block = block[:, None] if block.ndim == n + 1 else block
-        values = self.func(np.ascontiguousarray(np.transpose(block, _axis_order(self.source, from_result=True))))
+        values = func(np.ascontiguousarray(np.transpose(block, _axis_order(self.source, from_result=True))))
         values = np.transpose(values, _axis_order(self.twin, from_result=False))
         expected = tuple(g.outputs(b - a) for g, a, b in zip(self.axes, tile.raw_start, tile.raw_stop, strict=True))
         if values.shape[2:] != expected:

@@ -9,7 +9,8 @@ name                 meaning
 NAME                 name of the engine
 T                    namespace of tensor functions: elementwise, reductions, indexing, shapes
 Variable, Constant   classes of symbolic variables and constants, for isinstance
-CompiledFunction     class of what `function` returns; has ``counters.uploads`` and ``counters.downloads``
+CompiledFunction     class of what `function` returns; has ``counters.uploads`` and ``counters.downloads``,
+                     ``expect(work)`` and ``release()``
 ConstantVariable     ``ConstantVariable(value, name)``: symbolic constant that can be subclassed
 SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``
 RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``,
@@ -18,7 +19,8 @@ tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the
 generic              ``generic(name)``: symbolic input that takes any Python object
 constant             ``constant(value, name, dtype)``
 free_memory          ``free_memory()``: bytes free on the configured device; None if that is the host
-function             ``function(inputs, outputs, updates, name)``: compile for the configured device
+function             ``function(inputs, outputs, updates, name, backend, precision)``: compile for the
+                     configured device
 grad                 ``grad(cost, wrt)``: gradients, None where disconnected
 disconnected_grad    ``disconnected_grad(x)``: x, constant to gradients
 conv                 ``conv(x, w, stride, dilation, pad)``: cross-correlation over 1 to 3 spatial axes

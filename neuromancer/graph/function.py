@@ -14,7 +14,7 @@ class make_func:
     """Function of symbolic inputs that is compiled at its first call.
 
     Calling it without arguments only compiles, unless the graph has no inputs, in which case it is evaluated.
-    A changed ``config.device`` makes the next call compile again.
+    A changed ``config.device`` or ``config.backend`` makes the next call compile again.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ class make_func:
         Accepted for compatibility; inputs are never changed and outputs are never reused.
     profile_execution : int
         If positive, every call runs the function this many times and ``last_exec_time`` is the mean.
+    precision : {'f32', 'bf16', 'f16'}
+        See ``E.function``.
 
     Attributes
     ----------
@@ -55,22 +57,26 @@ class make_func:
         borrow_inp: bool = False,
         borrow_out: bool = False,
         profile_execution: int = 0,
+        precision: str = "f32",
     ) -> None:
         self.inputs = list(tt_input) if isinstance(tt_input, (list, tuple)) else [tt_input]
         self.output = list(tt_output) if isinstance(tt_output, (list, tuple)) else tt_output
         self.updates = list(updates or ())
         self.name = name
         self.profile_execution = profile_execution
+        self.precision = precision
         self.func: Any = None
         self.last_exec_time: float | None = None
-        self._compiled_for: tuple[str, str] | None = None
+        self._compiled_for: tuple[str, str, str] | None = None
 
     def compile(self) -> Any:
         """Compile for the configured device, if that is not done yet, and return the engine's function."""
-        wanted = (config.device, config.floatX)
+        wanted = (config.device, config.floatX, config.backend)
         if self.func is None or self._compiled_for != wanted:
             with E.building():
-                self.func = E.function(self.inputs, self.output, updates=self.updates, name=self.name)
+                self.func = E.function(
+                    self.inputs, self.output, updates=self.updates, name=self.name, precision=self.precision
+                )
             self._compiled_for = wanted
         return self.func
 

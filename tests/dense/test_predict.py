@@ -302,10 +302,10 @@ def test_one_compilation_serves_all_sizes_and_follows_the_parameters():
     node = chain([((3, 3), (2, 2)), ((2, 2), (1, 1))], 2)
     a = RNG.random((2, 9, 10)).astype("float32")
     node.predict_dense(a)
-    func = node._functions["dense"].func.func
+    func = node._functions["dense"].func("f32").func
     first = node.predict_dense(a)
     node.predict_dense(RNG.random((2, 20, 12)).astype("float32"))
-    assert node._functions["dense"].func.func is func
+    assert node._functions["dense"].func("f32").func is func
     conv = node.parent
     conv.set_param_values({"b": [1.0, 0.0, -1.0]})
     changed = node.predict_dense(a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from pytensor.tensor.type import TensorType
 from neuromancer.config import config
 from neuromancer.engine.common import checks
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
+from neuromancer.engine.pytensor.link.accelerator import Accelerator, accelerator_for
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
 from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
@@ -65,11 +67,21 @@ class CompiledFunction:
     device : torch.device
     counters : Counters
         ``uploads`` and ``downloads`` of arrays so far.
+    accelerator : Accelerator or None
+        What computes calls that torch need not.
     pytensor_function : pytensor.compile.executor.Function
         The function as PyTensor knows it, with the rewritten graph in ``.maker.fgraph``.
     """
 
-    def __init__(self, inputs: list[Variable], outputs: Any, updates: dict[Variable, Variable], name: str) -> None:
+    def __init__(
+        self,
+        inputs: list[Variable],
+        outputs: Any,
+        updates: dict[Variable, Variable],
+        name: str,
+        backend: str | None = None,
+        precision: str = "f32",
+    ) -> None:
         self.name = name
         self.device = resolve_device(config.device)
         self._single = isinstance(outputs, Variable)
@@ -102,6 +114,9 @@ class CompiledFunction:
         ]
         self._updates = [(o, i - len(inputs)) for o, i in sorted((fgraph.update_mapping or {}).items())]
         self._meta_cache: dict[int, tuple[Any, torch.Tensor]] = {}
+        self.accelerator: Accelerator | None = accelerator_for(
+            fgraph, len(inputs), self.device, self._label(), backend, precision
+        )
 
     def __repr__(self) -> str:
         return f"<function {self.name or '?'} of {len(self._inputs)} inputs on {self.device}>"
@@ -120,10 +135,46 @@ class CompiledFunction:
             raise InputTypeError(
                 "wrong number of arguments", node=self._label(), got=len(args), expected=self._signature()
             )
+        arguments = [self._checked(variable, value) for variable, value in zip(self._inputs, args, strict=True)]
+        if self.accelerator is None:
+            results = self._by_torch(arguments)
+        else:
+            computed = self.accelerator.compute(arguments, [cell[0] for cell in self._cells])
+            if computed is None:
+                start = time.perf_counter()
+                results = self._by_torch(arguments)
+                seconds = time.perf_counter() - start
+                self.accelerator.torch_took(arguments, [cell[0] for cell in self._cells], seconds)
+            else:
+                results = computed
+        return results[0] if self._single else results
+
+    def expect(self, products: float, work: float | None = None) -> None:
+        """Announce calls that are to be computed alike, until `release`.
+
+        Parameters
+        ----------
+        products : float
+            Multiply-adds of all of them; if they are many, a backend that is slow to start may start now.
+        work : float, optional
+            Multiply-adds of direct convolutions that take as long; `products` if not given.
+        """
+        if self.accelerator is not None:
+            self.accelerator.expect(products, work)
+
+    def release(self) -> None:
+        """End what was announced, and give back the memory that is kept from the last call for the next one."""
+        if self.accelerator is not None:
+            self.accelerator.release()
+
+    def _by_torch(self, arguments: Sequence[Any]) -> list[Any]:
+        """The outputs, after which the updates are applied."""
         with torch.inference_mode():
             values = [
-                self._argument(variable, place, value)
-                for variable, place, value in zip(self._inputs, self._explicit_places, args, strict=True)
+                upload(value, self.device, self.counters)
+                if place == DEVICE and isinstance(value, np.ndarray)
+                else value
+                for value, place in zip(arguments, self._explicit_places, strict=True)
             ]
             values += [self._shared(k) for k in range(len(self._cells))]
             results = self.program.run(values)
@@ -133,14 +184,14 @@ class CompiledFunction:
                 fresh = [(k, self._to_cell(results[o], taken)) for o, k in self._updates]
                 for k, value in fresh:
                     self._cells[k][0] = value
-        return outputs[0] if self._single else outputs
+        return outputs
 
     # values in
-    def _argument(self, variable: Variable, place: str, value: Any) -> Any:
+    def _checked(self, variable: Variable, value: Any) -> Any:
+        """`value` as an array of the input's dtype, number of axes and known sizes; as it is if no array is wanted."""
         if not isinstance(variable.type, TensorType):
             return value
-        array = checks.argument(value, variable, self._label(), variable.type.shape)
-        return upload(array, self.device, self.counters) if place == DEVICE else array
+        return checks.argument(value, variable, self._label(), variable.type.shape)
 
     def _shared(self, k: int) -> Any:
         """Value of the k-th shared variable where the program wants it; a tensor replaces the array in its storage."""
@@ -221,6 +272,8 @@ def function(
     outputs: Variable | Sequence[Variable],
     updates: Any = (),
     name: str = "",
+    backend: str | None = None,
+    precision: str = "f32",
 ) -> CompiledFunction:
     """Compile a function of `inputs`, for the device and precision configured now.
 
@@ -233,6 +286,11 @@ def function(
     updates : dict or sequence of (SharedVariable, Variable)
         New values of shared variables after each call. Random streams in the graph advance without being named.
     name : str
+    backend : {'auto', 'torch', 'openvino'}, optional
+        What computes on the CPU; None follows ``config.backend``. Functions with updates, random numbers, gradients or
+        float64 are always torch's.
+    precision : {'f32', 'bf16', 'f16'}
+        Precision of convolutions and products where the backend is not torch.
 
     Returns
     -------
@@ -246,7 +304,11 @@ def function(
     InputTypeError
         If an argument is not a symbolic variable of the right kind, or an update has another dtype.
     DeviceError
-        If the configured device is not there.
+        If the configured device is not there, or does not have the precision.
+    ArgumentError
+        If backend or precision is unknown, or the function cannot have the precision.
+    MissingDependencyError
+        If the backend asked for is not installed.
 
     Examples
     --------
@@ -269,7 +331,7 @@ def function(
     roots = [*wanted, *pairs.values()]
     for state, advanced in random_updates(roots).items():
         pairs.setdefault(state, advanced)
-    return CompiledFunction(list(inputs), outputs if single else wanted, pairs, name)
+    return CompiledFunction(list(inputs), outputs if single else wanted, pairs, name, backend, precision)
 
 
 def random_updates(outputs: Iterable[Variable]) -> dict[Variable, Variable]:

@@ -23,7 +23,7 @@ from neuromancer.engine.common import checks
 from neuromancer.engine.theano.library import theano
 from neuromancer.engine.theano.random_op import RandomDraw
 from neuromancer.engine.theano.tensors import known_shape
-from neuromancer.errors import DeviceError, EngineError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.errors import ArgumentError, DeviceError, EngineError, InputTypeError, NeuromancerError, ShapeError
 
 _SIZES_DIFFER = re.compile(
     r"dimension mis-?match|could not be broadcast|shapes .* not aligned|all the input array dimensions", re.IGNORECASE
@@ -132,6 +132,12 @@ class CompiledFunction:
         outputs = [np.asarray(r) if isinstance(r, np.generic) else r for r in results]
         return outputs[0] if self._single else outputs
 
+    def expect(self, products: float, work: float | None = None) -> None:
+        """Announce calls that are to be computed alike: nothing, as there is no backend to change to."""
+
+    def release(self) -> None:
+        """Give back the memory that is kept from the last call for the next one: nothing, as Theano keeps none."""
+
     def _argument(self, variable: Variable, value: Any) -> Any:
         if not isinstance(variable.type, TensorType):
             return value
@@ -182,6 +188,8 @@ def function(
     outputs: Variable | Sequence[Variable],
     updates: Any = (),
     name: str = "",
+    backend: str | None = None,
+    precision: str = "f32",
 ) -> CompiledFunction:
     """Compile a function of `inputs`, for the precision configured now and in Theano's mode (``THEANO_FLAGS``).
 
@@ -194,6 +202,10 @@ def function(
     updates : dict or sequence of (SharedVariable, Variable)
         New values of shared variables after each call. Random streams in the graph advance without being named.
     name : str
+    backend : {'auto'}, optional
+        Theano computes everything itself; None follows ``config.backend``.
+    precision : {'f32'}
+        Theano computes in the dtypes of the graph.
 
     Returns
     -------
@@ -208,6 +220,8 @@ def function(
         If an argument is not a symbolic variable of the right kind, or an update has another dtype.
     DeviceError
         If the configured device is not the CPU.
+    ArgumentError
+        If another backend or a reduced precision is asked for.
 
     Examples
     --------
@@ -217,6 +231,7 @@ def function(
     array(6., dtype=float32)
     """
     label = f"function {name}" if name else "function"
+    _check_backend(label, config.backend if backend is None else backend, precision)
     pairs = dict(updates)
     single = isinstance(outputs, Variable)
     wanted = [outputs] if single else list(outputs)
@@ -230,6 +245,16 @@ def function(
     for state, advanced in random_updates([*wanted, *pairs.values()]).items():
         pairs.setdefault(state, advanced)
     return CompiledFunction(given, outputs if single else wanted, pairs, name)
+
+
+def _check_backend(label: str, backend: str, precision: str) -> None:
+    """Raise ArgumentError unless Theano itself is to compute, in the dtypes of the graph."""
+    if backend != "auto":
+        raise ArgumentError("Theano has no other backends", node=label, got=backend, expected="'auto'", nearest="auto")
+    if precision != "f32":
+        raise ArgumentError(
+            "Theano computes in the dtypes of the graph", node=label, got=precision, expected="'f32'", nearest="f32"
+        )
 
 
 def random_updates(outputs: Iterable[Variable]) -> dict[Variable, Variable]:

@@ -13,7 +13,7 @@ import theano
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.theano.library import blas_flags
-from neuromancer.errors import DeviceError, ShapeError
+from neuromancer.errors import ArgumentError, DeviceError, ShapeError
 
 T = E.T
 
@@ -32,6 +32,34 @@ def test_only_the_cpu(device) -> None:
     x = E.tensor("x", (None,), "float32")
     with pytest.raises(DeviceError, match=f"Theano runs on the CPU only; got {device}; .* nearest valid: cpu"):
         E.function([x], x * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"backend": "openvino"}, "Theano has no other backends; got openvino; .* nearest valid: auto"),
+        ({"backend": "torch"}, "Theano has no other backends; got torch; .* nearest valid: auto"),
+        ({"precision": "bf16"}, "Theano computes in the dtypes of the graph; got bf16; .* nearest valid: f32"),
+        ({"precision": "f16"}, "Theano computes in the dtypes of the graph; got f16; .* nearest valid: f32"),
+    ],
+)
+def test_nothing_but_theano_computes(options, problem) -> None:
+    x = E.tensor("x", (None,), "float32")
+    with pytest.raises(ArgumentError, match=problem):
+        E.function([x], x * 2, **options)
+    if "backend" in options:
+        config.backend = options["backend"]
+        with pytest.raises(ArgumentError, match=problem):
+            E.function([x], x * 2)
+
+
+def test_announcements_change_nothing() -> None:
+    x = E.tensor("x", (None,), "float32")
+    f = E.function([x], x * 2, backend="auto", precision="f32")
+    f.expect(1e15)
+    assert f([1.0]).tolist() == [2]
+    f.release()
+    assert f([1.0]).tolist() == [2]
 
 
 def test_nothing_is_transferred() -> None:

@@ -1,0 +1,53 @@
+"""OpenVINO forms of convolutions and of the rectifier."""
+
+from __future__ import annotations
+
+from openvino import Output, opset13
+from pytensor.graph.basic import Apply
+
+from neuromancer.engine.pytensor.link.openvino.builder import Builder
+from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert, reshape, simple
+from neuromancer.engine.pytensor.ops.base import Ints
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvTranspose
+from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.rectifier import Relu
+
+
+@convert.register(Conv)
+@convert.register(ConvBias)
+def _conv(op: Conv | ConvBias, node: Apply, build: Builder) -> list[Output]:
+    _check_memory(op, build.shape(node.inputs[0]), build.shape(node.inputs[1])[2:])
+    x, w = build.tensor(node.inputs[0]), build.kernel(node.inputs[1])
+    y = opset13.convolution(x, w, list(op.stride), list(op.pad), list(op.pad), list(op.dilation)).output(0)
+    return [_with_bias(y, node, build)]
+
+
+def _check_memory(op: ConvBase, x: Ints, kernel: Ints) -> None:
+    """Raise Unsupported for sizes at which OpenVINO reads memory that is not its own, or crashes."""
+    seen = [d * (k - 1) + 1 for d, k in zip(op.dilation, kernel, strict=True)]
+    if any(p >= n for p, n in zip(op.pad, seen, strict=True)):
+        raise Unsupported("windows wholly in the padding")
+    if x[1] == 1 and op.stride[-1] > 1 and x[-1] + 2 * op.pad[-1] < seen[-1] + op.stride[-1]:
+        raise Unsupported("a single strided window of one channel")
+
+
+def _with_bias(y: Output, node: Apply, build: Builder) -> Output:
+    if len(node.inputs) < 3:
+        return y
+    bias = reshape(build.tensor(node.inputs[2]), [1, -1, *[1] * (node.outputs[0].ndim - 2)])
+    return opset13.add(y, bias).output(0)
+
+
+@convert.register(ConvTranspose)
+def _conv_transpose(op: ConvTranspose, node: Apply, build: Builder) -> list[Output]:
+    x, w = build.tensor(node.inputs[0]), build.kernel(node.inputs[1])
+    return [
+        opset13.convolution_backprop_data(
+            x, w, list(op.stride), None, list(op.pad), list(op.pad), list(op.dilation)
+        ).output(0)
+    ]
+
+
+@simple(Relu)
+def _relu(x: Output) -> Output:
+    return opset13.relu(x).output(0)

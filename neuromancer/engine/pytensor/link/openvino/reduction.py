@@ -1,0 +1,82 @@
+"""OpenVINO forms of reductions and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from openvino import Output, opset13
+from pytensor.graph.basic import Apply
+from pytensor.tensor.math import All, Argmax, Max, Min, Prod, Sum
+from pytensor.tensor.math import Any as AnyOp
+from pytensor.tensor.special import LogSoftmax, Softmax
+
+from neuromancer.engine.pytensor.link.openvino.builder import Builder
+from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, axes_of, convert, reshape
+
+Reduction = Callable[[Any, Any, bool], Any]
+
+
+def _register(cls: type, reduce: Reduction, dtypes: tuple[str, ...]) -> None:
+    def form(op: Any, node: Apply, build: Builder) -> list[Output]:
+        (x,) = node.inputs
+        if x.dtype not in dtypes or node.outputs[0].dtype not in dtypes:
+            raise Missing(f"operation {op} on {x.dtype}")
+        if 0 in build.shape(x):
+            raise Unsupported(f"operation {op} on nothing")
+        return [reduce(build.tensor(x), axes_of(op.axis, x.ndim), False).output(0)]
+
+    convert.register(cls)(form)
+
+
+for _cls, _reduce in (
+    (Sum, opset13.reduce_sum),
+    (Prod, opset13.reduce_prod),
+    (Max, opset13.reduce_max),
+    (Min, opset13.reduce_min),
+):
+    _register(_cls, _reduce, ("float32",))
+_register(All, opset13.reduce_logical_and, ("bool",))
+_register(AnyOp, opset13.reduce_logical_or, ("bool",))
+
+
+@convert.register(Argmax)
+def _argmax(op: Argmax, node: Apply, build: Builder) -> list[Output]:
+    """The first of equal maxima, as index into the reduced axes taken together."""
+    (x,) = node.inputs
+    if x.dtype != "float32":
+        raise Missing(f"operation {op} on {x.dtype}")
+    axes = axes_of(op.axis, x.ndim)
+    kept = [a for a in range(x.ndim) if a not in axes]
+    shape = build.shape(x)
+    moved = opset13.transpose(build.tensor(x), np.array([*kept, *axes], np.int64)).output(0)
+    flat = reshape(moved, [*(shape[a] for a in kept), prod(shape[a] for a in axes)])
+    index = opset13.topk(flat, np.int64(1), len(kept), "max", "value", "i64", stable=True).output(1)
+    return [opset13.squeeze(index, np.int64(len(kept))).output(0)]
+
+
+def _stable(op: Any, node: Apply, build: Builder) -> tuple[list[int], Output]:
+    """Axes, and the input minus its maximum along them."""
+    (x,) = node.inputs
+    axes = axes_of(op.axis, x.ndim)
+    tensor = build.tensor(x)
+    return axes, opset13.subtract(tensor, opset13.reduce_max(tensor, axes, True))
+
+
+@convert.register(Softmax)
+def _softmax(op: Softmax, node: Apply, build: Builder) -> list[Output]:
+    axes = axes_of(op.axis, node.inputs[0].ndim)
+    if len(axes) == 1:
+        return [opset13.softmax(build.tensor(node.inputs[0]), axes[0]).output(0)]
+    axes, shifted = _stable(op, node, build)
+    powers = opset13.exp(shifted)
+    return [opset13.divide(powers, opset13.reduce_sum(powers, axes, True)).output(0)]
+
+
+@convert.register(LogSoftmax)
+def _log_softmax(op: LogSoftmax, node: Apply, build: Builder) -> list[Output]:
+    axes, shifted = _stable(op, node, build)
+    total = opset13.log(opset13.reduce_sum(opset13.exp(shifted), axes, True))
+    return [opset13.subtract(shifted, total).output(0)]
