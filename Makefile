@@ -18,7 +18,7 @@ help:
 	@echo "make test     the test suite"
 	@echo "make test-theano  the same with Theano as the engine, in an environment of its own"
 	@echo "make lint     ruff and mypy"
-	@echo "make bench    measure against hand-written torch and write docs/performance.md"
+	@echo "make bench    measure against torch by hand and others, and write the pages on performance"
 	@echo "make clean    remove .venv, caches and the examples' output"
 
 # --- environments: one folder, filled as far as the target needs it
@@ -77,9 +77,11 @@ format: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/against_torch.py --write docs/performance.md
+	$(BIN)/python benchmarks/dense.py --write docs/dense_performance.md
 
 bench-quick: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/against_torch.py --quick
+	$(BIN)/python benchmarks/dense.py --quick
 
 clean:
 	rm -rf $(VENV) $(THEANO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks examples/output

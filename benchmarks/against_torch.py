@@ -226,6 +226,11 @@ def peak_of_training(name: str, side: str) -> float:
         step = lambda: hand.trainingstep(x, labels)  # noqa: E731
     for _ in range(3):
         step()
+    return peak_memory()
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in GB."""
     # Not from getrusage, which goes on from the peak of the process that started this one.
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1e6

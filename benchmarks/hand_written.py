@@ -79,15 +79,16 @@ class Chain(HandWritten):
 
     def logits(self, x: Tensor, dense: bool = False) -> Tensor:
         """Scores of the classes; `dense`: pools without stride, dilated kernels after them."""
-        dilation = (1, 1, 1)
+        conv, max_pool = (F.conv3d, F.max_pool3d) if x.ndim == 5 else (F.conv2d, F.max_pool2d)
+        dilation = (1,) * (x.ndim - 2)
         for i, ((w, b), pool) in enumerate(zip(self.layers, self.pools, strict=True)):
             pooled = max(pool) > 1
             # A bias added by the convolution costs no pass over memory, and the maximum does not mind.
-            x = F.conv3d(x, w, b, dilation=dilation)
+            x = conv(x, w, b, dilation=dilation)
             if pooled:
-                x = F.max_pool3d(x, pool, stride=1 if dense else pool, dilation=dilation)
+                x = max_pool(x, pool, stride=1 if dense else pool, dilation=dilation)
             if pooled and dense:
-                dilation = tuple(d * p for d, p in zip(dilation, pool, strict=True))  # type: ignore[assignment]
+                dilation = tuple(d * p for d, p in zip(dilation, pool, strict=True))
             x = F.relu(x) if i + 1 < len(self.layers) else x
         return x
 

@@ -1,0 +1,229 @@
+"""Measure dense prediction: many networks, against torch by hand, MONAI's sliding window and published numbers.
+
+``python benchmarks/dense.py --write docs/dense_performance.md`` writes the page and its picture (half an hour on two
+cores); ``--quick`` only proves that everything runs and that all sides compute the same. Runs alternate in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import against_torch as common
+import neuro3d
+import numpy as np
+import torch
+import unet3d
+from hand_written import Chain
+from published import ZNNI, ZNNI_PER_CORE, n4, znni
+
+import neuromancer as nm
+
+HEADER = (
+    "| network | volume | result | neuromancer | peer | ratio | voxels/s | runs |\n|---|---|---|---|---|---|---|---|"
+)
+Predict = Callable[[np.ndarray], np.ndarray]
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class Row:
+    """One line: our times, a peer's, and how many voxels."""
+
+    def __init__(self, name: str, volume: tuple[int, ...], result: tuple[int, ...], peer: str) -> None:
+        self.name, self.volume, self.result, self.peer = name, volume, result, peer
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+
+    @property
+    def speed(self) -> float:
+        """Voxels of the result per second."""
+        return float(np.prod(self.result) / np.median(self.ours))
+
+    def __str__(self) -> str:
+        size = lambda shape: "x".join(map(str, shape))  # noqa: E731
+        theirs = f"{np.median(self.theirs):.2f} s ({self.peer})" if self.theirs else self.peer
+        ratio = f"**{np.median(np.array(self.ours) / self.theirs):.2f}**" if self.theirs else ""
+        return (
+            f"| {self.name} | {size(self.volume)} | {size(self.result)} | {np.median(self.ours):.2f} s | {theirs} "
+            f"| {ratio} | {self.speed:,.0f} | {len(self.ours)} |"
+        )
+
+
+def compare(
+    name: str,
+    node: nm.Node,
+    shape: tuple[int, ...],
+    theirs: Callable[[np.ndarray], np.ndarray] | None,
+    peer: str,
+    runs: int,
+) -> Row:
+    """Alternate runs of `predict_dense` and a peer, after checking that both give the same."""
+    raw = np.random.default_rng(0).random((node.input_nodes[0].shape["f"], *shape), dtype="float32")
+    ours = lambda: node.predict_dense(raw, progress=False)  # noqa: E731
+    first = ours()
+    row = Row(name, shape, first.shape[1:], peer)
+    if theirs is not None:
+        expected = theirs(raw)
+        error = float(np.abs(first - expected).max() / np.abs(expected).max())
+        if first.shape != expected.shape or error > common.TOLERANCE:
+            raise SystemExit(f"{name}: {first.shape} and {expected.shape} differ by {error:.1e}")
+    for _ in range(runs):
+        row.ours.append(common.timed(ours))
+        if theirs is not None:
+            row.theirs.append(common.timed(lambda: theirs(raw)))
+    print(row, flush=True)
+    return row
+
+
+def chain_by_hand(node: nm.Node) -> Predict:
+    """A chain of convolutions in torch, pools without strides and dilated kernels, channels last."""
+    layers = [n for n in dict.fromkeys([*node.all_parents.values(), node]) if isinstance(n, nm.Conv)]
+    weights = []
+    for layer in layers:
+        w = layer.params["w"].get_value()
+        weights.append((w[(..., *(slice(None, None, -1),) * (w.ndim - 2))].copy(), layer.params["b"].get_value()))
+    hand = Chain(
+        weights,
+        [layer.pool_shape for layer in layers],
+        memory_format=CHANNELS_LAST[len(layers[0].filter_shape) + 2],
+    )
+    if not isinstance(node, nm.Conv):
+        return hand.predict_dense
+
+    def scores(raw: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return hand.logits(hand._input(raw[None]), dense=True)[0].numpy()
+
+    return scores
+
+
+def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
+    """MONAI's sliding window over a valid U-Net, with the one overlap at which its answer is right."""
+    from monai.inferers import sliding_window_inference
+
+    net = common.by_hand(model, torch.channels_last_3d)
+    inner = model["probs"].shape.spatial_shape
+    border = [(p - i) // 2 for p, i in zip(patch, inner, strict=True)]
+    after = [p - i - b for p, i, b in zip(patch, inner, border, strict=True)]
+    pads = [n for b, a in reversed(list(zip(border, after, strict=True))) for n in (b, a)]
+    weight = torch.nn.functional.pad(torch.ones(1, 1, *inner), pads)
+
+    def predictor(x: torch.Tensor) -> torch.Tensor:
+        probs = torch.softmax(net.logits(x.contiguous(memory_format=torch.channels_last_3d)), 1)
+        return torch.nn.functional.pad(probs, pads)
+
+    def predict(raw: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            result = sliding_window_inference(
+                torch.from_numpy(raw[None]), patch, 1, predictor,
+                overlap=[1 - i / p for i, p in zip(inner, patch, strict=True)], roi_weight_map=weight,
+            )  # fmt: skip
+        inside = tuple(slice(b, n - a) for b, a, n in zip(border, after, raw.shape[1:], strict=True))
+        return result[0].numpy()[(slice(None), *inside)]
+
+    return predict
+
+
+def measure(quick: bool) -> list[Row]:
+    """All rows."""
+    rows = []
+    nm.seed(1)
+    runs = 1 if quick else 3
+    dense3d = neuro3d.create_model((15, 105, 105) if quick else (23, 185, 185))["probs"]
+    hand = chain_by_hand(dense3d)
+    rows.append(compare("neuro3d", dense3d, (15, 108, 110) if quick else (24, 188, 188), hand, "torch", runs))
+    if not quick:
+        rows.append(compare("neuro3d", dense3d, (32, 300, 300), hand, "torch", runs))
+    patch = (92, 92, 92) if quick else (116, 132, 132)
+    model = unet3d.create_model(patch)
+    inner = model["probs"].shape.spatial_shape
+    volume = tuple(p + (0 if quick else i) for p, i in zip(patch, inner, strict=True))
+    rows.append(compare("unet3d", model["probs"], volume, monai_by_hand(model, patch), "MONAI", 1 if quick else 2))
+    plane = n4()
+    rows.append(compare("N4", plane, (120, 130) if quick else (512, 512), chain_by_hand(plane), "torch", runs))
+    for name in ZNNI:
+        node = znni(name)
+        out = 4 if quick else {"n337": 96, "n537": 48, "n726": 64, "n926": 40}[name]
+        shape = tuple(f + out - 1 for f in node.shape.fov)
+        if quick and name != "n337":
+            continue
+        peer = f"ZNNi, per core: {ZNNI_PER_CORE[name]:,} voxels/s"
+        rows.append(compare(name, node, shape, chain_by_hand(node) if quick else None, peer, 1))
+    return rows
+
+
+def growth(side: int) -> tuple[float, float, float]:
+    """Seconds, predicted seconds and peak memory in GB of a process that predicts a cube, measured in this process."""
+    model = neuro3d.create_model((15, 105, 105))
+    node = model["probs"]
+    shape = (side, 104 + 4 * side, 104 + 4 * side)
+    raw = np.zeros((1, *shape), "float32")
+    seconds = common.timed(lambda: node.predict_dense(raw, progress=False))
+    return seconds, float(np.prod(shape)), common.peak_memory()
+
+
+def picture(path: Path, sides: tuple[int, ...]) -> None:
+    """Time and memory against the size of the volume, each point a process of its own."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    points = []
+    for side in sides:
+        command = [sys.executable, __file__, "--growth", str(side)]
+        points.append(
+            [float(v) for v in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
+        )
+        print(side, points[-1], flush=True)
+    seconds, voxels, memory = np.array(points).T
+    figure, left = plt.subplots(figsize=(6, 4))
+    left.loglog(voxels, seconds, "o-", color="tab:blue")
+    left.set_xlabel("voxels of the volume")
+    left.set_ylabel("seconds", color="tab:blue")
+    right = left.twinx()
+    right.loglog(voxels, memory, "s--", color="tab:red")
+    right.set_ylabel("peak memory of the process (GB)", color="tab:red")
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
+PAGE = """# Speed of dense prediction
+
+Written by `benchmarks/dense.py`. Voxels of the result per second count; torch is the same network by hand, dilated, in
+its channels-last layout; MONAI is `sliding_window_inference` at the one overlap at which a network of valid
+convolutions comes out right. ZNNi's numbers are those of its paper per processor core; the machine here has two.
+
+{machine}
+
+{table}
+
+![Time and memory by volume](images/dense_growth.png)
+
+The picture is of `neuro3d`: time grows with the number of voxels, memory stops at the share that tiles may take.
+"""
+
+
+def main() -> None:
+    """Measure, print, and write the page if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small volumes, single runs")
+    parser.add_argument("--write", type=Path, help="Markdown page to write")
+    parser.add_argument("--growth", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.growth:
+        print(*growth(args.growth))
+        return
+    print(HEADER, flush=True)
+    rows = measure(args.quick)
+    if args.write:
+        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64))
+        args.write.write_text(PAGE.format(machine=common.machine(), table="\n".join([HEADER, *map(str, rows)])))
+        print(f"wrote {args.write}")
+
+
+if __name__ == "__main__":
+    main()
