@@ -239,10 +239,11 @@ def test_same_values_as_torch(kind, clip):
         if "clip_norm" in clip:
             torch.nn.utils.clip_grad_norm_(twins, clip["clip_norm"])
         other.step()
-        assert float(optimiser(slope)[0]) == pytest.approx(float(loss.detach()))
+        # torch adds 1e-6 to the norm.
+        rtol = 1e-4 if "clip_norm" in clip else 1e-9
+        assert float(optimiser(slope)[0]) == pytest.approx(float(loss.detach()), rel=rtol)
         for p, twin in zip(params, twins, strict=True):
-            # torch adds 1e-6 to the norm.
-            np.testing.assert_allclose(p.get_value(), twin.detach().numpy(), rtol=1e-4 if "clip_norm" in clip else 1e-9)
+            np.testing.assert_allclose(p.get_value(), twin.detach().numpy(), rtol=rtol)
 
 
 def test_limits_are_live_and_cost_nothing_when_off(compilations):

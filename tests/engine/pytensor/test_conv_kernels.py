@@ -55,6 +55,27 @@ def test_single_precision_agrees_with_double(geometry, last_x, last_gy, seed):
         torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-4)
 
 
+@settings(max_examples=60, deadline=None)
+@given(geometries(), st.booleans(), st.booleans(), st.booleans())
+def test_operands_may_be_parts_of_larger_arrays(geometry, part_x, part_w, part_b):
+    x_shape, w_shape, options = geometry
+    torch.manual_seed(0)
+
+    def operand(shape, part):
+        larger = torch.randn([2 * n + 1 for n in shape] if part else shape)
+        return larger[tuple(slice(1, None, 2) for _ in shape)] if part else larger
+
+    x, w, b = operand(x_shape, part_x), operand(w_shape, part_w), operand(w_shape[:1], part_b)
+    y = kernels.conv(x, w, b, *options)
+    torch.testing.assert_close(
+        y.double(), kernels.conv(x.double(), w.double(), b.double(), *options), rtol=1e-4, atol=1e-4
+    )
+    gy = operand(y.shape, part_x)
+    for gradient in (kernels.conv_grad_input, kernels.conv_grad_kernel):
+        wanted = gradient(gy.double(), x.double(), w.double(), *options)
+        torch.testing.assert_close(gradient(gy, x, w, *options).double(), wanted, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options"),
     [

@@ -120,11 +120,35 @@ def test_function_uses_it_and_follows_its_parameter():
         w.set_value(rng.standard_normal((64, 64, 3, 3)).astype("float32"))
 
 
-def test_training_function_computes_directly():
-    x = E.tensor("x", (None, 32, None, None), "float32")
-    w = E.SharedVariable(np.ones((32, 32, 3, 3), "float32"), "w")
-    function = E.function([x], E.conv(x, w).sum(), updates=[(w, w * 2)])
-    assert not any(isinstance(s.run, FewerProducts) for s in function.program.steps)
+@pytest.mark.parametrize("pad", [(0, 0), (2, 1)])
+def test_training_uses_it_in_both_directions(pad, monkeypatch):
+    rng = np.random.default_rng(0)
+    shape = (2, 64, 60, 64)
+    x = E.tensor("x", shape, "float32")
+    w = E.SharedVariable(rng.standard_normal((72, 64, 3, 3)).astype("float32"), "w")
+    y = E.conv(x, w, dilation=(1, 2), pad=pad)
+    gx, gw = E.grad((y**2).sum(), [x, w])
+    function = E.function([x], [y, gx], updates=[(w, (w - 1e-4 * gw).astype("float32"))])
+    calls = []
+    conv = winograd.conv
+    monkeypatch.setattr(winograd, "conv", lambda *a: calls.append(1) or conv(*a))
+    a = rng.standard_normal(shape).astype("float32")
+    for _ in range(2):
+        xt = torch.from_numpy(a).double().requires_grad_()
+        wt = torch.from_numpy(w.get_value()).double().requires_grad_()
+        yt = conv2d(xt, wt, dilation=(1, 2), padding=pad)
+        (yt**2).sum().backward()
+        for value, wanted in zip(function(a), (yt.detach(), xt.grad), strict=True):
+            np.testing.assert_allclose(value, wanted, atol=1e-5 * float(wanted.abs().max()))
+        wanted = (wt - 1e-4 * wt.grad).detach().numpy()
+        np.testing.assert_allclose(w.get_value(), wanted, atol=1e-5 * np.abs(wanted).max())
+    assert len(calls) == 4
+
+
+def test_a_kernel_for_one_call_has_to_be_worth_its_transform():
+    x, w = torch.zeros(1, 256, 14, 14), torch.zeros(256, 256, 3, 3)
+    geometry = ((1, 1), (1, 1), (0, 0))
+    assert winograd.suits(x, w, *geometry) and not winograd.suits(x, w, *geometry, prepared=False)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -100,6 +100,8 @@ def conv(
         if x.shape[1] == 1:
             x, stride, pad = _without_last_stride(x, w, stride, dilation, pad)
             x = channels_last(x)
+        # torch gives these to oneDNN as they are, which reads a bias without regard to its stride
+        bias = None if bias is None else bias.contiguous()
         return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, 1)
     return _conv(x, w, bias, stride, pad, dilation, False, [0] * len(stride), 1)
 

@@ -27,8 +27,6 @@ Ints = tuple[int, ...]
 
 CHUNK = 8 << 20
 """Bytes of transformed values that a thread works on at a time."""
-PREPARED = 1 << 18
-"""Elements of a kernel that are transformed at a time, in double precision."""
 LEAST_ROWS = 64
 """Rows below which a matrix product is slow."""
 PRODUCT, TRANSFORM = 1.1, 50.0
@@ -70,6 +68,8 @@ class Tiling:
         values = points * (self.depth * self.n_in + self.out[0] * self.n_out)
         self.work = PRODUCT * points * self.out[0] * self.taps * self.n_in * self.n_out + TRANSFORM * values
         """Products of a direct convolution that take as long as this."""
+        self.preparation = TRANSFORM * N * N * self.taps * self.n_in * self.n_out
+        """The same for transforming the kernel."""
         self.scratch = self.step * per_tile
         """Bytes that a thread needs."""
 
@@ -80,22 +80,31 @@ class Tiling:
                 yield image, first, min(first + self.step, self.tiles)
 
 
-def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints) -> Tiling | None:
-    """The tiling of a convolution without padding, if `conv` can compute it and is faster than a direct one."""
+def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True) -> Tiling | None:
+    """The tiling of a convolution without padding, if `conv` can compute it and is faster than a direct one.
+
+    Parameters
+    ----------
+    x_shape, w_shape, dilation
+        See `Tiling`.
+    prepared : bool
+        The kernel need not be transformed for this call alone.
+    """
     if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and all(2 <= k < N for k in w_shape[-2:])):
         return None
     if x_shape[0] < 1 or any(n <= d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)):
         return None
     tiling = Tiling(x_shape, w_shape, dilation)
-    return tiling if tiling.work < 0.9 * tiling.products else None
+    work = tiling.work + (0.0 if prepared else tiling.preparation)
+    return tiling if work < 0.9 * tiling.products else None
 
 
-def suits(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints) -> bool:
+def suits(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True) -> bool:
     """Whether `conv` can compute this convolution, and is faster than a direct one."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
         return False
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    return tiling_that_pays(padded, tuple(w.shape), dilation) is not None
+    return tiling_that_pays(padded, tuple(w.shape), dilation, prepared) is not None
 
 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
@@ -109,14 +118,17 @@ def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple
 
 def transformed(w: torch.Tensor) -> torch.Tensor:
     """The kernel (n_out, n_in, [z,] y, x) as `conv` wants it, (z, 36, n_in, n_out)."""
-    along = [torch.from_numpy(matrices(k)[1]) for k in w.shape[-2:]]
     w = w.unsqueeze(2) if w.ndim == 4 else w
-    result = torch.empty(w.shape[2], N * N, w.shape[1], w.shape[0])
-    step = max(1, PREPARED // w[0].numel())
-    for first in range(0, w.shape[0], step):
-        some = slice(first, first + step)
-        result[..., some] = torch.einsum("ai,bj,ockij->kabco", *along, w[some].double()).flatten(1, 2)
-    return result
+    n_out, n_in, depth, *taps = w.shape
+    by_tap = w.permute(2, 3, 4, 1, 0).reshape(depth, prod(taps), n_in * n_out)
+    return torch.matmul(_along_both(*taps), by_tap).view(depth, N * N, n_in, n_out)
+
+
+@cache
+def _along_both(*taps: int) -> torch.Tensor:
+    """The matrix that transforms a kernel along both axes at once, (36, taps)."""
+    along = [matrices(k)[1] for k in taps]
+    return torch.from_numpy(np.kron(*along).astype("float32"))
 
 
 def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: Ints, taps: Ints) -> torch.Tensor:

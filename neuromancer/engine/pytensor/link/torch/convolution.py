@@ -33,11 +33,25 @@ def _fresh_kernel(op: KernelOp, node: Apply, context: Context) -> Form:
     return Form(op.kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
 
-@torch_form.register(ConvGradInput)
 @torch_form.register(ConvGradKernel)
-def _conv_grad(op: ConvBase, node: Apply, context: Context) -> Form:
-    kernel = op.kernel
-    return Form(lambda x, w, gy: kernel(x, channels_last(w), gy), [DEVICE] * 3, [DEVICE], fresh=True)
+def _conv_grad_kernel(op: ConvGradKernel, node: Apply, context: Context) -> Form:
+    return Form(op.kernel, [DEVICE] * 3, [DEVICE], fresh=True)
+
+
+@torch_form.register(ConvGradInput)
+def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
+    """The gradient for the input is a convolution with the kernel turned round, where there is no stride."""
+    stride, dilation, pad = op.geometry
+    axes = tuple(range(2, op.ndim + 2))
+
+    def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
+        rest = tuple(d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True))
+        turned = w.transpose(0, 1)
+        if min(rest) < 0 or not winograd.suits(gy, turned, stride, dilation, rest, prepared=False):
+            return op.kernel(x, channels_last(w), gy)
+        return winograd.conv(padded(gy, rest), winograd.transformed(turned.flip(axes)), None, dilation, w.shape[2:])
+
+    return Form(run, [DEVICE] * 3, [DEVICE], fresh=True)
 
 
 @torch_form.register(Relu)
@@ -55,33 +69,40 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
     context.layouts.add(node.inputs[1])
     kernel = op.kernel
     run = lambda x, w, *bias: kernel(x, channels_last(w), *bias)  # noqa: E731
-    if node.inputs[1] in context.lasting and not isinstance(op, ConvTranspose):
-        run = FewerProducts(op, run)
+    if not isinstance(op, ConvTranspose):
+        run = FewerProducts(op, run, lasting=node.inputs[1] in context.lasting)
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
 
 class FewerProducts:
-    """A convolution with a kernel that lasts, in whose transform it pays to invest.
+    """A convolution that is computed in tiles where that is faster.
 
     Parameters
     ----------
     op : Conv or ConvBias
     direct : callable
-        What computes it where the transform does not pay.
+        What computes it elsewhere.
+    lasting : bool
+        The kernel stays the same from call to call, so its transform is kept.
     """
 
-    def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor]) -> None:
-        self.op, self.direct = op, direct
+    def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor], lasting: bool) -> None:
+        self.op, self.direct, self.lasting = op, direct, lasting
         self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """The convolution of x and w."""
-        if not winograd.suits(x, w, *self.op.geometry):
+        if not winograd.suits(x, w, *self.op.geometry, prepared=self.lasting):
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
+        x = padded(x, self.op.pad) if any(self.op.pad) else x
+        return winograd.conv(x, self._transformed(w), bias, self.op.dilation, tuple(w.shape[2:]))
+
+    def _transformed(self, w: torch.Tensor) -> torch.Tensor:
+        if not self.lasting:
+            return winograd.transformed(w)
         if self._kept is None or self._kept[0] is not w:
             self._kept = (w, winograd.transformed(w))
-        x = padded(x, self.op.pad) if any(self.op.pad) else x
-        return winograd.conv(x, self._kept[1], bias, self.op.dilation, tuple(w.shape[2:]))
+        return self._kept[1]
 
 
 @torch_form.register(MaxPool)
