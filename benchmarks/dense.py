@@ -114,20 +114,21 @@ def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
     border = [(p - i) // 2 for p, i in zip(patch, inner, strict=True)]
     after = [p - i - b for p, i, b in zip(patch, inner, border, strict=True)]
     pads = [n for b, a in reversed(list(zip(border, after, strict=True))) for n in (b, a)]
-    weight = torch.nn.functional.pad(torch.ones(1, 1, *inner), pads)
 
     def predictor(x: torch.Tensor) -> torch.Tensor:
         probs = torch.softmax(net.logits(x.contiguous(memory_format=torch.channels_last_3d)), 1)
-        return torch.nn.functional.pad(probs, pads)
+        # MONAI averages where patches overlap, so borders have to come out again: by how often they were not border
+        return torch.nn.functional.pad(torch.cat([probs, torch.ones_like(probs[:, :1])], 1), pads)
 
     def predict(raw: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             result = sliding_window_inference(
                 torch.from_numpy(raw[None]), patch, 1, predictor,
-                overlap=[1 - i / p for i, p in zip(inner, patch, strict=True)], roi_weight_map=weight,
+                overlap=[1 - i / p for i, p in zip(inner, patch, strict=True)],
             )  # fmt: skip
         inside = tuple(slice(b, n - a) for b, a, n in zip(border, after, raw.shape[1:], strict=True))
-        return result[0].numpy()[(slice(None), *inside)]
+        result = result[(0, slice(None), *inside)]
+        return (result[:-1] / result[-1:]).numpy()
 
     return predict
 

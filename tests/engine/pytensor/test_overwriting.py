@@ -59,3 +59,29 @@ def test_what_is_read_again_is_not_written_over():
     np.testing.assert_allclose(first, np.exp(a), rtol=1e-6)
     np.testing.assert_allclose(second, np.exp(a) + 1, rtol=1e-6)
     np.testing.assert_array_equal(a, [0, 1, 2])
+
+
+def test_updates_are_computed_last():
+    """New values of parameters do not lie in memory beside the old ones while gradients are still to come."""
+    rng = np.random.default_rng(0)
+    x = E.tensor("x", (None, 4), "float64")
+    weights = [E.SharedVariable(rng.standard_normal((4, 4)), f"w{k}") for k in range(3)]
+    moments = [E.SharedVariable(np.zeros((4, 4)), f"m{k}") for k in range(3)]
+    y = x
+    for w in weights:
+        y = T.tanh(T.dot(y, w))
+    loss = (y**2).sum()
+    gradients = E.grad(loss, weights)
+    updates = []
+    for w, m, g in zip(weights, moments, gradients, strict=True):
+        new = 0.9 * m + g
+        updates += [(m, new), (w, w - 0.1 * new)]
+    function = E.function([x], loss, updates=updates)
+    late = [step.late for step in function.program.steps]
+    assert 6 <= sum(late) < len(late) and late == sorted(late)
+    a, values = rng.standard_normal((5, 4)), [w.get_value() for w in weights]
+    slopes = E.function([x], gradients)(a)
+    function(a)
+    for w, m, value, slope in zip(weights, moments, values, slopes, strict=True):
+        np.testing.assert_allclose(m.get_value(), slope, rtol=1e-12)
+        np.testing.assert_allclose(w.get_value(), value - 0.1 * slope, rtol=1e-12)

@@ -42,23 +42,27 @@ def convolutions(draw):
     dilation = tuple(draw(st.integers(1, 4)) for _ in range(ndim))
     out = [draw(st.integers(1, 4)) for _ in range(ndim - 2)] + [draw(st.integers(1, 15)) for _ in range(2)]
     sizes = [n + d * (k - 1) for n, d, k in zip(out, dilation, taps, strict=True)]
+    pad = tuple(draw(st.integers(0, min(4, (n - 1) // 2))) for n in sizes)
+    sizes = [n - 2 * p for n, p in zip(sizes, pad, strict=True)]
     channels = draw(st.integers(LANES, 50)), draw(st.integers(LANES, 40))
-    return (draw(st.integers(1, 2)), channels[0], *sizes), (channels[1], channels[0], *taps), dilation
+    return (draw(st.integers(1, 2)), channels[0], *sizes), (channels[1], channels[0], *taps), dilation, pad
 
 
 @settings(max_examples=60, deadline=None)
 @given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.CHUNK]))
 def test_agrees_with_direct(geometry, with_bias, threads, chunk):
-    x_shape, w_shape, dilation = geometry
+    x_shape, w_shape, dilation, pad = geometry
     generator = torch.Generator().manual_seed(0)
     x, w = torch.rand(x_shape, generator=generator), torch.randn(w_shape, generator=generator)
     bias = torch.randn(w_shape[0], generator=generator) if with_bias else None
-    expected = DIRECT[x.ndim - 2](x.double(), w.double(), None if bias is None else bias.double(), dilation=dilation)
+    expected = DIRECT[x.ndim - 2](
+        x.double(), w.double(), None if bias is None else bias.double(), dilation=dilation, padding=pad
+    )
     before, winograd.CHUNK = winograd.CHUNK, chunk
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        y = winograd.conv(x, winograd.transformed(w), bias, dilation, w_shape[2:])
+        y = winograd.conv(x, winograd.transformed(w), bias, dilation, pad, w_shape[2:])
     finally:
         winograd.CHUNK = before
         torch.set_num_threads(used)
@@ -74,7 +78,7 @@ def test_result_does_not_depend_on_threads():
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append(winograd.conv(x, u, None, (1, 2, 2), (2, 4, 4)))
+        results.append(winograd.conv(x, u, None, (1, 2, 2), (0, 0, 0), (2, 4, 4)))
         assert torch.get_num_threads() == threads
     torch.set_num_threads(used)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
@@ -159,11 +163,11 @@ def test_works_after_fork():
     used = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        expected = winograd.conv(x, u, None, (1, 2, 2), (2, 4, 4))
+        expected = winograd.conv(x, u, None, (1, 2, 2), (0, 0, 0), (2, 4, 4))
         child = os.fork()
         if child == 0:
             torch.set_num_threads(2)
-            y = winograd.conv(x, u, None, (1, 2, 2), (2, 4, 4))
+            y = winograd.conv(x, u, None, (1, 2, 2), (0, 0, 0), (2, 4, 4))
             os._exit(0 if y.numpy().tobytes() == expected.numpy().tobytes() else 1)
         assert os.waitpid(child, 0)[1] == 0
     finally:

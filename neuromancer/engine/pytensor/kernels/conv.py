@@ -56,11 +56,6 @@ def _taken_for_small(x: torch.Tensor, w: torch.Tensor) -> bool:
     )
 
 
-def padded(x: torch.Tensor, pad: Ints) -> torch.Tensor:
-    """`x` with `pad` zeros on both ends of every spatial axis."""
-    return _padded(x, [(p, p) for p in pad])
-
-
 def _padded(x: torch.Tensor, ends: list[tuple[int, int]]) -> torch.Tensor:
     """Zeros at the ends of every spatial axis."""
     return zero_pad(x, [n for end in reversed(ends) for n in end])
@@ -73,7 +68,7 @@ def _reaches_beyond(w: torch.Tensor, dilation: Ints, pad: Ints) -> bool:
 def _without_empty_windows(x: torch.Tensor, w: torch.Tensor, dilation: Ints, pad: Ints) -> tuple[torch.Tensor, Ints]:
     """x with its padding if there are windows wholly outside of x: oneDNN reads memory that is not its own for them."""
     if _reaches_beyond(w, dilation, pad):
-        return padded(x, pad), (0,) * len(pad)
+        return _padded(x, [(p, p) for p in pad]), (0,) * len(pad)
     return x, pad
 
 
@@ -87,7 +82,7 @@ def _without_last_stride(
     seen = dilation[-1] * (w.shape[-1] - 1) + 1
     if stride[-1] == 1 or x.shape[-1] + 2 * pad[-1] >= seen + stride[-1]:
         return x, stride, pad
-    x = padded(x, pad).narrow(-1, 0, seen)
+    x = _padded(x, [(p, p) for p in pad]).narrow(-1, 0, seen)
     return x, (*stride[:-1], 1), (0,) * len(pad)
 
 

@@ -38,29 +38,46 @@ def _back(a: A, k: int, s0: A, s1: A, s2: A, s3: A, s4: A, s5: A, extra: A, out:
         out[c] = a0 * s0[c] + a1 * s1[c] + a2 * s2[c] + a3 * s3[c] + a4 * s4[c] + a5 * s5[c] + extra[c]
 
 
-def take_in(x: A, v: A, first: int, ny: int, nx: int, dy: int, dx: int, my: int, mx: int) -> None:
-    """Transform tiles of x (z, y, x, c) from `first` on into v (6, 6, z, tile, c).
+def take_in(
+    x: A, v: A, first: int, ny: int, nx: int, dy: int, dx: int, my: int, mx: int, pz: int, py: int, px: int
+) -> None:
+    """Transform tiles of x (z, y, x, c), with pz, py, px zeros around it, from `first` on into v (6, 6, z, tile, c).
 
     There are ny, nx tiles per phase, dy, dx phases (the dilation) and my, mx outputs per tile.
     """
-    last_y, last_x = x.shape[1] - 1, x.shape[2] - 1
+    depth, height, width = x.shape[0], x.shape[1], x.shape[2]
     h = np.empty((6, 6, LANES), np.float32)
-    for z in range(x.shape[0]):
+    g = np.empty((6, LANES), np.float32)
+    for z in range(v.shape[2]):
+        source = z - pz
+        if source < 0 or source >= depth:
+            v[:, :, z] = 0
+            continue
         for tile in range(v.shape[3]):
             row, column = divmod(first + tile, nx * dx)
-            # inputs beyond the end belong to outputs beyond the end: any will do
-            top = row // ny + dy * my * (row % ny)
-            left = column // nx + dx * mx * (column % nx)
-            y0, y1, y2 = min(top, last_y), min(top + dy, last_y), min(top + 2 * dy, last_y)
-            y3, y4, y5 = min(top + 3 * dy, last_y), min(top + 4 * dy, last_y), min(top + 5 * dy, last_y)
+            top = row // ny + dy * my * (row % ny) - py
+            left = column // nx + dx * mx * (column % nx) - px
+            inside = top >= 0 and top + 5 * dy < height and left >= 0 and left + 5 * dx < width
             for start in range(0, x.shape[3], LANES):
                 a = min(start, x.shape[3] - LANES)  # the last lanes may be done twice
                 b = a + LANES
                 for j in range(6):
-                    at = min(left + j * dx, last_x)
+                    at = left + j * dx
+                    if inside:
+                        _forth(
+                            x[source, top, at, a:b], x[source, top + dy, at, a:b], x[source, top + 2 * dy, at, a:b],
+                            x[source, top + 3 * dy, at, a:b], x[source, top + 4 * dy, at, a:b],
+                            x[source, top + 5 * dy, at, a:b], h[0, j], h[1, j], h[2, j], h[3, j], h[4, j], h[5, j],
+                        )  # fmt: skip
+                        continue
+                    for i in range(6):
+                        y = top + i * dy
+                        if 0 <= y < height and 0 <= at < width:
+                            g[i] = x[source, y, at, a:b]
+                        else:
+                            g[i] = 0
                     _forth(
-                        x[z, y0, at, a:b], x[z, y1, at, a:b], x[z, y2, at, a:b],
-                        x[z, y3, at, a:b], x[z, y4, at, a:b], x[z, y5, at, a:b],
+                        g[0], g[1], g[2], g[3], g[4], g[5],
                         h[0, j], h[1, j], h[2, j], h[3, j], h[4, j], h[5, j],
                     )  # fmt: skip
                 for i in range(6):

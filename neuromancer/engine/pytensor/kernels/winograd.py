@@ -103,8 +103,12 @@ def suits(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: I
     """Whether `conv` can compute this convolution, and is faster than a direct one."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
         return False
-    padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    return tiling_that_pays(padded, tuple(w.shape), dilation, prepared) is not None
+    return tiling_that_pays(_padded(x, pad), tuple(w.shape), dilation, prepared) is not None
+
+
+def _padded(x: torch.Tensor, pad: Ints) -> Ints:
+    """Shape of x with its padding."""
+    return (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
 
 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
@@ -131,8 +135,10 @@ def _along_both(*taps: int) -> torch.Tensor:
     return torch.from_numpy(np.kron(*along).astype("float32"))
 
 
-def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: Ints, taps: Ints) -> torch.Tensor:
-    """Convolve without padding.
+def conv(
+    x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: Ints, pad: Ints, taps: Ints
+) -> torch.Tensor:
+    """Convolve.
 
     Parameters
     ----------
@@ -140,7 +146,7 @@ def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: 
     w : Tensor
         A kernel that has been `transformed`.
     bias : Tensor, optional, (n_out,)
-    dilation, taps : tuple of int
+    dilation, pad, taps : tuple of int
         Per spatial axis; `taps` is the size of the kernel.
 
     Returns
@@ -148,7 +154,7 @@ def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: 
     Tensor, (b, n_out, [z,] y, x)
         In the channels-last memory format.
     """
-    tiling = Tiling(tuple(x.shape), (w.shape[3], w.shape[2], *taps), dilation)
+    tiling = Tiling(_padded(x, pad), (w.shape[3], w.shape[2], *taps), dilation)
     source = x.movedim(1, -1).contiguous()
     result = source.new_empty((*tiling.out, tiling.n_out) if x.ndim == 4 else (x.shape[0], *tiling.out, tiling.n_out))
     offsets = np.zeros(tiling.n_out, "float32") if bias is None else bias.contiguous().numpy()
@@ -156,6 +162,7 @@ def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: 
     images = (source.numpy(), result.numpy())
     if x.ndim == 4:
         images = (images[0][None], images[1][None])
+    around = (0, *pad) if x.ndim == 4 else tuple(pad)
     take_in, give_out = compiled()
     chunks, lock = tiling.chunks(), threading.Lock()
 
@@ -174,7 +181,7 @@ def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: 
                 v = values[: N * N * some * depth * tiling.n_in].view(N * N, depth * some, tiling.n_in)
                 s = sums[: N * N * some * length * tiling.n_out].view(N * N, length * some, tiling.n_out)
                 place = (first, *tiling.per_phase, *tiling.dilation, *tiling.edges)
-                take_in(images[0][image], v.view(N, N, depth, some, -1).numpy(), *place)
+                take_in(images[0][image], v.view(N, N, depth, some, -1).numpy(), *place, *around)
                 for k in range(tiling.taps):
                     rows = v.narrow(1, k * tiling.reach * some, length * some)
                     if k == 0:

@@ -13,7 +13,7 @@ import torch
 from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.kernels import winograd
-from neuromancer.engine.pytensor.kernels.conv import channels_last, padded
+from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
@@ -49,7 +49,7 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
         turned = w.transpose(0, 1)
         if min(rest) < 0 or not winograd.suits(gy, turned, stride, dilation, rest, prepared=False):
             return op.kernel(x, channels_last(w), gy)
-        return winograd.conv(padded(gy, rest), winograd.transformed(turned.flip(axes)), None, dilation, w.shape[2:])
+        return winograd.conv(gy, winograd.transformed(turned.flip(axes)), None, dilation, rest, w.shape[2:])
 
     return Form(run, [DEVICE] * 3, [DEVICE], fresh=True)
 
@@ -94,8 +94,7 @@ class FewerProducts:
         """The convolution of x and w."""
         if not winograd.suits(x, w, *self.op.geometry, prepared=self.lasting):
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
-        x = padded(x, self.op.pad) if any(self.op.pad) else x
-        return winograd.conv(x, self._transformed(w), bias, self.op.dilation, tuple(w.shape[2:]))
+        return winograd.conv(x, self._transformed(w), bias, self.op.dilation, self.op.pad, tuple(w.shape[2:]))
 
     def _transformed(self, w: torch.Tensor) -> torch.Tensor:
         if not self.lasting:

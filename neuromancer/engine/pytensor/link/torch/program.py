@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.fg import FunctionGraph
+from pytensor.graph.fg import FunctionGraph, Output
+from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.type import TensorType
 
 from neuromancer.engine.pytensor.kernels.conv import channels_last
@@ -50,7 +51,8 @@ class Counters:
 class Step:
     """One call: ``values[outputs] = run(*values[inputs])``, after which the slots in `free` are emptied.
 
-    What a held step computes depends on parameters only and is kept until one of them changes.
+    What a held step computes depends on parameters only and is kept until one of them changes. A late step only leads
+    to updates.
     """
 
     run: Callable[..., Any]
@@ -59,6 +61,7 @@ class Step:
     node: Apply | None
     free: tuple[int, ...] = ()
     held: bool = False
+    late: bool = False
 
 
 def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor:
@@ -86,6 +89,21 @@ def stays_on_host(variable: Variable) -> bool:
         return True
     shape = variable.type.shape
     return variable.dtype[:3] in ("int", "uin", "boo") and None not in shape and np.prod(shape) <= SMALL
+
+
+def _only_for_updates(fgraph: FunctionGraph, updates: dict[int, int]) -> set[Apply]:
+    """Elementwise operations of which nothing is read but in the end what replaces an input."""
+    replacing = {fgraph.outputs[o] for o in updates}
+    result: set[Apply] = set()
+    for node in reversed(fgraph.toposort()):
+        if not isinstance(node.op, Elemwise | DimShuffle):
+            continue
+        clients = [(out, reader) for out in node.outputs for reader, _ in fgraph.clients[out]]
+        if clients and all(
+            reader in result or (isinstance(reader.op, Output) and out in replacing) for out, reader in clients
+        ):
+            result.add(node)
+    return result
 
 
 def _in_format(value: Any) -> Any:
@@ -128,6 +146,7 @@ class Program:
         self.layouts: set[Variable] = set()
         # Training changes the parameters at every call, so holding on to what follows from them would only cost.
         self._parameters = set() if updates else {v for v in fgraph.inputs if isinstance(v, SharedVariable)}
+        self._late = _only_for_updates(fgraph, updates or {})
         self._held_values: list[tuple[int, Any]] = []
         self._held_for: list[Any] | None = None
         forced: dict[Variable, str] = {fgraph.inputs[i]: place for i, place in (places or {}).items()}
@@ -198,7 +217,8 @@ class Program:
             run = lambda value: upload(value, device, counters)  # noqa: E731
         else:
             run = lambda value: download(value, counters)  # noqa: E731
-        self.steps.append(Step(run, (source,), (target,), None, held=variable in self._held))
+        held, late = variable in self._held, variable.owner in self._late
+        self.steps.append(Step(run, (source,), (target,), None, held=held, late=late))
         return target
 
     def _add(self, node: Apply) -> None:
@@ -219,7 +239,7 @@ class Program:
             self._held.update(node.outputs)
         elif form.fresh:
             self._fresh.update(node.outputs)
-        self.steps.append(Step(form.run, slots, tuple(outputs), node, held=held))
+        self.steps.append(Step(form.run, slots, tuple(outputs), node, held=held, late=node in self._late))
 
     def _follows_from_parameters(self, node: Apply) -> bool:
         """True if `node` computes the same at every call until a parameter changes."""
@@ -253,8 +273,12 @@ class Program:
         return {v for v in node.inputs if v in self._fresh and len(self.fgraph.clients[v]) == 1}
 
     def _plan_frees(self) -> None:
-        """Put held steps first, which read no argument, and let every step empty the slots that nothing later reads."""
-        self.steps.sort(key=lambda step: not step.held)
+        """Order the steps, and let every step empty the slots that nothing later reads.
+
+        Held steps come first: they read no argument. Late ones come last: new parameters and moments need not lie
+        beside the old ones while the gradients of large arrays are still to come.
+        """
+        self.steps.sort(key=lambda step: (not step.held, step.late))
         keep = set(self.output_slots)
         keep.update(slot for (variable, _), slot in self._slots.items() if isinstance(variable, Constant))
         made = {slot for step in self.steps if step.held for slot in step.outputs}
