@@ -267,8 +267,8 @@ Written by `make bench`. The network is `neuro3d` ({params:,} parameters, stride
 (`benchmarks/hand_written.py`; dense prediction by dilation); training also of `unet3d` (19 million parameters), and
 against torch's channels-last layout, the faster one on a CPU. Results of both sides are compared before anything is
 timed. Runs alternate in one process; a ratio above 1 means that hand-written torch is faster. Calls and dense
-prediction run on the backend that is chosen by itself unless the row says torch (`docs/backends.md`). The row *import* starts a new interpreter per
-run and compares with importing torch alone.
+prediction run on the backend that is chosen by itself unless the row says torch (`docs/backends.md`). The row *import*
+starts a new interpreter per run and compares with importing torch alone.
 
 {machine}
 
