@@ -88,6 +88,10 @@ class TrainingError(NeuromancerError, RuntimeError):
     """A training cannot go on: its loss or its parameters are no longer finite."""
 
 
+class PredictionError(NeuromancerError, RuntimeError):
+    """A dense prediction cannot go on: a value is not a number, or workers were lost again and again."""
+
+
 class FileError(NeuromancerError, OSError):
     """A file cannot be read or written, or does not hold what it should."""
 
