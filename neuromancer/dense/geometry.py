@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import TYPE_CHECKING, Any
 
@@ -272,12 +273,13 @@ def _periodic_axis(node: Node, k: int, p: int, size: int, out: int) -> PeriodicA
     )
 
 
-def covering(axes: Sequence[AxisGeometry]) -> AxisGeometry:
+@lru_cache(maxsize=256)
+def covering(axes: tuple[AxisGeometry, ...]) -> AxisGeometry:
     """One axis that is fed what all of them need (of nodes of one graph, in one form).
 
     Examples
     --------
-    >>> covering([AxisGeometry(0, 4, 4, 2), AxisGeometry(-1, 1, 0, 0)])
+    >>> covering((AxisGeometry(0, 4, 4, 2), AxisGeometry(-1, 1, 0, 0)))
     AxisGeometry(low=-1, high=4, context=4, offset=2, least=1, step=Fraction(1, 1))
     """
     if len(set(axes)) == 1:

@@ -68,7 +68,7 @@ class DenseNetwork:
         else:
             self.axes = list(plain_geometry(self.nodes))
         check_same_grid(self.nodes, self.axes)
-        self.joint = [covering(axes) for axes in zip(*self.axes, strict=True)]
+        self.joint = [covering(tuple(axes)) for axes in zip(*self.axes, strict=True)]
         self._input = copies[self.source].output
         self.lock = Lock()
         self._funcs: dict[str, make_func] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil
 
-from neuromancer.dense.geometry import AxisGeometry
+from neuromancer.dense.geometry import AxisGeometry, covering
 from neuromancer.dense.symmetry import View
 
 Ranges = tuple[slice, ...]
@@ -150,10 +150,11 @@ class Frame:
         for m in range(len(axes)):
             low, high = self.wanted(m, k, start[j], max(start[j], stops[m][j]))
             wanted.append((low, ceil((low - shift) / d), ceil((high - shift) / d)))
-        feeds = [g[k].feed(i, n, size) for g, (_, i, n) in zip(axes, wanted, strict=True) if i < n]
-        if not feeds:
+        ranges = [(i, n) for _, i, n in wanted if i < n]
+        if not ranges:
             return None
-        first, last = min(a for a, _ in feeds), max(b for _, b in feeds)
+        joint = covering(tuple(g[k] for g in axes))  # all nodes are evaluated, also those of which nothing is wanted
+        first, last = joint.feed(min(i for i, _ in ranges), max(n for _, n in ranges), size)
         begin = [g[k].first_output(first) for g in axes]
         cut = [slice(i - f, n - f) if i < n else slice(0, 0) for f, (_, i, n) in zip(begin, wanted, strict=True)]
         place = [

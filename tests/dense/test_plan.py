@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from fractions import Fraction
+from itertools import pairwise
 from math import ceil, prod
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_every_voxel_is_written_once_and_no_block_by_two_tiles(plan, shards):
         stride = prod(plan.grid[2 + k :])
         ranges = [plan.ranges(i * stride)[1 + k] for i in range(number)]
         assert ranges[0][0] == 0 and ranges[-1][1] == n
-        assert all(a[1] == b[0] for a, b in zip(ranges[:-1], ranges[1:], strict=True))
+        assert all(a[1] == b[0] for a, b in pairwise(ranges))
         assert t == n or all(a % c == 0 for a, _ in ranges)
     parts = [plan.shard(i, shards) for i in range(shards)]
     assert [i for part in parts for i in part.indices()] == list(range(plan.count))
@@ -139,16 +140,12 @@ def test_words():
 
 def test_tiles_that_would_share_a_block_are_refused_or_realigned():
     node = volume_net()
-    with pytest.raises(
-        ArgumentError, match=r"same block of the store; got \(1, 3, 8, 8\).*nearest valid: \(1, 4, 8, 8\)"
-    ):
+    with pytest.raises(ArgumentError, match=r"same block.*got \(1, 3, 8, 8\).*nearest valid: \(1, 4, 8, 8\)"):
         node.plan_dense((1, 20, 40, 40), tile=(3, 8, 8), chunks=(2, 2, 8, 8))
     plan = node.plan_dense((1, 20, 400, 400), memory="3MB", chunks=(2, 2, 24, 16))
     assert plan.count > 1
     assert all(t % c == 0 or t == n for t, c, n in zip(plan.tile_shape[1:], (2, 24, 16), plan.extent[1:], strict=True))
-    with pytest.raises(
-        ArgumentError, match=r"\(1, 2, 512, 512\) voxels, the blocks of the store does not fit into the"
-    ):
+    with pytest.raises(ArgumentError, match=r"\(1, 2, 512, 512\) voxels, the blocks of the store does not fit"):
         node.plan_dense((1, 20, 4000, 4000), memory="3MB", chunks=(2, 2, 512, 512))
 
 
@@ -186,14 +183,14 @@ def test_periodic_axes_are_data_and_equal_the_graph():
 
 def test_a_covering_axis_feeds_at_least_as_much():
     a, b = AxisGeometry(0, 4, 4, 2, 5), AxisGeometry(-2, 2, 0, 0, 3)
-    both = covering([a, b])
+    both = covering((a, b))
     for start, stop in ((0, 3), (5, 9), (10, 16)):
         fed = both.feed(start, stop, 20)
         for g in (a, b):
             low, high = g.feed(start, stop, 20)
             assert fed[0] <= low and fed[1] >= high
     axes = DenseNetwork([unet((26, 26))]).axes[0]
-    assert covering([axes[0], axes[0]]) is axes[0]
+    assert covering((axes[0], axes[0])) is axes[0]
 
 
 def test_nodes_that_cannot_be_predicted_together():
