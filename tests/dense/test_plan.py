@@ -165,7 +165,7 @@ def test_bad_wishes():
         node.plan_dense((1, 20, 40, 40), tile=(0, 3, 3))
     with pytest.raises(ArgumentError, match="not an amount of memory"):
         node.plan_dense((1, 20, 40, 40), memory="4 elephants")
-    with pytest.raises(ArgumentError, match=r"unknown group.*nearest valid: 'flips'"):
+    with pytest.raises(ArgumentError, match=r"unknown group.*nearest valid: flips"):
         node.plan_dense((1, 20, 40, 40), augment="flip")
     with pytest.raises(ArgumentError, match="there is no such tile"):
         node.plan_dense((1, 20, 40, 40)).tile(10**6)
