@@ -239,7 +239,7 @@ class Journal:
 
     def _write_header(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".run.{socket.gethostname()}-{os.getpid()}"
+        partial = self.folder / f".run.{uuid.uuid4().hex}"
         with partial.open("w") as file:
             json.dump(self.header, file, indent=1)
             file.flush()
@@ -247,6 +247,10 @@ class Journal:
         partial.replace(self.folder / "run.json")
         sync_folder(self.folder)
         sync_folder(self.folder.parent)
+
+
+_making: set[Path] = set()
+"""What threads of this process are making: the number of a process alone may be that of an earlier one."""
 
 
 class Making:
@@ -279,10 +283,12 @@ class Making:
                 return False
             self.taken_over = True
             self.path.write_text(f"{socket.gethostname()} {os.getpid()}")
+        _making.add(self.path)
         return True
 
     def end(self) -> None:
         """The result is there."""
+        _making.discard(self.path)
         self.path.unlink(missing_ok=True)
 
     def wait(self) -> None:
@@ -315,7 +321,7 @@ class Making:
             return True
         except (OSError, ValueError):
             return False
-        return int(pid) == os.getpid()
+        return int(pid) == os.getpid() and self.path not in _making
 
 
 def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -81,7 +81,9 @@ class Run:
         self.network, self.request, self.team, self._budget = network, request, team, budget
         self.source = as_source(raw, request.axes, network.spatial)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
-        self.mask_source = None if request.mask is None else as_source(request.mask, None, network.spatial)
+        self.mask_source = (
+            None if request.mask is None else as_source(request.mask, None, "z" * self.planner.stack + network.spatial)
+        )
         self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
         self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
         self.journal: Journal | None = None

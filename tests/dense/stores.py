@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class NpySink:
     def __init__(self, path, shape=None, dtype=None, unit=None):
         path = Path(path)
         if not path.exists():
-            partial = path.with_name(f"{path.name}.{os.getpid()}")
+            partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
             np.lib.format.open_memmap(partial, "w+", dtype, shape).flush()
             partial.replace(path)
         self.array = np.load(path, mmap_mode="r+")
@@ -95,7 +96,7 @@ class H5Sink:
     def __init__(self, path, shape=None, dtype=None, unit=None):
         path = Path(path)
         if not path.exists():
-            partial = path.with_name(f"{path.name}.{os.getpid()}")
+            partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
             with h5py.File(partial, "w") as file:
                 plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
                 plist.set_chunk(unit)

@@ -160,6 +160,7 @@ def test_shards_at_the_same_time_make_one_result(raw, tmp_path):
     node = volume_net()
     want = node.predict_dense(raw, tile=TILE)
     errors = []
+    sink_of(tmp_path, "npy").close()
 
     def do(i):
         try:
