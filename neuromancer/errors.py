@@ -117,6 +117,29 @@ def blame(node: Any) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def naming(path: object, problem: str = "cannot be written") -> Iterator[None]:
+    """Turn an OSError inside the block into a FileError that names the file, with the system's reason and number.
+
+    Examples
+    --------
+    >>> try:
+    ...     with naming("result.npy"):
+    ...         raise OSError(28, "No space left on device")
+    ... except FileError as error:
+    ...     print(error, error.errno)
+    'result.npy': cannot be written; got No space left on device 28
+    """
+    try:
+        yield
+    except NeuromancerError:
+        raise
+    except OSError as error:
+        named = FileError(problem, node=str(path), got=error.strerror or str(error))
+        named.errno = error.errno
+        raise named from error
+
+
 def _plain(value: Any) -> Any:
     """Value with NumPy's scalars as Python's, which read better; also inside lists and tuples."""
     if type(value) in (list, tuple):
