@@ -7,6 +7,7 @@ a volume with ``predict_dense``.
 from __future__ import annotations
 
 from neuromancer.config import config
+from neuromancer.dense import plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import TaggedShape, getinput_for_multioutput, make_func
@@ -45,6 +46,8 @@ __all__ = [
     "make_func",
     "modelload",
     "params_from_model_file",
+    "plan_dense",
+    "predict_dense",
     "seed",
     *_loss,
     *_neural,

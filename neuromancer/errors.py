@@ -88,6 +88,10 @@ class TrainingError(NeuromancerError, RuntimeError):
     """A training cannot go on: its loss or its parameters are no longer finite."""
 
 
+class PredictionError(NeuromancerError, RuntimeError):
+    """A dense prediction cannot go on: a value is not a number, or workers were lost again and again."""
+
+
 class FileError(NeuromancerError, OSError):
     """A file cannot be read or written, or does not hold what it should."""
 
@@ -111,6 +115,29 @@ def blame(node: Any) -> Iterator[None]:
         if error.node is None or isinstance(error.node, str):
             error.node = node
         raise
+
+
+@contextmanager
+def naming(path: object, problem: str = "cannot be written") -> Iterator[None]:
+    """Turn an OSError inside the block into a FileError that names the file, with the system's reason and number.
+
+    Examples
+    --------
+    >>> try:
+    ...     with naming("result.npy"):
+    ...         raise OSError(28, "No space left on device")
+    ... except FileError as error:
+    ...     print(error, error.errno)
+    'result.npy': cannot be written; got No space left on device 28
+    """
+    try:
+        yield
+    except NeuromancerError:
+        raise
+    except OSError as error:
+        named = FileError(problem, node=str(path), got=error.strerror or str(error))
+        named.errno = error.errno
+        raise named from error
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,12 @@
 """Dense prediction: the answer of a network at every voxel of a volume of any size.
 
-Flow: volume -> tiles (from the network's geometry) -> node in its dense form -> volume.
+Flow: volume -> plan -> tiles (from the network's geometry) -> nodes in their dense form -> volume.
 """
 
 from __future__ import annotations
 
-from neuromancer.dense.predict import predict_dense
+from neuromancer.dense.pipeline import Threads
+from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.predict import plan_dense, predict_dense
 
-__all__ = ["predict_dense"]
+__all__ = ["DensePlan", "Threads", "plan_dense", "predict_dense"]

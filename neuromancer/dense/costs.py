@@ -48,21 +48,23 @@ class Costs:
 
     Parameters
     ----------
-    twin : Node
-        The graph in the form in which it is evaluated.
+    twins : sequence of Node
+        The wanted nodes of the graph in the form in which it is evaluated.
     lost : sequence of dict of int to int
         Sliding form, per axis: voxels that a node has lost against the raw data, by the node's ``id``. Empty for the
         plain form.
     """
 
-    def __init__(self, twin: Node, lost: Sequence[dict[int, int]]) -> None:
-        self.dtype = np.dtype(twin.output.dtype)
-        self.nodes = [n for n in ancestors([twin]) if n.shape is not None and n.shape.ndim and n.shape.hastag("f")]
+    def __init__(self, twins: Sequence[Node], lost: Sequence[dict[int, int]]) -> None:
+        self.twins = twins
+        self.dtype = np.dtype(twins[0].output.dtype)
+        self.nodes = [n for n in ancestors(twins) if n.shape is not None and n.shape.ndim and n.shape.hastag("f")]
         self.lost = lost
         self._extents: dict[tuple[int, int], dict[int, int]] = {}
         known = {id(n) for n in self.nodes}
         self.parents = [[id(p) for p in n.parents if id(p) in known] for n in self.nodes]
         self.last_use = {key: k for k, parents in enumerate(self.parents) for key in parents}
+        self.last_use.update({id(n): len(self.nodes) for n in twins})
         self.kernels = [_kernel(n) for n in self.nodes]
         params = {id(p): p for n in self.nodes for p in n.params.values()}
         self.parameters = sum(p.get_value().nbytes for p in params.values())
@@ -93,7 +95,7 @@ class Costs:
             for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:
                 del alive[key]
         # the result is copied once more, into the order that the caller expects
-        peak = max(peak, 2 * size[id(self.nodes[-1])])
+        peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
         return Cost(work, products, peak + scratch + prepared + self.parameters)
 
     def _extent(self, axis: int, fed: int) -> dict[int, int]:
@@ -102,7 +104,7 @@ class Costs:
             self._extents[axis, fed] = (
                 {id(n): max(1, fed - self.lost[axis].get(id(n), 0)) for n in self.nodes}
                 if self.lost
-                else sizes_of_all(self.nodes[-1], axis, fed)
+                else {key: n for twin in self.twins for key, n in sizes_of_all(twin, axis, fed).items()}
             )
         return self._extents[axis, fed]
 

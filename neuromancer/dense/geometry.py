@@ -7,10 +7,12 @@ evaluated as they are, on tiles that start on that period.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import IDENTITY, ancestors, period, raw_interval, sizes_through, windows_of
@@ -60,6 +62,11 @@ class AxisGeometry:
         return first, min(size, max(stop + max(self.high, self.context), first + self.least))
 
     @property
+    def grain(self) -> Fraction:
+        """Distance of the voxels of the result in raw voxels: below 1 on grids finer than the image."""
+        return min(self.step, Fraction(1))
+
+    @property
     def repeats(self) -> int:
         """Output voxels after which feeding starts anew in the same way: tiles should begin at multiples of it."""
         return 1
@@ -83,29 +90,29 @@ class PeriodicAxis(AxisGeometry):
 
     Parameters
     ----------
-    node : Node
-    axis : int
     period : int
         Raw voxels by which the input must move for the output to move along.
     residue : int
         Sizes that the network takes are ``residue`` modulo ``period``.
     smallest : int
         The smallest of them.
+    lows, highs : tuple of int
+        First and last raw voxel on which output voxel i depends, for every i of the first period.
     """
 
-    node: Node | None = None
-    axis: int = 0
     period: int = 1
     residue: int = 0
     smallest: int = 1
+    lows: tuple[int, ...] = (0,)
+    highs: tuple[int, ...] = (0,)
 
     def one_pass_size(self, size: int) -> int:
         size = max(size, self.smallest)
         return size + (self.residue - size) % self.period
 
     def feed(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        assert self.node is not None
-        low, high = raw_interval(self.node, self.axis, start, stop - 1)
+        low = self.lows[start % self.repeats] + start // self.repeats * self.period
+        high = self.highs[(stop - 1) % self.repeats] + (stop - 1) // self.repeats * self.period
         first = max(0, min(low, floor(start * self.step))) // self.period * self.period
         least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context)
         return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
@@ -125,13 +132,13 @@ class PeriodicAxis(AxisGeometry):
         )
 
 
-def can_slide(node: Node) -> bool:
+def can_slide(nodes: Sequence[Node]) -> bool:
     """Whether the graph has a sliding form: nothing makes a grid finer, and every node knows how to dilate itself.
 
     A user's node that declares no windows is built alike in all forms, so it cannot take part where it would have to
     skip voxels: where it has a stride of its own, or looks at neighbours on a grid that is already strided.
     """
-    for n in ancestors([node]):
+    for n in ancestors(nodes):
         windows = windows_of(n)
         if any(w.up > 1 for w in windows):
             return False
@@ -211,44 +218,80 @@ def sliding_geometry(node: Node, twin: Node) -> tuple[list[AxisGeometry], list[d
     return axes, lost
 
 
-def plain_geometry(node: Node) -> list[PeriodicAxis]:
-    """Geometry of every axis of a network that is evaluated as it is.
+def plain_geometry(nodes: Sequence[Node]) -> list[list[PeriodicAxis]]:
+    """Geometry of every axis of networks that are evaluated as they are, together.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Nodes of one graph.
+
+    Returns
+    -------
+    list of list of PeriodicAxis
+        Per node and spatial axis; all nodes with the same period and sizes of the image.
 
     Raises
     ------
     GraphError
         If no input size up to many periods fits the network along an axis.
     """
-    axes = []
-    for k in range(node.shape.ndim):
-        p = period([node], k)
-        step = exact(node.shape.strides[k])
-        extent = max(node.shape.fov[k], 1)
+    axes: list[list[PeriodicAxis]] = [[] for _ in nodes]
+    for k in range(nodes[0].shape.ndim):
+        p = period(nodes, k)
+        extent = max(max(n.shape.fov[k], 1) for n in nodes)
         for size in range(1, extent + MAX_PERIODS * p):
-            out = sizes_through(node, k, size)
-            if out is not None:
+            outs = [sizes_through(n, k, size) for n in nodes]
+            if None not in outs:
                 break
         else:
             raise GraphError(
-                f"no input size fits this network along axis {node.shape.tags[node.shape.spatial_axes[k]]!r}",
-                node=node,
+                f"no input size fits this network along axis {nodes[0].shape.tags[nodes[0].shape.spatial_axes[k]]!r}",
+                node=nodes[0],
                 got=f"sizes up to {extent + MAX_PERIODS * p}",
                 expected="branches that meet with equal sizes",
             )
-        context = int(size - step * (out - 1) - 1) if step >= 1 else int(size - step * out)
-        low, high = raw_interval(node, k, 0, 0)
-        axes.append(
-            PeriodicAxis(
-                low=low,
-                high=high,
-                context=context,
-                offset=node.shape.offsets[k],
-                step=step,
-                node=node,
-                axis=k,
-                period=p,
-                residue=size % p,
-                smallest=size,
-            )
-        )
+        for node, out, found in zip(nodes, outs, axes, strict=True):
+            found.append(_periodic_axis(node, k, p, size, int(out or 0)))
     return axes
+
+
+def _periodic_axis(node: Node, k: int, p: int, size: int, out: int) -> PeriodicAxis:
+    step = exact(node.shape.strides[k])
+    reach = [raw_interval(node, k, i, i) for i in range(max(1, int(p / step)))]
+    return PeriodicAxis(
+        low=reach[0][0],
+        high=reach[0][1],
+        context=int(size - step * (out - 1) - 1) if step >= 1 else int(size - step * out),
+        offset=node.shape.offsets[k],
+        step=step,
+        period=p,
+        residue=size % p,
+        smallest=size,
+        lows=tuple(low for low, _ in reach),
+        highs=tuple(high for _, high in reach),
+    )
+
+
+@lru_cache(maxsize=256)
+def covering(axes: tuple[AxisGeometry, ...]) -> AxisGeometry:
+    """One axis that is fed what all of them need (of nodes of one graph, in one form).
+
+    Examples
+    --------
+    >>> covering((AxisGeometry(0, 4, 4, 2), AxisGeometry(-1, 1, 0, 0)))
+    AxisGeometry(low=-1, high=4, context=4, offset=2, least=1, step=Fraction(1, 1))
+    """
+    if len(set(axes)) == 1:
+        return axes[0]
+    common: dict[str, Any] = {
+        "low": min(g.low for g in axes),
+        "high": max(g.high for g in axes),
+        "context": max(g.context for g in axes),
+        "least": max(g.least for g in axes),
+    }
+    periodic = [g for g in axes if isinstance(g, PeriodicAxis)]
+    if periodic:
+        common["lows"] = tuple(map(min, zip(*(g.lows for g in periodic), strict=True)))
+        common["highs"] = tuple(map(max, zip(*(g.highs for g in periodic), strict=True)))
+    return replace(axes[0], **common)

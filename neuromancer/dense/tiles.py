@@ -1,58 +1,193 @@
-"""Dividing the output into tiles."""
+"""Tiles: parts of the output, and what to read and evaluate for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import ceil
 
-from neuromancer.dense.geometry import AxisGeometry
+from neuromancer.dense.geometry import AxisGeometry, covering
+from neuromancer.dense.symmetry import View
+
+Ranges = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One evaluation of the network for a tile.
+
+    Parameters
+    ----------
+    view : View
+        How the image is seen.
+    inside : tuple of slice
+        What is fed, within the block of the tile, per spatial axis of the image.
+    cut : tuple of tuple of slice
+        Per node: the wanted part of the values, per axis of the view.
+    place : tuple of tuple of slice
+        Per node: where it lies in the tile, per axis of the view.
+    whole : bool
+        Whether it is all of a tile that is seen as it is.
+    """
+
+    view: View
+    inside: Ranges
+    cut: tuple[Ranges, ...]
+    place: tuple[Ranges, ...]
+    whole: bool
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the output and the raw range that yields it.
+    """A part of the output.
 
     Parameters
     ----------
-    out_start, out_stop : tuple of int
+    index : int
+        Its number in the plan.
+    images : tuple of int
+        First image of a stack and the one after the last; (0, 1) where there is no stack.
+    start, stop : tuple of int
         Output range per spatial axis.
+    shapes : tuple of tuple of int
+        Per node: how many voxels of it exist, per spatial axis.
     raw_start, raw_stop : tuple of int
-        Raw range to feed, in the coordinates of the (mirrored) volume.
-    first : tuple of int
-        Output voxel that feeding this range yields first.
+        What is to be read, per spatial axis; beyond the image it is mirrored.
+    parts : tuple of Part
+        What is to be evaluated.
     """
 
-    out_start: tuple[int, ...]
-    out_stop: tuple[int, ...]
+    index: int
+    images: tuple[int, int]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
     raw_start: tuple[int, ...]
     raw_stop: tuple[int, ...]
-    first: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    def __str__(self) -> str:
+        ranges = ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
+        images = "" if self.images == (0, 1) else f" of images {self.images[0]}:{self.images[1]}"
+        return f"tile {self.index} ({ranges}){images}"
 
 
-def tiles(
-    axes: Sequence[AxisGeometry],
-    starts: Sequence[int],
-    stops: Sequence[int],
-    sizes: Sequence[int],
-    shape: Sequence[int],
-) -> Iterator[Tile]:
-    """Tiles of an output range, last axis fastest; together they cover every voxel once.
+@dataclass(frozen=True)
+class Frame:
+    """The image in one view: how it is mirrored at its borders, and where the output lies.
 
     Parameters
     ----------
-    axes : sequence of AxisGeometry
-    starts, stops : sequence of int
-        Output range per axis.
-    sizes : sequence of int
-        Raw sizes of one pass over the whole volume.
-    shape : sequence of int
-        Output shape of a tile.
+    view : View
+    sizes : tuple of int
+        Of the image, per axis of the view.
+    before, volume : tuple of int
+        Voxels mirrored before the image, and the size of all, per axis of the view.
+    origins : tuple of tuple of int
+        Per node and axis of the view: the network's output voxel that is voxel 0 of the result.
     """
-    per_axis = []
-    for g, start, stop, size, step in zip(axes, starts, stops, sizes, shape, strict=True):
-        ranges = [(a, min(a + step, stop)) for a in range(start, stop, step)]
-        fed = [g.feed(a, b, size) for a, b in ranges]
-        per_axis.append([(a, b, lo, hi, g.first_output(lo)) for (a, b), (lo, hi) in zip(ranges, fed, strict=True)])
-    for part in product(*per_axis):
-        yield Tile(*zip(*part, strict=True))
+
+    view: View
+    sizes: tuple[int, ...]
+    before: tuple[int, ...]
+    volume: tuple[int, ...]
+    origins: tuple[tuple[int, ...], ...]
+
+    def wanted(self, node: int, k: int, start: int, stop: int) -> tuple[int, int]:
+        """Range of the network's output along axis k of the view for a range of the result."""
+        origin = self.origins[node][k]
+        return (origin - stop + 1, origin - start + 1) if self.view.flips[k] else (origin + start, origin + stop)
+
+    def feeds(
+        self, axes: Sequence[Sequence[AxisGeometry]], start: Sequence[int], stops: Sequence[Sequence[int]]
+    ) -> list[tuple[list[tuple[int, int]], tuple[Ranges, ...], tuple[Ranges, ...]]]:
+        """Evaluations for a range of the result.
+
+        Parameters
+        ----------
+        axes : sequence of sequence of AxisGeometry
+            Per node and axis.
+        start : sequence of int
+            Of the range, per axis of the image.
+        stops : sequence of sequence of int
+            Per node and axis of the image.
+
+        Returns
+        -------
+        list of (ranges of the image to feed, cuts, places)
+            The ranges per axis of the image, cuts and places per node and axis of the view.
+        """
+        steps = [max(1, int(g.step)) for g in axes[0]]
+        along = [
+            {shift: self._along(axes, k, shift, steps, start, stops) for shift in range(steps[k])}
+            for k in range(len(steps))
+        ]
+        result = []
+        for shifts in product(*(range(s) for s in steps)):
+            parts = [along[k][shift] for k, shift in enumerate(shifts)]
+            if any(part is None for part in parts):
+                continue
+            fed = {self.view.order[k]: part[0] for k, part in enumerate(parts)}  # type: ignore[index]
+            cuts = tuple(zip(*(part[1] for part in parts), strict=True))  # type: ignore[index]
+            places = tuple(zip(*(part[2] for part in parts), strict=True))  # type: ignore[index]
+            result.append(([fed[j] for j in range(len(steps))], cuts, places))
+        return result
+
+    def _along(
+        self,
+        axes: Sequence[Sequence[AxisGeometry]],
+        k: int,
+        shift: int,
+        steps: Sequence[int],
+        start: Sequence[int],
+        stops: Sequence[Sequence[int]],
+    ) -> tuple[tuple[int, int], list[slice], list[slice]] | None:
+        """(raw range in the image, cut per node, place per node) along an axis; None where nothing is wanted."""
+        j, d = self.view.order[k], steps[k]
+        size = axes[0][k].one_pass_size(self.volume[k] - shift)
+        wanted = []
+        for m in range(len(axes)):
+            low, high = self.wanted(m, k, start[j], max(start[j], stops[m][j]))
+            wanted.append((low, ceil((low - shift) / d), ceil((high - shift) / d)))
+        ranges = [(i, n) for _, i, n in wanted if i < n]
+        if not ranges:
+            return None
+        joint = covering(tuple(g[k] for g in axes))  # all nodes are evaluated, also those of which nothing is wanted
+        first, last = joint.feed(min(i for i, _ in ranges), max(n for _, n in ranges), size)
+        begin = [g[k].first_output(first) for g in axes]
+        cut = [slice(i - f, n - f) if i < n else slice(0, 0) for f, (_, i, n) in zip(begin, wanted, strict=True)]
+        place = [
+            slice(shift + i * d - low, shift + (n - 1) * d + 1 - low, d) if i < n else slice(0, 0)
+            for low, i, n in wanted
+        ]
+        a, b = first + shift - self.before[k], last + shift - self.before[k]
+        return ((self.sizes[k] - b, self.sizes[k] - a) if self.view.flips[k] else (a, b)), cut, place
+
+
+def make_tile(
+    index: int,
+    images: tuple[int, int],
+    start: tuple[int, ...],
+    stops: Sequence[tuple[int, ...]],
+    frames: Sequence[Frame],
+    axes: Sequence[Sequence[AxisGeometry]],
+) -> Tile:
+    """Tile of a range of the result, given per node where it ends."""
+    found = [(frame, feed) for frame in frames for feed in frame.feeds(axes, start, stops)]
+    low = tuple(min(fed[j][0] for _, (fed, _, _) in found) for j in range(len(start)))
+    high = tuple(max(fed[j][1] for _, (fed, _, _) in found) for j in range(len(start)))
+    alone = len(found) == 1 and all(place.step == 1 for place in found[0][1][2][0])
+    parts = tuple(
+        Part(
+            frame.view,
+            tuple(slice(a - n, b - n) for (a, b), n in zip(fed, low, strict=True)),
+            cuts,
+            places,
+            alone,
+        )
+        for frame, (fed, cuts, places) in found
+    )
+    shapes = tuple(tuple(max(0, b - a) for a, b in zip(start, stop, strict=True)) for stop in stops)
+    stop = tuple(max(some) for some in zip(*stops, strict=True))
+    return Tile(index, images, start, stop, shapes, low, high, parts)

@@ -29,6 +29,7 @@ from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.utils import as_array
 
 if TYPE_CHECKING:
+    from neuromancer.dense.plan import DensePlan
     from neuromancer.pictures import Picture
 
 # Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
@@ -416,7 +417,8 @@ class Node(metaclass=NodeType):
         pad_raw: bool = False,
         progress: bool | None = None,
         precision: str = "f32",
-    ) -> np.ndarray:
+        **options: Any,
+    ) -> Any:
         """Prediction at every voxel of an image of any size: the answer for the whole image at once.
 
         Parameters
@@ -434,6 +436,9 @@ class Node(metaclass=NodeType):
         precision : {'f32', 'bf16', 'f16'}
             'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
             processors with units for it (``docs/backends.md``).
+        **options
+            For volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``, ``augment``,
+            ``executor`` and others; see :func:`neuromancer.predict_dense`.
 
         Returns
         -------
@@ -449,7 +454,13 @@ class Node(metaclass=NodeType):
         """
         from neuromancer.dense import predict_dense
 
-        return predict_dense(self, raw_img, as_uint8=as_uint8, pad_raw=pad_raw, progress=progress, precision=precision)
+        return predict_dense(self, raw_img, as_uint8, pad_raw, progress, precision, **options)
+
+    def plan_dense(self, image: Any, dtype: Any = None, **options: Any) -> DensePlan:
+        """How `predict_dense` would go about an image, or one of a shape; see :func:`neuromancer.plan_dense`."""
+        from neuromancer.dense import plan_dense
+
+        return plan_dense(self, image, dtype, **options)
 
     def test_run(self, on_shape_mismatch: str = "warn", debug_outputs: bool = False) -> Any:
         """Evaluate the node on random data of the declared shapes and report shape, time and speed.

@@ -1,28 +1,16 @@
-"""Files of a training: written whole or not at all, and what the system says about them as a FileError."""
+"""Files of a training: written whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from neuromancer.errors import FileError
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn an OSError into a FileError that names the file."""
-    try:
-        yield
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError("cannot be written", node=str(path), got=error.strerror or str(error)) from error
+from neuromancer.errors import naming
 
 
 def temporary_of(path: Path) -> Path:

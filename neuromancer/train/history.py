@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.train.files import naming, write_arrays, write_whole
+from neuromancer.errors import naming
+from neuromancer.train.files import write_arrays, write_whole
 
 
 class History:

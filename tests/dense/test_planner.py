@@ -14,8 +14,8 @@ import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.dense import costs as costs_module
 from neuromancer.dense import memory
+from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.planner import choose
-from neuromancer.dense.predict import DensePredictor
 
 
 def chain(ndim=3, pool=2):
@@ -34,37 +34,37 @@ def unet():
 
 @pytest.fixture(params=["chain", "unet", "plane"])
 def predictor(request):
-    return DensePredictor({"chain": chain, "unet": unet, "plane": lambda: chain(2)}[request.param]())
+    return DenseNetwork([{"chain": chain, "unet": unet, "plane": lambda: chain(2)}[request.param]()])
 
 
 def test_whole_volume_where_there_is_memory(predictor):
-    out = [g.outputs(g.one_pass_size(60)) for g in predictor.axes]
-    choice = choose(predictor.axes, out, predictor.costs, 1e12)
+    out = [g.outputs(g.one_pass_size(60)) for g in predictor.joint]
+    choice = choose(predictor.joint, out, predictor.costs, 1e12)
     assert choice.tile == tuple(out) and choice.tiles == 1 and choice.overlap == 0
     assert choice.products == pytest.approx(choice.products)
     assert 0 < choice.memory < 1e12
 
 
 def test_stays_within_memory_and_takes_what_is_least_otherwise(predictor):
-    out = [g.outputs(g.one_pass_size(200)) for g in predictor.axes]
-    whole = choose(predictor.axes, out, predictor.costs, 1e15)
-    smaller = [choose(predictor.axes, out, predictor.costs, whole.memory / part) for part in (2, 4, 8)]
+    out = [g.outputs(g.one_pass_size(200)) for g in predictor.joint]
+    whole = choose(predictor.joint, out, predictor.costs, 1e15)
+    smaller = [choose(predictor.joint, out, predictor.costs, whole.memory / part) for part in (2, 4, 8)]
     for choice, part in zip(smaller, (2, 4, 8), strict=True):
         assert choice.memory <= whole.memory / part
         assert choice.tiles > 1 and choice.work > whole.work * 0.99 and choice.overlap > 0
     assert [c.work for c in smaller] == sorted(c.work for c in smaller)
-    least = choose(predictor.axes, out, predictor.costs, 1)
-    assert all(t <= max(1, g.repeats) for t, g in zip(least.tile, predictor.axes, strict=True))
+    least = choose(predictor.joint, out, predictor.costs, 1)
+    assert all(t <= max(1, g.repeats) for t, g in zip(least.tile, predictor.joint, strict=True))
 
 
 def test_no_simple_choice_is_better():
-    predictor = DensePredictor(chain())
+    predictor = DenseNetwork([chain()])
     out = [150, 150, 150]
-    budget = choose(predictor.axes, out, predictor.costs, 1e15).memory / 10
-    choice = choose(predictor.axes, out, predictor.costs, budget)
+    budget = choose(predictor.joint, out, predictor.costs, 1e15).memory / 10
+    choice = choose(predictor.joint, out, predictor.costs, budget)
     for counts in product(range(1, 7), repeat=3):
         tile = [ceil(n / c) for n, c in zip(out, counts, strict=True)]
-        cost = predictor.costs([g.fed(t) for g, t in zip(predictor.axes, tile, strict=True)])
+        cost = predictor.costs([g.fed(t) for g, t in zip(predictor.joint, tile, strict=True)])
         if cost.memory <= budget:
             assert choice.work <= 1.1 * cost.work * prod(counts)
 
@@ -73,37 +73,37 @@ def test_no_simple_choice_is_better():
 @given(st.lists(st.integers(1, 400), min_size=3, max_size=3), st.integers(4, 12), st.sampled_from([1, 8, 16, 60]))
 def test_aligned_tiles(out, exponent, align):
     predictor = test_aligned_tiles.predictor
-    choice = choose(predictor.axes, out, predictor.costs, 10.0**exponent, align=[align] * 3)
+    choice = choose(predictor.joint, out, predictor.costs, 10.0**exponent, align=[align] * 3)
     for tile, n in zip(choice.tile, out, strict=True):
         assert 1 <= tile and (tile >= n or tile % align == 0)
     assert choice.tiles == prod(ceil(n / t) for n, t in zip(out, choice.tile, strict=True))
 
 
-test_aligned_tiles.predictor = DensePredictor(chain())
+test_aligned_tiles.predictor = DenseNetwork([chain()])
 
 
 def test_periodic_networks_get_tiles_of_whole_periods():
-    predictor = DensePredictor(unet())
-    assert [g.repeats for g in predictor.axes] == [2, 2]
-    choice = choose(predictor.axes, [333, 333], predictor.costs, 2e6)
+    predictor = DenseNetwork([unet()])
+    assert [g.repeats for g in predictor.joint] == [2, 2]
+    choice = choose(predictor.joint, [333, 333], predictor.costs, 2e6)
     assert all(t % 2 == 0 for t in choice.tile)
-    fed = [g.feed(t, 2 * t, 10_000) for g, t in zip(predictor.axes, choice.tile, strict=True)]
-    assert [b - a for a, b in fed] == [g.fed(t) for g, t in zip(predictor.axes, choice.tile, strict=True)]
+    fed = [g.feed(t, 2 * t, 10_000) for g, t in zip(predictor.joint, choice.tile, strict=True)]
+    assert [b - a for a, b in fed] == [g.fed(t) for g, t in zip(predictor.joint, choice.tile, strict=True)]
 
 
 def test_images_together_as_memory_allows():
-    predictor = DensePredictor(chain(2))
+    predictor = DenseNetwork([chain(2)])
     out = [30, 30]
-    one = choose(predictor.axes, out, predictor.costs, 1e15).memory
-    assert choose(predictor.axes, out, predictor.costs, 1e15, images=5).images == 5
-    few = choose(predictor.axes, out, predictor.costs, 3 * one, images=64)
+    one = choose(predictor.joint, out, predictor.costs, 1e15).memory
+    assert choose(predictor.joint, out, predictor.costs, 1e15, images=5).images == 5
+    few = choose(predictor.joint, out, predictor.costs, 3 * one, images=64)
     assert 1 < few.images < 64 and few.memory <= 3 * one
 
 
 def test_products_are_those_of_the_layers():
     inp = nm.Input((None, 3, 20, 20), "b,f,y,x")
     node = nm.Conv(nm.Conv(inp, 5, (3, 3), (2, 2)), 7, (4, 4), (1, 1))
-    costs = DensePredictor(node).costs
+    costs = DenseNetwork([node]).costs
     # 20 - 2 for the first; minus pooling and a kernel dilated by 2 for the second
     assert costs([20, 20]).products == 18 * 18 * 3 * 5 * 9 + 11 * 11 * 5 * 7 * 16
     assert costs([20, 20], images=3).products == 3 * costs([20, 20]).products
@@ -113,14 +113,14 @@ def test_skip_connections_are_kept_in_memory():
     inp = nm.Input((None, 4, 100, 100), "b,f,y,x")
     first = nm.Conv(inp, 64, (1, 1), (1, 1))
     middle = nm.Conv(nm.Conv(first, 8, (1, 1), (1, 1)), 64, (1, 1), (1, 1))
-    plain = DensePredictor(nm.Conv(middle, 1, (1, 1), (1, 1))).costs([100, 100])
-    both = DensePredictor(nm.Conv(nm.Concat([first, middle]), 1, (1, 1), (1, 1))).costs([100, 100])
+    plain = DenseNetwork([nm.Conv(middle, 1, (1, 1), (1, 1))]).costs([100, 100])
+    both = DenseNetwork([nm.Conv(nm.Concat([first, middle]), 1, (1, 1), (1, 1))]).costs([100, 100])
     one = 64 * 100 * 100 * np.dtype(nm.config.floatX).itemsize
     assert both.memory - plain.memory > one
 
 
 def test_engine_may_offer_cheaper_convolutions(monkeypatch):
-    predictor = DensePredictor(chain())
+    predictor = DenseNetwork([chain()])
     before = predictor.costs([60, 60, 60])
     monkeypatch.setattr(costs_module.E, "conv_cost", lambda *a: (0.0, 1e9, 2e9))
     after = predictor.costs([60, 60, 60])

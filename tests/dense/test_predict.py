@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
-from neuromancer.dense import predict, tiles
-from neuromancer.dense.geometry import AxisGeometry
+from neuromancer.dense import predict
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 from neuromancer.graph.rebuild import BuildMode, rebuild
 
@@ -375,19 +374,3 @@ def test_progress_is_silent_unless_asked(capfd):
     nm.config.progress = True
     node.predict_dense(raw, progress=False)
     assert capfd.readouterr().err == ""
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.data())
-def test_tiles_cover_every_voxel_once(out, data):
-    axes = [
-        AxisGeometry(0, c, c, c // 2)
-        for c in data.draw(st.lists(st.integers(0, 9), min_size=len(out), max_size=len(out)))
-    ]
-    shape = [data.draw(st.integers(1, n)) for n in out]
-    sizes = [n + g.context for n, g in zip(out, axes, strict=True)]
-    count = np.zeros(out, int)
-    for tile in tiles.tiles(axes, [0] * len(out), out, sizes, shape):
-        count[tuple(slice(a, b) for a, b in zip(tile.out_start, tile.out_stop, strict=True))] += 1
-        assert all(0 <= a < b <= n for a, b, n in zip(tile.raw_start, tile.raw_stop, sizes, strict=True))
-    assert (count == 1).all()

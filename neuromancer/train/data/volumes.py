@@ -12,7 +12,7 @@ from neuromancer.dense.raw import normalise, read
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.labels import LabelRules
-from neuromancer.train.data.sources import open_array
+from neuromancer.volumes.objects import open_array
 
 
 @dataclass(frozen=True, eq=False)

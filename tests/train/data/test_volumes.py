@@ -20,7 +20,7 @@ from neuromancer.errors import (
     UnknownNameError,
 )
 from neuromancer.train.data import LabelledVolume, PatchSampler
-from neuromancer.train.data.sources import open_array
+from neuromancer.volumes.objects import open_array
 from tests.train.data.worlds import chain, classifier, positions
 
 zarr = pytest.importorskip("zarr", reason="zarr 3 needs a younger NumPy than Theano")
@@ -104,7 +104,7 @@ def test_a_single_dataset_needs_no_name(tmp_path):
         ("data.h5:cube/row", UnknownNameError, "nearest valid: cube/raw"),
         ("data.h5", UnknownNameError, "several arrays"),
         ("data.zarr:labls", UnknownNameError, "nearest valid: labels"),
-        ("data.tif", FileError, "kind of file"),
+        ("data.png", FileError, "kind of file"),
         ("broken.h5:raw", FileError, "cannot be read"),
         ("broken.npy", FileError, "cannot be read"),
     ],

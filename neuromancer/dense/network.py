@@ -1,0 +1,193 @@
+"""Nodes in their dense form: checked, with their geometry, ready to evaluate one block of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer.dense.checks import check_same_grid, common_source
+from neuromancer.dense.costs import Costs
+from neuromancer.dense.geometry import (
+    AxisGeometry,
+    can_slide,
+    covering,
+    plain_geometry,
+    require_declared_sizes,
+    sliding_geometry,
+)
+from neuromancer.dense.raw import normalise
+from neuromancer.errors import GraphError, ShapeError
+from neuromancer.graph.function import make_func
+from neuromancer.graph.rebuild import BuildMode, rebuild
+
+if TYPE_CHECKING:
+    from neuromancer.dense.tiles import Part, Tile
+    from neuromancer.graph.node import Node
+
+
+class DenseNetwork:
+    """One or several nodes in their dense form; what they share is evaluated once.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        Nodes with spatial axes that depend on one tensor source, the same for all.
+
+    Attributes
+    ----------
+    axes : list of list of AxisGeometry
+        Per node and spatial axis.
+    joint : list of AxisGeometry
+        Per spatial axis: what all nodes need together.
+    costs : Costs
+        Of evaluating a range of the image.
+
+    Raises
+    ------
+    GraphError
+        If the network cannot be predicted densely; the message says which node is the reason.
+    """
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = tuple(nodes)
+        self.source = common_source(self.nodes)
+        for node in self.nodes:
+            require_declared_sizes(node)
+        sliding = can_slide(self.nodes)
+        copies = rebuild(self.nodes, BuildMode(inference=True, dense=sliding), free_sizes=True)
+        self.twins = [copies[node] for node in self.nodes]
+        self.axes: list[Sequence[AxisGeometry]]
+        lost: list[dict[int, int]] = []
+        if sliding:
+            found = [sliding_geometry(node, twin) for node, twin in zip(self.nodes, self.twins, strict=True)]
+            self.axes = [axes for axes, _ in found]
+            lost = [{k: n for _, some in found for k, n in some[axis].items()} for axis in range(len(found[0][1]))]
+        else:
+            self.axes = list(plain_geometry(self.nodes))
+        check_same_grid(self.nodes, self.axes)
+        self.joint = [covering(tuple(axes)) for axes in zip(*self.axes, strict=True)]
+        self._input = copies[self.source].output
+        self.lock = Lock()
+        self._funcs: dict[str, make_func] = {}
+        self.costs = Costs(self.twins, lost)
+
+    @property
+    def name(self) -> str:
+        """Names of the nodes."""
+        return ", ".join(node.name for node in self.nodes)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the values."""
+        return np.dtype(self.twins[0].output.dtype)
+
+    @property
+    def spatial(self) -> str:
+        """Tags of the spatial axes in their order, e.g. ``'zyx'``."""
+        shape = self.source.shape
+        return "".join(shape.tags[i] for i in shape.spatial_axes)
+
+    def func(self, precision: str) -> make_func:
+        """The network's function in a precision."""
+        if precision not in self._funcs:
+            outputs = [twin.output for twin in self.twins]
+            self._funcs[precision] = make_func(
+                [self._input], outputs[0] if len(outputs) == 1 else outputs, name=self.name + "_dense",
+                precision=precision,
+            )  # fmt: skip
+        return self._funcs[precision]
+
+    def evaluate(self, func: Callable[..., Any], block: np.ndarray, tile: Tile, together: int) -> list[np.ndarray]:
+        """Values of a tile.
+
+        Parameters
+        ----------
+        func : callable
+            The network's compiled function.
+        block : numpy.ndarray, (f, [z of a stack,] *spatial)
+            The raw range of the tile.
+        tile : Tile
+        together : int
+            Images of a stack that are evaluated at once.
+
+        Returns
+        -------
+        list of numpy.ndarray, (f, images, *spatial)
+            Per node, the mean over the tile's views.
+        """
+        block = block[:, None] if block.ndim == len(self.joint) + 1 else block
+        images = block.shape[1]
+        if images <= together:
+            return self._images(func, block, tile)
+        some = [self._images(func, block[:, i : i + together], tile) for i in range(0, images, together)]
+        return [np.concatenate(values, axis=1) for values in zip(*some, strict=True)]
+
+    def _images(self, func: Callable[..., Any], block: np.ndarray, tile: Tile) -> list[np.ndarray]:
+        block = normalise(block, self.source.output.dtype)
+        # Of one view that is evaluated in one go, the function's own result is handed on without a copy.
+        if len(tile.parts) == 1 and tile.parts[0].whole:
+            return self._part(func, block, tile, tile.parts[0])
+        sums = [
+            np.zeros((node.shape["f"], block.shape[1], *shape), self.dtype)
+            for node, shape in zip(self.nodes, tile.shapes, strict=True)
+        ]
+        views = dict.fromkeys(part.view for part in tile.parts)
+        for part in tile.parts:
+            for total, values, place in zip(sums, self._part(func, block, tile, part), part.place, strict=True):
+                inside = part.view.apply(total)[(slice(None), slice(None), *place)]
+                if len(views) == 1:
+                    inside[...] = values
+                else:
+                    inside += values
+        if len(views) > 1:
+            for total in sums:
+                total /= np.asarray(len(views), total.dtype)
+        return sums
+
+    def _part(self, func: Callable[..., Any], block: np.ndarray, tile: Tile, part: Part) -> list[np.ndarray]:
+        """Values of one evaluation, per node, in the frame of the part's view."""
+        inside = part.view.apply(block[(slice(None), slice(None), *part.inside)])
+        results = func(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
+        results = results if isinstance(results, list) else [results]
+        cut = []
+        for node, twin, axes, values, ranges in zip(self.nodes, self.twins, self.axes, results, part.cut, strict=True):
+            values = np.transpose(values, _axis_order(twin, from_result=False))
+            expected = tuple(g.outputs(n) for g, n in zip(axes, inside.shape[2:], strict=True))
+            if values.shape[2:] != expected:
+                raise GraphError(
+                    "the output has another size than the shapes of the nodes say",
+                    node=node,
+                    got=f"{values.shape[2:]} for {inside.shape[2:]} raw voxels",
+                    expected=f"{expected}; a node of your own has to set fov, strides and centre in _calc_shape",
+                )
+            cut.append(values[(slice(None), slice(None), *ranges)])
+        return cut
+
+
+def dense_network(nodes: Sequence[Node]) -> DenseNetwork:
+    """The dense form of nodes, made once and kept with the first of them.
+
+    Raises
+    ------
+    ShapeError
+        If there are no nodes.
+    GraphError
+        If they cannot be predicted densely.
+    """
+    if not nodes:
+        raise ShapeError("there is no node to predict", node="predict_dense", got="[]", expected="at least one node")
+    key = "dense" if len(nodes) == 1 else "dense " + " ".join(str(id(n)) for n in nodes)
+    kept: dict[str, Any] = nodes[0]._functions
+    if key not in kept:
+        kept[key] = DenseNetwork(nodes)
+    return kept[key]
+
+
+def _axis_order(node: Node, from_result: bool) -> list[int]:
+    """Axis permutation between a node's layout and (f, b, *spatial)."""
+    shape = node.shape
+    ours = [shape.tag2index("f"), shape.tag2index("b"), *shape.spatial_axes]
+    return [ours.index(i) for i in range(len(ours))] if from_result else ours

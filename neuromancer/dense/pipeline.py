@@ -1,0 +1,269 @@
+"""Reading ahead, computing and writing behind, side by side and within bounds."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.work import Fetched, Work
+from neuromancer.errors import FileError, NeuromancerError, PredictionError
+
+COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
+"""Results are made durable after so many tiles, or so much time: once for all of them."""
+
+
+@dataclass(frozen=True)
+class Threads:
+    """How much goes on at once.
+
+    Parameters
+    ----------
+    readers, writers : int
+        Threads; 0 reads or writes in the thread that computes.
+    ahead, behind : int
+        Tiles that are being read or wait to be evaluated, and that wait to be written or are being.
+    """
+
+    readers: int = 2
+    writers: int = 2
+    ahead: int = 3
+    behind: int = 3
+
+
+IN_TURN = Threads(0, 0, 1, 1)
+"""No threads: read, compute and write one tile after the other."""
+
+
+@dataclass
+class Report:
+    """What became of the tiles.
+
+    Parameters
+    ----------
+    done : list of int
+        Tiles whose values are in the store.
+    failed : dict of int to str
+        Tiles that could not be computed, and why.
+    """
+
+    done: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+class _AtOnce(Executor):
+    """Does what it is given in the calling thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _executor(threads: int, name: str) -> Executor:
+    return ThreadPoolExecutor(threads, f"neuromancer-{name}") if threads else _AtOnce()
+
+
+class Pipeline:
+    """Tiles through reader threads, the network in this thread, and writer threads.
+
+    Parameters
+    ----------
+    work : Work
+        Entered.
+    sinks : sequence of Sink
+        Per node.
+    threads : Threads
+    commit : callable, optional
+        Called with the numbers of tiles whose values are durable, and with failures.
+    skip : bool
+        Go on after a tile that could not be read or computed.
+    progress : callable, optional
+        Called with the voxels of every finished tile.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        sinks: Sequence[Any],
+        threads: Threads,
+        commit: Callable[[Report], None] | None = None,
+        skip: bool = False,
+        progress: Callable[[int], Any] | None = None,
+    ) -> None:
+        self.work, self.sinks, self.threads, self.skip = work, sinks, threads, skip
+        self.plan: DensePlan = work.plan
+        self.commit, self.progress = commit, progress
+        self.failed: dict[int, str] = {}
+        self._finished: list[int] = []
+        self._uncommitted: dict[int, str] = {}
+        self._last_commit = time.monotonic()
+        self._writing: deque[tuple[int, Future[None]]] = deque()
+        self._committing: Future[None] | None = None
+
+    def run(self, indices: Iterable[int]) -> dict[int, str]:
+        """Do all tiles; what was written is durable and committed when this returns or raises.
+
+        Parameters
+        ----------
+        indices : iterable of int
+
+        Returns
+        -------
+        dict of int to str
+            Tiles that were left out, and why.
+
+        Raises
+        ------
+        NeuromancerError, OSError, MemoryError
+            Naming the tile. All tiles that were written before are committed.
+        """
+        waiting: deque[tuple[int, Future[Fetched]]] = deque()
+        todo = iter(indices)
+        with ExitStack() as stack:
+            readers = stack.enter_context(_executor(self.threads.readers, "read"))
+            writers = stack.enter_context(_executor(self.threads.writers, "write"))
+            committer = stack.enter_context(_executor(min(1, self.threads.writers), "commit"))
+            try:
+                while True:
+                    for index in islice(todo, self.threads.ahead - len(waiting)):
+                        waiting.append((index, readers.submit(self.work.fetch, index)))
+                    if not waiting:
+                        break
+                    index, future = waiting.popleft()
+                    values = self._values(index, future)
+                    if values is not None:
+                        while len(self._writing) >= self.threads.behind:
+                            self._written()
+                        self._writing.append((index, writers.submit(self._write, index, values)))
+                    del values, future
+                    self._commit_some(committer)
+                while self._writing:
+                    self._written()
+            except BaseException:
+                for _, future in waiting:
+                    future.cancel()
+                self._save_what_is_written(committer)
+                raise
+            if self.commit is not None:
+                self._commit_all(committer)
+        return self.failed
+
+    def _values(self, index: int, future: Future[Fetched]) -> list[np.ndarray] | None:
+        """Values of a tile; None where it is left out."""
+        try:
+            try:
+                fetched = future.result()
+            except OSError as error:
+                raise _file_error("cannot be read", self._name(index), error) from error
+            return self.work.compute(fetched)
+        except Exception as error:
+            if not self.skip or isinstance(error, MemoryError):
+                raise named(error, self._name(index)) from error.__cause__
+            reason = f"{type(error).__name__}: {error}"
+            self.failed[index] = self._uncommitted[index] = reason
+            tile = self.plan.tile(index)
+            return [self.work.filled(tile, m) for m in range(len(self.sinks))]
+
+    def _write(self, index: int, values: Sequence[np.ndarray]) -> None:
+        write_tile(self.plan, self.sinks, index, values)
+
+    def _written(self) -> None:
+        """Wait for the oldest write."""
+        index, future = self._writing.popleft()
+        try:
+            future.result()
+        except OSError as error:
+            raise _file_error("cannot be written", self._name(index), error) from error
+        except Exception as error:
+            raise named(error, self._name(index)) from error.__cause__
+        if index not in self.failed:
+            self._finished.append(index)
+        if self.progress is not None:
+            self.progress(self.plan.size(index))
+
+    # ---- durability
+    def _commit_some(self, committer: Executor) -> None:
+        while self._writing and self._writing[0][1].done():
+            self._written()
+        if self._committing is not None and self._committing.done():
+            self._committing.result()
+            self._committing = None
+        due = len(self._finished) >= COMMIT_TILES or time.monotonic() - self._last_commit >= COMMIT_SECONDS
+        if self.commit is not None and self._committing is None and due and (self._finished or self._uncommitted):
+            self._committing = self._start(committer)
+
+    def _start(self, committer: Executor) -> Future[None]:
+        report = Report(self._finished, self._uncommitted)
+        self._finished, self._uncommitted = [], {}
+        self._last_commit = time.monotonic()
+        return committer.submit(self._make_durable, report)
+
+    def _make_durable(self, report: Report) -> None:
+        try:
+            for sink in self.sinks:
+                sink.flush()
+        except OSError as error:
+            tiles = f"{len(report.done)} tiles from {self._name(report.done[0])}" if report.done else "the result"
+            raise _file_error("cannot be made durable", tiles, error) from error
+        self.commit(report)  # type: ignore[misc]
+
+    def _commit_all(self, committer: Executor) -> None:
+        if self._committing is not None:
+            self._committing.result()
+            self._committing = None
+        self._start(committer).result()
+
+    def _save_what_is_written(self, committer: Executor) -> None:
+        """After a failure: everything that is in the store still counts; a second failure is not worth more words."""
+        for index, future in self._writing:
+            if future.exception() is None and index not in self.failed:
+                self._finished.append(index)
+        if self.commit is None:
+            return
+        try:
+            self._commit_all(committer)
+        except (OSError, NeuromancerError):
+            return
+
+    def _name(self, index: int) -> str:
+        return str(self.plan.tile(index)) if self.plan.count > 1 else "the only tile"
+
+
+def write_tile(plan: DensePlan, sinks: Sequence[Any], index: int, values: Sequence[np.ndarray]) -> None:
+    """Put the values of a tile where they belong."""
+    tile = plan.tile(index)
+    for m, (sink, part) in enumerate(zip(sinks, values, strict=True)):
+        if part.size:
+            sink[plan.place(tile, m)] = part
+
+
+def named(error: Exception, tile: str) -> Exception:
+    """The error with the tile in which it happened in its message; of the same class where that is ours."""
+    if isinstance(error, NeuromancerError):
+        if error.node != tile and tile not in error.problem:
+            error.problem = f"{error.problem}, in {tile}"
+        return error
+    if isinstance(error, MemoryError):
+        return MemoryError(f"{error}, in {tile}")
+    return PredictionError(f"{type(error).__name__}: {error}, in {tile}")
+
+
+def _file_error(problem: str, tile: str, error: OSError) -> OSError:
+    if isinstance(error, FileError):
+        named(error, tile)
+        return error
+    wrapped = FileError(problem, node=tile, got=error.strerror or str(error), expected="all tiles done so far are kept")
+    wrapped.errno = error.errno
+    return wrapped

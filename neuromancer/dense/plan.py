@@ -1,0 +1,203 @@
+"""The plan of a prediction: which tiles there are, what each reads and writes; data only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil, prod
+
+import numpy as np
+
+from neuromancer.dense.geometry import AxisGeometry
+from neuromancer.dense.tiles import Frame, Tile, make_tile
+from neuromancer.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is stored of one node.
+
+    Parameters
+    ----------
+    name : str
+        Of the node.
+    shape : tuple of int, (f, [z of a stack,] *spatial)
+    dtype : str
+    unit : tuple of int or None
+        Block of the store that no two tiles may share, in the same order; None if there is none.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    unit: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class DensePlan:
+    """Tiles of a dense prediction, by their number: a plan of any size is a few hundred bytes.
+
+    It can be pickled, and holds neither arrays nor open files. Made by ``node.plan_dense(...)``.
+
+    Parameters
+    ----------
+    raw_shape : tuple of int, (f, [z of a stack,] *spatial)
+    raw_dtype : str
+    stack : bool
+        Whether the image is a stack for a 2-D network.
+    outputs : tuple of Output
+    axes : tuple of tuple of AxisGeometry
+        Per node and spatial axis.
+    frames : tuple of Frame
+        The image in each of its views.
+    tile_shape : tuple of int, (images, *spatial)
+        Voxels of the result per tile; those at the end may be smaller.
+    together : int
+        Images of a stack that are evaluated at once.
+    offsets : tuple of tuple of int
+        Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
+    products, work : float
+        Products of all convolutions, and their cost in products of direct ones.
+    memory : float
+        Bytes in use while a tile is read, evaluated and written, with what waits before and after it.
+    first_image : int
+        Image of the stack that is image 0 of the result.
+    first, last : int
+        The tiles of this shard; ``last`` is not among them.
+    """
+
+    raw_shape: tuple[int, ...]
+    raw_dtype: str
+    stack: bool
+    outputs: tuple[Output, ...]
+    axes: tuple[tuple[AxisGeometry, ...], ...]
+    frames: tuple[Frame, ...]
+    tile_shape: tuple[int, ...]
+    together: int
+    offsets: tuple[tuple[int, ...], ...]
+    products: float
+    work: float
+    memory: float
+    first_image: int = 0
+    first: int = 0
+    last: int = -1
+
+    def __post_init__(self) -> None:
+        if self.last < 0:
+            object.__setattr__(self, "last", self.count)
+
+    @property
+    def lead(self) -> int:
+        """Axes before the spatial ones: 2 for stacks, else 1."""
+        return 2 if self.stack else 1
+
+    @cached_property
+    def extent(self) -> tuple[int, ...]:
+        """(images, *spatial): what the tiles cover together."""
+        sizes = [o.shape[self.lead :] for o in self.outputs]
+        return (self.outputs[0].shape[1] if self.stack else 1, *(max(n) for n in zip(*sizes, strict=True)))
+
+    @cached_property
+    def grid(self) -> tuple[int, ...]:
+        """Number of tiles along each axis of `extent`."""
+        return tuple(ceil(n / t) for n, t in zip(self.extent, self.tile_shape, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Number of tiles of the whole plan."""
+        return prod(self.grid)
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def indices(self) -> range:
+        """Numbers of the tiles of this shard."""
+        return range(self.first, self.last)
+
+    def shard(self, i: int, n: int) -> DensePlan:
+        """The i-th of n nearly equal parts of the tiles, counted from 0.
+
+        Raises
+        ------
+        ArgumentError
+        """
+        if not (isinstance(i, int) and isinstance(n, int) and 0 <= i < n):
+            raise ArgumentError("there is no such shard", node="shard", got=(i, n), expected="(i, n) with 0 <= i < n")
+        total = len(self)
+        return replace(self, first=self.first + i * total // n, last=self.first + (i + 1) * total // n)
+
+    def ranges(self, index: int) -> tuple[tuple[int, int], ...]:
+        """Range of a tile along each axis of `extent`."""
+        if not 0 <= index < self.count:
+            raise ArgumentError("there is no such tile", node="plan", got=index, expected=f"0 to {self.count - 1}")
+        result = []
+        for n, t, c in zip(reversed(self.extent), reversed(self.tile_shape), reversed(self.grid), strict=True):
+            index, k = divmod(index, c)
+            result.append((k * t, min((k + 1) * t, n)))
+        return tuple(reversed(result))
+
+    def tile(self, index: int) -> Tile:
+        """The tile with this number; the last axis runs fastest.
+
+        Raises
+        ------
+        ArgumentError
+            If there is none.
+        """
+        images, *spatial = self.ranges(index)
+        start = tuple(a for a, _ in spatial)
+        stops = [
+            tuple(max(a, min(b, n)) for (a, b), n in zip(spatial, o.shape[self.lead :], strict=True))
+            for o in self.outputs
+        ]
+        return make_tile(index, images, start, stops, self.frames, self.axes)
+
+    def place(self, tile: Tile, node: int) -> tuple[slice, ...]:
+        """Where the values of a tile go in the store of a node: (f, [images,] *spatial)."""
+        spatial = (slice(a, a + n) for a, n in zip(tile.start, tile.shapes[node], strict=True))
+        return (slice(None), *((slice(*tile.images),) if self.stack else ()), *spatial)
+
+    def head(self, tile: Tile) -> tuple[slice, ...]:
+        """What to read of the image's axes before the spatial ones."""
+        first, stop = (n + self.first_image for n in tile.images)
+        return (slice(None), slice(first, stop)) if self.stack else (slice(None),)
+
+    @property
+    def layout(self) -> dict[str, list[int] | int]:
+        """How the result is cut; what a restart takes over."""
+        return {"tile": list(self.tile_shape), "together": self.together}
+
+    def fingerprint(self) -> str:
+        """Digest of all that says which voxels are computed from which, and how they are cut into tiles."""
+        image = (self.raw_shape, self.raw_dtype, self.axes, self.frames)
+        parts = (image, self.outputs, self.first_image, self.tile_shape, self.together)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def size(self, index: int) -> int:
+        """Voxels of a tile."""
+        return prod(b - a for a, b in self.ranges(index))
+
+    def voxels(self, tiles: int | None = None) -> int:
+        """Voxels of so many tiles, by default those of the shard; a mean where tiles differ."""
+        return round(prod(self.extent) * (len(self) if tiles is None else tiles) / self.count)
+
+    def __str__(self) -> str:
+        def size(values: Sequence[int]) -> str:
+            return " × ".join(str(n) for n in values)
+
+        def spatial(values: Sequence[int]) -> str:
+            return size(values if self.stack else values[1:])
+
+        lines = [f"image {size(self.raw_shape)} of {self.raw_dtype}"]
+        for o, offsets in zip(self.outputs, self.offsets, strict=True):
+            unit = "" if o.unit is None else f", written in blocks of {size(o.unit)}"
+            lines.append(f"{o.name}: {size(o.shape)} of {o.dtype}, voxel 0 at raw voxel {size(offsets)}{unit}")
+        part = "" if len(self) == self.count else f"; here {self.first} to {self.last - 1}"
+        lines.append(f"{self.count} tiles of {spatial(self.tile_shape)}{part}")
+        if len(self.frames) > 1:
+            lines.append(f"mean over {len(self.frames)} views of the image")
+        nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in self.outputs)
+        lines.append(f"result {nbytes / 1e9:.3g} GB; {self.memory / 1e9:.3g} GB in use; {self.products:.3g} products")
+        return "\n".join(lines)

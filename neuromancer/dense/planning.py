@@ -1,0 +1,328 @@
+"""Making a plan: frames of the image in its views, sizes of the result, and the tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, gcd, lcm, prod
+
+import numpy as np
+
+from neuromancer.dense.checks import check_same_padding, check_size, is_stack
+from neuromancer.dense.costs import Cost
+from neuromancer.dense.geometry import AxisGeometry
+from neuromancer.dense.network import DenseNetwork
+from neuromancer.dense.plan import DensePlan, Output
+from neuromancer.dense.planner import choose
+from neuromancer.dense.reduction import Reduction
+from neuromancer.dense.symmetry import View, views
+from neuromancer.dense.tiles import Frame
+from neuromancer.errors import ArgumentError, GraphError, ShapeError
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of the result is wanted.
+
+    Parameters
+    ----------
+    pad_raw : bool
+    roi : tuple or None
+        Per spatial axis (of the result; with z for stacks): slice, (start, stop) or None.
+    augment : str or None
+        See :func:`neuromancer.dense.symmetry.views`.
+    tile : tuple of int or None
+        Tile to take instead of choosing one: ([images,] *spatial).
+    """
+
+    pad_raw: bool = False
+    roi: tuple | None = None
+    augment: str | None = None
+    tile: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """What a tile occupies besides its evaluation.
+
+    Parameters
+    ----------
+    blocks : int
+        Raw blocks in memory at once.
+    results : int
+        Results in memory at once.
+    fixed : int
+        Bytes of caches, whatever the tile.
+    """
+
+    blocks: int = 0
+    results: int = 0
+    fixed: int = 0
+
+
+class _Whole:
+    """Cost of a tile with its buffers, in the form in which the tile is chosen by it."""
+
+    def __init__(self, network: DenseNetwork, buffers: Buffers, raw_voxel: int, voxel: int, images: int) -> None:
+        self.network, self.buffers, self.images = network, buffers, images
+        self.per_voxel = buffers.blocks * raw_voxel + buffers.results * voxel
+
+    def __call__(self, fed: Sequence[int], images: int = 1) -> Cost:
+        cost = self.network.costs(fed, images)
+        waiting = self.per_voxel * prod(fed) * max(images, self.images)
+        return replace(cost, memory=cost.memory + waiting + self.buffers.fixed)
+
+
+class Planner:
+    """Everything about a prediction that is known before the tile is.
+
+    Parameters
+    ----------
+    network : DenseNetwork
+    raw_shape : tuple of int, (f, [z of a stack,] *spatial)
+    raw_dtype : numpy dtype
+    wish : Wish
+    reductions : sequence of Reduction
+        Per node.
+
+    Attributes
+    ----------
+    outputs : list of Output
+        Shape and dtype of each node's result.
+    offsets : tuple of tuple of int
+        Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
+
+    Raises
+    ------
+    ShapeError, InputTypeError, ArgumentError, GraphError
+        If image, network and wishes do not fit together.
+    """
+
+    def __init__(
+        self,
+        network: DenseNetwork,
+        raw_shape: Sequence[int],
+        raw_dtype: np.dtype,
+        wish: Wish,
+        reductions: Sequence[Reduction],
+    ) -> None:
+        self.network, self.wish = network, wish
+        self.raw_shape, self.raw_dtype = tuple(int(n) for n in raw_shape), np.dtype(raw_dtype)
+        node = network.nodes[0]
+        self.stack = is_stack(network.source, node, self.raw_shape, self.raw_dtype)
+        self.sizes = self.raw_shape[2 if self.stack else 1 :]
+        self.images = self.raw_shape[1] if self.stack else 1
+        group = views(wish.augment, len(self.sizes))
+        if len(group) > 1 and any(g.step < 1 for g in network.axes[0]):
+            raise GraphError(
+                "a result finer than the image has no voxel of its own for every raw voxel to average over views",
+                node=node,
+                got=f"augment={wish.augment!r}",
+                expected="augment=None",
+            )
+        self._check_room(group)
+        shapes = [[self._length(g, n) for g, n in zip(axes, self.sizes, strict=True)] for axes in network.axes]
+        self.roi = self._parse_roi([max(n) for n in zip(*shapes, strict=True)])
+        (z, z_stop), *ranges = self.roi
+        self.outputs = []
+        for n, shape, reduction in zip(network.nodes, shapes, reductions, strict=True):
+            spatial = [max(0, min(b, size) - a) for (a, b), size in zip(ranges, shape, strict=True)]
+            if min(spatial) < 1:
+                raise ArgumentError(
+                    "the region of interest lies outside the result of this node", node=n, got=wish.roi, expected=shape
+                )
+            features, dtype = reduction.stored(n.shape["f"], network.dtype)
+            lead = (features, z_stop - z) if self.stack else (features,)
+            self.outputs.append(Output(n.name, (*lead, *spatial), dtype.name))
+        self.frames = tuple(self._frame(view, [a for a, _ in ranges]) for view in group)
+        self.offsets = tuple(
+            tuple(
+                int(self._first(g) + a * g.grain) for g, (a, _) in zip(axes, ranges, strict=True)
+            )
+            for axes in network.axes
+        )  # fmt: skip
+
+    # ---- geometry
+    def _first(self, g: AxisGeometry) -> int:
+        """Raw voxel of the first voxel of the whole result."""
+        return 0 if self.wish.pad_raw else g.offset
+
+    def _length(self, g: AxisGeometry, size: int) -> int:
+        """Voxels of the whole result along an axis."""
+        step, context = g.step, g.context
+        if self.wish.pad_raw:
+            return int(size / step) if step < 1 else size
+        return size - context if step >= 1 else g.outputs(size)
+
+    def _mirrored(self, view: View, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Voxels to mirror before and after the image, per axis of the view, for some of the nodes."""
+        before, after = [], []
+        for k, j in enumerate(view.order):
+            size, front, back = self.sizes[j], 0, 0
+            for m in nodes:
+                g, own = self.network.axes[m][k], self.network.axes[m][j]
+                start = self._first(own)
+                stop = start + (size if self.wish.pad_raw else size - own.context)
+                low, high = (size - stop, size - start) if view.flips[k] else (start, stop)
+                front = max(front, g.offset - low)
+                back = max(back, high - g.offset - (size - g.context))
+            before.append(front)
+            after.append(back)
+        return before, after
+
+    def _check_room(self, group: Sequence[View]) -> None:
+        everyone = range(len(self.network.nodes))
+        for view in group:
+            before, after = self._mirrored(view, everyone)
+            sizes = [self.sizes[j] for j in view.order]
+            volume = [n + a + b for n, a, b in zip(sizes, before, after, strict=True)]
+            for node, axes in zip(self.network.nodes, self.network.axes, strict=True):
+                check_size(node, axes, sizes, volume, self.wish.pad_raw)
+
+    def _frame(self, view: View, shift: Sequence[int], nodes: Sequence[int] | None = None) -> Frame:
+        everyone = range(len(self.network.nodes))
+        before, after = self._mirrored(view, everyone if nodes is None else nodes)
+        sizes = tuple(self.sizes[j] for j in view.order)
+        origins = []
+        for m in everyone:
+            origin = []
+            for k, j in enumerate(view.order):
+                g = self.network.axes[m][k]
+                start = self._first(self.network.axes[m][j])
+                if view.flips[k]:
+                    origin.append(sizes[k] - 1 - shift[j] - start - g.offset + before[k])
+                else:
+                    origin.append(shift[j] + int((before[k] + start - g.offset) / g.grain))
+            origins.append(tuple(origin))
+        volume = tuple(n + a + b for n, a, b in zip(sizes, before, after, strict=True))
+        frame = Frame(view, sizes, tuple(before), volume, tuple(origins))
+        if nodes is None and len(everyone) > 1:
+            alone = [self._frame(view, shift, [m]) for m in everyone]
+            check_same_padding(self.network.nodes, self.network.axes, alone, frame)
+        return frame
+
+    def _parse_roi(self, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """(start, stop) of the images and per spatial axis."""
+        full = [self.images, *shape] if self.stack else list(shape)
+        roi = self.wish.roi if self.wish.roi is not None else (None,) * len(full)
+        if not isinstance(roi, (tuple, list)) or len(roi) != len(full):
+            raise ArgumentError(
+                "a region of interest needs one range per axis",
+                node="roi",
+                got=roi,
+                expected=f"{len(full)} slices, (start, stop) or None",
+            )
+        ranges = [(0, 1)] if not self.stack else []
+        for part, n in zip(roi, full, strict=True):
+            a, b = (part.start, part.stop) if isinstance(part, slice) else (None, None) if part is None else part
+            a, b = 0 if a is None else int(a), n if b is None else int(b)
+            if not 0 <= a < b <= n or (isinstance(part, slice) and part.step not in (None, 1)):
+                raise ArgumentError(
+                    "the region of interest does not lie in the result", node="roi", got=roi, expected=f"within {full}"
+                )
+            ranges.append((a, b))
+        return ranges
+
+    # ---- the plan
+    def plan(
+        self,
+        budget: float,
+        units: Sequence[tuple[int, ...] | None] | None = None,
+        buffers: Buffers = Buffers(),
+        strict: bool = False,
+        layout: dict | None = None,
+    ) -> DensePlan:
+        """The plan for a budget of memory.
+
+        Parameters
+        ----------
+        budget : float
+            Bytes that a tile may use, with its buffers.
+        units : sequence of (tuple of int or None), optional
+            Per node: block of its store that no two tiles may share.
+        buffers : Buffers
+        strict : bool
+            Raise if even the smallest tile needs more than the budget.
+        layout : dict, optional
+            Tile of an earlier plan (`DensePlan.layout`) to take over.
+
+        Raises
+        ------
+        ArgumentError
+            If a tile does not fit into the budget, or the wanted tile is not aligned to the blocks of a store.
+        """
+        units = units or [None] * len(self.outputs)
+        lead = 2 if self.stack else 1
+        outputs = tuple(replace(o, unit=u) for o, u in zip(self.outputs, units, strict=True))
+        sizes = [o.shape[lead:] for o in outputs]
+        extent = (self.outputs[0].shape[1] if self.stack else 1, *(max(n) for n in zip(*sizes, strict=True)))
+        align = [1] * len(extent)
+        for unit in units:
+            blocks = (1,) * len(extent) if unit is None else unit[1:] if self.stack else (1, *unit[1:])
+            align = [lcm(a, b) for a, b in zip(align, blocks, strict=True)]
+        joint = self.network.joint
+        steps = [max(1, int(g.step)) for g in joint]
+        outs = [
+            min(g.outputs(v), ceil(n / d))
+            for g, v, n, d in zip(joint, self.frames[0].volume, extent[1:], steps, strict=True)
+        ]
+        at_once = min(extent[0], align[0])
+        raw_voxel = self.raw_shape[0] * self.raw_dtype.itemsize
+        voxel = sum(
+            n.shape["f"] * self.network.dtype.itemsize + o.shape[0] * np.dtype(o.dtype).itemsize
+            for n, o in zip(self.network.nodes, outputs, strict=True)
+        )
+        costs = _Whole(self.network, buffers, raw_voxel, voxel, at_once)
+        wanted = self.wish.tile or (layout and layout["tile"])
+        if wanted:
+            tile = self._given_tile(tuple(wanted), extent, align)
+            together = int(layout["together"]) if layout else 1
+            once = costs([g.fed(ceil(t / d)) for g, t, d in zip(joint, tile[1:], steps, strict=True)], together)
+            count = prod(ceil(n / t) for n, t in zip(extent, tile, strict=True)) * ceil(tile[0] / together)
+            products, work, memory = once.products * count, once.work * count, once.memory
+        else:
+            inner = [a // gcd(a, d) for a, d in zip(align[1:], steps, strict=True)]
+            choice = choose(joint, outs, costs, budget, extent[0], inner)  # type: ignore[arg-type]
+            together = choice.images
+            across = min(extent[0], ceil(together / align[0]) * align[0])
+            tile = (across, *(min(n, t * d) for n, t, d in zip(extent[1:], choice.tile, steps, strict=True)))
+            products, work, memory = choice.products, choice.work, choice.memory
+        if strict and memory > budget:
+            whole = f" of at least {tuple(align)} voxels, the blocks of the store" if prod(align) > 1 else ""
+            raise ArgumentError(
+                f"a tile{whole} does not fit into the memory",
+                node="memory",
+                got=f"{budget / 1e6:.0f} MB",
+                expected=f"at least {memory / 1e6:.0f} MB" + (", or smaller chunks or shards" if whole else ""),
+            )
+        scale = prod(steps) * len(self.frames)
+        return DensePlan(
+            raw_shape=self.raw_shape,
+            raw_dtype=self.raw_dtype.name,
+            stack=self.stack,
+            outputs=outputs,
+            axes=tuple(tuple(axes) for axes in self.network.axes),
+            frames=self.frames,
+            tile_shape=tile,
+            together=together,
+            offsets=self.offsets,
+            products=products * scale,
+            work=work * scale,
+            memory=memory,
+            first_image=self.roi[0][0] if self.stack else 0,
+        )
+
+    def _given_tile(self, tile: tuple[int, ...], extent: Sequence[int], align: Sequence[int]) -> tuple[int, ...]:
+        tile = (1, *tile) if len(tile) == len(extent) - 1 else tile
+        if len(tile) != len(extent) or any(not isinstance(t, int) or t < 1 for t in tile):
+            raise ShapeError("a tile needs a positive size per axis", node="tile", got=tile, expected=f"like {extent}")
+        tile = tuple(min(t, n) for t, n in zip(tile, extent, strict=True))
+        if any(t < n and t % a for t, n, a in zip(tile, extent, align, strict=True)):
+            raise ArgumentError(
+                "two tiles would write into the same block of the store",
+                node="tile",
+                got=tile,
+                expected=f"multiples of {tuple(align)}",
+                nearest=tuple(min(n, ceil(t / a) * a) for t, n, a in zip(tile, extent, align, strict=True)),
+            )
+        return tile

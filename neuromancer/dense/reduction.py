@@ -1,0 +1,158 @@
+"""What is made of the values of a tile before they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+
+SCALES = {"uint8": 255, "uint16": 65535}
+NAMES = (*SCALES, "argmax")
+EXPECTED = f"one of {NAMES}, a channel, a list of channels, ('threshold', t), a function, or a list of these"
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Steps from the values of a block, (f, images, *spatial), to what is stored of it.
+
+    Parameters
+    ----------
+    steps : tuple
+        Of ``'uint8'``, ``'uint16'``, ``'argmax'``, tuples of channels, ``('threshold', t)`` and functions.
+
+    Examples
+    --------
+    >>> values = np.array([[[[0.25, 0.5]]], [[[0.75, 0.5]]]])
+    >>> reduction([1, "uint8"]).apply(values)
+    array([[[[191, 127]]]], dtype=uint8)
+    """
+
+    steps: tuple[Any, ...] = ()
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Reduced block, (f', images, *spatial).
+
+        Raises
+        ------
+        ShapeError
+            If a function changed the size of the block.
+        """
+        for step in self.steps:
+            before = values.shape[1:]
+            values = _apply(step, values)
+            if not isinstance(values, np.ndarray) or values.shape[1:] != before or values.ndim != len(before) + 1:
+                raise ShapeError(
+                    "a function for reducing has to keep the voxels",
+                    node=_label(step),
+                    got=f"{getattr(values, 'shape', type(values).__name__)}",
+                    expected=f"an array (f, {', '.join(map(str, before))})",
+                )
+        return values
+
+    def stored(self, features: int, dtype: Any) -> tuple[int, np.dtype]:
+        """Number of channels and dtype that are stored of so many values of a dtype.
+
+        Raises
+        ------
+        ArgumentError
+            If a channel does not exist.
+        """
+        example = np.zeros((features, 1, 1, 1), dtype)
+        for step in self.steps:
+            if isinstance(step, tuple) and step[0] != "threshold" and max(step) >= len(example):
+                raise ArgumentError(
+                    "there is no such channel", node="reduce", got=max(step), expected=f"0 to {len(example) - 1}"
+                )
+            example = Reduction((step,)).apply(example)
+        return len(example), example.dtype
+
+    @property
+    def label(self) -> str:
+        """What is done, as text that is the same in every process; part of the fingerprint."""
+        return " ".join(_label(step) for step in self.steps)
+
+    def require_portable(self) -> None:
+        """Raise ArgumentError if a function cannot be found by its name in another process."""
+        for step in self.steps:
+            if callable(step) and not _importable(step):
+                raise ArgumentError(
+                    "other processes cannot import this function",
+                    node="reduce",
+                    got=_label(step),
+                    expected="a function on the top level of a module other than __main__",
+                )
+
+
+def reduction(wish: Any) -> Reduction:
+    """Reduction described by an argument of ``predict_dense``.
+
+    Raises
+    ------
+    ArgumentError, InputTypeError
+    """
+    if wish is None:
+        return Reduction()
+    if isinstance(wish, Reduction):
+        return wish
+    channels = isinstance(wish, (list, tuple)) and all(_is_index(v) for v in wish)
+    threshold = isinstance(wish, tuple) and len(wish) == 2 and wish[0] == "threshold"
+    chain = isinstance(wish, (list, tuple)) and not channels and not threshold
+    return Reduction(tuple(_step(v) for v in (wish if chain else [wish])))
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _step(wish: Any) -> Any:
+    if _is_index(wish):
+        wish = [wish]
+    if (isinstance(wish, str) and wish in NAMES) or callable(wish):
+        return wish
+    if isinstance(wish, (list, tuple)) and wish:
+        if wish[0] == "threshold" and len(wish) == 2 and isinstance(wish[1], (int, float)):
+            return ("threshold", float(wish[1]))
+        if all(_is_index(v) and v >= 0 for v in wish):
+            return tuple(int(v) for v in wish)
+    kind = ArgumentError if isinstance(wish, (str, list, tuple)) else InputTypeError
+    raise kind("unknown reduction", node="reduce", got=wish, expected=EXPECTED)
+
+
+def _apply(step: Any, values: np.ndarray) -> np.ndarray:
+    if callable(step):
+        return step(values)
+    if step == "argmax":
+        return np.argmax(values, axis=0)[None].astype("uint8" if values.shape[0] <= 256 else "uint16")
+    if isinstance(step, str):
+        top = SCALES[step]
+        return np.clip(np.floor(values * top), 0, top).astype(step)
+    if step[0] == "threshold":
+        return (values > step[1]).astype("uint8")
+    return values[list(step)]
+
+
+def _importable(function: Callable[..., Any]) -> bool:
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or module == "__main__":
+        return False
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+def _label(step: Any) -> str:
+    if not callable(step):
+        return repr(step)
+    name = f"{getattr(step, '__module__', '')}:{getattr(step, '__qualname__', type(step).__name__)}"
+    code = getattr(step, "__code__", None)
+    if code is None:
+        return name
+    # two lambdas have the same name
+    return f"{name} {hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:16]}"

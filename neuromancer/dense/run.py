@@ -1,0 +1,295 @@
+"""One prediction from its arguments to its end: stores, plan, journal, and who does the tiles."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.fingerprint import model_fingerprint
+from neuromancer.dense.mask import Mask
+from neuromancer.dense.network import DenseNetwork
+from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
+from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.planning import Buffers, Planner, Wish
+from neuromancer.dense.resume import Journal, Making
+from neuromancer.dense.stores import ArraySink, ArraySource, as_source, is_sink, make_sink, place_of
+from neuromancer.dense.work import Rules, Work
+from neuromancer.errors import ArgumentError, FileError
+from neuromancer.progress import voxel_bar
+
+if TYPE_CHECKING:
+    from neuromancer.dense.executors import Team
+
+CACHE_SHARE = 8
+"""One part in so many of the memory keeps blocks of the image that the next tiles need as well."""
+CACHE_MOST = 1 << 30
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asked for, besides the network and the image.
+
+    The fields are arguments of :func:`neuromancer.predict_dense`.
+    """
+
+    wish: Wish
+    rules: Rules
+    outs: tuple[Any, ...] | None = None
+    resume: bool = False
+    memory: float | None = None
+    axes: str | None = None
+    mask: Any = None
+    shard: tuple[int, int] | None = None
+    threads: Threads | None = None
+    skip: bool = False
+    journal: str | Path | None = None
+    store: Mapping[str, Any] | None = None
+
+
+class Run:
+    """A prediction, ready to be carried out.
+
+    Parameters
+    ----------
+    network : DenseNetwork
+    raw : array, Source or path
+    request : Request
+    budget : callable
+        Bytes that may be used if the request names none.
+    team : Team, optional
+        Workers that do the tiles.
+    """
+
+    def __init__(
+        self,
+        network: DenseNetwork,
+        raw: Any,
+        request: Request,
+        budget: Callable[[], float],
+        team: Team | None = None,
+    ) -> None:
+        self.network, self.request, self.team, self._budget = network, request, team, budget
+        self.source = as_source(raw, request.axes, network.spatial)
+        self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
+        self.mask_source = (
+            None if request.mask is None else as_source(request.mask, None, "z" * self.planner.stack + network.spatial)
+        )
+        self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
+        self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
+        self.journal: Journal | None = None
+        self.sinks: list[Any] = []
+        self.temporary: list[Path] = []
+
+    # ---- plan
+    @property
+    def in_memory(self) -> bool:
+        """Whether image and result are arrays: then nothing is read ahead, and nothing has to be aligned."""
+        return isinstance(self.source, ArraySource) and self.request.outs is None and self.team is None
+
+    @property
+    def threads(self) -> Threads:
+        """Threads for reading and writing."""
+        return self.request.threads or (IN_TURN if self.in_memory else Threads())
+
+    @cached_property
+    def budget(self) -> float:
+        """Bytes that a tile may use with all that waits beside it."""
+        return self._budget() if self.request.memory is None else self.request.memory
+
+    def plan(
+        self, layout: Mapping[str, Any] | None = None, units: Sequence[tuple[int, ...] | None] | None = None
+    ) -> DensePlan:
+        """The plan, aligned to the stores that are open, or to the given blocks."""
+        units = units or [sink.unit_of_write for sink in self.sinks] or None
+        strict = self.request.memory is not None
+        return self.planner.plan(self.budget, units, self._buffers(), strict, dict(layout) if layout else None)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes for blocks of the image that several tiles need."""
+        if getattr(self.source, "chunks", None) is None or self.in_memory:
+            return 0
+        return int(min(CACHE_MOST, self.budget / CACHE_SHARE))
+
+    def _buffers(self) -> Buffers:
+        if self.in_memory:
+            return Buffers()
+        t = self.threads
+        chunk = prod(self.source.chunks or (0,)) * self.source.dtype.itemsize
+        units = sum(prod(s.unit_of_write or (0,)) * np.dtype(s.dtype).itemsize for s in self.sinks)
+        # A block is there while it is read, waits and is evaluated; stores unpack and pack beside it.
+        fixed = self.cache_bytes + 2 * chunk * max(1, t.readers) + 2 * units * max(1, t.writers)
+        return Buffers(t.ahead + 2, t.behind + 2, fixed)
+
+    # ---- carrying out
+    def execute(self, progress: bool | None) -> list[Any]:
+        """Do all tiles that are not done; returns a sink per node."""
+        if self.request.outs is None:
+            self.sinks = [ArraySink(np.empty(o.shape, o.dtype)) for o in self.planner.outputs]
+            plan = self.plan()
+        else:
+            plan = self._open()
+        if self.request.shard is not None:
+            plan = plan.shard(*self.request.shard)
+        try:
+            self._carry_out(plan, progress)
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+        return self.sinks
+
+    def _carry_out(self, plan: DensePlan, progress: bool | None) -> None:
+        done = None if self.journal is None else self.journal.done()
+        count = len(plan) - (0 if done is None else done.count(plan.indices()))
+        todo = iter(plan.indices()) if done is None else done.missing(plan.indices())
+        if not count:
+            return
+        threads = IN_TURN if count == 1 and self.request.threads is None else self.threads
+        source = CachedSource(self.source, self.cache_bytes) if self.cache_bytes else self.source
+        work = Work(plan, self.request.rules, self.network, source, self.mask)
+        commit = None if self.journal is None else self.journal.commit
+        with voxel_bar(plan.voxels(count), f"predicting {self.network.name}", progress) as bar:
+
+            def advance(voxels: int) -> None:
+                bar.update(voxels / 1e6)
+
+            if self.team is not None:
+                failed = self.team.carry_out(self, work, todo, count, commit, advance)
+            else:
+                with work:
+                    failed = Pipeline(work, self.sinks, threads, commit, self.request.skip, advance).run(todo)
+        if self.request.outs is not None and self.journal is None:
+            for sink in self.sinks:
+                sink.flush()
+        if failed:
+            some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
+            warnings.warn(f"{len(failed)} of {count} tiles could not be predicted: {some}", stacklevel=5)
+
+    # ---- stores and journal
+    def _folder(self, outs: Sequence[Any]) -> Path | None:
+        if self.request.journal is not None:
+            return Path(self.request.journal)
+        place = place_of(outs[0], outs[0] if is_sink(outs[0]) else None)
+        return None if place is None else place.with_name(place.name + ".progress")
+
+    def _open(self) -> DensePlan:
+        """Open or make the stores and the journal; returns the plan that fits them."""
+        outs = self.request.outs or ()
+        folder = self._folder(outs)
+        if folder is None:
+            if self.request.resume or self.request.shard:
+                raise ArgumentError(
+                    "without a place in the file system nothing is known of earlier runs",
+                    node="resume" if self.request.resume else "shard",
+                    got=f"out of type {type(outs[0]).__name__}",
+                    expected="a path as out, or a folder as journal",
+                )
+            self._make_sinks("error")
+            return self.plan()
+        found, making = Journal.find(folder), Making(folder)
+        if found is None:
+            if making.begin():
+                try:
+                    return self._begin(folder, "open" if making.taken_over else "error")
+                finally:
+                    making.end()
+            making.wait()
+            found = Journal.find(folder)
+            if found is None:
+                raise FileError("another process could not make the result", node=str(folder))
+        elif not self.request.resume and self.request.shard is None:
+            raise FileError(
+                "there is a prediction already",
+                node=str(folder),
+                got=f"{len(found.done())} of {found.header['tiles']} tiles done",
+                expected="resume=True to go on with it, or another output",
+            )
+        return self._continue(found)
+
+    def _begin(self, folder: Path, existing: str) -> DensePlan:
+        self._make_sinks(existing)
+        plan = self.plan()
+        self.journal = Journal.create(folder, self._fingerprints(plan), plan.layout, plan.count)
+        return plan
+
+    def _continue(self, found: Journal) -> DensePlan:
+        self._make_sinks("open", must_exist=True)
+        plan = self.plan(found.header["layout"])
+        found.require_same(self._fingerprints(plan))
+        self.journal = found
+        return plan
+
+    def _make_sinks(self, existing: str, must_exist: bool = False) -> None:
+        steps = [g.grain for g in self.network.joint]
+        size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
+        for out, output, first in zip(self.request.outs or (), self.planner.outputs, self.planner.offsets, strict=True):
+            if must_exist and isinstance(out, (str, Path)) and not _is_there(out):
+                raise FileError("its journal is there, but not the result itself", node=str(out))
+            meta = dict(self.request.store or {})
+            if size is not None and not is_sink(out):
+                shift = [*((self.planner.roi[0][0],) if self.planner.stack else ()), *first]
+                scale = [*((1,) if self.planner.stack else ()), *steps]
+                begin = offset if offset is not None else (0.0,) * len(size)
+                meta.setdefault("voxel_size", tuple(float(v * s) for v, s in zip(size, scale, strict=True)))
+                meta.setdefault("unit", getattr(self.source, "unit", None))
+                meta.setdefault("offset", tuple(b + n * v for b, n, v in zip(begin, shift, size, strict=True)))
+            if hasattr(self.source, "spatial"):
+                meta.setdefault("spatial", self.source.spatial)
+            self.sinks.append(make_sink(out, output.shape, output.dtype, existing, meta))
+
+    def _fingerprints(self, plan: DensePlan) -> dict[str, str]:
+        mask = "" if self.mask_source is None else self.mask_source.fingerprint()
+        return {
+            "model": model_fingerprint(self.network.nodes),
+            "image": self.source.fingerprint(),
+            "plan": plan.fingerprint(),
+            "options": f"{self.request.rules.label} mask={mask}",
+            "output": " ".join(sink.fingerprint() for sink in self.sinks),
+        }
+
+    def close(self) -> None:
+        """Close what was opened here, and remove files that were only for workers."""
+        for path in self.temporary:
+            path.unlink(missing_ok=True)
+        given = self.request.outs or ()
+        opened = [sink for sink, out in zip(self.sinks, given, strict=False) if sink is not out]
+        for store in (*opened, *self._opened):
+            if store is not None:
+                store.close()
+
+
+def _is_there(out: str | Path) -> bool:
+    text = str(out)
+    return "://" in text or Path(text.rpartition(":/")[0] or text).exists()
+
+
+def parse_bytes(memory: Any) -> float | None:
+    """Bytes of ``"4GB"``, ``"500 MiB"`` or a number.
+
+    Raises
+    ------
+    ArgumentError
+
+    Examples
+    --------
+    >>> parse_bytes("4GB"), parse_bytes("1.5 GiB"), parse_bytes(1000), parse_bytes(None)
+    (4000000000.0, 1610612736.0, 1000.0, None)
+    """
+    if memory is None:
+        return None
+    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory > 0:
+        return float(memory)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
+    if isinstance(memory, str) and found and float(found[1]) > 0:
+        return float(found[1]) * UNITS[(found[2] or "").lower()]
+    raise ArgumentError("not an amount of memory", node="memory", got=memory, expected="bytes, or text like '4GB'")

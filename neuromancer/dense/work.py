@@ -1,0 +1,150 @@
+"""What is done for one tile: read, evaluate, reduce; and what to do with tiles that need none of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuromancer.dense.mask import Mask
+from neuromancer.dense.network import DenseNetwork
+from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.raw import read
+from neuromancer.dense.reduction import Reduction
+from neuromancer.dense.tiles import Tile
+from neuromancer.errors import PredictionError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is done with a tile's values.
+
+    Parameters
+    ----------
+    reductions : tuple of Reduction
+        Per node.
+    fill : float
+        Value where nothing is predicted.
+    skip_empty : {None, 'constant'} or float
+        Tiles whose image is the same everywhere, or everywhere this value, are filled.
+    check_nan : bool
+        Raise where a value is not a number.
+    precision : str
+        Of the network's function.
+    """
+
+    reductions: tuple[Reduction, ...]
+    fill: float = 0
+    skip_empty: Any = None
+    check_nan: bool = False
+    precision: str = "f32"
+
+    @property
+    def label(self) -> str:
+        """All rules as text; part of the fingerprint of a run."""
+        reduced = "; ".join(r.label for r in self.reductions)
+        return f"[{reduced}] fill={self.fill!r} skip_empty={self.skip_empty!r} precision={self.precision}"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A tile with the block of the image that it needs; without one if it is not to be evaluated."""
+
+    tile: Tile
+    block: np.ndarray | None
+    inside: list[np.ndarray | None]
+
+
+class Work:
+    """Reads and computes tiles of a plan.
+
+    Parameters
+    ----------
+    plan : DensePlan
+    rules : Rules
+    network : DenseNetwork
+    source : Source
+        The image.
+    mask : Mask or None
+    """
+
+    def __init__(self, plan: DensePlan, rules: Rules, network: DenseNetwork, source: Any, mask: Mask | None) -> None:
+        self.plan, self.rules, self.network, self.source, self.mask = plan, rules, network, source, mask
+        self._func: Any = None
+
+    def __enter__(self) -> Work:
+        self._func = self.network.func(self.rules.precision).compile()
+        # Of the whole plan, so that every shard and every restart chooses alike.
+        self._func.expect(self.plan.products, self.plan.work)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._func.release()
+        self._func = None
+
+    def fetch(self, index: int) -> Fetched:
+        """Read what a tile needs."""
+        tile = self.plan.tile(index)
+        inside = [self._inside(tile, m) for m in range(len(self.plan.outputs))]
+        if self.mask is not None and not any(i is not None and i.any() for i in inside):
+            return Fetched(tile, None, inside)
+        block = read(self.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
+        return Fetched(tile, None if self._is_empty(block) else block, inside)
+
+    def compute(self, fetched: Fetched) -> list[np.ndarray]:
+        """What is to be stored of a tile: per node, (f, [images,] *spatial).
+
+        Raises
+        ------
+        PredictionError
+            If a value is not a number, and that matters.
+        """
+        tile = fetched.tile
+        if fetched.block is None:
+            return [self.filled(tile, m) for m in range(len(self.plan.outputs))]
+        with self.network.lock:  # functions of a graph are not for several threads at once
+            values = self.network.evaluate(self._func, fetched.block, tile, self.plan.together)
+        return [self._reduced(tile, m, v, fetched.inside[m]) for m, v in enumerate(values)]
+
+    def _reduced(self, tile: Tile, m: int, values: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+        if self.rules.check_nan and values.size and np.isnan(values.min()):
+            raise PredictionError(
+                "the prediction is not a number everywhere",
+                node=self.network.nodes[m],
+                got=f"{int(np.isnan(values).sum())} of {values.size} values NaN",
+                expected="finite values; on_nan='keep' stores them as they are",
+            )
+        values = self.rules.reductions[m].apply(values)
+        values = values if self.plan.stack else values[:, 0]
+        if inside is not None and not inside.all():
+            values = np.where(inside, values, np.asarray(self.rules.fill, values.dtype))
+        return values
+
+    def filled(self, tile: Tile, m: int) -> np.ndarray:
+        """What stands where nothing is predicted: the value for filling."""
+        output = self.plan.outputs[m]
+        images = (tile.images[1] - tile.images[0],) if self.plan.stack else ()
+        return np.full((output.shape[0], *images, *tile.shapes[m]), self.rules.fill, output.dtype)
+
+    def _inside(self, tile: Tile, m: int) -> np.ndarray | None:
+        """The mask at the voxels of a node's tile; None without a mask."""
+        if self.mask is None:
+            return None
+        steps = [g.grain for g in self.plan.axes[m]]
+        positions = [
+            ((np.arange(a, a + n) * step.numerator) // step.denominator if step != 1 else np.arange(a, a + n)) + first
+            for a, n, step, first in zip(tile.start, tile.shapes[m], steps, self.plan.offsets[m], strict=True)
+        ]
+        if any(len(p) == 0 for p in positions):
+            return np.zeros([len(p) for p in positions], bool)
+        if self.plan.stack:
+            positions.insert(0, np.arange(*tile.images) + self.plan.first_image)
+        return self.mask.at(positions)
+
+    def _is_empty(self, block: np.ndarray) -> bool:
+        wanted = self.rules.skip_empty
+        if wanted is None or not block.size:
+            return False
+        value = block.flat[0] if wanted == "constant" else wanted
+        return bool((block == value).all())

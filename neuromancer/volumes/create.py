@@ -1,0 +1,249 @@
+"""Making outputs: files of any kind by their path, or arrays that the user has open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.volumes import hdf5, tensorstores, zarrs
+from neuromancer.volumes.axes import Layout, layout_of
+from neuromancer.volumes.chunks import chunks_for, shards_for
+from neuromancer.volumes.objects import is_array, library
+from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.volumes.placement import checked_placement
+from neuromancer.volumes.protocol import Locator
+from neuromancer.volumes.request import Request
+from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
+
+MODULES = {
+    "hdf5": "neuromancer.volumes.hdf5",
+    "zarr": "neuromancer.volumes.zarrs",
+    "npy": "neuromancer.volumes.flat",
+    "tif": "neuromancer.volumes.tiff",
+    "tensorstore": "neuromancer.volumes.tensorstores",
+}
+
+
+def create_sink(
+    out: Any,
+    shape: Sequence[int],
+    dtype: Any,
+    *,
+    axes: str | None = None,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | bool | None = None,
+    compression: str | None = "default",
+    voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    offset: Sequence[float] | None = None,
+    spatial: str = "zyx",
+    multiscale: bool = False,
+    existing: str = "error",
+) -> ArraySink:
+    """Make an output for a volume (f, *spatial), full of zeros where nothing is written.
+
+    Parameters
+    ----------
+    out : str, path or array
+        ``folder.zarr[/array]``, ``file.h5:dataset``, ``file.tif``, ``file.npy``; or an array of NumPy, h5py, zarr or
+        tensorstore, or anything with ``shape``, ``dtype`` and ``__setitem__``. Such an array gets the values only:
+        the options for files do not concern it.
+    shape : sequence of int
+        (f, *spatial).
+    dtype : numpy.dtype
+    axes : str, optional
+        Name of every axis in the order in which the file is to have them, e.g. ``"zyxc"``; default (f, *spatial), for
+        TIFF czyx. Without ``c`` if f is 1 and the file is to have no axis for it.
+    chunks : sequence of int, optional
+        (f, *spatial); default: see :func:`chunks_for`.
+    shards : sequence of int or True, optional
+        For zarr: blocks of chunks that are one file each; True chooses them, see :func:`shards_for`.
+    compression : str or None
+        ``"default"`` (blosc with zstd for zarr, none otherwise); zarr: ``"blosc"``, ``"zstd"``, ``"gzip"``; HDF5:
+        ``"gzip"``, ``"lzf"``; None for none.
+    voxel_size, offset : sequence of float, optional
+        Per spatial axis, in `unit`; the position of the centre of the first voxel.
+    unit : str, optional
+        E.g. ``"nanometer"`` or ``"nm"``.
+    spatial : str
+        Names of the spatial axes in the order of `shape`.
+    multiscale : bool
+        For zarr: an OME-Zarr image (0.5), whose coarser levels :func:`write_pyramid` makes when all is written.
+    existing : {'error', 'open'}
+        What to do if the output exists: refuse, or go on writing into it; it must have this shape and dtype then.
+        Nothing that exists is ever emptied or replaced.
+
+    Returns
+    -------
+    ArraySink
+
+    Raises
+    ------
+    FileError
+        If the output exists, or cannot be created.
+    ShapeError, InputTypeError
+        If an existing output has another shape or dtype.
+    ArgumentError
+        For options that the kind of file does not have.
+    MissingDependencyError
+        If the library for this kind of file is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "result.npy"
+    >>> sink = create_sink(path, (2, 5, 6), "float32", spatial="yx")
+    >>> sink[0:2, 1:3, 0:6] = np.ones((2, 2, 6), "float32")
+    >>> sink.close()
+    >>> np.load(path).sum(axis=(0, 2)).tolist()
+    [0.0, 12.0, 12.0, 0.0, 0.0]
+    """
+    if existing not in ("error", "open"):
+        raise ArgumentError("unknown choice", node="existing", got=existing, expected="'error' or 'open'")
+    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
+    if len(size) != len(spatial) + 1 or min(size) < 1:
+        raise ShapeError(
+            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
+        )
+    placement = checked_placement(voxel_size, unit, offset, spatial)
+    if not isinstance(out, (str, os.PathLike)):
+        return _into(out, size, kind, axes, spatial)
+    file_kind, path, dataset = split_path(out, "output")
+    if file_kind not in MODULES:
+        raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
+    if not is_address(path):
+        path = str(Path(path).absolute())
+        if not Path(path).parent.is_dir():
+            raise FileError("no such folder", node=str(out), got=str(Path(path).parent))
+    layout = _stored_layout(size, axes, spatial, file_kind, str(out))
+    blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
+    groups = None
+    if shards is True:
+        groups = shards_for(size, blocks)
+    elif shards is not None and shards is not False:
+        groups = _blocks(shards, size, "shards")
+        if any(s % c for s, c in zip(groups, blocks, strict=True)):
+            nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
+            raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    locator = Locator(file_kind, path, dataset, layout.stored, spatial)
+    request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
+    module = import_module(MODULES[file_kind])
+    found = _existing(module, locator, existing)
+    sink = module.make_sink(
+        module.create(path, dataset, request, str(locator)) if found is None else found,
+        layout,
+        str(locator),
+        locator,
+    )
+    try:
+        require_same(sink.shape, sink.dtype, size, kind, str(locator))
+    except (ShapeError, InputTypeError):
+        sink.close()
+        raise
+    return sink
+
+
+def open_sink(locator: Locator) -> ArraySink:
+    """Open an output that exists, for writing.
+
+    Parameters
+    ----------
+    locator : Locator
+        That of a sink.
+
+    Raises
+    ------
+    FileError
+        If it is not there or cannot be written to.
+    """
+    module = import_module(MODULES[locator.kind])
+    found = None
+    if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
+        found = _open(module, locator)
+    if found is None:
+        raise FileError("no such output", node=str(locator))
+    return module.make_sink(found, Layout(locator.axes, locator.spatial), str(locator), locator)
+
+
+def _open(module: Any, locator: Locator) -> Any:
+    """The array of an output that exists; None if it is not in the file."""
+    found = module.open_for_writing(locator.path, locator.dataset, str(locator))
+    if found is None or hasattr(found, "visititems"):
+        if found is not None:
+            found.close()
+        return None
+    if len(found.shape) != len(locator.axes):
+        raise ShapeError("the output has other axes", node=str(locator), got=tuple(found.shape), expected=locator.axes)
+    return found
+
+
+def _existing(module: Any, locator: Locator, existing: str) -> Any:
+    """The output if it is there and may be written to; raises if it may not."""
+    if not is_address(locator.path) and not Path(locator.path).exists():
+        return None
+    taken = _open(module, locator)
+    inside = locator.kind in ("hdf5", "zarr") and bool(locator.dataset)
+    if existing == "error" and (taken is not None or not (inside or is_address(locator.path))):
+        if taken is not None and locator.kind == "hdf5":
+            taken.file.close()
+        raise FileError(
+            "the output exists and is not overwritten", node=str(locator), expected="resume=True, or another name"
+        )
+    return taken
+
+
+def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
+    """A sink that writes into an array that the user has open."""
+    if not is_array(out) or not hasattr(out, "__setitem__"):
+        raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
+    wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
+    layout = layout_of(wrapped.shape, axes or _fitting(wrapped.shape, size, spatial), spatial, "out", True, stack=False)
+    require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")
+    if library(out) == "h5py":
+        if out.file.mode == "r":
+            raise FileError("the output is open for reading only", node=str(out.file.filename))
+        return hdf5.OpenHdf5Sink(out, layout, out.file.filename, out.chunks)
+    if library(out) == "zarr":
+        folder = zarrs.local_folder(out)
+        locator = None if folder is None else Locator("zarr", str(folder.absolute()), "", layout.stored, spatial)
+        return zarrs.make_sink(out, layout, str(folder or out), locator)
+    if library(out) == "tensorstore":
+        spec = tensorstores.spec_of(out)
+        locator = None if spec is None else Locator("tensorstore", spec, "", layout.stored, spatial)
+        return tensorstores.make_sink(wrapped, layout, "out", locator)
+    if isinstance(out, np.ndarray):
+        if not out.flags.writeable:
+            raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
+        return ArraySink(out, layout, "out")
+    return ForeignSink(out, layout, "out")
+
+
+def _fitting(shape: Sequence[int], size: tuple[int, ...], spatial: str) -> str:
+    """Axes of an output that says none: it may leave out a channel axis of size 1."""
+    return spatial if len(shape) == len(spatial) and size[0] == 1 else "f" + spatial
+
+
+def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: str, label: str) -> Layout:
+    if axes is None:
+        # OME-TIFF has but this order.
+        order = "f" + ("".join(a for a in "zyx" if a in spatial) if kind == "tif" else spatial)
+        return Layout(order, spatial)
+    named = axes.lower().replace("c", "f")
+    if sorted(named) not in (sorted("f" + spatial), sorted(spatial)):
+        raise ArgumentError("not the axes of the output", node=label, got=axes, expected=f"an order of 'c{spatial}'")
+    if "f" not in named and size[0] != 1:
+        raise ArgumentError("no axis for channels", node=label, got=axes, expected=f"'c' in it, for {size[0]} channels")
+    return Layout(named, spatial)
+
+
+def _blocks(given: Sequence[int], size: tuple[int, ...], what: str) -> tuple[int, ...]:
+    found = tuple(int(n) for n in given)
+    if len(found) != len(size) or min(found) < 1:
+        raise ArgumentError("not a block", node=what, got=found, expected=f"{len(size)} sizes, (f, spatial)")
+    return found

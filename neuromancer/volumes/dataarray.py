@@ -1,0 +1,106 @@
+"""Results as xarray.DataArray, in the coordinates of the data that they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import InputTypeError, ShapeError
+from neuromancer.volumes.axes import letters
+from neuromancer.volumes.objects import spacing
+from neuromancer.volumes.stored import require
+
+
+def is_dataarray(value: Any) -> bool:
+    """Whether something is an xarray.DataArray; the library is not imported for it."""
+    return type(value).__module__.startswith("xarray.") and type(value).__name__ == "DataArray"
+
+
+def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "zyx", name: str | None = None) -> Any:
+    """A result as an array with the coordinates of the data.
+
+    Parameters
+    ----------
+    raw : xarray.DataArray
+        What was predicted from.
+    values : array or sink, (f, *spatial)
+        In memory or of dask; a sink is read when it is needed, through dask.
+    offset : sequence of int
+        Voxel of `raw` at which the result begins, per spatial axis.
+    spatial : str
+        Names of the spatial axes of `values`.
+    name : str, optional
+        Of the result.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dimensions are called as those of `raw`, the channels ``c`` if it has none. Spatial coordinates are those of the
+        voxels, continued evenly beyond the ends; scalar ones are kept; attributes are.
+
+    Raises
+    ------
+    ShapeError
+        If `values` or `offset` do not have those axes.
+
+    Examples
+    --------
+    >>> import pytest; xarray = pytest.importorskip("xarray")
+    >>> raw = xarray.DataArray(np.zeros((5, 6)), dims=("y", "x"), coords={"x": np.arange(6) * 0.5})
+    >>> result = result_array(raw, np.ones((2, 3, 4)), (1, 1), "yx")
+    >>> result.dims, result.x.values.tolist()
+    (('c', 'y', 'x'), [0.5, 1.0, 1.5, 2.0])
+    """
+    xarray = require("xarray", "xarray", "result")
+    if not is_dataarray(raw):
+        raise InputTypeError("is no xarray.DataArray", node="raw", got=type(raw).__name__)
+    if len(values.shape) != len(spatial) + 1 or len(offset) != len(spatial):
+        raise ShapeError(
+            "does not fit", node="result", got=f"shape {tuple(values.shape)}, offset {tuple(offset)}", expected=spatial
+        )
+    found = letters(raw.dims)
+    own = dict(zip(found, raw.dims, strict=True)) if found is not None else _by_place(raw, spatial)
+    dims = [own.get("f", "c"), *(own.get(a, a) for a in spatial)]
+    coords: dict[Any, Any] = {key: c for key, c in raw.coords.items() if c.ndim == 0}
+    for dim, begin, n in zip(dims[1:], offset, values.shape[1:], strict=True):
+        if dim in raw.coords:
+            part = shifted(raw.coords[dim].values, int(begin), int(n))
+            if part is not None:
+                coords[dim] = xarray.Variable((dim,), part, raw.coords[dim].attrs)
+    data = values if isinstance(values, np.ndarray) or hasattr(values, "__dask_graph__") else lazy(values)
+    return xarray.DataArray(data, dims=dims, coords=coords, name=raw.name if name is None else name, attrs=raw.attrs)
+
+
+def _by_place(raw: Any, spatial: str) -> dict[str, Any]:
+    """Dimensions whose names say nothing, by their place: (*spatial) or (f, *spatial)."""
+    names = ("f" + spatial)[-len(raw.dims) :]
+    return dict(zip(names, raw.dims, strict=True)) if len(names) == len(raw.dims) else {}
+
+
+def shifted(values: np.ndarray, begin: int, n: int) -> np.ndarray | None:
+    """`n` coordinates from voxel `begin` on; None if some lie outside and cannot be continued.
+
+    Examples
+    --------
+    >>> shifted(np.array([0.0, 2.0, 4.0]), -1, 3).tolist()
+    [-2.0, 0.0, 2.0]
+    """
+    if 0 <= begin and begin + n <= len(values):
+        return values[begin : begin + n]
+    step = spacing(values)
+    return None if step is None else float(values[0]) + step * np.arange(begin, begin + n)
+
+
+def lazy(volume: Any) -> Any:
+    """A source or sink as a dask array: blocks are read when they are needed.
+
+    Parameters
+    ----------
+    volume : Source or Sink
+    """
+    array = require("dask.array", "dask", "result")
+    unit = getattr(volume, "chunks", None) or getattr(volume, "unit_of_write", None)
+    empty = np.empty((0,) * len(volume.shape), volume.dtype)
+    return array.from_array(volume, chunks=unit or "auto", name=False, fancy=False, meta=empty)

@@ -1,0 +1,176 @@
+"""Volumes in HDF5 files."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.placement import Placement, long_unit, numbers
+from neuromancer.volumes.protocol import Locator
+from neuromancer.volumes.request import Request
+from neuromancer.volumes.sink import FileSink, fsync
+from neuromancer.volumes.stored import Opened, file_identity, member
+
+SIZES = ("voxel_size", "resolution", "element_size_um")
+IDENTITY = "neuromancer_id"
+DEFAULT_NAME = "data"
+FILTERS = {"default": None, None: None, "gzip": "gzip", "lzf": "lzf"}
+
+
+def open_stored(path: str, dataset: str, label: str) -> Opened:
+    """Open a data set for reading."""
+    file = h5py.File(path, "r")
+    try:
+        found = file.get(dataset) if dataset else None
+        if not isinstance(found, h5py.Dataset):
+            found = file[member(names_in(file), dataset, label)]
+        return describe(found, file.close, file_identity(path))
+    except BaseException:
+        file.close()
+        raise
+
+
+def describe(array: Any, close: Any = lambda: None, identity: str = "") -> Opened:
+    """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
+    attributes = array.attrs
+    names = [d.label for d in array.dims]
+    if not any(names):
+        given = attributes.get("axes", "")
+        names = list(given) if isinstance(given, str) else []
+    size = next((found for name in SIZES if (found := numbers(attributes.get(name))) is not None), None)
+    unit = attributes.get("unit", "micrometer" if "element_size_um" in attributes else None)
+    placement = Placement(size, numbers(attributes.get("offset")), long_unit(unit))
+    return Opened(array, letters(names or None), placement, array.chunks, close=close, identity=identity)
+
+
+def names_in(file: Any) -> list[str]:
+    """Paths of all data sets of an open file."""
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return sorted(names)
+
+
+class Hdf5Sink(FileSink):
+    """Output into a data set; one process at a time.
+
+    Chunks that are not compressed have their places from the beginning, so that writing changes nothing but voxels: a
+    process may be killed at any moment. Compressed chunks get theirs as they are written; the index of the file is then
+    changed by ``flush()`` only, and a kill in the midst of that one can cost the file.
+    """
+
+    exclusive = True
+    owned = True
+
+    def flush(self) -> None:
+        """Return when all that was written would survive a power cut."""
+        with naming(self.label):
+            self.array.file.flush()
+            fsync(Path(self.array.file.filename))
+
+    def close(self) -> None:
+        """Flush, and close the file if it was opened here."""
+        if self.array:
+            self.flush()
+            if self.owned:
+                self.array.file.close()
+
+
+class OpenHdf5Sink(Hdf5Sink):
+    """Output into a data set of a file that the user has open."""
+
+    owned = False
+
+
+def open_for_writing(path: str, dataset: str, label: str) -> Any:
+    """An existing data set, for writing."""
+    try:
+        file = h5py.File(path, "r+", rdcc_nbytes=0)
+    except OSError as error:
+        hint = "another file than the raw volume's" if "already open" in str(error) else "a whole HDF5 file"
+        raise FileError("the file cannot be opened for writing", node=label, got=str(error), expected=hint) from error
+    try:
+        found = file.get(dataset or DEFAULT_NAME)
+        if found is not None and not isinstance(found, h5py.Dataset):
+            raise FileError("a group lies where the output should", node=label, expected="another name")
+    except BaseException:
+        file.close()
+        raise
+    if found is None:
+        return file
+    if found.compression is not None:
+        _index_in_memory(file)
+    return found
+
+
+def _index_in_memory(file: Any) -> None:
+    """Let the file's index go to disk with a flush only, not whenever its cache is full."""
+    settings = file.id.get_mdc_config()
+    settings.evictions_enabled = False
+    settings.incr_mode = settings.flash_incr_mode = settings.decr_mode = 0
+    file.id.set_mdc_config(settings)
+
+
+def create(path: str, dataset: str, request: Request, label: str) -> Any:
+    """Create the data set, in a new file or beside others, and return it open for writing.
+
+    The data set lies in the file whole or not at all; what else the file holds stays as it is.
+    """
+    if request.compression not in FILTERS:
+        raise ArgumentError(
+            "no such compression for HDF5", node=label, got=request.compression, expected=sorted(filter(None, FILTERS))
+        )
+    if request.shards is not None or request.multiscale:
+        raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
+    target, name = Path(path), dataset or DEFAULT_NAME
+    fresh = not target.exists()
+    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp") if fresh else target
+    with naming(label):
+        try:
+            with h5py.File(new, "x" if fresh else "r+") as file:
+                _fill(file, name, request)
+                file.flush()
+            fsync(new)
+            if fresh:
+                new.replace(target)
+                fsync(target.parent)
+        finally:
+            if fresh:
+                new.unlink(missing_ok=True)
+    return open_for_writing(path, name, label)
+
+
+def _fill(file: Any, name: str, request: Request) -> None:
+    parent, _, last = name.rpartition("/")
+    group = file.require_group(parent) if parent else file
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk(request.stored_chunks)
+    properties.set_obj_track_times(False)
+    chosen = FILTERS[request.compression]
+    if chosen is None:
+        properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    else:
+        properties.set_shuffle()
+        if chosen == "gzip":
+            properties.set_deflate(4)
+        else:
+            properties.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)
+    space = h5py.h5s.create_simple(request.stored_shape)
+    kind = h5py.h5t.py_create(np.dtype(request.dtype), logical=True)
+    made = h5py.Dataset(h5py.h5d.create(group.id, last.encode(), kind, space, properties))
+    for k, axis in enumerate(request.axis_names):
+        made.dims[k].label = axis
+    made.attrs[IDENTITY] = uuid.uuid4().hex
+    for key, value in request.attributes().items():
+        made.attrs[key] = value
+
+
+def make_sink(array: Any, layout: Layout, label: str, locator: Locator) -> Hdf5Sink:
+    """Sink of an output that was opened here."""
+    return Hdf5Sink(array, layout, label, array.chunks, locator, str(array.attrs.get(IDENTITY, "")))

@@ -1,0 +1,163 @@
+"""Arrays that are open already: of NumPy, h5py, zarr, dask, tensorstore, xarray, or anything that can be sliced."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import InputTypeError
+from neuromancer.volumes import hdf5, tensorstores, zarrs
+from neuromancer.volumes.axes import letters
+from neuromancer.volumes.paths import EXPECTED, split_path
+from neuromancer.volumes.placement import Placement, long_unit
+from neuromancer.volumes.stored import Opened, StoredArray
+
+
+def library(array: Any) -> str:
+    """Name of the library whose class an array is of.
+
+    Examples
+    --------
+    >>> library(np.zeros(3))
+    'numpy'
+    """
+    return type(array).__module__.partition(".")[0]
+
+
+def is_array(value: Any) -> bool:
+    """Whether something has shape, dtype and slicing."""
+    return all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
+
+
+def in_file(array: Any) -> StoredArray | None:
+    """The same array as one that other processes can open; None if it lies in memory or is open for writing.
+
+    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, and tensorstores.
+    """
+    kind = library(array)
+    if isinstance(array, StoredArray):
+        return array
+    if type(array) is np.memmap:
+        whole = isinstance(array.base, mmap.mmap) and str(array.filename).endswith(".npy") and array.mode == "r"
+        return StoredArray(str(array.filename), kind="npy") if whole else None
+    if kind == "h5py":
+        file = array.file
+        if file.mode != "r" or file.driver not in ("sec2", "stdio"):
+            return None
+        return StoredArray(file.filename, array.name, "hdf5")
+    if kind == "zarr":
+        folder = zarrs.local_folder(array)
+        return None if folder is None else StoredArray(folder, "", "zarr")
+    if kind == "tensorstore":
+        spec = tensorstores.spec_of(array)
+        return None if spec is None else StoredArray(spec, "", "tensorstore")
+    return None
+
+
+def describe(array: Any, label: str) -> Opened:
+    """How an open array is read, and what it says about itself."""
+    kind = library(array)
+    if isinstance(array, StoredArray):
+        return array.opened()
+    if kind == "h5py":
+        return hdf5.describe(array)
+    if kind == "zarr":
+        return zarrs.describe(array, label)
+    if kind == "tensorstore":
+        return tensorstores.describe(array)
+    if kind == "xarray":
+        return _describe_xarray(array)
+    if kind == "dask":
+        chunks = tuple(int(c[0]) for c in array.chunks)
+        return Opened(array, chunks=chunks)
+    return Opened(array, lock=not isinstance(array, np.ndarray))
+
+
+def _describe_xarray(array: Any) -> Opened:
+    """Dimensions name the axes; evenly spaced coordinates give voxel size and offset."""
+    axes = letters(array.dims)
+    sizes, offsets, unit = [], [], None
+    for name in array.dims:
+        values = array.coords[name].values if name in array.coords else None
+        step = spacing(values)
+        sizes.append(step)
+        offsets.append(float(values[0]) if step is not None and values is not None else 0.0)
+        if step is not None and unit is None:
+            unit = long_unit(array.coords[name].attrs.get("units"))
+    spatial = [k for k, a in enumerate(axes or "") if a in "zyx"]
+    found = [sizes[k] for k in spatial]
+    size = None if not found or any(s is None for s in found) else tuple(float(s) for s in found if s is not None)
+    offset = tuple(offsets[k] for k in spatial) if any(s is not None for s in found) else None
+    chunks = array.variable.chunks
+    return Opened(
+        array.variable,
+        axes,
+        Placement(size, offset, unit),
+        None if chunks is None else tuple(int(c[0]) for c in chunks),
+        read=lambda variable, key: np.asarray(variable[key].values),
+    )
+
+
+def spacing(values: Any) -> float | None:
+    """Distance of evenly spaced, growing numbers; None for others.
+
+    Examples
+    --------
+    >>> spacing(np.array([1.0, 1.5, 2.0])), spacing(np.array(["a", "b"])), spacing(np.array([0, 1, 3]))
+    (0.5, None, None)
+    """
+    values = np.asarray(values) if values is not None else np.empty(0)
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or len(values) < 2:
+        return None
+    step = (float(values[-1]) - float(values[0])) / (len(values) - 1)
+    even = np.allclose(np.diff(values.astype(float)), step, rtol=1e-3, atol=0)
+    return float(f"{step:.12g}") if step > 0 and even else None
+
+
+def open_array(value: Any, what: str) -> Any:
+    """Something with `shape`, `dtype` and slicing for an array or a path, in the stored order; nothing is read.
+
+    Parameters
+    ----------
+    value : array or str or path
+        A path is ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy`` or ``file.tif``.
+    what : str
+        Name of it in errors.
+
+    Returns
+    -------
+    array-like
+        Arrays in files are replaced by a :class:`StoredArray` of the same data, which other processes can open.
+
+    Raises
+    ------
+    FileError, UnknownNameError, MissingDependencyError
+        If a file cannot be opened.
+    InputTypeError
+        If it is no array.
+
+    Examples
+    --------
+    >>> open_array([[1, 2]], "labels").shape
+    (1, 2)
+    """
+    if isinstance(value, (str, Path)):
+        return stored_at(value, what)
+    if is_array(value):
+        return in_file(value) or value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        raise InputTypeError("is no array", node=what, got=repr(value)[:100], expected=EXPECTED)
+    return array
+
+
+def stored_at(path: str | Path, what: str) -> StoredArray:
+    """The array at a path."""
+    kind, file, dataset = split_path(path, what)
+    return StoredArray(file, dataset, kind)

@@ -1,0 +1,178 @@
+"""Volumes that are read in blocks, whatever they are stored in and however their axes are ordered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.volumes.axes import Layout, checked_index, layout_of
+from neuromancer.volumes.objects import describe, open_array
+from neuromancer.volumes.protocol import Locator, Where
+from neuromancer.volumes.stored import Opened, StoredArray
+
+SAMPLES, SAMPLE_SIDE = 8, 16
+
+
+class ArraySource:
+    """An array seen as (f, *spatial); the attributes are those of :class:`neuromancer.volumes.Source`.
+
+    It can be pickled if its data lies in files.
+
+    Parameters
+    ----------
+    array : array or StoredArray
+        In the stored order.
+    layout : Layout
+    label : str
+        Its name in errors.
+    """
+
+    def __init__(self, array: Any, layout: Layout, label: str = "raw") -> None:
+        self.array, self.layout, self.label = array, layout, label
+        opened = describe(array, label)
+        self.shape, self.dtype = layout.shape(array.shape), np.dtype(_dtype(array))
+        self.spatial = layout.spatial
+        self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
+        placement = opened.placement.of_spatial(layout)
+        self.voxel_size, self.unit = placement.voxel_size, placement.unit
+        self.offset = placement.offset or (0.0,) * len(self.spatial)
+        self.locator: Locator | None = None
+        if isinstance(array, StoredArray):
+            self.locator = Locator(array.kind, array.path, array.dataset, layout.stored, layout.spatial)
+        else:
+            self._opened: Opened | None = opened
+            self._lock: threading.Lock | None = threading.Lock() if opened.lock else None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, where: Where) -> np.ndarray:
+        """Block (f, *spatial) between step-1 slices within the shape; may be called by several threads at once.
+
+        Raises
+        ------
+        ShapeError
+            For anything but such slices.
+        FileError
+            If the file cannot be read there.
+        """
+        index = self.layout.where(checked_index(where, self.shape, self.label))
+        return self.layout.view(self._read(index))
+
+    def _read(self, index: Where) -> np.ndarray:
+        if isinstance(self.array, StoredArray):
+            return self.array[index]
+        if self._opened is None:
+            raise FileError("is closed", node=self.label)
+        try:
+            if self._lock is None:
+                return self._opened.read(self._opened.array, index)
+            with self._lock:
+                return self._opened.read(self._opened.array, index)
+        except NeuromancerError:
+            raise
+        except OSError as error:
+            raise FileError("a block cannot be read", node=self.label, got=f"{error}, at {index}") from error
+
+    def __repr__(self) -> str:
+        return f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>"
+
+    def fingerprint(self) -> str:
+        """Short text that changes with the data: place, size and date of files, and some blocks of voxels.
+
+        For arrays in memory, whose place says nothing, only shape, dtype and the blocks.
+        """
+        digest = hashlib.sha256(repr((self.shape, self.dtype.str, self.layout, self.chunks)).encode())
+        if isinstance(self.array, StoredArray):
+            digest.update(self.array.identity().encode())
+        rng = np.random.default_rng(0)
+        for _ in range(SAMPLES):
+            starts = [int(rng.integers(0, max(n - SAMPLE_SIDE, 0) + 1)) for n in self.shape]
+            block = self[tuple(slice(a, min(a + SAMPLE_SIDE, n)) for a, n in zip(starts, self.shape, strict=True))]
+            digest.update(np.ascontiguousarray(block).tobytes())
+        return digest.hexdigest()[:32]
+
+    def close(self) -> None:
+        """Close the file that was opened for it; arrays that came in open stay so."""
+        if isinstance(self.array, StoredArray):
+            self.array.close()
+
+
+def _dtype(array: Any) -> Any:
+    return getattr(array.dtype, "numpy_dtype", array.dtype)
+
+
+def open_source(
+    raw: Any, axes: str | None = None, spatial: str = "zyx", label: str = "raw", stack: bool = True
+) -> ArraySource:
+    """Open a volume for reading in blocks.
+
+    Parameters
+    ----------
+    raw : array, str, path, Locator or ArraySource
+        An array of NumPy, h5py, zarr, dask, tensorstore or xarray, or anything with ``shape``, ``dtype`` and slicing;
+        or a path: ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy``, ``file.tif``, also
+        an address such as ``s3://bucket/folder.zarr``. The dataset may be left out if there is but one; of an OME-Zarr
+        image the finest level is taken.
+    axes : str, optional
+        Name of every axis in the stored order, e.g. ``"zyxc"`` (``c`` or ``f`` for channels). Default: what the file or
+        the xarray says, else (*spatial) or (f, *spatial).
+    spatial : str
+        The spatial axes in the order wanted.
+    label : str
+        Name of the volume in errors.
+    stack : bool
+        Whether two spatial axes wanted allow a stack: (f, z, y, x).
+
+    Returns
+    -------
+    ArraySource
+        (f, *spatial), or (f, z, y, x) of a stack. Nothing has been read.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        If the axes do not fit.
+    FileError, UnknownNameError, MissingDependencyError
+        If a file cannot be opened.
+    InputTypeError
+        If it is no array of numbers.
+
+    Examples
+    --------
+    >>> source = open_source(np.arange(24).reshape(2, 3, 4), axes="cxy", spatial="yx")
+    >>> source.shape, source[0:1, 0:2, 0:3].tolist()
+    ((2, 4, 3), [[[0, 4, 8], [1, 5, 9]]])
+    """
+    if isinstance(raw, ArraySource):
+        if axes is None and set(raw.spatial) >= set(spatial) and raw.spatial[-len(spatial) :] == spatial:
+            return raw
+        raw = raw.array
+    if isinstance(raw, Locator):
+        array = StoredArray(raw.path, raw.dataset, raw.kind)
+        if raw.axes:
+            if len(raw.axes) != array.ndim:
+                raise FileError("the volume has changed", node=str(raw), got=f"{array.ndim} axes", expected=raw.axes)
+            return ArraySource(array, Layout(raw.axes, raw.spatial), str(raw))
+        raw = array
+    array = open_array(raw, label)
+    opened = describe(array, label)
+    dtype = np.dtype(_dtype(array))
+    if dtype.kind not in "biuf":
+        raise InputTypeError("has no numeric dtype", node=label, got=str(dtype), expected="bool, integer or float")
+    shape = tuple(int(n) for n in array.shape)
+    if 0 in shape:
+        raise ShapeError("is empty", node=label, got=f"shape {shape}", expected="at least one voxel")
+    if len(set(spatial)) != len(spatial) or not spatial:
+        raise ArgumentError("not an order of axes", node=label, got=spatial, expected="e.g. 'zyx'")
+    # Axes that the user names go before those that the file names.
+    named, given = (opened.axes, False) if axes is None else (axes, True)
+    name = str(raw) if isinstance(raw, (str, os.PathLike)) else label
+    return ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name)

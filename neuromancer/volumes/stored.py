@@ -1,0 +1,221 @@
+"""Arrays that stay in their files: opened when first needed, anew in every process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, UnknownNameError, nearest_name
+from neuromancer.volumes.paths import EXPECTED, is_address, split_path
+from neuromancer.volumes.placement import Placement
+
+OPENERS = {
+    "hdf5": "neuromancer.volumes.hdf5",
+    "zarr": "neuromancer.volumes.zarrs",
+    "npy": "neuromancer.volumes.flat",
+    "tif": "neuromancer.volumes.tiff",
+    "n5": "neuromancer.volumes.tensorstores",
+    "tensorstore": "neuromancer.volumes.tensorstores",
+}
+
+
+def _read(array: Any, key: Any) -> np.ndarray:
+    return np.asarray(array[key])
+
+
+@dataclass
+class Opened:
+    """An open array, and what its file says about it.
+
+    Parameters
+    ----------
+    array : object
+        Has shape, dtype and slicing.
+    axes : str, optional
+        Letters of the axes.
+    placement : Placement
+        Values per stored axis or per stored spatial axis.
+    chunks : tuple of int, optional
+    read : callable
+        (array, slices) -> numpy.ndarray.
+    close : callable
+        Closes what was opened.
+    identity : str
+        What says that the data is another one without reading it, for the fingerprint.
+    lock : bool
+        Whether two threads must not read at once.
+    """
+
+    array: Any
+    axes: str | None = None
+    placement: Placement = field(default_factory=Placement)
+    chunks: tuple[int, ...] | None = None
+    read: Callable[[Any, Any], np.ndarray] = _read
+    close: Callable[[], None] = lambda: None
+    identity: str = ""
+    lock: bool = False
+
+
+class StoredArray:
+    """An array in a file: shape and dtype are known at once, slices are read when asked for.
+
+    It can be pickled, and is opened anew in every process. Axes are in the stored order.
+
+    Parameters
+    ----------
+    path : str or path
+        File, folder or address.
+    dataset : str
+        Which array of it; may be left out where there is only one.
+    kind : str, optional
+        'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'; by default the ending of the name says it.
+
+    Attributes
+    ----------
+    shape, dtype : tuple of int, numpy.dtype
+    chunks : tuple of int or None
+    axes : str or None
+        Letters of the axes, if the file names them.
+    placement : Placement
+
+    Raises
+    ------
+    FileError
+        If there is no such file or it cannot be read.
+    UnknownNameError
+        If there is no such array in it; the nearest name is given.
+    MissingDependencyError
+        If the library for this kind of file is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], dataset: str = "", kind: str | None = None) -> None:
+        # Absolute, so that processes in other folders find it too.
+        text = os.fspath(path)
+        local = kind != "tensorstore" and not is_address(text)
+        self.path = str(Path(text).absolute()) if local else text
+        self.dataset = dataset
+        self.kind = split_path(text, "volume")[0] if kind is None else kind
+        self._opened: tuple[int, Opened] | None = None
+        self._lock, self._read_lock = threading.Lock(), threading.Lock()
+        if local and not Path(self.path).exists():
+            raise FileError("no such file", node=str(self), got=text, expected=EXPECTED)
+        found = self.opened()
+        self.shape = tuple(int(n) for n in found.array.shape)
+        self.dtype = np.dtype(found.array.dtype)
+        self.chunks, self.axes, self.placement = found.chunks, found.axes, found.placement
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read a part, by slices; from any number of threads."""
+        found = self.opened()
+        try:
+            if found.lock:
+                with self._read_lock:
+                    return found.read(found.array, key)
+            return found.read(found.array, key)
+        except NeuromancerError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FileError("a block cannot be read", node=str(self), got=f"{error}, at {key}") from error
+
+    def __repr__(self) -> str:
+        return f"{self.path}:{self.dataset}" if self.dataset else self.path
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_opened", "_closing", "_lock", "_read_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _opened=None, _lock=threading.Lock(), _read_lock=threading.Lock())
+
+    def opened(self) -> Opened:
+        """The open array; a handle that came through a fork is not used."""
+        with self._lock:
+            if self._opened is None or self._opened[0] != os.getpid():
+                opened = self._open()
+                self._opened = os.getpid(), opened
+                # Files that nobody closes are closed with this object.
+                self._closing = weakref.finalize(self, opened.close)
+            return self._opened[1]
+
+    def identity(self) -> str:
+        """What says that the data is another one without reading it."""
+        return f"{self!r} {self.opened().identity}"
+
+    def close(self) -> None:
+        """Close the file; it is opened again when something is read."""
+        with self._lock:
+            if self._opened is not None and self._opened[0] == os.getpid():
+                self._closing()
+            self._opened = None
+
+    def _open(self) -> Opened:
+        try:
+            return import_module(OPENERS[self.kind]).open_stored(self.path, self.dataset, str(self))
+        except NeuromancerError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise FileError("the file cannot be read", node=str(self), got=str(error), expected=EXPECTED) from error
+
+
+def member(names: Iterable[str], wanted: str, label: str) -> str:
+    """The array that is meant, of those that a file holds.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is not there, or none is named and there are several.
+
+    Examples
+    --------
+    >>> member(["raw"], "", "a.h5")
+    'raw'
+    """
+    names, wanted = list(names), wanted.strip("/")
+    if not wanted and len(names) == 1:
+        return names[0]
+    if wanted in names:
+        return wanted
+    raise UnknownNameError(
+        "no such array in the file" if wanted else "the file holds several arrays, say which",
+        node=label,
+        got=wanted or None,
+        expected=f"one of {names}",
+        nearest=nearest_name(wanted, names),
+    )
+
+
+def file_identity(path: str) -> str:
+    """Size and time of the last change of a file."""
+    found = Path(path).stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def require(module: str, extra: str, label: str) -> Any:
+    """An optional library.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed; names the extra that brings it.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MissingDependencyError(
+            f"needs the package {module.split('.')[0]}",
+            node=label,
+            expected=f"the extra {extra!r}: pip install 'neuromancer-graph[{extra}]'",
+            nearest=f"pip install {extra}",
+        ) from None

@@ -1,0 +1,137 @@
+"""Arrays of tensorstore: given open, by their description, and N5 folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import FileError, naming
+from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.placement import Placement, long_unit, numbers
+from neuromancer.volumes.protocol import Locator, Where
+from neuromancer.volumes.sink import ArraySink
+from neuromancer.volumes.stored import Opened, member, require
+
+EXTRA = "tensorstore"
+
+
+def open_stored(path: str, dataset: str, label: str) -> Opened:
+    """Open an N5 data set, or what a description in JSON says, for reading."""
+    ts = require("tensorstore", EXTRA, label)
+    if path.startswith("{"):
+        return describe(ts.open(json.loads(path), read=True).result())
+    root = Path(path)
+    folder = root / dataset
+    if not _is_array(folder):
+        if not root.is_dir():
+            raise FileError("no such folder", node=label, got=path)
+        found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
+        folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
+    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": str(folder)}}
+    opened = describe(ts.open(spec, read=True).result())
+    array = opened.array
+    attributes = _attributes(folder)
+    # N5 names its axes from the fastest to the slowest.
+    array = opened.array
+    names = attributes.get("axes")
+    size = numbers(attributes.get("resolution"))
+    offset = numbers(attributes.get("offset"))
+    units = attributes.get("units")
+    return Opened(
+        array.transpose(list(range(array.ndim))[::-1]),
+        letters(names[::-1]) if isinstance(names, list) else None,
+        Placement(size and size[::-1], offset and offset[::-1], long_unit(units[0] if units else None)),
+        opened.chunks and opened.chunks[::-1],
+        read=read,
+        identity=json.dumps(attributes, sort_keys=True),
+    )
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    file = folder / "attributes.json"
+    try:
+        return json.loads(file.read_text()) if file.exists() else {}
+    except json.JSONDecodeError as error:
+        raise FileError("the file cannot be read", node=str(file), got=str(error)) from error
+
+
+def _is_array(folder: Path) -> bool:
+    return "dimensions" in _attributes(folder)
+
+
+def describe(array: Any) -> Opened:
+    """What an open array says about itself: labels of its dimensions."""
+    chunks = array.chunk_layout.read_chunk.shape
+    axes = letters(array.domain.labels) if all(array.domain.labels) else None
+    size = None
+    units = [None if u is None else (u.multiplier, u.base_unit) for u in array.dimension_units]
+    unit = None
+    if units and all(u is not None for u in units) and len({u[1] for u in units if u}) == 1:
+        size, unit = tuple(float(u[0]) for u in units if u), long_unit(units[0][1] if units[0] else None)
+    known = tuple(int(c) for c in chunks) if chunks and all(chunks) else None
+    return Opened(Zeroed(array), axes, Placement(size, None, unit), known, read=read, identity=repr(array.spec()))
+
+
+class Zeroed:
+    """A tensorstore whose domain begins at 0, as NumPy's do; its dtype is NumPy's."""
+
+    def __init__(self, array: Any) -> None:
+        origin = tuple(array.domain.origin)
+        self.array = array if not any(origin) else array[tuple(slice(o, None) for o in origin)].translate_to[0]
+        self.shape, self.ndim = tuple(int(n) for n in array.shape), int(array.ndim)
+        self.dtype = np.dtype(array.dtype.numpy_dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.array[key]
+
+    def transpose(self, order: list[int]) -> Zeroed:
+        """The same with its axes in another order; nothing is read."""
+        return Zeroed(self.array.transpose(order))
+
+
+def read(array: Zeroed, key: Any) -> np.ndarray:
+    """Wait for a block."""
+    return np.asarray(array[key].read().result())
+
+
+class TensorStoreSink(ArraySink):
+    """Output into an open tensorstore."""
+
+    steps = False
+
+    def _write(self, where: Where, values: np.ndarray) -> None:
+        with naming(self.label):
+            self.array[where].write(np.ascontiguousarray(values)).result()
+
+    def _read(self, where: Where) -> np.ndarray:
+        return read(self.array, where)
+
+    def flush(self) -> None:
+        """Nothing to do: a write ends when the store has it; its file driver synchronises files."""
+
+
+def write_chunks(array: Any) -> tuple[int, ...] | None:
+    """Blocks that two writers must not share."""
+    chunks = array.chunk_layout.write_chunk.shape
+    return tuple(int(c) for c in chunks) if chunks and all(chunks) else None
+
+
+def spec_of(array: Any) -> str | None:
+    """Description by which another process opens it; None for one in memory."""
+    spec = array.spec(retain_context=False).to_json()
+    text = json.dumps(spec, sort_keys=True)
+    return None if '"driver": "memory"' in text or spec.get("driver") == "array" else text
+
+
+def open_for_writing(path: str, dataset: str, label: str) -> Zeroed:
+    """Open what a description in JSON says."""
+    ts = require("tensorstore", EXTRA, label)
+    return Zeroed(ts.open(json.loads(path), read=True, write=True).result())
+
+
+def make_sink(array: Zeroed, layout: Layout, label: str, locator: Locator | None) -> TensorStoreSink:
+    """Sink of an open array."""
+    return TensorStoreSink(array, layout, label, write_chunks(array.array), locator)

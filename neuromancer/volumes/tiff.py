@@ -1,0 +1,182 @@
+"""Volumes in TIFF files: reading any that tifffile reads, writing OME-TIFF without compression."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, naming
+from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.flat import FlatSink, check_options
+from neuromancer.volumes.placement import Placement, long_unit, one_unit, short_unit
+from neuromancer.volumes.protocol import Locator
+from neuromancer.volumes.request import Request
+from neuromancer.volumes.sink import fsync
+from neuromancer.volumes.stored import Opened, file_identity, member, require
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+NAMESPACE = "neuromancer/offset"
+CENTIMETRES, INCHES = 3, 2
+
+
+def open_stored(path: str, dataset: str, label: str) -> Opened:
+    """Open a series of a TIFF file for reading: mapped if its voxels lie in one piece, else through zarr."""
+    tifffile = require("tifffile", "tifffile", label)
+    try:
+        file = tifffile.TiffFile(path)
+    except tifffile.TiffFileError as error:
+        raise FileError("the file cannot be read", node=label, got=str(error), expected="a TIFF file") from error
+    try:
+        number = int(member([str(k) for k in range(len(file.series))], dataset, label))
+        series = file.series[number]
+        shape = tuple(series.shape)
+        axes, placement = _axes(series.axes), _placement(file, series, number)
+        if series.dataoffset is not None and series.dtype is not None:
+            kind = np.dtype(file.byteorder + series.dtype.char)
+            mapped = np.memmap(path, kind, "r", series.dataoffset, shape)
+            file.close()
+            return Opened(mapped, axes, placement, read=_native, identity=file_identity(path))
+        zarr = require("zarr", "zarr", label)
+        view = zarr.open_array(series.aszarr(level=0), mode="r")
+        # tifffile moves one file handle to and fro.
+        return Opened(
+            view, axes, placement, tuple(view.chunks), close=file.close, identity=file_identity(path), lock=True
+        )
+    except BaseException:
+        file.close()
+        raise
+
+
+def _native(array: Any, key: Any) -> np.ndarray:
+    block = np.asarray(array[key])
+    return block.astype(block.dtype.newbyteorder("="), copy=False)
+
+
+def _axes(named: str) -> str | None:
+    """Letters; a sequence of unknown kind is z if there is no other. None if several are unknown."""
+    unknown = [a for a in named if a in "QI"]
+    if "Z" not in named and len(unknown) == 1:
+        named = named.replace(unknown[0], "Z")
+    return None if set(named) & set("QI") else letters(named)
+
+
+def _placement(file: Any, series: Any, number: int) -> Placement:
+    """Voxel size (and offset, of our own files) by the letters of the series' spatial axes."""
+    sizes: dict[str, Any] = {}
+    offset: dict[str, Any] = {}
+    unit = None
+    if file.is_ome:
+        sizes, offset, unit = _ome(file.ome_metadata, number)
+    else:
+        page = series.keyframe
+        found = {a: _pixel(page.tags.get(name)) for a, name in (("X", "XResolution"), ("Y", "YResolution"))}
+        if file.is_imagej:
+            meta = file.imagej_metadata or {}
+            sizes, unit = found | {"Z": meta.get("spacing")}, long_unit(meta.get("unit"))
+        else:
+            code = page.tags.get("ResolutionUnit")
+            lengths = {CENTIMETRES: 1.0, INCHES: 2.54}
+            if code is not None and int(code.value) in lengths:
+                factor = lengths[int(code.value)]
+                sizes, unit = {a: None if v is None else v * factor for a, v in found.items()}, "centimeter"
+    spatial = [a if a in "YX" else "Z" for a in series.axes if a in "ZYXQI"]
+    complete = spatial and unit is not None and all(sizes.get(a) for a in spatial)
+    return Placement(
+        tuple(float(sizes[a]) for a in spatial) if complete else None,
+        tuple(float(offset[a]) for a in spatial) if all(a in offset for a in spatial) else None,
+        unit if complete else None,
+    )
+
+
+def _pixel(tag: Any) -> float | None:
+    """Size of a pixel from pixels per unit."""
+    if tag is None or not tag.value[0]:
+        return None
+    return float(tag.value[1]) / float(tag.value[0])
+
+
+def _ome(xml: str, number: int) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    tifffile = require("tifffile", "tifffile", "OME metadata")
+    root = tifffile.xml2dict(xml).get("OME", {})
+    images = root.get("Image", [])
+    images = images if isinstance(images, list) else [images]
+    pixels = images[number].get("Pixels", {}) if number < len(images) else {}
+    known = [a for a in "ZYX" if f"PhysicalSize{a}" in pixels]
+    units = [long_unit(pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in known]
+    values, unit = one_unit([pixels[f"PhysicalSize{a}"] for a in known], units)
+    notes = root.get("StructuredAnnotations", {}).get("MapAnnotation", [])
+    offset = {}
+    for note in notes if isinstance(notes, list) else [notes]:
+        if note.get("Namespace") == NAMESPACE:
+            pairs = note.get("Value", {}).get("M", [])
+            offset = {str(p["K"]): float(p["value"]) for p in (pairs if isinstance(pairs, list) else [pairs])}
+    return dict(zip(known, values, strict=True)), offset, unit
+
+
+def open_for_writing(path: str, dataset: str, label: str) -> np.memmap:
+    """The voxels of an existing file, which must lie in one piece."""
+    opened = open_stored(path, dataset, label)
+    if not isinstance(opened.array, np.memmap) or not opened.array.dtype.isnative:
+        opened.close()
+        raise FileError("cannot be written into", node=label, expected="a TIFF file without compression, native order")
+    return opened.array
+
+
+class TiffSink(FlatSink):
+    """Output into a TIFF file; one process at a time."""
+
+    exclusive = True
+
+
+def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> TiffSink:
+    """Sink of an existing file; known by the UUID that was written into it."""
+    tifffile = require("tifffile", "tifffile", label)
+    with tifffile.TiffFile(locator.path) as file:
+        identity = str(tifffile.xml2dict(file.ome_metadata)["OME"].get("UUID", "")) if file.is_ome else ""
+    return TiffSink(array, layout, label, locator=locator, identity=identity)
+
+
+def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
+    """Create a BigTIFF file of zeros with OME metadata; it is there whole or not at all."""
+    tifffile = require("tifffile", "tifffile", label)
+    check_options(request, label)
+    if dataset:
+        raise ArgumentError("an output in TIFF has no name within the file", node=label, got=dataset)
+    if np.dtype(request.dtype).name not in DTYPES:
+        raise InputTypeError(
+            "OME-TIFF does not know this dtype", node=label, got=str(np.dtype(request.dtype)), expected=DTYPES
+        )
+    placement, axes = request.stored_placement, "".join(request.axis_names).upper()
+    spatial = [a for a in axes if a != "C"]
+    metadata: dict[str, Any] = {"axes": axes}
+    if placement.voxel_size is not None:
+        for a, size in zip(spatial, placement.voxel_size, strict=True):
+            metadata |= {f"PhysicalSize{a}": size, f"PhysicalSize{a}Unit": short_unit(placement.unit) or "pixel"}
+    if placement.offset is not None:
+        pairs = {a: repr(v) for a, v in zip(spatial, placement.offset, strict=True)}
+        metadata["MapAnnotation"] = {"Namespace": NAMESPACE, **pairs}
+    target = Path(path)
+    new = target.with_name(f".{uuid.uuid4().hex}.tmp.tif")
+    with naming(label):
+        try:
+            # Every file has a UUID of its own, so that another one at the same place is not taken for it.
+            tifffile.imwrite(
+                new,
+                shape=request.stored_shape,
+                dtype=request.dtype,
+                bigtiff=True,
+                ome=True,
+                photometric="minisblack",
+                metadata=metadata,
+            )
+            fsync(new)
+            new.replace(target)
+            fsync(target.parent)
+        except ValueError as error:
+            raise ArgumentError("cannot be written as OME-TIFF", node=label, got=str(error)) from error
+        finally:
+            new.unlink(missing_ok=True)
+    return open_for_writing(path, "", label)

@@ -1,0 +1,220 @@
+"""Volumes in zarr folders and object stores, format 3 and 2, and OME-Zarr images in them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
+from neuromancer.volumes.paths import is_address
+from neuromancer.volumes.placement import Placement, long_unit, numbers
+from neuromancer.volumes.protocol import Locator, Where
+from neuromancer.volumes.request import Request
+from neuromancer.volumes.sink import FileSink, fsync_all
+from neuromancer.volumes.stored import Opened, member, require
+
+IDENTITY = "neuromancer_id"
+FINEST = "0"
+COMPRESSIONS = ("default", "blosc", "zstd", "gzip", None)
+
+
+def join(path: str, *parts: str) -> str:
+    """Path or address of an array in a store."""
+    return "/".join([path.rstrip("/"), *(p for p in parts if p)])
+
+
+def zarr_of(path: str) -> Any:
+    """The library; with what it needs for remote addresses."""
+    if is_address(path) and not path.startswith("file://"):
+        require("fsspec", "zarr", path)
+    return require("zarr", "zarr", path)
+
+
+def open_node(path: str) -> Any:
+    """The array or group at a path, for reading; None if there is nothing."""
+    try:
+        return zarr_of(path).open(path, mode="r")
+    except FileNotFoundError:
+        return None
+
+
+def open_stored(path: str, dataset: str, label: str) -> Opened:
+    """Open an array for reading; of an OME-Zarr image the finest level, if none is named."""
+    zarr = zarr_of(path)
+    found = open_node(join(path, dataset))
+    if found is None:
+        root = open_node(path) if dataset else None
+        if isinstance(root, zarr.Group):
+            member(arrays_in(root), dataset, label)
+        raise FileError("holds no zarr array or group", node=label, expected="zarr.json, .zarray or .zgroup in it")
+    if isinstance(found, zarr.Group):
+        image = image_of(dict(found.attrs))
+        if image is not None:
+            return describe(found[levels_of(image)[0]], label, image, levels_of(image)[0])
+        return describe(found[member(arrays_in(found), "", label)], label)
+    parent, _, last = join(path, dataset).rpartition("/")
+    above = open_node(parent) if dataset or Path(parent).exists() else None
+    image = image_of(dict(above.attrs)) if isinstance(above, zarr.Group) else None
+    return describe(found, label, *((image, last) if image is not None and last in levels_of(image) else ()))
+
+
+def arrays_in(group: Any) -> list[str]:
+    """Paths of all arrays of a group."""
+    zarr = require("zarr", "zarr", str(group))
+    return sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
+
+
+def describe(array: Any, label: str, image: Any = None, level: str = "") -> Opened:
+    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes."""
+    attributes = dict(array.attrs)
+    if image is not None:
+        axes, placement = read_level(image, level, label)
+    else:
+        names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
+        names = names or attributes.get("axes") or attributes.get("axis_names")
+        axes = letters(names) if isinstance(names, (list, tuple)) and all(names) else None
+        size = numbers(attributes.get("voxel_size", attributes.get("resolution")))
+        placement = Placement(size, numbers(attributes.get("offset")), long_unit(attributes.get("unit")))
+    return Opened(array, axes, placement, tuple(array.chunks), identity=repr(array.metadata.to_dict()))
+
+
+class ZarrSink(FileSink):
+    """Output into a zarr array; several processes at a time, as long as none shares a chunk (or shard).
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Open for writing.
+    folder : Path, optional
+        Where it lies on the local disk; None for other stores, which keep what they have taken.
+    **kwargs
+        As for :class:`ArraySink`.
+    """
+
+    def __init__(self, array: Any, *args: Any, folder: Path | None = None, **kwargs: Any) -> None:
+        super().__init__(array, *args, **kwargs)
+        self.folder, self.blocks = folder, tuple(array.shards or array.chunks)
+        self.unit_of_write = self.layout.per_axis(self.blocks, 1)
+        self._pending: set[tuple[int, ...]] = set()
+        self._pending_lock = threading.Lock()
+
+    def _write(self, where: Where, values: np.ndarray) -> None:
+        self.array[where] = np.ascontiguousarray(values)
+        if self.folder is not None:
+            touched = (range(s.start // b, (s.stop - 1) // b + 1) for s, b in zip(where, self.blocks, strict=True))
+            with self._pending_lock:
+                self._pending.update(product(*touched))
+
+    def flush(self) -> None:
+        """Return when all that was written would survive a power cut: chunks, and the folders that name them."""
+        if self.folder is None:
+            return
+        with self._pending_lock:
+            pending, self._pending = self._pending, set()
+        try:
+            with naming(self.label):
+                files = [self.folder / self.array.metadata.encode_chunk_key(index) for index in pending]
+                fsync_all(files)
+                fsync_all(folders_of(files, self.folder))
+        except BaseException:
+            with self._pending_lock:
+                self._pending |= pending
+            raise
+
+
+def folders_of(files: Iterable[Path], top: Path) -> list[Path]:
+    """All folders between files and `top`, the deepest first."""
+    found: set[Path] = set()
+    for file in files:
+        folder = file.parent
+        while folder not in found and folder != top.parent:
+            found.add(folder)
+            folder = folder.parent
+    return sorted(found, key=lambda p: -len(p.parts))
+
+
+def open_for_writing(path: str, dataset: str, label: str) -> Any:
+    """The existing array at a path, for writing; None if there is none."""
+    zarr = zarr_of(path)
+    try:
+        found = zarr.open(join(path, dataset), mode="r+")
+    except FileNotFoundError:
+        return None
+    if isinstance(found, zarr.Group):
+        image = image_of(dict(found.attrs))
+        level = levels_of(image)[0] if image is not None else None
+        return found[level] if level is not None and level in found else None
+    return found
+
+
+def local_folder(array: Any) -> Path | None:
+    """Folder of an array in a local store."""
+    root = getattr(array.store, "root", None)
+    return root / array.path if isinstance(root, Path) else None
+
+
+def create(path: str, dataset: str, request: Request, label: str) -> Any:
+    """Create the array, alone or in a group, and return it open for writing."""
+    zarr = zarr_of(path)
+    groups, name = dataset.split("/")[:-1] if dataset else [], dataset.split("/")[-1] if dataset else ""
+    if request.multiscale:
+        groups, name = [*groups, *([name] if name else [])], FINEST
+    settings = {
+        "shape": request.stored_shape,
+        "dtype": request.dtype,
+        "chunks": request.stored_chunks if request.shards is None else request.layout.per_stored(request.chunks, 1),
+        "shards": request.stored_shards,
+        "compressors": compressors(request.compression, np.dtype(request.dtype), label),
+        "fill_value": np.zeros((), request.dtype)[()],
+        "dimension_names": request.axis_names,
+        "attributes": {IDENTITY: uuid.uuid4().hex, **request.attributes()},
+        "zarr_format": 3,
+    }
+    try:
+        with naming(label):
+            if not name:
+                array = zarr.create_array(path, **settings)
+            else:
+                parent = zarr.open_group(path, mode="a", zarr_format=3)
+                for group in groups:
+                    parent = parent.require_group(group)
+                if request.multiscale:
+                    levels = [(FINEST, request.stored_placement)]
+                    parent.attrs.update(image_metadata(Path(path).stem, request.layout.stored, levels))
+                array = parent.create_array(name, **settings)
+            folder = local_folder(array)
+            if folder is not None:
+                files = [p for p in Path(path).rglob("zarr.json") if p.parent in (folder, *folder.parents)]
+                fsync_all(files)
+                fsync_all([folder, *folders_of(files, Path(path)), Path(path).absolute().parent])
+            return array
+    except (ValueError, TypeError) as error:
+        raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
+
+
+def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
+    """Codecs by name."""
+    codecs = require("zarr.codecs", "zarr", label)
+    if name not in COMPRESSIONS:
+        raise ArgumentError("no such compression for zarr", node=label, got=name, expected=COMPRESSIONS)
+    if name is None:
+        return None
+    if name == "zstd":
+        return codecs.ZstdCodec(level=3)
+    if name == "gzip":
+        return codecs.GzipCodec(level=5)
+    return codecs.BloscCodec(cname="zstd", clevel=3, typesize=dtype.itemsize, shuffle="shuffle")
+
+
+def make_sink(array: Any, layout: Layout, label: str, locator: Locator | None) -> ZarrSink:
+    """Sink of an array that is open for writing."""
+    identity = str(array.attrs.get(IDENTITY, ""))
+    return ZarrSink(array, layout, label, locator=locator, identity=identity, folder=local_folder(array))

@@ -1,0 +1,219 @@
+"""Tiles done by threads, processes, shards and a cluster: the same bytes, whoever does them and dies doing them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer.dense.resume import Journal
+from neuromancer.errors import ArgumentError, FileError, PredictionError
+from tests.dense.nets import image, volume_net
+from tests.dense.stores import H5Sink, NpySink, NpySource
+
+TILE = (2, 8, 8)
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def half(values):
+    return values * np.float32(0.5)
+
+
+def half_once(values):
+    """Kills its process the first time, in a file's absence."""
+    mark = os.environ["NEUROMANCER_TEST_MARK"]
+    if values.shape[-1] > 1:
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return half(values)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return half(values)
+
+
+def slow_half(values):
+    time.sleep(0.03)
+    return half(values)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    array = image(1, 12, 40, 44)
+    np.save(tmp_path / "raw.npy", array)
+    return array
+
+
+def check(sink, want):
+    np.testing.assert_array_equal(np.asarray(sink.array), want)
+    sink.close()
+
+
+def sink_of(tmp_path, kind, shape=(2, 9, 35, 39)):
+    if kind == "npy":
+        return NpySink(tmp_path / "out.npy", shape, "float32", (2, 2, 8, 8))
+    return H5Sink(tmp_path / "out.h5", shape, "float32", (2, 2, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ["npy", "h5"])
+def test_threads(raw, tmp_path, kind):
+    node = volume_net()
+    want = node.predict_dense(raw, tile=TILE)
+    with ThreadPoolExecutor(3) as pool:
+        sink = sink_of(tmp_path, kind)
+        node.predict_dense(raw, out=sink, tile=TILE, executor=pool)
+        assert node.predict_dense(raw, tile=TILE, executor=pool).shape == want.shape
+    check(sink, want)
+
+
+@pytest.mark.parametrize("kind", ["npy", "h5"])
+def test_processes(raw, tmp_path, kind):
+    """Into HDF5 only the own process writes."""
+    node = volume_net()
+    want = node.predict_dense(raw, tile=TILE, reduce=half)
+    sink = sink_of(tmp_path, kind)
+    models = list(nm.model_manager.models)
+    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+        node.predict_dense(
+            NpySource(tmp_path / "raw.npy"), out=sink, tile=TILE, executor=pool, reduce=half, mask=np.ones((6, 20, 22))
+        )
+    assert list(nm.model_manager.models) == models
+    folder = tmp_path / f"out.{kind}.progress"
+    assert Journal.find(folder).header["complete"]
+    assert sorted(p.name for p in folder.iterdir()) == ["run.json"]
+    check(sink, want)
+
+
+def test_a_lost_process(raw, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEUROMANCER_TEST_MARK", str(tmp_path / "mark"))
+    node = volume_net()
+    want = node.predict_dense(raw, tile=TILE, reduce=half)
+    source = NpySource(tmp_path / "raw.npy")
+    options = {"tile": TILE, "reduce": half_once}
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, pytest.raises(PredictionError, match="takes no more tasks"):
+        node.predict_dense(source, out=NpySink(tmp_path / "a.npy", want.shape, "float32"), executor=pool, **options)
+    (tmp_path / "mark").unlink()
+    sink = NpySink(tmp_path / "b.npy", want.shape, "float32")
+    node.predict_dense(source, out=sink, executor=lambda: ProcessPoolExecutor(1, mp_context=SPAWN), **options)
+    check(sink, want)
+
+
+def test_errors_of_workers_come_back(raw, tmp_path):
+    node = volume_net()
+    values = raw.astype("float32")
+    values[0, 11, 39, 43] = np.nan
+    np.save(tmp_path / "nan.npy", values)
+    sink = sink_of(tmp_path, "npy")
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(PredictionError, match=r"not a number everywhere, in tile \d+"):
+            node.predict_dense(NpySource(tmp_path / "nan.npy"), out=sink, tile=TILE, executor=pool)
+        done = len(Journal.find(tmp_path / "out.npy.progress").done())
+        with pytest.warns(UserWarning, match="1 of .* tiles could not be predicted"):
+            node.predict_dense(
+                NpySource(tmp_path / "nan.npy"), out=sink, tile=TILE, executor=pool, resume=True, on_error="skip"
+            )
+    assert done < len(Journal.find(tmp_path / "out.npy.progress").done()) == 124
+
+
+def test_what_cannot_travel(raw, tmp_path):
+    node = volume_net()
+    sink = sink_of(tmp_path, "npy")
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        with pytest.raises(ArgumentError, match="cannot open the image"):
+            node.predict_dense(raw, out=sink, executor=pool, journal=tmp_path / "a")
+        with pytest.raises(ArgumentError, match="cannot import this function"):
+            node.predict_dense(
+                NpySource(tmp_path / "raw.npy"), out=sink, executor=pool, reduce=lambda v: v, journal=tmp_path / "b"
+            )
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        with pytest.raises(ArgumentError, match=r"forked processes hang.*'spawn'"):
+            node.predict_dense(NpySource(tmp_path / "raw.npy"), out=sink, executor=pool)
+    with pytest.raises(ArgumentError, match="cannot be given to this"):
+        node.predict_dense(NpySource(tmp_path / "raw.npy"), out=sink, executor=3)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_shards(raw, tmp_path, order):
+    node = volume_net()
+    want = node.predict_dense(raw, tile=TILE)
+    for i in order:
+        sink = sink_of(tmp_path, "npy")
+        node.predict_dense(raw, out=sink, tile=TILE, shard=(i, 3))
+        folder = tmp_path / "out.npy.progress"
+        assert Journal.find(folder).header["complete"] == (i == order[-1])
+        if i != order[-1]:
+            assert (np.asarray(sink.array) != want).any()
+    check(sink, want)
+    with pytest.raises(ArgumentError, match="no such shard"):
+        node.predict_dense(raw, out=sink, tile=TILE, shard=(3, 3))
+    with pytest.raises(ArgumentError, match="only what is stored"):
+        node.predict_dense(raw, shard=(0, 2))
+
+
+def test_shards_at_the_same_time_make_one_result(raw, tmp_path):
+    node = volume_net()
+    want = node.predict_dense(raw, tile=TILE)
+    errors = []
+    sink_of(tmp_path, "npy").close()
+
+    def do(i):
+        try:
+            node.predict_dense(raw, out=sink_of(tmp_path, "npy"), tile=TILE, shard=(i, 4))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=do, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), want)
+    assert Journal.find(tmp_path / "out.npy.progress").header["complete"]
+
+
+def test_another_shard_that_never_finishes_making_the_result(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuromancer.dense.resume.WAIT", 0.2)
+    folder = tmp_path / "out.npy.progress"
+    folder.mkdir()
+    (folder / "making").write_text("elsewhere 1")
+    with pytest.raises(FileError, match=r"does not finish; got 'elsewhere 1'|does not finish; got elsewhere 1"):
+        volume_net().predict_dense(raw, out=sink_of(tmp_path, "npy"), tile=TILE, shard=(1, 4))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::UserWarning:distributed")
+def test_a_dask_cluster_that_loses_a_worker(raw, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    node = volume_net()
+    want = node.predict_dense(raw, tile=TILE, reduce=half)
+    sink = sink_of(tmp_path, "npy")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+
+        def kill():
+            folder = tmp_path / "out.npy.progress"
+            for _ in range(1000):
+                time.sleep(0.02)
+                if any(p.stat().st_size for p in folder.glob("*.log")):
+                    break
+            pids = client.run(os.getpid)
+            os.kill(next(iter(pids.values())), signal.SIGKILL)
+            killed.append(1)
+
+        killed = []
+        thread = threading.Thread(target=kill)
+        thread.start()
+        node.predict_dense(NpySource(tmp_path / "raw.npy"), out=sink, tile=TILE, executor=client, reduce=slow_half)
+        thread.join()
+        assert killed
+    check(sink, want)

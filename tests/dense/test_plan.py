@@ -1,0 +1,211 @@
+"""Plans: every voxel in one tile, no block of the store in two, all by arithmetic."""
+
+from __future__ import annotations
+
+import pickle
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import neuromancer as nm
+from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis, covering
+from neuromancer.dense.network import DenseNetwork
+from neuromancer.dense.plan import DensePlan, Output
+from neuromancer.dense.symmetry import views
+from neuromancer.dense.tiles import Frame
+from neuromancer.errors import ArgumentError, GraphError, ShapeError
+from neuromancer.graph.geometry import raw_interval
+from tests.dense.nets import plane_net, volume_net
+from tests.dense.test_predict import unet
+
+
+def axis_strategy(draw, kind):
+    if kind == "sliding":
+        fov, pad = draw(st.integers(1, 9)), draw(st.integers(0, 3))
+        return AxisGeometry(-pad, fov - 1 - pad, fov - 1 - min(2 * pad, fov - 1), fov // 2 - pad, fov)
+    period = draw(st.sampled_from([1, 2, 4, 6]))
+    step = draw(st.sampled_from([s for s in (1, 2) if period % s == 0]))
+    reach = draw(st.integers(0, 9))
+    lows = tuple(i * step // period * period for i in range(period // step))
+    highs = tuple(low + period - 1 + reach for low in lows)
+    smallest = period + reach
+    context = smallest - step * (period // step - 1) - 1
+    return PeriodicAxis(
+        0, highs[0], context, context // 2, 1, Fraction(step), period, smallest % period, smallest, lows, highs
+    )
+
+
+@st.composite
+def plans(draw):
+    """A plan from random shape, field of view, stride, chunks and region of interest."""
+    ndim = draw(st.integers(1, 3))
+    axes = [axis_strategy(draw, draw(st.sampled_from(["sliding", "periodic"]))) for _ in range(ndim)]
+    least = [max(g.context + 1, g.least, getattr(g, "smallest", 1)) for g in axes]
+    raw = [n + draw(st.integers(0, 40)) for n in least]
+    roi, shape = [], []
+    for g, n in zip(axes, raw, strict=True):
+        length = n - g.context
+        start = draw(st.integers(0, length - 1))
+        roi.append(start)
+        shape.append(draw(st.integers(1, length - start)))
+    chunk = [draw(st.integers(1, 12)) for _ in shape]
+    tile = [c * draw(st.integers(1, 4)) for c in chunk]
+    tile = [min(t, n) for t, n in zip(tile, shape, strict=True)]
+    frame = Frame(views(None, ndim)[0], tuple(raw), (0,) * ndim, tuple(raw), (tuple(roi),))
+    output = Output("a", (2, *shape), "float32", (2, *chunk))
+    return DensePlan(
+        (1, *raw), "uint8", False, (output,), (tuple(axes),), (frame,), (1, *tile), 1, ((0,) * ndim,), 1.0, 1.0, 1.0
+    )
+
+
+@settings(deadline=None, max_examples=10_000)
+@given(plans(), st.integers(1, 5))
+def test_every_voxel_is_written_once_and_no_block_by_two_tiles(plan, shards):
+    """Along every axis by itself, as tiles are products of ranges; then for the product, by counting."""
+    counted = 0
+    for k, (n, t, c) in enumerate(zip(plan.extent[1:], plan.tile_shape[1:], plan.outputs[0].unit[1:], strict=True)):
+        number = plan.grid[1 + k]
+        stride = prod(plan.grid[2 + k :])
+        ranges = [plan.ranges(i * stride)[1 + k] for i in range(number)]
+        assert ranges[0][0] == 0 and ranges[-1][1] == n
+        assert all(a[1] == b[0] for a, b in pairwise(ranges))
+        assert t == n or all(a % c == 0 for a, _ in ranges)
+    parts = [plan.shard(i, shards) for i in range(shards)]
+    assert [i for part in parts for i in part.indices()] == list(range(plan.count))
+    for index in {0, plan.count // 2, plan.count - 1}:
+        tile = plan.tile(index)
+        counted += 1
+        written = np.zeros(tile.shapes[0], int)
+        for part in tile.parts:
+            written[part.place[0]] += 1
+            for ranges, cut, place, g, a, b in zip(
+                part.inside, part.cut[0], part.place[0], plan.axes[0], tile.raw_start, tile.raw_stop, strict=True
+            ):
+                fed = ranges.stop - ranges.start
+                assert 0 <= ranges.start and ranges.stop <= b - a
+                assert 0 <= cut.start < cut.stop <= g.outputs(fed)  # the network yields what is cut out
+                assert cut.stop - cut.start == len(range(*place.indices(10**9)))
+        assert (written == 1).all()
+    assert counted
+
+
+def test_ranges_of_a_small_plan_cover_it_once():
+    plan = volume_net().plan_dense((1, 12, 33, 41), tile=(3, 8, 8))
+    count = np.zeros(plan.extent, int)
+    for i in plan.indices():
+        count[tuple(slice(a, b) for a, b in plan.ranges(i))] += 1
+    assert (count == 1).all()
+    assert sum(plan.size(i) for i in plan.indices()) == plan.voxels() == count.size
+
+
+def test_a_petabyte_is_planned_in_a_moment():
+    plan = volume_net().plan_dense((1, 100_000, 100_000, 100_000), memory="1GB", chunks=(2, 64, 64, 64))
+    assert plan.count > 1e5 and len(pickle.dumps(plan)) < 4000
+    last = plan.tile(plan.count - 1)
+    assert last.stop == tuple(n - f + 1 for n, f in zip((100_000,) * 3, (4, 6, 6), strict=True))
+    assert plan.shard(999, 1000).last == plan.count
+    assert all(t % 64 == 0 for t in plan.tile_shape[1:])
+    assert plan.memory <= 1e9
+
+
+def test_plans_travel_and_are_known_by_their_fingerprint():
+    node = volume_net()
+    plan = node.plan_dense((1, 20, 40, 40), memory="5MB")
+    again = pickle.loads(pickle.dumps(plan))
+    assert again == plan and again.fingerprint() == plan.fingerprint()
+    others = [
+        node.plan_dense((1, 20, 40, 41), memory="5MB"),
+        node.plan_dense((1, 20, 40, 40), memory="5MB", pad_raw=True),
+        node.plan_dense((1, 20, 40, 40), tile=(2, 8, 8)),
+        node.plan_dense((1, 20, 40, 40), memory="5MB", augment="flips"),
+        node.plan_dense((1, 20, 40, 40), "uint16", memory="5MB"),
+        node.plan_dense((1, 20, 40, 40), memory="5MB", reduce="argmax"),
+    ]
+    assert len({plan.fingerprint(), *(o.fingerprint() for o in others)}) == 7
+
+
+def test_words():
+    text = str(volume_net().plan_dense((1, 20, 40, 40), tile=(2, 8, 8), as_uint8=True, chunks=(2, 2, 8, 8)))
+    assert "image 1 × 20 × 40 × 40 of uint8" in text
+    assert (
+        "probs: 2 × 17 × 35 × 35 of uint8, voxel 0 at raw voxel 2 × 3 × 3, written in blocks of 2 × 2 × 8 × 8" in text
+    )
+    assert "225 tiles of 2 × 8 × 8" in text
+
+
+def test_tiles_that_would_share_a_block_are_refused_or_realigned():
+    node = volume_net()
+    with pytest.raises(ArgumentError, match=r"same block.*got \(1, 3, 8, 8\).*nearest valid: \(1, 4, 8, 8\)"):
+        node.plan_dense((1, 20, 40, 40), tile=(3, 8, 8), chunks=(2, 2, 8, 8))
+    plan = node.plan_dense((1, 20, 400, 400), memory="3MB", chunks=(2, 2, 24, 16))
+    assert plan.count > 1
+    assert all(t % c == 0 or t == n for t, c, n in zip(plan.tile_shape[1:], (2, 24, 16), plan.extent[1:], strict=True))
+    with pytest.raises(ArgumentError, match=r"\(1, 2, 512, 512\) voxels, the blocks of the store does not fit"):
+        node.plan_dense((1, 20, 4000, 4000), memory="3MB", chunks=(2, 2, 512, 512))
+
+
+@pytest.mark.parametrize("bad", [(2, 2), (-1, 2), (0.5, 2)])
+def test_bad_shards(bad):
+    with pytest.raises(ArgumentError, match="no such shard"):
+        volume_net().plan_dense((1, 20, 40, 40)).shard(*bad)
+
+
+def test_bad_wishes():
+    node = volume_net()
+    with pytest.raises(ArgumentError, match="does not lie in the result"):
+        node.plan_dense((1, 20, 40, 40), roi=[(0, 3), (0, 36), None])
+    with pytest.raises(ArgumentError, match="one range per axis"):
+        node.plan_dense((1, 20, 40, 40), roi=[(0, 3)])
+    with pytest.raises(ShapeError, match="positive size per axis"):
+        node.plan_dense((1, 20, 40, 40), tile=(0, 3, 3))
+    with pytest.raises(ArgumentError, match="not an amount of memory"):
+        node.plan_dense((1, 20, 40, 40), memory="4 elephants")
+    with pytest.raises(ArgumentError, match=r"unknown group.*nearest valid: flips"):
+        node.plan_dense((1, 20, 40, 40), augment="flip")
+    with pytest.raises(ArgumentError, match="there is no such tile"):
+        node.plan_dense((1, 20, 40, 40)).tile(10**6)
+
+
+def test_periodic_axes_are_data_and_equal_the_graph():
+    node = unet((26, 26))
+    for k, g in enumerate(DenseNetwork([node]).axes[0]):
+        for start in range(20):
+            for stop in (start + 1, start + 5):
+                low, high = raw_interval(node, k, start, stop - 1)
+                assert g.lows[start % g.repeats] + start // g.repeats * g.period == low
+                assert g.highs[(stop - 1) % g.repeats] + (stop - 1) // g.repeats * g.period == high
+
+
+def test_a_covering_axis_feeds_at_least_as_much():
+    a, b = AxisGeometry(0, 4, 4, 2, 5), AxisGeometry(-2, 2, 0, 0, 3)
+    both = covering((a, b))
+    for start, stop in ((0, 3), (5, 9), (10, 16)):
+        fed = both.feed(start, stop, 20)
+        for g in (a, b):
+            low, high = g.feed(start, stop, 20)
+            assert fed[0] <= low and fed[1] >= high
+    axes = DenseNetwork([unet((26, 26))]).axes[0]
+    assert covering((axes[0], axes[0])) is axes[0]
+
+
+def test_nodes_that_cannot_be_predicted_together():
+    node = unet((26, 26))
+    pooled = nm.Pool(node, (2, 2), print_repr=False)
+    with pytest.raises(GraphError, match="only on the same grid"):
+        nm.plan_dense([node, pooled], (1, 60, 60))
+    with pytest.raises(GraphError, match="need the same image"):
+        nm.plan_dense([node, plane_net()], (1, 60, 60))
+    with pytest.raises(ShapeError, match="no node to predict"):
+        nm.plan_dense([], (1, 60, 60))
+
+
+def test_stacks_are_cut_along_z_too():
+    plan = plane_net().plan_dense((1, 50, 30, 30), memory="100kB", chunks=(2, 8, 12, 12))
+    assert plan.stack and plan.extent == (50, 26, 26)
+    assert plan.tile_shape[0] % 8 == 0
+    assert plan.count == prod(ceil(n / t) for n, t in zip(plan.extent, plan.tile_shape, strict=True))
