@@ -164,3 +164,7 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
     """
     close = get_close_matches(str(name), list(known), n=1)
     return close[0] if close else None
+
+
+class IncompleteWarning(UserWarning):
+    """Parts of a result are missing, as the caller allowed."""

@@ -23,7 +23,7 @@ from neuromancer.dense.planning import Buffers, Planner, Wish
 from neuromancer.dense.resume import Journal, Making
 from neuromancer.dense.stores import ArraySink, ArraySource, as_source, is_sink, make_sink, place_of
 from neuromancer.dense.work import Rules, Work
-from neuromancer.errors import ArgumentError, FileError
+from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.progress import voxel_bar
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ class Run:
                 sink.flush()
         if failed:
             some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
-            warnings.warn(f"{len(failed)} of {count} tiles could not be predicted: {some}", stacklevel=5)
+            warnings.warn(
+                f"{len(failed)} of {count} tiles could not be predicted: {some}", IncompleteWarning, stacklevel=5
+            )
 
     # ---- stores and journal
     def _folder(self, outs: Sequence[Any]) -> Path | None:

@@ -1,0 +1,280 @@
+"""The command ``neuromancer``: predict volumes with stored models, and look at models and plans."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
+
+import numpy as np
+import shtab
+
+import neuromancer as nm
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError, IncompleteWarning, NeuromancerError, UnknownNameError
+from neuromancer.progress import say
+
+DONE, FAILED, INCOMPLETE, INTERRUPTED = 0, 1, 3, 130
+
+EXAMPLES = """examples:
+  neuromancer info nuclei.h5
+  neuromancer plan nuclei.h5 1000 4096 4096 --memory 8GB
+  neuromancer predict nuclei.h5 raw.h5:/em probs.zarr --uint8
+  neuromancer predict nuclei.h5 raw.zarr probs.zarr --resume
+  neuromancer predict nuclei.h5 raw.zarr probs.zarr --shard 3/100        one of 100 jobs
+  neuromancer bench nuclei.h5
+
+exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip);
+130 interrupted: the same command with --resume goes on.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command understands."""
+    result = argparse.ArgumentParser(
+        prog="neuromancer",
+        description="Dense prediction of volumes of any size with stored models.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    result.add_argument("--version", action="version", version=f"neuromancer {nm.__version__}")
+    result.add_argument(
+        "--completion", choices=("bash", "zsh", "tcsh"), help="print the completion script for a shell and end"
+    )
+    commands = result.add_subparsers(dest="command", metavar="COMMAND")
+    _predict_options(commands.add_parser("predict", help="predict a volume", description=_predict.__doc__))
+    info = commands.add_parser("info", help="describe a model", description=_info.__doc__)
+    info.add_argument("model", help="model file (.h5, or .mdl of the original library)")
+    info.add_argument("--json", action="store_true", help="for programs")
+    plan = commands.add_parser("plan", help="how a volume would be predicted", description=_plan.__doc__)
+    plan.add_argument("model", help="model file")
+    plan.add_argument("shape", type=int, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
+    _shared_options(plan)
+    bench = commands.add_parser("bench", help="measure the speed on this machine", description=_bench.__doc__)
+    bench.add_argument("model", help="model file")
+    bench.add_argument("--shape", type=int, nargs="+", help="spatial sizes (default: what takes some seconds)")
+    bench.add_argument("--runs", type=int, default=3, help="runs, of which the median counts (default: 3)")
+    _shared_options(bench)
+    return result
+
+
+def _shared_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--node", help="node to predict (default: the model's prediction node)")
+    command.add_argument("--pad", action="store_true", help="mirror the volume at its borders: result of equal size")
+    command.add_argument("--memory", help="how much may be used, such as 4GB (default: a part of what is free)")
+    command.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
+
+
+def _predict_options(command: argparse.ArgumentParser) -> None:
+    where = "FILE.h5[:/dataset], FILE.zarr[:/array], FILE.tif or FILE.npy"
+    command.add_argument("model", help="model file (.h5, or .mdl of the original library)")
+    command.add_argument("raw", help=f"volume: {where}")
+    command.add_argument("out", help=f"result: {where}; created, never overwritten")
+    _shared_options(command)
+    command.add_argument("--axes", help="order of the volume's axes, such as zyx, czyx or xyzc (default: as stored)")
+    kind = command.add_mutually_exclusive_group()
+    kind.add_argument("--uint8", action="store_true", help="store 8-bit integers, floor(255 p)")
+    kind.add_argument("--reduce", type=_reduction, help="uint8, uint16, argmax, a channel number, or threshold=0.5")
+    command.add_argument("--roi", help="part of the result to predict, such as 0:100,200:300,: (per spatial axis)")
+    command.add_argument("--mask", help="volume that is 0 where nothing has to be predicted")
+    command.add_argument("--skip-empty", action="store_true", help="skip tiles of constant raw data")
+    command.add_argument("--fill", type=float, default=0, help="value where nothing was predicted (default: 0)")
+    command.add_argument(
+        "--augment", choices=("flips", "rotations", "all"), help="average over mirrored or turned volumes"
+    )
+    command.add_argument("--precision", choices=("f32", "bf16", "f16"), default="f32", help="of the arithmetic")
+    command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
+    command.add_argument("--workers", type=int, help="processes (default: this one)")
+    command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at unreadable or bad parts")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _reduction(text: str) -> Any:
+    if text in ("uint8", "uint16", "argmax"):
+        return text
+    name, sign, value = text.partition("=")
+    try:
+        if name == "threshold" and sign:
+            return "threshold", float(value)
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER"
+        ) from None
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, sign, count = text.partition("/")
+    if not (sign and first.isdecimal() and count.isdecimal() and int(first) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 0 <= I < N")
+    return int(first), int(count)
+
+
+def _roi(text: str) -> tuple[slice, ...]:
+    parts = []
+    for part in text.split(","):
+        try:
+            parts.append(slice(*(int(n) if n.strip() else None for n in part.split(":"))))
+        except ValueError:
+            raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:") from None
+    return tuple(parts)
+
+
+def _node(options: argparse.Namespace) -> nm.Node:
+    model = nm.modelload(options.model)
+    if options.node is None:
+        if model.prediction_node is None:
+            raise UnknownNameError(
+                "the model has no prediction node", node=options.model, got="no --node", expected=list(model.nodes)
+            )
+        return model.prediction_node
+    return model[options.node]
+
+
+def _image_shape(node: nm.Node, spatial: Sequence[int]) -> tuple[int, ...]:
+    return (int(node.input_nodes[0].shape["f"]), *spatial)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    """Predict a volume with a stored model, tile by tile, in bounded memory; restartable.
+
+    The result is that of the whole volume at once, whatever the tiles. Axes: channel first, then those of the volume.
+    """
+    node = _node(options)
+    with ExitStack() as stack:
+        executor = None
+        if options.workers:
+            executor = stack.enter_context(ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")))
+        caught = stack.enter_context(warnings.catch_warnings(record=True))
+        warnings.simplefilter("always", IncompleteWarning)
+        node.predict_dense(
+            options.raw,
+            as_uint8=options.uint8,
+            pad_raw=options.pad,
+            progress=not options.quiet,
+            precision=options.precision,
+            out=options.out,
+            resume=options.resume,
+            memory=options.memory,
+            axes=options.axes,
+            reduce=options.reduce,
+            roi=None if options.roi is None else _roi(options.roi),
+            mask=options.mask,
+            skip_empty="constant" if options.skip_empty else None,
+            fill=options.fill,
+            augment=options.augment,
+            shard=options.shard,
+            executor=executor,
+            on_error=options.on_error,
+        )
+    for warning in caught:
+        sys.stderr.write(f"neuromancer: {warning.message}\n")
+    return INCOMPLETE if any(issubclass(w.category, IncompleteWarning) for w in caught) else DONE
+
+
+def _info(options: argparse.Namespace) -> int:
+    """Describe a model: its nodes, sizes, field of view, number of parameters and training history."""
+    model = nm.modelload(options.model)
+    node = model.prediction_node
+    facts: dict[str, Any] = {
+        "model": model.name,
+        "nodes": {name: repr(n.shape) for name, n in model.nodes.items()},
+        "prediction_node": None if node is None else node.name,
+        "parameters": 0 if node is None else int(node.all_params_count),
+    }
+    if node is not None and node.shape is not None and node.shape.ndim:
+        facts |= {
+            "fov": [int(n) for n in node.shape.fov],
+            "strides": [float(s) for s in node.shape.strides],
+            "channels": {"in": [s.shape["f"] for s in node.input_nodes if s.shape is not None], "out": node.shape["f"]},
+        }
+    if options.json:
+        say(json.dumps(facts, indent=1))
+        return DONE
+    width = max(map(len, model.nodes), default=0)
+    say(f"{facts['model']}: {facts['parameters']:,} parameters")
+    for name, shape in facts["nodes"].items():
+        say(f"  {name:{width}}  {shape}{'  <- prediction' if name == facts['prediction_node'] else ''}")
+    if "fov" in facts:
+        say(f"field of view {facts['fov']}, strides {facts['strides']}, {facts['channels']['out']} channels out")
+    return DONE
+
+
+def _plan(options: argparse.Namespace) -> int:
+    """Show how a volume would be predicted: form, tiles, overlap, and the memory and time that it should take."""
+    node = _node(options)
+    say(str(node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)))
+    return DONE
+
+
+def _bench(options: argparse.Namespace) -> int:
+    """Measure how many voxels per second this machine predicts with a model, beside what the plan says."""
+    node = _node(options)
+    if options.shape is None:
+        least = [int(n) for n in node.shape.fov]
+        spatial = [n + 31 if len(least) == 3 else n + 127 for n in least]
+    else:
+        spatial = options.shape
+    raw = np.random.default_rng(0).random(_image_shape(node, spatial), dtype="float32")
+    plan = node.plan_dense(raw, pad_raw=options.pad, memory=options.memory)
+    run = lambda: node.predict_dense(raw, pad_raw=options.pad, memory=options.memory, progress=False)  # noqa: E731
+    voxels = run()[0].size
+    times = []
+    for _ in range(max(1, options.runs)):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    say(str(plan))
+    say(f"measured: {median(times):.2f} s, {voxels / median(times) / 1e6:.4f} MVx/s (median of {len(times)} runs)")
+    return DONE
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "predict": _predict,
+    "info": _info,
+    "plan": _plan,
+    "bench": _bench,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status is explained in ``neuromancer --help``."""
+    understood = parser()
+    options = understood.parse_args(arguments)
+    if options.completion:
+        say(shtab.complete(understood, options.completion))
+        return DONE
+    if options.command is None:
+        understood.print_help()
+        return 2
+    # a batch system's SIGTERM ends a run as tidily as Ctrl-C does
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if getattr(options, "device", None) is not None:
+            config.device = options.device
+        return COMMANDS[options.command](options)
+    except NeuromancerError as error:
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
+        sys.stderr.write(f"neuromancer: {error}{notes}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        again = "; the same command with --resume goes on" if options.command == "predict" else ""
+        sys.stderr.write(f"neuromancer: interrupted{again}\n")
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The command ``neuromancer``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+import neuromancer as nm
+from neuromancer import cli
+from neuromancer.config import config
+
+zarr = pytest.importorskip("zarr", reason="zarr is an extra")
+
+
+@pytest.fixture
+def model(fresh_model, tmp_path):
+    inp = nm.Input((1, 1, 9, 10, 10), "b,f,z,y,x", name="raw", print_repr=False)
+    out = nm.Conv(inp, 4, (2, 3, 3), (1, 2, 2), name="conv", print_repr=False)
+    scores = nm.Conv(out, 2, (1, 1, 1), (1, 1, 1), activation_func="lin", name="scores", print_repr=False)
+    fresh_model.designate_nodes(input_node=inp, prediction_node=nm.Softmax(scores, name="probs", print_repr=False))
+    path = tmp_path / "model.h5"
+    fresh_model.save(path)
+    return path
+
+
+@pytest.fixture
+def raw(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (20, 24, 22)).astype("uint8")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file.create_dataset("em", data=values, chunks=(8, 8, 8))
+    return f"{tmp_path / 'raw.h5'}:/em", values
+
+
+def expected(path, values, **options):
+    return nm.modelload(path).prediction_node.predict_dense(values[None], **options)
+
+
+def test_predict(model, raw, tmp_path, capsys):
+    out = tmp_path / "probs.zarr"
+    assert cli.main(["predict", str(model), raw[0], str(out), "--quiet", "--memory", "200MB"]) == cli.DONE
+    wanted = expected(model, raw[1])
+    np.testing.assert_allclose(np.asarray(zarr.open(str(out))[:]), wanted, atol=1e-6)
+    assert cli.main(["predict", str(model), raw[0], str(out), "--quiet"]) == cli.FAILED
+    assert "probs.zarr" in capsys.readouterr().err
+    np.testing.assert_allclose(np.asarray(zarr.open(str(out))[:]), wanted, atol=1e-6)
+
+
+def test_predict_with_options(model, raw, tmp_path):
+    out = tmp_path / "labels.h5"
+    options = ["--reduce", "argmax", "--pad", "--roi", "2:10,:,3:12", "--quiet"]
+    assert cli.main(["predict", str(model), raw[0], f"{out}:/labels", *options]) == cli.DONE
+    wanted = expected(model, raw[1], pad_raw=True).argmax(0)[2:10, :, 3:12]
+    with h5py.File(out) as file:
+        np.testing.assert_array_equal(np.squeeze(file["labels"][()]), wanted)
+
+
+def test_shards_make_the_whole(model, raw, tmp_path):
+    out = tmp_path / "probs.zarr"
+    for i in range(3):
+        command = ["predict", str(model), raw[0], str(out), "--quiet", "--shard", f"{i}/3", "--uint8"]
+        assert cli.main(command) == cli.DONE
+    np.testing.assert_array_equal(np.asarray(zarr.open(str(out))[:]), expected(model, raw[1], as_uint8=True))
+
+
+def test_info(model, capsys):
+    assert cli.main(["info", str(model)]) == cli.DONE
+    text = capsys.readouterr().out
+    assert "probs" in text and "prediction" in text and "field of view [2, 4, 4]" in text
+    assert cli.main(["info", str(model), "--json"]) == cli.DONE
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["prediction_node"] == "probs" and facts["fov"] == [2, 4, 4]
+    assert facts["parameters"] == 4 * 18 + 4 + 2 * 4 + 2
+
+
+def test_plan_and_bench(model, capsys):
+    assert cli.main(["plan", str(model), "200", "300", "300", "--memory", "1GB"]) == cli.DONE
+    text = capsys.readouterr().out
+    assert "tiles of" in text and "GB in use" in text
+    assert cli.main(["bench", str(model), "--shape", "12", "30", "30", "--runs", "2"]) == cli.DONE
+    assert "MVx/s (median of 2 runs)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["info", "nothing.h5"], "nothing.h5"),
+        (["predict", "MODEL", "nothing.zarr", "out.zarr", "--quiet"], "nothing.zarr"),
+        (["predict", "MODEL", "RAW", "OUT", "--node", "prob", "--quiet"], "prob"),
+        (["predict", "MODEL", "RAW", "OUT", "--roi", "1:x", "--quiet"], "--roi"),
+        (["predict", "MODEL", "RAW", "OUT", "--memory", "lots", "--quiet"], "lots"),
+        (["plan", "MODEL", "2", "2", "2"], "field of view"),
+        (["plan", "MODEL", "20", "20", "20", "--device", "tpu"], "tpu"),
+    ],
+)
+def test_errors_are_one_message(arguments, text, model, raw, tmp_path, capsys):
+    names = {"MODEL": str(model), "RAW": raw[0], "OUT": str(tmp_path / "out.zarr")}
+    assert cli.main([names.get(a, a) for a in arguments]) == cli.FAILED
+    error = capsys.readouterr().err
+    assert error.startswith("neuromancer: ") and text in error and "Traceback" not in error
+    assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict"], ["predict", "a", "b", "c", "--shard", "3/3"], ["predict", "a", "b", "c", "--reduce", "best"], ["x"]],
+)
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2 and "usage" in capsys.readouterr().err
+
+
+def test_help_and_completion(capsys):
+    assert cli.main([]) == 2
+    assert "exit status" in capsys.readouterr().out
+    for shell in ("bash", "zsh", "tcsh"):
+        assert cli.main(["--completion", shell]) == cli.DONE
+        assert "--on-error" in capsys.readouterr().out
+
+
+def test_device_is_set(model, monkeypatch):
+    monkeypatch.setattr(config, "_device", config.device)
+    assert cli.main(["plan", str(model), "20", "20", "20", "--device", "auto"]) == cli.DONE
+    assert config.device == "auto"
+
+
+def test_interrupted_and_resumed(model, tmp_path):
+    raw = np.random.default_rng(0).random((60, 200, 200), dtype="float32")
+    np.save(tmp_path / "raw.npy", raw)
+    out = tmp_path / "probs.zarr"
+    command = [
+        sys.executable, "-m", "neuromancer.cli", "predict", str(model), str(tmp_path / "raw.npy"), str(out),
+        "--quiet", "--memory", "200MB",
+    ]  # fmt: skip
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        process = subprocess.Popen(
+            command if sent == signal.SIGINT else [*command, "--resume"],
+            stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        deadline = time.monotonic() + 60
+        while not out.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(sent)
+        error = process.communicate(timeout=60)[1].decode()
+        # before the command has begun, a signal ends it as any other program
+        assert process.returncode in (cli.INTERRUPTED, cli.DONE, -sent), error
+        assert "Traceback" not in error
+    assert subprocess.run([*command, "--resume"], timeout=120).returncode == cli.DONE
+    wanted = expected(model, raw)
+    np.testing.assert_allclose(np.asarray(zarr.open(str(out))[:]), wanted, atol=1e-6)
