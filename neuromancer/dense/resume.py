@@ -17,6 +17,7 @@ import uuid
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,6 @@ class Journal:
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, dict(header)
         self._salt = str(header["salt"]).encode()
-        self._file: Any = None
         self._name = self._new_name()
 
     # ---- opening
@@ -202,25 +202,22 @@ class Journal:
         if not report.done:
             return
         records = b"".join(RECORD.pack(a, n, self._check(a, n)) for a, n in _runs(report.done))
-        if self._file is None:
-            self._file = self._path("log").open("ab", buffering=0)
-            sync_folder(self.folder)
+        path = self._path("log")
+        fresh = not path.exists()
         try:
-            if self._file.write(records) != len(records):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
+            with path.open("ab", buffering=0) as file:
+                if file.write(records) != len(records):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            if fresh:
+                sync_folder(self.folder)
         except OSError as error:
             # What follows half a record could not be read, so that what follows goes into another file.
-            self._file.close()
-            self._file = None
             self._name = self._new_name()
             raise FileError("cannot be written", node=str(self.folder), got=error.strerror) from error
 
     def close(self) -> None:
-        """Close the file of records; if all tiles are done, mark the run as complete and drop the records."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """If all tiles are done, mark the run as complete and drop the records."""
         if not self.header["complete"] and len(self.done()) == self.header["tiles"]:
             self.header["complete"] = True
             self._write_header()
@@ -238,7 +235,7 @@ class Journal:
         return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def _write_header(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         partial = self.folder / f".run.{uuid.uuid4().hex}"
         with partial.open("w") as file:
             json.dump(self.header, file, indent=1)
@@ -274,7 +271,10 @@ class Making:
 
     def begin(self) -> bool:
         """Whether it is for this process to make the result; else another one has begun."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise FileError("no such folder", node=str(self.path.parent.parent)) from error
         try:
             with self.path.open("x") as file:
                 file.write(f"{socket.gethostname()} {os.getpid()}")
@@ -287,9 +287,11 @@ class Making:
         return True
 
     def end(self) -> None:
-        """The result is there."""
+        """The result is there; or it could not be made, and then nothing is left."""
         _making.discard(self.path)
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()  # only if it is empty
 
     def wait(self) -> None:
         """Wait until the other process has made the result.
