@@ -15,12 +15,13 @@ import numpy as np
 
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
+from neuromancer.dense.making import Making
 from neuromancer.dense.mask import Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import Buffers, Planner, Wish
-from neuromancer.dense.resume import Journal, Making
+from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import ArraySink, ArraySource, as_source, is_sink, is_there, make_sink, place_of
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError

@@ -16,7 +16,8 @@ import neuromancer as nm
 from neuromancer.dense import Threads
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.pipeline import Report
-from neuromancer.dense.resume import RECORD, Journal, TileSet
+from neuromancer.dense.resume import RECORD, Journal
+from neuromancer.dense.tileset import TileSet
 from neuromancer.errors import ArgumentError, FileError, PredictionError
 from tests.dense.nets import image, volume_net
 from tests.dense.stores import Recording
