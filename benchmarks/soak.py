@@ -48,7 +48,7 @@ class Deadly:
 def network() -> Any:
     """A small network, the same in every run."""
     nm.seed(1)
-    node = nm.Input((None, 1, 6, 10, 10), "b,f,z,y,x", print_repr=False)
+    node: Any = nm.Input((None, 1, 6, 10, 10), "b,f,z,y,x", print_repr=False)
     node = nm.Conv(node, 3, (2, 3, 3), (1, 2, 2), print_repr=False)
     return nm.Softmax(nm.Conv(node, 2, (2, 2, 2), activation_func="lin", print_repr=False), print_repr=False)
 

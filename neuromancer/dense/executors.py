@@ -1,19 +1,15 @@
-"""Tiles done by others: threads, processes, and clusters that run an executor.
-
-Only the plan, the rules, the places of the stores and the network's file travel. Every process opens its own files and
-builds the network once.
-"""
+"""Tiles done by others: threads, processes, and clusters that run an executor."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-import threading
+import time
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass, field
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.config import config
-from neuromancer.dense.cache import CachedSource
-from neuromancer.dense.mask import Mask
-from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads, write_tile
-from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.stores import reopen_sink, reopen_source
-from neuromancer.dense.work import Rules, Work
-from neuromancer.errors import ArgumentError, NeuromancerError, PredictionError, node_label
+from neuromancer.dense.jobs import HERE, Context, Job, do_tiles
+from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, Report, file_error, write_tile
+from neuromancer.dense.work import Work
+from neuromancer.errors import ArgumentError, NeuromancerError, PredictionError
 from neuromancer.graph.registry import model_manager
 from neuromancer.io.container import write_file
 from neuromancer.io.describe import describe
@@ -41,168 +33,6 @@ TASK_TILES = 16
 """Tiles of a task at most: so many are done again if its worker is lost."""
 TASKS_PER_WORKER = 8
 """Into so many tasks per worker the tiles are divided, if there are enough."""
-KEPT = 2
-"""Predictions that a worker keeps ready, with network and files."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that a worker needs to know; small, and the same for all tasks of a prediction.
-
-    Parameters
-    ----------
-    key : str
-        Of this prediction.
-    plan : DensePlan
-    rules : Rules
-    source, mask : locator, or array for a mask
-    sinks : tuple of locators, or None
-        None if values go back to who gave the task.
-    model : Path or bytes
-        The network's file, or its content.
-    nodes : tuple of str
-        Names of the nodes in it.
-    threads : Threads
-    cache : int
-        Bytes for blocks of the image.
-    skip : bool
-    settings : tuple of str
-        ``config.floatX`` and ``config.backend``.
-    """
-
-    key: str
-    plan: DensePlan
-    rules: Rules
-    source: Any
-    mask: Any
-    sinks: tuple[Any, ...] | None
-    model: Path | bytes
-    nodes: tuple[str, ...]
-    threads: Threads
-    cache: int
-    skip: bool
-    settings: tuple[str, str]
-
-
-@dataclass
-class Context:
-    """A job made ready in a process."""
-
-    work: Work
-    sinks: list[Any] = field(default_factory=list)
-    stores: list[Any] = field(default_factory=list)
-    model: str = ""
-
-    def close(self) -> None:
-        """Close the stores and forget the network."""
-        self.work.__exit__()
-        for store in self.stores:
-            store.close()
-        if self.model:
-            model_manager.delmodel(self.model)
-
-
-_here: dict[tuple[int, str], Context] = {}
-"""Predictions of this process itself, which its threads share; by process, because a fork copies this."""
-_kept: OrderedDict[str, Context] = OrderedDict()
-_lock = threading.Lock()
-
-
-def do_tiles(job: Job, indices: list[int]) -> tuple[Report, dict[int, list[np.ndarray]]]:
-    """Do some tiles of a job; what a worker runs.
-
-    Returns
-    -------
-    report : Report
-        Tiles whose values are durable, and tiles left out.
-    values : dict of int to list of numpy.ndarray
-        Values per node of the tiles that are to be written by who gave the task.
-    """
-    context = _context(job)
-    try:
-        if job.sinks is None:
-            return _values(context, job, indices)
-        report = Report()
-
-        def note(some: Report) -> None:
-            report.done.extend(some.done)
-
-        report.failed = Pipeline(context.work, context.sinks, job.threads, note, job.skip).run(indices)
-    except NeuromancerError as error:
-        error.node = None if error.node is None else node_label(error.node).strip("'")  # nodes do not travel
-        raise
-    return report, {}
-
-
-def _values(context: Context, job: Job, indices: list[int]) -> tuple[Report, dict[int, list[np.ndarray]]]:
-    collected = _Collected(len(job.plan.outputs))
-    failed = Pipeline(context.work, collected.sinks, IN_TURN, None, job.skip).run(indices)
-    done = [i for i in indices if i not in failed]
-    return Report(done, failed), dict(zip(indices, collected.tiles(), strict=True))
-
-
-class _Collected:
-    """Sinks that keep what is written, tile after tile."""
-
-    def __init__(self, n: int) -> None:
-        self.sinks = [_Keep() for _ in range(n)]
-
-    def tiles(self) -> Iterator[list[np.ndarray]]:
-        for parts in zip(*(sink.parts for sink in self.sinks), strict=True):
-            yield list(parts)
-
-
-class _Keep:
-    def __init__(self) -> None:
-        self.parts: list[np.ndarray] = []
-
-    def __setitem__(self, where: tuple[slice, ...], values: np.ndarray) -> None:
-        self.parts.append(np.ascontiguousarray(values))
-
-
-def _context(job: Job) -> Context:
-    found = _here.get((os.getpid(), job.key))
-    if found is not None:
-        return found
-    with _lock:
-        if job.key not in _kept:
-            _kept[job.key] = _open(job)
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)[1].close()
-        _kept.move_to_end(job.key)
-        return _kept[job.key]
-
-
-def _open(job: Job) -> Context:
-    """Network, files and function of a job, in a process that has none of them."""
-    config.floatX, config.backend = job.settings
-    current = model_manager.current
-    model = _load(job.model)
-    model_manager.current = current
-    network = DenseNetwork([model[name] for name in job.nodes])
-    source = reopen_source(job.source)
-    stores = [source]
-    mask = None
-    if job.mask is not None:
-        values = job.mask if isinstance(job.mask, np.ndarray) else reopen_source(job.mask)
-        stores += [values] if values is not job.mask else []
-        mask = Mask(values, job.plan.raw_shape[1:])
-    sinks = [reopen_sink(locator) for locator in job.sinks or ()]
-    work = Work(job.plan, job.rules, network, CachedSource(source, job.cache) if job.cache else source, mask)
-    work.__enter__()
-    return Context(work, sinks, [*stores, *sinks], model.name)
-
-
-def _load(model: Path | bytes) -> Model:
-    from neuromancer.io.load import modelload
-
-    name = f"worker {uuid.uuid4().hex[:8]}"
-    if isinstance(model, Path):
-        return modelload(model, name=name)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        path.write_bytes(model)
-        return modelload(path, name=name)
 
 
 def model_of(nodes: tuple[Any, ...]) -> Model:
@@ -318,10 +148,10 @@ class Team:
         here = (os.getpid(), job.key)
         try:
             if self.in_process:
-                _here[here] = Context(work.__enter__(), run.sinks)
+                HERE[here] = Context(work.__enter__(), run.sinks)
             return _Given(self, job, run.sinks, commit, progress).run(todo, size)
         finally:
-            context = _here.pop(here, None)
+            context = HERE.pop(here, None)
             if context is not None:
                 context.work.__exit__()
             for executor in self._made:
@@ -390,12 +220,14 @@ class _Given:
         self.out: dict[Future[Any], tuple[list[int], int]] = {}
         self.again: deque[tuple[list[int], int]] = deque()
         self.failed: dict[int, str] = {}
+        self.report, self.committed = Report(), time.monotonic()
 
     def run(self, todo: Iterator[int], size: int) -> dict[int, str]:
         try:
             while True:
                 self._give(todo, size)
                 if not self.out:
+                    self._note()
                     return self.failed
                 for future in wait(self.out, return_when=FIRST_COMPLETED).done:
                     self._take(future)
@@ -422,24 +254,41 @@ class _Given:
             self.out[future] = tiles, attempt
 
     def _take(self, future: Future[Any]) -> None:
+        """Write and note what a task has done."""
         tiles, attempt = self.out.pop(future)
         try:
-            report, values = future.result()
+            outcome = future.result()
         except (NeuromancerError, MemoryError):
             raise
         except Exception as error:  # an executor has its own words for lost workers
             self._lost(tiles, attempt, error)
             return
-        for index, parts in values.items():
-            write_tile(self.job.plan, self.sinks, index, parts)
-        if values:
+        for index in [*outcome.report.done, *outcome.report.failed]:
+            if index in outcome.values:
+                self._write(index, outcome.values[index])
+            self.progress(self.job.plan.size(index))
+        self.failed.update(outcome.report.failed)
+        self.report.done.extend(outcome.report.done)
+        self.report.failed.update(outcome.report.failed)
+        if len(self.report.done) >= COMMIT_TILES or time.monotonic() - self.committed >= COMMIT_SECONDS:
+            self._note()
+        if outcome.error is not None:
+            raise outcome.error
+
+    def _write(self, index: int, values: list[np.ndarray]) -> None:
+        try:
+            write_tile(self.job.plan, self.sinks, index, values)
+        except OSError as error:
+            raise file_error("cannot be written", str(self.job.plan.tile(index)), error) from error
+
+    def _note(self) -> None:
+        """Make what was written here durable, then note all tiles that are."""
+        if self.job.sinks is None:
             for sink in self.sinks:
                 sink.flush()
-        self.failed.update(report.failed)
         if self.commit is not None:
-            self.commit(report)
-        for index in tiles:
-            self.progress(self.job.plan.size(index))
+            self.commit(self.report)
+        self.report, self.committed = Report(), time.monotonic()
 
     def _lost(self, tiles: list[int], attempt: int, error: Exception) -> None:
         if attempt >= self.team.retries:
@@ -453,9 +302,8 @@ class _Given:
 
     def _take_what_is_ready(self) -> None:
         """After a failure: what other tasks have finished still counts."""
-        ready = [f for f in self.out if f.done() and not f.cancelled() and f.exception() is None]
-        for future in ready:
-            try:
+        with suppress(NeuromancerError, OSError):
+            for future in [f for f in self.out if f.done() and not f.cancelled() and f.exception() is None]:
                 self._take(future)
-            except (NeuromancerError, OSError):
-                return
+        with suppress(NeuromancerError, OSError):
+            self._note()

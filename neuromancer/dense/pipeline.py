@@ -166,7 +166,7 @@ class Pipeline:
             try:
                 fetched = future.result()
             except OSError as error:
-                raise _file_error("cannot be read", self._name(index), error) from error
+                raise file_error("cannot be read", self._name(index), error) from error
             return self.work.compute(fetched)
         except Exception as error:
             if not self.skip or isinstance(error, MemoryError):
@@ -185,7 +185,7 @@ class Pipeline:
         try:
             future.result()
         except OSError as error:
-            raise _file_error("cannot be written", self._name(index), error) from error
+            raise file_error("cannot be written", self._name(index), error) from error
         except Exception as error:
             raise named(error, self._name(index)) from error.__cause__
         if index not in self.failed:
@@ -216,7 +216,7 @@ class Pipeline:
                 sink.flush()
         except OSError as error:
             tiles = f"{len(report.done)} tiles from {self._name(report.done[0])}" if report.done else "the result"
-            raise _file_error("cannot be made durable", tiles, error) from error
+            raise file_error("cannot be made durable", tiles, error) from error
         self.commit(report)  # type: ignore[misc]
 
     def _commit_all(self, committer: Executor) -> None:
@@ -260,7 +260,8 @@ def named(error: Exception, tile: str) -> Exception:
     return PredictionError(f"{type(error).__name__}: {error}, in {tile}")
 
 
-def _file_error(problem: str, tile: str, error: OSError) -> OSError:
+def file_error(problem: str, tile: str, error: OSError) -> OSError:
+    """What the system says about a file, with the tile for which it was needed."""
     if isinstance(error, FileError):
         named(error, tile)
         return error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuromancer import volumes
 from neuromancer.dense.memory import memory_budget
 from neuromancer.dense.network import dense_network
 from neuromancer.dense.pipeline import Threads
@@ -113,7 +114,8 @@ def predict_dense(
     Returns
     -------
     numpy.ndarray, xarray.DataArray, or `out`
-        (f, (z,) y, x); a list for several nodes.
+        (f, (z,) y, x); a list for several nodes. A DataArray gives one, with the coordinates of the voxels to which the
+        values belong (an array where the result is finer than the image).
 
     Raises
     ------
@@ -181,6 +183,12 @@ def predict_dense(
     if outs is not None:
         return list(outs) if several else outs[0]
     results = [sink.array for sink in sinks]
+    if volumes.is_dataarray(raw_img) and all(g.grain == 1 for g in network.joint):
+        first = run.planner.roi[0][0]
+        results = [
+            volumes.result_array(raw_img, values, (first, *o) if run.planner.stack else o, run.spatial, node.name)
+            for values, o, node in zip(results, run.planner.offsets, network.nodes, strict=True)
+        ]
     return results if several else results[0]
 
 

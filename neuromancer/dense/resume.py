@@ -12,10 +12,8 @@ import json
 import os
 import socket
 import struct
-import time
 import uuid
 import zlib
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -24,56 +22,12 @@ from typing import Any
 import numpy as np
 
 from neuromancer.dense.pipeline import Report
+from neuromancer.dense.tileset import TileSet
 from neuromancer.errors import FileError
 
 VERSION = 1
 RECORD = struct.Struct("<QQI")
 """First tile, number of tiles, CRC-32 of both and the run's salt."""
-WAIT = 60.0
-"""Seconds that a shard waits for another one which is making the result."""
-
-
-class TileSet:
-    """Numbers of tiles, kept as ranges.
-
-    Examples
-    --------
-    >>> done = TileSet([(0, 3), (3, 5), (8, 9)])
-    >>> len(done), 4 in done, list(done.missing(range(2, 10)))
-    (6, True, [5, 6, 7, 9])
-    """
-
-    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        self.starts: list[int] = []
-        self.stops: list[int] = []
-        for a, b in sorted(ranges):
-            if self.stops and a <= self.stops[-1]:
-                self.stops[-1] = max(self.stops[-1], b)
-            else:
-                self.starts.append(a)
-                self.stops.append(b)
-
-    def __len__(self) -> int:
-        return sum(self.stops) - sum(self.starts)
-
-    def __contains__(self, index: int) -> bool:
-        k = bisect_right(self.starts, index) - 1
-        return k >= 0 and index < self.stops[k]
-
-    def missing(self, indices: range) -> Iterator[int]:
-        """Those of a range that are not in the set."""
-        at = indices.start
-        for k in range(max(0, bisect_right(self.starts, at) - 1), len(self.starts)):
-            if self.starts[k] >= indices.stop:
-                break
-            yield from range(at, self.starts[k])
-            at = max(at, self.stops[k])
-        yield from range(at, indices.stop)
-
-    def count(self, indices: range) -> int:
-        """How many of a range are in the set."""
-        pairs = zip(self.starts, self.stops, strict=True)
-        return sum(max(0, min(b, indices.stop) - max(a, indices.start)) for a, b in pairs)
 
 
 class Journal:
@@ -90,7 +44,6 @@ class Journal:
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, dict(header)
         self._salt = str(header["salt"]).encode()
-        self._file: Any = None
         self._name = self._new_name()
 
     # ---- opening
@@ -202,25 +155,22 @@ class Journal:
         if not report.done:
             return
         records = b"".join(RECORD.pack(a, n, self._check(a, n)) for a, n in _runs(report.done))
-        if self._file is None:
-            self._file = self._path("log").open("ab", buffering=0)
-            sync_folder(self.folder)
+        path = self._path("log")
+        fresh = not path.exists()
         try:
-            if self._file.write(records) != len(records):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
+            with path.open("ab", buffering=0) as file:
+                if file.write(records) != len(records):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            if fresh:
+                sync_folder(self.folder)
         except OSError as error:
             # What follows half a record could not be read, so that what follows goes into another file.
-            self._file.close()
-            self._file = None
             self._name = self._new_name()
             raise FileError("cannot be written", node=str(self.folder), got=error.strerror) from error
 
     def close(self) -> None:
-        """Close the file of records; if all tiles are done, mark the run as complete and drop the records."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """If all tiles are done, mark the run as complete and drop the records."""
         if not self.header["complete"] and len(self.done()) == self.header["tiles"]:
             self.header["complete"] = True
             self._write_header()
@@ -238,7 +188,7 @@ class Journal:
         return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def _write_header(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         partial = self.folder / f".run.{uuid.uuid4().hex}"
         with partial.open("w") as file:
             json.dump(self.header, file, indent=1)
@@ -247,81 +197,6 @@ class Journal:
         partial.replace(self.folder / "run.json")
         sync_folder(self.folder)
         sync_folder(self.folder.parent)
-
-
-_making: set[Path] = set()
-"""What threads of this process are making: the number of a process alone may be that of an earlier one."""
-
-
-class Making:
-    """While a result is being made: other shards wait, and a restart knows that nothing is in it yet.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the journal.
-
-    Attributes
-    ----------
-    taken_over : bool
-        Whether an earlier process of this machine began and is gone: what it made has nothing in it yet.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "making"
-
-        self.taken_over = False
-
-    def begin(self) -> bool:
-        """Whether it is for this process to make the result; else another one has begun."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self.path.open("x") as file:
-                file.write(f"{socket.gethostname()} {os.getpid()}")
-        except FileExistsError:
-            if not self._abandoned():
-                return False
-            self.taken_over = True
-            self.path.write_text(f"{socket.gethostname()} {os.getpid()}")
-        _making.add(self.path)
-        return True
-
-    def end(self) -> None:
-        """The result is there."""
-        _making.discard(self.path)
-        self.path.unlink(missing_ok=True)
-
-    def wait(self) -> None:
-        """Wait until the other process has made the result.
-
-        Raises
-        ------
-        FileError
-            If that takes too long.
-        """
-        limit = time.monotonic() + WAIT
-        while self.path.exists():
-            if time.monotonic() > limit:
-                raise FileError(
-                    "another process has begun to make the result and does not finish",
-                    node=str(self.path),
-                    got=self.path.read_text() if self.path.exists() else None,
-                    expected="none; remove this file if that process is gone",
-                )
-            time.sleep(0.05)
-
-    def _abandoned(self) -> bool:
-        """Whether the process that began is gone; only known of the own machine."""
-        try:
-            host, pid = self.path.read_text().split()
-            if host != socket.gethostname():
-                return False
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, ValueError):
-            return False
-        return int(pid) == os.getpid() and self.path not in _making
 
 
 def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -15,13 +15,14 @@ import numpy as np
 
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
+from neuromancer.dense.making import Making
 from neuromancer.dense.mask import Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import Buffers, Planner, Wish
-from neuromancer.dense.resume import Journal, Making
-from neuromancer.dense.stores import ArraySink, ArraySource, as_source, is_sink, make_sink, place_of
+from neuromancer.dense.resume import Journal
+from neuromancer.dense.stores import ArraySink, ArraySource, as_source, is_sink, is_there, make_sink, place_of
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.progress import voxel_bar
@@ -81,9 +82,8 @@ class Run:
         self.network, self.request, self.team, self._budget = network, request, team, budget
         self.source = as_source(raw, request.axes, network.spatial)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
-        self.mask_source = (
-            None if request.mask is None else as_source(request.mask, None, "z" * self.planner.stack + network.spatial)
-        )
+        self.spatial = "z" * self.planner.stack + network.spatial
+        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial)
         self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
         self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
         self.journal: Journal | None = None
@@ -214,7 +214,7 @@ class Run:
                 "there is a prediction already",
                 node=str(folder),
                 got=f"{len(found.done())} of {found.header['tiles']} tiles done",
-                expected="resume=True to go on with it, or another output",
+                expected="resume=True to go on with it, another output, or no such folder to begin anew",
             )
         return self._continue(found)
 
@@ -235,7 +235,7 @@ class Run:
         steps = [g.grain for g in self.network.joint]
         size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
         for out, output, first in zip(self.request.outs or (), self.planner.outputs, self.planner.offsets, strict=True):
-            if must_exist and isinstance(out, (str, Path)) and not _is_there(out):
+            if must_exist and not is_there(out):
                 raise FileError("its journal is there, but not the result itself", node=str(out))
             meta = dict(self.request.store or {})
             if size is not None and not is_sink(out):
@@ -245,8 +245,7 @@ class Run:
                 meta.setdefault("voxel_size", tuple(float(v * s) for v, s in zip(size, scale, strict=True)))
                 meta.setdefault("unit", getattr(self.source, "unit", None))
                 meta.setdefault("offset", tuple(b + n * v for b, n, v in zip(begin, shift, size, strict=True)))
-            if hasattr(self.source, "spatial"):
-                meta.setdefault("spatial", self.source.spatial)
+            meta.setdefault("spatial", self.spatial)
             self.sinks.append(make_sink(out, output.shape, output.dtype, existing, meta))
 
     def _fingerprints(self, plan: DensePlan) -> dict[str, str]:
@@ -268,11 +267,6 @@ class Run:
         for store in (*opened, *self._opened):
             if store is not None:
                 store.close()
-
-
-def _is_there(out: str | Path) -> bool:
-    text = str(out)
-    return "://" in text or Path(text.rpartition(":/")[0] or text).exists()
 
 
 def parse_bytes(memory: Any) -> float | None:

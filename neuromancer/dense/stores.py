@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuromancer import volumes
 from neuromancer.errors import InputTypeError, ShapeError
+from neuromancer.volumes.paths import is_address, split_path
 
 
 class ArraySource:
@@ -78,9 +79,11 @@ class ArraySink:
         self.array[where] = values
 
     def flush(self) -> None:
-        """Values in memory are as durable as they can be; of a memory map they are written to its file."""
-        if isinstance(self.array, np.memmap):
-            self.array.flush()
+        """Values in memory are as durable as they can be."""
+
+    def fingerprint(self) -> str:
+        """What can be known of it."""
+        return f"{self.shape} {self.dtype}"
 
     def close(self) -> None:
         """Nothing is open."""
@@ -91,21 +94,21 @@ def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
 
     Parameters
     ----------
-    raw : array, Source, path, locator, or anything that ``neuromancer.volumes.open_source`` takes
+    raw : array, Source, path, Locator, or nested lists
+        NumPy arrays without `axes`, and sources of another make, are taken as they are; everything else goes through
+        :func:`neuromancer.volumes.open_source`.
     axes : str or None
         Order of its axes.
     spatial : str
         Names of the spatial axes as the network has them.
     """
-    if isinstance(raw, np.ndarray) and not isinstance(raw, np.memmap) and axes is None:
+    if type(raw) is np.ndarray and axes is None:
         return ArraySource(raw)
-    if is_source(raw):
+    if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         return raw
-    if not isinstance(raw, (str, os.PathLike)) and not hasattr(raw, "shape"):
-        raw = np.asarray(raw)
-        if axes is None:
-            return ArraySource(raw)
-    return _volumes().open_source(raw, axes=axes, spatial=spatial)
+    if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
+        return as_source(np.asarray(raw), axes, spatial)
+    return volumes.open_source(raw, axes=axes, spatial=spatial)
 
 
 def is_source(raw: Any) -> bool:
@@ -136,12 +139,12 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
     ShapeError, InputTypeError
         If the store that was given does not fit the result.
     """
-    if isinstance(out, np.ndarray) and not isinstance(out, np.memmap):
+    if type(out) is np.ndarray:
         sink: Any = ArraySink(out)
     elif is_sink(out):
         sink = out
     else:
-        sink = _volumes().create_sink(out, tuple(shape), np.dtype(dtype), existing=existing, **meta)
+        sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), existing=existing, **meta)
     if tuple(sink.shape) != tuple(shape):
         raise ShapeError("the result does not fit its store", node="out", got=tuple(sink.shape), expected=tuple(shape))
     if np.dtype(sink.dtype) != np.dtype(dtype):
@@ -156,25 +159,37 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
 
 def reopen_source(locator: Any) -> Any:
     """The source that a locator stands for, in this process."""
-    return locator.open() if hasattr(locator, "open") else _volumes().open_source(locator)
+    return locator.open() if hasattr(locator, "open") else volumes.open_source(locator)
 
 
 def reopen_sink(locator: Any) -> Any:
     """The sink that a locator stands for, in this process."""
-    return locator.open() if hasattr(locator, "open") else _volumes().open_sink(locator)
+    return locator.open() if hasattr(locator, "open") else volumes.open_sink(locator)
 
 
 def place_of(out: Any, sink: Any) -> Path | None:
-    """Path in the file system to which a result goes; None for memory and remote stores."""
+    """Where in the file system a result goes, with the name of its data set; None for memory and remote stores.
+
+    Examples
+    --------
+    >>> str(place_of("run1/result.h5:/values/a", None)), place_of("s3://bucket/a.zarr", None)
+    ('run1/result.h5.values.a', None)
+    """
+    path: str | None = None
+    dataset = ""
     if isinstance(out, (str, os.PathLike)):
-        text = os.fspath(out)
-        if "://" in text:
-            return None
-        file, _, dataset = text.rpartition(":/")
-        return Path(f"{file}.{dataset.strip('/').replace('/', '.')}" if file else text)
-    path = getattr(getattr(sink, "locator", None), "path", None)
-    return None if path is None or "://" in str(path) else Path(path)
+        _, path, dataset = split_path(out, "out")
+    elif sink is not None and getattr(sink.locator, "kind", "") != "tensorstore":
+        path, dataset = getattr(sink.locator, "path", None), getattr(sink.locator, "dataset", "")
+    if path is None or is_address(str(path)):
+        return None
+    place = Path(path)
+    return place.with_name(f"{place.name}.{dataset.replace('/', '.')}") if dataset else place
 
 
-def _volumes() -> Any:
-    return import_module("neuromancer.volumes")
+def is_there(out: Any) -> bool:
+    """Whether the file or folder of a result exists; True where that cannot be told."""
+    if not isinstance(out, (str, os.PathLike)):
+        return True
+    _, path, _ = split_path(out, "out")
+    return is_address(path) or Path(path).exists()

@@ -179,7 +179,7 @@ def test_shards_at_the_same_time_make_one_result(raw, tmp_path):
 
 
 def test_another_shard_that_never_finishes_making_the_result(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("neuromancer.dense.resume.WAIT", 0.2)
+    monkeypatch.setattr("neuromancer.dense.making.WAIT", 0.2)
     folder = tmp_path / "out.npy.progress"
     folder.mkdir()
     (folder / "making").write_text("elsewhere 1")

@@ -1,0 +1,205 @@
+"""A prediction as workers get it, and what a worker does with it.
+
+Only the plan, the rules, the places of the stores and the network's file travel. Every process opens its own files and
+builds the network once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer.config import config
+from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.mask import Mask
+from neuromancer.dense.network import DenseNetwork
+from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
+from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.stores import reopen_sink, reopen_source
+from neuromancer.dense.work import Rules, Work
+from neuromancer.errors import NeuromancerError, node_label
+from neuromancer.graph.registry import model_manager
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+
+KEPT = 2
+"""Predictions that a worker keeps ready, with network and files."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a worker needs to know; small, and the same for all tasks of a prediction.
+
+    Parameters
+    ----------
+    key : str
+        Of this prediction.
+    plan : DensePlan
+    rules : Rules
+    source, mask : locator, or array for a mask
+    sinks : tuple of locators, or None
+        None if values go back to who gave the task.
+    model : Path or bytes
+        The network's file, or its content.
+    nodes : tuple of str
+        Names of the nodes in it.
+    threads : Threads
+    cache : int
+        Bytes for blocks of the image.
+    skip : bool
+    settings : tuple of str
+        ``config.floatX`` and ``config.backend``.
+    """
+
+    key: str
+    plan: DensePlan
+    rules: Rules
+    source: Any
+    mask: Any
+    sinks: tuple[Any, ...] | None
+    model: Path | bytes
+    nodes: tuple[str, ...]
+    threads: Threads
+    cache: int
+    skip: bool
+    settings: tuple[str, str]
+
+
+@dataclass
+class Context:
+    """A job made ready in a process."""
+
+    work: Work
+    sinks: list[Any] = field(default_factory=list)
+    stores: list[Any] = field(default_factory=list)
+    model: str = ""
+
+    def close(self) -> None:
+        """Close the stores and forget the network."""
+        self.work.__exit__()
+        for store in self.stores:
+            store.close()
+        if self.model:
+            model_manager.delmodel(self.model)
+
+
+HERE: dict[tuple[int, str], Context] = {}
+"""Predictions of this process itself, which its threads share; by process, because a fork copies this."""
+_kept: OrderedDict[str, Context] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass
+class Outcome:
+    """What a worker sends back.
+
+    Parameters
+    ----------
+    report : Report
+        Tiles whose values are durable (or are in `values`), and tiles left out.
+    values : dict of int to list of numpy.ndarray
+        Values per node of the tiles that are to be written by who gave the task.
+    error : Exception or None
+        Why it stopped.
+    """
+
+    report: Report
+    values: dict[int, list[np.ndarray]]
+    error: NeuromancerError | None = None
+
+
+def do_tiles(job: Job, indices: list[int]) -> Outcome:
+    """Do some tiles of a job; what a worker runs."""
+    context = _context(job)
+    collected = None if job.sinks is not None else _Collected(len(job.plan.outputs))
+    sinks, threads = (context.sinks, job.threads) if collected is None else (collected.sinks, IN_TURN)
+    report, error = Report(), None
+
+    def note(some: Report) -> None:
+        report.done.extend(some.done)
+        report.failed.update(some.failed)
+
+    try:
+        Pipeline(context.work, sinks, threads, note, job.skip).run(indices)
+    except NeuromancerError as stopped:
+        stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes do not travel
+        error = stopped
+    values = {} if collected is None else dict(zip(indices, collected.tiles(), strict=False))
+    return Outcome(report, values, error)
+
+
+class _Collected:
+    """Sinks that keep what is written, tile after tile."""
+
+    def __init__(self, n: int) -> None:
+        self.sinks = [_Keep() for _ in range(n)]
+
+    def tiles(self) -> Iterator[list[np.ndarray]]:
+        for parts in zip(*(sink.parts for sink in self.sinks), strict=True):
+            yield list(parts)
+
+
+class _Keep:
+    def __init__(self) -> None:
+        self.parts: list[np.ndarray] = []
+
+    def __setitem__(self, where: tuple[slice, ...], values: np.ndarray) -> None:
+        self.parts.append(np.ascontiguousarray(values))
+
+    def flush(self) -> None:
+        """Whoever writes the values makes them durable."""
+
+
+def _context(job: Job) -> Context:
+    found = HERE.get((os.getpid(), job.key))
+    if found is not None:
+        return found
+    with _lock:
+        if job.key not in _kept:
+            _kept[job.key] = _open(job)
+            while len(_kept) > KEPT:
+                _kept.popitem(last=False)[1].close()
+        _kept.move_to_end(job.key)
+        return _kept[job.key]
+
+
+def _open(job: Job) -> Context:
+    """Network, files and function of a job, in a process that has none of them."""
+    config.floatX, config.backend = job.settings
+    current = model_manager.current
+    model = _load(job.model)
+    model_manager.current = current
+    network = DenseNetwork([model[name] for name in job.nodes])
+    source = reopen_source(job.source)
+    stores = [source]
+    mask = None
+    if job.mask is not None:
+        values = job.mask if isinstance(job.mask, np.ndarray) else reopen_source(job.mask)
+        stores += [values] if values is not job.mask else []
+        mask = Mask(values, job.plan.raw_shape[1:])
+    sinks = [reopen_sink(locator) for locator in job.sinks or ()]
+    work = Work(job.plan, job.rules, network, CachedSource(source, job.cache) if job.cache else source, mask)
+    work.__enter__()
+    return Context(work, sinks, [*stores, *sinks], model.name)
+
+
+def _load(model: Path | bytes) -> Model:
+    from neuromancer.io.load import modelload
+
+    name = f"worker {uuid.uuid4().hex[:8]}"
+    if isinstance(model, Path):
+        return modelload(model, name=name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        path.write_bytes(model)
+        return modelload(path, name=name)

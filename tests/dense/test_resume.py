@@ -1,0 +1,265 @@
+"""Restarts: only what is durable counts, nothing else is taken for the same run, and kills cost nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import neuromancer as nm
+from neuromancer.dense import Threads
+from neuromancer.dense.fingerprint import model_fingerprint
+from neuromancer.dense.pipeline import Report
+from neuromancer.dense.resume import RECORD, Journal
+from neuromancer.dense.tileset import TileSet
+from neuromancer.errors import ArgumentError, FileError, PredictionError
+from tests.dense.nets import image, volume_net
+from tests.dense.stores import Recording
+
+ROOT = Path(__file__).parents[2]
+PRINTS = {"model": "a", "image": "b"}
+
+
+# ---- tile sets
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9))), st.integers(0, 70), st.integers(0, 70))
+def test_tile_sets_are_sets(pairs, start, stop):
+    tiles = TileSet((a, a + n) for a, n in pairs if n)
+    want = {i for a, n in pairs for i in range(a, a + n)}
+    assert len(tiles) == len(want)
+    assert [i for i in range(80) if i in tiles] == sorted(want)
+    some = range(start, stop)
+    assert list(tiles.missing(some)) == [i for i in some if i not in want]
+    assert tiles.count(some) == len(want & set(some))
+
+
+# ---- the journal
+def test_what_is_committed_is_found_again(tmp_path):
+    folder = tmp_path / "j"
+    journal = Journal.create(folder, PRINTS, {"tile": [1]}, 10**9)
+    journal.commit(Report([5, 3, 4, 10**9 - 1]))
+    other = Journal.find(folder)
+    other.commit(Report([7], {9: "no"}))
+    found = Journal.find(folder)
+    assert list(found.done().missing(range(11))) == [0, 1, 2, 6, 8, 9, 10]
+    assert 10**9 - 1 in found.done() and found.failures() == {9: "no"}
+    assert sum(p.stat().st_size for p in folder.glob("*.log")) == 3 * RECORD.size  # runs, not tiles
+    assert found.header["layout"] == {"tile": [1]}
+
+
+def test_records_that_were_cut_short_or_damaged_do_not_count(tmp_path):
+    journal = Journal.create(tmp_path / "j", PRINTS, {}, 100)
+    journal.commit(Report([0, 1]))
+    journal.commit(Report([5]))
+    (log,) = (tmp_path / "j").glob("*.log")
+    whole = log.read_bytes()
+    for n in range(len(whole) + 1):
+        log.write_bytes(whole[:n])
+        assert len(Journal.find(tmp_path / "j").done()) == (0, 2, 3)[n // RECORD.size]
+    for k in range(len(whole)):
+        log.write_bytes(whole[:k] + bytes([whole[k] ^ 4]) + whole[k + 1 :])
+        assert len(Journal.find(tmp_path / "j").done()) == (1 if k < RECORD.size else 2)
+    log.write_bytes(whole[:7])
+    Journal.create(tmp_path / "other", PRINTS, {}, 100).commit(Report([9]))
+    (foreign,) = (tmp_path / "other").glob("*.log")
+    (tmp_path / "j" / "copied.log").write_bytes(foreign.read_bytes())
+    assert len(Journal.find(tmp_path / "j").done()) == 0  # of another run
+
+
+def test_a_finished_run_is_small(tmp_path):
+    journal = Journal.create(tmp_path / "j", PRINTS, {}, 20)
+    for i in range(0, 20, 2):
+        journal.commit(Report([i + 1, i], {i: "at first"}))
+    journal.close()
+    assert [p.name for p in (tmp_path / "j").iterdir()] == ["run.json"]
+    found = Journal.find(tmp_path / "j")
+    assert found.header["complete"] and len(found.done()) == 20 and not found.failures()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"version": 2}', '{"version": 1}', "\x00" * 100])
+def test_damaged_headers(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(FileError, match="is not a journal of this version"):
+        Journal.find(tmp_path)
+
+
+def test_records_are_on_disk_before_commit_returns(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or fsync(fd))
+    journal = Journal.create(tmp_path / "j", PRINTS, {}, 20)
+    journal.commit(Report([1]))
+    assert str(tmp_path / "j") in synced and str(next((tmp_path / "j").glob("*.log"))) in synced
+
+
+def test_values_are_durable_before_they_are_noted(tmp_path):
+    node, events = volume_net(), []
+
+    class Watched(Recording):
+        def __setitem__(self, where, values):
+            super().__setitem__(where, values)
+            events.append("write")
+
+        def flush(self):
+            events.append("flush")
+
+    class Noted(Journal):
+        def commit(self, report):
+            super().commit(report)
+            events.append("commit")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neuromancer.dense.run.Journal", Noted)
+        patch.setattr("neuromancer.dense.pipeline.COMMIT_TILES", 5)
+        options = {"tile": (2, 9, 9), "journal": tmp_path / "j", "threads": Threads(0, 0, 1, 1)}
+        node.predict_dense(image(1, 9, 30, 30), out=Watched((2, 6, 25, 25)), **options)
+    commits = [k for k, event in enumerate(events) if event == "commit"]
+    assert len(commits) == 6  # of 27 tiles
+    assert all("flush" in events[a:b] for a, b in zip([0, *commits], commits, strict=False))
+
+
+# ---- runs
+def interrupted(tmp_path, node, raw, **options):
+    """A prediction that ends after ten tiles."""
+
+    class Ends(Recording):
+        def __setitem__(self, where, values):
+            if self.count.sum() > 5000:
+                raise KeyboardInterrupt
+            super().__setitem__(where, values)
+
+    sink = Ends((2, 6, 25, 25))
+    with pytest.raises(KeyboardInterrupt):
+        node.predict_dense(raw, out=sink, tile=(2, 9, 9), journal=tmp_path / "j", **options)
+    return sink
+
+
+def test_a_restart_does_only_what_is_missing_and_keeps_the_tile(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    first = interrupted(tmp_path, node, raw)
+    second = Recording(first.shape)
+    node.predict_dense(raw, out=second, journal=tmp_path / "j", resume=True, memory="50MB")
+    both = first.count + second.count
+    assert (both == 1).all() and second.count.any() and first.count.any()
+    np.testing.assert_array_equal(first.array + second.array, node.predict_dense(raw, tile=(2, 9, 9)))
+    third = Recording(first.shape)
+    node.predict_dense(raw, out=third, journal=tmp_path / "j", resume=True)
+    assert not third.count.any()
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("model", {"model": True}),
+        ("image", {"raw": True}),
+        ("options", {"fill": 3}),
+        ("options", {"precision": "f32", "mask": np.ones((9, 30, 30))}),
+        ("plan", {"tile": (2, 9, 18)}),
+        ("plan", {"augment": "flips"}),
+    ],
+)
+def test_another_run_is_refused_with_what_differs(tmp_path, what, change):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    sink = interrupted(tmp_path, node, raw)
+    before = sink.array.copy()
+    options = dict(change)
+    if options.pop("model", False):
+        node.parent.set_param_values({"b": [0.1, 0.2]})
+    if options.pop("raw", False):
+        raw = raw.copy()
+        raw[0, 0, 0, 0] += 1
+    with pytest.raises(FileError, match=f"belongs to a prediction with another {what}; got {what} "):
+        node.predict_dense(raw, out=sink, journal=tmp_path / "j", resume=True, **options)
+    np.testing.assert_array_equal(sink.array, before)
+
+
+def test_what_is_there_is_never_overwritten(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    out = tmp_path / "a.npy"
+    node.predict_dense(raw, out=out)
+    before = out.read_bytes()
+    with pytest.raises(FileError, match="there is a prediction already; got 1 of 1 tiles done"):
+        node.predict_dense(raw, out=out)
+    (tmp_path / "a.npy.progress" / "run.json").unlink()
+    for resume in (False, True):
+        with pytest.raises(FileError, match="exists and is not overwritten"):
+            node.predict_dense(raw, out=out, resume=resume)
+    assert out.read_bytes() == before
+    node.predict_dense(raw, out=tmp_path / "b.npy")
+    (tmp_path / "b.npy").unlink()
+    with pytest.raises(FileError, match="its journal is there, but not the result"):
+        node.predict_dense(raw, out=tmp_path / "b.npy", resume=True)
+
+
+def test_nothing_to_go_on_with(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    with pytest.raises(ArgumentError, match="nothing is known of earlier runs"):
+        node.predict_dense(raw, out=np.zeros((2, 6, 25, 25), "float32"), resume=True)
+    out = tmp_path / "a.npy"
+    assert node.predict_dense(raw, out=out, resume=True) == out  # a first run may be called so, too
+
+
+def test_a_kill_while_the_result_is_made(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    folder = tmp_path / "a.npy.progress"
+    folder.mkdir()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (folder / "making").write_text(f"{os.uname().nodename} {gone.pid}")
+    node.predict_dense(raw, out=tmp_path / "a.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), node.predict_dense(raw))
+
+
+def test_nan_stops_and_a_repaired_image_is_another_image(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30).astype("float32")
+    bad = raw.copy()
+    bad[0, -1, -1, -1] = np.nan
+    with pytest.raises(PredictionError, match=r"tile 26 \(4:6, 18:25, 18:25\)"):
+        node.predict_dense(bad, out=tmp_path / "a.npy", tile=(2, 9, 9))
+    assert len(Journal.find(tmp_path / "a.npy.progress").done()) == 26
+    with pytest.raises(FileError, match="another image"):
+        node.predict_dense(raw, out=tmp_path / "a.npy", tile=(2, 9, 9), resume=True)
+
+
+# ---- fingerprints
+def test_fingerprints_of_models(tmp_path):
+    node = volume_net()
+    first = model_fingerprint([node])
+    assert model_fingerprint([node]) == first
+    model = nm.model_manager.current
+    model.designate_nodes("input", prediction_node=node.name)
+    model.save(tmp_path / "m.nm")
+    loaded = nm.modelload(tmp_path / "m.nm", imposed_patch_size=(9, 12, 12))
+    assert model_fingerprint([loaded["probs"]]) == first
+    assert model_fingerprint([node.parent]) != first
+    node.parent.set_param_values({"b": [0.0, 1e-6]})
+    assert model_fingerprint([node]) != first
+
+
+def test_fingerprints_tell_functions_apart():
+    inp = nm.Input((1, 1, 8, 8), "b,f,y,x", print_repr=False)
+    prints = {model_fingerprint([nm.ApplyFunc(inp, f)]) for f in (lambda x: x + 1, lambda x: x * 2)}
+    assert len(prints) == 2
+
+
+# ---- kills
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed processes are forks")
+@pytest.mark.parametrize(("store", "kills"), [("HDF5", 14), ("zarr", 12), ("npy", 8)])
+def test_kills_at_random_moments_and_inside_writes(store, kills):
+    """More of them: benchmarks/soak.py; results: docs/reliability.md."""
+    pytest.importorskip("zarr")
+    found = subprocess.run(
+        [sys.executable, "benchmarks/soak.py", "--kills", str(kills), "--stores", store],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    row = [cell.strip() for cell in found.stdout.splitlines()[-1].split("|")[1:-1]]
+    assert row[0] == store and int(row[1]) >= kills and int(row[2]) >= 1 and row[3] == "0"
