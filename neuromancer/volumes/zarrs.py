@@ -34,7 +34,7 @@ def join(path: str, *parts: str) -> str:
 def zarr_of(path: str) -> Any:
     """The library; with what it needs for remote addresses."""
     if is_address(path) and not path.startswith("file://"):
-        require("fsspec", "zarr", path)
+        require("fsspec", "remote", path)
     return require("zarr", "zarr", path)
 
 

@@ -82,10 +82,12 @@ def test_sources_in_forked_processes(store, tmp_path):
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
-            os.write(write, str(_sum(source)).encode())
-            os._exit(0)
+            try:
+                os.write(write, str(_sum(source)).encode())
+            finally:
+                os._exit(0)
         os.waitpid(child, 0)
+        os.close(write)
         assert int(os.read(read, 20)) == expected
         os.close(read)
-        os.close(write)
     source.close()
