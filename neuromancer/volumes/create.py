@@ -136,7 +136,7 @@ def create_sink(
     module = import_module(MODULES[file_kind])
     found = _existing(module, locator, existing)
     sink = module.make_sink(
-        module.create(path, dataset, request, str(locator)) if found is None else found,
+        module.create(locator, request) if found is None else found,
         layout,
         str(locator),
         locator,
@@ -173,13 +173,11 @@ def open_sink(locator: Locator) -> ArraySink:
 
 def _open(module: Any, locator: Locator) -> Any:
     """The array of an output that exists; None if it is not in the file."""
-    found = module.open_for_writing(locator.path, locator.dataset, str(locator))
+    found = module.open_for_writing(locator)
     if found is None or hasattr(found, "visititems"):
         if found is not None:
             found.close()
         return None
-    if len(found.shape) != len(locator.axes):
-        raise ShapeError("the output has other axes", node=str(locator), got=tuple(found.shape), expected=locator.axes)
     return found
 
 
@@ -190,12 +188,22 @@ def _existing(module: Any, locator: Locator, existing: str) -> Any:
     taken = _open(module, locator)
     inside = locator.kind in ("hdf5", "zarr") and bool(locator.dataset)
     if existing == "error" and (taken is not None or not (inside or is_address(locator.path))):
-        if taken is not None and locator.kind == "hdf5":
-            taken.file.close()
+        _close(taken)
         raise FileError(
             "the output exists and is not overwritten", node=str(locator), expected="resume=True, or another name"
         )
+    if taken is not None and len(taken.shape) != len(locator.axes):
+        _close(taken)
+        raise ShapeError(
+            "the output has another shape", node=str(locator), got=tuple(taken.shape), expected=f"axes {locator.axes}"
+        )
     return taken
+
+
+def _close(array: Any) -> None:
+    """Close the file of an HDF5 data set."""
+    if library(array) == "h5py":
+        array.file.close()
 
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:

@@ -10,6 +10,7 @@ import numpy as np
 from neuromancer.errors import InputTypeError, ShapeError
 from neuromancer.volumes.axes import letters
 from neuromancer.volumes.objects import spacing
+from neuromancer.volumes.source import open_source
 from neuromancer.volumes.stored import require
 
 
@@ -26,7 +27,7 @@ def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "z
     raw : xarray.DataArray
         What was predicted from.
     values : array or sink, (f, *spatial)
-        In memory or of dask; a sink is read when it is needed, through dask.
+        In memory or of dask; a sink is read when it is needed, through dask, and should be closed or flushed.
     offset : sequence of int
         Voxel of `raw` at which the result begins, per spatial axis.
     spatial : str
@@ -101,6 +102,9 @@ def lazy(volume: Any) -> Any:
     volume : Source or Sink
     """
     array = require("dask.array", "dask", "result")
+    if volume.locator is not None:
+        # Other processes can read this one too, and it outlives the sink.
+        volume = open_source(volume.locator)
     unit = getattr(volume, "chunks", None) or getattr(volume, "unit_of_write", None)
     empty = np.empty((0,) * len(volume.shape), volume.dtype)
     return array.from_array(volume, chunks=unit or "auto", name=False, fancy=False, meta=empty)

@@ -93,15 +93,17 @@ def check_options(request: Request, label: str) -> None:
         raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
 
 
-def open_for_writing(path: str, dataset: str, label: str) -> np.memmap:
+def open_for_writing(locator: Locator) -> np.memmap:
     """The array of an existing .npy file."""
-    return np.load(path, mmap_mode="r")
+    return np.load(locator.path, mmap_mode="r")
 
 
-def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
+def create(locator: Locator, request: Request) -> np.memmap:
     """Create a .npy file of zeros that takes no room yet; it is there whole or not at all."""
+    label, target = str(locator), Path(locator.path)
     check_options(request, label)
-    target = Path(path)
+    if locator.dataset:
+        raise ArgumentError("a .npy file holds one array, without a name", node=label, got=locator.dataset)
     new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     with naming(label):
         try:
@@ -116,7 +118,7 @@ def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
             fsync(target.parent)
         finally:
             new.unlink(missing_ok=True)
-    return open_for_writing(path, dataset, label)
+    return open_for_writing(locator)
 
 
 def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> FlatSink:

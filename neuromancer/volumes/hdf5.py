@@ -87,17 +87,19 @@ class OpenHdf5Sink(Hdf5Sink):
     owned = False
 
 
-def open_for_writing(path: str, dataset: str, label: str) -> Any:
+def open_for_writing(locator: Locator) -> Any:
     """An existing data set, for writing."""
     try:
-        file = h5py.File(path, "r+", rdcc_nbytes=0)
+        file = h5py.File(locator.path, "r+", rdcc_nbytes=0)
     except OSError as error:
         hint = "another file than the raw volume's" if "already open" in str(error) else "a whole HDF5 file"
-        raise FileError("the file cannot be opened for writing", node=label, got=str(error), expected=hint) from error
+        raise FileError(
+            "the file cannot be opened for writing", node=str(locator), got=str(error), expected=hint
+        ) from error
     try:
-        found = file.get(dataset or DEFAULT_NAME)
+        found = file.get(locator.dataset or DEFAULT_NAME)
         if found is not None and not isinstance(found, h5py.Dataset):
-            raise FileError("a group lies where the output should", node=label, expected="another name")
+            raise FileError("a group lies where the output should", node=str(locator), expected="another name")
     except BaseException:
         file.close()
         raise
@@ -116,18 +118,19 @@ def _index_in_memory(file: Any) -> None:
     file.id.set_mdc_config(settings)
 
 
-def create(path: str, dataset: str, request: Request, label: str) -> Any:
+def create(locator: Locator, request: Request) -> Any:
     """Create the data set, in a new file or beside others, and return it open for writing.
 
     The data set lies in the file whole or not at all; what else the file holds stays as it is.
     """
+    label = str(locator)
     if request.compression not in FILTERS:
         raise ArgumentError(
             "no such compression for HDF5", node=label, got=request.compression, expected=sorted(filter(None, FILTERS))
         )
     if request.shards is not None or request.multiscale:
         raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
-    target, name = Path(path), dataset or DEFAULT_NAME
+    target, name = Path(locator.path), locator.dataset or DEFAULT_NAME
     fresh = not target.exists()
     new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp") if fresh else target
     with naming(label):
@@ -142,7 +145,7 @@ def create(path: str, dataset: str, request: Request, label: str) -> Any:
         finally:
             if fresh:
                 new.unlink(missing_ok=True)
-    return open_for_writing(path, name, label)
+    return open_for_writing(locator)
 
 
 def _fill(file: Any, name: str, request: Request) -> None:

@@ -126,10 +126,10 @@ def spec_of(array: Any) -> str | None:
     return None if '"driver": "memory"' in text or spec.get("driver") == "array" else text
 
 
-def open_for_writing(path: str, dataset: str, label: str) -> Zeroed:
+def open_for_writing(locator: Locator) -> Zeroed:
     """Open what a description in JSON says."""
-    ts = require("tensorstore", EXTRA, label)
-    return Zeroed(ts.open(json.loads(path), read=True, write=True).result())
+    ts = require("tensorstore", EXTRA, str(locator))
+    return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result())
 
 
 def make_sink(array: Zeroed, layout: Layout, label: str, locator: Locator | None) -> TensorStoreSink:

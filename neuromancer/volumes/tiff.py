@@ -19,6 +19,7 @@ from neuromancer.volumes.stored import Opened, file_identity, member, require
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 NAMESPACE = "neuromancer/offset"
+SOFTWARE = "neuromancer "
 CENTIMETRES, INCHES = 3, 2
 
 
@@ -33,10 +34,17 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         number = int(member([str(k) for k in range(len(file.series))], dataset, label))
         series = file.series[number]
         shape = tuple(series.shape)
-        axes, placement = _axes(series.axes), _placement(file, series, number)
+        # Outputs of this package say all of their axes, also those of size 1 that tifffile leaves out.
+        written = str(series.keyframe.software).removeprefix(SOFTWARE)
+        own = str(series.keyframe.software).startswith(SOFTWARE)
+        named = written if own else series.axes
+        axes, placement = _axes(named), _placement(file, series, number, named)
         if series.dataoffset is not None and series.dtype is not None:
             kind = np.dtype(file.byteorder + series.dtype.char)
-            mapped = np.memmap(path, kind, "r", series.dataoffset, shape)
+            mapped: Any = np.memmap(path, kind, "r", series.dataoffset, shape)
+            if own:
+                sizes = dict(zip(series.axes, shape, strict=True))
+                mapped = mapped.reshape([sizes.get(a, 1) for a in named])
             file.close()
             return Opened(mapped, axes, placement, read=_native, identity=file_identity(path))
         zarr = require("zarr", "zarr", label)
@@ -63,8 +71,8 @@ def _axes(named: str) -> str | None:
     return None if set(named) & set("QI") else letters(named)
 
 
-def _placement(file: Any, series: Any, number: int) -> Placement:
-    """Voxel size (and offset, of our own files) by the letters of the series' spatial axes."""
+def _placement(file: Any, series: Any, number: int, axes: str) -> Placement:
+    """Voxel size (and offset, of our own files) by the letters of its spatial axes."""
     sizes: dict[str, Any] = {}
     offset: dict[str, Any] = {}
     unit = None
@@ -82,7 +90,7 @@ def _placement(file: Any, series: Any, number: int) -> Placement:
             if code is not None and int(code.value) in lengths:
                 factor = lengths[int(code.value)]
                 sizes, unit = {a: None if v is None else v * factor for a, v in found.items()}, "centimeter"
-    spatial = [a if a in "YX" else "Z" for a in series.axes if a in "ZYXQI"]
+    spatial = [a if a in "YX" else "Z" for a in axes if a in "ZYXQI"]
     complete = spatial and unit is not None and all(sizes.get(a) for a in spatial)
     return Placement(
         tuple(float(sizes[a]) for a in spatial) if complete else None,
@@ -116,13 +124,14 @@ def _ome(xml: str, number: int) -> tuple[dict[str, Any], dict[str, Any], str | N
     return dict(zip(known, values, strict=True)), offset, unit
 
 
-def open_for_writing(path: str, dataset: str, label: str) -> np.memmap:
+def open_for_writing(locator: Locator) -> Any:
     """The voxels of an existing file, which must lie in one piece."""
-    opened = open_stored(path, dataset, label)
-    if not isinstance(opened.array, np.memmap) or not opened.array.dtype.isnative:
+    opened = open_stored(locator.path, locator.dataset, str(locator))
+    array = opened.array
+    if not isinstance(array, np.memmap) or not array.dtype.isnative:
         opened.close()
-        raise FileError("cannot be written into", node=label, expected="a TIFF file without compression, native order")
-    return opened.array
+        raise FileError("cannot be written into", node=str(locator), expected="TIFF without compression, native order")
+    return array
 
 
 class TiffSink(FlatSink):
@@ -139,12 +148,13 @@ def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) ->
     return TiffSink(array, layout, label, locator=locator, identity=identity)
 
 
-def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
+def create(locator: Locator, request: Request) -> np.memmap:
     """Create a BigTIFF file of zeros with OME metadata; it is there whole or not at all."""
+    label, target = str(locator), Path(locator.path)
     tifffile = require("tifffile", "tifffile", label)
     check_options(request, label)
-    if dataset:
-        raise ArgumentError("an output in TIFF has no name within the file", node=label, got=dataset)
+    if locator.dataset:
+        raise ArgumentError("an output in TIFF has no name within the file", node=label, got=locator.dataset)
     if np.dtype(request.dtype).name not in DTYPES:
         raise InputTypeError(
             "OME-TIFF does not know this dtype", node=label, got=str(np.dtype(request.dtype)), expected=DTYPES
@@ -158,7 +168,6 @@ def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
     if placement.offset is not None:
         pairs = {a: repr(v) for a, v in zip(spatial, placement.offset, strict=True)}
         metadata["MapAnnotation"] = {"Namespace": NAMESPACE, **pairs}
-    target = Path(path)
     new = target.with_name(f".{uuid.uuid4().hex}.tmp.tif")
     with naming(label):
         try:
@@ -171,6 +180,7 @@ def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
                 ome=True,
                 photometric="minisblack",
                 metadata=metadata,
+                software=SOFTWARE + axes,
             )
             fsync(new)
             new.replace(target)
@@ -179,4 +189,4 @@ def create(path: str, dataset: str, request: Request, label: str) -> np.memmap:
             raise ArgumentError("cannot be written as OME-TIFF", node=label, got=str(error)) from error
         finally:
             new.unlink(missing_ok=True)
-    return open_for_writing(path, "", label)
+    return open_for_writing(locator)

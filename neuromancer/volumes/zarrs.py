@@ -34,7 +34,7 @@ def join(path: str, *parts: str) -> str:
 def zarr_of(path: str) -> Any:
     """The library; with what it needs for remote addresses."""
     if is_address(path) and not path.startswith("file://"):
-        require("fsspec", "zarr", path)
+        require("fsspec", "remote", path)
     return require("zarr", "zarr", path)
 
 
@@ -141,11 +141,11 @@ def folders_of(files: Iterable[Path], top: Path) -> list[Path]:
     return sorted(found, key=lambda p: -len(p.parts))
 
 
-def open_for_writing(path: str, dataset: str, label: str) -> Any:
+def open_for_writing(locator: Locator) -> Any:
     """The existing array at a path, for writing; None if there is none."""
-    zarr = zarr_of(path)
+    zarr = zarr_of(locator.path)
     try:
-        found = zarr.open(join(path, dataset), mode="r+")
+        found = zarr.open(join(locator.path, locator.dataset), mode="r+")
     except FileNotFoundError:
         return None
     if isinstance(found, zarr.Group):
@@ -161,9 +161,10 @@ def local_folder(array: Any) -> Path | None:
     return root / array.path if isinstance(root, Path) else None
 
 
-def create(path: str, dataset: str, request: Request, label: str) -> Any:
+def create(locator: Locator, request: Request) -> Any:
     """Create the array, alone or in a group, and return it open for writing."""
-    zarr = zarr_of(path)
+    path, label = locator.path, str(locator)
+    zarr, dataset = zarr_of(path), locator.dataset
     groups, name = dataset.split("/")[:-1] if dataset else [], dataset.split("/")[-1] if dataset else ""
     if request.multiscale:
         groups, name = [*groups, *([name] if name else [])], FINEST
@@ -176,14 +177,13 @@ def create(path: str, dataset: str, request: Request, label: str) -> Any:
         "fill_value": np.zeros((), request.dtype)[()],
         "dimension_names": request.axis_names,
         "attributes": {IDENTITY: uuid.uuid4().hex, **request.attributes()},
-        "zarr_format": 3,
     }
     try:
         with naming(label):
             if not name:
-                array = zarr.create_array(path, **settings)
+                array = zarr.create_array(path, zarr_format=3, **settings)
             else:
-                parent = zarr.open_group(path, mode="a", zarr_format=3)
+                parent = _group(path, label)
                 for group in groups:
                     parent = parent.require_group(group)
                 if request.multiscale:
@@ -196,8 +196,18 @@ def create(path: str, dataset: str, request: Request, label: str) -> Any:
                 fsync_all(files)
                 fsync_all([folder, *folders_of(files, Path(path)), Path(path).absolute().parent])
             return array
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
+
+
+def _group(path: str, label: str) -> Any:
+    """The group at a path, made if there is none."""
+    found = zarr_of(path).open_group(path, mode="r+") if open_node(path) is not None else None
+    if found is None:
+        return zarr_of(path).open_group(path, mode="a", zarr_format=3)
+    if found.metadata.zarr_format != 3:
+        raise FileError("outputs are made in zarr format 3 only", node=label, got="a folder of format 2")
+    return found
 
 
 def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
