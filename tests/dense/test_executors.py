@@ -118,7 +118,7 @@ def test_errors_of_workers_come_back(raw, tmp_path):
             node.predict_dense(
                 NpySource(tmp_path / "nan.npy"), out=sink, tile=TILE, executor=pool, resume=True, on_error="skip"
             )
-    assert done < len(Journal.find(tmp_path / "out.npy.progress").done()) == 124
+    assert 0 < done <= len(Journal.find(tmp_path / "out.npy.progress").done()) == 124
 
 
 def test_what_cannot_travel(raw, tmp_path):
