@@ -42,6 +42,8 @@ class DenseNetwork:
         Per node and spatial axis.
     joint : list of AxisGeometry
         Per spatial axis: what all nodes need together.
+    form : {'sliding', 'plain'}
+        Whether pools slide and what follows is dilated, or the network is evaluated as it is.
     costs : Costs
         Of evaluating a range of the image.
 
@@ -57,6 +59,7 @@ class DenseNetwork:
         for node in self.nodes:
             require_declared_sizes(node)
         sliding = can_slide(self.nodes)
+        self.form = "sliding" if sliding else "plain"
         copies = rebuild(self.nodes, BuildMode(inference=True, dense=sliding), free_sizes=True)
         self.twins = [copies[node] for node in self.nodes]
         self.axes: list[Sequence[AxisGeometry]]

@@ -10,6 +10,7 @@ from math import ceil, prod
 
 import numpy as np
 
+from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.tiles import Frame, Tile, make_tile
 from neuromancer.errors import ArgumentError
@@ -58,8 +59,12 @@ class DensePlan:
         Images of a stack that are evaluated at once.
     offsets : tuple of tuple of int
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
+    form : {'sliding', 'plain'}
+        How the network is evaluated; see docs/dense.md.
     products, work : float
         Products of all convolutions, and their cost in products of direct ones.
+    overlap : float
+        Share of the products that is computed twice, where what tiles need overlaps.
     memory : float
         Bytes in use while a tile is read, evaluated and written, with what waits before and after it.
     first_image : int
@@ -77,8 +82,10 @@ class DensePlan:
     tile_shape: tuple[int, ...]
     together: int
     offsets: tuple[tuple[int, ...], ...]
+    form: str
     products: float
     work: float
+    overlap: float
     memory: float
     first_image: int = 0
     first: int = 0
@@ -183,6 +190,10 @@ class DensePlan:
         """Voxels of so many tiles, by default those of the shard; a mean where tiles differ."""
         return round(prod(self.extent) * (len(self) if tiles is None else tiles) / self.count)
 
+    def seconds(self) -> float:
+        """Time that the tiles of the shard take on this machine, from a short measurement that is kept."""
+        return self.work * len(self) / self.count * seconds_per_work()
+
     def __str__(self) -> str:
         def size(values: Sequence[int]) -> str:
             return " × ".join(str(n) for n in values)
@@ -198,6 +209,30 @@ class DensePlan:
         lines.append(f"{self.count} tiles of {spatial(self.tile_shape)}{part}")
         if len(self.frames) > 1:
             lines.append(f"mean over {len(self.frames)} views of the image")
+        how = (
+            "pools slide, what follows is dilated" if self.form == "sliding" else "evaluated as it is, on its own grid"
+        )
+        lines.append(f"{how}; {self.products:.3g} products, {self.overlap:.0%} of them in overlaps of tiles")
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in self.outputs)
-        lines.append(f"result {nbytes / 1e9:.3g} GB; {self.memory / 1e9:.3g} GB in use; {self.products:.3g} products")
+        lines.append(f"result {_bytes(nbytes)}; {_bytes(self.memory)} of memory in use")
+        lines.append(f"about {_duration(self.seconds())} on this machine, if reading and writing keep up")
         return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that suits, e.g. ``'3.5 hours'``."""
+    for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{_two_digits(seconds / length)} {unit}"
+    return f"{_two_digits(seconds)} s"
+
+
+def _bytes(count: float) -> str:
+    for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{_two_digits(count / size)} {unit}"
+    return f"{_two_digits(count / 1e3)} kB"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

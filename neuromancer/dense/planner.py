@@ -90,6 +90,18 @@ def choose(
     return best
 
 
+def appraise(
+    axes: Sequence[AxisGeometry],
+    out: Sequence[int],
+    costs: Costs,
+    tile: Sequence[int],
+    together: int = 1,
+    images: int = 1,
+) -> Choice:
+    """What a volume costs with a given tile, and so many images of a stack together; see `choose`."""
+    return _Volume(axes, out, costs, images)(tuple(tile), together)
+
+
 def _price(smaller: Choice, larger: Choice) -> float:
     """Work added per memory freed."""
     freed = larger.memory - smaller.memory

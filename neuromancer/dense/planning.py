@@ -13,11 +13,14 @@ from neuromancer.dense.costs import Cost
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan, Output
-from neuromancer.dense.planner import choose
+from neuromancer.dense.planner import appraise, choose
 from neuromancer.dense.reduction import Reduction
 from neuromancer.dense.symmetry import View, views
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
+
+SLACK = 1.15
+"""What allocators hold of the memory for every byte that is in use; what is planned was up to so much too low."""
 
 
 @dataclass(frozen=True)
@@ -277,23 +280,22 @@ class Planner:
         if wanted:
             tile = self._given_tile(tuple(wanted), extent, align)
             together = int(layout["together"]) if layout else 1
-            once = costs([g.fed(ceil(t / d)) for g, t, d in zip(joint, tile[1:], steps, strict=True)], together)
-            count = prod(ceil(n / t) for n, t in zip(extent, tile, strict=True)) * ceil(tile[0] / together)
-            products, work, memory = once.products * count, once.work * count, once.memory
+            cut = [ceil(t / d) for t, d in zip(tile[1:], steps, strict=True)]
+            choice = appraise(joint, outs, costs, cut, together, extent[0])  # type: ignore[arg-type]
         else:
             inner = [a // gcd(a, d) for a, d in zip(align[1:], steps, strict=True)]
-            choice = choose(joint, outs, costs, budget, extent[0], inner)  # type: ignore[arg-type]
+            choice = choose(joint, outs, costs, budget / SLACK, extent[0], inner)  # type: ignore[arg-type]
             together = choice.images
             across = min(extent[0], ceil(together / align[0]) * align[0])
             tile = (across, *(min(n, t * d) for n, t, d in zip(extent[1:], choice.tile, steps, strict=True)))
-            products, work, memory = choice.products, choice.work, choice.memory
-        if strict and memory > budget:
+        if strict and choice.memory * SLACK > budget:
             whole = f" of at least {tuple(align)} voxels, the blocks of the store" if prod(align) > 1 else ""
             raise ArgumentError(
                 f"a tile{whole} does not fit into the memory",
                 node="memory",
                 got=f"{budget / 1e6:.0f} MB",
-                expected=f"at least {memory / 1e6:.0f} MB" + (", or smaller chunks or shards" if whole else ""),
+                expected=f"at least {ceil(choice.memory * SLACK / 1e6)} MB"
+                + (", or smaller chunks or shards" if whole else ""),
             )
         scale = prod(steps) * len(self.frames)
         return DensePlan(
@@ -306,9 +308,11 @@ class Planner:
             tile_shape=tile,
             together=together,
             offsets=self.offsets,
-            products=products * scale,
-            work=work * scale,
-            memory=memory,
+            form=self.network.form,
+            products=choice.products * scale,
+            work=choice.work * scale,
+            overlap=choice.overlap,
+            memory=choice.memory,
             first_image=self.roi[0][0] if self.stack else 0,
         )
 

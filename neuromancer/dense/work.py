@@ -109,12 +109,16 @@ class Work:
 
     def _reduced(self, tile: Tile, m: int, values: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
         if self.rules.check_nan and values.size and np.isnan(values.min()):
-            raise PredictionError(
-                "the prediction is not a number everywhere",
-                node=self.network.nodes[m],
-                got=f"{int(np.isnan(values).sum())} of {values.size} values NaN",
-                expected="finite values; on_nan='keep' stores them as they are",
-            )
+            # Where nothing is wanted, an image may hold anything.
+            wanted = True if inside is None else inside if self.plan.stack else inside[None]
+            found = np.isnan(values) & wanted
+            if found.any():
+                raise PredictionError(
+                    "the prediction is not a number everywhere",
+                    node=self.network.nodes[m],
+                    got=f"{int(found.sum())} of {values.size} values NaN",
+                    expected="finite values; on_nan='keep' stores them as they are",
+                )
         values = self.rules.reductions[m].apply(values)
         values = values if self.plan.stack else values[:, 0]
         if inside is not None and not inside.all():

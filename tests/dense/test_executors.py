@@ -107,18 +107,19 @@ def test_a_lost_process(raw, tmp_path, monkeypatch):
 def test_errors_of_workers_come_back(raw, tmp_path):
     node = volume_net()
     values = raw.astype("float32")
-    values[0, 11, 39, 43] = np.nan
+    values[0, 10:, 36:, 40:] = np.nan
     np.save(tmp_path / "nan.npy", values)
     sink = sink_of(tmp_path, "npy")
     with ThreadPoolExecutor(2) as pool:
         with pytest.raises(PredictionError, match=r"not a number everywhere, in tile \d+"):
             node.predict_dense(NpySource(tmp_path / "nan.npy"), out=sink, tile=TILE, executor=pool)
         done = len(Journal.find(tmp_path / "out.npy.progress").done())
-        with pytest.warns(UserWarning, match="1 of .* tiles could not be predicted"):
+        with pytest.warns(UserWarning, match=r"\d of .* tiles could not be predicted"):
             node.predict_dense(
                 NpySource(tmp_path / "nan.npy"), out=sink, tile=TILE, executor=pool, resume=True, on_error="skip"
             )
-    assert 0 < done <= len(Journal.find(tmp_path / "out.npy.progress").done()) == 124
+    assert 0 < done <= len(Journal.find(tmp_path / "out.npy.progress").done())
+    assert 121 <= len(Journal.find(tmp_path / "out.npy.progress").done()) < 125
 
 
 def test_what_cannot_travel(raw, tmp_path):

@@ -244,6 +244,11 @@ def test_not_a_number(tmp_path, raw):
     assert np.isnan(node.predict_dense(values)).any()
     with pytest.raises(PredictionError):
         node.predict_dense(values, on_nan="error")
+    wanted = np.ones(values.shape[1:], bool)
+    wanted[3:12, 12:27, 12:27] = False
+    assert not np.isnan(node.predict_dense(values, mask=wanted, on_nan="error")).any()
+    with pytest.raises(PredictionError):
+        node.predict_dense(values, mask=~wanted, on_nan="error")
     with pytest.raises(ArgumentError, match="unknown choice"):
         node.predict_dense(values, on_nan="whatever")
 
@@ -311,7 +316,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_holds(tmp_path):
-    """1.4 GB of image and result within 100 MB."""
-    budget = 100e6
+    """1.4 GB of image and result within 200 MB."""
+    budget = 200e6
     found = subprocess.run([sys.executable, "-c", MEMORY, str(budget)], capture_output=True, text=True, check=True)
     assert 20e6 < int(found.stdout.splitlines()[-1]) < budget

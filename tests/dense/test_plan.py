@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, prod
@@ -13,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
+from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis, covering
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.plan import DensePlan, Output
+from neuromancer.dense.plan import DensePlan, Output, _duration
 from neuromancer.dense.symmetry import views
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
@@ -59,7 +61,20 @@ def plans(draw):
     frame = Frame(views(None, ndim)[0], tuple(raw), (0,) * ndim, tuple(raw), (tuple(roi),))
     output = Output("a", (2, *shape), "float32", (2, *chunk))
     return DensePlan(
-        (1, *raw), "uint8", False, (output,), (tuple(axes),), (frame,), (1, *tile), 1, ((0,) * ndim,), 1.0, 1.0, 1.0
+        raw_shape=(1, *raw),
+        raw_dtype="uint8",
+        stack=False,
+        outputs=(output,),
+        axes=(tuple(axes),),
+        frames=(frame,),
+        tile_shape=(1, *tile),
+        together=1,
+        offsets=((0,) * ndim,),
+        form="sliding",
+        products=1.0,
+        work=1.0,
+        overlap=0.0,
+        memory=1.0,
     )
 
 
@@ -136,6 +151,21 @@ def test_words():
         "probs: 2 × 17 × 35 × 35 of uint8, voxel 0 at raw voxel 2 × 3 × 3, written in blocks of 2 × 2 × 8 × 8" in text
     )
     assert "225 tiles of 2 × 8 × 8" in text
+    assert re.search(r"pools slide, what follows is dilated; \d.\d+e\+06 products, \d\d% of them in overlaps", text), (
+        text
+    )
+    assert re.search(r"about \S+ (s|minutes) on this machine", text)
+
+
+def test_time_is_in_proportion_to_the_work_of_the_shard():
+    plan = volume_net().plan_dense((1, 2000, 4000, 4000), tile=(20, 80, 80))
+    assert plan.seconds() == pytest.approx(plan.work * seconds_per_work())
+    assert plan.shard(0, 4).seconds() == pytest.approx(plan.seconds() / 4, rel=1e-3)
+    small = volume_net().plan_dense((1, 2000, 4000, 4000), tile=(5, 20, 20))
+    assert small.seconds() > plan.seconds() and small.overlap > plan.overlap > 0
+    assert [_duration(s) for s in (0.5, 100, 1000, 1e4, 1e6, 1e9)] == [
+        "0.5 s", "100 s", "17 minutes", "2.8 hours", "12 days", "32 years"
+    ]  # fmt: skip
 
 
 def test_tiles_that_would_share_a_block_are_refused_or_realigned():

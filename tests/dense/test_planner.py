@@ -130,7 +130,8 @@ def test_engine_may_offer_cheaper_convolutions(monkeypatch):
 
 def test_conv_cost_of_a_direct_convolution():
     work, kept, scratch = E.conv_cost((2, 3, 10, 12), (5, 3, 3, 3), (1, 2), "float64")
-    assert (work, kept, scratch) == (2 * 8 * 8 * 5 * 3 * 9, 0, 0)
+    assert (work, kept) == (2 * 8 * 8 * 5 * 3 * 9, 0)
+    assert 0 <= scratch <= 8 * 8 * (3 * 9 + 2 * 5) * 8  # windows and results, where an engine makes copies
 
 
 def test_memory_of_the_control_group_counts(monkeypatch, tmp_path):

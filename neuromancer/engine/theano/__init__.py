@@ -8,11 +8,10 @@ from neuromancer.engine.theano import library  # noqa: F401 (makes Theano import
 
 from theano.gof import Constant, Variable
 
-from neuromancer.engine.common.costs import direct_conv_cost as conv_cost
 from neuromancer.engine.common.costs import no_device_memory as free_memory
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import namespace as T
-from neuromancer.engine.theano.convolution import conv, conv_transpose
+from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose
 from neuromancer.engine.theano.draw import dot_text, draw
 from neuromancer.engine.theano.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.theano.maximin import maximin_pairs

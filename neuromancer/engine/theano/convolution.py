@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
+import numpy as np
 from theano.gof import Variable
 from theano.tensor import as_tensor_variable, cast
 from theano.tensor.nnet import conv2d, conv3d
 from theano.tensor.nnet.abstract_conv import AbstractConv2d_gradInputs, AbstractConv3d_gradInputs
 
 from neuromancer.engine.common.arguments import (
+    Ints,
     axes_tuple,
     check_filled,
     check_floats,
@@ -19,12 +22,20 @@ from neuromancer.engine.common.arguments import (
     static_shape,
     window_length,
 )
+from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
 from neuromancer.errors import ArgumentError, ShapeError
 
 _FORWARD = {2: conv2d, 3: conv3d}
 _ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
+
+
+def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+    """What a convolution without padding costs: the windows of an image are copied out, the bias makes a new result."""
+    products, kept, _ = direct_conv_cost(x_shape, w_shape, dilation, dtype)
+    windows, result = products / max(1, x_shape[0] * w_shape[0]), products / prod(w_shape[1:]) if products else 0.0
+    return products, kept, (windows + result) * np.dtype(dtype).itemsize
 
 
 def _prepared(

@@ -1,0 +1,71 @@
+"""Memory that a plan names, against the memory that the prediction takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+
+MEASURE = """
+import sys
+import numpy as np
+import neuromancer as nm
+
+def network(kind):
+    if kind == "plane":
+        node = nm.Input((None, 1, 64, 64), "b,f,y,x", print_repr=False)
+        layers = ((32, 5, 2), (48, 3, 1), (64, 3, 2))
+    else:
+        node = nm.Input((None, 1, 19, 39, 39), "b,f,z,y,x", print_repr=False)
+        layers = ((16, 4, 2), (32, 3, 1), (32, 3, 1))
+    if kind == "up":
+        node = nm.Input((None, 1, 8, 32, 32), "b,f,z,y,x", print_repr=False)
+        fine = nm.Conv(node, 16, (3, 3, 3), conv_mode="same", print_repr=False)
+        coarse = nm.Conv(nm.Pool(fine, (2, 2, 2), print_repr=False), 32, (3, 3, 3), conv_mode="same", print_repr=False)
+        node, layers = nm.UpConvMerge(fine, coarse, 16, print_repr=False), ()
+    axes = node.shape.spatial_axes
+    for features, kernel, pool in layers:
+        node = nm.Conv(node, features, (kernel,) * len(axes), (pool,) * len(axes), print_repr=False)
+    node = nm.Conv(node, 2, (1,) * len(axes), activation_func="lin", print_repr=False)
+    return nm.Softmax(node, print_repr=False)
+
+def status(key):
+    return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) * 1024
+
+node, shape = network(sys.argv[1]), [1, *map(int, sys.argv[2].split(","))]
+memory = float(sys.argv[3]) if sys.argv[3] else None
+# large enough for all kernels to be loaded and compiled
+node.predict_dense(np.zeros([min(n, 160 if len(shape) == 3 else 64) for n in shape], "float32"), progress=False)
+before = status("VmRSS")
+raw = np.full(shape, 0.5, "float32")
+plan = node.plan_dense(raw, memory=memory)
+out = node.predict_dense(raw, memory=memory, progress=False)
+print(plan.memory, status("VmHWM") - before - raw.nbytes - out.nbytes, len(plan))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "budget"),
+    [
+        ("volume", "60,200,200", ""),
+        ("volume", "60,200,300", "300e6"),
+        ("plane", "900,900", ""),
+        ("plane", "1500,1500", "300e6"),
+        ("up", "48,160,160", ""),
+        ("up", "64,160,160", "250e6"),
+    ],
+)
+def test_what_is_planned_is_what_is_used(kind, shape, budget):
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    planned, used, tiles = map(float, found.stdout.split()[-3:])
+    assert 0.75 * used < planned < 1.25 * used
+    assert (tiles > 1) == bool(budget)
+    if budget:
+        assert used < float(budget)
