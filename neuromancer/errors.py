@@ -80,6 +80,10 @@ class DeviceError(EngineError):
     """The device asked for is not there."""
 
 
+class OutOfMemoryError(EngineError, MemoryError):
+    """An operation needs more memory than the device, or the host, has left."""
+
+
 class MissingDependencyError(NeuromancerError, ImportError):
     """An optional library or program is needed and not installed."""
 

@@ -161,6 +161,24 @@ class DensePlan:
         ]
         return make_tile(index, images, start, stops, self.frames, self.axes)
 
+    def halves(self, tile: Tile) -> list[Tile]:
+        """A tile cut in two along its longest axis; what both read is within what it reads.
+
+        A single voxel stays as it is.
+        """
+        sizes = [b - a for a, b in zip(tile.start, tile.stop, strict=True)]
+        axis = sizes.index(max(sizes))
+        if sizes[axis] < 2:
+            return [tile]
+        middle = tile.start[axis] + sizes[axis] // 2
+        ends = [tuple(a + n for a, n in zip(tile.start, shape, strict=True)) for shape in tile.shapes]
+        result = []
+        for begin, stop in ((tile.start[axis], middle), (middle, tile.stop[axis])):
+            start = (*tile.start[:axis], begin, *tile.start[axis + 1 :])
+            stops = [(*end[:axis], max(begin, min(end[axis], stop)), *end[axis + 1 :]) for end in ends]
+            result.append(make_tile(tile.index, tile.images, start, stops, self.frames, self.axes))
+        return result
+
     def place(self, tile: Tile, node: int) -> tuple[slice, ...]:
         """Where the values of a tile go in the store of a node: (f, [images,] *spatial)."""
         spatial = (slice(a, a + n) for a, n in zip(tile.start, tile.shapes[node], strict=True))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from neuromancer.dense.raw import read
 from neuromancer.dense.reduction import Reduction
 from neuromancer.dense.tiles import Tile
 from neuromancer.errors import PredictionError
+
+logger = logging.getLogger("neuromancer")
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Work:
     def __init__(self, plan: DensePlan, rules: Rules, network: DenseNetwork, source: Any, mask: Mask | None) -> None:
         self.plan, self.rules, self.network, self.source, self.mask = plan, rules, network, source, mask
         self._func: Any = None
+        self._most: float = inf
 
     def __enter__(self) -> Work:
         self._func = self.network.func(self.rules.precision).compile()
@@ -104,8 +110,50 @@ class Work:
         if fetched.block is None:
             return [self.filled(tile, m) for m in range(len(self.plan.outputs))]
         with self.network.lock:  # functions of a graph are not for several threads at once
-            values = self.network.evaluate(self._func, fetched.block, tile, self.plan.together)
+            values = self._evaluated(fetched.block, tile)
         return [self._reduced(tile, m, v, fetched.inside[m]) for m, v in enumerate(values)]
+
+    def _evaluated(self, block: np.ndarray, tile: Tile) -> list[np.ndarray]:
+        """Values of a tile per node; in halves, and halves of these, where the memory is not enough for more."""
+        values = self._at_once(block, tile)
+        if values is None:
+            values = [
+                np.empty((node.shape["f"], tile.images[1] - tile.images[0], *shape), self.network.dtype)
+                for node, shape in zip(self.network.nodes, tile.shapes, strict=True)
+            ]
+            self._halved(block, tile, values)
+        return values
+
+    def _at_once(self, block: np.ndarray, tile: Tile) -> list[np.ndarray] | None:
+        """Values of a tile; None if it is too large. What was too large once is not tried again."""
+        voxels = prod(b - a for a, b in zip(tile.start, tile.stop, strict=True))
+        if voxels > self._most:
+            return None
+        try:
+            return self.network.evaluate(self._func, block, tile, self.plan.together)
+        except MemoryError:
+            if voxels == 1:
+                raise
+            self._most = voxels // 2 + voxels % 2
+            logger.warning("%s: not enough memory for %s in one go; halved", self.network.name, tile)
+        return None
+
+    def _halved(self, block: np.ndarray, tile: Tile, into: Sequence[np.ndarray]) -> None:
+        lead = (slice(None),) * (block.ndim - len(tile.start))
+        for half in self.plan.halves(tile):
+            read = zip(half.raw_start, half.raw_stop, tile.raw_start, strict=True)
+            part = block[(*lead, *(slice(a - first, b - first) for a, b, first in read))]
+            begin = [a - b for a, b in zip(half.start, tile.start, strict=True)]
+            places = [
+                whole[(slice(None), slice(None), *(slice(a, a + n) for a, n in zip(begin, shape, strict=True)))]
+                for whole, shape in zip(into, half.shapes, strict=True)
+            ]
+            values = self._at_once(part, half)
+            if values is None:
+                self._halved(part, half, places)
+            else:
+                for place, value in zip(places, values, strict=True):
+                    place[...] = value
 
     def _reduced(self, tile: Tile, m: int, values: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
         if self.rules.check_nan and values.size and np.isnan(values.min()):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from math import prod
 
+import numpy as np
 import pytest
 
+import neuromancer as nm
 from neuromancer import engine
-
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc"),
-    pytest.mark.skipif(engine.NAME == "theano", reason="what Theano's compiled code allocates is known roughly"),
-]
+from neuromancer.dense.network import DenseNetwork
+from neuromancer.errors import OutOfMemoryError
+from tests.dense.nets import image, volume_net
+from tests.dense.test_predict import unet
 
 MEASURE = """
 import sys
@@ -53,6 +55,8 @@ print(plan.memory, status("VmHWM") - before - raw.nbytes - out.nbytes, len(plan)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.skipif(engine.NAME == "theano", reason="what Theano's compiled code allocates is known roughly")
 @pytest.mark.parametrize(
     ("kind", "shape", "budget"),
     [
@@ -74,3 +78,50 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
     assert (tiles > 1) == bool(budget)
     if budget:
         assert used < float(budget)
+
+
+# ---- where even less is left
+class Small:
+    """Evaluates small blocks only, as a device with little memory does."""
+
+    def __init__(self, monkeypatch, most):
+        self.sizes, whole = [], DenseNetwork.evaluate
+
+        def evaluate(network, func, block, tile, together):
+            self.sizes.append(prod(b - a for a, b in zip(tile.start, tile.stop, strict=True)))
+            if self.sizes[-1] > most:
+                raise OutOfMemoryError("not enough memory", node="conv", got="a large block")
+            return whole(network, func, block, tile, together)
+
+        monkeypatch.setattr(DenseNetwork, "evaluate", evaluate)
+
+
+@pytest.mark.parametrize("options", [{}, {"pad_raw": True}, {"augment": "flips"}, {"tile": (4, 9, 30)}])
+def test_tiles_are_halved_until_they_fit(monkeypatch, caplog, options):
+    node, raw = volume_net(), image(1, 20, 30, 40)
+    want = node.predict_dense(raw, **options)
+    small = Small(monkeypatch, 300)
+    np.testing.assert_allclose(node.predict_dense(raw, **options), want, rtol=1e-5, atol=1e-6)
+    assert max(small.sizes[-10:]) <= 300
+    assert sum(n > 300 for n in small.sizes) < 10  # what was too large once is not tried again
+    assert "not enough memory for tile 0" in caplog.text
+
+
+def test_networks_with_upconvolutions_and_several_nodes_are_halved_too(monkeypatch):
+    up = unet((24, 24), mode="same")
+    inner = volume_net()
+    both = [inner, inner.parent]
+    plane, raw = image(1, 48, 60).astype("float32"), image(1, 20, 24, 30)
+    want = up.predict_dense(plane), nm.predict_dense(both, raw)
+    Small(monkeypatch, 900)
+    found = up.predict_dense(plane), nm.predict_dense(both, raw)
+    np.testing.assert_allclose(found[0], want[0], rtol=1e-5, atol=1e-6)
+    for a, b in zip(found[1], want[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_voxel_that_does_not_fit_is_an_error(monkeypatch):
+    Small(monkeypatch, 0)
+    with pytest.raises(OutOfMemoryError, match="not enough memory"):
+        volume_net().predict_dense(image(1, 8, 10, 10))
+    assert issubclass(OutOfMemoryError, MemoryError)

@@ -210,3 +210,10 @@ def test_building_uses_the_configured_precision() -> None:
         config.floatX = dtype
         with E.building():
             assert T.vector().dtype == (T.vector() * 0.5).dtype == dtype
+
+
+def test_lack_of_memory_is_told_as_such():
+    x = E.tensor("x", (None,), "float32")
+    outer = E.function([x], T.exp(x.dimshuffle(0, "x") + x.dimshuffle("x", 0)).max(axis=0))
+    with pytest.raises(MemoryError):
+        outer(np.zeros(10**7, "float32"))

@@ -23,7 +23,15 @@ from neuromancer.engine.common import checks
 from neuromancer.engine.theano.library import theano
 from neuromancer.engine.theano.random_op import RandomDraw
 from neuromancer.engine.theano.tensors import known_shape
-from neuromancer.errors import ArgumentError, DeviceError, EngineError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.errors import (
+    ArgumentError,
+    DeviceError,
+    EngineError,
+    InputTypeError,
+    NeuromancerError,
+    OutOfMemoryError,
+    ShapeError,
+)
 
 _SIZES_DIFFER = re.compile(
     r"dimension mis-?match|could not be broadcast|shapes .* not aligned|all the input array dimensions", re.IGNORECASE
@@ -172,7 +180,8 @@ def _explained(error: Exception) -> Exception:
             got=f"shapes {shapes.group(1)}" if shapes else None,
             expected="equal lengths, or an axis declared to have length 1",
         )
-    return EngineError(first, node=node, got=f"inputs of shapes {shapes.group(1)}" if shapes else None)
+    kind = OutOfMemoryError if "allocate" in first else EngineError
+    return kind(first, node=node, got=f"inputs of shapes {shapes.group(1)}" if shapes else None)
 
 
 def _differing_axis(shapes: str) -> int | None:

@@ -49,6 +49,14 @@ def free_memory() -> int | None:
     return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or numpy says that memory could not be had."""
+    # torch has a class for devices only; its allocator for the host says it in words
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
 def _available(count: int) -> str:
     gpus = ", ".join(f"'cuda:{i}'" for i in range(count))
     return f"one of 'cpu', 'auto', 'meta'{', ' + gpus if gpus else '; torch finds no CUDA device here'}"

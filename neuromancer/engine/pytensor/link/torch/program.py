@@ -20,6 +20,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.type import TensorType
 
 from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.link.torch.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
@@ -33,7 +34,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     torch_form,
 )
 from neuromancer.engine.pytensor.ops.base import tensor_view
-from neuromancer.errors import EngineError, NeuromancerError
+from neuromancer.errors import EngineError, NeuromancerError, OutOfMemoryError
 
 SMALL = 8
 """Integer arrays of up to this many elements (counters, seeds, shapes) are kept on the host."""
@@ -68,7 +69,12 @@ def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor
     """Return a host value as a tensor on `device` (on the CPU: on the same memory)."""
     counters.uploads += 1
     tensor = tensor_view(value)
-    return tensor if device.type == "cpu" else tensor.to(device)
+    if device.type == "cpu":
+        return tensor
+    try:
+        return tensor.to(device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError("not enough memory", node=str(device), got=f"array of shape {value.shape}") from error
 
 
 def download(value: Any, counters: Counters) -> Any:
@@ -343,7 +349,7 @@ class Program:
         """Turn an error of a step into one that names the operation and the shapes that it got."""
         step = self.steps[position]
         if step.node is None:
-            return error
+            return OutOfMemoryError("not enough memory", node="transfer") if is_lack_of_memory(error) else error
         shapes = [tuple(getattr(values[s], "shape", ())) for s in step.inputs]
         check = getattr(step.node.op, "check_shapes", None)
         if check is not None and len(shapes) == len(step.node.inputs):
@@ -351,6 +357,8 @@ class Program:
                 check(shapes)
             except NeuromancerError as explained:
                 return explained
+        if is_lack_of_memory(error):
+            return OutOfMemoryError("not enough memory", node=str(step.node.op), got=f"inputs of shapes {shapes}")
         if isinstance(error, RuntimeError):
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             return EngineError(text, node=str(step.node.op), got=f"inputs of shapes {shapes}")
