@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 import neuromancer as nm
+
+# Jobs in the background of a shell are told to ignore interrupts, and tests send some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests of one engine's inner workings need its libraries, which are not installed beside another engine's.
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")

@@ -224,7 +224,7 @@ class DensePlan:
             unit = "" if o.unit is None else f", written in blocks of {size(o.unit)}"
             lines.append(f"{o.name}: {size(o.shape)} of {o.dtype}, voxel 0 at raw voxel {size(offsets)}{unit}")
         part = "" if len(self) == self.count else f"; here {self.first} to {self.last - 1}"
-        lines.append(f"{self.count} tiles of {spatial(self.tile_shape)}{part}")
+        lines.append(f"{self.count} tile{'s' * (self.count != 1)} of {spatial(self.tile_shape)}{part}")
         if len(self.frames) > 1:
             lines.append(f"mean over {len(self.frames)} views of the image")
         how = (

@@ -220,7 +220,7 @@ def test_a_covering_axis_feeds_at_least_as_much():
             low, high = g.feed(start, stop, 20)
             assert fed[0] <= low and fed[1] >= high
     axes = DenseNetwork([unet((26, 26))]).axes[0]
-    assert covering((axes[0], axes[0])) is axes[0]
+    assert covering((axes[0], axes[0])) == axes[0]
 
 
 def test_nodes_that_cannot_be_predicted_together():
