@@ -39,7 +39,7 @@ class ArraySource:
         """Digest of shape, dtype and values."""
         digest = hashlib.blake2b(repr((self.shape, self.dtype.str)).encode())
         for index in np.ndindex(self.shape[:2]):
-            digest.update(np.ascontiguousarray(self.array[index]).view(np.uint8))
+            digest.update(np.ascontiguousarray(self.array[index]).data)
         return digest.hexdigest()
 
     def close(self) -> None:
