@@ -21,8 +21,10 @@ import shtab
 
 import neuromancer as nm
 from neuromancer.config import config
+from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.errors import ArgumentError, IncompleteWarning, NeuromancerError, UnknownNameError
 from neuromancer.progress import say
+from neuromancer.utils import pretty_string_time
 
 DONE, FAILED, INCOMPLETE, INTERRUPTED = 0, 1, 3, 130
 
@@ -212,9 +214,11 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    """Show how a volume would be predicted: form, tiles, overlap, and the memory and time that it should take."""
+    """Show how a volume would be predicted: sizes, tiles, memory, and about how long this machine would take."""
     node = _node(options)
-    say(str(node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)))
+    plan = node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)
+    say(str(plan))
+    say(f"about {pretty_string_time(plan.work * seconds_per_work())} of computing on this machine")
     return DONE
 
 

@@ -83,7 +83,7 @@ def test_info(model, capsys):
 def test_plan_and_bench(model, capsys):
     assert cli.main(["plan", str(model), "200", "300", "300", "--memory", "1GB"]) == cli.DONE
     text = capsys.readouterr().out
-    assert "tiles of" in text and "GB in use" in text
+    assert "tiles of" in text and "GB in use" in text and "of computing on this machine" in text
     assert cli.main(["bench", str(model), "--shape", "12", "30", "30", "--runs", "2"]) == cli.DONE
     assert "MVx/s (median of 2 runs)" in capsys.readouterr().out
 

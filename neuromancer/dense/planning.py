@@ -292,8 +292,8 @@ class Planner:
             raise ArgumentError(
                 f"a tile{whole} does not fit into the memory",
                 node="memory",
-                got=f"{budget / 1e6:.0f} MB",
-                expected=f"at least {memory / 1e6:.0f} MB" + (", or smaller chunks or shards" if whole else ""),
+                got=f"{budget / 1e6:.3g} MB",
+                expected=f"at least {memory / 1e6:.3g} MB" + (", or smaller chunks or shards" if whole else ""),
             )
         scale = prod(steps) * len(self.frames)
         return DensePlan(
