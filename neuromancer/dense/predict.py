@@ -72,7 +72,8 @@ def predict_dense(
     resume : bool
         Go on with a prediction that was interrupted.
     memory : str or int, optional
-        Bytes that the prediction may use, e.g. ``"4GB"``; default: a part of what is free.
+        Bytes that the prediction may use, e.g. ``"4GB"``, in each process that does tiles; default: together a part of
+        what is free.
     axes : str, optional
         Order of the image's axes, e.g. ``"zyxc"``.
     reduce : optional

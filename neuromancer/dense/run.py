@@ -112,8 +112,10 @@ class Run:
 
     @cached_property
     def budget(self) -> float:
-        """Bytes that a tile may use with all that waits beside it."""
-        return self._budget() if self.request.memory is None else self.request.memory
+        """Bytes that a tile may use with all that waits beside it, in each process that does tiles."""
+        if self.request.memory is not None:
+            return self.request.memory
+        return self._budget() / (1 if self.team is None or self.team.in_process else self.team.workers)
 
     def plan(
         self, layout: Mapping[str, Any] | None = None, units: Sequence[tuple[int, ...] | None] | None = None
