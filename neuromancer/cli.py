@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import signal
 import sys
 import time
@@ -71,7 +72,9 @@ def parser() -> argparse.ArgumentParser:
 def _shared_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--node", help="node to predict (default: the model's prediction node)")
     command.add_argument("--pad", action="store_true", help="mirror the volume at its borders: result of equal size")
-    command.add_argument("--memory", help="how much may be used, such as 4GB (default: a part of what is free)")
+    command.add_argument(
+        "--memory", help="bytes that each process may use, such as 4GB (default: a part of what is free)"
+    )
     command.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
 
 
@@ -146,6 +149,12 @@ def _image_shape(node: nm.Node, spatial: Sequence[int]) -> tuple[int, ...]:
     return (int(node.input_nodes[0].shape["f"]), *spatial)
 
 
+def _set_device(device: str | None) -> None:
+    """Of a worker: what was asked for goes before what its environment says."""
+    if device is not None:
+        os.environ["NEUROMANCER_DEVICE"] = config.device = device
+
+
 def _predict(options: argparse.Namespace) -> int:
     """Predict a volume with a stored model, tile by tile, in bounded memory; restartable.
 
@@ -155,7 +164,9 @@ def _predict(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         executor = None
         if options.workers:
-            executor = stack.enter_context(ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")))
+            executor = stack.enter_context(
+                ProcessPoolExecutor(options.workers, get_context("spawn"), _set_device, (options.device,))
+            )
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", IncompleteWarning)
         node.predict_dense(
@@ -212,9 +223,10 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    """Show how a volume would be predicted: form, tiles, overlap, and the memory and time that it should take."""
+    """Show how a volume would be predicted: sizes, tiles, memory, and about how long this machine would take."""
     node = _node(options)
-    say(str(node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)))
+    plan = node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)
+    say(str(plan))
     return DONE
 
 

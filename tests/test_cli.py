@@ -130,6 +130,11 @@ def test_device_is_set(model, monkeypatch):
     monkeypatch.setattr(config, "_device", config.device)
     assert cli.main(["plan", str(model), "20", "20", "20", "--device", "auto"]) == cli.DONE
     assert config.device == "auto"
+    monkeypatch.setenv("NEUROMANCER_DEVICE", "cpu")
+    cli._set_device(None)
+    assert os.environ["NEUROMANCER_DEVICE"] == "cpu"
+    cli._set_device("cuda:1")  # in a worker
+    assert config.device == os.environ["NEUROMANCER_DEVICE"] == "cuda:1"
 
 
 def test_interrupted_and_resumed(model, tmp_path):

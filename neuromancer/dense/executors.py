@@ -188,7 +188,7 @@ class Team:
             threads=run.threads,
             cache=run.cache_bytes,
             skip=run.request.skip,
-            settings=(config.floatX, config.backend),
+            settings=(config.floatX, config.backend, config.device),
         )
 
 

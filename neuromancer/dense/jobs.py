@@ -58,7 +58,7 @@ class Job:
         Bytes for blocks of the image.
     skip : bool
     settings : tuple of str
-        ``config.floatX`` and ``config.backend``.
+        ``config.floatX``, ``config.backend`` and ``config.device``; a worker whose environment names a device keeps it.
     """
 
     key: str
@@ -72,7 +72,7 @@ class Job:
     threads: Threads
     cache: int
     skip: bool
-    settings: tuple[str, str]
+    settings: tuple[str, str, str]
 
 
 @dataclass
@@ -175,7 +175,9 @@ def _context(job: Job) -> Context:
 
 def _open(job: Job) -> Context:
     """Network, files and function of a job, in a process that has none of them."""
-    config.floatX, config.backend = job.settings
+    config.floatX, config.backend, device = job.settings
+    if "NEUROMANCER_DEVICE" not in os.environ:
+        config.device = device
     current = model_manager.current
     model = _load(job.model)
     model_manager.current = current

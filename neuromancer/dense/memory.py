@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from neuromancer import engine as E
+from neuromancer.errors import ArgumentError
 
 SHARE = 3
 """An evaluation may use one part in so many of what is free: the volume, the result and others need memory too."""
 LEAST = 64 << 20
 CGROUP = Path("/sys/fs/cgroup")
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
 def available() -> int:
@@ -34,3 +38,25 @@ def memory_budget() -> int:
     """Bytes that an evaluation may use on the configured device if nothing else is said."""
     on_device = E.free_memory()
     return max(LEAST, available() // SHARE if on_device is None else int(on_device * 0.8))
+
+
+def parse_bytes(memory: Any) -> float | None:
+    """Bytes of ``"4GB"``, ``"500 MiB"`` or a number.
+
+    Raises
+    ------
+    ArgumentError
+
+    Examples
+    --------
+    >>> parse_bytes("4GB"), parse_bytes("1.5 GiB"), parse_bytes(1000), parse_bytes(None)
+    (4000000000.0, 1610612736.0, 1000.0, None)
+    """
+    if memory is None:
+        return None
+    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory > 0:
+        return float(memory)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
+    if isinstance(memory, str) and found and float(found[1]) > 0:
+        return float(found[1]) * UNITS[(found[2] or "").lower()]
+    raise ArgumentError("not an amount of memory", node="memory", got=memory, expected="bytes, or text like '4GB'")

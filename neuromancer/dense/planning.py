@@ -293,8 +293,8 @@ class Planner:
             raise ArgumentError(
                 f"a tile{whole} does not fit into the memory",
                 node="memory",
-                got=f"{budget / 1e6:.0f} MB",
-                expected=f"at least {ceil(choice.memory * SLACK / 1e6)} MB"
+                got=f"{budget / 1e6:.3g} MB",
+                expected=f"at least {choice.memory * SLACK / 1e6:.3g} MB"
                 + (", or smaller chunks or shards" if whole else ""),
             )
         scale = prod(steps) * len(self.frames)

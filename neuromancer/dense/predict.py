@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromancer import volumes
-from neuromancer.dense.memory import memory_budget
+from neuromancer.dense.memory import memory_budget, parse_bytes
 from neuromancer.dense.network import dense_network
 from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import Wish
 from neuromancer.dense.reduction import Reduction, reduction
-from neuromancer.dense.run import Request, Run, parse_bytes
+from neuromancer.dense.run import Request, Run
 from neuromancer.dense.stores import DescribedSource
 from neuromancer.dense.work import Rules
 from neuromancer.errors import ArgumentError, InputTypeError
@@ -72,7 +72,8 @@ def predict_dense(
     resume : bool
         Go on with a prediction that was interrupted.
     memory : str or int, optional
-        Bytes that the prediction may use, e.g. ``"4GB"``; default: a part of what is free.
+        Bytes that the prediction may use, e.g. ``"4GB"``, in each process that does tiles; default: together a part of
+        what is free.
     axes : str, optional
         Order of the image's axes, e.g. ``"zyxc"``.
     reduce : optional
@@ -109,7 +110,8 @@ def predict_dense(
     journal : path, optional
         Folder for what is known about finished tiles; default: the name of `out` with ``.progress`` at its end.
     store : dict, optional
-        Further arguments of ``neuromancer.volumes.create_sink``, such as ``chunks`` or ``compression``.
+        Further arguments of ``neuromancer.volumes.create_sink``, such as ``chunks`` or ``compression``. Without
+        ``chunks``, those of a new store are small enough for the memory.
 
     Returns
     -------

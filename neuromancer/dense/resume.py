@@ -113,9 +113,16 @@ class Journal:
     # ---- reading
     def done(self) -> TileSet:
         """Tiles that are durably in the result, as far as all processes have said so."""
-        if self.header["complete"]:
-            return TileSet([(0, self.header["tiles"])])
-        return TileSet(pair for path in sorted(self.folder.glob("*.log")) for pair in self._records(path))
+        if not self.header["complete"]:
+            try:
+                return TileSet(pair for path in sorted(self.folder.glob("*.log")) for pair in self._records(path))
+            except FileNotFoundError as error:
+                # Another process saw that all was done, and dropped the records after it had said so.
+                found = Journal.find(self.folder)
+                if found is None or not found.header["complete"]:
+                    raise FileError("records have been removed", node=str(self.folder), got=error.filename) from error
+                self.header = found.header
+        return TileSet([(0, self.header["tiles"])])
 
     def _records(self, path: Path) -> Iterator[tuple[int, int]]:
         data = path.read_bytes()
@@ -128,7 +135,11 @@ class Journal:
         """Tiles that were left out, and why."""
         found: dict[int, str] = {}
         for path in sorted(self.folder.glob("*.failed")):
-            for line in path.read_text(errors="replace").splitlines():
+            try:
+                lines = path.read_text(errors="replace").splitlines()
+            except FileNotFoundError:
+                continue  # as above: all was done in the end
+            for line in lines:
                 try:
                     index, reason = json.loads(line)
                     found[int(index)] = str(reason)

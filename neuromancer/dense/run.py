@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,18 @@ from neuromancer.dense.mask import Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
 from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.planning import Buffers, Planner, Wish
+from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
 from neuromancer.dense.resume import Journal
-from neuromancer.dense.stores import ArraySink, ArraySource, as_source, is_sink, is_there, make_sink, place_of
+from neuromancer.dense.stores import (
+    ArraySink,
+    ArraySource,
+    as_source,
+    blocks_to_be,
+    is_sink,
+    is_there,
+    make_sink,
+    place_of,
+)
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.progress import voxel_bar
@@ -33,7 +41,8 @@ if TYPE_CHECKING:
 CACHE_SHARE = 8
 """One part in so many of the memory keeps blocks of the image that the next tiles need as well."""
 CACHE_MOST = 1 << 30
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
+CHUNK_LEAST, CHUNK_MOST = 1 << 15, 1 << 22
+"""Bytes of a chunk of a store that is made: as many as leave room for a tile of whole chunks."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +112,19 @@ class Run:
 
     @cached_property
     def budget(self) -> float:
-        """Bytes that a tile may use with all that waits beside it."""
-        return self._budget() if self.request.memory is None else self.request.memory
+        """Bytes that a tile may use with all that waits beside it, in each process that does tiles."""
+        if self.request.memory is not None:
+            return self.request.memory
+        return self._budget() / (1 if self.team is None or self.team.in_process else self.team.workers)
 
     def plan(
         self, layout: Mapping[str, Any] | None = None, units: Sequence[tuple[int, ...] | None] | None = None
     ) -> DensePlan:
         """The plan, aligned to the stores that are open, or to the given blocks."""
-        units = units or [sink.unit_of_write for sink in self.sinks] or None
+        units = units or [sink.unit_of_write for sink in self.sinks]
         strict = self.request.memory is not None
-        return self.planner.plan(self.budget, units, self._buffers(), strict, dict(layout) if layout else None)
+        buffers = self._buffers(units)
+        return self.planner.plan(self.budget, units or None, buffers, strict, dict(layout) if layout else None)
 
     @property
     def cache_bytes(self) -> int:
@@ -121,14 +133,15 @@ class Run:
             return 0
         return int(min(CACHE_MOST, self.budget / CACHE_SHARE))
 
-    def _buffers(self) -> Buffers:
-        if self.in_memory:
+    def _buffers(self, units: Sequence[tuple[int, ...] | None]) -> Buffers:
+        if self.in_memory and not any(units):
             return Buffers()
-        t = self.threads
+        t = self.request.threads or Threads()
         chunk = prod(self.source.chunks or (0,)) * self.source.dtype.itemsize
-        units = sum(prod(s.unit_of_write or (0,)) * np.dtype(s.dtype).itemsize for s in self.sinks)
+        outputs = zip(units, self.planner.outputs, strict=False)
+        written = sum(prod(unit or (0,)) * np.dtype(o.dtype).itemsize for unit, o in outputs)
         # A block is there while it is read, waits and is evaluated; stores unpack and pack beside it.
-        fixed = self.cache_bytes + 2 * chunk * max(1, t.readers) + 2 * units * max(1, t.writers)
+        fixed = self.cache_bytes + 2 * chunk * max(1, t.readers) + 2 * written * max(1, t.writers)
         return Buffers(t.ahead + 2, t.behind + 2, fixed)
 
     # ---- carrying out
@@ -196,7 +209,7 @@ class Run:
                     got=f"out of type {type(outs[0]).__name__}",
                     expected="a path as out, or a folder as journal",
                 )
-            self._make_sinks("error")
+            self._make_sinks("error", self._chunks())
             return self.plan()
         found, making = Journal.find(folder), Making(folder)
         if found is None:
@@ -219,7 +232,7 @@ class Run:
         return self._continue(found)
 
     def _begin(self, folder: Path, existing: str) -> DensePlan:
-        self._make_sinks(existing)
+        self._make_sinks(existing, self._chunks())
         plan = self.plan()
         self.journal = Journal.create(folder, self._fingerprints(plan), plan.layout, plan.count)
         return plan
@@ -231,13 +244,34 @@ class Run:
         self.journal = found
         return plan
 
-    def _make_sinks(self, existing: str, must_exist: bool = False) -> None:
+    def _chunks(self) -> list[tuple[int, ...] | None]:
+        """Chunks for the stores that are to be made; raises where no tile fits, while nothing has been made."""
+        nbytes, store = CHUNK_MOST, self.request.store or {}
+        while True:
+            blocks = [
+                blocks_to_be(out, o.shape, np.dtype(o.dtype), store, nbytes)
+                for out, o in zip(self.request.outs or (), self.planner.outputs, strict=True)
+            ]
+            chunks, units = [c for c, _ in blocks], [u for _, u in blocks]
+            plan = self.planner.plan(self.budget, units, self._buffers(units))
+            if plan.memory * SLACK <= self.budget or nbytes <= CHUNK_LEAST or not any(chunks):
+                self.plan(units=units)
+                return chunks
+            nbytes //= 2
+
+    def _make_sinks(
+        self, existing: str, chunks: Sequence[tuple[int, ...] | None] = (), must_exist: bool = False
+    ) -> None:
         steps = [g.grain for g in self.network.joint]
         size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
-        for out, output, first in zip(self.request.outs or (), self.planner.outputs, self.planner.offsets, strict=True):
+        outs = self.request.outs or ()
+        per_node = zip(outs, self.planner.outputs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
+        for out, output, first, blocks in per_node:
             if must_exist and not is_there(out):
                 raise FileError("its journal is there, but not the result itself", node=str(out))
             meta = dict(self.request.store or {})
+            if blocks is not None:
+                meta["chunks"] = blocks
             if size is not None and not is_sink(out):
                 shift = [*((self.planner.roi[0][0],) if self.planner.stack else ()), *first]
                 scale = [*((1,) if self.planner.stack else ()), *steps]
@@ -267,25 +301,3 @@ class Run:
         for store in (*opened, *self._opened):
             if store is not None:
                 store.close()
-
-
-def parse_bytes(memory: Any) -> float | None:
-    """Bytes of ``"4GB"``, ``"500 MiB"`` or a number.
-
-    Raises
-    ------
-    ArgumentError
-
-    Examples
-    --------
-    >>> parse_bytes("4GB"), parse_bytes("1.5 GiB"), parse_bytes(1000), parse_bytes(None)
-    (4000000000.0, 1610612736.0, 1000.0, None)
-    """
-    if memory is None:
-        return None
-    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory > 0:
-        return float(memory)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
-    if isinstance(memory, str) and found and float(found[1]) > 0:
-        return float(found[1]) * UNITS[(found[2] or "").lower()]
-    raise ArgumentError("not an amount of memory", node="memory", got=memory, expected="bytes, or text like '4GB'")

@@ -157,6 +157,45 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
     return sink
 
 
+def blocks_to_be(
+    out: Any, shape: Sequence[int], dtype: Any, store: Mapping[str, Any], nbytes: int
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Chunks to ask for when the store of a result is made, and the block of it that no two tiles may share.
+
+    Parameters
+    ----------
+    out : array, Sink or path
+    shape : sequence of int
+    dtype : numpy dtype
+    store : mapping
+        What the user says of it; chunks and shards given there stay.
+    nbytes : int
+        Of a chunk, where the user gives none.
+
+    Returns
+    -------
+    tuple of (tuple of int or None)
+        None for chunks where there is nothing to ask for; None for the block where there is none, or none is known.
+
+    Examples
+    --------
+    >>> blocks_to_be("a.zarr", (2, 500, 500), "uint8", {}, 1 << 16)
+    ((1, 256, 256), (1, 256, 256))
+    >>> blocks_to_be("a.npy", (2, 500, 500), "uint8", {}, 1 << 16)
+    (None, None)
+    """
+    if not isinstance(out, (str, os.PathLike)):
+        return None, getattr(out, "unit_of_write", None)
+    if split_path(out, "out")[0] not in ("hdf5", "zarr"):
+        return None, None
+    chunks, shards = store.get("chunks"), store.get("shards")
+    asked = None if chunks is not None else volumes.chunks_for(shape, dtype, nbytes)
+    unit = asked or tuple(int(n) for n in store["chunks"])
+    if shards is not None and shards is not False:
+        unit = volumes.shards_for(shape, unit) if shards is True else tuple(shards)
+    return asked, tuple(min(u, n) for u, n in zip(unit, shape, strict=False))
+
+
 def reopen_source(locator: Any) -> Any:
     """The source that a locator stands for, in this process."""
     return locator.open() if hasattr(locator, "open") else volumes.open_source(locator)

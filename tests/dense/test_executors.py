@@ -38,6 +38,11 @@ def half_once(values):
     return half(values)
 
 
+def device_name(values):
+    """Another number on every device."""
+    return np.full_like(values, sum(map(ord, nm.config.device)))
+
+
 def slow_half(values):
     time.sleep(0.03)
     return half(values)
@@ -88,6 +93,30 @@ def test_processes(raw, tmp_path, kind):
     assert Journal.find(folder).header["complete"]
     assert sorted(p.name for p in folder.iterdir()) == ["run.json"]
     check(sink, want)
+
+
+def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tmp_path, monkeypatch):
+    monkeypatch.delenv("NEUROMANCER_DEVICE", raising=False)
+    monkeypatch.setattr(nm.config, "_device", "auto")
+    node, options = volume_net(), {"tile": (9, 35, 39), "reduce": device_name}
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        values = node.predict_dense(tmp_path / "raw.npy", executor=pool, **options)
+    assert (values == sum(map(ord, "auto"))).all()
+    monkeypatch.setenv("NEUROMANCER_DEVICE", "cpu")
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        values = node.predict_dense(tmp_path / "raw.npy", executor=pool, **options)
+    assert (values == sum(map(ord, "cpu"))).all()
+
+
+def test_processes_share_the_memory_that_is_free(raw, tmp_path, monkeypatch):
+    budgets = []
+    monkeypatch.setattr("neuromancer.dense.predict.memory_budget", lambda: budgets.append(1) or 4_000_000)
+    node = volume_net()
+    node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "alone.h5")
+    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+        node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "both.h5", executor=pool)
+    tiles = [Journal.find(tmp_path / f"{name}.h5.progress").header["tiles"] for name in ("alone", "both")]
+    assert budgets and tiles[1] > tiles[0]
 
 
 def test_a_lost_process(raw, tmp_path, monkeypatch):

@@ -254,7 +254,7 @@ def test_not_a_number(tmp_path, raw):
 
 
 def test_the_memory_is_not_enough(raw):
-    with pytest.raises(ArgumentError, match=r"does not fit into the memory; got 0 MB; expected at least \d+ MB"):
+    with pytest.raises(ArgumentError, match=r"does not fit into the memory; got 0.03 MB; expected at least [\d.]+ MB"):
         volume_net().predict_dense(raw, out=Recording((2, 11, 35, 39), unit=(2, 11, 35, 39)), memory=30_000)
 
 

@@ -81,6 +81,29 @@ def test_a_finished_run_is_small(tmp_path):
     assert found.header["complete"] and len(found.done()) == 20 and not found.failures()
 
 
+def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
+    """Of two processes that finish at once, one drops the records that the other is reading."""
+    first = Journal.create(tmp_path / "j", PRINTS, {}, 4)
+    second = Journal.find(tmp_path / "j")
+    first.commit(Report([0, 1]))
+    second.commit(Report([2, 3]))
+    read = Path.read_bytes
+
+    def late(path):
+        monkeypatch.setattr(Path, "read_bytes", read)
+        first.close()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", late)
+    second.close()
+    assert second.header["complete"] and len(Journal.find(tmp_path / "j").done()) == 4
+    third = Journal.create(tmp_path / "k", PRINTS, {}, 4)
+    third.commit(Report([0]))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (path.unlink(), read(path))[1])
+    with pytest.raises(FileError, match="records have been removed"):
+        third.done()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"version": 2}', '{"version": 1}', "\x00" * 100])
 def test_damaged_headers(tmp_path, text):
     (tmp_path / "run.json").write_text(text)

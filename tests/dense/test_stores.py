@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.errors import FileError, InputTypeError
+from neuromancer.errors import ArgumentError, FileError, InputTypeError
 from neuromancer.volumes import open_source
 from tests.dense.nets import image, plane_net, volume_net
 
@@ -67,6 +67,27 @@ def test_tiles_follow_chunks_and_shards(raw, tmp_path):
     out = tmp_path / "a.zarr"
     node.predict_dense(raw, out=out, memory="20MB", store={"chunks": (1, 2, 4, 4), "shards": (2, 4, 8, 12)})
     np.testing.assert_allclose(zarr.open(str(out))[:], node.predict_dense(raw), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.h5"])
+def test_chunks_of_new_stores_leave_room_for_a_tile(name, tmp_path):
+    """Chunks of the usual size would hold more voxels than the network can be given at once."""
+    node, raw = volume_net(), image(1, 40, 120, 130)
+    out = tmp_path / name
+    node.predict_dense(raw, out=out, memory="30MB", as_uint8=True)
+    assert open_source(out).chunks[0] == 1 and np.prod(open_source(out).chunks) < 400_000
+    np.testing.assert_array_equal(open_source(out)[:, :, :, :], node.predict_dense(raw, as_uint8=True))
+    sharded = tmp_path / "sharded.zarr"
+    node.predict_dense(raw, out=sharded, memory="30MB", as_uint8=True, store={"shards": True})
+    assert np.prod(zarr.open(str(sharded)).shards) < 400_000
+
+
+def test_nothing_is_made_where_no_tile_fits(tmp_path):
+    node, raw = volume_net(), image(1, 40, 120, 130)
+    for options in ({"store": {"chunks": (2, 37, 115, 125)}}, {"tile": (5, 30, 30), "store": {"chunks": (2, 4, 8, 8)}}):
+        with pytest.raises(ArgumentError, match=r"does not fit into the memory|into the same block"):
+            node.predict_dense(raw, out=tmp_path / "a.zarr", memory="10MB", **options)
+        assert not list(tmp_path.iterdir())
 
 
 def test_axes_in_another_order(raw):
