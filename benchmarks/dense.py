@@ -106,6 +106,32 @@ def chain_by_hand(node: nm.Node) -> Predict:
     return scores
 
 
+def with_its_best_tile(whole: Predict, fov: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Predict, str]:
+    """A peer in tiles of the size at which it is fastest per voxel: as they come, and its name."""
+    out = [n - f + 1 for n, f in zip(shape, fov, strict=True)]
+    speeds: dict[tuple[int, ...], float] = {}
+    for parts in (1, 2, 4):
+        for thin in (1, 2):
+            tile = (-(-out[0] // thin), *(-(-n // parts) for n in out[1:]))
+            block = np.zeros((1, *(t + f - 1 for t, f in zip(tile, fov, strict=True))), "float32")
+            speeds[tile] = float(np.prod(tile)) / common.timed(lambda block=block: whole(block))  # type: ignore[misc]
+    best = max(speeds, key=lambda tile: speeds[tile])
+
+    def predict(raw: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in np.ndindex(*(-(-n // t) for n, t in zip(out, best, strict=True))):
+            low = [k * t for k, t in zip(start, best, strict=True)]
+            high = [min(a + t, n) for a, t, n in zip(low, best, out, strict=True)]
+            values = whole(raw[(slice(None), *(slice(a, b + f - 1) for a, b, f in zip(low, high, fov, strict=True)))])
+            parts.append((tuple(slice(a, b) for a, b in zip(low, high, strict=True)), values))
+        result = np.empty((parts[0][1].shape[0], *out), "float32")
+        for where, values in parts:
+            result[(slice(None), *where)] = values
+        return result
+
+    return predict, "torch, tiles of " + "x".join(map(str, best))
+
+
 def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
     """MONAI's sliding window over a valid U-Net, with the one overlap at which its answer is right."""
     from monai.inferers import sliding_window_inference
@@ -144,6 +170,8 @@ def measure(quick: bool) -> list[Row]:
     rows.append(compare("neuro3d", dense3d, (15, 108, 110) if quick else (24, 188, 188), hand, "torch", runs))
     if not quick:
         rows.append(compare("neuro3d", dense3d, (32, 300, 300), hand, "torch", runs))
+        large = (64, 512, 512)
+        rows.append(compare("neuro3d", dense3d, large, *with_its_best_tile(hand, tuple(dense3d.shape.fov), large), 1))
     patch = (92, 92, 92) if quick else (116, 132, 132)
     model = unet3d.create_model(patch)
     inner = model["probs"].shape.spatial_shape
