@@ -21,7 +21,7 @@ import neuromancer as nm
 from neuromancer.train import BackgroundLoader, Flip, PatchSampler, Rotate90
 from neuromancer.volumes import create_sink, open_source, write_pyramid
 
-VOXEL = (0.29, 0.26, 0.26)
+VOXEL = (0.5, 0.25, 0.25)  # made up, as the stack does not say it
 UNIT = "micrometer"
 
 

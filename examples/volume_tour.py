@@ -31,7 +31,7 @@ parser.add_argument("--folder", type=Path, default=helpers.OUTPUT / "tour", help
 args, _ = parser.parse_known_args()
 FOLDER: Path = args.folder
 MEMORY = "100MB"
-VOXEL = (0.29, 0.26, 0.26)  # micrometres, of the microscope
+VOXEL = (0.5, 0.25, 0.25)  # micrometres; made up, as the stack does not say it
 
 # %% The image, scaled as the network is trained, in chunks, with its voxel size. Real ones are there already, and larger.
 shutil.rmtree(FOLDER, ignore_errors=True)
