@@ -33,7 +33,7 @@ FOLDER: Path = args.folder
 MEMORY = "100MB"
 VOXEL = (0.5, 0.25, 0.25)  # micrometres; made up, as the stack does not say it
 
-# %% The image, scaled as the network is trained, in chunks, with its voxel size. Real ones are there already, and larger.
+# %% The image, scaled as the network is trained, in chunks, with its voxel size. Real ones are there already, larger.
 shutil.rmtree(FOLDER, ignore_errors=True)
 FOLDER.mkdir(parents=True)
 with h5py.File(demo_nuclei.DATA, "r") as file:
