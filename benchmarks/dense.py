@@ -261,6 +261,8 @@ def main() -> None:
         return
     print(HEADER, flush=True)
     rows = measure(args.quick)
+    for name in [*nm.model_manager.models]:
+        nm.model_manager.delmodel(name)
     print(planning.HEADER, flush=True)
     plans, correlation = planning.measure(args.quick)
     if args.write:
