@@ -78,10 +78,12 @@ format: $(VENV)/ready-dev
 bench: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/against_torch.py --write docs/performance.md
 	$(BIN)/python benchmarks/dense.py --write docs/dense_performance.md
+	$(BIN)/python benchmarks/scaling.py --write docs/scaling.md
 
 bench-quick: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/against_torch.py --quick
 	$(BIN)/python benchmarks/dense.py --quick
+	$(BIN)/python benchmarks/scaling.py --quick
 
 clean:
 	rm -rf $(VENV) $(THEANO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks examples/output

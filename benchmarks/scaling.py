@@ -179,15 +179,15 @@ Handing a tile over costs about 0.4 ms, which matters for tiles of a few millise
 ## A petabyte, on paper
 
 100 000 voxels along each axis, 8 bits, one channel of 8 bits as result, in {days} days. Workers are like this machine;
-speeds are measured on it with small volumes, then corrected for the borders of the tiles of `memory="8GB"`. Assumed:
-workers never wait for one another (they share nothing but the store), the store gives each its share, and no shard is
-much slower than others.
+speeds are measured on it with small volumes in memory, then corrected for the borders of the tiles of `memory="8GB"`.
+Assumed: workers never wait for one another (they share nothing but the store), the store gives each its share, and no
+shard is much slower than others.
 
 {paper}
 
 "Read per voxel": tiles read the borders that they need, before any cache. The journal gets 20 bytes for a run of
 tiles, every 5 seconds at most, in one file per worker. Chunks are another matter: of 64 × 128 × 128 voxels there are a
-thousand million, one file each; `shards=True` puts up to 64 into one.
+thousand million, one file each; `shards=True` puts up to 64 into one, and a tile then needs that much more memory.
 """
 
 

@@ -2,7 +2,8 @@
 
 ``python examples/ome_zarr_napari.py`` trains the demo's network for a moment, or takes ``--model MODEL.h5``, and writes
 ``examples/output/nuclei.ome.zarr`` with the images ``raw`` and ``probability`` (OME-Zarr 0.5). To look at it:
-``pip install 'napari[all]' napari-ome-zarr``, then ``napari --plugin napari-ome-zarr .../probability``.
+``pip install 'napari[all]' napari-ome-zarr``, then ``napari --plugin napari-ome-zarr .../probability``. Both were
+read with the package ome-zarr (0.18), which that plugin reads with.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ import helpers
 import numpy as np
 
 import neuromancer as nm
+from neuromancer.dense.resume import Journal
 from neuromancer.train import BackgroundLoader, Flip, PatchSampler, Rotate90
 from neuromancer.volumes import create_sink, open_source
 
@@ -33,7 +34,7 @@ FOLDER: Path = args.folder
 MEMORY = "100MB"
 VOXEL = (0.5, 0.25, 0.25)  # micrometres; made up, as the stack does not say it
 
-# %% The image, scaled as the network is trained, in chunks, with its voxel size. Real ones are there already, larger.
+# %% The image, scaled as the network is trained, in chunks, with its voxel size. Real ones are there, and larger.
 shutil.rmtree(FOLDER, ignore_errors=True)
 FOLDER.mkdir(parents=True)
 with h5py.File(demo_nuclei.DATA, "r") as file:
@@ -98,11 +99,14 @@ sink.close()
 # %% There is room again: the same call with `resume=True` does the rest. On the command line:
 # neuromancer predict nuclei.h5 raw.h5:/raw nuclei.zarr --pad --reduce '[1, "uint8"]' --memory 100MB --resume
 before = open_source(OUT)[:, :, :, :]
+journal = Journal.find(OUT.with_name(OUT.name + ".progress"))
+if journal is not None:
+    print(f"{len(journal.done())} of {journal.header['tiles']} tiles are done")
 start = time.perf_counter()
 probs.predict_dense(RAW, out=OUT, resume=True, **options)
 result = open_source(OUT)
 values = result[:, :, :, :]
-print(f"the rest took {time.perf_counter() - start:.1f} s; {np.mean(before > 0):.0%} of the voxels were there")
+print(f"the others took {time.perf_counter() - start:.1f} s")
 print(f"result {result.shape} {result.dtype}, voxels of {result.voxel_size} {result.unit}, offset {result.offset}")
 
 # %% Not a byte differs from a prediction that nothing interrupted.

@@ -188,7 +188,8 @@ def create(locator: Locator, request: Request) -> Any:
                     parent = parent.require_group(group)
                 if request.multiscale:
                     levels = [(FINEST, request.stored_placement)]
-                    parent.attrs.update(image_metadata(Path(path).stem, request.layout.stored, levels))
+                    image = groups[-1] if groups else Path(path).stem
+                    parent.attrs.update(image_metadata(image, request.layout.stored, levels))
                 array = parent.create_array(name, **settings)
             folder = local_folder(array)
             if folder is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -131,6 +133,34 @@ def test_networks_have_the_published_sizes(name: str, parameters: int, shape: li
     assert raw.shape == (1, 1, *patch)
     assert labels.shape == (1, 1, *shape)
     assert set(np.unique(labels)) <= {0, 1}
+
+
+def test_a_tour_from_file_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    pytest.importorskip("zarr")
+    monkeypatch.setattr(sys, "argv", ["volume_tour.py", "--minutes", "0.05", "--folder", str(tmp_path / "tour")])
+    found = runpy.run_path(str(ROOT / "examples" / "volume_tour.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "stopped" in printed and re.search(r"2[45] of 48 tiles are done", printed)
+    assert found["values"].shape == (1, 48, 256, 256) and found["rows"][0].average_precision > 0.3
+    assert (tmp_path / "tour" / "tour.png").stat().st_size > 20_000
+
+
+def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    zarr = pytest.importorskip("zarr")
+    out = importlib.import_module("ome_zarr_napari").main(
+        ["--minutes", "0.02", "--out", str(tmp_path / "nuclei.ome.zarr")]
+    )
+    for name, shape, offset in (("raw", (48, 256, 256), 0), ("probability", (40, 220, 220), 18)):
+        group = zarr.open_group(out / name, mode="r")
+        (image,) = group.attrs["ome"]["multiscales"]
+        assert image["name"] == name and group.attrs["ome"]["version"] == "0.5"
+        assert [axis["unit"] for axis in image["axes"]] == ["micrometer"] * 3
+        assert [group[level["path"]].shape for level in image["datasets"]] == [
+            shape, tuple(n // 2 for n in shape), tuple(n // 4 for n in shape)
+        ]  # fmt: skip
+        first = image["datasets"][0]["coordinateTransformations"]
+        assert first[0]["scale"] == [0.29, 0.26, 0.26] and first[1]["translation"][2] == pytest.approx(offset * 0.26)
+    assert "probability/2: (1, 10, 55, 55), uint8, voxels of (1.16, 1.04, 1.04)" in capsys.readouterr().out
 
 
 def test_digits_are_read():
