@@ -140,7 +140,8 @@ def test_a_tour_from_file_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(sys, "argv", ["volume_tour.py", "--minutes", "0.05", "--folder", str(tmp_path / "tour")])
     found = runpy.run_path(str(ROOT / "examples" / "volume_tour.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert "stopped" in printed and re.search(r"2[45] of 48 tiles are done", printed)
+    done = re.search(r"stopped.* (\d+) of (\d+) tiles are done", printed)
+    assert done and 0.3 < int(done[1]) / int(done[2]) < 0.7
     assert found["values"].shape == (1, 48, 256, 256) and found["rows"][0].average_precision > 0.3
     assert (tmp_path / "tour" / "tour.png").stat().st_size > 20_000
 
@@ -159,8 +160,8 @@ def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             shape, tuple(n // 2 for n in shape), tuple(n // 4 for n in shape)
         ]  # fmt: skip
         first = image["datasets"][0]["coordinateTransformations"]
-        assert first[0]["scale"] == [0.29, 0.26, 0.26] and first[1]["translation"][2] == pytest.approx(offset * 0.26)
-    assert "probability/2: (1, 10, 55, 55), uint8, voxels of (1.16, 1.04, 1.04)" in capsys.readouterr().out
+        assert first[0]["scale"] == [0.5, 0.25, 0.25] and first[1]["translation"][2] == pytest.approx(offset * 0.25)
+    assert "probability/2: (1, 10, 55, 55), uint8, voxels of (2.0, 1.0, 1.0)" in capsys.readouterr().out
 
 
 def test_digits_are_read():
