@@ -157,11 +157,13 @@ def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert image["name"] == name and group.attrs["ome"]["version"] == "0.5"
         assert [axis["unit"] for axis in image["axes"]] == ["micrometer"] * 3
         assert [group[level["path"]].shape for level in image["datasets"]] == [
-            shape, tuple(n // 2 for n in shape), tuple(n // 4 for n in shape)
-        ]  # fmt: skip
+            shape,
+            (shape[0], shape[1] // 2, shape[2] // 2),  # sections are twice as thick as voxels are wide
+            (shape[0] // 2, shape[1] // 4, shape[2] // 4),
+        ]
         first = image["datasets"][0]["coordinateTransformations"]
         assert first[0]["scale"] == [0.5, 0.25, 0.25] and first[1]["translation"][2] == pytest.approx(offset * 0.25)
-    assert "probability/2: (1, 10, 55, 55), uint8, voxels of (2.0, 1.0, 1.0)" in capsys.readouterr().out
+    assert "probability/2: (1, 20, 55, 55), uint8, voxels of (1.0, 1.0, 1.0)" in capsys.readouterr().out
 
 
 def test_digits_are_read():
