@@ -235,7 +235,7 @@ def test_nodes_that_cannot_be_predicted_together():
 
 
 def test_stacks_are_cut_along_z_too():
-    plan = plane_net().plan_dense((1, 50, 30, 30), memory="250kB", chunks=(2, 8, 12, 12))
+    plan = plane_net().plan_dense((1, 50, 30, 30), memory="350kB", chunks=(2, 8, 12, 12))
     assert plan.stack and plan.extent == (50, 26, 26)
     assert plan.tile_shape[0] % 8 == 0
     assert plan.count == prod(ceil(n / t) for n, t in zip(plan.extent, plan.tile_shape, strict=True))
