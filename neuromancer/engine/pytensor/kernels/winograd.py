@@ -1,8 +1,9 @@
 """Convolution with fewer products over the last two axes (Cook-Toom / Winograd), on the CPU in single precision.
 
 Tiles of 6x6 inputs give 3x3 outputs of a 4x4 kernel with 36 products instead of 144 (4x4 of a 3x3 kernel, 2x2 of a 5x5
-kernel). Dilation only spreads the inputs of a tile. Products of all tiles and channels at one of the 36 positions are
-one matrix product; other kernel axes are summed up by further ones.
+kernel). Larger kernels are cut into parts of such sizes, each of which sees the inputs a little further on. Dilation
+only spreads the inputs of a tile. Products of all tiles and channels at one of the 36 positions are one matrix product;
+parts and the other kernel axis are summed up by further ones, before anything is transformed back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from math import ceil, prod
 
 import numpy as np
@@ -33,6 +35,19 @@ PRODUCT, TRANSFORM = 1.1, 50.0
 """Time of a product here, and of the transforms per value, in units of a product in a direct convolution. Measured."""
 
 
+@cache
+def split(taps: int) -> Ints:
+    """(parts, taps of a part) of a kernel axis of any length: as few products as possible.
+
+    Examples
+    --------
+    >>> [split(taps) for taps in (2, 4, 5, 6, 7, 9)]
+    [(1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (3, 3)]
+    """
+    options = [(ceil(taps / some), some) for some in range(2, N)]
+    return min(options, key=lambda option: (option[0] / (N + 1 - option[1]), option[0]))
+
+
 class Tiling:
     """How a convolution without padding or strides is cut into tiles.
 
@@ -52,7 +67,8 @@ class Tiling:
         self.n_in, self.n_out = w_shape[1], w_shape[0]
         self.out = (self.depth, *spatial) if flat else tuple(spatial)
         self.dilation = dilation[-2:]
-        self.edges = tuple(N + 1 - k for k in w_shape[-2:])
+        self.parts, self.part = (tuple(n) for n in zip(*(split(k) for k in w_shape[-2:]), strict=True))
+        self.edges = tuple(N + 1 - k for k in self.part)
         self.per_phase = tuple(
             ceil(ceil(n / d) / m) for n, d, m in zip(self.out[1:], self.dilation, self.edges, strict=True)
         )
@@ -64,12 +80,14 @@ class Tiling:
 
         self.products = prod(self.out) * self.n_out * self.taps * self.n_in * prod(w_shape[-2:]) * self.batch
         """Products of a direct convolution."""
-        points = N * N * self.tiles * self.batch
-        values = points * (self.depth * self.n_in + self.out[0] * self.n_out)
-        self.work = PRODUCT * points * self.out[0] * self.taps * self.n_in * self.n_out + TRANSFORM * values
+        points, parts = N * N * self.tiles * self.batch, prod(self.parts)
+        values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
+        self.work = PRODUCT * points * parts * self.out[0] * self.taps * self.n_in * self.n_out + TRANSFORM * values
         """Products of a direct convolution that take as long as this."""
-        self.preparation = TRANSFORM * N * N * self.taps * self.n_in * self.n_out
-        """The same for transforming the kernel."""
+        self.prepared = N * N * parts * self.taps * self.n_in * self.n_out
+        """Values of the transformed kernel."""
+        self.preparation = TRANSFORM * self.prepared
+        """The same as `work`, for transforming the kernel."""
         self.scratch = self.step * per_tile
         """Bytes that a thread needs."""
 
@@ -90,7 +108,7 @@ def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: boo
     prepared : bool
         The kernel need not be transformed for this call alone.
     """
-    if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and all(2 <= k < N for k in w_shape[-2:])):
+    if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and min(w_shape[-2:]) >= 2):
         return None
     if x_shape[0] < 1 or any(n <= d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)):
         return None
@@ -116,16 +134,18 @@ def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple
     tiling = tiling_that_pays(x_shape, w_shape, dilation) if dtype == "float32" else None
     if tiling is None or resolve_device(config.device).type != "cpu":
         return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    prepared = 4 * N * N * tiling.taps * tiling.n_in * tiling.n_out
-    return tiling.work, prepared, tiling.scratch * torch.get_num_threads()
+    return tiling.work, 4.0 * tiling.prepared, tiling.scratch * torch.get_num_threads()
 
 
 def transformed(w: torch.Tensor) -> torch.Tensor:
-    """The kernel (n_out, n_in, [z,] y, x) as `conv` wants it, (z, 36, n_in, n_out)."""
+    """The kernel (n_out, n_in, [z,] y, x) as `conv` wants it, (parts y, parts x, z, 36, n_in, n_out)."""
     w = w.unsqueeze(2) if w.ndim == 4 else w
     n_out, n_in, depth, *taps = w.shape
-    by_tap = w.permute(2, 3, 4, 1, 0).reshape(depth, prod(taps), n_in * n_out)
-    return torch.matmul(_along_both(*taps), by_tap).view(depth, N * N, n_in, n_out)
+    (ny, ky), (nx, kx) = (split(k) for k in taps)
+    whole = torch.nn.functional.pad(w, (0, nx * kx - taps[1], 0, ny * ky - taps[0]))
+    parts = whole.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
+    by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
+    return torch.matmul(_along_both(ky, kx), by_tap).view(ny, nx, depth, N * N, n_in, n_out)
 
 
 @cache
@@ -154,15 +174,16 @@ def conv(
     Tensor, (b, n_out, [z,] y, x)
         In the channels-last memory format.
     """
-    tiling = Tiling(_padded(x, pad), (w.shape[3], w.shape[2], *taps), dilation)
+    tiling = Tiling(_padded(x, pad), (w.shape[-1], w.shape[-2], *taps), dilation)
     source = x.movedim(1, -1).contiguous()
     result = source.new_empty((*tiling.out, tiling.n_out) if x.ndim == 4 else (x.shape[0], *tiling.out, tiling.n_out))
     offsets = np.zeros(tiling.n_out, "float32") if bias is None else bias.contiguous().numpy()
-    back = [matrices(k)[0].astype("float32") for k in taps[-2:]]
+    back = [matrices(k)[0].astype("float32") for k in tiling.part]
     images = (source.numpy(), result.numpy())
     if x.ndim == 4:
         images = (images[0][None], images[1][None])
-    around = (0, *pad) if x.ndim == 4 else tuple(pad)
+    *above, top, left = (0, *pad) if x.ndim == 4 else pad
+    ahead = [k * d for k, d in zip(tiling.part, tiling.dilation, strict=True)]
     take_in, give_out = compiled()
     chunks, lock = tiling.chunks(), threading.Lock()
 
@@ -181,13 +202,15 @@ def conv(
                 v = values[: N * N * some * depth * tiling.n_in].view(N * N, depth * some, tiling.n_in)
                 s = sums[: N * N * some * length * tiling.n_out].view(N * N, length * some, tiling.n_out)
                 place = (first, *tiling.per_phase, *tiling.dilation, *tiling.edges)
-                take_in(images[0][image], v.view(N, N, depth, some, -1).numpy(), *place, *around)
-                for k in range(tiling.taps):
-                    rows = v.narrow(1, k * tiling.reach * some, length * some)
-                    if k == 0:
-                        torch.bmm(rows, w[k], out=s)
-                    else:
-                        s.baddbmm_(rows, w[k])
+                for i, j in product(*map(range, tiling.parts)):
+                    around = (*above, top - i * ahead[0], left - j * ahead[1])
+                    take_in(images[0][image], v.view(N, N, depth, some, -1).numpy(), *place, *around)
+                    for k in range(tiling.taps):
+                        rows = v.narrow(1, k * tiling.reach * some, length * some)
+                        if i == j == k == 0:
+                            torch.bmm(rows, w[i, j, k], out=s)
+                        else:
+                            s.baddbmm_(rows, w[i, j, k])
                 give_out(s.view(N, N, length, some, -1).numpy(), images[1][image], *back, offsets, *place)
 
     threads = torch.get_num_threads()
