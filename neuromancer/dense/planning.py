@@ -19,7 +19,7 @@ from neuromancer.dense.symmetry import View, views
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 
-SLACK = 1.15
+SLACK = 1.25
 """What allocators hold of the memory for every byte that is in use; what is planned was up to so much too low."""
 
 

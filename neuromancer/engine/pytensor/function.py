@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pytensor.tensor.type import TensorType
 from neuromancer.config import config
 from neuromancer.engine.common import checks
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
+from neuromancer.engine.pytensor.kernels.memory import reserve
 from neuromancer.engine.pytensor.link.accelerator import Accelerator, accelerator_for
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
@@ -114,6 +115,7 @@ class CompiledFunction:
         ]
         self._updates = [(o, i - len(inputs)) for o, i in sorted((fgraph.update_mapping or {}).items())]
         self._meta_cache: dict[int, tuple[Any, torch.Tensor]] = {}
+        self._holding: AbstractContextManager[None] | None = None
         self.accelerator: Accelerator | None = accelerator_for(
             fgraph, len(inputs), self.device, self._label(), backend, precision
         )
@@ -159,17 +161,23 @@ class CompiledFunction:
         work : float, optional
             Multiply-adds of direct convolutions that take as long; `products` if not given.
         """
+        if self._holding is None:
+            self._holding = reserve.hold()
+            self._holding.__enter__()
         if self.accelerator is not None:
             self.accelerator.expect(products, work)
 
     def release(self) -> None:
         """End what was announced, and give back the memory that is kept from the last call for the next one."""
+        if self._holding is not None:
+            self._holding.__exit__(None, None, None)
+            self._holding = None
         if self.accelerator is not None:
             self.accelerator.release()
 
     def _by_torch(self, arguments: Sequence[Any]) -> list[Any]:
         """The outputs, after which the updates are applied."""
-        with torch.inference_mode():
+        with torch.inference_mode(), reserve.hold():
             values = [
                 upload(value, self.device, self.counters)
                 if place == DEVICE and isinstance(value, np.ndarray)

@@ -107,3 +107,23 @@ def test_one_channel_comes_out_channels_last():
     x, w = torch.randn(1, 1, 9, 9, 9), kernels.channels_last(torch.randn(4, 1, 3, 3, 3))
     y = kernels.conv(x, w, None, (1, 1, 1), (1, 1, 1), (0, 0, 0))
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 7, 9), (1, 33, 3, 5, 4)])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_kernels_of_one_voxel_are_products(shape, with_bias, monkeypatch):
+    calls = []
+    product = kernels._product
+    monkeypatch.setattr(kernels, "_product", lambda *a: calls.append(1) or product(*a))
+    ones = (1,) * (len(shape) - 2)
+    x, w = kernels.channels_last(torch.randn(shape)), torch.randn(17, shape[1], *ones)
+    bias = torch.randn(17) if with_bias else None
+    expected = torch.einsum("bi...,oi->bo...", x.double(), w.flatten(1).double())
+    if bias is not None:
+        expected += bias.double().view(-1, *ones)
+    y = kernels.conv(x, w, bias, ones, ones, (0,) * len(ones))
+    assert calls == [1] and y.is_contiguous(memory_format=kernels.CHANNELS_LAST[x.ndim])
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=1e-5)
+    kernels.conv(x, w, bias, (2,) * len(ones), ones, (0,) * len(ones))
+    kernels.conv(x.contiguous(), w, bias, ones, ones, (0,) * len(ones))
+    assert calls == [1]

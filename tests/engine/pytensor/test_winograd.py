@@ -12,27 +12,26 @@ from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
 from neuromancer import engine as E
-from neuromancer.engine.pytensor.kernels import winograd
-from neuromancer.engine.pytensor.kernels.cook_toom import N, matrices
-from neuromancer.engine.pytensor.kernels.tiles import HALF, LANES, ONE_HALF, TWO, TWO_HALF
+from neuromancer.engine.pytensor.kernels import tiles, winograd
+from neuromancer.engine.pytensor.kernels.tiles import matrices
+from neuromancer.engine.pytensor.kernels.winograd import LANES
 from neuromancer.engine.pytensor.link.torch.convolution import FewerProducts
 from neuromancer.engine.pytensor.ops.conv import Conv
 
 DIRECT = {2: conv2d, 3: conv3d}
 
 
+@pytest.mark.parametrize("size", list(tiles.POINTS))
 @pytest.mark.parametrize("taps", [1, 2, 3, 4, 5, 6])
-def test_matrices_are_a_correlation(taps):
-    a, g, b = matrices(taps)
+def test_matrices_are_a_correlation(taps, size):
+    a, g, b = matrices(taps, size)
     rng = np.random.default_rng(taps)
-    x, w = rng.standard_normal(N), rng.standard_normal(taps)
+    x, w = rng.standard_normal(size), rng.standard_normal(taps)
     np.testing.assert_allclose(a @ ((g @ w) * (b @ x)), np.correlate(x, w, "valid"), atol=1e-12)
 
 
-def test_written_out_transform_is_the_matrix():
-    b = matrices(3)[2]
-    numbers = {0, 1, float(HALF), float(ONE_HALF), float(TWO), float(TWO_HALF)}
-    assert set(np.abs(b).flatten().tolist()) <= numbers
+def test_choice_and_transforms_agree():
+    assert set(tiles.POINTS) == set(winograd.TRANSFORM) and tiles.LANES == LANES
 
 
 @st.composite
@@ -49,9 +48,10 @@ def convolutions(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.CHUNK]))
-def test_agrees_with_direct(geometry, with_bias, threads, chunk):
+@given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.CHUNK]), st.booleans())
+def test_agrees_with_direct(geometry, with_bias, threads, chunk, large):
     x_shape, w_shape, dilation, pad = geometry
+    size = 7 if large and min(winograd.split(k, 7)[1] for k in w_shape[-2:]) >= 4 else 6
     generator = torch.Generator().manual_seed(0)
     x, w = torch.rand(x_shape, generator=generator), torch.randn(w_shape, generator=generator)
     bias = torch.randn(w_shape[0], generator=generator) if with_bias else None
@@ -62,7 +62,7 @@ def test_agrees_with_direct(geometry, with_bias, threads, chunk):
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        y = winograd.conv(x, winograd.transformed(w), bias, dilation, pad, w_shape[2:])
+        y = winograd.conv(x, winograd.transformed(w, size), bias, dilation, pad, w_shape[2:])
     finally:
         winograd.CHUNK = before
         torch.set_num_threads(used)
@@ -73,7 +73,7 @@ def test_agrees_with_direct(geometry, with_bias, threads, chunk):
 
 def test_result_does_not_depend_on_threads():
     x, w = torch.randn(1, 20, 6, 70, 70), torch.randn(30, 20, 2, 4, 4)
-    u = winograd.transformed(w)
+    u = winograd.transformed(w, 7)
     used = torch.get_num_threads()
     results = []
     for threads in (1, 2, 3):
@@ -87,25 +87,26 @@ def test_result_does_not_depend_on_threads():
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "expected"),
     [
-        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, True),
-        ((8, 64, 64, 64), (64, 64, 3, 3), {"pad": (1, 1)}, True),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {"stride": (1, 2, 1)}, False),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 1, 4), {}, False),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), {}, True),
-        ((1, 80, 12, 60, 60), (80, 80, 9, 9, 7), {}, True),
-        ((1, 1, 10, 60, 60), (80, 1, 4, 4, 4), {}, False),
-        ((1, 40, 10, 4, 4), (80, 40, 4, 4, 4), {}, False),
-        ((0, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, False),
-        ((1, 40, 10, 3, 60), (80, 40, 4, 4, 4), {}, False),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, 6),
+        ((1, 40, 21, 36, 36), (80, 40, 4, 5, 5), {}, 7),
+        ((8, 64, 64, 64), (64, 64, 3, 3), {"pad": (1, 1)}, 6),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {"stride": (1, 2, 1)}, None),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 1, 4), {}, None),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), {}, 6),
+        ((1, 80, 12, 60, 60), (80, 80, 9, 9, 7), {}, 6),
+        ((1, 1, 10, 60, 60), (80, 1, 4, 4, 4), {}, None),
+        ((1, 40, 10, 4, 4), (80, 40, 4, 4, 4), {}, None),
+        ((0, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, None),
+        ((1, 40, 10, 3, 60), (80, 40, 4, 4, 4), {}, None),
     ],
 )
 def test_taken_where_it_pays(x_shape, w_shape, options, expected):
     ndim = len(x_shape) - 2
     geometry = {"stride": (1,) * ndim, "dilation": (1,) * ndim, "pad": (0,) * ndim, **options}
     x, w = torch.zeros(x_shape), torch.zeros(w_shape)
-    assert winograd.suits(x, w, **geometry) is expected
-    assert not winograd.suits(x.double(), w.double(), **geometry)
-    assert not winograd.suits(x.to("meta"), w.to("meta"), **geometry)
+    assert winograd.tile_size(x, w, **geometry) == expected
+    assert winograd.tile_size(x.double(), w.double(), **geometry) is None
+    assert winograd.tile_size(x.to("meta"), w.to("meta"), **geometry) is None
 
 
 def test_function_uses_it_and_follows_its_parameter():
@@ -119,9 +120,9 @@ def test_function_uses_it_and_follows_its_parameter():
     for _ in range(2):
         expected = conv2d(torch.from_numpy(a), torch.from_numpy(w.get_value()), padding=1).numpy()
         np.testing.assert_allclose(function(a), expected, atol=1e-5 * np.abs(expected).max())
-        kept = form._kept
+        kept = dict(form._kept)
         function(a)
-        assert kept is not None and form._kept is kept
+        assert kept and all(form._kept[size] is kernel for size, kernel in kept.items())
         w.set_value(rng.standard_normal((64, 64, 3, 3)).astype("float32"))
 
 
@@ -153,14 +154,14 @@ def test_training_uses_it_in_both_directions(pad, monkeypatch):
 def test_a_kernel_for_one_call_has_to_be_worth_its_transform():
     x, w = torch.zeros(1, 256, 14, 14), torch.zeros(256, 256, 3, 3)
     geometry = ((1, 1), (1, 1), (0, 0))
-    assert winograd.suits(x, w, *geometry) and not winograd.suits(x, w, *geometry, prepared=False)
+    assert winograd.tile_size(x, w, *geometry) == 6 and winograd.tile_size(x, w, *geometry, prepared=False) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_works_after_fork():
     # torch's own threads do not survive a fork, so nothing here may use them in the child
     x = torch.randn(1, 20, 6, 70, 70).contiguous(memory_format=torch.channels_last_3d)
-    u = winograd.transformed(torch.randn(30, 20, 2, 4, 4))
+    u = winograd.transformed(torch.randn(30, 20, 2, 4, 4), 6)
     used = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -9,14 +9,20 @@ is made here: same numbers, other kernels.
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch.nn.functional import pad as zero_pad
+
+from neuromancer.engine.pytensor.kernels.memory import empty, reserve
 
 Ints = tuple[int, ...]
 
 _conv = torch.ops.aten.convolution
 _conv_backward = torch.ops.aten.convolution_backward
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+WIDE = 16
+"""Channels from which on kernels of one voxel are matrices."""
 SMALL = 20480
 """torch takes an input for small if its batch, channels and first two spatial axes have no more elements than this."""
 
@@ -92,13 +98,45 @@ def conv(
     """Cross-correlate `x` with `w` and add `bias` (n_out,) if given."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
     if _has_fast_kernels(x):
+        if _is_product(x, w, stride, pad):
+            return _product(x, w, bias)
         if x.shape[1] == 1:
             x, stride, pad = _without_last_stride(x, w, stride, dilation, pad)
             x = channels_last(x)
         # torch gives these to oneDNN as they are, which reads a bias without regard to its stride
         bias = None if bias is None else bias.contiguous()
+        reserve.make_room(4 * _size(x, w, stride, dilation, pad))
         return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, 1)
     return _conv(x, w, bias, stride, pad, dilation, False, [0] * len(stride), 1)
+
+
+def _size(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints) -> int:
+    """Values of the result."""
+    per_axis = zip(x.shape[2:], w.shape[2:], stride, dilation, pad, strict=True)
+    return x.shape[0] * w.shape[0] * prod((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, d, p in per_axis)
+
+
+def _is_product(x: torch.Tensor, w: torch.Tensor, stride: Ints, pad: Ints) -> bool:
+    """True for kernels of one voxel with so many channels that a product of matrices is faster."""
+    return (
+        w.shape[2:].numel() == 1
+        and min(w.shape[:2]) >= WIDE
+        and set(stride) == {1}
+        and set(pad) == {0}
+        and x.is_contiguous(memory_format=CHANNELS_LAST[x.ndim])
+    )
+
+
+def _product(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Every voxel of x times the matrix in w."""
+    rows = x.movedim(1, -1)
+    result = empty(*rows.shape[:-1], w.shape[0])
+    matrix, flat = w.flatten(1).T, result.view(-1, w.shape[0])
+    if bias is None:
+        torch.mm(rows.reshape(-1, x.shape[1]), matrix, out=flat)
+    else:
+        torch.addmm(bias, rows.reshape(-1, x.shape[1]), matrix, out=flat)
+    return result.movedim(-1, 1)
 
 
 def conv_transpose(

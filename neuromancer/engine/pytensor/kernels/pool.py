@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
+
+from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST
+from neuromancer.engine.pytensor.kernels.memory import empty
 
 Ints = tuple[int, ...]
 
@@ -100,9 +104,20 @@ def _slide(
     lead = (slice(None),) * axis
     first, *rest = _taps(x.shape[axis], size, stride, dilation)
     result = x[(*lead, first)]
-    for tap in rest:
-        result = combine(result, x[(*lead, tap)])
+    for k, tap in enumerate(rest):
+        target = result if k else _like(result)
+        result = combine(result, x[(*lead, tap)], out=target)
     return result
+
+
+def _like(x: torch.Tensor) -> torch.Tensor | None:
+    """Memory for a result of the shape and the format of x; None where torch's is as good."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim not in CHANNELS_LAST:
+        return None
+    last = [0, *range(2, x.ndim), 1]
+    if any(x.stride(a) < x.stride(b) for a, b in pairwise(last)):
+        return None
+    return empty(*(x.shape[k] for k in last)).movedim(-1, 1)
 
 
 def _unslide(gy: torch.Tensor, axis: int, n: int, size: int, stride: int, dilation: int) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """Convolution with fewer products over the last two axes (Cook-Toom / Winograd), on the CPU in single precision.
 
 Tiles of 6x6 inputs give 3x3 outputs of a 4x4 kernel with 36 products instead of 144 (4x4 of a 3x3 kernel, 2x2 of a 5x5
-kernel). Larger kernels are cut into parts of such sizes, each of which sees the inputs a little further on. Dilation
-only spreads the inputs of a tile. Products of all tiles and channels at one of the 36 positions are one matrix product;
-parts and the other kernel axis are summed up by further ones, before anything is transformed back.
+kernel); tiles of 7x7 give 4x4 with 49. Larger kernels are cut into parts of such sizes, each of which sees the inputs a
+little further on. Dilation only spreads the inputs of a tile. Products of all tiles and channels at one position are
+one matrix product; parts and the other kernel axis are summed up by further ones, before anything is transformed back.
 """
 
 from __future__ import annotations
@@ -13,39 +13,46 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib import import_module
 from itertools import product
-from math import ceil, prod
+from math import ceil, isqrt, prod
+from types import ModuleType
 
 import numpy as np
 import torch
 
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
-from neuromancer.engine.pytensor.kernels.cook_toom import N, matrices
-from neuromancer.engine.pytensor.kernels.tiles import LANES, compiled
+from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
 
-CHUNK = 8 << 20
+LANES = 16
+"""Fewest channels; so many are transformed together."""
+CHUNK = 6 << 20
 """Bytes of transformed values that a thread works on at a time."""
 LEAST_ROWS = 64
 """Rows below which a matrix product is slow."""
-PRODUCT, TRANSFORM = 1.1, 50.0
-"""Time of a product here, and of the transforms per value, in units of a product in a direct convolution. Measured."""
+PRODUCT, TRANSFORM = 0.9, {6: 30.0, 7: 42.0}
+"""Time of a product here, and of the transforms per value by size of a tile, in units of a product in a direct
+convolution. Measured."""
+PRECISE = 0.93
+"""Larger tiles lose more precision: they have to take less than this part of the time. Of kernels with fewer taps than
+4 they would save little."""
 
 
 @cache
-def split(taps: int) -> Ints:
-    """(parts, taps of a part) of a kernel axis of any length: as few products as possible.
+def split(taps: int, size: int) -> Ints:
+    """(parts, taps of a part) of a kernel axis of any length in tiles of a size: as few products as possible.
 
     Examples
     --------
-    >>> [split(taps) for taps in (2, 4, 5, 6, 7, 9)]
+    >>> [split(taps, 6) for taps in (2, 4, 5, 6, 7, 9)]
     [(1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (3, 3)]
     """
-    options = [(ceil(taps / some), some) for some in range(2, N)]
-    return min(options, key=lambda option: (option[0] / (N + 1 - option[1]), option[0]))
+    options = [(ceil(taps / some), some) for some in range(2, size)]
+    return min(options, key=lambda option: (option[0] / (size + 1 - option[1]), option[0]))
 
 
 class Tiling:
@@ -56,9 +63,12 @@ class Tiling:
     x_shape : (b, n_in, [z,] y, x)
     w_shape : (n_out, n_in, [z,] y, x)
     dilation : tuple of int, per spatial axis
+    size : int
+        Inputs of a tile along an axis.
     """
 
-    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints) -> None:
+    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, size: int) -> None:
+        self.size = size
         spatial = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
         # images of a 2-D convolution stand where a 3-D one has its first axis
         flat = len(spatial) == 2
@@ -67,26 +77,27 @@ class Tiling:
         self.n_in, self.n_out = w_shape[1], w_shape[0]
         self.out = (self.depth, *spatial) if flat else tuple(spatial)
         self.dilation = dilation[-2:]
-        self.parts, self.part = (tuple(n) for n in zip(*(split(k) for k in w_shape[-2:]), strict=True))
-        self.edges = tuple(N + 1 - k for k in self.part)
+        self.parts, self.part = (tuple(n) for n in zip(*(split(k, size) for k in w_shape[-2:]), strict=True))
+        self.edges = tuple(size + 1 - k for k in self.part)
         self.per_phase = tuple(
             ceil(ceil(n / d) / m) for n, d, m in zip(self.out[1:], self.dilation, self.edges, strict=True)
         )
         self.tiles = prod(self.per_phase) * prod(self.dilation)
         # the same for any number of threads, so that results are
-        per_tile = 4 * N * N * (self.depth * self.n_in + self.out[0] * self.n_out)
+        per_tile = 4 * size**2 * (self.depth * self.n_in + self.out[0] * self.n_out)
         rows = ceil(LEAST_ROWS / self.out[0]) if self.out[0] > 0 else 1
         self.step = max(1, min(CHUNK // per_tile, max(rows, ceil(self.tiles / 16))))
 
         self.products = prod(self.out) * self.n_out * self.taps * self.n_in * prod(w_shape[-2:]) * self.batch
         """Products of a direct convolution."""
-        points, parts = N * N * self.tiles * self.batch, prod(self.parts)
+        points, parts = size**2 * self.tiles * self.batch, prod(self.parts)
         values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
-        self.work = PRODUCT * points * parts * self.out[0] * self.taps * self.n_in * self.n_out + TRANSFORM * values
+        products = points * parts * self.out[0] * self.taps * self.n_in * self.n_out
+        self.work = PRODUCT * products + TRANSFORM[size] * values
         """Products of a direct convolution that take as long as this."""
-        self.prepared = N * N * parts * self.taps * self.n_in * self.n_out
+        self.prepared = size**2 * parts * self.taps * self.n_in * self.n_out
         """Values of the transformed kernel."""
-        self.preparation = TRANSFORM * self.prepared
+        self.preparation = TRANSFORM[size] * self.prepared
         """The same as `work`, for transforming the kernel."""
         self.scratch = self.step * per_tile
         """Bytes that a thread needs."""
@@ -112,16 +123,21 @@ def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: boo
         return None
     if x_shape[0] < 1 or any(n <= d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)):
         return None
-    tiling = Tiling(x_shape, w_shape, dilation)
-    work = tiling.work + (0.0 if prepared else tiling.preparation)
-    return tiling if work < 0.9 * tiling.products else None
+    small, large = (Tiling(x_shape, w_shape, dilation, size) for size in TRANSFORM)
+    work, least = (t.work + (0.0 if prepared else t.preparation) for t in (small, large))
+    if min(large.part) >= 4 and least < PRECISE * work:
+        small, work = large, least
+    return small if work < 0.9 * small.products else None
 
 
-def suits(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True) -> bool:
-    """Whether `conv` can compute this convolution, and is faster than a direct one."""
+def tile_size(
+    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True
+) -> int | None:
+    """Size of the tiles if `conv` can compute this convolution and is faster than a direct one, else None."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
-        return False
-    return tiling_that_pays(_padded(x, pad), tuple(w.shape), dilation, prepared) is not None
+        return None
+    tiling = tiling_that_pays(_padded(x, pad), tuple(w.shape), dilation, prepared)
+    return None if tiling is None else tiling.size
 
 
 def _padded(x: torch.Tensor, pad: Ints) -> Ints:
@@ -137,21 +153,21 @@ def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple
     return tiling.work, 4.0 * tiling.prepared, tiling.scratch * torch.get_num_threads()
 
 
-def transformed(w: torch.Tensor) -> torch.Tensor:
-    """The kernel (n_out, n_in, [z,] y, x) as `conv` wants it, (parts y, parts x, z, 36, n_in, n_out)."""
+def transformed(w: torch.Tensor, size: int) -> torch.Tensor:
+    """The kernel (n_out, n_in, [z,] y, x) for tiles of a size, (parts y, parts x, z, size * size, n_in, n_out)."""
     w = w.unsqueeze(2) if w.ndim == 4 else w
     n_out, n_in, depth, *taps = w.shape
-    (ny, ky), (nx, kx) = (split(k) for k in taps)
+    (ny, ky), (nx, kx) = (split(k, size) for k in taps)
     whole = torch.nn.functional.pad(w, (0, nx * kx - taps[1], 0, ny * ky - taps[0]))
     parts = whole.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
     by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
-    return torch.matmul(_along_both(ky, kx), by_tap).view(ny, nx, depth, N * N, n_in, n_out)
+    return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
 
 
 @cache
-def _along_both(*taps: int) -> torch.Tensor:
-    """The matrix that transforms a kernel along both axes at once, (36, taps)."""
-    along = [matrices(k)[1] for k in taps]
+def _along_both(size: int, *taps: int) -> torch.Tensor:
+    """The matrix that transforms a kernel along both axes at once, (size * size, taps)."""
+    along = [_transforms().matrices(k, size)[1] for k in taps]
     return torch.from_numpy(np.kron(*along).astype("float32"))
 
 
@@ -174,23 +190,23 @@ def conv(
     Tensor, (b, n_out, [z,] y, x)
         In the channels-last memory format.
     """
-    tiling = Tiling(_padded(x, pad), (w.shape[-1], w.shape[-2], *taps), dilation)
+    tiling = Tiling(_padded(x, pad), (w.shape[-1], w.shape[-2], *taps), dilation, isqrt(w.shape[3]))
+    n, size = tiling.size, (0,) * tiling.size
     source = x.movedim(1, -1).contiguous()
-    result = source.new_empty((*tiling.out, tiling.n_out) if x.ndim == 4 else (x.shape[0], *tiling.out, tiling.n_out))
+    result = empty(*(() if x.ndim == 4 else x.shape[:1]), *tiling.out, tiling.n_out)
     offsets = np.zeros(tiling.n_out, "float32") if bias is None else bias.contiguous().numpy()
-    back = [matrices(k)[0].astype("float32") for k in tiling.part]
     images = (source.numpy(), result.numpy())
     if x.ndim == 4:
         images = (images[0][None], images[1][None])
     *above, top, left = (0, *pad) if x.ndim == 4 else pad
     ahead = [k * d for k, d in zip(tiling.part, tiling.dilation, strict=True)]
-    take_in, give_out = compiled()
+    take_in, give_out = _transforms().compiled()
     chunks, lock = tiling.chunks(), threading.Lock()
 
     def work() -> None:
         depth, length = tiling.depth, tiling.out[0]
-        values = torch.empty(N * N * tiling.step * depth * tiling.n_in)
-        sums = torch.empty(N * N * tiling.step * length * tiling.n_out)
+        values = empty(n * n * tiling.step * depth * tiling.n_in)
+        sums = empty(n * n * tiling.step * length * tiling.n_out)
         with torch.inference_mode():
             while True:
                 with lock:
@@ -199,19 +215,19 @@ def conv(
                     return
                 image, first, end = chunk
                 some = end - first
-                v = values[: N * N * some * depth * tiling.n_in].view(N * N, depth * some, tiling.n_in)
-                s = sums[: N * N * some * length * tiling.n_out].view(N * N, length * some, tiling.n_out)
+                v = values[: n * n * some * depth * tiling.n_in].view(n * n, depth * some, tiling.n_in)
+                s = sums[: n * n * some * length * tiling.n_out].view(n * n, length * some, tiling.n_out)
                 place = (first, *tiling.per_phase, *tiling.dilation, *tiling.edges)
                 for i, j in product(*map(range, tiling.parts)):
                     around = (*above, top - i * ahead[0], left - j * ahead[1])
-                    take_in(images[0][image], v.view(N, N, depth, some, -1).numpy(), *place, *around)
+                    take_in(size, images[0][image], v.view(n, n, depth, some, -1).numpy(), *place, *around)
                     for k in range(tiling.taps):
                         rows = v.narrow(1, k * tiling.reach * some, length * some)
                         if i == j == k == 0:
                             torch.bmm(rows, w[i, j, k], out=s)
                         else:
                             s.baddbmm_(rows, w[i, j, k])
-                give_out(s.view(N, N, length, some, -1).numpy(), images[1][image], *back, offsets, *place)
+                give_out(size, s.view(n, n, length, some, -1).numpy(), images[1][image], offsets, *place)
 
     threads = torch.get_num_threads()
     if threads == 1 or tiling.tiles * tiling.batch <= tiling.step:
@@ -220,6 +236,11 @@ def conv(
         for done in [_pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
             done.result()
     return result.movedim(-1, 1)
+
+
+def _transforms() -> ModuleType:
+    """The module of the transforms, imported when they are needed: numba takes a third of a second."""
+    return import_module("neuromancer.engine.pytensor.kernels.tiles")
 
 
 @cache

@@ -47,9 +47,10 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
     def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         rest = tuple(d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True))
         turned = w.transpose(0, 1)
-        if min(rest) < 0 or not winograd.suits(gy, turned, stride, dilation, rest, prepared=False):
+        size = winograd.tile_size(gy, turned, stride, dilation, rest, prepared=False) if min(rest) >= 0 else None
+        if size is None:
             return op.kernel(x, channels_last(w), gy)
-        return winograd.conv(gy, winograd.transformed(turned.flip(axes)), None, dilation, rest, w.shape[2:])
+        return winograd.conv(gy, winograd.transformed(turned.flip(axes), size), None, dilation, rest, w.shape[2:])
 
     return Form(run, [DEVICE] * 3, [DEVICE], fresh=True)
 
@@ -88,20 +89,24 @@ class FewerProducts:
 
     def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor], lasting: bool) -> None:
         self.op, self.direct, self.lasting = op, direct, lasting
-        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._kept_for: torch.Tensor | None = None
+        self._kept: dict[int, torch.Tensor] = {}
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """The convolution of x and w."""
-        if not winograd.suits(x, w, *self.op.geometry, prepared=self.lasting):
+        size = winograd.tile_size(x, w, *self.op.geometry, prepared=self.lasting)
+        if size is None:
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
-        return winograd.conv(x, self._transformed(w), bias, self.op.dilation, self.op.pad, tuple(w.shape[2:]))
+        return winograd.conv(x, self._transformed(w, size), bias, self.op.dilation, self.op.pad, tuple(w.shape[2:]))
 
-    def _transformed(self, w: torch.Tensor) -> torch.Tensor:
+    def _transformed(self, w: torch.Tensor, size: int) -> torch.Tensor:
         if not self.lasting:
-            return winograd.transformed(w)
-        if self._kept is None or self._kept[0] is not w:
-            self._kept = (w, winograd.transformed(w))
-        return self._kept[1]
+            return winograd.transformed(w, size)
+        if self._kept_for is not w:
+            self._kept_for, self._kept = w, {}
+        if size not in self._kept:
+            self._kept[size] = winograd.transformed(w, size)
+        return self._kept[size]
 
 
 @torch_form.register(MaxPool)

@@ -1,0 +1,124 @@
+"""Memory that is used again: never by two at once, joined when it is free, and given back."""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuromancer.engine.pytensor.kernels import memory
+from neuromancer.engine.pytensor.kernels.memory import Range, Reserve, empty
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is numpy's")
+PAGE = mmap.PAGESIZE
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3 * PAGE), st.integers(0, 5)), max_size=40))
+def test_no_two_share_memory_and_all_of_it_comes_back(steps):
+    addresses = Range(64 * PAGE)
+    alive = []
+    for size, victim in steps:
+        if victim < len(alive):
+            del alive[victim]
+        array = addresses.take((size,))
+        if array is None:
+            continue
+        array[:] = len(alive)
+        alive.append((array, len(alive)))
+        for other, value in alive:
+            assert (other == value).all()
+    del alive[:]
+    array = other = None
+    addresses._merge()
+    assert addresses._free == [(0, 64 * PAGE)]
+
+
+def test_first_fit():
+    addresses = Range(16 * PAGE)
+    first, second = addresses.take((PAGE,)), addresses.take((PAGE,))
+    place = first.ctypes.data
+    del first
+    third = addresses.take((PAGE,))
+    assert third.ctypes.data == place and second.ctypes.data == place + 4 * PAGE
+    assert addresses.take((16 * PAGE,)) is None
+
+
+def chain(reserve):
+    """Results of which each is made of the one before."""
+    before = None
+    for megabytes in (74, 73, 72, 128, 110):
+        array = reserve.take((megabytes << 18,))
+        array[0] = 0 if before is None else before[0]
+        before = array
+
+
+def test_results_that_are_made_of_one_another_take_no_more_than_the_largest_two():
+    reserve = Reserve()
+    for _ in range(3):
+        chain(reserve)
+        assert sum(some.reached for some in reserve._ranges) == (128 + 110) << 20
+
+
+def test_room_is_made_of_what_is_free():
+    reserve = Reserve()
+    chain(reserve)
+    kept = reserve.take((40 << 18,))
+    reserve.make_room(50 << 20)
+    assert sum(some.reached for some in reserve._ranges) == (128 + 110 - 50) << 20
+    reserve.make_room(500 << 20)
+    assert sum(some.reached for some in reserve._ranges) == kept.nbytes
+
+
+def test_what_is_beyond_the_beginning_goes_back(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT", 4 << 20)
+    reserve = Reserve()
+    with reserve.hold():
+        before = resident()
+        arrays = [reserve.take((16 << 20,)) for _ in range(2)]
+        for array in arrays:
+            array[:] = 1
+        del array
+        with reserve.hold():
+            kept = arrays.pop()
+        assert resident() - before > 120 << 20
+        arrays.clear()
+    assert resident() - before < 90 << 20
+    assert (kept == 1).all()
+    del kept
+    with reserve.hold():
+        pass
+    assert resident() - before < 20 << 20
+
+
+def test_small_results_and_a_limit_of_addresses_leave_it_to_numpy(monkeypatch):
+    reserve = Reserve()
+    assert reserve.take((10, 2)).shape == (10, 2) and reserve._ranges == []
+
+    def refuse(*args, **kwargs):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(memory.mmap, "mmap", refuse)
+    array = reserve.take((2 << 20,))
+    assert array.dtype == np.float32 and array.flags.owndata and reserve._ranges == []
+
+
+def test_a_tensor_keeps_its_memory():
+    tensor = empty(3, 1 << 20)
+    tensor.fill_(3)
+    rows = tensor[1:].numpy()
+    del tensor
+    gc.collect()
+    others = [empty(1 << 20).fill_(5) for _ in range(4)]
+    assert (rows == 3).all() and len(others) == 4
