@@ -84,7 +84,7 @@ def compare(
     return row
 
 
-def chain_by_hand(node: nm.Node) -> Predict:
+def chain_by_hand(node: nm.Node, compiled: bool = False) -> Predict:
     """A chain of convolutions in torch, pools without strides and dilated kernels, channels last."""
     layers = [n for n in dict.fromkeys([*node.all_parents.values(), node]) if isinstance(n, nm.Conv)]
     weights = []
@@ -96,6 +96,8 @@ def chain_by_hand(node: nm.Node) -> Predict:
         [layer.pool_shape for layer in layers],
         memory_format=CHANNELS_LAST[len(layers[0].filter_shape) + 2],
     )
+    if compiled:
+        hand.logits = torch.compile(hand.logits, dynamic=False)  # type: ignore[method-assign]
     if not isinstance(node, nm.Conv):
         return hand.predict_dense
 
@@ -169,6 +171,10 @@ def measure(quick: bool) -> list[Row]:
     hand = chain_by_hand(dense3d)
     rows.append(compare("neuro3d", dense3d, (15, 108, 110) if quick else (24, 188, 188), hand, "torch", runs))
     if not quick:
+        rows.append(compare("neuro3d", dense3d, (24, 188, 188), chain_by_hand(dense3d, True), "torch.compile", runs))
+        chosen, nm.config.backend = nm.config.backend, "openvino"
+        rows.append(compare("neuro3d, all by OpenVINO", dense3d, (24, 188, 188), hand, "torch", runs))
+        nm.config.backend = chosen
         rows.append(compare("neuro3d", dense3d, (32, 300, 300), hand, "torch", runs))
         large = (64, 512, 512)
         rows.append(compare("neuro3d", dense3d, large, *with_its_best_tile(hand, tuple(dense3d.shape.fov), large), 1))

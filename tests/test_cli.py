@@ -81,7 +81,7 @@ def test_info(model, capsys):
 
 
 def test_plan_and_bench(model, capsys):
-    assert cli.main(["plan", str(model), "200", "300", "300", "--memory", "1GB"]) == cli.DONE
+    assert cli.main(["plan", str(model), "200", "300", "300", "--memory", "2GB"]) == cli.DONE
     text = capsys.readouterr().out
     assert "1 tile of" in text and "of memory in use" in text and "on this machine" in text
     assert cli.main(["bench", str(model), "--shape", "12", "30", "30", "--runs", "2"]) == cli.DONE

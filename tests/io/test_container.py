@@ -31,7 +31,7 @@ def saved(fresh_model, tmp_path):
     return path
 
 
-def refused(path, match=None, limit=1.0):
+def refused(path, match=None, limit=5.0):
     """Loading raises FileError soon, with little memory, and leaves no model behind."""
     before = nm.model_manager.current, set(nm.model_manager.models)
     tracemalloc.start()
