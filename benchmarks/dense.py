@@ -28,6 +28,8 @@ HEADER = (
     "| network | volume | result | neuromancer | peer | ratio | voxels/s | runs |\n|---|---|---|---|---|---|---|---|"
 )
 Predict = Callable[[np.ndarray], np.ndarray]
+UNET_POOLS = 8
+"""Product of the pools of `unet3d` along an axis."""
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -68,11 +70,13 @@ def compare(
     start = time.perf_counter()
     first = ours()
     row = Row(name, shape, first.shape[1:], peer)
-    if theirs is None:  # long enough to need no second run
+    if not runs:  # long enough to need no second run
         row.ours.append(time.perf_counter() - start)
-        runs = 0
     if theirs is not None:
+        start = time.perf_counter()
         expected = theirs(raw)
+        if not runs:
+            row.theirs.append(time.perf_counter() - start)
         error = float(np.abs(first - expected).max() / np.abs(expected).max())
         if first.shape != expected.shape or error > common.TOLERANCE:
             raise SystemExit(f"{name}: {first.shape} and {expected.shape} differ by {error:.1e}")
@@ -112,8 +116,8 @@ def with_its_best_tile(whole: Predict, fov: tuple[int, ...], shape: tuple[int, .
     """A peer in tiles of the size at which it is fastest per voxel: as they come, and its name."""
     out = [n - f + 1 for n, f in zip(shape, fov, strict=True)]
     speeds: dict[tuple[int, ...], float] = {}
-    for parts in (1, 2, 4):
-        for thin in (1, 2):
+    for parts in (2, 4):
+        for thin in (1, 2, 4):
             tile = (-(-out[0] // thin), *(-(-n // parts) for n in out[1:]))
             block = np.zeros((1, *(t + f - 1 for t, f in zip(tile, fov, strict=True))), "float32")
             speeds[tile] = float(np.prod(tile)) / common.timed(lambda block=block: whole(block))  # type: ignore[misc]
@@ -134,8 +138,13 @@ def with_its_best_tile(whole: Predict, fov: tuple[int, ...], shape: tuple[int, .
     return predict, "torch, tiles of " + "x".join(map(str, best))
 
 
+def steps_of_patches(model: nm.Model) -> tuple[int, ...]:
+    """The largest distance of patches at which their results leave no gap and their pools see the image's grid."""
+    return tuple(n // UNET_POOLS * UNET_POOLS for n in model["probs"].shape.spatial_shape)
+
+
 def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
-    """MONAI's sliding window over a valid U-Net, with the one overlap at which its answer is right."""
+    """MONAI's sliding window over a valid U-Net, with the smallest overlap at which its answer is right."""
     from monai.inferers import sliding_window_inference
 
     net = common.by_hand(model, torch.channels_last_3d)
@@ -153,7 +162,7 @@ def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
         with torch.inference_mode():
             result = sliding_window_inference(
                 torch.from_numpy(raw[None]), patch, 1, predictor,
-                overlap=[1 - i / p for i, p in zip(inner, patch, strict=True)],
+                overlap=[1 - (step + 0.5) / p for step, p in zip(steps_of_patches(model), patch, strict=True)],
             )  # fmt: skip
         inside = tuple(slice(b, n - a) for b, a, n in zip(border, after, raw.shape[1:], strict=True))
         result = result[(0, slice(None), *inside)]
@@ -177,22 +186,21 @@ def measure(quick: bool) -> list[Row]:
         nm.config.backend = chosen
         rows.append(compare("neuro3d", dense3d, (32, 300, 300), hand, "torch", runs))
         large = (64, 512, 512)
-        rows.append(compare("neuro3d", dense3d, large, *with_its_best_tile(hand, tuple(dense3d.shape.fov), large), 1))
+        rows.append(compare("neuro3d", dense3d, large, *with_its_best_tile(hand, tuple(dense3d.shape.fov), large), 0))
     patch = (92, 92, 92) if quick else (116, 132, 132)
     model = unet3d.create_model(patch)
-    inner = model["probs"].shape.spatial_shape
-    volume = tuple(p + (0 if quick else i) for p, i in zip(patch, inner, strict=True))
+    volume = tuple(p + (0 if quick else step) for p, step in zip(patch, steps_of_patches(model), strict=True))
     rows.append(compare("unet3d", model["probs"], volume, monai_by_hand(model, patch), "MONAI", 1 if quick else 2))
     plane = n4()
     rows.append(compare("N4", plane, (120, 130) if quick else (512, 512), chain_by_hand(plane), "torch", runs))
     for name in ZNNI:
         node = znni(name)
-        out = 4 if quick else {"n337": 96, "n537": 40, "n726": 48, "n926": 24}[name]
+        out = 4 if quick else {"n337": 160, "n537": 112, "n726": 112, "n926": 64}[name]
         shape = tuple(f + out - 1 for f in node.shape.fov)
         if quick and name != "n337":
             continue
         peer = f"ZNNi, per core: {ZNNI_PER_CORE[name]:,} voxels/s"
-        rows.append(compare(name, node, shape, chain_by_hand(node) if quick else None, peer, 1))
+        rows.append(compare(name, node, shape, chain_by_hand(node) if quick else None, peer, 0))
     return rows
 
 
