@@ -8,7 +8,7 @@ from pytensor.graph.basic import Constant, Variable
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
-from neuromancer.engine.pytensor.kernels.winograd import conv_cost
+from neuromancer.engine.pytensor.kernels.fewer import conv_cost
 from neuromancer.engine.pytensor.link.torch.devices import free_memory
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
 from neuromancer.engine.pytensor.ops.maximin import maximin_pairs

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from itertools import product
@@ -21,10 +20,8 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from neuromancer.config import config
-from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.kernels.memory import empty
-from neuromancer.engine.pytensor.link.torch.devices import resolve_device
+from neuromancer.engine.pytensor.kernels.threads import pool
 
 Ints = tuple[int, ...]
 
@@ -88,19 +85,27 @@ class Tiling:
         rows = ceil(LEAST_ROWS / self.out[0]) if self.out[0] > 0 else 1
         self.step = max(1, min(CHUNK // per_tile, max(rows, ceil(self.tiles / 16))))
 
-        self.products = prod(self.out) * self.n_out * self.taps * self.n_in * prod(w_shape[-2:]) * self.batch
-        """Products of a direct convolution."""
         points, parts = size**2 * self.tiles * self.batch, prod(self.parts)
         values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
         products = points * parts * self.out[0] * self.taps * self.n_in * self.n_out
         self.work = PRODUCT * products + TRANSFORM[size] * values
         """Products of a direct convolution that take as long as this."""
-        self.prepared = size**2 * parts * self.taps * self.n_in * self.n_out
-        """Values of the transformed kernel."""
-        self.preparation = TRANSFORM[size] * self.prepared
+        kernel = size**2 * parts * self.taps * self.n_in * self.n_out
+        self.prepared = 4 * kernel
+        """Bytes of the transformed kernel."""
+        self.preparation = TRANSFORM[size] * kernel
         """The same as `work`, for transforming the kernel."""
-        self.scratch = self.step * per_tile
-        """Bytes that a thread needs."""
+        self._scratch = self.step * per_tile
+
+    @property
+    def key(self) -> int:
+        """What a transformed kernel depends on."""
+        return self.size
+
+    @property
+    def scratch(self) -> int:
+        """Bytes in use beside input and result."""
+        return self._scratch * torch.get_num_threads()
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
         """(image, first tile, end) of every piece of work."""
@@ -108,9 +113,82 @@ class Tiling:
             for first in range(0, self.tiles, self.step):
                 yield image, first, min(first + self.step, self.tiles)
 
+    def transformed(self, w: torch.Tensor) -> torch.Tensor:
+        """The kernel (n_out, n_in, [z,] y, x) for tiles, (parts y, parts x, z, size * size, n_in, n_out)."""
+        w = w.unsqueeze(2) if w.ndim == 4 else w
+        n_out, n_in, depth, *taps = w.shape
+        (ny, nx), (ky, kx), size = self.parts, self.part, self.size
+        whole = torch.nn.functional.pad(w, (0, nx * kx - taps[1], 0, ny * ky - taps[0]))
+        parts = whole.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
+        by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
+        return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
 
-def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True) -> Tiling | None:
-    """The tiling of a convolution without padding, if `conv` can compute it and is faster than a direct one.
+    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : Tensor, (b, n_in, [z,] y, x)
+            Without the padding that the tiling knows of.
+        w : Tensor
+            A kernel that has been `transformed`.
+        bias : Tensor, optional, (n_out,)
+        pad : tuple of int, per spatial axis
+
+        Returns
+        -------
+        Tensor, (b, n_out, [z,] y, x)
+            In the channels-last memory format.
+        """
+        n, size = self.size, (0,) * self.size
+        source = x.movedim(1, -1).contiguous()
+        result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
+        offsets = np.zeros(self.n_out, "float32") if bias is None else bias.contiguous().numpy()
+        images = (source.numpy(), result.numpy())
+        if x.ndim == 4:
+            images = (images[0][None], images[1][None])
+        *above, top, left = (0, *pad) if x.ndim == 4 else pad
+        ahead = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
+        take_in, give_out = _transforms().compiled()
+        chunks, lock = self.chunks(), threading.Lock()
+
+        def work() -> None:
+            depth, length = self.depth, self.out[0]
+            values = empty(n * n * self.step * depth * self.n_in)
+            sums = empty(n * n * self.step * length * self.n_out)
+            with torch.inference_mode():
+                while True:
+                    with lock:
+                        chunk = next(chunks, None)
+                    if chunk is None:
+                        return
+                    image, first, end = chunk
+                    some = end - first
+                    v = values[: n * n * some * depth * self.n_in].view(n * n, depth * some, self.n_in)
+                    s = sums[: n * n * some * length * self.n_out].view(n * n, length * some, self.n_out)
+                    place = (first, *self.per_phase, *self.dilation, *self.edges)
+                    for i, j in product(*map(range, self.parts)):
+                        around = (*above, top - i * ahead[0], left - j * ahead[1])
+                        take_in(size, images[0][image], v.view(n, n, depth, some, -1).numpy(), *place, *around)
+                        for k in range(self.taps):
+                            rows = v.narrow(1, k * self.reach * some, length * some)
+                            if i == j == k == 0:
+                                torch.bmm(rows, w[i, j, k], out=s)
+                            else:
+                                s.baddbmm_(rows, w[i, j, k])
+                    give_out(size, s.view(n, n, length, some, -1).numpy(), images[1][image], offsets, *place)
+
+        threads = torch.get_num_threads()
+        if threads == 1 or self.tiles * self.batch <= self.step:
+            work()
+        else:
+            for done in [pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
+                done.result()
+        return result.movedim(-1, 1)
+
+
+def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) -> Tiling | None:
+    """The tiling of a convolution without padding that takes the least time; None if there is none.
 
     Parameters
     ----------
@@ -121,47 +199,9 @@ def tiling_that_pays(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: boo
     """
     if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and min(w_shape[-2:]) >= 2):
         return None
-    if x_shape[0] < 1 or any(n <= d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)):
-        return None
     small, large = (Tiling(x_shape, w_shape, dilation, size) for size in TRANSFORM)
     work, least = (t.work + (0.0 if prepared else t.preparation) for t in (small, large))
-    if min(large.part) >= 4 and least < PRECISE * work:
-        small, work = large, least
-    return small if work < 0.9 * small.products else None
-
-
-def tile_size(
-    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True
-) -> int | None:
-    """Size of the tiles if `conv` can compute this convolution and is faster than a direct one, else None."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
-        return None
-    tiling = tiling_that_pays(_padded(x, pad), tuple(w.shape), dilation, prepared)
-    return None if tiling is None else tiling.size
-
-
-def _padded(x: torch.Tensor, pad: Ints) -> Ints:
-    """Shape of x with its padding."""
-    return (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-
-
-def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
-    """What a convolution without padding costs on the configured device; see the interface of engines."""
-    tiling = tiling_that_pays(x_shape, w_shape, dilation) if dtype == "float32" else None
-    if tiling is None or resolve_device(config.device).type != "cpu":
-        return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    return tiling.work, 4.0 * tiling.prepared, tiling.scratch * torch.get_num_threads()
-
-
-def transformed(w: torch.Tensor, size: int) -> torch.Tensor:
-    """The kernel (n_out, n_in, [z,] y, x) for tiles of a size, (parts y, parts x, z, size * size, n_in, n_out)."""
-    w = w.unsqueeze(2) if w.ndim == 4 else w
-    n_out, n_in, depth, *taps = w.shape
-    (ny, ky), (nx, kx) = (split(k, size) for k in taps)
-    whole = torch.nn.functional.pad(w, (0, nx * kx - taps[1], 0, ny * ky - taps[0]))
-    parts = whole.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
-    by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
-    return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
+    return large if min(large.part) >= 4 and least < PRECISE * work else small
 
 
 @cache
@@ -171,90 +211,6 @@ def _along_both(size: int, *taps: int) -> torch.Tensor:
     return torch.from_numpy(np.kron(*along).astype("float32"))
 
 
-def conv(
-    x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: Ints, pad: Ints, taps: Ints
-) -> torch.Tensor:
-    """Convolve.
-
-    Parameters
-    ----------
-    x : Tensor, (b, n_in, [z,] y, x)
-    w : Tensor
-        A kernel that has been `transformed`.
-    bias : Tensor, optional, (n_out,)
-    dilation, pad, taps : tuple of int
-        Per spatial axis; `taps` is the size of the kernel.
-
-    Returns
-    -------
-    Tensor, (b, n_out, [z,] y, x)
-        In the channels-last memory format.
-    """
-    tiling = Tiling(_padded(x, pad), (w.shape[-1], w.shape[-2], *taps), dilation, isqrt(w.shape[3]))
-    n, size = tiling.size, (0,) * tiling.size
-    source = x.movedim(1, -1).contiguous()
-    result = empty(*(() if x.ndim == 4 else x.shape[:1]), *tiling.out, tiling.n_out)
-    offsets = np.zeros(tiling.n_out, "float32") if bias is None else bias.contiguous().numpy()
-    images = (source.numpy(), result.numpy())
-    if x.ndim == 4:
-        images = (images[0][None], images[1][None])
-    *above, top, left = (0, *pad) if x.ndim == 4 else pad
-    ahead = [k * d for k, d in zip(tiling.part, tiling.dilation, strict=True)]
-    take_in, give_out = _transforms().compiled()
-    chunks, lock = tiling.chunks(), threading.Lock()
-
-    def work() -> None:
-        depth, length = tiling.depth, tiling.out[0]
-        values = empty(n * n * tiling.step * depth * tiling.n_in)
-        sums = empty(n * n * tiling.step * length * tiling.n_out)
-        with torch.inference_mode():
-            while True:
-                with lock:
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    return
-                image, first, end = chunk
-                some = end - first
-                v = values[: n * n * some * depth * tiling.n_in].view(n * n, depth * some, tiling.n_in)
-                s = sums[: n * n * some * length * tiling.n_out].view(n * n, length * some, tiling.n_out)
-                place = (first, *tiling.per_phase, *tiling.dilation, *tiling.edges)
-                for i, j in product(*map(range, tiling.parts)):
-                    around = (*above, top - i * ahead[0], left - j * ahead[1])
-                    take_in(size, images[0][image], v.view(n, n, depth, some, -1).numpy(), *place, *around)
-                    for k in range(tiling.taps):
-                        rows = v.narrow(1, k * tiling.reach * some, length * some)
-                        if i == j == k == 0:
-                            torch.bmm(rows, w[i, j, k], out=s)
-                        else:
-                            s.baddbmm_(rows, w[i, j, k])
-                give_out(size, s.view(n, n, length, some, -1).numpy(), images[1][image], offsets, *place)
-
-    threads = torch.get_num_threads()
-    if threads == 1 or tiling.tiles * tiling.batch <= tiling.step:
-        work()
-    else:
-        for done in [_pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
-            done.result()
-    return result.movedim(-1, 1)
-
-
 def _transforms() -> ModuleType:
     """The module of the transforms, imported when they are needed: numba takes a third of a second."""
     return import_module("neuromancer.engine.pytensor.kernels.tiles")
-
-
-@cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads in which torch computes without threads of its own; others for a process that was forked."""
-    started = threading.Barrier(threads + 1)
-
-    def alone() -> None:
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(threads, "winograd")
-    for _ in range(threads):
-        pool.submit(alone)
-    started.wait()
-    torch.set_num_threads(threads)  # the setting is per thread, but new threads take the last one
-    return pool

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pytensor.graph.basic import Apply
 
-from neuromancer.engine.pytensor.kernels import winograd
+from neuromancer.engine.pytensor.kernels import fewer
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
@@ -47,10 +47,10 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
     def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         rest = tuple(d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True))
         turned = w.transpose(0, 1)
-        size = winograd.tile_size(gy, turned, stride, dilation, rest, prepared=False) if min(rest) >= 0 else None
-        if size is None:
+        way = fewer.way(gy, turned, stride, dilation, rest, prepared=False) if min(rest) >= 0 else None
+        if way is None:
             return op.kernel(x, channels_last(w), gy)
-        return winograd.conv(gy, winograd.transformed(turned.flip(axes), size), None, dilation, rest, w.shape[2:])
+        return way.conv(gy, way.transformed(turned.flip(axes)), None, rest)
 
     return Form(run, [DEVICE] * 3, [DEVICE], fresh=True)
 
@@ -76,7 +76,7 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
 
 
 class FewerProducts:
-    """A convolution that is computed in tiles where that is faster.
+    """A convolution that is computed with fewer products where that is faster.
 
     Parameters
     ----------
@@ -84,29 +84,29 @@ class FewerProducts:
     direct : callable
         What computes it elsewhere.
     lasting : bool
-        The kernel stays the same from call to call, so its transform is kept.
+        The kernel stays the same from call to call, so its last transform is kept.
     """
 
     def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor], lasting: bool) -> None:
         self.op, self.direct, self.lasting = op, direct, lasting
-        self._kept_for: torch.Tensor | None = None
-        self._kept: dict[int, torch.Tensor] = {}
+        self._kept_for: tuple[torch.Tensor, Any] | None = None
+        self._kept: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """The convolution of x and w."""
-        size = winograd.tile_size(x, w, *self.op.geometry, prepared=self.lasting)
-        if size is None:
+        way = fewer.way(x, w, *self.op.geometry, prepared=self.lasting)
+        if way is None:
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
-        return winograd.conv(x, self._transformed(w, size), bias, self.op.dilation, self.op.pad, tuple(w.shape[2:]))
+        return way.conv(x, self._transformed(w, way), bias, self.op.pad)
 
-    def _transformed(self, w: torch.Tensor, size: int) -> torch.Tensor:
+    def _transformed(self, w: torch.Tensor, way: fewer.Way) -> torch.Tensor:
         if not self.lasting:
-            return winograd.transformed(w, size)
-        if self._kept_for is not w:
-            self._kept_for, self._kept = w, {}
-        if size not in self._kept:
-            self._kept[size] = winograd.transformed(w, size)
-        return self._kept[size]
+            return way.transformed(w)
+        known = self._kept_for
+        if self._kept is None or known is None or known[0] is not w or known[1] != way.key:
+            self._kept = None  # the memory of two is not planned for
+            self._kept_for, self._kept = (w, way.key), way.transformed(w)
+        return self._kept
 
 
 @torch_form.register(MaxPool)

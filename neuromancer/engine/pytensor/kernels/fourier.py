@@ -1,0 +1,262 @@
+"""Convolution by Fourier transforms of overlapping tiles, on the CPU in single precision.
+
+Of a tile of n inputs along an axis, the circular correlation with k taps is right for n + 1 - k outputs (overlap-save).
+In frequencies it is one product of complex matrices per point, (tiles, n_in) times (n_in, n_out); real data needs a
+little more than half of the points. Dilation only spreads the inputs of a tile. For kernels of 4 and more taps along
+three axes these are 4 to 6 products of real numbers per output and pair of features, whatever the kernel, instead of 64
+to 729 (Mathieu, Henaff & LeCun 2013, arXiv:1312.5851; for volumes Zlateski, Lee & Seung 2016, arXiv:1606.05688).
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from importlib import import_module
+from itertools import pairwise
+from math import ceil, prod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.threads import each
+
+Ints = tuple[int, ...]
+
+LANES = 16
+"""Channels that are transformed together; fewer are filled up."""
+SIZES = (6, 8, 10, 12, 16, 20, 24)
+"""Inputs of a tile along an axis with several taps."""
+CHUNK = 256 << 20
+"""Most bytes of transformed values that are worked on at a time."""
+SCRATCH = 640 << 10
+"""Bytes of a thread's tiles on their way between image and products: what stays in a core's own cache."""
+PRODUCT, TRANSFORM, FLAT, ROWS = 0.65, 58.0, 22.0, 27.0
+"""Time of a product of real numbers here, of the transforms per value, and what is to add to those of tiles in a plane,
+in units of a product in a direct convolution; rows that cost as much as the start of a product of matrices. Measured."""
+PREPARE = 6.0
+"""The same, per value of a transformed kernel."""
+USES = 4
+"""Calls for which a kernel is transformed, at least, where it is kept."""
+SHARE, FREE = 2.0, 16 << 20
+"""A transformed kernel takes no more memory than so many times that of input and result, and so many bytes."""
+
+
+class Tiling:
+    """How a convolution without padding or strides is cut into tiles.
+
+    Parameters
+    ----------
+    x_shape : (b, n_in, [z,] y, x)
+    w_shape : (n_out, n_in, [z,] y, x)
+    dilation : tuple of int, per spatial axis
+    sizes : tuple of int, (z, y, x)
+        Inputs of a tile; 1 along an axis with one tap, as are the images of a 2-D convolution.
+    work : float
+        Products of a direct convolution that take as long.
+    """
+
+    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, sizes: Ints, work: float = 0.0) -> None:
+        self.batch, image, self.taps, self.dilation = _volumes(x_shape, w_shape, dilation)
+        self.sizes, self.n_in, self.n_out = sizes, w_shape[1], w_shape[0]
+        self.room = _room(w_shape)
+        self.out = tuple(n - d * (k - 1) for n, d, k in zip(image, self.dilation, self.taps, strict=True))
+        self.edges = tuple(n + 1 - k for n, k in zip(sizes, self.taps, strict=True))
+        self.per_phase = tuple(
+            ceil(ceil(n / d) / m) for n, d, m in zip(self.out, self.dilation, self.edges, strict=True)
+        )
+        self.tiles = prod(self.per_phase) * prod(self.dilation)
+        self.columns = columns(*sizes[1:])
+        self.points = sizes[0] * int(self.columns.max() + 1)
+        data = 4 * (prod(x_shape) + self.batch * self.n_out * prod(self.out))
+        self.step = _step(self.points * sum(self.room), self.tiles, data)
+        """Tiles that are worked on at a time; the same for any number of threads, so that results are."""
+        self.work, self.preparation = work, PREPARE * self.points * self.n_in * self.room[1]
+
+    @property
+    def key(self) -> Ints:
+        """What a transformed kernel depends on."""
+        return self.sizes
+
+    @property
+    def prepared(self) -> int:
+        """Bytes of the transformed kernel."""
+        return 8 * self.points * self.n_in * self.room[1]
+
+    @property
+    def scratch(self) -> int:
+        """Bytes in use beside input and result."""
+        return 8 * self.points * self.step * sum(self.room)
+
+    def transformed(self, w: torch.Tensor) -> torch.Tensor:
+        """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, n_in, n_out) complex, channels filled up."""
+        w = w.unsqueeze(2) if w.ndim == 4 else w
+        w = w.permute(2, 3, 4, 1, 0)
+        w = torch.nn.functional.pad(w, (0, self.room[1] - self.n_out)).to(torch.complex64)
+        for axis, half in ((2, True), (1, False), (0, False)):
+            matrix = _exponentials(self.sizes[axis], w.shape[axis], half)
+            w = torch.tensordot(matrix, w, ([1], [axis])).movedim(0, axis)
+        wanted = torch.from_numpy(self.columns >= 0)
+        return w.flatten(1, 2)[:, wanted].flatten(0, 1).contiguous()
+
+    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : Tensor, (b, n_in, [z,] y, x)
+            Without the padding that the tiling knows of.
+        w : Tensor
+            A kernel that has been `transformed`.
+        bias : Tensor, optional, (n_out,)
+        pad : tuple of int, per spatial axis
+
+        Returns
+        -------
+        Tensor, (b, n_out, [z,] y, x)
+            In the channels-last memory format.
+        """
+        flat = x.ndim == 4
+        source = x.movedim(1, -1).contiguous()
+        result = empty(*(() if flat else x.shape[:1]), *self.out, self.n_out)
+        image, values = (a.numpy()[None] if flat else a.numpy() for a in (source, result))
+        target, offsets = values, np.zeros(self.room[1], "float32")
+        if bias is not None:
+            offsets[: self.n_out] = bias.numpy()
+        if self.n_out < LANES:
+            target = np.empty((*values.shape[:-1], LANES), "float32")
+        for k in range(self.batch):
+            self._image(image[k], w, target[k], offsets, (0, *pad) if flat else pad)
+        if target is not values:
+            values[...] = target[..., : self.n_out]
+        return result.movedim(-1, 1)
+
+    def _image(self, image: np.ndarray, w: torch.Tensor, target: np.ndarray, bias: np.ndarray, pad: Ints) -> None:
+        """Convolve one volume."""
+        run = import_module("neuromancer.engine.pytensor.kernels.dft").compiled
+        threads = torch.get_num_threads()
+        nz, ny, nx = ((0,) * n for n in self.sizes)
+        half = len(nx) // 2 + 1
+        unit = 2 * LANES * len(nz) * len(ny) * half
+        v_all, s_all = (empty(self.points * self.step * room * 2) for room in self.room)
+        for first in range(0, self.tiles, self.step):
+            some = min(self.step, self.tiles - first)
+            v, s = (
+                a[: self.points * some * room * 2].view(self.points, some, room, 2)
+                for a, room in zip((v_all, s_all), self.room, strict=True)
+            )
+            place = [first, *self.per_phase, *self.dilation, *self.edges, *pad]
+            groups = tuple(ceil(room / LANES) for room in self.room)
+            ins, outs = (np.array([*place, count, len(nz), len(ny)]) for count in groups)
+            group = max(1, SCRATCH // (4 * unit))
+
+            def take_in(part: tuple[int, int], g: np.ndarray = ins, v: torch.Tensor = v) -> None:
+                work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
+                for a, b in _pieces(*part, group):
+                    run("rows_in")(nx, image, work, g, a, b)
+                    run("columns")(ny, (0,), work, b - a, len(nz), len(nz), half)
+                    run("planes_in")(nz, work, v.numpy(), g, self.columns, a, b)
+
+            def multiply(part: tuple[int, int], v: torch.Tensor = v, s: torch.Tensor = s) -> None:
+                inside = slice(*part)
+                with torch.inference_mode():
+                    values, sums = torch.view_as_complex(v[inside]), torch.view_as_complex(s[inside])
+                    torch.bmm(values[..., self.room[0] - self.n_in :], w[inside], out=sums)
+
+            def give_out(part: tuple[int, int], g: np.ndarray = outs, s: torch.Tensor = s) -> None:
+                work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
+                for a, b in _pieces(*part, group):
+                    run("planes_out")(nz, s.numpy(), work, g, self.columns, a, b)
+                    run("columns")(ny, (), work, b - a, min(len(nz), self.edges[0]), len(nz), half)
+                    run("rows_out")(nx, work, target, bias, g, a, b)
+
+            each(take_in, _parts(some * groups[0], threads, groups[0]), threads)
+            each(multiply, _parts(self.points, threads), threads)
+            each(give_out, _parts(some * groups[1], threads, groups[1]), threads)
+
+
+def _room(w_shape: Ints) -> tuple[int, int]:
+    """Channels of transformed images before and after the products: whole groups, and at least one."""
+    return ceil(w_shape[1] / LANES) * LANES, max(LANES, w_shape[0])
+
+
+def _parts(count: int, threads: int, unit: int = 1) -> list[tuple[int, int]]:
+    """Ranges of so many things, several per thread, each of whole units."""
+    length = ceil(count / unit / (2 * threads)) * unit
+    return [(a, min(a + length, count)) for a in range(0, count, length)] if threads > 1 else [(0, count)]
+
+
+def _pieces(first: int, end: int, length: int) -> list[tuple[int, int]]:
+    return list(pairwise([*range(first, end, length), end]))
+
+
+def _step(per_tile: int, tiles: int, data: int) -> int:
+    """Tiles at a time: so many that what they become fits, and about equally many each time."""
+    most = max(1, min(CHUNK, max(FREE, data)) // (8 * per_tile))
+    return ceil(tiles / ceil(tiles / most))
+
+
+def _volumes(x_shape: Ints, w_shape: Ints, dilation: Ints) -> tuple[int, Ints, Ints, Ints]:
+    """(batch, image, taps, dilation) of a convolution in three dimensions; images of a 2-D one are its first axis."""
+    if len(w_shape) == 4:
+        return 1, (x_shape[0], *x_shape[2:]), (1, *w_shape[2:]), (1, *dilation)
+    return x_shape[0], tuple(x_shape[2:]), tuple(w_shape[2:]), tuple(dilation)
+
+
+@cache
+def columns(ny: int, nx: int) -> npt.NDArray[np.int64]:
+    """Numbers of the points of a plane of frequencies, (ny * (nx // 2 + 1),): -1 where one is another's conjugate.
+
+    Examples
+    --------
+    >>> columns(4, 2)
+    array([ 0,  1,  2,  3,  4,  5, -1, -1])
+    """
+    y, x = np.divmod(np.arange(ny * (nx // 2 + 1)), nx // 2 + 1)
+    wanted = (x != 0) & (2 * x != nx) | (2 * y <= ny)
+    return np.where(wanted, np.cumsum(wanted) - 1, -1)
+
+
+@cache
+def _exponentials(n: int, taps: int, half: bool) -> torch.Tensor:
+    """The matrix that transforms a kernel for a correlation, divided by what the way back multiplies."""
+    points = n // 2 + 1 if half else n
+    matrix = np.exp(2j * np.pi * np.outer(np.arange(points), np.arange(taps)) / n) / n
+    return torch.from_numpy(matrix.astype("complex64"))
+
+
+@lru_cache(maxsize=4096)
+def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) -> Tiling | None:
+    """The tiling of a convolution without padding that takes the least time; None if there is none.
+
+    Parameters
+    ----------
+    x_shape, w_shape, dilation
+        See `Tiling`.
+    prepared : bool
+        The transformed kernel is used for several calls.
+    """
+    batch, image, taps, dilation3 = _volumes(x_shape, w_shape, dilation)
+    out = [n - d * (k - 1) for n, d, k in zip(image, dilation3, taps, strict=True)]
+    if min(batch, *out) < 1 or max(taps) == 1:
+        return None
+    options = [[1] if k == 1 else [n for n in SIZES if n >= k + 1] for k in taps]
+    if not all(options):
+        return None
+    n_in, room = w_shape[1], _room(w_shape)
+    n_out = room[1]
+    z, y, x = np.meshgrid(*options, indexing="ij")
+    tiles = 1.0
+    for size, n, d, k in zip((z, y, x), out, dilation3, taps, strict=True):
+        tiles = tiles * d * np.ceil(np.ceil(n / d) / (size + 1 - k))
+    points = z * (y * (x // 2 + 1) - (1 + (x % 2 == 0) * (x > 1)) * ((y - 1) // 2))
+    data = 4 * (prod(x_shape) + batch * n_out * prod(out))
+    rows = np.minimum(tiles, np.maximum(1, min(CHUNK, max(FREE, data)) // (8 * points * sum(room))))
+    products = batch * tiles * 4 * points * n_in * n_out
+    work = PRODUCT * products * (1 + ROWS / rows) + batch * tiles * sum(room) * (TRANSFORM + FLAT * (z == 1)) * x * y * z
+    whole = work + PREPARE * points * n_in * n_out / (USES if prepared else 1)
+    whole = np.where(8.0 * points * n_in * n_out > SHARE * data + FREE, np.inf, whole)
+    at = np.unravel_index(np.argmin(whole), whole.shape)
+    if not np.isfinite(whole[at]):
+        return None
+    return Tiling(x_shape, w_shape, dilation, (int(z[at]), int(y[at]), int(x[at])), float(work[at]))
