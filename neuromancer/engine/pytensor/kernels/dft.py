@@ -5,8 +5,8 @@ decimation (Cooley & Tukey 1965) into butterflies of 2, 3, 4 and 5, of half the 
 number is a vector of channels, given to the compiler as such for the reasons told in `tiles`. A length is known to it by
 the type of a tuple with so many numbers. What it makes is kept on disk, so all of this is in one file.
 
-Tiles are worked on a few at a time, axis after axis, in memory that fits into a core's own cache. There a complex
-number is a vector of real parts and one of imaginary parts; in the products they alternate.
+Tiles are worked on a few at a time, axis after axis, in memory that fits into a core's own cache. Complex numbers are a
+vector of real parts and one of imaginary parts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INT = types.intp
 LANES = 16
 """Channels that are transformed together."""
 PAIR = 2 * LANES
-VECTOR, PAIRS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.FloatType(), PAIR)
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
 WHOLE, BYTE = ir.IntType(32), ir.IntType(8).as_pointer()
 FUSED = ("contract", "nsz")
 
@@ -239,12 +239,12 @@ class _Places:
         more = ir.Constant(at.type, more) if isinstance(more, int) else more
         return self.builder.bitcast(self.builder.gep(self.data, [self.builder.add(at, more)]), kind.as_pointer())
 
-    def load(self, k: int, more: int = 0, kind: Any = VECTOR) -> Any:
-        return self.builder.load(self._pointer(k, more, kind), align=4)
+    def load(self, k: int, more: int = 0) -> Any:
+        return self.builder.load(self._pointer(k, more, VECTOR), align=4)
 
-    def store(self, k: int, value: Any, more: int = 0, kind: Any = VECTOR, past: bool = False) -> None:
+    def store(self, k: int, value: Any, more: int = 0, past: bool = False) -> None:
         """Write a vector; `past` the caches, to places that are whole lines of them, where it is read much later."""
-        done = self.builder.store(value, self._pointer(k, more, kind), align=64 if past else 4)
+        done = self.builder.store(value, self._pointer(k, more, VECTOR), align=64 if past else 4)
         if past:
             done.set_metadata("nontemporal", self.builder.module.add_metadata([ir.Constant(WHOLE, 1)]))
 
@@ -258,19 +258,9 @@ class _Places:
         """Real and imaginary parts, one after the other."""
         return Complex(self.load(k), self.load(k, LANES))
 
-    def put(self, k: int, value: Complex) -> None:
-        self.store(k, value.re)
-        self.store(k, ir.Constant(VECTOR, [0.0] * LANES) if value.im is None else value.im, LANES)
-
-    def alternating(self, k: int) -> Complex:
-        """Real and imaginary parts in turn."""
-        both = self.load(k, kind=PAIRS)
-        mask = [ir.Constant(ir.VectorType(WHOLE, LANES), list(range(first, PAIR, 2))) for first in (0, 1)]
-        return Complex(*(self.builder.shuffle_vector(both, both, m) for m in mask))
-
-    def put_alternating(self, k: int, value: Complex, past: bool = False) -> None:
-        mask = ir.Constant(ir.VectorType(WHOLE, PAIR), [k // 2 + k % 2 * LANES for k in range(PAIR)])
-        self.store(k, self.builder.shuffle_vector(value.re, value.im, mask), kind=PAIRS, past=past)
+    def put(self, k: int, value: Complex, past: bool = False) -> None:
+        self.store(k, value.re, past=past)
+        self.store(k, ir.Constant(VECTOR, [0.0] * LANES) if value.im is None else value.im, LANES, past)
 
 
 @intrinsic
@@ -338,7 +328,7 @@ def _to_products(
             for branch, past in ((whole, True), (other, False)):
                 with branch:
                     for k, value in enumerate(values):
-                        target.put_alternating(k, value, past)
+                        target.put(k, value, past)
         return context.get_dummy_value()
 
     return types.void(size, F, INT, INT, F, INT, INT, types.boolean), generate
@@ -355,7 +345,7 @@ def _from_products(
         for k in range(size.count):
             source.prefetch(k, args[4])
             source.prefetch(k, builder.add(args[4], ir.Constant(args[4].type, LANES)))
-        values = [source.alternating(k) for k in range(size.count)]
+        values = [source.complex(k) for k in range(size.count)]
         for k, value in enumerate(Transform(Vectors(builder), inverse=True).full(values)):
             target.put(k, value)
         return context.get_dummy_value()
@@ -376,7 +366,7 @@ def _finish(typing: Any) -> Any:
 
 # ---- over tiles
 # A unit is LANES channels of a tile; before the first channel of an image there are as many others (of the voxel before)
-# as make the groups whole, whose products nobody reads. In `work` its numbers are in the order z, y, half of x. The array `g` says how an
+# as make the groups whole, of which nothing is used. In results, the last group begins so that it ends with them. In `work` its numbers are in the order z, y, half of x. The array `g` says how an
 # image is cut: first tile, tiles per phase (3), phases (3), outputs per tile (3), zeros before the image (3), groups of
 # channels, inputs per tile along z and y. Of a tile, one group after the other is worked on at every place, because they
 # lie one after the other in images and products.
@@ -429,13 +419,13 @@ def _columns(size: tuple[int, ...], back: tuple[int, ...], work: A, units: int, 
 
 
 def _planes_in(size: tuple[int, ...], work: A, v: A, g: I, columns: I, first: int, end: int) -> None:
-    """Transform the first axis of units out of `work` into v (points, tiles, channels, 2).
+    """Transform the first axis of units out of `work` into v (points, tiles, numbers).
 
     `columns` says which points are wanted, see `fourier.columns`.
     """
     n, across, groups = len(size), len(columns), g[13]
-    points, tiles, channels, _ = v.shape
-    apart, target, step = 2 * tiles * channels, v.reshape(-1), across * PAIR
+    points, target, step = v.shape[0], v.reshape(-1), across * PAIR
+    apart = v.shape[1] * v.shape[2]
     aligned = v.ctypes.data % 64 == 0
     for tile in range(first // groups, (end - 1) // groups + 1):
         low, high = max(first, tile * groups), min(end, (tile + 1) * groups)
@@ -452,16 +442,15 @@ def _planes_out(size: tuple[int, ...], s: A, work: A, g: I, columns: I, first: i
     """The inverse of `_planes_in`."""
     n, across, groups = len(size), len(columns), g[13]
     half = across // g[15]
-    points, tiles, channels, _ = s.shape
-    apart, source, step = 2 * tiles * channels, s.reshape(-1), across * PAIR
+    points, source, step = s.shape[0], s.reshape(-1), across * PAIR
+    apart = s.shape[1] * s.shape[2]
     for tile in range(first // groups, (end - 1) // groups + 1):
         low, high = max(first, tile * groups), min(end, (tile + 1) * groups)
         for k in range(across):
             for unit in range(low, high):
                 to = (unit - first) * n * step
                 if columns[k] >= 0:
-                    a = min((unit - tile * groups) * LANES, channels - LANES)
-                    start = columns[k] * apart + 2 * (tile * channels + a)
+                    start = columns[k] * apart + PAIR * unit
                     _from_products(size, source, start, points // n * apart, apart, work, to + k * PAIR, step)
                     continue
                 other = to + (across - k // half * half + k % half) * PAIR  # the conjugate one is there already

@@ -9,10 +9,12 @@ to 729 (Mathieu, Henaff & LeCun 2013, arXiv:1312.5851; for volumes Zlateski, Lee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib import import_module
 from itertools import pairwise
 from math import ceil, prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +29,13 @@ LANES = 16
 """Channels that are transformed together; fewer are filled up."""
 SIZES = (6, 8, 10, 12, 16, 20, 24)
 """Inputs of a tile along an axis with several taps."""
-CHUNK = 256 << 20
+CHUNK = 512 << 20
 """Most bytes of transformed values that are worked on at a time."""
 SCRATCH = 640 << 10
 """Bytes of a thread's tiles on their way between image and products: what stays in a core's own cache."""
-PRODUCT, TRANSFORM, FLAT, ROWS = 0.65, 58.0, 22.0, 27.0
+PRODUCT, FORTH, BACK, FLAT, ROWS = 0.42, 66.0, 42.0, 20.0, 40.0
 """Time of a product of real numbers here, of the transforms per value, and what is to add to those of tiles in a plane,
-in units of a product in a direct convolution; rows that cost as much as the start of a product of matrices. Measured."""
+in units of a product in a direct convolution; rows that take as long as reading the kernel. Measured."""
 PREPARE = 6.0
 """The same, per value of a transformed kernel."""
 USES = 4
@@ -89,15 +91,18 @@ class Tiling:
         return 8 * self.points * self.step * sum(self.room)
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
-        """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, n_in, n_out) complex, channels filled up."""
+        """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, groups, n_in, real and imaginary parts)."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
-        w = w.permute(2, 3, 4, 1, 0)
-        w = torch.nn.functional.pad(w, (0, self.room[1] - self.n_out)).to(torch.complex64)
+        w = torch.nn.functional.pad(w, [0] * 8 + [0, max(0, LANES - self.n_out)])
+        starts = [min(k, w.shape[0] - LANES) for k in range(0, self.room[1], LANES)]
+        # (z, y, x, groups, n_in, channels of a group)
+        w = torch.stack([w[k : k + LANES] for k in starts]).permute(3, 4, 5, 0, 2, 1).to(torch.complex64)
         for axis, half in ((2, True), (1, False), (0, False)):
             matrix = _exponentials(self.sizes[axis], w.shape[axis], half)
             w = torch.tensordot(matrix, w, ([1], [axis])).movedim(0, axis)
         wanted = torch.from_numpy(self.columns >= 0)
-        return w.flatten(1, 2)[:, wanted].flatten(0, 1).contiguous()
+        w = torch.view_as_real(w.flatten(1, 2)[:, wanted].flatten(0, 1))
+        return w.transpose(-1, -2).flatten(-2).contiguous()
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
         """Convolve.
@@ -133,7 +138,8 @@ class Tiling:
 
     def _image(self, image: np.ndarray, w: torch.Tensor, target: np.ndarray, bias: np.ndarray, pad: Ints) -> None:
         """Convolve one volume."""
-        run = import_module("neuromancer.engine.pytensor.kernels.dft").compiled
+        run, products = _compiled("dft"), _compiled("products")()
+        kernel = w.numpy()
         threads = torch.get_num_threads()
         nz, ny, nx = ((0,) * n for n in self.sizes)
         half = len(nx) // 2 + 1
@@ -142,31 +148,28 @@ class Tiling:
         for first in range(0, self.tiles, self.step):
             some = min(self.step, self.tiles - first)
             v, s = (
-                a[: self.points * some * room * 2].view(self.points, some, room, 2)
+                a[: self.points * some * room * 2].view(self.points, some, 2 * room).numpy()
                 for a, room in zip((v_all, s_all), self.room, strict=True)
             )
             place = [first, *self.per_phase, *self.dilation, *self.edges, *pad]
-            groups = tuple(ceil(room / LANES) for room in self.room)
+            groups = tuple(room // LANES for room in self.room)
             ins, outs = (np.array([*place, count, len(nz), len(ny)]) for count in groups)
             group = max(1, SCRATCH // (4 * unit))
 
-            def take_in(part: tuple[int, int], g: np.ndarray = ins, v: torch.Tensor = v) -> None:
+            def take_in(part: tuple[int, int], g: np.ndarray = ins, v: np.ndarray = v) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
                 for a, b in _pieces(*part, group):
                     run("rows_in")(nx, image, work, g, a, b)
                     run("columns")(ny, (0,), work, b - a, len(nz), len(nz), half)
-                    run("planes_in")(nz, work, v.numpy(), g, self.columns, a, b)
+                    run("planes_in")(nz, work, v, g, self.columns, a, b)
 
-            def multiply(part: tuple[int, int], v: torch.Tensor = v, s: torch.Tensor = s) -> None:
-                inside = slice(*part)
-                with torch.inference_mode():
-                    values, sums = torch.view_as_complex(v[inside]), torch.view_as_complex(s[inside])
-                    torch.bmm(values[..., self.room[0] - self.n_in :], w[inside], out=sums)
+            def multiply(part: tuple[int, int], v: np.ndarray = v, s: np.ndarray = s) -> None:
+                products(v, kernel, s, self.room[0] - self.n_in, *part)
 
-            def give_out(part: tuple[int, int], g: np.ndarray = outs, s: torch.Tensor = s) -> None:
+            def give_out(part: tuple[int, int], g: np.ndarray = outs, s: np.ndarray = s) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
                 for a, b in _pieces(*part, group):
-                    run("planes_out")(nz, s.numpy(), work, g, self.columns, a, b)
+                    run("planes_out")(nz, s, work, g, self.columns, a, b)
                     run("columns")(ny, (), work, b - a, min(len(nz), self.edges[0]), len(nz), half)
                     run("rows_out")(nx, work, target, bias, g, a, b)
 
@@ -175,9 +178,15 @@ class Tiling:
             each(give_out, _parts(some * groups[1], threads, groups[1]), threads)
 
 
+def _compiled(module: str) -> Callable[..., Any]:
+    """What a module has as machine code; imported when it is needed: numba takes a third of a second."""
+    result: Callable[..., Any] = import_module(f"neuromancer.engine.pytensor.kernels.{module}").compiled
+    return result
+
+
 def _room(w_shape: Ints) -> tuple[int, int]:
-    """Channels of transformed images before and after the products: whole groups, and at least one."""
-    return ceil(w_shape[1] / LANES) * LANES, max(LANES, w_shape[0])
+    """Channels of transformed images before and after the products: whole groups."""
+    return ceil(w_shape[1] / LANES) * LANES, ceil(w_shape[0] / LANES) * LANES
 
 
 def _parts(count: int, threads: int, unit: int = 1) -> list[tuple[int, int]]:
@@ -253,7 +262,8 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
     data = 4 * (prod(x_shape) + batch * n_out * prod(out))
     rows = np.minimum(tiles, np.maximum(1, min(CHUNK, max(FREE, data)) // (8 * points * sum(room))))
     products = batch * tiles * 4 * points * n_in * n_out
-    work = PRODUCT * products * (1 + ROWS / rows) + batch * tiles * sum(room) * (TRANSFORM + FLAT * (z == 1)) * x * y * z
+    transforms = room[0] * FORTH + room[1] * BACK + sum(room) * FLAT * (z == 1)
+    work = PRODUCT * products * (1 + ROWS / rows) + batch * tiles * transforms * x * y * z
     whole = work + PREPARE * points * n_in * n_out / (USES if prepared else 1)
     whole = np.where(8.0 * points * n_in * n_out > SHARE * data + FREE, np.inf, whole)
     at = np.unravel_index(np.argmin(whole), whole.shape)
