@@ -23,6 +23,7 @@ import torch
 
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
+from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
@@ -147,6 +148,8 @@ def _padded(x: torch.Tensor, pad: Ints) -> Ints:
 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
     """What a convolution without padding costs on the configured device; see the interface of engines."""
+    if resolve_device(config.device).type == "cuda":
+        return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     tiling = tiling_that_pays(x_shape, w_shape, dilation) if dtype == "float32" else None
     if tiling is None or resolve_device(config.device).type != "cpu":
         return direct_conv_cost(x_shape, w_shape, dilation, dtype)
