@@ -22,6 +22,9 @@ from neuromancer.engine.common.costs import direct_conv_cost
 Ints = tuple[int, ...]
 Way = Callable[[], torch.Tensor]
 
+MOST = 2**31 - 1
+"""Values of an image, as input or result, with which cuDNN can deal."""
+
 _aten_conv = torch.ops.aten.convolution
 
 
@@ -103,11 +106,11 @@ class Trials:
 
 def on_the_device(way: Way) -> float:
     """Seconds by the clock of the GPU, the second time."""
-    way()
+    stream = torch.cuda.current_stream(way().device)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
+    begin.record(stream)
     way()
-    end.record()
+    end.record(stream)
     end.synchronize()
     return begin.elapsed_time(end) / 1e3
 
@@ -129,8 +132,12 @@ def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
     """What a convolution without padding costs on a GPU; see the interface of engines.
 
-    Beside input and result there may be a copy of each: in fragments, in another memory format or precision.
+    Beside input and result there may be a copy of each: in fragments, in another memory format or precision. An image
+    that is too large for cuDNN is unfolded by torch, into a value for every tap of every window.
     """
-    windows = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
-    copies = (prod(x_shape) + x_shape[0] * w_shape[0] * prod(windows)) * np.dtype(dtype).itemsize
-    return direct_conv_cost(x_shape, w_shape, dilation, dtype)[0], 0.0, float(copies)
+    windows = prod(n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True))
+    values = prod(x_shape) + x_shape[0] * w_shape[0] * windows
+    if max(prod(x_shape[1:]), w_shape[0] * windows) > MOST:
+        values += prod(w_shape[1:]) * windows
+    products = direct_conv_cost(x_shape, w_shape, dilation, dtype)[0]
+    return products, 0.0, float(values * np.dtype(dtype).itemsize)

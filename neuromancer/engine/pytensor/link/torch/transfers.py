@@ -66,7 +66,7 @@ class Transfers:
             for host, tensor in zip(hosts, ordered, strict=True):
                 host.copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._down)
-            there = torch.cuda.Event()
+            there = torch.cuda.Event(blocking=True)  # whoever waits leaves the processor to others
             there.record(self._down)
         arrived = iter(hosts)
         return Coming([next(arrived) if isinstance(v, torch.Tensor) else v for v in values], there, single)
