@@ -53,6 +53,28 @@ def test_fragments_keep_the_memory_format(last):
 
 
 # ---- choosing
+def test_time_is_that_of_the_second_run_on_the_stream_in_use(monkeypatch):
+    log = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self, stream):
+            log.append(f"event on {stream}")
+
+        def synchronize(self):
+            log.append("host waits")
+
+        def elapsed_time(self, end):
+            return 250.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    assert fragments.on_the_device(lambda: log.append("run") or torch.zeros(1)) == 0.25
+    assert log == ["run", "event on the stream of cpu", "run", "event on the stream of cpu", "host waits"]
+
+
 class Clock:
     """Says how long a way takes instead of measuring it; an exception as time is raised."""
 
@@ -141,3 +163,5 @@ def test_a_plan_for_a_gpu_has_room_for_copies(monkeypatch):
     out = 7 * 36 * 36
     assert products == out * 20 * 30 * 27 and kept == 0
     assert scratch == 4 * (20 * 9 * 40 * 40 + 30 * out)
+    large = E.conv_cost((1, 100, 300, 300, 300), (10, 100, 2, 2, 2), (1, 1, 1), "float32")[2]
+    assert large == 4 * (100 * 300**3 + 10 * 299**3 + 800 * 299**3), "more than cuDNN can deal with"

@@ -13,6 +13,8 @@ from neuromancer.config import config
 from neuromancer.engine.pytensor.link.torch import devices, transfers
 from neuromancer.engine.pytensor.link.torch.transfers import Transfers
 from neuromancer.errors import InputTypeError, OutOfMemoryError
+from tests.dense.nets import image, volume_net
+from tests.dense.stores import Recording
 
 T = E.T
 
@@ -34,6 +36,9 @@ class Streams:
                 streams.log.append(f"{self.name} waits for {other.name}")
 
         class Event:
+            def __init__(self, blocking):
+                assert blocking
+
             def record(self, stream):
                 streams.log.append(f"event after {stream.name}")
 
@@ -156,3 +161,38 @@ def test_elsewhere_a_started_call_is_done_at_once(device):
 def test_two_calls_are_under_way_on_a_gpu(monkeypatch):
     monkeypatch.setattr(devices, "resolve_device", lambda name: torch.device("cuda"))
     assert E.calls_under_way() == 2
+
+
+class LikeGpu:
+    """Equal to the CPU, where the tensors are, but called a GPU."""
+
+    type = "cuda"
+
+    def __eq__(self, other):
+        return other == torch.device("cpu")
+
+    __hash__ = None
+
+
+def test_dense_prediction_through_streams(streams, monkeypatch):
+    """All of it but the GPU: parameters, tiles begun ahead, page-locked results, and memory given back."""
+    node, raw = volume_net(), image(1, 14, 40, 44)
+    want = node.predict_dense(raw, tile=(3, 16, 39))
+    plain = E.CompiledFunction.start
+
+    def start(function, *args):
+        if function.device.type == "cpu":
+            function(*args)  # so that the parameters are there
+            function.device, function._transfers = LikeGpu(), Transfers(torch.device("cpu"), function.counters)
+            streams.log.clear()
+        return plain(function, *args)
+
+    monkeypatch.setattr(E.CompiledFunction, "start", start)
+    monkeypatch.setattr(E, "calls_under_way", lambda: 2)
+    config.backend = "torch"
+    sink = Recording(want.shape)
+    node.predict_dense(raw, out=sink, tile=(3, 16, 39))
+    np.testing.assert_allclose(sink.array, want, rtol=1e-5, atol=1e-6)
+    tiles = [event for event in streams.log if event in ("on up", "host waits")]
+    assert tiles == ["on up", *["on up", "host waits"] * (len(tiles) // 2 - 1), "host waits"] and len(tiles) == 24
+    assert streams.log[-2:] == ["all wait", "given back"]
