@@ -50,6 +50,8 @@ def test_fragments_keep_the_memory_format(last):
     assert back.is_contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
     phase = parts.view(2, 1, 3, 2, 3, 3, 4, 2)[1, 0, 2, 1]  # the fragment that begins at (1, 0, 2) of the second image
     assert torch.equal(phase[:, :2], x[1, :, 1::2, :, 2::3])
+    cut = fragments.split(x[:, :, :4, 1:], (2, 1, 1))
+    assert cut.is_contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
 
 # ---- choosing
@@ -162,6 +164,7 @@ def test_a_plan_for_a_gpu_has_room_for_copies(monkeypatch):
     products, kept, scratch = E.conv_cost(*layer)
     out = 7 * 36 * 36
     assert products == out * 20 * 30 * 27 and kept == 0
-    assert scratch == 4 * (20 * 9 * 40 * 40 + 30 * out)
+    assert scratch == 4 * (2 * 20 * 9 * 40 * 40 + 30 * out)
+    assert E.conv_cost((1, 20, 9, 40, 40), (30, 20, 3, 1, 1), (1, 2, 2), "float32")[2] == 4 * 1600 * (180 + 210)
     large = E.conv_cost((1, 100, 300, 300, 300), (10, 100, 2, 2, 2), (1, 1, 1), "float32")[2]
     assert large == 4 * (100 * 300**3 + 10 * 299**3 + 800 * 299**3), "more than cuDNN can deal with"

@@ -73,7 +73,8 @@ def joined(y: torch.Tensor, dilation: Ints) -> torch.Tensor:
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:
-    return not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+    """By the strides, which stay when something is cut off."""
+    return x.shape[1] > 1 and x.stride(1) == 1
 
 
 class Trials:
@@ -132,11 +133,13 @@ def conv(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, dilation: 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
     """What a convolution without padding costs on a GPU; see the interface of engines.
 
-    Beside input and result there may be a copy of each: in fragments, in another memory format or precision. An image
-    that is too large for cuDNN is unfolded by torch, into a value for every tap of every window.
+    Beside input and result there may be a copy of each: in fragments, in another memory format or precision. Before it
+    is cut into fragments an input is made longer. An image that is too large for cuDNN is unfolded by torch, into a
+    value for every tap of every window.
     """
+    spread = max(effective(dilation, w_shape[2:])) > 1
     windows = prod(n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True))
-    values = prod(x_shape) + x_shape[0] * w_shape[0] * windows
+    values = prod(x_shape) * (1 + spread) + x_shape[0] * w_shape[0] * windows
     if max(prod(x_shape[1:]), w_shape[0] * windows) > MOST:
         values += prod(w_shape[1:]) * windows
     products = direct_conv_cost(x_shape, w_shape, dilation, dtype)[0]
