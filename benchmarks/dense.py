@@ -88,18 +88,19 @@ def compare(
     return row
 
 
-def chain_by_hand(node: nm.Node, compiled: bool = False) -> Predict:
-    """A chain of convolutions in torch, pools without strides and dilated kernels, channels last."""
+def chain_of(node: nm.Node, memory_format: torch.memory_format) -> Chain:
+    """A chain of convolutions in torch."""
     layers = [n for n in dict.fromkeys([*node.all_parents.values(), node]) if isinstance(n, nm.Conv)]
     weights = []
     for layer in layers:
         w = layer.params["w"].get_value()
         weights.append((w[(..., *(slice(None, None, -1),) * (w.ndim - 2))].copy(), layer.params["b"].get_value()))
-    hand = Chain(
-        weights,
-        [layer.pool_shape for layer in layers],
-        memory_format=CHANNELS_LAST[len(layers[0].filter_shape) + 2],
-    )
+    return Chain(weights, [layer.pool_shape for layer in layers], memory_format=memory_format)
+
+
+def chain_by_hand(node: nm.Node, compiled: bool = False) -> Predict:
+    """The same as a function of an image: pools without strides and dilated kernels, channels last."""
+    hand = chain_of(node, CHANNELS_LAST[len(node.shape.spatial_axes) + 2])
     if compiled:
         hand.logits = torch.compile(hand.logits, dynamic=False)  # type: ignore[method-assign]
     if not isinstance(node, nm.Conv):

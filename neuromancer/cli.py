@@ -95,7 +95,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--augment", choices=("flips", "rotations", "all"), help="average over mirrored or turned volumes"
     )
-    command.add_argument("--precision", choices=("f32", "bf16", "f16"), default="f32", help="of the arithmetic")
+    command.add_argument("--precision", choices=("f32", "tf32", "bf16", "f16"), default="f32", help="of the arithmetic")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
     command.add_argument("--workers", type=int, help="processes (default: this one)")

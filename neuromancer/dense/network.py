@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ from neuromancer.graph.rebuild import BuildMode, rebuild
 if TYPE_CHECKING:
     from neuromancer.dense.tiles import Part, Tile
     from neuromancer.graph.node import Node
+
+Evaluation = Generator[None, None, list[np.ndarray]]
+"""An evaluation that pauses where something else can be started, and returns values per node."""
 
 
 class DenseNetwork:
@@ -103,13 +106,13 @@ class DenseNetwork:
             )  # fmt: skip
         return self._funcs[precision]
 
-    def evaluate(self, func: Callable[..., Any], block: np.ndarray, tile: Tile, together: int) -> list[np.ndarray]:
-        """Values of a tile.
+    def start(self, func: Any, block: np.ndarray, tile: Tile, together: int) -> Callable[[], list[np.ndarray]]:
+        """Begin to evaluate a tile; the function that is returned waits for its values.
 
         Parameters
         ----------
-        func : callable
-            The network's compiled function.
+        func : compiled function
+            The network's.
         block : numpy.ndarray, (f, [z of a stack,] *spatial)
             The raw range of the tile.
         tile : Tile
@@ -118,42 +121,55 @@ class DenseNetwork:
 
         Returns
         -------
-        list of numpy.ndarray, (f, images, *spatial)
+        function that returns a list of numpy.ndarray, (f, images, *spatial)
             Per node, the mean over the tile's views.
         """
+        steps = self._evaluation(func, block, tile, together)
+        next(steps)
+        return lambda: _rest(steps)
+
+    def _evaluation(self, func: Any, block: np.ndarray, tile: Tile, together: int) -> Evaluation:
+        """Values of a tile, by one call after the other; pauses while a call is under way."""
         block = block[:, None] if block.ndim == len(self.joint) + 1 else block
         images = block.shape[1]
         if images <= together:
-            return self._images(func, block, tile)
-        some = [self._images(func, block[:, i : i + together], tile) for i in range(0, images, together)]
-        return [np.concatenate(values, axis=1) for values in zip(*some, strict=True)]
+            return (yield from self._images(func, block, tile))
+        some = []
+        for i in range(0, images, together):
+            values = yield from self._images(func, block[:, i : i + together], tile)
+            some.append(values)
+        return [np.concatenate(parts, axis=1) for parts in zip(*some, strict=True)]
 
-    def _images(self, func: Callable[..., Any], block: np.ndarray, tile: Tile) -> list[np.ndarray]:
+    def _images(self, func: Any, block: np.ndarray, tile: Tile) -> Evaluation:
         block = normalise(block, self.source.output.dtype)
         # Of one view that is evaluated in one go, the function's own result is handed on without a copy.
         if len(tile.parts) == 1 and tile.parts[0].whole:
-            return self._part(func, block, tile, tile.parts[0])
+            return (yield from self._part(func, block, tile.parts[0]))
         sums = [
             np.zeros((node.shape["f"], block.shape[1], *shape), self.dtype)
             for node, shape in zip(self.nodes, tile.shapes, strict=True)
         ]
         views = dict.fromkeys(part.view for part in tile.parts)
         for part in tile.parts:
-            for total, values, place in zip(sums, self._part(func, block, tile, part), part.place, strict=True):
+            found = yield from self._part(func, block, part)
+            for total, values, place in zip(sums, found, part.place, strict=True):
                 inside = part.view.apply(total)[(slice(None), slice(None), *place)]
                 if len(views) == 1:
                     inside[...] = values
                 else:
                     inside += values
+            del found
         if len(views) > 1:
             for total in sums:
                 total /= np.asarray(len(views), total.dtype)
         return sums
 
-    def _part(self, func: Callable[..., Any], block: np.ndarray, tile: Tile, part: Part) -> list[np.ndarray]:
+    def _part(self, func: Any, block: np.ndarray, part: Part) -> Evaluation:
         """Values of one evaluation, per node, in the frame of the part's view."""
         inside = part.view.apply(block[(slice(None), slice(None), *part.inside)])
-        results = func(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
+        call = func.start(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
+        yield
+        results = call.result()
         results = results if isinstance(results, list) else [results]
         cut = []
         for node, twin, axes, values, ranges in zip(self.nodes, self.twins, self.axes, results, part.cut, strict=True):
@@ -168,6 +184,15 @@ class DenseNetwork:
                 )
             cut.append(values[(slice(None), slice(None), *ranges)])
         return cut
+
+
+def _rest(steps: Evaluation) -> list[np.ndarray]:
+    """What is left of an evaluation, without pausing."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def dense_network(nodes: Sequence[Node]) -> DenseNetwork:

@@ -130,24 +130,31 @@ class Pipeline:
             Naming the tile. All tiles that were written before are committed.
         """
         waiting: deque[tuple[int, Future[Fetched]]] = deque()
-        todo = iter(indices)
+        begun: deque[tuple[int, Future[Callable[[], list[np.ndarray]]]]] = deque()
+        todo, here = iter(indices), _AtOnce()  # an error of a tile comes up when it is that tile's turn
         with ExitStack() as stack:
             readers = stack.enter_context(_executor(self.threads.readers, "read"))
             writers = stack.enter_context(_executor(self.threads.writers, "write"))
             committer = stack.enter_context(_executor(min(1, self.threads.writers), "commit"))
             try:
                 while True:
-                    for index in islice(todo, self.threads.ahead - len(waiting)):
-                        waiting.append((index, readers.submit(self.work.fetch, index)))
-                    if not waiting:
+                    while len(begun) < self.work.depth:
+                        for index in islice(todo, self.threads.ahead - len(waiting)):
+                            waiting.append((index, readers.submit(self.work.fetch, index)))
+                        if not waiting:
+                            break
+                        index, future = waiting.popleft()
+                        begun.append((index, here.submit(self._begin, index, future)))
+                        del future
+                    if not begun:
                         break
-                    index, future = waiting.popleft()
-                    values = self._values(index, future)
+                    index, finish = begun.popleft()
+                    values = self._values(index, finish)
                     if values is not None:
                         while len(self._writing) >= self.threads.behind:
                             self._written()
                         self._writing.append((index, writers.submit(self._write, index, values)))
-                    del values, future
+                    del values, finish
                     self._commit_some(committer)
                 while self._writing:
                     self._written()
@@ -160,14 +167,18 @@ class Pipeline:
                 self._commit_all(committer)
         return self.failed
 
-    def _values(self, index: int, future: Future[Fetched]) -> list[np.ndarray] | None:
+    def _begin(self, index: int, future: Future[Fetched]) -> Callable[[], list[np.ndarray]]:
+        """Begin with a tile when it has been read."""
+        try:
+            fetched = future.result()
+        except OSError as error:
+            raise file_error("cannot be read", self._name(index), error) from error
+        return self.work.begin(fetched)
+
+    def _values(self, index: int, begun: Future[Callable[[], list[np.ndarray]]]) -> list[np.ndarray] | None:
         """Values of a tile; None where it is left out."""
         try:
-            try:
-                fetched = future.result()
-            except OSError as error:
-                raise file_error("cannot be read", self._name(index), error) from error
-            return self.work.compute(fetched)
+            return begun.result()()
         except Exception as error:
             if not self.skip or isinstance(error, MemoryError):
                 raise named(error, self._name(index)) from error.__cause__

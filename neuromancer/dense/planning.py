@@ -56,11 +56,14 @@ class Buffers:
         Results in memory at once.
     fixed : int
         Bytes of caches, whatever the tile.
+    under_way : int
+        Evaluations that a device has begun beside the one that it computes.
     """
 
     blocks: int = 0
     results: int = 0
     fixed: int = 0
+    under_way: int = 0
 
 
 class _Whole:
@@ -69,6 +72,9 @@ class _Whole:
     def __init__(self, network: DenseNetwork, buffers: Buffers, raw_voxel: int, voxel: int, images: int) -> None:
         self.network, self.buffers, self.images = network, buffers, images
         self.per_voxel = buffers.blocks * raw_voxel + buffers.results * voxel
+        # Input and values of what is under way lie on the device; those of all, in page-locked memory of the host too.
+        transferred = network.dtype.itemsize * sum(n.shape["f"] for n in (network.source, *network.nodes))
+        self.per_voxel += transferred * (2 * buffers.under_way + bool(buffers.under_way))
 
     def __call__(self, fed: Sequence[int], images: int = 1) -> Cost:
         cost = self.network.costs(fed, images)

@@ -65,8 +65,8 @@ def predict_dense(
         Mirror the image at its borders so that the result has its size.
     progress : bool, optional
         Show a progress bar; None follows ``config.progress``.
-    precision : {'f32', 'bf16', 'f16'}
-        Of convolutions.
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
+        Of convolutions; 'tf32' on a GPU only.
     out : array, Sink or path, or a list of one per node, optional
         Where the result goes; default: an array in memory.
     resume : bool

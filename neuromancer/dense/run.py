@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.making import Making
@@ -134,15 +135,16 @@ class Run:
         return int(min(CACHE_MOST, self.budget / CACHE_SHARE))
 
     def _buffers(self, units: Sequence[tuple[int, ...] | None]) -> Buffers:
+        more = E.calls_under_way() - 1
         if self.in_memory and not any(units):
-            return Buffers()
+            return Buffers(under_way=more)
         t = self.request.threads or Threads()
         chunk = prod(self.source.chunks or (0,)) * self.source.dtype.itemsize
         outputs = zip(units, self.planner.outputs, strict=False)
         written = sum(prod(unit or (0,)) * np.dtype(o.dtype).itemsize for unit, o in outputs)
         # A block is there while it is read, waits and is evaluated; stores unpack and pack beside it.
         fixed = self.cache_bytes + 2 * chunk * max(1, t.readers) + 2 * written * max(1, t.writers)
-        return Buffers(t.ahead + 2, t.behind + 2, fixed)
+        return Buffers(t.ahead + 2 + more, t.behind + 2, fixed, more)
 
     # ---- carrying out
     def execute(self, progress: bool | None) -> list[Any]:
@@ -169,7 +171,8 @@ class Run:
             return
         threads = IN_TURN if count == 1 and self.request.threads is None else self.threads
         source = CachedSource(self.source, self.cache_bytes) if self.cache_bytes else self.source
-        work = Work(plan, self.request.rules, self.network, source, self.mask)
+        shared = self.team is not None and self.team.in_process
+        work = Work(plan, self.request.rules, self.network, source, self.mask, shared)
         commit = None if self.journal is None else self.journal.commit
         with voxel_bar(plan.voxels(count), f"predicting {self.network.name}", progress) as bar:
 

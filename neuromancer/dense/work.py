@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.dense.mask import Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
@@ -19,6 +20,8 @@ from neuromancer.dense.tiles import Tile
 from neuromancer.errors import PredictionError
 
 logger = logging.getLogger("neuromancer")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,26 @@ class Work:
     source : Source
         The image.
     mask : Mask or None
+    shared : bool
+        Threads use it side by side; then one tile is evaluated at a time.
+
+    Attributes
+    ----------
+    depth : int
+        Tiles that may be begun before the first of them is finished.
     """
 
-    def __init__(self, plan: DensePlan, rules: Rules, network: DenseNetwork, source: Any, mask: Mask | None) -> None:
+    def __init__(
+        self,
+        plan: DensePlan,
+        rules: Rules,
+        network: DenseNetwork,
+        source: Any,
+        mask: Mask | None,
+        shared: bool = False,
+    ) -> None:
         self.plan, self.rules, self.network, self.source, self.mask = plan, rules, network, source, mask
+        self.shared, self.depth = shared, 1
         self._func: Any = None
         self._most: float = inf
 
@@ -83,6 +102,7 @@ class Work:
         self._func = self.network.func(self.rules.precision).compile()
         # Of the whole plan, so that every shard and every restart chooses alike.
         self._func.expect(self.plan.products, self.plan.work)
+        self.depth = 1 if self.shared else E.calls_under_way()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -98,6 +118,25 @@ class Work:
         block = read(self.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
         return Fetched(tile, None if self._is_empty(block) else block, inside)
 
+    def begin(self, fetched: Fetched) -> Callable[[], list[np.ndarray]]:
+        """Begin with a tile; the function that is returned finishes it and returns what `compute` does.
+
+        Where `depth` is 1, all is done at once.
+        """
+        if self.depth == 1 or fetched.block is None:
+            values = self.compute(fetched)
+            return lambda: values
+        block, tile = fetched.block, fetched.tile
+        with self.network.lock:
+            begun = self._begun(block, tile)
+
+        def finish() -> list[np.ndarray]:
+            with self.network.lock:
+                values = self._evaluated(block, tile, begun)
+            return self._stored(fetched, values)
+
+        return finish
+
     def compute(self, fetched: Fetched) -> list[np.ndarray]:
         """What is to be stored of a tile: per node, (f, [images,] *spatial).
 
@@ -106,16 +145,21 @@ class Work:
         PredictionError
             If a value is not a number, and that matters.
         """
-        tile = fetched.tile
-        if fetched.block is None:
+        block, tile = fetched.block, fetched.tile
+        if block is None:
             return [self.filled(tile, m) for m in range(len(self.plan.outputs))]
         with self.network.lock:  # functions of a graph are not for several threads at once
-            values = self._evaluated(fetched.block, tile)
-        return [self._reduced(tile, m, v, fetched.inside[m]) for m, v in enumerate(values)]
+            values = self._evaluated(block, tile, self._begun(block, tile))
+        return self._stored(fetched, values)
 
-    def _evaluated(self, block: np.ndarray, tile: Tile) -> list[np.ndarray]:
+    def _stored(self, fetched: Fetched, values: list[np.ndarray]) -> list[np.ndarray]:
+        return [self._reduced(fetched.tile, m, v, fetched.inside[m]) for m, v in enumerate(values)]
+
+    def _evaluated(
+        self, block: np.ndarray, tile: Tile, begun: Callable[[], list[np.ndarray]] | None
+    ) -> list[np.ndarray]:
         """Values of a tile per node; in halves, and halves of these, where the memory is not enough for more."""
-        values = self._at_once(block, tile)
+        values = self._ended(begun, tile)
         if values is None:
             values = [
                 np.empty((node.shape["f"], tile.images[1] - tile.images[0], *shape), self.network.dtype)
@@ -124,17 +168,25 @@ class Work:
             self._halved(block, tile, values)
         return values
 
-    def _at_once(self, block: np.ndarray, tile: Tile) -> list[np.ndarray] | None:
-        """Values of a tile; None if it is too large. What was too large once is not tried again."""
-        voxels = prod(b - a for a, b in zip(tile.start, tile.stop, strict=True))
-        if voxels > self._most:
+    def _begun(self, block: np.ndarray, tile: Tile) -> Callable[[], list[np.ndarray]] | None:
+        """Begin with a tile; None if it is too large. What was too large once is not tried again."""
+        if _voxels(tile) > self._most:
             return None
+        return self._if_it_fits(tile, lambda: self.network.start(self._func, block, tile, self.plan.together))
+
+    def _ended(self, begun: Callable[[], list[np.ndarray]] | None, tile: Tile) -> list[np.ndarray] | None:
+        """Values of a tile that has been begun; None if it is too large."""
+        return None if begun is None else self._if_it_fits(tile, begun)
+
+    def _if_it_fits(self, tile: Tile, step: Callable[[], T]) -> T | None:
+        """What a step of a tile's evaluation returns; None where the memory is not enough."""
         try:
-            return self.network.evaluate(self._func, block, tile, self.plan.together)
+            return step()
         except MemoryError:
+            voxels = _voxels(tile)
             if voxels == 1:
                 raise
-            self._most = voxels // 2 + voxels % 2
+            self._most = min(self._most, voxels // 2 + voxels % 2)
             logger.warning("%s: not enough memory for %s in one go; halved", self.network.name, tile)
         return None
 
@@ -148,7 +200,7 @@ class Work:
                 whole[(slice(None), slice(None), *(slice(a, a + n) for a, n in zip(begin, shape, strict=True)))]
                 for whole, shape in zip(into, half.shapes, strict=True)
             ]
-            values = self._at_once(part, half)
+            values = self._ended(self._begun(part, half), half)
             if values is None:
                 self._halved(part, half, places)
             else:
@@ -200,3 +252,7 @@ class Work:
             return False
         value = block.flat[0] if wanted == "constant" else wanted
         return bool((block == value).all())
+
+
+def _voxels(tile: Tile) -> int:
+    return prod(b - a for a, b in zip(tile.start, tile.stop, strict=True))

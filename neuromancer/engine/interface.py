@@ -10,13 +10,16 @@ NAME                 name of the engine
 T                    namespace of tensor functions: elementwise, reductions, indexing, shapes
 Variable, Constant   classes of symbolic variables and constants, for isinstance
 CompiledFunction     class of what `function` returns; has ``counters.uploads`` and ``counters.downloads``,
-                     ``expect(work)`` and ``release()``
+                     ``expect(work)`` and ``release()``; ``start(*arguments)`` begins a call, and ``result()`` of what
+                     it returns waits for it: at once where `calls_under_way` is 1
 ConstantVariable     ``ConstantVariable(value, name)``: symbolic constant that can be subclassed
 SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``
 RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``,
                      ``get_state``, ``set_state``
 tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the shape is an unknown size
 generic              ``generic(name)``: symbolic input that takes any Python object
+calls_under_way      ``calls_under_way()``: calls of a function that may be started on the configured device
+                     before the result of the first is fetched, so that copies and computation overlap
 constant             ``constant(value, name, dtype)``
 free_memory          ``free_memory()``: bytes free on the configured device; None if that is the host
 function             ``function(inputs, outputs, updates, name, backend, precision)``: compile for the
@@ -56,6 +59,7 @@ NAMES = (
     "Variable",
     "apply_view",
     "building",
+    "calls_under_way",
     "constant",
     "conv",
     "conv_cost",

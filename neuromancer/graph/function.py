@@ -30,7 +30,7 @@ class make_func:
         Accepted for compatibility; inputs are never changed and outputs are never reused.
     profile_execution : int
         If positive, every call runs the function this many times and ``last_exec_time`` is the mean.
-    precision : {'f32', 'bf16', 'f16'}
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
         See ``E.function``.
 
     Attributes

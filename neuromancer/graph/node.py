@@ -433,9 +433,9 @@ class Node(metaclass=NodeType):
             Mirror the image at its borders so that the result has its size.
         progress : bool, optional
             Show a progress bar; None follows ``config.progress``.
-        precision : {'f32', 'bf16', 'f16'}
+        precision : {'f32', 'tf32', 'bf16', 'f16'}
             'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
-            processors with units for it (``docs/backends.md``).
+            processors and GPUs with units for it, as is 'tf32' (11 bits) on a GPU (``docs/backends.md``).
         **options
             For volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``, ``augment``,
             ``executor`` and others; see :func:`neuromancer.predict_dense`.

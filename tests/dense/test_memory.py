@@ -85,15 +85,15 @@ class Small:
     """Evaluates small blocks only, as a device with little memory does."""
 
     def __init__(self, monkeypatch, most):
-        self.sizes, whole = [], DenseNetwork.evaluate
+        self.sizes, whole = [], DenseNetwork.start
 
-        def evaluate(network, func, block, tile, together):
+        def start(network, func, block, tile, together):
             self.sizes.append(prod(b - a for a, b in zip(tile.start, tile.stop, strict=True)))
             if self.sizes[-1] > most:
                 raise OutOfMemoryError("not enough memory", node="conv", got="a large block")
             return whole(network, func, block, tile, together)
 
-        monkeypatch.setattr(DenseNetwork, "evaluate", evaluate)
+        monkeypatch.setattr(DenseNetwork, "start", start)
 
 
 @pytest.mark.parametrize("options", [{}, {"pad_raw": True}, {"augment": "flips"}, {"tile": (4, 9, 30)}])

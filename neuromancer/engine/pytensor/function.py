@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -19,13 +19,16 @@ from pytensor.tensor.type import TensorType
 
 from neuromancer.config import config
 from neuromancer.engine.common import checks
+from neuromancer.engine.common.pending import Done
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
 from neuromancer.engine.pytensor.kernels.memory import reserve
 from neuromancer.engine.pytensor.link.accelerator import Accelerator, accelerator_for
+from neuromancer.engine.pytensor.link.torch.arithmetic import arithmetic
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
 from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES
+from neuromancer.engine.pytensor.link.torch.transfers import Transfers
 from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.errors import InputTypeError
 
@@ -92,7 +95,7 @@ class CompiledFunction:
                 inputs,
                 wanted,
                 updates=list(updates.items()),
-                mode=torch_mode(self.device),
+                mode=torch_mode(self.device, "f32" if self.device.type == "cpu" else precision),
                 name=name or None,
                 on_unused_input="ignore",
                 allow_input_downcast=True,
@@ -116,6 +119,7 @@ class CompiledFunction:
         self._updates = [(o, i - len(inputs)) for o, i in sorted((fgraph.update_mapping or {}).items())]
         self._meta_cache: dict[int, tuple[Any, torch.Tensor]] = {}
         self._holding: AbstractContextManager[None] | None = None
+        self._transfers: Transfers | None = None
         self.accelerator: Accelerator | None = accelerator_for(
             fgraph, len(inputs), self.device, self._label(), backend, precision
         )
@@ -133,11 +137,7 @@ class CompiledFunction:
         EngineError
             If an operation fails.
         """
-        if len(args) != len(self._inputs):
-            raise InputTypeError(
-                "wrong number of arguments", node=self._label(), got=len(args), expected=self._signature()
-            )
-        arguments = [self._checked(variable, value) for variable, value in zip(self._inputs, args, strict=True)]
+        arguments = self._arguments(args)
         if self.accelerator is None:
             results = self._by_torch(arguments)
         else:
@@ -150,6 +150,23 @@ class CompiledFunction:
             else:
                 results = computed
         return results[0] if self._single else results
+
+    def start(self, *args: Any) -> Any:
+        """Begin a call; ``result()`` of what it returns waits for what calling the function would have returned.
+
+        On a GPU the next call can be started meanwhile: its arguments are copied while this one is computed. Elsewhere
+        all is done at once.
+        """
+        if self.device.type != "cuda":
+            return Done(self(*args))
+        if self._transfers is None:
+            self._transfers = Transfers(self.device, self.counters)
+        arguments = self._arguments(args)
+        with torch.inference_mode(), arithmetic(self.device, self.program.precision):
+            results = self.program.run(self._placed(arguments, self._transfers.upload))
+            coming = self._transfers.download(results[: self._n_outputs], self._single)
+            self._update(results, set())
+        return coming
 
     def expect(self, products: float, work: float | None = None) -> None:
         """Announce calls that are to be computed alike, until `release`.
@@ -174,27 +191,43 @@ class CompiledFunction:
             self._holding = None
         if self.accelerator is not None:
             self.accelerator.release()
+        if self._transfers is not None:
+            self._transfers.release()
 
     def _by_torch(self, arguments: Sequence[Any]) -> list[Any]:
         """The outputs, after which the updates are applied."""
-        with torch.inference_mode(), reserve.hold():
-            values = [
-                upload(value, self.device, self.counters)
-                if place == DEVICE and isinstance(value, np.ndarray)
-                else value
-                for value, place in zip(arguments, self._explicit_places, strict=True)
-            ]
-            values += [self._shared(k) for k in range(len(self._cells))]
+        with torch.inference_mode(), reserve.hold(), arithmetic(self.device, self.program.precision):
+            values = self._placed(arguments, lambda value: upload(value, self.device, self.counters))
             results = self.program.run(values)
             taken = set() if self.program.owns_outputs else self._addresses(values)
             outputs = [self._to_user(result, taken) for result in results[: self._n_outputs]]
-            if self.device.type != "meta":
-                fresh = [(k, self._to_cell(results[o], taken)) for o, k in self._updates]
-                for k, value in fresh:
-                    self._cells[k][0] = value
+            self._update(results, taken)
         return outputs
 
+    def _update(self, results: Sequence[Any], taken: set[int]) -> None:
+        if self.device.type == "meta":
+            return
+        fresh = [(k, self._to_cell(results[o], taken)) for o, k in self._updates]
+        for k, value in fresh:
+            self._cells[k][0] = value
+
     # values in
+    def _arguments(self, args: Sequence[Any]) -> list[Any]:
+        """Arguments that fit the inputs."""
+        if len(args) != len(self._inputs):
+            raise InputTypeError(
+                "wrong number of arguments", node=self._label(), got=len(args), expected=self._signature()
+            )
+        return [self._checked(variable, value) for variable, value in zip(self._inputs, args, strict=True)]
+
+    def _placed(self, arguments: Sequence[Any], to_device: Callable[[np.ndarray], torch.Tensor]) -> list[Any]:
+        """What the program gets: arguments where it wants them, then the shared variables."""
+        values = [
+            to_device(value) if place == DEVICE and isinstance(value, np.ndarray) else value
+            for value, place in zip(arguments, self._explicit_places, strict=True)
+        ]
+        return values + [self._shared(k) for k in range(len(self._cells))]
+
     def _checked(self, variable: Variable, value: Any) -> Any:
         """`value` as an array of the input's dtype, number of axes and known sizes; as it is if no array is wanted."""
         if not isinstance(variable.type, TensorType):
@@ -297,8 +330,8 @@ def function(
     backend : {'auto', 'torch', 'openvino'}, optional
         What computes on the CPU; None follows ``config.backend``. Functions with updates, random numbers, gradients or
         float64 are always torch's.
-    precision : {'f32', 'bf16', 'f16'}
-        Precision of convolutions and products where the backend is not torch.
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
+        Precision of convolutions, and of products where it is not torch that computes them. 'tf32' is for GPUs.
 
     Returns
     -------

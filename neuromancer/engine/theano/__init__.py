@@ -9,6 +9,7 @@ from neuromancer.engine.theano import library  # noqa: F401 (makes Theano import
 from theano.gof import Constant, Variable
 
 from neuromancer.engine.common.costs import no_device_memory as free_memory
+from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_way
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import namespace as T
 from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose
@@ -45,6 +46,7 @@ __all__ = [
     "Variable",
     "apply_view",
     "building",
+    "calls_under_way",
     "constant",
     "conv",
     "conv_cost",

@@ -20,6 +20,7 @@ from theano.tensor import TensorType
 
 from neuromancer.config import config
 from neuromancer.engine.common import checks
+from neuromancer.engine.common.pending import Done
 from neuromancer.engine.theano.library import theano
 from neuromancer.engine.theano.random_op import RandomDraw
 from neuromancer.engine.theano.tensors import known_shape
@@ -139,6 +140,10 @@ class CompiledFunction:
             raise _explained(error) from error
         outputs = [np.asarray(r) if isinstance(r, np.generic) else r for r in results]
         return outputs[0] if self._single else outputs
+
+    def start(self, *args: Any) -> Done:
+        """Compute the outputs, which ``result()`` then returns."""
+        return Done(self(*args))
 
     def expect(self, products: float, work: float | None = None) -> None:
         """Announce calls that are to be computed alike: nothing, as there is no backend to change to."""

@@ -10,6 +10,7 @@ from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.errors import DeviceError, EngineError
+from tests.dense.nets import image, volume_net
 
 T = E.T
 
@@ -150,4 +151,20 @@ def test_gpu_agrees_with_cpu() -> None:
         finally:
             config.device = before
     for a, b in zip(results["cpu"], results["cuda"], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("tile", [None, (3, 16, 16)])
+def test_dense_prediction_on_a_gpu_agrees_with_the_cpu(tile) -> None:
+    node, raw = volume_net(), image(1, 14, 40, 44)
+    want = node.predict_dense(raw)
+    config.device = "cuda"
+    np.testing.assert_allclose(node.predict_dense(raw, tile=tile), want, rtol=0, atol=1e-5)
+    for precision in ("tf32", "bf16", "f16"):
+        try:
+            found = node.predict_dense(raw, tile=tile, precision=precision)
+        except DeviceError:
+            continue  # an older GPU
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, want, rtol=0, atol=0.02)

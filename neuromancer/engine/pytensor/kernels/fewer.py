@@ -11,7 +11,7 @@ import torch
 
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
-from neuromancer.engine.pytensor.kernels import fourier, winograd
+from neuromancer.engine.pytensor.kernels import fourier, fragments, winograd
 from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
@@ -93,7 +93,10 @@ def _direct(x_shape: Ints, w_shape: Ints, dilation: Ints) -> float:
 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
     """What a convolution without padding costs on the configured device; see the interface of engines."""
-    if dtype != "float32" or resolve_device(config.device).type != "cpu" or not prod(w_shape):
+    device = resolve_device(config.device).type
+    if device == "cuda":
+        return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
+    if dtype != "float32" or device != "cpu" or not prod(w_shape):
         return direct_conv_cost(x_shape, w_shape, dilation, dtype)
     best = way_for(tuple(x_shape), tuple(w_shape), tuple(dilation))
     if best is None:

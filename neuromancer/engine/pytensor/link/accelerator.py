@@ -26,6 +26,7 @@ from pytensor.tensor.type import TensorType
 
 from neuromancer.config import BACKENDS as NAMES
 from neuromancer.config import config
+from neuromancer.engine.pytensor.link.torch.arithmetic import require_units
 from neuromancer.engine.pytensor.ops.conv import ConvBase, ConvGradInput, ConvGradKernel
 from neuromancer.engine.pytensor.ops.pool import AveragePoolGrad, MaxPoolGrad, TakeWinners
 from neuromancer.engine.pytensor.ops.rectifier import ReluGrad
@@ -44,7 +45,7 @@ TRIALS = 3
 """Calls after which a backend that has never been faster than torch is given up for a shape."""
 SHAPES = 64
 """For how many shapes of arguments times are remembered."""
-PRECISIONS = ("f32", "bf16", "f16")
+PRECISIONS = ("f32", "tf32", "bf16", "f16")
 
 BACKENDS: dict[str, str] = {"openvino": "neuromancer.engine.pytensor.link.openvino"}
 """Backend -> module with its ``Runner`` and exceptions ``Unsupported``, ``Missing`` and ``Passing``. The library that
@@ -187,8 +188,8 @@ def accelerator_for(
         Name of the function in messages.
     backend : str, optional
         'auto', 'torch' or one of `BACKENDS`; None follows ``config.backend``.
-    precision : {'f32', 'bf16', 'f16'}
-        Any but 'f32' needs a backend other than torch.
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
+        On a CPU, 'bf16' and 'f16' need a backend other than torch, and there is no 'tf32'.
 
     Raises
     ------
@@ -210,20 +211,26 @@ def accelerator_for(
                 nearest=nearest_name(str(value), names) or names[0],
             )
     reduced = precision != "f32"
+    if device.type != "cpu":
+        misfit = _misfit(fgraph) if reduced else None
+        if misfit:
+            raise ArgumentError(f"only float32 inference runs in {precision}", node=label, got=misfit)
+        require_units(device, precision, label)
+        return None
+    if precision == "tf32":
+        raise DeviceError(
+            "tf32 is for GPUs", node=label, got=str(device), expected="config.device 'cuda'", nearest="f32"
+        )
     name = next(iter(BACKENDS)) if wanted == "auto" else wanted
     if name not in BACKENDS:
         if reduced:
             raise ArgumentError(
-                f"torch computes in the dtype of the network, not in {precision}",
+                f"torch computes in the dtype of the network on a CPU, not in {precision}",
                 node=label,
                 got=f"backend {wanted!r}",
                 expected=f"config.backend 'auto' or one of {tuple(BACKENDS)}",
                 nearest="precision='f32'",
             )
-        return None
-    if device.type != "cpu":
-        if reduced:
-            raise DeviceError(f"{precision} is for processors", node=label, got=str(device), expected="device 'cpu'")
         return None
     if find_spec(name) is None:
         if reduced or wanted != "auto":

@@ -19,8 +19,13 @@ class ConvBias(ConvBase):
 
     def make_node(self, x: Any, w: Any, bias: Any) -> Apply:
         """Type the operands: x and w as in `Conv`, bias (n_out,)."""
-        plain = Conv(self.ndim, *self.geometry).make_node(x, w)
+        plain = self.without_bias.make_node(x, w)
         return Apply(self, [*plain.inputs, pt.as_tensor_variable(bias)], [plain.outputs[0].type()])
+
+    @property
+    def without_bias(self) -> Conv:
+        """The convolution alone."""
+        return Conv(self.ndim, *self.geometry)
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError as `Conv` does."""

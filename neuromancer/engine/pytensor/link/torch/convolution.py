@@ -1,4 +1,4 @@
-"""Torch forms of convolution and pooling; on the CPU they prefer the channels-last memory format.
+"""Torch forms of convolution and pooling; but for float32 on a GPU they prefer the channels-last memory format.
 
 Activations keep the format of the convolution that made them, through elementwise operations and pools, so the format
 is set once, at the kernels: they are converted when they arrive on the device and updates keep their format.
@@ -15,6 +15,7 @@ from pytensor.graph.basic import Apply
 from neuromancer.engine.pytensor.kernels import fewer
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
+from neuromancer.engine.pytensor.link.torch.arithmetic import ROUNDED, Rounded
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvGradInput, ConvGradKernel, ConvTranspose
@@ -67,8 +68,14 @@ def _rectifier(op: Relu | ReluGrad, node: Apply, context: Context) -> Form:
 @torch_form.register(ConvBias)
 @torch_form.register(ConvTranspose)
 def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
-    context.layouts.add(node.inputs[1])
     kernel = op.kernel
+    if context.device.type == "cuda" and context.precision == "f32":
+        return Form(kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
+    context.layouts.add(node.inputs[1])
+    if context.precision in ROUNDED:
+        plain = op.kernel if len(node.inputs) == 2 else op.without_bias.kernel
+        rounded = Rounded(plain, ROUNDED[context.precision], lasting=node.inputs[1] in context.lasting)
+        return Form(rounded, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
     run = lambda x, w, *bias: kernel(x, channels_last(w), *bias)  # noqa: E731
     if not isinstance(op, ConvTranspose):
         run = FewerProducts(op, run, lasting=node.inputs[1] in context.lasting)

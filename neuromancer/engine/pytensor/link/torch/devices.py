@@ -7,6 +7,11 @@ import torch
 from neuromancer.config import config
 from neuromancer.errors import DeviceError
 
+LACK = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""How torch says of the host, of page-locked memory, and of the libraries on a GPU that memory is lacking."""
+AHEAD = 2
+"""Calls that are under way at once on a GPU: while one is computed, the other's arrays are copied."""
+
 
 def resolve_device(name: str) -> torch.device:
     """Return the torch device called `name`.
@@ -49,11 +54,16 @@ def free_memory() -> int | None:
     return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
+def calls_under_way() -> int:
+    """How many calls of a function may be started on the configured device before the first one's result is fetched."""
+    return AHEAD if resolve_device(config.device).type == "cuda" else 1
+
+
 def is_lack_of_memory(error: BaseException) -> bool:
     """Whether an error of torch or numpy says that memory could not be had."""
-    # torch has a class for devices only; its allocator for the host says it in words
+    # torch has a class for its allocator on devices only; others say it in words
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in LACK)
     )
 
 

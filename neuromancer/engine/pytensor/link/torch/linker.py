@@ -13,6 +13,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.link.basic import JITLinker
 
+from neuromancer.engine.pytensor.link.torch.arithmetic import arithmetic
 from neuromancer.engine.pytensor.link.torch.program import Program, download, upload
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE
 from neuromancer.engine.pytensor.link.torch.rewriting import INCOMPATIBLE, REQUIRED, rewriter
@@ -24,25 +25,27 @@ class TorchLinker(JITLinker):
     Parameters
     ----------
     device : torch.device
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
+        Of convolutions.
     """
 
     required_rewrites = REQUIRED
     incompatible_rewrites = INCOMPATIBLE
 
-    def __init__(self, device: torch.device | None = None, **kwargs: Any) -> None:
+    def __init__(self, device: torch.device | None = None, precision: str = "f32", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.device = device or torch.device("cpu")
+        self.device, self.precision = device or torch.device("cpu"), precision
 
     def fgraph_convert(self, fgraph: FunctionGraph, **kwargs: Any) -> Program:
         """Return the program of `fgraph`."""
-        return Program(fgraph, self.device, updates=fgraph.update_mapping)
+        return Program(fgraph, self.device, updates=fgraph.update_mapping, precision=self.precision)
 
     def jit_compile(self, program: Program) -> Callable[..., Any]:
         """Return `program` as a function from numpy values to numpy values, for callers that go through PyTensor."""
         counters, device = program.counters, program.device
 
         def run(*inputs: Any) -> tuple[Any, ...]:
-            with torch.inference_mode():
+            with torch.inference_mode(), arithmetic(device, program.precision):
                 ready = [
                     upload(v, device, counters) if place == DEVICE and isinstance(v, np.ndarray) else v
                     for v, place in zip(inputs, program.input_places, strict=True)
@@ -66,6 +69,6 @@ class TorchMode(Mode):
         return rewriter()
 
 
-def torch_mode(device: torch.device) -> Mode:
-    """Return a compilation mode that runs on `device`."""
-    return TorchMode(TorchLinker(device), RewriteDatabaseQuery(include=["fast_run"]))
+def torch_mode(device: torch.device, precision: str = "f32") -> Mode:
+    """Return a compilation mode that runs on `device`, with convolutions of some precision."""
+    return TorchMode(TorchLinker(device, precision), RewriteDatabaseQuery(include=["fast_run"]))

@@ -137,6 +137,8 @@ class Program:
         Output index -> input index of values that replace an input between calls: both must live in the same place.
     places : dict, optional
         Input index -> 'host' or 'device' where the caller decides; `stays_on_host` decides for the others.
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
+        Of convolutions.
     """
 
     def __init__(
@@ -146,8 +148,9 @@ class Program:
         counters: Counters | None = None,
         updates: dict[int, int] | None = None,
         places: dict[int, str] | None = None,
+        precision: str = "f32",
     ) -> None:
-        self.fgraph, self.device = fgraph, device
+        self.fgraph, self.device, self.precision = fgraph, device, precision
         self.counters = counters or Counters()
         self.layouts: set[Variable] = set()
         # Training changes the parameters at every call, so holding on to what follows from them would only cost.
@@ -264,8 +267,9 @@ class Program:
         if all(supported(v) or self.places.get(v) == HOST for v in (*node.inputs, *node.outputs)):
             lasting = {v for v in node.inputs if v in self._held or isinstance(v, Constant)}
             context = Context(
-                self.device, self.places, used, self._reusable(node), lasting, self.layouts, self.counters
-            )
+                self.device, self.places, used, self._reusable(node), lasting, self.layouts, self.counters,
+                self.precision,
+            )  # fmt: skip
             form = torch_form(op, node, context)
         if form is None:
             form = fallback_form(node)

@@ -67,6 +67,8 @@ class Context:
         Graph inputs that a form wants in the channels-last memory format; forms add to it.
     counters : Counters
         Transfer counters, for the programs of inner graphs.
+    precision : {'f32', 'tf32', 'bf16', 'f16'}
+        Of convolutions; other than 'f32' only away from the CPU.
     """
 
     device: torch.device
@@ -76,6 +78,7 @@ class Context:
     lasting: set[Variable] = field(default_factory=set)
     layouts: set[Variable] = field(default_factory=set)
     counters: Any = None
+    precision: str = "f32"
 
     def on_host(self, variable: Variable) -> bool:
         """True if the value of `variable` lives on the host."""

@@ -78,7 +78,8 @@ class Loop:
         rest = [context.places[v] for v in outer_rest]
         n_taps = sum(len(t) for t in self.taps)
         inner_places = [*sequences, *[DEVICE] * n_taps, *untraced, *rest]
-        self.program = Program(inner, context.device, context.counters, places=dict(enumerate(inner_places)))
+        places = dict(enumerate(inner_places))
+        self.program = Program(inner, context.device, context.counters, places=places, precision=context.precision)
         self.untraced_places = untraced
         self.takes: list[str | None] = [
             HOST,
