@@ -88,8 +88,8 @@ class Costs:
                 inside = max(own, cost[4])
                 pooled = sum(p > 1 for p in getattr(n, "pool_shape", ()))
                 work += BYTE * 3 * inside * pooled
-                # maxima are taken axis by axis, each from the one before, beside the convolution
-                peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + min(pooled, 2)))
+                copies = E.pool_copies(pooled, self.dtype.name)
+                peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + copies))
             peak = max(peak, sum(alive.values()) + inside)
             alive[id(n)] = own
             for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:

@@ -11,7 +11,7 @@ import psutil
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError
 
-SHARE = 3
+SHARE = 2
 """An evaluation may use one part in so many of what is free: the volume, the result and others need memory too."""
 LEAST = 64 << 20
 CGROUP = Path("/sys/fs/cgroup")

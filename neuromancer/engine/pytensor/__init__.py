@@ -9,6 +9,7 @@ from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.pytensor.kernels.fewer import conv_cost
+from neuromancer.engine.pytensor.kernels.pool import pool_copies
 from neuromancer.engine.pytensor.link.torch.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
 from neuromancer.engine.pytensor.ops.maximin import maximin_pairs
@@ -58,6 +59,7 @@ __all__ = [
     "log_softmax",
     "maximin_pairs",
     "pool",
+    "pool_copies",
     "relu",
     "rewire",
     "scan",

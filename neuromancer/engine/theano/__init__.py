@@ -8,6 +8,7 @@ from neuromancer.engine.theano import library  # noqa: F401 (makes Theano import
 
 from theano.gof import Constant, Variable
 
+from neuromancer.engine.common.costs import copies_by_axes as pool_copies
 from neuromancer.engine.common.costs import no_device_memory as free_memory
 from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_way
 from neuromancer.engine.common.views import apply_view
@@ -62,6 +63,7 @@ __all__ = [
     "log_softmax",
     "maximin_pairs",
     "pool",
+    "pool_copies",
     "relu",
     "rewire",
     "scan",

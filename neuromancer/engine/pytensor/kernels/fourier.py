@@ -36,7 +36,7 @@ SCRATCH = 640 << 10
 PRODUCT, FORTH, BACK, FLAT, ROWS = 0.42, 66.0, 42.0, 20.0, 40.0
 """Time of a product of real numbers here, of the transforms per value, and what is to add to those of tiles in a plane,
 in units of a product in a direct convolution; rows that take as long as reading the kernel. Measured."""
-PREPARE = 6.0
+PREPARE = 300.0
 """The same, per value of a transformed kernel."""
 USES = 4
 """Calls for which a kernel is transformed, at least, where it is kept."""
@@ -88,21 +88,25 @@ class Tiling:
     @property
     def scratch(self) -> int:
         """Bytes in use beside input and result."""
-        return 8 * self.points * self.step * sum(self.room)
+        filled = 4 * LANES * self.batch * prod(self.out) if self.n_out < LANES else 0
+        return 8 * self.points * self.step * sum(self.room) + filled
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, groups, n_in, real and imaginary parts)."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
         w = torch.nn.functional.pad(w, [0] * 8 + [0, max(0, LANES - self.n_out)])
         starts = [min(k, w.shape[0] - LANES) for k in range(0, self.room[1], LANES)]
-        # (z, y, x, groups, n_in, channels of a group)
-        w = torch.stack([w[k : k + LANES] for k in starts]).permute(3, 4, 5, 0, 2, 1).to(torch.complex64)
-        for axis, half in ((2, True), (1, False), (0, False)):
-            matrix = _exponentials(self.sizes[axis], w.shape[axis], half)
-            w = torch.tensordot(matrix, w, ([1], [axis])).movedim(0, axis)
-        wanted = torch.from_numpy(self.columns >= 0)
-        w = torch.view_as_real(w.flatten(1, 2)[:, wanted].flatten(0, 1))
-        return w.transpose(-1, -2).flatten(-2).contiguous()
+        w = torch.stack([w[k : k + LANES] for k in starts])
+        # what comes first is transformed: x, y, z, then groups, n_in, parts, channels of a group
+        w = w.permute(5, 4, 3, 0, 2, 1).unsqueeze(-2)
+        w = _transformed(torch.cat([w, torch.zeros_like(w)], -2), self.sizes[2], half=True)
+        w = _transformed(w.movedim(1, 0), self.sizes[1])
+        w = w.flatten(0, 1)[torch.from_numpy(self.columns >= 0)]
+        result = empty(self.sizes[0], *w.shape[:1], *w.shape[2:])
+        # a few columns at a time, since nothing else is to be as large as the result
+        for part, into in zip(w.split(ceil(len(w) / 8)), result.split(ceil(len(w) / 8), 1), strict=True):
+            _transformed(part.movedim(1, 0), self.sizes[0], into=into)
+        return result.flatten(0, 1).flatten(-2)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
         """Convolve.
@@ -226,12 +230,20 @@ def columns(ny: int, nx: int) -> npt.NDArray[np.int64]:
     return np.where(wanted, np.cumsum(wanted) - 1, -1)
 
 
+def _transformed(w: torch.Tensor, n: int, half: bool = False, into: torch.Tensor | None = None) -> torch.Tensor:
+    """The first axis of a kernel (taps, ..., parts, channels) in n frequencies, or up to n // 2."""
+    turned = torch.stack([-w[..., 1, :], w[..., 0, :]], -2)  # times i
+    cosines, sines = (m[: n // 2 + 1 if half else n] for m in _waves(n, w.shape[0]))
+    out = torch.mm(cosines, w.flatten(1), out=None if into is None else into.flatten(1))
+    return out.addmm_(sines, turned.flatten(1)).view(-1, *w.shape[1:])
+
+
 @cache
-def _exponentials(n: int, taps: int, half: bool) -> torch.Tensor:
-    """The matrix that transforms a kernel for a correlation, divided by what the way back multiplies."""
-    points = n // 2 + 1 if half else n
-    matrix = np.exp(2j * np.pi * np.outer(np.arange(points), np.arange(taps)) / n) / n
-    return torch.from_numpy(matrix.astype("complex64"))
+def _waves(n: int, taps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines (n, taps) of a kernel in a correlation, divided by what the way back multiplies."""
+    angles = 2 * np.pi * np.outer(np.arange(n), np.arange(taps)) / n
+    cosines, sines = (torch.from_numpy((f(angles) / n).astype("float32")) for f in (np.cos, np.sin))
+    return cosines, sines
 
 
 @lru_cache(maxsize=4096)

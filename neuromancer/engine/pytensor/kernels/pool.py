@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from neuromancer.config import config
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.threads import each
+from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
 
@@ -96,6 +98,12 @@ def _one_pass(x: torch.Tensor, size: Ints, dilation: Ints) -> torch.Tensor:
 
 def _all_taps(x: torch.Tensor, size: Ints, dilation: Ints) -> list[list[slice]]:
     return [_taps(n, k, 1, d) for n, k, d in zip(x.shape[2:], size, dilation, strict=True)]
+
+
+def pool_copies(axes: int, dtype: str) -> int:
+    """Arrays that are in use beside what windows slide over on the configured device; see the interface of engines."""
+    in_one_pass = dtype == "float32" and resolve_device(config.device).type == "cpu"
+    return min(axes, 1 if in_one_pass else 2)
 
 
 def max_pool_grad(
