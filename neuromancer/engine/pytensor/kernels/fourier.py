@@ -144,6 +144,7 @@ class Tiling:
         nz, ny, nx = ((0,) * n for n in self.sizes)
         half = len(nx) // 2 + 1
         unit = 2 * LANES * len(nz) * len(ny) * half
+        group = max(1, SCRATCH // (4 * unit))
         v_all, s_all = (empty(self.points * self.step * room * 2) for room in self.room)
         for first in range(0, self.tiles, self.step):
             some = min(self.step, self.tiles - first)
@@ -154,7 +155,6 @@ class Tiling:
             place = [first, *self.per_phase, *self.dilation, *self.edges, *pad]
             groups = tuple(room // LANES for room in self.room)
             ins, outs = (np.array([*place, count, len(nz), len(ny)]) for count in groups)
-            group = max(1, SCRATCH // (4 * unit))
 
             def take_in(part: tuple[int, int], g: np.ndarray = ins, v: np.ndarray = v) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
