@@ -88,7 +88,8 @@ class Tiling:
     @property
     def scratch(self) -> int:
         """Bytes in use beside input and result."""
-        return 8 * self.points * self.step * sum(self.room)
+        filled_up = 4 * LANES * self.batch * prod(self.out) if self.n_out < LANES else 0
+        return 8 * self.points * self.step * sum(self.room) + filled_up
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, groups, n_in, real and imaginary parts)."""
