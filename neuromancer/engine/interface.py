@@ -33,7 +33,7 @@ conv_transpose       ``conv_transpose(x, w, stride, dilation, pad)``: its adjoin
 known_shape          ``known_shape(x)``: sizes, None where known only at run time; None if x is no tensor
 maximin_pairs        ``maximin_pairs(affinity, target, labels, neighbourhood, unrestricted)``: pairs per edge
 pool                 ``pool(x, size, stride, dilation, mode)``: 'max', 'average' or 'sum' of valid windows
-pool_copies          ``pool_copies(axes, dtype)``: arrays in use beside that of which 'max' takes windows over so many axes
+pool_copies          ``pool_copies(axes, dtype)``: arrays beside the one that 'max' takes windows of, by number of axes
 relu                 ``relu(x)``: max(x, 0) of floats, with gradient 0 at 0
 softmax              ``softmax(x, axis)``
 log_softmax          ``log_softmax(x, axis)``

@@ -1,8 +1,9 @@
-"""Convolution with fewer products agrees with a direct one, whatever the tiles, and is taken where it pays."""
+"""Convolution with fewer products over two axes agrees with a direct one, whatever the tiles."""
 
 from __future__ import annotations
 
 import os
+from math import prod
 
 import numpy as np
 import pytest
@@ -11,12 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
-from neuromancer import engine as E
 from neuromancer.engine.pytensor.kernels import tiles, winograd
 from neuromancer.engine.pytensor.kernels.tiles import matrices
 from neuromancer.engine.pytensor.kernels.winograd import LANES
-from neuromancer.engine.pytensor.link.torch.convolution import FewerProducts
-from neuromancer.engine.pytensor.ops.conv import Conv
 
 DIRECT = {2: conv2d, 3: conv3d}
 
@@ -47,6 +45,10 @@ def convolutions(draw):
     return (draw(st.integers(1, 2)), channels[0], *sizes), (channels[1], channels[0], *taps), dilation, pad
 
 
+def padded(x_shape, pad):
+    return (*x_shape[:2], *(n + 2 * p for n, p in zip(x_shape[2:], pad, strict=True)))
+
+
 @settings(max_examples=60, deadline=None)
 @given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.CHUNK]), st.booleans())
 def test_agrees_with_direct(geometry, with_bias, threads, chunk, large):
@@ -62,7 +64,8 @@ def test_agrees_with_direct(geometry, with_bias, threads, chunk, large):
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        y = winograd.conv(x, winograd.transformed(w, size), bias, dilation, pad, w_shape[2:])
+        tiling = winograd.Tiling(padded(x_shape, pad), w_shape, dilation, size)
+        y = tiling.conv(x, tiling.transformed(w), bias, pad)
     finally:
         winograd.CHUNK = before
         torch.set_num_threads(used)
@@ -73,103 +76,67 @@ def test_agrees_with_direct(geometry, with_bias, threads, chunk, large):
 
 def test_result_does_not_depend_on_threads():
     x, w = torch.randn(1, 20, 6, 70, 70), torch.randn(30, 20, 2, 4, 4)
-    u = winograd.transformed(w, 7)
+    tiling = winograd.Tiling(tuple(x.shape), tuple(w.shape), (1, 2, 2), 7)
+    u = tiling.transformed(w)
     used = torch.get_num_threads()
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append(winograd.conv(x, u, None, (1, 2, 2), (0, 0, 0), (2, 4, 4)))
+        results.append(tiling.conv(x, u, None, (0, 0, 0)))
         assert torch.get_num_threads() == threads
     torch.set_num_threads(used)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
 @pytest.mark.parametrize(
-    ("x_shape", "w_shape", "options", "expected"),
+    ("x_shape", "w_shape", "size"),
     [
-        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, 6),
-        ((1, 40, 21, 36, 36), (80, 40, 4, 5, 5), {}, 7),
-        ((8, 64, 64, 64), (64, 64, 3, 3), {"pad": (1, 1)}, 6),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {"stride": (1, 2, 1)}, None),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 1, 4), {}, None),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), {}, 6),
-        ((1, 80, 12, 60, 60), (80, 80, 9, 9, 7), {}, 6),
-        ((1, 1, 10, 60, 60), (80, 1, 4, 4, 4), {}, None),
-        ((1, 40, 10, 4, 4), (80, 40, 4, 4, 4), {}, None),
-        ((0, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, None),
-        ((1, 40, 10, 3, 60), (80, 40, 4, 4, 4), {}, None),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), 6),
+        ((1, 40, 21, 36, 36), (80, 40, 4, 5, 5), 7),
+        ((8, 64, 66, 66), (64, 64, 3, 3), 6),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), 6),
+        ((1, 80, 12, 60, 60), (80, 80, 9, 9, 7), 6),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 1, 4), None),
+        ((1, 15, 10, 60, 60), (80, 15, 4, 4, 4), None),
+        ((1, 40, 10, 60, 60), (15, 40, 4, 4, 4), None),
+        ((1, 40, 60), (80, 40, 4), None),
     ],
 )
-def test_taken_where_it_pays(x_shape, w_shape, options, expected):
-    ndim = len(x_shape) - 2
-    geometry = {"stride": (1,) * ndim, "dilation": (1,) * ndim, "pad": (0,) * ndim, **options}
-    x, w = torch.zeros(x_shape), torch.zeros(w_shape)
-    assert winograd.tile_size(x, w, **geometry) == expected
-    assert winograd.tile_size(x.double(), w.double(), **geometry) is None
-    assert winograd.tile_size(x.to("meta"), w.to("meta"), **geometry) is None
+def test_larger_tiles_where_they_pay(x_shape, w_shape, size):
+    tiling = winograd.best_tiling(x_shape, w_shape, (1,) * (len(x_shape) - 2), True)
+    assert (tiling and tiling.key) == size
 
 
-def test_function_uses_it_and_follows_its_parameter():
-    rng = np.random.default_rng(0)
-    x = E.tensor("x", (None, 64, None, None), "float32")
-    w = E.SharedVariable(rng.standard_normal((64, 64, 3, 3)).astype("float32"), "w")
-    function = E.function([x], E.conv(x, w, pad=1))
-    (form,) = [s.run for s in function.program.steps if s.node is not None and isinstance(s.node.op, Conv)]
-    assert isinstance(form, FewerProducts)
-    a = rng.standard_normal((2, 64, 40, 44)).astype("float32")
-    for _ in range(2):
-        expected = conv2d(torch.from_numpy(a), torch.from_numpy(w.get_value()), padding=1).numpy()
-        np.testing.assert_allclose(function(a), expected, atol=1e-5 * np.abs(expected).max())
-        kept = dict(form._kept)
-        function(a)
-        assert kept and all(form._kept[size] is kernel for size, kernel in kept.items())
-        w.set_value(rng.standard_normal((64, 64, 3, 3)).astype("float32"))
-
-
-@pytest.mark.parametrize("pad", [(0, 0), (2, 1)])
-def test_training_uses_it_in_both_directions(pad, monkeypatch):
-    rng = np.random.default_rng(0)
-    shape = (2, 64, 60, 64)
-    x = E.tensor("x", shape, "float32")
-    w = E.SharedVariable(rng.standard_normal((72, 64, 3, 3)).astype("float32"), "w")
-    y = E.conv(x, w, dilation=(1, 2), pad=pad)
-    gx, gw = E.grad((y**2).sum(), [x, w])
-    function = E.function([x], [y, gx], updates=[(w, (w - 1e-4 * gw).astype("float32"))])
-    calls = []
-    conv = winograd.conv
-    monkeypatch.setattr(winograd, "conv", lambda *a: calls.append(1) or conv(*a))
-    a = rng.standard_normal(shape).astype("float32")
-    for _ in range(2):
-        xt = torch.from_numpy(a).double().requires_grad_()
-        wt = torch.from_numpy(w.get_value()).double().requires_grad_()
-        yt = conv2d(xt, wt, dilation=(1, 2), padding=pad)
-        (yt**2).sum().backward()
-        for value, wanted in zip(function(a), (yt.detach(), xt.grad), strict=True):
-            np.testing.assert_allclose(value, wanted, atol=1e-5 * float(wanted.abs().max()))
-        wanted = (wt - 1e-4 * wt.grad).detach().numpy()
-        np.testing.assert_allclose(w.get_value(), wanted, atol=1e-5 * np.abs(wanted).max())
-    assert len(calls) == 4
-
-
-def test_a_kernel_for_one_call_has_to_be_worth_its_transform():
-    x, w = torch.zeros(1, 256, 14, 14), torch.zeros(256, 256, 3, 3)
-    geometry = ((1, 1), (1, 1), (0, 0))
-    assert winograd.tile_size(x, w, *geometry) == 6 and winograd.tile_size(x, w, *geometry, prepared=False) is None
+def test_memory_is_what_a_plan_is_told(monkeypatch):
+    tiling = winograd.Tiling((2, 40, 6, 50, 50), (30, 40, 2, 4, 4), (1, 1, 2), 6)
+    w = torch.randn(30, 40, 2, 4, 4)
+    assert tiling.transformed(w).nbytes == tiling.prepared
+    sizes = []
+    empty = winograd.empty
+    monkeypatch.setattr(winograd, "empty", lambda *shape: sizes.append(4 * prod(shape)) or empty(*shape))
+    used = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        y = tiling.conv(torch.randn(2, 40, 6, 50, 50), tiling.transformed(w), None, (0, 0, 0))
+        assert sum(sizes) == tiling.scratch + y.nbytes
+    finally:
+        torch.set_num_threads(used)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_works_after_fork():
     # torch's own threads do not survive a fork, so nothing here may use them in the child
     x = torch.randn(1, 20, 6, 70, 70).contiguous(memory_format=torch.channels_last_3d)
-    u = winograd.transformed(torch.randn(30, 20, 2, 4, 4), 6)
+    tiling = winograd.Tiling(tuple(x.shape), (30, 20, 2, 4, 4), (1, 2, 2), 6)
+    u = tiling.transformed(torch.randn(30, 20, 2, 4, 4))
     used = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        expected = winograd.conv(x, u, None, (1, 2, 2), (0, 0, 0), (2, 4, 4))
+        expected = tiling.conv(x, u, None, (0, 0, 0))
         child = os.fork()
         if child == 0:
             torch.set_num_threads(2)
-            y = winograd.conv(x, u, None, (1, 2, 2), (0, 0, 0), (2, 4, 4))
+            y = tiling.conv(x, u, None, (0, 0, 0))
             os._exit(0 if y.numpy().tobytes() == expected.numpy().tobytes() else 1)
         assert os.waitpid(child, 0)[1] == 0
     finally:

@@ -2,8 +2,8 @@
 
 Transforms of one axis are written out as straight lines of instructions, one program for every length: recursive
 decimation (Cooley & Tukey 1965) into butterflies of 2, 3, 4 and 5, of half the numbers where the data is real. Each
-number is a vector of channels, given to the compiler as such for the reasons told in `tiles`. A length is known to it by
-the type of a tuple with so many numbers. What it makes is kept on disk, so all of this is in one file.
+number is a vector of channels, given to the compiler as such for the reasons told in `tiles`. A length is known to it
+by the type of a tuple with so many numbers. What it makes is kept on disk, so all of this is in one file.
 
 Tiles are worked on a few at a time, axis after axis, in memory that fits into a core's own cache. Complex numbers are a
 vector of real parts and one of imaginary parts.
@@ -46,34 +46,48 @@ class Arithmetic:
     """What a program is made of: numbers as they are, or instructions that compute them (`Vectors`)."""
 
     def add(self, a: Any, b: Any) -> Any:
+        """a + b"""
         return a + b
 
     def sub(self, a: Any, b: Any) -> Any:
+        """a - b"""
         return a - b
 
     def neg(self, a: Any) -> Any:
+        """-a"""
         return -a
 
     def scale(self, a: Any, factor: float) -> Any:
+        """a * factor"""
         return a * factor
 
 
 class Vectors(Arithmetic):
-    """Instructions on vectors of channels."""
+    """Instructions on vectors of channels.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+        Of the function that they become part of.
+    """
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
     def add(self, a: Any, b: Any) -> Any:
+        """a + b; may become one instruction with the product it is made of."""
         return self.builder.fadd(a, b, flags=FUSED)
 
     def sub(self, a: Any, b: Any) -> Any:
+        """a - b, likewise."""
         return self.builder.fsub(a, b, flags=FUSED)
 
     def neg(self, a: Any) -> Any:
+        """-a"""
         return self.builder.fneg(a)
 
     def scale(self, a: Any, factor: float) -> Any:
+        """a times a number that is known now."""
         return self.builder.fmul(a, ir.Constant(VECTOR, [factor] * LANES), flags=FUSED)
 
 
@@ -83,6 +97,7 @@ class Transform:
     Parameters
     ----------
     arithmetic : Arithmetic
+        What computes with the numbers.
     inverse : bool
         With the other sign in the exponent; nothing is divided by the length.
     """
@@ -240,6 +255,7 @@ class _Places:
         return self.builder.bitcast(self.builder.gep(self.data, [self.builder.add(at, more)]), kind.as_pointer())
 
     def load(self, k: int, more: int = 0) -> Any:
+        """Read the k-th vector, or what begins `more` numbers further on."""
         return self.builder.load(self._pointer(k, more, VECTOR), align=4)
 
     def store(self, k: int, value: Any, more: int = 0, past: bool = False) -> None:
@@ -252,13 +268,15 @@ class _Places:
         """Have the second cache read what stands `ahead` numbers further on."""
         kind = ir.FunctionType(ir.VoidType(), [BYTE, WHOLE, WHOLE, WHOLE])
         function = self.builder.module.declare_intrinsic("llvm.prefetch", [BYTE], kind)
-        self.builder.call(function, [self._pointer(k, ahead, ir.IntType(8)), *(ir.Constant(WHOLE, v) for v in (0, 2, 1))])
+        read, near, data = (ir.Constant(WHOLE, v) for v in (0, 2, 1))
+        self.builder.call(function, [self._pointer(k, ahead, ir.IntType(8)), read, near, data])
 
     def complex(self, k: int) -> Complex:
         """Real and imaginary parts, one after the other."""
         return Complex(self.load(k), self.load(k, LANES))
 
     def put(self, k: int, value: Complex, past: bool = False) -> None:
+        """Write what `complex` reads."""
         self.store(k, value.re, past=past)
         self.store(k, ir.Constant(VECTOR, [0.0] * LANES) if value.im is None else value.im, LANES, past)
 
@@ -288,10 +306,10 @@ def _half_to_real(
     """Transform N // 2 + 1 complex rows of x back; the first of the results, plus a row of `extra`, are rows of y."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        n, wanted = size.count, args[6]
-        source = _Places(context, builder, *args[1:3], ir.Constant(args[2].type, PAIR))
-        target = _Places(context, builder, *args[3:6])
-        more = _Places(context, builder, *args[7:9], ir.Constant(args[8].type, 0)).load(0)
+        n, (_, x, start, y, to, step, wanted, extra, at) = size.count, args
+        source = _Places(context, builder, x, start, ir.Constant(start.type, PAIR))
+        target = _Places(context, builder, y, to, step)
+        more = _Places(context, builder, extra, at, ir.Constant(at.type, 0)).load(0)
         values = Transform(Vectors(builder), inverse=True).to_real([source.complex(k) for k in range(n // 2 + 1)], n)
         for k, value in enumerate(values):
             with builder.if_then(builder.icmp_signed("<", ir.Constant(wanted.type, k), wanted)):
@@ -354,7 +372,7 @@ def _from_products(
 
 
 @intrinsic
-def _finish(typing: Any) -> Any:
+def finish(typing: Any) -> Any:
     """Wait until what went past the caches can be seen by all threads."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -365,11 +383,12 @@ def _finish(typing: Any) -> Any:
 
 
 # ---- over tiles
-# A unit is LANES channels of a tile; before the first channel of an image there are as many others (of the voxel before)
-# as make the groups whole, of which nothing is used. In results, the last group begins so that it ends with them. In `work` its numbers are in the order z, y, half of x. The array `g` says how an
-# image is cut: first tile, tiles per phase (3), phases (3), outputs per tile (3), zeros before the image (3), groups of
-# channels, inputs per tile along z and y. Of a tile, one group after the other is worked on at every place, because they
-# lie one after the other in images and products.
+# A unit is LANES channels of a tile; before the first channel of an image there are as many others (of the voxel
+# before) as make the groups whole, of which nothing is used. In results, the last group begins so that it ends with
+# them. In `work` its numbers are in the order z, y, half of x. The array `g` says how an image is cut: first tile,
+# tiles per phase (3), phases (3), outputs per tile (3), zeros before the image (3), groups of channels, inputs per tile
+# along z and y. Of a tile, one group after the other is worked on at every place, because they lie one after the other
+# in images and products.
 def _rows_in(size: tuple[int, ...], image: A, work: A, g: I, first: int, end: int) -> None:
     """Transform the last axis of units out of an image (z, y, x, c) into `work`."""
     n, half = len(size), len(size) // 2 + 1
@@ -433,9 +452,9 @@ def _planes_in(size: tuple[int, ...], work: A, v: A, g: I, columns: I, first: in
             if columns[k] < 0:
                 continue
             for unit in range(low, high):
-                start = (unit - first) * n * step + k * PAIR
-                _to_products(size, work, start, step, target, columns[k] * apart + PAIR * unit, points // n * apart, aligned)
-    _finish()
+                start, to = (unit - first) * n * step + k * PAIR, columns[k] * apart + PAIR * unit
+                _to_products(size, work, start, step, target, to, points // n * apart, aligned)
+    finish()
 
 
 def _planes_out(size: tuple[int, ...], s: A, work: A, g: I, columns: I, first: int, end: int) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions with fewer products than a direct one: which way is the fastest, for every layer and size of an image."""
+"""Convolutions with fewer products than a direct one: which way is the fastest, by layer and size of an image."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ class Way(Protocol):
         """The convolution of x with a transformed kernel."""
 
 
-def way(
-    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True
-) -> Way | None:
+def way(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True) -> Way | None:
     """The way that is faster than a direct convolution; None if there is none.
 
     Parameters

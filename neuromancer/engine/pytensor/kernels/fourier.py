@@ -38,6 +38,8 @@ PRODUCT, FORTH, BACK, FLAT, ROWS = 0.42, 66.0, 42.0, 20.0, 40.0
 in units of a product in a direct convolution; rows that take as long as reading the kernel. Measured."""
 PREPARE = 300.0
 """The same, per value of a transformed kernel."""
+PARTS = 16
+"""Parts in which a kernel is transformed."""
 USES = 4
 """Calls for which a kernel is transformed, at least, where it is kept."""
 SHARE, FREE = 2.0, 16 << 20
@@ -88,8 +90,8 @@ class Tiling:
     @property
     def scratch(self) -> int:
         """Bytes in use beside input and result."""
-        filled = 4 * LANES * self.batch * prod(self.out) if self.n_out < LANES else 0
-        return 8 * self.points * self.step * sum(self.room) + filled
+        filled_up = 4 * LANES * self.batch * prod(self.out) if self.n_out < LANES else 0
+        return 8 * self.points * self.step * sum(self.room) + filled_up
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, groups, n_in, real and imaginary parts)."""
@@ -99,13 +101,25 @@ class Tiling:
         w = torch.stack([w[k : k + LANES] for k in starts])
         # what comes first is transformed: x, y, z, then groups, n_in, parts, channels of a group
         w = w.permute(5, 4, 3, 0, 2, 1).unsqueeze(-2)
-        w = _transformed(torch.cat([w, torch.zeros_like(w)], -2), self.sizes[2], half=True)
-        w = _transformed(w.movedim(1, 0), self.sizes[1])
-        w = w.flatten(0, 1)[torch.from_numpy(self.columns >= 0)]
-        result = empty(self.sizes[0], *w.shape[:1], *w.shape[2:])
-        # a few columns at a time, since nothing else is to be as large as the result
-        for part, into in zip(w.split(ceil(len(w) / 8)), result.split(ceil(len(w) / 8), 1), strict=True):
-            _transformed(part.movedim(1, 0), self.sizes[0], into=into)
+        wanted = torch.from_numpy(self.columns >= 0)
+        columns = int(wanted.sum())
+        result = empty(self.sizes[0], columns, *w.shape[3:5], 2, LANES)
+        planes: list[torch.Tensor] = []
+
+        def along_planes(_: int) -> None:
+            with torch.inference_mode():
+                lines = _transformed(torch.cat([w, torch.zeros_like(w)], -2), self.sizes[2], half=True)
+                planes.append(_transformed(lines.movedim(1, 0), self.sizes[1]).flatten(0, 1)[wanted])
+
+        def across(part: slice) -> None:
+            with torch.inference_mode():
+                _transformed(planes[0][part].movedim(1, 0), self.sizes[0], into=result[:, part])
+
+        # in parts of their own threads: torch's threads would round in another way for every number of them, and
+        # nothing else is to be as large as the result
+        threads, length = torch.get_num_threads(), ceil(columns / PARTS)
+        each(along_planes, [0], threads)
+        each(across, [slice(k, k + length) for k in range(0, columns, length)], threads)
         return result.flatten(0, 1).flatten(-2)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
@@ -148,6 +162,7 @@ class Tiling:
         nz, ny, nx = ((0,) * n for n in self.sizes)
         half = len(nx) // 2 + 1
         unit = 2 * LANES * len(nz) * len(ny) * half
+        group = max(1, SCRATCH // (4 * unit))
         v_all, s_all = (empty(self.points * self.step * room * 2) for room in self.room)
         for first in range(0, self.tiles, self.step):
             some = min(self.step, self.tiles - first)
@@ -158,7 +173,6 @@ class Tiling:
             place = [first, *self.per_phase, *self.dilation, *self.edges, *pad]
             groups = tuple(room // LANES for room in self.room)
             ins, outs = (np.array([*place, count, len(nz), len(ny)]) for count in groups)
-            group = max(1, SCRATCH // (4 * unit))
 
             def take_in(part: tuple[int, int], g: np.ndarray = ins, v: np.ndarray = v) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)

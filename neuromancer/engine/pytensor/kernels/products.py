@@ -19,6 +19,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from neuromancer.engine.pytensor.kernels.dft import finish
+
 A = npt.NDArray[np.float32]
 F = types.Array(types.float32, 1, "C")
 INT = types.intp
@@ -123,6 +125,7 @@ def _multiply(v: A, w: A, s: A, before: int, first: int, end: int) -> None:
                                 ONE, ONE, source, x + k * down, down, before, groups, kernel, at + j * right, right,
                                 target, y + k * below + j * PAIR, below, past,
                             )  # fmt: skip
+    finish()
 
 
 @cache

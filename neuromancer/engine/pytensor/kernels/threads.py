@@ -28,6 +28,7 @@ def pool(threads: int, process: int) -> ThreadPoolExecutor:
     started = threading.Barrier(threads + 1)
 
     def alone() -> None:
+        torch.get_num_threads()  # the first use in a thread undoes what was set before
         torch.set_num_threads(1)
         started.wait()
 

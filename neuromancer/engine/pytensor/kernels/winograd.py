@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from itertools import product
-from math import ceil, isqrt, prod
+from math import ceil, prod
 from types import ModuleType
 
 import numpy as np

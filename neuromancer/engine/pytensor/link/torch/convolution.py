@@ -96,8 +96,8 @@ class FewerProducts:
 
     def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor], lasting: bool) -> None:
         self.op, self.direct, self.lasting = op, direct, lasting
-        self._kept_for: tuple[torch.Tensor, Any] | None = None
-        self._kept: torch.Tensor | None = None
+        self._kept: tuple[torch.Tensor, Any, torch.Tensor] | None = None
+        """A kernel, the key of a way, and the kernel as that way wants it; replaced as one, for calls side by side."""
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """The convolution of x and w."""
@@ -109,11 +109,11 @@ class FewerProducts:
     def _transformed(self, w: torch.Tensor, way: fewer.Way) -> torch.Tensor:
         if not self.lasting:
             return way.transformed(w)
-        known = self._kept_for
-        if self._kept is None or known is None or known[0] is not w or known[1] != way.key:
-            self._kept = None  # the memory of two is not planned for
-            self._kept_for, self._kept = (w, way.key), way.transformed(w)
-        return self._kept
+        kept = self._kept
+        if kept is None or kept[0] is not w or kept[1] != way.key:
+            kept = self._kept = None  # the memory of two is not planned for
+            kept = self._kept = (w, way.key, way.transformed(w))
+        return kept[2]
 
 
 @torch_form.register(MaxPool)

@@ -1,0 +1,281 @@
+"""Convolution by Fourier transforms of tiles agrees with a direct one, whatever the tiles."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import conv2d, conv3d
+
+from neuromancer.engine.pytensor.kernels import fewer, fourier, memory
+from neuromancer.engine.pytensor.kernels.fourier import LANES, Tiling, best_tiling, columns
+
+DIRECT = {2: conv2d, 3: conv3d}
+SIZES = 6, 8, 10, 12
+"""Some lengths of each kind; every one has to be compiled."""
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads; it is put back afterwards."""
+    used = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(used)
+
+
+def padded(x_shape, pad):
+    return (*x_shape[:2], *(n + 2 * p for n, p in zip(x_shape[2:], pad, strict=True)))
+
+
+def operands(x_shape, w_shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(shape, generator=generator) for shape in (x_shape, w_shape, w_shape[:1]))
+
+
+def run(x, w, bias, dilation, pad, sizes):
+    tiling = Tiling(padded(tuple(x.shape), pad), tuple(w.shape), dilation, sizes)
+    return tiling.conv(x, tiling.transformed(w), bias, pad)
+
+
+@st.composite
+def convolutions(draw):
+    """Shapes of x and w, dilation, padding and inputs of a tile (z, y, x)."""
+    ndim = draw(st.integers(2, 3))
+    taps = draw(
+        st.lists(st.sampled_from([1, 2, 3, 4, 5, 7, 9] if ndim == 2 else [1, 2, 3, 4, 5]), min_size=ndim, max_size=ndim)
+    )
+    if draw(st.integers(0, 9)) == 0:
+        taps[draw(st.integers(0, ndim - 1))] = 9
+    dilation = tuple(draw(st.integers(1, 3)) for _ in taps)
+    out = [draw(st.integers(1, 17 if ndim == 2 else 9)) for _ in taps]
+    sizes = [n + d * (k - 1) for n, d, k in zip(out, dilation, taps, strict=True)]
+    pad = tuple(draw(st.integers(0, min(4, (n - 1) // 2))) for n in sizes)
+    sizes = [n - 2 * p for n, p in zip(sizes, pad, strict=True)]
+    tiles = [1 if k == 1 else draw(st.sampled_from([n for n in SIZES if n >= k])) for k in taps]
+    n_in, n_out = (draw(st.integers(1, 40)) for _ in range(2))
+    shapes = (draw(st.integers(1, 2)), n_in, *sizes), (n_out, n_in, *taps)
+    return *shapes, dilation, pad, (1,) * (3 - ndim) + tuple(tiles)
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, 1 << 19, 1 << 29]), st.booleans())
+@example(((1, 20, 14, 14, 14), (20, 20, 3, 3, 3), (2, 1, 1), (1, 0, 2), (6, 8, 10)), True, 2, 1, True)
+@example(((1, 3, 30, 10, 12), (3, 3, 2, 1, 5), (1, 1, 2), (0, 0, 0), (6, 1, 8)), True, 1, 1 << 19, True)
+@example(((3, 17, 40, 9), (33, 17, 9, 1), (3, 1), (4, 4), (1, 12, 1)), False, 3, 1 << 19, False)
+def test_agrees_with_direct(geometry, with_bias, threads, chunk, small):
+    x_shape, w_shape, dilation, pad, sizes = geometry
+    x, w, bias = operands(x_shape, w_shape)
+    bias = bias if with_bias else None
+    expected = DIRECT[x.ndim - 2](
+        x.double(), w.double(), None if bias is None else bias.double(), dilation=dilation, padding=pad
+    )
+    used = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fourier, "CHUNK", chunk)
+        if small:
+            patch.setattr(fourier, "SCRATCH", 1)
+        torch.set_num_threads(threads)
+        try:
+            y = run(x, w, bias, dilation, pad, sizes)
+        finally:
+            torch.set_num_threads(used)
+    assert y.shape == expected.shape and y.dtype == torch.float32
+    assert y.is_contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d)
+    assert (y.double() - expected).abs().max() <= 2e-6 * expected.abs().max().clamp(min=1.0)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_operands_may_be_parts_of_larger_arrays(last):
+    x, w, bias = (torch.randn(shape)[:, ::2] for shape in ((1, 40, 13, 14), (20, 40, 5, 3), (20, 2)))
+    bias = bias[:, 0]
+    x = x.to(memory_format=torch.channels_last) if last else x
+    expected = conv2d(x.double(), w.double(), bias.double())
+    y = run(x, w, bias, (1, 1), (0, 0), (1, 8, 6))
+    assert (y.double() - expected).abs().max() <= 2e-6 * expected.abs().max()
+
+
+def test_result_does_not_depend_on_threads_or_memory(threads, monkeypatch):
+    x, w, bias = operands((2, 20, 14, 25, 30), (30, 20, 2, 4, 4))
+    results = []
+    for count in (1, 2, 3):
+        for scratch in (1, fourier.SCRATCH):
+            monkeypatch.setattr(fourier, "SCRATCH", scratch)
+            threads(count)
+            results.append(run(x, w, bias, (1, 2, 2), (1, 0, 0), (6, 8, 10)))
+            assert torch.get_num_threads() == count
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_tiles_at_a_time_do_not_depend_on_threads(threads):
+    steps = set()
+    for count in (1, 2, 3):
+        threads(count)
+        steps.add(Tiling((1, 80, 100, 100, 100), (80, 80, 3, 3, 3), (1, 1, 1), (8, 8, 8)).step)
+    assert len(steps) == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_reaches_all_windows_that_see_it(value):
+    x, w, _ = operands((1, 20, 9, 11, 12), (7, 20, 2, 3, 3))
+    whole = run(x, w, None, (1, 2, 1), (0, 0, 0), (6, 8, 8))
+    x[0, 13, 4, 5, 6] = value
+    y = run(x, w, None, (1, 2, 1), (0, 0, 0), (6, 8, 8))
+    seen = ~conv3d(x.double(), w.double(), dilation=(1, 2, 1)).isfinite()
+    assert seen.any() and not y[seen].isfinite().any()
+    # other tiles do not know of it
+    far = y[:, :, :, 1::2]
+    assert far.isnan().any() or torch.equal(far[..., 6:], whole[:, :, :, 1::2][..., 6:])
+    assert y.isfinite().any()
+
+
+def test_one_channel_does_not_see_those_beside_it():
+    """Groups of channels are filled up with what lies beside them: of the voxel before, NaN if that is."""
+    x, w, _ = operands((1, 17, 30, 30), (16, 17, 3, 3))
+    x[:, 5, :, 20:] = float("nan")
+    y = run(x, w, None, (1, 1), (0, 0), (1, 8, 8))
+    assert y[..., :12].isfinite().all() and y[..., 18:].isnan().all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_works_after_fork(threads):
+    # torch's own threads do not survive a fork, so nothing here may use them in the child
+    x, w, bias = operands((1, 20, 6, 30, 30), (30, 20, 2, 4, 4))
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    tiling = Tiling(tuple(x.shape), tuple(w.shape), (1, 2, 2), (6, 8, 10))
+    u = tiling.transformed(w)
+    threads(2)
+    expected = tiling.conv(x, u, bias, (0, 0, 0))
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(2)
+        y = tiling.conv(x, u, bias, (0, 0, 0))
+        os._exit(0 if y.numpy().tobytes() == expected.numpy().tobytes() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+# ---- points of a plane
+@pytest.mark.parametrize("ny", [1, *fourier.SIZES])
+@pytest.mark.parametrize("nx", [1, *fourier.SIZES])
+def test_points_are_half_of_a_plane_and_those_that_are_their_own_conjugate(ny, nx):
+    found = columns(ny, nx)
+    assert found.shape == (ny * (nx // 2 + 1),)
+    wanted = np.flatnonzero(found >= 0)
+    assert found[wanted].tolist() == list(range(len(wanted))) and set(found[found < 0]) <= {-1}
+    points = [divmod(int(k), nx // 2 + 1) for k in wanted]
+    with_conjugates = {*points, *((-y % ny, -x % nx) for y, x in points)}
+    assert with_conjugates == {(y, x) for y in range(ny) for x in range(nx)}
+    own = sum((-y % ny, -x % nx) == (y, x) for y, x in points)
+    assert 2 * len(points) - own == ny * nx, "none is there beside its conjugate"
+
+
+# ---- choosing
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "dilation"),
+    [
+        ((1, 80, 52, 52, 52), (80, 80, 5, 5, 5), (1, 1, 1)),
+        ((1, 40, 20, 30, 40), (30, 40, 3, 1, 5), (1, 2, 1)),
+        ((3, 30, 60, 40), (90, 30, 1, 4), (1, 2)),
+    ],
+)
+def test_sizes_fit_and_points_are_counted(x_shape, w_shape, dilation, monkeypatch):
+    tiling = best_tiling(x_shape, w_shape, dilation, True)
+    taps = (1,) * (5 - len(w_shape)) + w_shape[2:]
+    assert all(n == 1 if k == 1 else n in fourier.SIZES and n > k for n, k in zip(tiling.sizes, taps, strict=True))
+    assert tiling.points == tiling.sizes[0] * (columns(*tiling.sizes[1:]) >= 0).sum()
+    # the same as said by the choice: what it takes if nothing but products takes any time
+    for constant in ("FORTH", "BACK", "FLAT", "ROWS", "PREPARE"):
+        monkeypatch.setattr(fourier, constant, 0.0)
+    best_tiling.cache_clear()
+    chosen = best_tiling(x_shape, w_shape, dilation, True)
+    best_tiling.cache_clear()
+    batch = 1 if len(w_shape) == 4 else x_shape[0]
+    products = 4 * batch * chosen.tiles * chosen.points * w_shape[1] * chosen.room[1]
+    assert chosen.work == pytest.approx(fourier.PRODUCT * products)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape"),
+    [
+        ((1, 80, 40, 40, 40), (80, 80, 1, 1, 1)),
+        ((1, 80, 40, 40), (80, 80, 1, 1)),
+        ((0, 80, 40, 40, 40), (80, 80, 3, 3, 3)),
+        ((0, 80, 40, 40), (80, 80, 3, 3)),
+        ((1, 80, 40, 2, 40), (80, 80, 3, 3, 3)),
+        ((1, 80, 40, 2), (80, 80, 3, 3)),
+        ((1, 80, 40, 99), (80, 80, 3, 24)),
+    ],
+)
+def test_nothing_to_transform(x_shape, w_shape):
+    assert best_tiling(x_shape, w_shape, (1,) * (len(x_shape) - 2), True) is None
+
+
+def test_a_kernel_takes_no_more_memory_than_images_do(monkeypatch):
+    layer = (1, 200, 16, 16, 16), (200, 200, 5, 5, 5), (1, 1, 1), True
+    best_tiling.cache_clear()
+    data = 4 * (200 * 16**3 + 208 * 12**3)
+    tilings = {}
+    try:
+        for free in (16 << 20, 1 << 31):
+            monkeypatch.setattr(fourier, "FREE", free)
+            tilings[free] = best_tiling(*layer)
+            best_tiling.cache_clear()
+        first, other = tilings.values()
+        assert other is not None and other.prepared > fourier.SHARE * data + (16 << 20)
+        assert first is None or first.prepared <= fourier.SHARE * data + (16 << 20)
+        monkeypatch.setattr(fourier, "FREE", 0)
+        monkeypatch.setattr(fourier, "SHARE", 0.0)
+        assert best_tiling(*layer) is None
+    finally:
+        best_tiling.cache_clear()
+
+
+@pytest.mark.parametrize("size", [20, 200])
+def test_memory_at_a_time_is_limited(size, monkeypatch):
+    monkeypatch.setattr(fourier, "CHUNK", 64 << 20)
+    tiling = Tiling((1, 80, size, size, size), (80, 80, 5, 5, 5), (1, 1, 1), (12, 12, 12))
+    assert 1 <= tiling.step <= tiling.tiles
+    assert 8 * tiling.points * tiling.step * 160 <= 64 << 20
+    times = -(-tiling.tiles // tiling.step)
+    assert tiling.step * times - tiling.tiles < times, "about equally many each time"
+
+
+@pytest.mark.parametrize("n_out", [3, 20])
+@pytest.mark.parametrize("chunk", [1 << 19, 1 << 29])
+def test_plans_are_told_of_all_memory(n_out, chunk, threads, monkeypatch):
+    monkeypatch.setattr(fourier, "CHUNK", chunk)
+    monkeypatch.setattr(fourier, "SCRATCH", 1 << 16)
+    monkeypatch.setattr(memory, "LARGE", 1 << 60)  # nothing is taken from the reserve, of which nobody would know
+    threads(2)
+    x, w, bias = operands((2, 20, 20, 20, 20), (n_out, 20, 3, 3, 3))
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    tiling = Tiling(tuple(x.shape), tuple(w.shape), (1, 1, 1), (6, 8, 8))
+    u = tiling.transformed(w)
+    assert u.nbytes == tiling.prepared
+    tiling.conv(x, u, bias, (0, 0, 0))
+    tracemalloc.start()
+    y = tiling.conv(x, u, bias, (0, 0, 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    planned = tiling.scratch + y.nbytes
+    assert planned - (1 << 16) <= peak <= planned + 2 * fourier.SCRATCH + (1 << 16)
+
+
+def test_few_channels_are_filled_up():
+    tiling = Tiling((1, 5, 20, 20), (3, 5, 3, 3), (1, 1), (1, 6, 6))
+    assert tiling.room == (LANES, LANES) and tiling.prepared == 8 * tiling.points * 5 * LANES
+
+
+def test_work_says_which_layers_pay():
+    """Kernels of many taps take as many products as those of few."""
+    ways = [fewer.way_for((1, 80, 47 + k, 47 + k, 47 + k), (80, 80, k, k, k), (1, 1, 1)) for k in (3, 5, 7, 9)]
+    assert all(isinstance(way, Tiling) for way in ways)
+    direct = [80 * 80 * 48**3 * k**3 for k in (3, 5, 7, 9)]
+    shares = [way.work / products for way, products in zip(ways, direct, strict=True)]
+    assert shares == sorted(shares, reverse=True) and shares[0] < 0.5 and shares[-1] < 0.05
+    assert all(way.prepared <= fourier.SHARE * 4 * 160 * prod(way.out) * 2 + fourier.FREE for way in ways)
