@@ -77,7 +77,7 @@ format: $(VENV)/ready-dev
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/against_torch.py --write docs/performance.md
-	$(BIN)/python benchmarks/dense.py --write docs/dense_performance.md
+	$(BIN)/python benchmarks/dense.py --write docs/performance.md
 	$(BIN)/python benchmarks/scaling.py --write docs/scaling.md
 
 bench-quick: $(VENV)/ready-dev

@@ -232,8 +232,17 @@ def peak_of_training(name: str, side: str) -> float:
 def peak_memory() -> float:
     """Largest resident memory of this process so far, in GB."""
     # Not from getrusage, which goes on from the peak of the process that started this one.
+    return _status("VmHWM:")
+
+
+def resident_memory() -> float:
+    """Resident memory of this process, in GB."""
+    return _status("VmRSS:")
+
+
+def _status(key: str) -> float:
     status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1e6
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(key)) / 1e6
 
 
 HEADER = """| | neuromancer | torch by hand | ratio | range of ratios | runs |

@@ -1,7 +1,8 @@
 """Measure dense prediction: many networks, against torch by hand, MONAI's sliding window and published numbers.
 
-``python benchmarks/dense.py --write docs/dense_performance.md`` writes the page and its picture (half an hour on two
-cores); ``--quick`` only proves that everything runs and that all sides compute the same. Runs alternate in one process.
+``python benchmarks/dense.py --write docs/performance.md`` adds its section to the page and makes the picture (an hour
+on two cores); ``--quick`` only proves that everything runs and that all sides compute the same. Runs alternate in one
+process.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import against_torch as common
@@ -20,12 +22,13 @@ import planning
 import torch
 import unet3d
 from hand_written import Chain
-from published import ZNNI, ZNNI_PER_CORE, n4, znni
+from published import ZNNI_PER_CORE, n4, znni
 
 import neuromancer as nm
 
 HEADER = (
-    "| network | volume | result | neuromancer | peer | ratio | voxels/s | runs |\n|---|---|---|---|---|---|---|---|"
+    "| network | volume | result | backend | neuromancer | peer | ratio | voxels/s | runs |\n"
+    "|---|---|---|---|---|---|---|---|---|"
 )
 Predict = Callable[[np.ndarray], np.ndarray]
 UNET_POOLS = 8
@@ -38,6 +41,7 @@ class Row:
 
     def __init__(self, name: str, volume: tuple[int, ...], result: tuple[int, ...], peer: str) -> None:
         self.name, self.volume, self.result, self.peer = name, volume, result, peer
+        self.backend = nm.config.backend
         self.ours: list[float] = []
         self.theirs: list[float] = []
 
@@ -51,8 +55,8 @@ class Row:
         theirs = f"{np.median(self.theirs):.2f} s ({self.peer})" if self.theirs else self.peer
         ratio = f"**{np.median(np.array(self.ours) / self.theirs):.2f}**" if self.theirs else ""
         return (
-            f"| {self.name} | {size(self.volume)} | {size(self.result)} | {np.median(self.ours):.2f} s | {theirs} "
-            f"| {ratio} | {self.speed:,.0f} | {len(self.ours)} |"
+            f"| {self.name} | {size(self.volume)} | {size(self.result)} | {self.backend} "
+            f"| {np.median(self.ours):.2f} s | {theirs} | {ratio} | {self.speed:,.0f} | {len(self.ours)} |"
         )
 
 
@@ -63,10 +67,11 @@ def compare(
     theirs: Callable[[np.ndarray], np.ndarray] | None,
     peer: str,
     runs: int,
+    memory: str | None = None,
 ) -> Row:
     """Alternate runs of `predict_dense` and a peer, after checking that both give the same."""
     raw = np.random.default_rng(0).random((node.input_nodes[0].shape["f"], *shape), dtype="float32")
-    ours = lambda: node.predict_dense(raw, progress=False)  # noqa: E731
+    ours = lambda: node.predict_dense(raw, memory=memory, progress=False)  # noqa: E731
     start = time.perf_counter()
     first = ours()
     row = Row(name, shape, first.shape[1:], peer)
@@ -172,90 +177,128 @@ def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
     return predict
 
 
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Meanwhile everything is computed by one backend."""
+    chosen, nm.config.backend = nm.config.backend, name
+    try:
+        yield
+    finally:
+        nm.config.backend = chosen
+
+
 def measure(quick: bool) -> list[Row]:
     """All rows."""
-    rows = []
     nm.seed(1)
-    runs = 1 if quick else 3
-    dense3d = neuro3d.create_model((15, 105, 105) if quick else (23, 185, 185))["probs"]
-    hand = chain_by_hand(dense3d)
-    rows.append(compare("neuro3d", dense3d, (15, 108, 110) if quick else (24, 188, 188), hand, "torch", runs))
-    if not quick:
-        rows.append(compare("neuro3d", dense3d, (24, 188, 188), chain_by_hand(dense3d, True), "torch.compile", runs))
-        chosen, nm.config.backend = nm.config.backend, "openvino"
-        rows.append(compare("neuro3d, all by OpenVINO", dense3d, (24, 188, 188), hand, "torch", runs))
-        nm.config.backend = chosen
-        rows.append(compare("neuro3d", dense3d, (32, 300, 300), hand, "torch", runs))
-        large = (64, 512, 512)
-        rows.append(compare("neuro3d", dense3d, large, *with_its_best_tile(hand, tuple(dense3d.shape.fov), large), 0))
+    return [*neuro3d_rows(quick), *unet_rows(quick), *plane_rows(quick), *znni_rows(quick)]
+
+
+def neuro3d_rows(quick: bool) -> Iterator[Row]:
+    """The example network of the original, by all backends and against all peers."""
+    node = neuro3d.create_model((15, 105, 105) if quick else (23, 185, 185))["probs"]
+    hand = chain_by_hand(node)
+    if quick:
+        yield compare("neuro3d", node, (15, 108, 110), hand, "torch", 1)
+        return
+    yield compare("neuro3d", node, (24, 188, 188), hand, "torch", 3)
+    yield compare("neuro3d", node, (24, 188, 188), chain_by_hand(node, True), "torch.compile", 3)
+    with backend("openvino"):
+        yield compare("neuro3d", node, (24, 188, 188), hand, "torch", 3)
+    yield compare("neuro3d", node, (32, 300, 300), hand, "torch", 3)
+    large = (64, 512, 512)
+    yield compare("neuro3d", node, large, *with_its_best_tile(hand, tuple(node.shape.fov), large), 0)
+
+
+def unet_rows(quick: bool) -> Iterator[Row]:
+    """A valid U-Net against MONAI's sliding window, two patches along every axis."""
     patch = (92, 92, 92) if quick else (116, 132, 132)
     model = unet3d.create_model(patch)
     volume = tuple(p + (0 if quick else step) for p, step in zip(patch, steps_of_patches(model), strict=True))
-    rows.append(compare("unet3d", model["probs"], volume, monai_by_hand(model, patch), "MONAI", 1 if quick else 2))
-    plane = n4()
-    rows.append(compare("N4", plane, (120, 130) if quick else (512, 512), chain_by_hand(plane), "torch", runs))
-    for name in ZNNI:
+    yield compare("unet3d", model["probs"], volume, monai_by_hand(model, patch), "MONAI", 1 if quick else 2)
+    if not quick:
+        with backend("openvino"):
+            yield compare("unet3d", model["probs"], volume, None, "", 2)
+
+
+def plane_rows(quick: bool) -> Iterator[Row]:
+    """N4 on one slice."""
+    node = n4()
+    shape, runs = ((120, 130), 1) if quick else ((512, 512), 3)
+    yield compare("N4", node, shape, chain_by_hand(node), "torch", runs)
+    if not quick:
+        with backend("openvino"):
+            yield compare("N4", node, shape, None, "", runs)
+
+
+def znni_rows(quick: bool) -> Iterator[Row]:
+    """ZNNi's networks, with as much memory as this machine has to spare: theirs had 256 GB."""
+    for name, out in (("n337", 4),) if quick else (("n337", 192), ("n537", 96), ("n726", 128), ("n926", 96)):
         node = znni(name)
-        out = 4 if quick else {"n337": 160, "n537": 112, "n726": 112, "n926": 64}[name]
         shape = tuple(f + out - 1 for f in node.shape.fov)
-        if quick and name != "n337":
-            continue
         peer = f"ZNNi, per core: {ZNNI_PER_CORE[name]:,} voxels/s"
-        rows.append(compare(name, node, shape, chain_by_hand(node) if quick else None, peer, 0))
-    return rows
+        theirs = chain_by_hand(node) if quick else None
+        yield compare(name, node, shape, theirs, peer, 0 if quick else 1, None if quick else "16GB")
 
 
-def growth(side: int) -> tuple[float, float, float]:
-    """Seconds, voxels and peak memory in GB of this process, which predicts a volume."""
+def growth(side: int, tile: int) -> tuple[float, float, float]:
+    """Seconds, voxels and peak memory in GB of this process, which predicts a volume, possibly in tiles of a size."""
     model = neuro3d.create_model((15, 105, 105))
     node = model["probs"]
     shape = (side, 104 + 4 * side, 104 + 4 * side)
     raw = np.zeros((1, *shape), "float32")
-    seconds = common.timed(lambda: node.predict_dense(raw, progress=False))
-    return seconds, float(np.prod(shape)), common.peak_memory()
+    cut = (max(1, tile // 4), tile, tile) if tile else None
+    node.predict_dense(raw[:, :20, :120, :120], progress=False)  # loads and compiles
+    before = common.resident_memory()
+    seconds = common.timed(lambda: node.predict_dense(raw, tile=cut, progress=False))
+    return seconds, float(np.prod(cut if cut else shape)), common.peak_memory() - before
 
 
-def picture(path: Path, sides: tuple[int, ...]) -> None:
-    """Time and memory against the size of the volume, each point a process of its own."""
+def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
+    """Time and memory by the size of the volume and of the tile, each point a process of its own."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    points = []
-    for side in sides:
-        command = [sys.executable, __file__, "--growth", str(side)]
-        points.append(
-            [float(v) for v in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
-        )
-        print(side, points[-1], flush=True)
-    seconds, voxels, memory = np.array(points).T
-    figure, left = plt.subplots(figsize=(6, 4))
-    left.loglog(voxels, seconds, "o-", color="tab:blue")
-    left.set_xlabel("voxels of the volume")
-    left.set_ylabel("seconds", color="tab:blue")
-    right = left.twinx()
-    right.loglog(voxels, memory, "s--", color="tab:red")
-    right.set_ylabel("peak memory of the process (GB)", color="tab:red")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for left, what, cases in (
+        (axes[0], "volume", [(side, 0) for side in sides]),
+        (axes[1], "tile", [(48, tile) for tile in tiles]),
+    ):
+        points = []
+        for side, tile in cases:
+            command = [sys.executable, __file__, "--growth", str(side), str(tile)]
+            found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            points.append([float(v) for v in found])
+            print(what, side, tile, points[-1], flush=True)
+        seconds, voxels, memory = np.array(points).T
+        left.loglog(voxels, seconds, "o-", color="tab:blue")
+        left.set_xlabel(f"voxels of the {what}")
+        left.set_ylabel("seconds", color="tab:blue")
+        right = left.twinx()
+        right.loglog(voxels, memory, "s--", color="tab:red")
+        right.set_ylabel("memory for it at the peak (GB)", color="tab:red")
+    axes[0].set_title("neuro3d, tiles as planned")
+    axes[1].set_title("neuro3d, 48 × 296 × 296, tiles given")
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 
 
-PAGE = """# Speed of dense prediction
-
-Written by `benchmarks/dense.py`. Voxels of the result per second count; torch is the same network by hand, dilated, in
+HEADING = "\n## Dense prediction\n"
+SECTION = """
+The machine of the first table. Voxels of the result per second count; torch is the same network by hand, dilated, in
 its channels-last layout; MONAI is `sliding_window_inference` at the one overlap at which a network of valid
-convolutions comes out right. ZNNi's numbers are those of its paper per processor core; the machine here has two.
-
-{machine}
+convolutions comes out right. Results of both sides are compared to 1e-4 first. ZNNi's numbers are those of its paper
+per processor core; the machine here has two, and its networks may use 16 GB.
 
 {table}
 
-![Time and memory by volume](images/dense_growth.png)
+![Time and memory by volume and by tile](images/dense_growth.png)
 
-The picture is of `neuro3d`: time grows with the number of voxels, memory stops at the share that tiles may take.
+Time grows with the number of voxels, and memory stops at the share that tiles may take (left). Smaller tiles need less
+memory and compute more borders twice (right).
 
-## What plans say
+### What plans say
 
 `node.plan_dense(shape)` predicts the time from one short measurement of the machine. Tiles smaller than the chosen one
 (the first of each network) recompute more borders; rank correlation of predicted and measured times: {correlation:.2f}.
@@ -268,11 +311,11 @@ def main() -> None:
     """Measure, print, and write the page if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small volumes, single runs")
-    parser.add_argument("--write", type=Path, help="Markdown page to write")
-    parser.add_argument("--growth", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, help="Markdown page whose section to write")
+    parser.add_argument("--growth", type=int, nargs=2, metavar=("SIDE", "TILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.growth:
-        print(*growth(args.growth))
+        print(*growth(*args.growth))
         return
     print(HEADER, flush=True)
     rows = measure(args.quick)
@@ -281,15 +324,13 @@ def main() -> None:
     print(planning.HEADER, flush=True)
     plans, correlation = planning.measure(args.quick)
     if args.write:
-        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64))
-        args.write.write_text(
-            PAGE.format(
-                machine=common.machine(),
-                table="\n".join([HEADER, *map(str, rows)]),
-                plans="\n".join([planning.HEADER, *plans]),
-                correlation=correlation,
-            )
+        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64, 96), (16, 24, 32, 48, 96, 192))
+        section = SECTION.format(
+            table="\n".join([HEADER, *map(str, rows)]),
+            plans="\n".join([planning.HEADER, *plans]),
+            correlation=correlation,
         )
+        args.write.write_text(args.write.read_text().split(HEADING)[0].rstrip() + "\n" + HEADING + section)
         print(f"wrote {args.write}")
 
 
