@@ -218,11 +218,14 @@ class Run:
         if found is None:
             if making.begin():
                 try:
-                    return self._begin(folder, "open" if making.taken_over else "error")
+                    found = Journal.find(folder)  # another one may have made it since
+                    if found is None:
+                        return self._begin(folder, "open" if making.taken_over else "error")
                 finally:
                     making.end()
-            making.wait()
-            found = Journal.find(folder)
+            else:
+                making.wait()
+                found = Journal.find(folder)
             if found is None:
                 raise FileError("another process could not make the result", node=str(folder))
         elif not self.request.resume and self.request.shard is None:

@@ -208,6 +208,24 @@ def test_shards_at_the_same_time_make_one_result(raw, tmp_path):
     assert Journal.find(tmp_path / "out.npy.progress").header["complete"]
 
 
+def test_a_result_that_another_shard_made_meanwhile_is_not_made_again(raw, tmp_path, monkeypatch):
+    node, find = volume_net(), Journal.find
+    want = node.predict_dense(raw, tile=TILE)
+    others = []
+
+    def late(folder):
+        found = find(folder)
+        if not others:  # another shard begins and ends between our look and our beginning
+            others.append(folder)
+            node.predict_dense(raw, out=sink_of(tmp_path, "npy"), tile=TILE, shard=(0, 2))
+        return found
+
+    monkeypatch.setattr(Journal, "find", late)
+    node.predict_dense(raw, out=sink_of(tmp_path, "npy"), tile=TILE, shard=(1, 2))
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), want)
+    assert find(tmp_path / "out.npy.progress").header["complete"]
+
+
 def test_another_shard_that_never_finishes_making_the_result(raw, tmp_path, monkeypatch):
     monkeypatch.setattr("neuromancer.dense.making.WAIT", 0.2)
     folder = tmp_path / "out.npy.progress"
