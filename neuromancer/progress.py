@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
+from threading import RLock
 from typing import Any
 
 from tqdm import tqdm
 
 from neuromancer.config import config
+
+
+class Bar(tqdm):
+    """A bar whose lock belongs to this process: a worker that is killed while it holds tqdm's own stops all others."""
+
+    _lock = RLock()
 
 
 def say(text: str) -> None:
@@ -29,11 +36,11 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
 
     Returns
     -------
-    tqdm.tqdm
+    Bar
         ``update(n)`` counts n voxels.
     """
     show = config.progress if show is None else show
-    return tqdm(
+    return Bar(
         total=total / 1e6,
         desc=description,
         unit="MVx",

@@ -99,7 +99,7 @@ def test_what_is_beyond_the_beginning_goes_back(monkeypatch):
     del kept
     with reserve.hold():
         pass
-    assert resident() - before < 20 << 20
+    assert resident() - before < 40 << 20  # the C library may keep what the comparison needed
 
 
 def test_small_results_and_a_limit_of_addresses_leave_it_to_numpy(monkeypatch):
