@@ -17,6 +17,25 @@ from neuromancer.engine.pytensor.ops.conv import Conv
 MODULES = {fourier.Tiling: "fourier", winograd.Tiling: "winograd"}
 
 
+@pytest.fixture(autouse=True)
+def small_ones_too(monkeypatch):
+    """Small convolutions count as if nothing had to be handed out, so that tests are quick."""
+    monkeypatch.setattr(fewer, "START", 0.0)
+    monkeypatch.setattr(fewer, "SAVES", 0.9)
+    choose = fewer.way_for
+    choose.cache_clear()
+    yield
+    choose.cache_clear()
+
+
+def test_small_ones_are_direct(monkeypatch):
+    shapes = (1, 64, 40, 44), (64, 64, 3, 3), (1, 1)
+    assert fewer.way_for(*shapes) is not None
+    monkeypatch.setattr(fewer, "START", 1e8)
+    fewer.way_for.cache_clear()
+    assert fewer.way_for(*shapes) is None
+
+
 def geometry_of(ndim, **options):
     return {"stride": (1,) * ndim, "dilation": (1,) * ndim, "pad": (0,) * ndim, **options}
 

@@ -16,8 +16,10 @@ from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
 
-SAVES = 0.9
+SAVES = 0.75
 """A way has to take less than this part of the time of a direct convolution."""
+START = 1e8
+"""Time of handing out the work, in products of a direct convolution."""
 LANES = 16
 """Channels of a result up to which a direct convolution takes the same time."""
 
@@ -80,7 +82,7 @@ def way_for(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True)
     found = (module.best_tiling(x_shape, w_shape, dilation, prepared) for module in (winograd, fourier))
     costs = {t.work + (0.0 if prepared else t.preparation): t for t in found if t is not None}
     least = min(costs, default=0.0)
-    return costs[least] if costs and least < SAVES * _direct(x_shape, w_shape, dilation) else None
+    return costs[least] if costs and least + START < SAVES * _direct(x_shape, w_shape, dilation) else None
 
 
 def _direct(x_shape: Ints, w_shape: Ints, dilation: Ints) -> float:
