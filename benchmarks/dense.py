@@ -123,7 +123,7 @@ def with_its_best_tile(whole: Predict, fov: tuple[int, ...], shape: tuple[int, .
     out = [n - f + 1 for n, f in zip(shape, fov, strict=True)]
     speeds: dict[tuple[int, ...], float] = {}
     for parts in (2, 4):
-        for thin in (1, 2, 4):
+        for thin in (1, 2):
             tile = (-(-out[0] // thin), *(-(-n // parts) for n in out[1:]))
             block = np.zeros((1, *(t + f - 1 for t, f in zip(tile, fov, strict=True))), "float32")
             speeds[tile] = float(np.prod(tile)) / common.timed(lambda block=block: whole(block))  # type: ignore[misc]
@@ -324,7 +324,7 @@ def main() -> None:
     print(planning.HEADER, flush=True)
     plans, correlation = planning.measure(args.quick)
     if args.write:
-        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64, 96), (16, 24, 32, 48, 96, 192))
+        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (16, 32, 64, 96, 192))
         section = SECTION.format(
             table="\n".join([HEADER, *map(str, rows)]),
             plans="\n".join([planning.HEADER, *plans]),

@@ -42,7 +42,7 @@ PARTS = 16
 """Parts in which a kernel is transformed."""
 USES = 4
 """Calls for which a kernel is transformed, at least, where it is kept."""
-SHARE, FREE = 2.0, 16 << 20
+SHARE, FREE = 1.0, 16 << 20
 """A transformed kernel takes no more memory than so many times that of input and result, and so many bytes."""
 
 
