@@ -324,7 +324,7 @@ def main() -> None:
     print(planning.HEADER, flush=True)
     plans, correlation = planning.measure(args.quick)
     if args.write:
-        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (16, 32, 64, 96, 192))
+        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (32, 64, 96, 192))
         section = SECTION.format(
             table="\n".join([HEADER, *map(str, rows)]),
             plans="\n".join([planning.HEADER, *plans]),
