@@ -295,8 +295,9 @@ per processor core; the machine here has two, and its networks may use 16 GB.
 
 ![Time and memory by volume and by tile](images/dense_growth.png)
 
-Time grows with the number of voxels, and memory stops at the share that tiles may take (left). Smaller tiles need less
-memory and compute more borders twice (right).
+Time grows with the number of voxels, memory as well until it reaches the share that tiles may take, which is half of what
+is free (left; these volumes are one tile each). Smaller tiles need less memory and compute more borders twice (right).
+[scaling.md](scaling.md) goes on to 100 GB with a fixed share.
 
 ### What plans say
 
