@@ -259,6 +259,7 @@ def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     for left, what, cases in (
@@ -274,6 +275,7 @@ def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
         seconds, voxels, memory = np.array(points).T
         left.loglog(voxels, seconds, "o-", color="tab:blue")
         left.set_xlabel(f"voxels of the {what}")
+        left.xaxis.set_minor_formatter(NullFormatter())
         left.set_ylabel("seconds", color="tab:blue")
         right = left.twinx()
         right.loglog(voxels, memory, "s--", color="tab:red")
@@ -295,9 +297,9 @@ per processor core; the machine here has two, and its networks may use 16 GB.
 
 ![Time and memory by volume and by tile](images/dense_growth.png)
 
-Time grows with the number of voxels, memory as well until it reaches the share that tiles may take, which is half of what
-is free (left; these volumes are one tile each). Smaller tiles need less memory and compute more borders twice (right).
-[scaling.md](scaling.md) goes on to 100 GB with a fixed share.
+Time grows with the number of voxels, memory as well until it reaches the share that tiles may take, which is half of
+what is free (left; these volumes are one tile each). Smaller tiles need less memory and compute more borders twice
+(right). [scaling.md](scaling.md) goes on to 100 GB with a fixed share.
 
 ### What plans say
 
@@ -325,7 +327,7 @@ def main() -> None:
     print(planning.HEADER, flush=True)
     plans, correlation = planning.measure(args.quick)
     if args.write:
-        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (32, 64, 96, 192))
+        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (48, 96, 192))
         section = SECTION.format(
             table="\n".join([HEADER, *map(str, rows)]),
             plans="\n".join([planning.HEADER, *plans]),
