@@ -275,11 +275,11 @@ def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
         seconds, voxels, memory = np.array(points).T
         left.loglog(voxels, seconds, "o-", color="tab:blue")
         left.set_xlabel(f"voxels of the {what}")
-        left.xaxis.set_minor_formatter(NullFormatter())
         left.set_ylabel("seconds", color="tab:blue")
         right = left.twinx()
         right.loglog(voxels, memory, "s--", color="tab:red")
         right.set_ylabel("memory for it at the peak (GB)", color="tab:red")
+        right.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_title("neuro3d, tiles as planned")
     axes[1].set_title("neuro3d, 48 × 296 × 296, tiles given")
     figure.tight_layout()
