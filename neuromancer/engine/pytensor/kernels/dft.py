@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from neuromancer.engine.pytensor.kernels import machine_code
 
 A = npt.NDArray[np.float32]
 I = npt.NDArray[np.int64]  # noqa: E741
@@ -503,10 +505,5 @@ def _rows_out(size: tuple[int, ...], work: A, image: A, bias: A, g: I, first: in
 
 @cache
 def compiled(name: str) -> Callable[..., None]:
-    """One of the passes over tiles as machine code; kept on disk if numba finds a place."""
-    function = globals()[f"_{name}"]
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        return njit(**options)(function)
+    """One of the passes over tiles as machine code."""
+    return machine_code.compiled(globals()[f"_{name}"])

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from neuromancer.engine.pytensor.kernels import machine_code
 
 A = npt.NDArray[np.float32]
 F = types.Array(types.float32, 1, "C")
@@ -79,9 +81,5 @@ def _pool(
 
 @cache
 def compiled() -> Callable[..., None]:
-    """The pass as machine code; kept on disk if numba finds a place."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(_pool)
-    except RuntimeError:
-        return njit(**options)(_pool)
+    """The pass as machine code."""
+    return machine_code.compiled(_pool)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from neuromancer.engine.pytensor.kernels import machine_code
 from neuromancer.engine.pytensor.kernels.dft import finish
 
 A = npt.NDArray[np.float32]
@@ -130,9 +131,5 @@ def _multiply(v: A, w: A, s: A, before: int, first: int, end: int) -> None:
 
 @cache
 def compiled() -> Callable[..., None]:
-    """The products as machine code; kept on disk if numba finds a place."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(_multiply)
-    except RuntimeError:
-        return njit(**options)(_multiply)
+    """The products as machine code."""
+    return machine_code.compiled(_multiply)

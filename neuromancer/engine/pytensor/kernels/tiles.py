@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from neuromancer.engine.pytensor.kernels import machine_code
 
 A = npt.NDArray[np.float32]
 F = types.Array(types.float32, 1, "C")
@@ -233,9 +235,5 @@ def _give_out(
 
 @cache
 def compiled() -> tuple[Callable[..., None], Callable[..., None]]:
-    """What takes tiles in and gives them out, as machine code; kept on disk if numba finds a place."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(_take_in), njit(cache=True, **options)(_give_out)
-    except RuntimeError:
-        return njit(**options)(_take_in), njit(**options)(_give_out)
+    """What takes tiles in and gives them out, as machine code."""
+    return machine_code.compiled(_take_in), machine_code.compiled(_give_out)
