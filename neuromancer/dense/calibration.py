@@ -83,9 +83,11 @@ def _measure() -> float:
     image = np.ones(SHAPE, config.floatX)
     times = []
     function.expect(0.0)  # memory is kept from call to call, as it is for a prediction
-    for _ in range(RUNS + 1):
-        start = time.perf_counter()
-        function(image)
-        times.append(time.perf_counter() - start)
-    function.release()
+    try:
+        for _ in range(RUNS + 1):
+            start = time.perf_counter()
+            function(image)
+            times.append(time.perf_counter() - start)
+    finally:
+        function.release()
     return median(times[1:]) / _work()

@@ -53,7 +53,22 @@ class Way(Protocol):
         """The kernel as `conv` wants it."""
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """The convolution of x with a transformed kernel."""
+        """The convolution of x.
+
+        Parameters
+        ----------
+        x : Tensor, (b, n_in, [z,] y, x)
+            Without the padding that the way was chosen for.
+        w : Tensor
+            A kernel that has been `transformed`.
+        bias : Tensor, optional, (n_out,)
+        pad : tuple of int, per spatial axis
+
+        Returns
+        -------
+        Tensor, (b, n_out, [z,] y, x)
+            In the channels-last memory format.
+        """
 
 
 def way(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True) -> Way | None:

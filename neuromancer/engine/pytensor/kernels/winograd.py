@@ -124,22 +124,7 @@ class Tiling:
         return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """Convolve.
-
-        Parameters
-        ----------
-        x : Tensor, (b, n_in, [z,] y, x)
-            Without the padding that the tiling knows of.
-        w : Tensor
-            A kernel that has been `transformed`.
-        bias : Tensor, optional, (n_out,)
-        pad : tuple of int, per spatial axis
-
-        Returns
-        -------
-        Tensor, (b, n_out, [z,] y, x)
-            In the channels-last memory format.
-        """
+        """The convolution of x with a kernel that has been `transformed`; see `fewer.Way`."""
         n, size = self.size, (0,) * self.size
         source = x.movedim(1, -1).contiguous()
         result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
