@@ -69,16 +69,13 @@ print(plan.memory, status("VmHWM") - before - raw.nbytes - out.nbytes, len(plan)
     ],
 )
 def test_what_is_planned_is_what_is_used(kind, shape, budget):
-    used = 0.0
-    for _ in range(3):  # beside other processes, tiles that wait to be read or written may be fewer than they can be
-        found = subprocess.run(
-            [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
-            env=os.environ | {"OMP_NUM_THREADS": "2"},
-        )  # fmt: skip
-        planned, peak, tiles = map(float, found.stdout.split()[-3:])
-        used = max(used, peak)
-        if planned < 1.25 * used:
-            break
+    # dask leaves a setting of the allocator in the environment, with which a process holds less than usual
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    found = subprocess.run(
+        [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
+        env=environment | {"OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    planned, used, tiles = map(float, found.stdout.split()[-3:])
     assert 0.75 * used < planned < 1.25 * used
     assert (tiles > 1) == bool(budget)
     if budget:
