@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from neuromancer.config import config
+from neuromancer.printable import printable
 
 
 class Bar(tqdm):
@@ -18,8 +19,14 @@ class Bar(tqdm):
 
 
 def say(text: str) -> None:
-    """Write a line to standard output; only where the caller asked for it (``print_repr``, ``print_info``)."""
-    sys.stdout.write(text + "\n")
+    """Write a line to standard output; only where the caller asked for it (``print_repr``, ``print_info``).
+
+    Characters that its encoding does not have are written as Python writes them. A process without standard output
+    says nothing.
+    """
+    if sys.stdout is not None:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
@@ -40,9 +47,11 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
         ``update(n)`` counts n voxels.
     """
     show = config.progress if show is None else show
+    if sys.stderr is None:
+        show = False
     return Bar(
         total=total / 1e6,
-        desc=description,
+        desc=printable(description),
         unit="MVx",
         unit_scale=False,
         disable=None if show is None else not show,

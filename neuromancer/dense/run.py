@@ -34,6 +34,8 @@ from neuromancer.dense.stores import (
 )
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
+from neuromancer.places import path_text
+from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ class Run:
         self.source = as_source(raw, request.axes, network.spatial)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
-        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial)
+        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial, "mask")
         self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
         self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
         self.journal: Journal | None = None
@@ -188,7 +190,7 @@ class Run:
             for sink in self.sinks:
                 sink.flush()
         if failed:
-            some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
+            some = "; ".join(f"{plan.tile(i)}: {printable(reason)}" for i, reason in list(failed.items())[:3])
             warnings.warn(
                 f"{len(failed)} of {count} tiles could not be predicted: {some}", IncompleteWarning, stacklevel=5
             )
@@ -196,7 +198,7 @@ class Run:
     # ---- stores and journal
     def _folder(self, outs: Sequence[Any]) -> Path | None:
         if self.request.journal is not None:
-            return Path(self.request.journal)
+            return Path(path_text(self.request.journal, "journal"))
         place = place_of(outs[0], outs[0] if is_sink(outs[0]) else None)
         return None if place is None else place.with_name(place.name + ".progress")
 

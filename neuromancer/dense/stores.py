@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from neuromancer import volumes
+from neuromancer.arrays import offers
 from neuromancer.errors import InputTypeError, ShapeError
-from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.places import is_address, status
+from neuromancer.volumes.paths import split_path
 
 
 class ArraySource:
@@ -89,7 +91,7 @@ class ArraySink:
         """Nothing is open."""
 
 
-def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
+def as_source(raw: Any, axes: str | None, spatial: str, label: str = "raw") -> Any:
     """The source that a user means.
 
     Parameters
@@ -101,24 +103,26 @@ def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
         Order of its axes.
     spatial : str
         Names of the spatial axes as the network has them.
+    label : str
+        Name of it in errors.
     """
     if type(raw) is np.ndarray and axes is None:
         return ArraySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         return raw
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
-        return as_source(np.asarray(raw), axes, spatial)
-    return volumes.open_source(raw, axes=axes, spatial=spatial)
+        return as_source(volumes.open_array(raw, label), axes, spatial, label)
+    return volumes.open_source(raw, axes=axes, spatial=spatial, label=label)
 
 
 def is_source(raw: Any) -> bool:
     """Whether an object has what dense prediction asks of a source."""
-    return all(hasattr(raw, name) for name in ("shape", "dtype", "__getitem__", "locator", "fingerprint", "close"))
+    return offers(raw, "shape", "dtype", "__getitem__", "locator", "fingerprint", "close")
 
 
 def is_sink(out: Any) -> bool:
     """Whether an object has what dense prediction asks of a sink."""
-    return all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush"))
+    return offers(out, "shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush")
 
 
 def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: Mapping[str, Any]) -> Any:
@@ -231,4 +235,4 @@ def is_there(out: Any) -> bool:
     if not isinstance(out, (str, os.PathLike)):
         return True
     _, path, _ = split_path(out, "out")
-    return is_address(path) or Path(path).exists()
+    return is_address(path) or status(path) is not None

@@ -16,6 +16,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.function import make_func
+from neuromancer.printable import Lines, printable
 from neuromancer.progress import say
 from neuromancer.utils import as_array, pretty_string_ops, rng
 
@@ -90,7 +91,7 @@ def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
         if i < len(arrays):
             given = _given(arrays[i])
         rows.append(f"  {name:<20}{need:<44}{given}")
-    return "\n".join(rows) + "\n"
+    return Lines("\n".join([rows[0], *map(printable, rows[1:])]) + "\n")
 
 
 def _given(value: Any) -> str:

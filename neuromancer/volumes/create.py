@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.arrays import library
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
+from neuromancer.volumes.accept import is_array
 from neuromancer.volumes.axes import Layout, layout_of
 from neuromancer.volumes.chunks import chunks_for, shards_for
-from neuromancer.volumes.objects import is_array, library
-from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.volumes.paths import exists, require_kind, split_path
 from neuromancer.volumes.placement import checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
@@ -118,8 +120,8 @@ def create_sink(
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
     if not is_address(path):
-        path = str(Path(path).absolute())
-        if not Path(path).parent.is_dir():
+        path = absolute(path, "output")
+        if kind_at(Path(path).parent) != "a folder":
             raise FileError("no such folder", node=str(out), got=str(Path(path).parent))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
     blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
@@ -164,7 +166,7 @@ def open_sink(locator: Locator) -> ArraySink:
     """
     module = import_module(MODULES[locator.kind])
     found = None
-    if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
+    if locator.kind == "tensorstore" or is_address(locator.path) or exists(locator.path):
         found = _open(module, locator)
     if found is None:
         raise FileError("no such output", node=str(locator))
@@ -183,8 +185,10 @@ def _open(module: Any, locator: Locator) -> Any:
 
 def _existing(module: Any, locator: Locator, existing: str) -> Any:
     """The output if it is there and may be written to; raises if it may not."""
-    if not is_address(locator.path) and not Path(locator.path).exists():
+    if not is_address(locator.path) and not exists(locator.path):
         return None
+    if not is_address(locator.path):
+        require_kind(locator.path, locator.kind, str(locator))
     taken = _open(module, locator)
     inside = locator.kind in ("hdf5", "zarr") and bool(locator.dataset)
     if existing == "error" and (taken is not None or not (inside or is_address(locator.path))):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.volumes.axes import Layout
@@ -21,7 +22,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open a .npy file for reading."""
     if dataset:
         raise ArgumentError("a .npy file holds one array, without a name", node=label, got=dataset)
-    return Opened(np.load(path, mmap_mode="r"), identity=file_identity(path))
+    return Opened(open_memmap(path, mode="r"), identity=file_identity(path))
 
 
 class FlatSink(FileSink):
@@ -95,7 +96,7 @@ def check_options(request: Request, label: str) -> None:
 
 def open_for_writing(locator: Locator) -> np.memmap:
     """The array of an existing .npy file."""
-    return np.load(locator.path, mmap_mode="r")
+    return open_memmap(locator.path, mode="r")
 
 
 def create(locator: Locator, request: Request) -> np.memmap:

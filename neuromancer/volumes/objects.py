@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import mmap
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import InputTypeError
+from neuromancer.arrays import library
 from neuromancer.volumes import hdf5, tensorstores, zarrs
+from neuromancer.volumes.accept import accepted
 from neuromancer.volumes.axes import letters
-from neuromancer.volumes.paths import EXPECTED, split_path
+from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.placement import Placement, long_unit
 from neuromancer.volumes.stored import Opened, StoredArray
-
-
-def library(array: Any) -> str:
-    """Name of the library whose class an array is of.
-
-    Examples
-    --------
-    >>> library(np.zeros(3))
-    'numpy'
-    """
-    return type(array).__module__.partition(".")[0]
-
-
-def is_array(value: Any) -> bool:
-    """Whether something has shape, dtype and slicing."""
-    return all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
 
 
 def in_file(array: Any) -> StoredArray | None:
@@ -136,28 +121,21 @@ def open_array(value: Any, what: str) -> Any:
     ------
     FileError, UnknownNameError, MissingDependencyError
         If a file cannot be opened.
-    InputTypeError
-        If it is no array.
+    InputTypeError, ShapeError
+        If it is no array of numbers of known size.
 
     Examples
     --------
     >>> open_array([[1, 2]], "labels").shape
     (1, 2)
     """
-    if isinstance(value, (str, Path)):
+    if isinstance(value, (str, os.PathLike)):
         return stored_at(value, what)
-    if is_array(value):
-        return in_file(value) or value
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
-        raise InputTypeError("is no array", node=what, got=repr(value)[:100], expected=EXPECTED)
-    return array
+    array = accepted(value, what)
+    return in_file(array) or array
 
 
-def stored_at(path: str | Path, what: str) -> StoredArray:
+def stored_at(path: str | os.PathLike[str], what: str) -> StoredArray:
     """The array at a path."""
     kind, file, dataset = split_path(path, what)
     return StoredArray(file, dataset, kind)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.errors import ArgumentError, FileError, ShapeError, translating
+from neuromancer.printable import printable
+from neuromancer.volumes.accept import checked_dtype, checked_shape, numpy_dtype
 from neuromancer.volumes.axes import Layout, checked_index, layout_of
 from neuromancer.volumes.objects import describe, open_array
 from neuromancer.volumes.protocol import Locator, Where
@@ -35,7 +38,7 @@ class ArraySource:
     def __init__(self, array: Any, layout: Layout, label: str = "raw") -> None:
         self.array, self.layout, self.label = array, layout, label
         opened = describe(array, label)
-        self.shape, self.dtype = layout.shape(array.shape), np.dtype(_dtype(array))
+        self.shape, self.dtype = layout.shape(array.shape), np.dtype(numpy_dtype(array))
         self.spatial = layout.spatial
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
         placement = opened.placement.of_spatial(layout)
@@ -71,15 +74,8 @@ class ArraySource:
             return self.array[index]
         if self._opened is None:
             raise FileError("is closed", node=self.label)
-        try:
-            if self._lock is None:
-                return self._opened.read(self._opened.array, index)
-            with self._lock:
-                return self._opened.read(self._opened.array, index)
-        except NeuromancerError:
-            raise
-        except OSError as error:
-            raise FileError("a block cannot be read", node=self.label, got=f"{error}, at {index}") from error
+        with translating(self.label, f"a block cannot be read, at {index}"), self._lock or nullcontext():
+            return self._opened.read(self._opened.array, index)
 
     def __repr__(self) -> str:
         return f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>"
@@ -103,10 +99,6 @@ class ArraySource:
         """Close the file that was opened for it; arrays that came in open stay so."""
         if isinstance(self.array, StoredArray):
             self.array.close()
-
-
-def _dtype(array: Any) -> Any:
-    return getattr(array.dtype, "numpy_dtype", array.dtype)
 
 
 def open_source(
@@ -164,15 +156,13 @@ def open_source(
         raw = array
     array = open_array(raw, label)
     opened = describe(array, label)
-    dtype = np.dtype(_dtype(array))
-    if dtype.kind not in "biuf":
-        raise InputTypeError("has no numeric dtype", node=label, got=str(dtype), expected="bool, integer or float")
-    shape = tuple(int(n) for n in array.shape)
+    checked_dtype(array, label)
+    shape = checked_shape(array, label)
     if 0 in shape:
         raise ShapeError("is empty", node=label, got=f"shape {shape}", expected="at least one voxel")
     if len(set(spatial)) != len(spatial) or not spatial:
         raise ArgumentError("not an order of axes", node=label, got=spatial, expected="e.g. 'zyx'")
     # Axes that the user names go before those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
-    name = str(raw) if isinstance(raw, (str, os.PathLike)) else label
+    name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label
     return ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name)

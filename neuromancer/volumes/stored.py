@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, UnknownNameError, nearest_name
-from neuromancer.volumes.paths import EXPECTED, is_address, split_path
+from neuromancer.errors import MissingDependencyError, UnknownNameError, nearest_name, translating
+from neuromancer.places import is_address
+from neuromancer.printable import redact
+from neuromancer.volumes.accept import checked_dtype, checked_shape
+from neuromancer.volumes.paths import EXPECTED, local_path, require_content, require_kind, split_path
 from neuromancer.volumes.placement import Placement
 
 OPENERS = {
@@ -98,18 +102,13 @@ class StoredArray:
 
     def __init__(self, path: str | os.PathLike[str], dataset: str = "", kind: str | None = None) -> None:
         # Absolute, so that processes in other folders find it too.
-        text = os.fspath(path)
-        local = kind != "tensorstore" and not is_address(text)
-        self.path = str(Path(text).absolute()) if local else text
+        self.path = os.fspath(path) if kind == "tensorstore" else local_path(path, "volume")
         self.dataset = dataset
-        self.kind = split_path(text, "volume")[0] if kind is None else kind
+        self.kind = split_path(path, "volume")[0] if kind is None else kind
         self._opened: tuple[int, Opened] | None = None
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
-        if local and not Path(self.path).exists():
-            raise FileError("no such file", node=str(self), got=text, expected=EXPECTED)
         found = self.opened()
-        self.shape = tuple(int(n) for n in found.array.shape)
-        self.dtype = np.dtype(found.array.dtype)
+        self.shape, self.dtype = checked_shape(found.array, str(self)), checked_dtype(found.array, str(self))
         self.chunks, self.axes, self.placement = found.chunks, found.axes, found.placement
 
     @property
@@ -120,18 +119,11 @@ class StoredArray:
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a part, by slices; from any number of threads."""
         found = self.opened()
-        try:
-            if found.lock:
-                with self._read_lock:
-                    return found.read(found.array, key)
+        with translating(self, f"a block cannot be read, at {key}"), self._read_lock if found.lock else nullcontext():
             return found.read(found.array, key)
-        except NeuromancerError:
-            raise
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FileError("a block cannot be read", node=str(self), got=f"{error}, at {key}") from error
 
     def __repr__(self) -> str:
-        return f"{self.path}:{self.dataset}" if self.dataset else self.path
+        return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_opened", "_closing", "_lock", "_read_lock")}
@@ -161,12 +153,19 @@ class StoredArray:
             self._opened = None
 
     def _open(self) -> Opened:
-        try:
-            return import_module(OPENERS[self.kind]).open_stored(self.path, self.dataset, str(self))
-        except NeuromancerError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise FileError("the file cannot be read", node=str(self), got=str(error), expected=EXPECTED) from error
+        label, local = str(self), self.kind != "tensorstore" and not is_address(self.path)
+        if local:
+            require_kind(self.path, self.kind, label)
+        with translating(label, "the file cannot be read", EXPECTED):
+            module = import_module(OPENERS[self.kind])
+            try:
+                return module.open_stored(self.path, self.dataset, label)
+            except (MissingDependencyError, UnknownNameError):
+                raise
+            except Exception:
+                if local:
+                    require_content(self.path, self.kind, label)
+                raise
 
 
 def member(names: Iterable[str], wanted: str, label: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import FileError, naming
+from neuromancer.errors import FileError, translating
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator, Where
@@ -103,8 +103,7 @@ class TensorStoreSink(ArraySink):
     steps = False
 
     def _write(self, where: Where, values: np.ndarray) -> None:
-        with naming(self.label):
-            self.array[where].write(np.ascontiguousarray(values)).result()
+        self.array[where].write(np.ascontiguousarray(values)).result()
 
     def _read(self, where: Where) -> np.ndarray:
         return read(self.array, where)
@@ -129,7 +128,8 @@ def spec_of(array: Any) -> str | None:
 def open_for_writing(locator: Locator) -> Zeroed:
     """Open what a description in JSON says."""
     ts = require("tensorstore", EXTRA, str(locator))
-    return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result())
+    with translating(locator, "cannot be opened for writing"):
+        return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result())
 
 
 def make_sink(array: Zeroed, layout: Layout, label: str, locator: Locator | None) -> TensorStoreSink:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.errors import ArgumentError, FileError, NeuromancerError, naming, reason, shown_cause, translating
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
@@ -144,10 +144,11 @@ def folders_of(files: Iterable[Path], top: Path) -> list[Path]:
 def open_for_writing(locator: Locator) -> Any:
     """The existing array at a path, for writing; None if there is none."""
     zarr = zarr_of(locator.path)
-    try:
-        found = zarr.open(join(locator.path, locator.dataset), mode="r+")
-    except FileNotFoundError:
-        return None
+    with translating(locator, "cannot be opened for writing"):
+        try:
+            found = zarr.open(join(locator.path, locator.dataset), mode="r+")
+        except FileNotFoundError:
+            return None
     if isinstance(found, zarr.Group):
         image = image_of(dict(found.attrs))
         level = levels_of(image)[0] if image is not None else None
@@ -197,8 +198,12 @@ def create(locator: Locator, request: Request) -> Any:
                 fsync_all(files)
                 fsync_all([folder, *folders_of(files, Path(path)), Path(path).absolute().parent])
             return array
+    except (NeuromancerError, MemoryError):
+        raise
     except ValueError as error:
-        raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
+        raise ArgumentError("cannot be created so", node=label, got=reason(error)) from shown_cause(error)
+    except Exception as error:  # of the library for a remote store
+        raise FileError("cannot be created", node=label, got=reason(error)) from shown_cause(error)
 
 
 def _group(path: str, label: str) -> Any:
