@@ -89,14 +89,14 @@ def described(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value)
     name = type(value).__name__
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):
-        return f"{name} of shape {tuple(shape)}, dtype {getattr(value, 'dtype', 'unknown')}"
     try:
-        n = 0 if isinstance(value, (str, bytes)) else len(value)
-    except Exception:
-        n = 0
-    return f"{name} of {n}" if n > 20 else f"{name} {printable(_repr(value)[:100])}"
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple):
+            return printable(f"{name} of shape {shape}, dtype {getattr(value, 'dtype', 'unknown')}")
+        n = 0 if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else len(value)
+    except Exception:  # of a class that is not ours
+        return printable(f"{name} {_repr(value)[:100]}")
+    return f"{name} of {n}" if n > 20 else printable(f"{name} {_repr(value)[:100]}")
 
 
 def _repr(value: object) -> str:

@@ -117,7 +117,8 @@ def as_source(raw: Any, axes: str | None, spatial: str, label: str = "raw") -> A
 
 def is_source(raw: Any) -> bool:
     """Whether an object has what dense prediction asks of a source."""
-    return offers(raw, "shape", "dtype", "__getitem__", "locator", "fingerprint", "close")
+    named = offers(raw, "shape", "dtype", "__getitem__", "locator", "fingerprint", "close")
+    return named and isinstance(raw.shape, tuple)  # some objects have an attribute of any name
 
 
 def is_sink(out: Any) -> bool:

@@ -81,7 +81,7 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
 
 
 def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
-    rows = [f"\n  {'source':<20}{'required':<44}given"]
+    rows = [f"\n  {'source':<20}{'required':<43} given"]
     for i in range(max(len(sources), len(arrays))):
         name = sources[i].name if i < len(sources) else "-"
         need = "-"
@@ -90,7 +90,7 @@ def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
         given = "-"
         if i < len(arrays):
             given = _given(arrays[i])
-        rows.append(f"  {name:<20}{need:<44}{given}")
+        rows.append(f"  {name:<19} {need:<43} {given}")
     return Lines("\n".join([rows[0], *map(printable, rows[1:])]) + "\n")
 
 

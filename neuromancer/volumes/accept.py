@@ -65,7 +65,11 @@ def accepted(value: Any, what: str) -> Any:
 
 def _in_memory(value: Any) -> bool:
     """Whether an array with slicing is better taken as a whole: its dtype is not NumPy's, or its index no place."""
-    if library(value) in ("torch", "pandas") or hasattr(value, "__cuda_array_interface__"):
+    if (
+        isinstance(value, np.generic)
+        or library(value) in ("torch", "pandas")
+        or hasattr(value, "__cuda_array_interface__")
+    ):
         return True
     try:
         dtype = np.dtype(numpy_dtype(value))
@@ -126,3 +130,23 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
         hint = "array.compute_chunk_sizes()" if hasattr(array, "compute_chunk_sizes") else None
         raise ShapeError("its sizes are not known", node=what, got=f"shape {shape}", expected="sizes", nearest=hint)
     return sizes
+
+
+def checked_block(block: np.ndarray, dtype: np.dtype, index: tuple[slice, ...], what: str) -> np.ndarray:
+    """A block of an array that is not ours, as the array says that its blocks are.
+
+    Raises
+    ------
+    ShapeError, InputTypeError
+        If shape or kind are others: those of a dask array are only promised by who made it.
+    """
+    wanted = tuple(len(range(s.start, s.stop, s.step or 1)) for s in index)
+    if block.shape != wanted:
+        raise ShapeError("a block has another shape than asked for", node=what, got=block.shape, expected=wanted)
+    if block.dtype.kind == dtype.kind == "f":
+        return block.astype(dtype, copy=False)
+    if block.dtype.newbyteorder("=") != dtype.newbyteorder("="):
+        raise InputTypeError(
+            "a block has another dtype than the array says", node=what, got=str(block.dtype), expected=str(dtype)
+        )
+    return block

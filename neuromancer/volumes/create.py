@@ -14,7 +14,7 @@ from neuromancer.arrays import library
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
 from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
-from neuromancer.volumes.accept import is_array
+from neuromancer.volumes.accept import checked_dtype, is_array
 from neuromancer.volumes.axes import Layout, layout_of
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.paths import exists, require_kind, split_path
@@ -212,8 +212,11 @@ def _close(array: Any) -> None:
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
     """A sink that writes into an array that the user has open."""
+    if library(out) == "h5py" and not out:
+        raise FileError("is closed", node="out", got=repr(out), expected="an open file, or its path")
     if not is_array(out) or not hasattr(out, "__setitem__"):
         raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
+    checked_dtype(out, "out")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
     layout = layout_of(wrapped.shape, axes or _fitting(wrapped.shape, size, spatial), spatial, "out", True, stack=False)
     require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, ShapeError, translating
 from neuromancer.printable import printable
-from neuromancer.volumes.accept import checked_dtype, checked_shape, numpy_dtype
+from neuromancer.volumes.accept import checked_block, checked_dtype, checked_shape, numpy_dtype
 from neuromancer.volumes.axes import Layout, checked_index, layout_of
 from neuromancer.volumes.objects import describe, open_array
 from neuromancer.volumes.protocol import Locator, Where
@@ -75,7 +75,8 @@ class ArraySource:
         if self._opened is None:
             raise FileError("is closed", node=self.label)
         with translating(self.label, f"a block cannot be read, at {index}"), self._lock or nullcontext():
-            return self._opened.read(self._opened.array, index)
+            block = self._opened.read(self._opened.array, index)
+        return checked_block(block, self.dtype, index, self.label)
 
     def __repr__(self) -> str:
         return f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>"
