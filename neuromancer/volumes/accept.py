@@ -57,7 +57,7 @@ def accepted(value: Any, what: str) -> Any:
                 "is no array", node=what, got=f"{described(value)}: {error}", expected=EXPECTED
             ) from None
         if value.ndim == 0 and value.dtype.kind not in "biuf":
-            raise InputTypeError("is no array", node=what, got=described(value[()]), expected=EXPECTED)
+            raise InputTypeError("is no array", node=what, got=described(value.item()), expected=EXPECTED)
     checked_shape(value, what)
     checked_dtype(value, what)
     return value
@@ -65,11 +65,8 @@ def accepted(value: Any, what: str) -> Any:
 
 def _in_memory(value: Any) -> bool:
     """Whether an array with slicing is better taken as a whole: its dtype is not NumPy's, or its index no place."""
-    if (
-        isinstance(value, np.generic)
-        or library(value) in ("torch", "pandas")
-        or hasattr(value, "__cuda_array_interface__")
-    ):
+    whole = isinstance(value, np.generic) or library(value) in ("torch", "pandas")
+    if whole or offers(value, "__cuda_array_interface__"):
         return True
     try:
         dtype = np.dtype(numpy_dtype(value))
@@ -81,7 +78,7 @@ def _in_memory(value: Any) -> bool:
 def _refuse_groups(value: Any, what: str) -> None:
     """Raise for a file, group, xarray.Dataset or dict where one of its arrays is meant."""
     names: list[str] = []
-    if not is_array(value):
+    if not is_array(value) and library(value) != "pandas":
         with suppress(Exception):  # whatever an object that is not ours says
             names = [str(name) for name in value.keys()][:20]
     if names:
@@ -127,7 +124,7 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
     except Exception:  # NaN, symbols, delayed values
         known, sizes = False, ()
     if not known:
-        hint = "array.compute_chunk_sizes()" if hasattr(array, "compute_chunk_sizes") else None
+        hint = "array.compute_chunk_sizes()" if hasattr(type(array), "compute_chunk_sizes") else None
         raise ShapeError("its sizes are not known", node=what, got=f"shape {shape}", expected="sizes", nearest=hint)
     return sizes
 
