@@ -76,6 +76,47 @@ def path_text(path: Any, what: str) -> str:
     return text if is_address(text) else os.path.expanduser(text)  # noqa: PTH111 (never fails, unlike Path's)
 
 
+def local_file(path: Any, what: str) -> Path:
+    """A path in the file system, for what is kept nowhere else.
+
+    Raises
+    ------
+    InputTypeError, FileError
+        As :func:`path_text`; also for an address.
+
+    Examples
+    --------
+    >>> local_file("model.h5", "model").name
+    'model.h5'
+    """
+    text = path_text(path, what)
+    if is_address(text):
+        raise FileError("is no place in the file system", node=what, got=text, expected="a local path")
+    return Path(text)
+
+
+def local_target(path: Any, what: str) -> Path:
+    """A path in the file system where a file may be written: nothing is there yet, or a file.
+
+    Files are written under another name and then renamed, which would take the place of a device for ever.
+
+    Raises
+    ------
+    InputTypeError, FileError
+        As :func:`local_file`; also for a folder, a device, a pipe or a socket.
+    """
+    place = local_file(path, what)
+    require_replaceable(place, what)
+    return place
+
+
+def require_replaceable(path: Path, what: str) -> None:
+    """Raise FileError if something else than a file is at a path."""
+    found = kind_at(path)
+    if found not in (None, "a file") or not path.name:
+        raise FileError("is not replaced by a file", node=what, got=f"{path}: {found}", expected="the path of a file")
+
+
 def absolute(path: str, what: str) -> str:
     """A local path from the root of the file system; FileError if the current folder is gone."""
     try:

@@ -19,8 +19,8 @@ _CREDENTIAL = (
 )
 _PATTERNS = (
     # user:password@ of an address. A secret key may hold slashes; what looks like a port is none.
-    (re.compile(r"(?<=://)[^\s/@:]*:(?!\d+(?:/|\s|$))\S*@"), f"{HIDDEN}@"),
-    (re.compile(r"(?<=://)[^\s/@]*@"), f"{HIDDEN}@"),
+    (re.compile(r"([a-zA-Z][\w+.-]{1,30}:/{1,2})[^\s/@:]*:(?!\d+(?:/|\s|$))\S*@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"([a-zA-Z][\w+.-]{1,30}:/{1,2})[^\s/@]*@"), rf"\1{HIDDEN}@"),
     # The query and the fragment of an address hold signatures and tokens, under any name.
     (re.compile(r"(?<=://)([^\s'\"<>?#]*)[?#][^\s'\"<>]*"), rf"\1?{HIDDEN}"),
     (re.compile(rf"((?<![\w-]){_CREDENTIAL}=)(?!\*\*\*)[^\s&;,'\"<>)]+", re.IGNORECASE), rf"\1{HIDDEN}"),

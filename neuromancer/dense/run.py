@@ -34,7 +34,7 @@ from neuromancer.dense.stores import (
 )
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
-from neuromancer.places import path_text
+from neuromancer.places import local_file
 from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
 
@@ -198,7 +198,7 @@ class Run:
     # ---- stores and journal
     def _folder(self, outs: Sequence[Any]) -> Path | None:
         if self.request.journal is not None:
-            return Path(path_text(self.request.journal, "journal"))
+            return local_file(self.request.journal, "journal")
         place = place_of(outs[0], outs[0] if is_sink(outs[0]) else None)
         return None if place is None else place.with_name(place.name + ".progress")
 

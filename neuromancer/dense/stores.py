@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from neuromancer.arrays import offers
 from neuromancer.errors import InputTypeError, ShapeError
 from neuromancer.places import is_address, status
 from neuromancer.volumes.paths import split_path
+
+MOST_VOXELS = 1 << 62
+"""More than any store can hold, and few enough for sizes and numbers of tiles to be whole numbers of 64 bits."""
 
 
 class ArraySource:
@@ -55,10 +59,20 @@ class DescribedSource(ArraySource):
     ----------
     shape : tuple of int, (f, [z,] *spatial)
     dtype : numpy dtype
+
+    Raises
+    ------
+    ShapeError
+        For sizes that no image has.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        super().__init__(np.broadcast_to(np.zeros((), dtype), shape))
+        if any(n < 1 for n in shape) or prod(shape) > MOST_VOXELS:
+            raise ShapeError("not a shape of an image", node="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
+        raise ShapeError("an image that is only described has no voxels", node="image", got=where)
 
 
 class ArraySink:

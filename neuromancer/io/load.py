@@ -14,6 +14,7 @@ from neuromancer.io.container import MAGIC, read_file, read_head
 from neuromancer.io.legacy.pickles import GZIP, PICKLE
 from neuromancer.io.legacy.translate import read_legacy
 from neuromancer.io.options import Options, apply_options
+from neuromancer.places import content_of, local_file
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -124,6 +125,7 @@ def _forget(model: Model) -> None:
 
 def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Document and arrays of a file of either kind; FileError if it is neither."""
+    path = local_file(path, "model file")
     head = read_head(path)
     if head.startswith((PICKLE, GZIP)):
         return read_legacy(path)
@@ -131,7 +133,7 @@ def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
         raise FileError(
             "not a model file",
             node=str(path),
-            got=repr(head[:16]) if head else "an empty file",
+            got=content_of(head) or repr(head[:16]),
             expected="a file written by Model.save, or a .mdl file of the original library",
         )
     return read_file(path)

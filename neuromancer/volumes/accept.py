@@ -20,6 +20,11 @@ def is_array(value: Any) -> bool:
     return offers(value, "shape", "dtype", "__getitem__")
 
 
+def is_closed(value: Any) -> bool:
+    """Whether something of h5py is of a file that has been closed."""
+    return library(value) == "h5py" and offers(value, "id") and not value
+
+
 def accepted(value: Any, what: str) -> Any:
     """An array as blocks can be read from it; nothing is read of one that lies in a file.
 
@@ -46,7 +51,7 @@ def accepted(value: Any, what: str) -> Any:
     >>> accepted([[1, 2]], "labels").shape
     (1, 2)
     """
-    if library(value) == "h5py" and hasattr(value, "id") and not value:
+    if is_closed(value):
         raise FileError("is closed", node=what, got=described(value), expected="an open file, or its path")
     _refuse_groups(value, what)
     if not is_array(value) or _in_memory(value):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from neuromancer.arrays import library
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, translating
 from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
-from neuromancer.volumes.accept import checked_dtype, is_array
+from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.paths import exists, require_kind, split_path
@@ -175,7 +175,8 @@ def open_sink(locator: Locator) -> ArraySink:
 
 def _open(module: Any, locator: Locator) -> Any:
     """The array of an output that exists; None if it is not in the file."""
-    found = module.open_for_writing(locator)
+    with translating(locator, "cannot be opened for writing"):
+        found = module.open_for_writing(locator)
     if found is None or hasattr(found, "visititems"):
         if found is not None:
             found.close()
@@ -212,7 +213,7 @@ def _close(array: Any) -> None:
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
     """A sink that writes into an array that the user has open."""
-    if library(out) == "h5py" and not out:
+    if is_closed(out):
         raise FileError("is closed", node="out", got=repr(out), expected="an open file, or its path")
     if not is_array(out) or not hasattr(out, "__setitem__"):
         raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")

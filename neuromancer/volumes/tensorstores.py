@@ -16,13 +16,15 @@ from neuromancer.volumes.sink import ArraySink
 from neuromancer.volumes.stored import Opened, member, require
 
 EXTRA = "tensorstore"
+PATIENCE = 60.0
+"""Seconds until a server that does not answer is given up; tensorstore itself asks again for many minutes."""
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open an N5 data set, or what a description in JSON says, for reading."""
     ts = require("tensorstore", EXTRA, label)
     if path.startswith("{"):
-        return describe(ts.open(json.loads(path), read=True).result())
+        return describe(ts.open(json.loads(path), read=True).result(PATIENCE))
     root = Path(path)
     folder = root / dataset
     if not _is_array(folder):
@@ -129,7 +131,7 @@ def open_for_writing(locator: Locator) -> Zeroed:
     """Open what a description in JSON says."""
     ts = require("tensorstore", EXTRA, str(locator))
     with translating(locator, "cannot be opened for writing"):
-        return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result())
+        return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result(PATIENCE))
 
 
 def make_sink(array: Zeroed, layout: Layout, label: str, locator: Locator | None) -> TensorStoreSink:
