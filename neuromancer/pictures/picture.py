@@ -124,7 +124,7 @@ class Picture:
     def _repr_html_(self) -> str:
         # In a frame of its own, which may run its script and nothing else.
         return (
-            f'<iframe sandbox="allow-scripts" title="{escape(self.graph.title)}" srcdoc="{escape(self.html)}" '
+            f'<iframe sandbox="allow-scripts" title="{escape(printable_text(self.graph.title))}" srcdoc="{escape(self.html)}" '
             f'style="width:100%;height:{NOTEBOOK_HEIGHT}px;border:1px solid #8884;border-radius:6px"></iframe>'
         )
 

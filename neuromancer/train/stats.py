@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.printable import printable
+
 COLUMNS = ("mean", "std", "median_abs")
 
 
@@ -41,7 +43,9 @@ class StatsTable:
     def text(self) -> str:
         """The table as aligned lines."""
         rows = [["name", "shape", *COLUMNS]]
-        rows += [[name, str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)] for name, row in self.data.items()]
+        rows += [
+            [printable(name), str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)] for name, row in self.data.items()
+        ]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = []
         for row in rows:
