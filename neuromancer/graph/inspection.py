@@ -141,9 +141,8 @@ def test_run(node: Node, on_shape_mismatch: str, debug_outputs: bool) -> Any:
     result = node(*data)
     seconds = node.last_exec_time or 0.0
     voxels = np.prod([s or 1 for s in node.shape.spatial_shape]) if node.shape is not None else 0
-    say(
-        f"{printable(node.name)}: output {np.shape(result)}, {seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s"
-    )
+    speed = f"{seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s"
+    say(f"{printable(node.name)}: output {np.shape(result)}, {speed}")
     declared = None if node.shape is None else [s or 1 for s in node.shape.shape]
     if declared is not None and np.shape(result) != tuple(declared) and np.size(result) != np.prod(declared):
         problem = ShapeError(
@@ -193,9 +192,8 @@ def measure_exectime(
             result = max(0.0, result)
         node._exec_times["local"] = result
     if print_info:
-        say(
-            f"{printable(node.name)}: {result:.3f} ms ({'alone' if local else 'with all parents'}, median of {n_samples} runs)"
-        )
+        scope = "alone" if local else "with all parents"
+        say(f"{printable(node.name)}: {result:.3f} ms ({scope}, median of {n_samples} runs)")
     return result
 
 

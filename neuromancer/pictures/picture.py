@@ -123,8 +123,9 @@ class Picture:
 
     def _repr_html_(self) -> str:
         # In a frame of its own, which may run its script and nothing else.
+        title = escape(printable_text(self.graph.title))
         return (
-            f'<iframe sandbox="allow-scripts" title="{escape(printable_text(self.graph.title))}" srcdoc="{escape(self.html)}" '
+            f'<iframe sandbox="allow-scripts" title="{title}" srcdoc="{escape(self.html)}" '
             f'style="width:100%;height:{NOTEBOOK_HEIGHT}px;border:1px solid #8884;border-radius:6px"></iframe>'
         )
 
