@@ -25,6 +25,8 @@ import shtab
 import neuromancer as nm
 from neuromancer.config import config
 from neuromancer.console import DONE, USAGE, Parser, positive, prepare_streams, run, tell
+from neuromancer.console import FAILED as FAILED
+from neuromancer.console import INTERRUPTED as INTERRUPTED
 from neuromancer.errors import ArgumentError, IncompleteWarning, UnknownNameError
 from neuromancer.printable import printable
 from neuromancer.progress import say

@@ -40,7 +40,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     >>> path.read_bytes()
     b'whole'
     """
-    require_replaceable(path, str(path))
+    require_replaceable(path)
     new = temporary_of(path)
     with naming(path):
         try:
