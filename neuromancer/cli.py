@@ -134,10 +134,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _roi(text: str) -> tuple[slice, ...]:
     parts = [re.fullmatch(r"\s*(-?\d{0,18})\s*:\s*(-?\d{0,18})\s*", part) for part in text.split(",")]
-    try:
-        return tuple(slice(*(int(n) if n else None for n in part.groups())) for part in parts)  # type: ignore[union-attr]
-    except (AttributeError, ValueError):
-        raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:") from None
+    if all(part is not None and "-" not in part.groups() for part in parts):
+        ends = [[int(n) if n else None for n in part.groups()] for part in parts if part is not None]
+        return tuple(slice(start, stop) for start, stop in ends)
+    raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:")
 
 
 def _node(options: argparse.Namespace) -> nm.Node:
