@@ -19,11 +19,12 @@ import numpy as np
 from neuromancer.config import config
 from neuromancer.dense.jobs import HERE, Context, Job, do_tiles
 from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, Report, file_error, write_tile
+from neuromancer.dense.reduction import require_importable
 from neuromancer.dense.work import Work
 from neuromancer.errors import ArgumentError, NeuromancerError, PredictionError
 from neuromancer.graph.registry import model_manager
 from neuromancer.io.container import write_file
-from neuromancer.io.describe import describe
+from neuromancer.io.describe import describe, own_functors
 
 if TYPE_CHECKING:
     from neuromancer.dense.run import Run
@@ -162,6 +163,7 @@ class Team:
         share = all(sink.locator is not None and not sink.exclusive for sink in run.sinks)
         mask: Any = None
         model: Path | bytes = b""
+        functors: dict[str, Callable[..., Any]] = {}
         if not self.in_process:
             for reduction in work.rules.reductions:
                 reduction.require_portable()
@@ -173,6 +175,9 @@ class Team:
                     expected="a path, or an array in a file",
                 )
             model = _model_file(run)
+            functors = own_functors(model_of(nodes))
+            for functor in functors.values():
+                require_importable(functor, "functor")
             if run.mask_source is not None:
                 mask = run.mask_source.locator
                 mask = run.mask_source[(slice(None),) * len(run.mask_source.shape)] if mask is None else mask
@@ -184,6 +189,7 @@ class Team:
             mask=mask,
             sinks=tuple(sink.locator for sink in run.sinks) if share or self.in_process else None,
             model=model,
+            functors=functors,
             nodes=tuple(n.name for n in nodes),
             threads=run.threads,
             cache=run.cache_bytes,

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,8 @@ class Job:
         None if values go back to who gave the task.
     model : Path or bytes
         The network's file, or its content.
+    functors : dict of str to callable
+        The user's functions that the network's file names.
     nodes : tuple of str
         Names of the nodes in it.
     threads : Threads
@@ -68,6 +70,7 @@ class Job:
     mask: Any
     sinks: tuple[Any, ...] | None
     model: Path | bytes
+    functors: dict[str, Callable[..., Any]]
     nodes: tuple[str, ...]
     threads: Threads
     cache: int
@@ -179,7 +182,7 @@ def _open(job: Job) -> Context:
     if "NEUROMANCER_DEVICE" not in os.environ:
         config.device = device
     current = model_manager.current
-    model = _load(job.model)
+    model = _load(job)
     model_manager.current = current
     network = DenseNetwork([model[name] for name in job.nodes])
     source = reopen_source(job.source)
@@ -195,13 +198,13 @@ def _open(job: Job) -> Context:
     return Context(work, sinks, [*stores, *sinks], model.name)
 
 
-def _load(model: Path | bytes) -> Model:
+def _load(job: Job) -> Model:
     from neuromancer.io.load import modelload
 
     name = f"worker {uuid.uuid4().hex[:8]}"
-    if isinstance(model, Path):
-        return modelload(model, name=name)
+    if isinstance(job.model, Path):
+        return modelload(job.model, name=name, functors=job.functors)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
-        path.write_bytes(model)
-        return modelload(path, name=name)
+        path.write_bytes(job.model)
+        return modelload(path, name=name, functors=job.functors)

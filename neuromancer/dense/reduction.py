@@ -80,13 +80,8 @@ class Reduction:
     def require_portable(self) -> None:
         """Raise ArgumentError if a function cannot be found by its name in another process."""
         for step in self.steps:
-            if callable(step) and not _importable(step):
-                raise ArgumentError(
-                    "other processes cannot import this function",
-                    node="reduce",
-                    got=_label(step),
-                    expected="a function on the top level of a module other than __main__",
-                )
+            if callable(step):
+                require_importable(step, "reduce")
 
 
 def reduction(wish: Any) -> Reduction:
@@ -135,6 +130,17 @@ def _apply(step: Any, values: np.ndarray) -> np.ndarray:
     if step[0] == "threshold":
         return (values > step[1]).astype("uint8")
     return values[list(step)]
+
+
+def require_importable(function: Callable[..., Any], where: str) -> None:
+    """Raise ArgumentError if a function cannot be found by its name in another process."""
+    if not _importable(function):
+        raise ArgumentError(
+            "other processes cannot import this function",
+            node=where,
+            got=_label(function),
+            expected="a function at the top level of a module other than __main__",
+        )
 
 
 def _importable(function: Callable[..., Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,12 @@ def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
 
 
 def build(
-    model: Model, document: dict[str, Any], arrays: Mapping[str, np.ndarray], where: str, user_errors: bool = False
+    model: Model,
+    document: dict[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    where: str,
+    functors: Mapping[str, Callable[..., Any]],
+    user_errors: bool = False,
 ) -> None:
     """Fill an empty current model.
 
@@ -78,6 +83,8 @@ def build(
     arrays : mapping of str to numpy.ndarray
     where : str
         Name of the file, for messages.
+    functors : mapping of str to callable
+        Functions that the document may name besides the package's.
     user_errors : bool
         Let the package's own errors pass as they are, because they come from the caller's options.
 
@@ -87,7 +94,7 @@ def build(
         If the document does not describe a model.
     """
     with damaged(where, user_errors):
-        decode = Decoder(arrays, model.nodes, [])
+        decode = Decoder(arrays, model.nodes, functors)
         for entry in document["variables"]:
             value = decode.array(entry["array"]).copy()
             variable = VariableParam(value, apply_train=entry["train"], apply_reg=entry["decay"])

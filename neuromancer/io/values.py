@@ -19,7 +19,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, FileError
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.io.names import find_functor, functor_name
+from neuromancer.nodes.functors import find_functor, functor_name, is_functor
 from neuromancer.variables import VariableParam
 
 NUMERIC = "biuf"
@@ -105,7 +105,7 @@ class Encoder:
             return {"shape": [*map(again, parts), again(value.centre)]}
         if isinstance(value, E.Variable):
             return self._variable(value, node, what)
-        if callable(value) and not isinstance(value, type):
+        if is_functor(value):
             return {"functor": functor_name(value, node)}
         raise self._unknown(value, node, what)
 
@@ -141,12 +141,22 @@ class Decoder:
     arrays : mapping of str to numpy.ndarray
     nodes : mapping of str to Node
         Those that exist so far.
+    functors : mapping of str to callable
+        Functions that the caller hands over.
+
+    Attributes
+    ----------
     variables : list
         Shared variables that belong to no node.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], nodes: Mapping[str, Node], variables: list[Any]) -> None:
-        self.arrays, self.nodes, self.variables = arrays, nodes, variables
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        nodes: Mapping[str, Node],
+        functors: Mapping[str, Callable[..., Any]],
+    ) -> None:
+        self.arrays, self.nodes, self.functors, self.variables = arrays, nodes, functors, list[Any]()
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value; FileError if it is none of those that :class:`Encoder` makes."""
@@ -160,7 +170,7 @@ class Decoder:
             raise FileError("a value is damaged", node="file", got=repr(value)[:200])
         ((kind, content),) = value.items()
         if kind == "functor" and depth == 0:
-            return find_functor(content)
+            return find_functor(content, self.functors)
         make: Callable[[Any, int], Any] | None = self._MAKERS.get(kind)
         if make is None:
             raise FileError("a value is of an unknown kind", node="file", got=kind[:100])
