@@ -102,9 +102,9 @@ def test_processes(raw, tmp_path, kind):
 
 def test_functions_that_workers_cannot_import(raw, tmp_path):
     node = nm.ApplyFunc(volume_net(), nm.register_functor(lambda x: x / 4, name="quarter of a lambda"), name="quarter")
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, pytest.raises(ArgumentError, match="cannot import") as caught:
+    refused = pytest.raises(ArgumentError, match="'functor': other processes cannot import")
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, refused:
         node.predict_dense(tmp_path / "raw.npy", tile=TILE, executor=pool)
-    assert caught.value.node == "functor"
 
 
 def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tmp_path, monkeypatch):
