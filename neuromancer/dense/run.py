@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +16,15 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
-from neuromancer.dense.making import Making
+from neuromancer.dense.making import CreationLock
 from neuromancer.dense.mask import Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
+from neuromancer.dense.results import Results, begin, undo
 from neuromancer.dense.resume import Journal
-from neuromancer.dense.stores import (
-    ArraySink,
-    ArraySource,
-    as_source,
-    blocks_to_be,
-    is_sink,
-    is_there,
-    make_sink,
-    place_of,
-)
+from neuromancer.dense.stores import ArraySink, ArraySource, as_source, blocks_to_be, is_sink, place_of, require_apart
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.progress import voxel_bar
@@ -97,6 +90,7 @@ class Run:
         self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
         self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
         self.journal: Journal | None = None
+        self.results: Results | None = None
         self.sinks: list[Any] = []
         self.temporary: list[Path] = []
 
@@ -203,50 +197,69 @@ class Run:
     def _open(self) -> DensePlan:
         """Open or make the stores and the journal; returns the plan that fits them."""
         outs = self.request.outs or ()
+        require_apart(self.source, outs)
         folder = self._folder(outs)
+        joins = self.request.resume or self.request.shard is not None
         if folder is None:
-            if self.request.resume or self.request.shard:
+            if joins:
                 raise ArgumentError(
                     "without a place in the file system nothing is known of earlier runs",
                     node="resume" if self.request.resume else "shard",
                     got=f"out of type {type(outs[0]).__name__}",
                     expected="a path as out, or a folder as journal",
                 )
-            self._make_sinks("error", self._chunks())
-            return self.plan()
-        found, making = Journal.find(folder), Making(folder)
+            return self._make_without_journal()
+        found = Journal.find(folder)
         if found is None:
-            if making.begin():
-                try:
-                    found = Journal.find(folder)  # another one may have made it since
-                    if found is None:
-                        return self._begin(folder, "open" if making.taken_over else "error")
-                finally:
-                    making.end()
-            else:
-                making.wait()
-                found = Journal.find(folder)
-            if found is None:
-                raise FileError("another process could not make the result", node=str(folder))
-        elif not self.request.resume and self.request.shard is None:
+            return self._begin(folder, joins)
+        return self._continue(found, joins)
+
+    def _make_without_journal(self) -> DensePlan:
+        traces: list[str] = []
+        self.results = self._results(self._chunks())
+        self.results.require_free()
+        try:
+            self.sinks = self.results.make(traces.append)
+            return self.plan()
+        except BaseException:
+            undo(self.results, traces)
+            raise
+
+    def _begin(self, folder: Path, joins: bool) -> DensePlan:
+        """Make results and journal; what can fail without them is done before."""
+        self.results = results = self._results(self._chunks())
+        if not os.path.lexists(folder / "making"):
+            results.require_free()
+        fixed, made = self._fixed_prints(), list[DensePlan]()
+
+        def make(note: Callable[[str], None]) -> Journal:
+            self.sinks = results.make(note)
+            plan = self.plan()
+            made.append(plan)
+            return Journal.create(folder, fixed | self._prints_of(plan), plan.layout, plan.count)
+
+        found = begin(folder, joins, results, make)
+        if not made:
+            return self._continue(found, joins)
+        self.journal = found
+        return made[0]
+
+    def _continue(self, found: Journal, joins: bool) -> DensePlan:
+        if not joins:
             raise FileError(
                 "there is a prediction already",
-                node=str(folder),
+                node=str(found.folder),
                 got=f"{len(found.done())} of {found.header['tiles']} tiles done",
                 expected="resume=True to go on with it, another output, or no such folder to begin anew",
             )
-        return self._continue(found)
-
-    def _begin(self, folder: Path, existing: str) -> DensePlan:
-        self._make_sinks(existing, self._chunks())
-        plan = self.plan()
-        self.journal = Journal.create(folder, self._fingerprints(plan), plan.layout, plan.count)
-        return plan
-
-    def _continue(self, found: Journal) -> DensePlan:
-        self._make_sinks("open", must_exist=True)
-        plan = self.plan(found.header["layout"])
-        found.require_same(self._fingerprints(plan))
+        self.results = self._results()
+        self.sinks = self.results.open()
+        plan = self.plan(found.layout)
+        found.require_same(self._fixed_prints() | self._prints_of(plan))
+        if found.header["tiles"] != plan.count:
+            raise FileError("is about another number of tiles", node=str(found.folder), expected=f"{plan.count}")
+        # What a process that was killed noted about making it is no longer true when something is written into it.
+        CreationLock(found.folder).forget()
         self.journal = found
         return plan
 
@@ -265,16 +278,13 @@ class Run:
                 return chunks
             nbytes //= 2
 
-    def _make_sinks(
-        self, existing: str, chunks: Sequence[tuple[int, ...] | None] = (), must_exist: bool = False
-    ) -> None:
+    def _results(self, chunks: Sequence[tuple[int, ...] | None] = ()) -> Results:
         steps = [g.grain for g in self.network.joint]
         size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
         outs = self.request.outs or ()
-        per_node = zip(outs, self.planner.outputs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
-        for out, output, first, blocks in per_node:
-            if must_exist and not is_there(out):
-                raise FileError("its journal is there, but not the result itself", node=str(out))
+        per_node = zip(outs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
+        options = []
+        for out, first, blocks in per_node:
             meta = dict(self.request.store or {})
             if blocks is not None:
                 meta["chunks"] = blocks
@@ -286,24 +296,27 @@ class Run:
                 meta.setdefault("unit", getattr(self.source, "unit", None))
                 meta.setdefault("offset", tuple(b + n * v for b, n, v in zip(begin, shift, size, strict=True)))
             meta.setdefault("spatial", self.spatial)
-            self.sinks.append(make_sink(out, output.shape, output.dtype, existing, meta))
+            options.append(meta)
+        return Results(outs, self.planner.outputs, options)
 
-    def _fingerprints(self, plan: DensePlan) -> dict[str, str]:
+    def _fixed_prints(self) -> dict[str, str]:
+        """Fingerprints of all that does not depend on the results."""
         mask = "" if self.mask_source is None else self.mask_source.fingerprint()
         return {
             "model": model_fingerprint(self.network.nodes),
             "image": self.source.fingerprint(),
-            "plan": plan.fingerprint(),
             "options": f"{self.request.rules.label} mask={mask}",
-            "output": " ".join(sink.fingerprint() for sink in self.sinks),
         }
+
+    def _prints_of(self, plan: DensePlan) -> dict[str, str]:
+        return {"plan": plan.fingerprint(), "output": " ".join(sink.fingerprint() for sink in self.sinks)}
 
     def close(self) -> None:
         """Close what was opened here, and remove files that were only for workers."""
         for path in self.temporary:
             path.unlink(missing_ok=True)
-        given = self.request.outs or ()
-        opened = [sink for sink, out in zip(self.sinks, given, strict=False) if sink is not out]
-        for store in (*opened, *self._opened):
+        if self.results is not None:
+            self.results.close()
+        for store in self._opened:
             if store is not None:
                 store.close()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer import volumes
-from neuromancer.errors import InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.volumes.paths import is_address, split_path
 
 
@@ -121,30 +121,28 @@ def is_sink(out: Any) -> bool:
     return all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush"))
 
 
-def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: Mapping[str, Any]) -> Any:
-    """The sink for a result.
+def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> Any:
+    """The sink for a result that goes into something that is open already.
 
     Parameters
     ----------
-    out : array, Sink, or anything that ``neuromancer.volumes.create_sink`` takes
+    out : array or Sink
     shape : sequence of int
     dtype : numpy dtype
-    existing : {'error', 'open'}
-        What to do with a store that is there already.
     meta : mapping
-        Further arguments for creating one.
+        Further arguments of ``neuromancer.volumes.create_sink``.
 
     Raises
     ------
     ShapeError, InputTypeError
-        If the store that was given does not fit the result.
+        If it does not fit the result.
     """
     if type(out) is np.ndarray:
         sink: Any = ArraySink(out)
     elif is_sink(out):
         sink = out
     else:
-        sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), existing=existing, **meta)
+        sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), **meta)
     if tuple(sink.shape) != tuple(shape):
         raise ShapeError("the result does not fit its store", node="out", got=tuple(sink.shape), expected=tuple(shape))
     if np.dtype(sink.dtype) != np.dtype(dtype):
@@ -155,6 +153,44 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
             expected=str(np.dtype(dtype)),
         )
     return sink
+
+
+def require_apart(source: Any, outs: Sequence[Any]) -> None:
+    """Refuse a result that would be written over the image, by whatever name.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    for out in outs:
+        if isinstance(out, (str, os.PathLike)):
+            continue  # a path that exists is never written over
+        image, result = (_innermost(value) for value in (source, out))
+        if image is result or _share_memory(image, result) or _same_file(image, result):
+            raise ArgumentError(
+                "the result would be written over the image", node="out", got="the image", expected="another array"
+            )
+
+
+def _innermost(store: Any) -> Any:
+    """The array behind sources and sinks."""
+    while hasattr(store, "array") or hasattr(store, "opened"):
+        store = store.opened() if hasattr(store, "opened") else store.array
+    return store
+
+
+def _share_memory(image: Any, result: Any) -> bool:
+    if not isinstance(image, np.ndarray) or not isinstance(result, np.ndarray):
+        return False
+    try:
+        return np.shares_memory(image, result, max_work=1000)
+    except RuntimeError:  # too hard to tell
+        return True
+
+
+def _same_file(image: Any, result: Any) -> bool:
+    place = volumes.place_in_files(image)
+    return place is not None and place == volumes.place_in_files(result)
 
 
 def blocks_to_be(
@@ -224,11 +260,3 @@ def place_of(out: Any, sink: Any) -> Path | None:
         return None
     place = Path(path)
     return place.with_name(f"{place.name}.{dataset.replace('/', '.')}") if dataset else place
-
-
-def is_there(out: Any) -> bool:
-    """Whether the file or folder of a result exists; True where that cannot be told."""
-    if not isinstance(out, (str, os.PathLike)):
-        return True
-    _, path, _ = split_path(out, "out")
-    return is_address(path) or Path(path).exists()

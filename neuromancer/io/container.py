@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -26,6 +25,7 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import FileError
+from neuromancer.files import replacing
 
 MAGIC = b"neuromancer model\n"
 VERSION = 1
@@ -52,7 +52,7 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     Parameters
     ----------
     path : path
-        An existing file is replaced; of a link, what it points to.
+        An existing file is replaced and its mode stays; of a link, what it points to.
     document : dict
         Anything that JSON can hold.
     arrays : mapping of str to numpy.ndarray
@@ -63,24 +63,18 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     FileError
         If it cannot be written; an old file is then left as it was.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
-        try:
-            index = {key: _description(array) for key, array in arrays.items()}
-            text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
-            _require_moderate(text)
-            # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
-            image = io.BytesIO()
-            with h5py.File(image, "w", userblock_size=BLOCK) as file:
-                file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
-                for key, array in arrays.items():
-                    file.create_dataset(key, data=_stored(array))
-            _write_sealed(temporary, image)
-            temporary.replace(target)
-            _sync_folder(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        index = {key: _description(array) for key, array in arrays.items()}
+        text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
+        _require_moderate(text)
+        # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
+        image = io.BytesIO()
+        with h5py.File(image, "w", userblock_size=BLOCK) as file:
+            file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
+            for key, array in arrays.items():
+                file.create_dataset(key, data=_stored(array))
+        with replacing(path) as new:
+            _write_sealed(new, image)
     except FileError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
@@ -108,14 +102,12 @@ def _description(array: np.ndarray) -> dict[str, Any]:
 
 
 def _write_sealed(path: Path, image: io.BytesIO) -> None:
-    """Write a new file with the header and force everything to the disk."""
+    """Write a new file with the header."""
     length, digest = _digest(image)
     header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
-    with path.open("xb") as file:
+    with path.open("xb") as file, image.getbuffer() as view, view[BLOCK:] as rest:
         file.write(header.ljust(BLOCK, b"\0"))
-        file.write(image.getbuffer()[BLOCK:])
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(rest)
 
 
 def _digest(file: Any) -> tuple[int, str]:
@@ -126,16 +118,6 @@ def _digest(file: Any) -> tuple[int, str]:
         length += len(chunk)
         digest.update(chunk)
     return length, digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a renaming to the disk, where folders can be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # ---- reading

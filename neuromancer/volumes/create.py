@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, naming
+from neuromancer.files import followed
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.axes import Layout, layout_of
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.objects import is_array, library
+from neuromancer.volumes.output import MODULES, Output
 from neuromancer.volumes.paths import is_address, split_path
-from neuromancer.volumes.placement import checked_placement
+from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
-
-MODULES = {
-    "hdf5": "neuromancer.volumes.hdf5",
-    "zarr": "neuromancer.volumes.zarrs",
-    "npy": "neuromancer.volumes.flat",
-    "tif": "neuromancer.volumes.tiff",
-    "tensorstore": "neuromancer.volumes.tensorstores",
-}
 
 
 def create_sink(
@@ -106,104 +99,84 @@ def create_sink(
     """
     if existing not in ("error", "open"):
         raise ArgumentError("unknown choice", node="existing", got=existing, expected="'error' or 'open'")
-    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
-    if len(size) != len(spatial) + 1 or min(size) < 1:
-        raise ShapeError(
-            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
-        )
-    placement = checked_placement(voxel_size, unit, offset, spatial)
+    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale)
     if not isinstance(out, (str, os.PathLike)):
+        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial)
         return _into(out, size, kind, axes, spatial)
+    output = output_at(out, shape, dtype, *options)
+    found = output.find() if existing == "open" else None
+    if found is None:
+        if existing == "error":
+            output.require_free()
+        output.create()
+        found = output.find()
+    if found is None:
+        raise FileError("has been removed while it was made", node=str(output.locator))
+    return found
+
+
+def output_at(
+    out: str | os.PathLike[str],
+    shape: Sequence[int],
+    dtype: Any,
+    axes: str | None = None,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | bool | None = None,
+    compression: str | None = "default",
+    voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    offset: Sequence[float] | None = None,
+    spatial: str = "zyx",
+    multiscale: bool = False,
+) -> Output:
+    """What :func:`create_sink` makes for a path, before anything is made; see there."""
+    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
     if not is_address(path):
         path = str(Path(path).absolute())
-        if not Path(path).parent.is_dir():
-            raise FileError("no such folder", node=str(out), got=str(Path(path).parent))
+        folder = followed(path).parent
+        with naming(out, "cannot be looked at"):
+            known = folder.is_dir()
+        if not known:
+            raise FileError("no such folder", node=str(out), got=str(folder))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
     blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
-    groups = None
-    if shards is True:
-        groups = shards_for(size, blocks)
-    elif shards is not None and shards is not False:
-        groups = _blocks(shards, size, "shards")
-        if any(s % c for s, c in zip(groups, blocks, strict=True)):
-            nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
-            raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, dataset, layout.stored, spatial)
-    request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
-    module = import_module(MODULES[file_kind])
-    found = _existing(module, locator, existing)
-    sink = module.make_sink(
-        module.create(locator, request) if found is None else found,
-        layout,
-        str(locator),
-        locator,
-    )
-    try:
-        require_same(sink.shape, sink.dtype, size, kind, str(locator))
-    except (ShapeError, InputTypeError):
-        sink.close()
-        raise
-    return sink
+    return Output(locator, Request(size, kind, layout, blocks, groups, compression, placement, multiscale))
 
 
-def open_sink(locator: Locator) -> ArraySink:
-    """Open an output that exists, for writing.
-
-    Parameters
-    ----------
-    locator : Locator
-        That of a sink.
-
-    Raises
-    ------
-    FileError
-        If it is not there or cannot be written to.
-    """
-    module = import_module(MODULES[locator.kind])
-    found = None
-    if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
-        found = _open(module, locator)
-    if found is None:
-        raise FileError("no such output", node=str(locator))
-    return module.make_sink(found, Layout(locator.axes, locator.spatial), str(locator), locator)
-
-
-def _open(module: Any, locator: Locator) -> Any:
-    """The array of an output that exists; None if it is not in the file."""
-    found = module.open_for_writing(locator)
-    if found is None or hasattr(found, "visititems"):
-        if found is not None:
-            found.close()
-        return None
-    return found
-
-
-def _existing(module: Any, locator: Locator, existing: str) -> Any:
-    """The output if it is there and may be written to; raises if it may not."""
-    if not is_address(locator.path) and not Path(locator.path).exists():
-        return None
-    taken = _open(module, locator)
-    inside = locator.kind in ("hdf5", "zarr") and bool(locator.dataset)
-    if existing == "error" and (taken is not None or not (inside or is_address(locator.path))):
-        _close(taken)
-        raise FileError(
-            "the output exists and is not overwritten", node=str(locator), expected="resume=True, or another name"
-        )
-    if taken is not None and len(taken.shape) != len(locator.axes):
-        _close(taken)
+def _checked(
+    out: Any,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_size: Sequence[float] | None,
+    unit: str | None,
+    offset: Sequence[float] | None,
+    spatial: str,
+) -> tuple[tuple[int, ...], np.dtype, Placement]:
+    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
+    if len(size) != len(spatial) + 1 or min(size) < 1:
         raise ShapeError(
-            "the output has another shape", node=str(locator), got=tuple(taken.shape), expected=f"axes {locator.axes}"
+            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
         )
-    return taken
+    return size, kind, checked_placement(voxel_size, unit, offset, spatial)
 
 
-def _close(array: Any) -> None:
-    """Close the file of an HDF5 data set."""
-    if library(array) == "h5py":
-        array.file.close()
+def _shards(
+    shards: Sequence[int] | bool | None, size: tuple[int, ...], blocks: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    if shards is None or shards is False:
+        return None
+    if shards is True:
+        return shards_for(size, blocks)
+    groups = _blocks(shards, size, "shards")
+    if any(s % c for s, c in zip(groups, blocks, strict=True)):
+        nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
+        raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    return groups
 
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:

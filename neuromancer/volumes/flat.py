@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import uuid
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from neuromancer.errors import ArgumentError, naming
+from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.sink import FileSink, fsync
+from neuromancer.volumes.sink import FileSink
 from neuromancer.volumes.stored import Opened, file_identity
 
 
@@ -98,27 +99,22 @@ def open_for_writing(locator: Locator) -> np.memmap:
     return np.load(locator.path, mmap_mode="r")
 
 
-def create(locator: Locator, request: Request) -> np.memmap:
+def create(locator: Locator, request: Request, note: Note) -> None:
     """Create a .npy file of zeros that takes no room yet; it is there whole or not at all."""
-    label, target = str(locator), Path(locator.path)
+    label = str(locator)
     check_options(request, label)
     if locator.dataset:
         raise ArgumentError("a .npy file holds one array, without a name", node=label, got=locator.dataset)
-    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    with naming(label):
-        try:
-            with new.open("xb") as file:
-                header = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
-                np.lib.format.write_array_header_1_0(file, header | {"shape": request.stored_shape})
-                size = int(np.prod(request.stored_shape, dtype=object)) * np.dtype(request.dtype).itemsize
-                file.truncate(file.tell() + size)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(target)
-            fsync(target.parent)
-        finally:
-            new.unlink(missing_ok=True)
-    return open_for_writing(locator)
+    with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
+        header = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
+        np.lib.format.write_array_header_1_0(file, header | {"shape": request.stored_shape})
+        size = int(np.prod(request.stored_shape, dtype=object)) * np.dtype(request.dtype).itemsize
+        file.truncate(file.tell() + size)
+
+
+def discard(locator: Locator, traces: Collection[str]) -> None:
+    """Remove the file if it was left half made, as far as the notes about it prove that."""
+    discard_fresh(followed(locator.path), traces)
 
 
 def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> FlatSink:

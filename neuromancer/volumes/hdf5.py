@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.files import followed, fsync
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
+from neuromancer.volumes.hdf5_changes import changing, roll_back
 from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.sink import FileSink, fsync
+from neuromancer.volumes.sink import FileSink
 from neuromancer.volumes.stored import Opened, file_identity, member
 
 SIZES = ("voxel_size", "resolution", "element_size_um")
@@ -98,6 +102,8 @@ def open_for_writing(locator: Locator) -> Any:
         ) from error
     try:
         found = file.get(locator.dataset or DEFAULT_NAME)
+        if found is None:
+            _require_room(file, locator.dataset or DEFAULT_NAME, str(locator))
         if found is not None and not isinstance(found, h5py.Dataset):
             raise FileError("a group lies where the output should", node=str(locator), expected="another name")
     except BaseException:
@@ -118,8 +124,8 @@ def _index_in_memory(file: Any) -> None:
     file.id.set_mdc_config(settings)
 
 
-def create(locator: Locator, request: Request) -> Any:
-    """Create the data set, in a new file or beside others, and return it open for writing.
+def create(locator: Locator, request: Request, note: Note) -> None:
+    """Create the data set, in a new file or beside others.
 
     The data set lies in the file whole or not at all; what else the file holds stays as it is.
     """
@@ -130,25 +136,49 @@ def create(locator: Locator, request: Request) -> Any:
         )
     if request.shards is not None or request.multiscale:
         raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
-    target, name = Path(locator.path), locator.dataset or DEFAULT_NAME
-    fresh = not target.exists()
-    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp") if fresh else target
+    target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
     with naming(label):
-        try:
-            with h5py.File(new, "x" if fresh else "r+") as file:
-                _fill(file, name, request)
-                file.flush()
-            fsync(new)
-            if fresh:
-                new.replace(target)
-                fsync(target.parent)
-        finally:
-            if fresh:
-                new.unlink(missing_ok=True)
-    return open_for_writing(locator)
+        if not target.exists():
+            with fresh(target, note) as new, h5py.File(new, "x") as file:
+                _fill(file, name, request, uuid.uuid4().hex)
+            return
+        token = new_token(note)
+        with changing(target, token) as file:
+            _require_room(file, name, label)
+            _fill(file, name, request, token)
 
 
-def _fill(file: Any, name: str, request: Request) -> None:
+def discard(locator: Locator, traces: Collection[str]) -> None:
+    """Remove the data set if it was left half made, as far as the notes about it prove that."""
+    target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
+    if discard_fresh(target, traces) or not target.exists():
+        return
+    with naming(str(locator)):
+        for token in tokens(traces):
+            roll_back(target, token)
+        with h5py.File(target, "r") as file:
+            found = file.get(name)
+            identity = str(found.attrs.get(IDENTITY, "")) if isinstance(found, h5py.Dataset) else ""
+        if identity in tokens(traces):
+            with changing(target, identity) as file:
+                del file[name]
+
+
+def _require_room(file: Any, name: str, label: str) -> None:
+    """Refuse a name that is a link within the file, or lies within an array."""
+    parts = name.split("/")
+    for k in range(1, len(parts) + 1):
+        above, here = "/".join(parts[: k - 1]) or "/", "/".join(parts[:k])
+        link = file[above].get(parts[k - 1], getlink=True)
+        if link is None:
+            return
+        if not isinstance(link, h5py.HardLink):
+            raise FileError("a link lies where the output should", node=label, got=here, expected="another name")
+        if not isinstance(file[here], h5py.Group):
+            raise FileError("no group, so nothing can lie in it", node=label, got=here, expected="another name")
+
+
+def _fill(file: Any, name: str, request: Request, identity: str) -> None:
     parent, _, last = name.rpartition("/")
     group = file.require_group(parent) if parent else file
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -169,7 +199,7 @@ def _fill(file: Any, name: str, request: Request) -> None:
     made = h5py.Dataset(h5py.h5d.create(group.id, last.encode(), kind, space, properties))
     for k, axis in enumerate(request.axis_names):
         made.dims[k].label = axis
-    made.attrs[IDENTITY] = uuid.uuid4().hex
+    made.attrs[IDENTITY] = identity
     for key, value in request.attributes().items():
         made.attrs[key] = value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def in_file(array: Any) -> StoredArray | None:
     if kind == "tensorstore":
         spec = tensorstores.spec_of(array)
         return None if spec is None else StoredArray(spec, "", "tensorstore")
+    return None
+
+
+def place_in_files(array: Any) -> tuple[str, str] | None:
+    """File of an open array, whatever links lead to it, and where in it; None for memory and remote stores."""
+    kind = library(array)
+    if isinstance(array, np.memmap) and array.filename is not None:
+        return os.path.realpath(array.filename), str(array.offset)
+    if kind == "h5py":
+        return os.path.realpath(array.file.filename), str(array.name)
+    if kind == "zarr":
+        folder = zarrs.local_folder(array)
+        return None if folder is None else (os.path.realpath(folder), "")
     return None
 
 

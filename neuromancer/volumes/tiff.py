@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, naming
+from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.flat import FlatSink, check_options
+from neuromancer.volumes.flat import FlatSink, check_options, discard
+from neuromancer.volumes.fresh import Note, fresh
 from neuromancer.volumes.placement import Placement, long_unit, one_unit, short_unit
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.sink import fsync
 from neuromancer.volumes.stored import Opened, file_identity, member, require
+
+__all__ = ["TiffSink", "create", "discard", "make_sink", "open_for_writing", "open_stored"]
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 NAMESPACE = "neuromancer/offset"
@@ -148,9 +149,9 @@ def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) ->
     return TiffSink(array, layout, label, locator=locator, identity=identity)
 
 
-def create(locator: Locator, request: Request) -> np.memmap:
+def create(locator: Locator, request: Request, note: Note) -> None:
     """Create a BigTIFF file of zeros with OME metadata; it is there whole or not at all."""
-    label, target = str(locator), Path(locator.path)
+    label = str(locator)
     tifffile = require("tifffile", "tifffile", label)
     check_options(request, label)
     if locator.dataset:
@@ -168,9 +169,8 @@ def create(locator: Locator, request: Request) -> np.memmap:
     if placement.offset is not None:
         pairs = {a: repr(v) for a, v in zip(spatial, placement.offset, strict=True)}
         metadata["MapAnnotation"] = {"Namespace": NAMESPACE, **pairs}
-    new = target.with_name(f".{uuid.uuid4().hex}.tmp.tif")
-    with naming(label):
-        try:
+    try:
+        with naming(label), fresh(followed(locator.path), note) as new:
             # Every file has a UUID of its own, so that another one at the same place is not taken for it.
             tifffile.imwrite(
                 new,
@@ -182,11 +182,5 @@ def create(locator: Locator, request: Request) -> np.memmap:
                 metadata=metadata,
                 software=SOFTWARE + axes,
             )
-            fsync(new)
-            new.replace(target)
-            fsync(target.parent)
-        except ValueError as error:
-            raise ArgumentError("cannot be written as OME-TIFF", node=label, got=str(error)) from error
-        finally:
-            new.unlink(missing_ok=True)
-    return open_for_writing(locator)
+    except ValueError as error:
+        raise ArgumentError("cannot be written as OME-TIFF", node=label, got=str(error)) from error

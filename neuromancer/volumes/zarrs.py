@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.placement import Placement, long_unit, numbers
@@ -161,13 +163,13 @@ def local_folder(array: Any) -> Path | None:
     return root / array.path if isinstance(root, Path) else None
 
 
-def create(locator: Locator, request: Request) -> Any:
-    """Create the array, alone or in a group, and return it open for writing."""
-    path, label = locator.path, str(locator)
-    zarr, dataset = zarr_of(path), locator.dataset
-    groups, name = dataset.split("/")[:-1] if dataset else [], dataset.split("/")[-1] if dataset else ""
-    if request.multiscale:
-        groups, name = [*groups, *([name] if name else [])], FINEST
+def create(locator: Locator, request: Request, note: Note) -> None:
+    """Create the array, alone or in a group.
+
+    On a disk, the outermost folder that is new gets its name when all of it is there. What else lies there stays.
+    """
+    label, identity = str(locator), new_token(note)
+    names = _names(locator, request.multiscale)
     settings = {
         "shape": request.stored_shape,
         "dtype": request.dtype,
@@ -176,39 +178,114 @@ def create(locator: Locator, request: Request) -> Any:
         "compressors": compressors(request.compression, np.dtype(request.dtype), label),
         "fill_value": np.zeros((), request.dtype)[()],
         "dimension_names": request.axis_names,
-        "attributes": {IDENTITY: uuid.uuid4().hex, **request.attributes()},
+        "attributes": {IDENTITY: identity, **request.attributes()},
     }
+    image = names[-2] if len(names) > 1 else Path(locator.path).stem
+    levels = [(FINEST, request.stored_placement)]
+    attributes = image_metadata(image, request.layout.stored, levels) if request.multiscale else {}
     try:
         with naming(label):
-            if not name:
-                array = zarr.create_array(path, zarr_format=3, **settings)
-            else:
-                parent = _group(path, label)
-                for group in groups:
-                    parent = parent.require_group(group)
-                if request.multiscale:
-                    levels = [(FINEST, request.stored_placement)]
-                    image = groups[-1] if groups else Path(path).stem
-                    parent.attrs.update(image_metadata(image, request.layout.stored, levels))
-                array = parent.create_array(name, **settings)
-            folder = local_folder(array)
-            if folder is not None:
-                files = [p for p in Path(path).rglob("zarr.json") if p.parent in (folder, *folder.parents)]
-                fsync_all(files)
-                fsync_all([folder, *folders_of(files, Path(path)), Path(path).absolute().parent])
-            return array
-    except ValueError as error:
+            if is_address(locator.path):
+                _create_in(locator.path, names, settings, attributes)
+                return
+            depth, place = _room(followed(locator.path), names, label)
+            with fresh(place, note, _workplace(followed(locator.path))) as new:
+                _create_in(str(new), names[depth:], settings, attributes if depth < len(names) else {})
+                fsync_all(new.rglob("zarr.json"))
+                fsync_all(folders_of(new.rglob("zarr.json"), new))
+            if attributes and depth == len(names):
+                zarr_of(str(place)).open_group(place.parent, mode="r+").attrs.update(attributes)
+                fsync_all([place.parent / "zarr.json", place.parent])
+    except (ValueError, TypeError) as error:
         raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
 
 
-def _group(path: str, label: str) -> Any:
+def _names(locator: Locator, multiscale: bool) -> list[str]:
+    """Names of the groups and the array below the path."""
+    return [*filter(None, locator.dataset.split("/")), *([FINEST] if multiscale else [])]
+
+
+def _create_in(path: str, names: list[str], settings: dict[str, Any], attributes: dict[str, Any]) -> None:
+    """Create an array below a path with all groups that lead to it; the last of these gets the attributes."""
+    if not names:
+        zarr_of(path).create_array(path, zarr_format=3, **settings)
+        return
+    group = _group(path)
+    for name in names[:-1]:
+        group = group.require_group(name)
+    group.create_array(names[-1], **settings)
+    if attributes:
+        group.attrs.update(attributes)
+
+
+def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
+    """The outermost folder that is new, and how many of the names lead to it.
+
+    Raises
+    ------
+    FileError
+        If something lies there, an array lies on the way, or a link that leads nowhere.
+    """
+    place = root
+    for depth in range(len(names) + 1):
+        if place.is_symlink() and not place.exists():
+            raise FileError("a link that leads nowhere", node=label, got=str(place), expected="another name")
+        if not place.exists():
+            return depth, place
+        found = open_node(str(place))
+        if depth == len(names) or (found is not None and not hasattr(found, "require_group")):
+            raise FileError("something lies there already", node=label, got=str(place), expected="another name")
+        _group(str(place))
+        place = place / names[depth]
+    raise AssertionError("the last place is free or taken")
+
+
+def _workplace(root: Path) -> Path:
+    """Where new parts of a store are made: beside it, so that nobody sees them in it, or else in it."""
+    beside = root.parent
+    if not root.exists() or (os.access(beside, os.W_OK | os.X_OK) and beside.stat().st_dev == root.stat().st_dev):
+        return beside
+    return root
+
+
+def discard(locator: Locator, traces: Collection[str]) -> None:
+    """Remove the array if it was left half made, as far as the notes about it prove that."""
+    for names in (_names(locator, False), _names(locator, True)):
+        if is_address(locator.path):
+            _discard_remote(join(locator.path, *names), traces)
+            continue
+        root = followed(locator.path)
+        for depth in range(len(names) + 1):
+            place = root.joinpath(*names[:depth])
+            if discard_fresh(place, traces, _workplace(root)):
+                if place.name == FINEST:
+                    _forget_image(place.parent)
+                return
+
+
+def _forget_image(folder: Path) -> None:
+    """Take away what was said in a group about an image whose only level has been removed."""
+    group = open_node(str(folder)) if folder.exists() else None
+    image = None if group is None else image_of(dict(group.attrs))
+    if image is not None and levels_of(image) == [FINEST]:
+        del zarr_of(str(folder)).open_group(folder, mode="r+").attrs["ome"]
+
+
+def _discard_remote(address: str, traces: Collection[str]) -> None:
+    found = open_node(address)
+    if found is not None and str(found.attrs.get(IDENTITY, "")) in tokens(traces):
+        files, path = require("fsspec.core", "remote", address).url_to_fs(address)
+        files.rm(path, recursive=True)
+
+
+def _group(path: str) -> Any:
     """The group at a path, made if there is none."""
-    found = zarr_of(path).open_group(path, mode="r+") if open_node(path) is not None else None
+    found = open_node(path)
     if found is None:
         return zarr_of(path).open_group(path, mode="a", zarr_format=3)
     if found.metadata.zarr_format != 3:
-        raise FileError("outputs are made in zarr format 3 only", node=label, got="a folder of format 2")
-    return found
+        raise FileError("outputs are made in zarr format 3 only", node=path, got="a folder of format 2")
+    return zarr_of(path).open_group(path, mode="r+")
 
 
 def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
