@@ -192,10 +192,12 @@ def said(error: Exception) -> str:
     Examples
     --------
     >>> said(ValueError("bad")), said(KeyError("raw")), said(OSError(5, "Input/output error"))
-    ('bad', "KeyError: 'raw'", 'Input/output error')
+    ('bad', 'KeyError: raw', 'Input/output error')
     """
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return text if text and isinstance(error, (OSError, ValueError, RuntimeError)) else f"{type(error).__name__}: {text}"
+    first = error.args[0] if isinstance(error, KeyError) and error.args else getattr(error, "strerror", None)
+    text = " ".join(str(first or error).split())
+    plain = isinstance(error, (OSError, ValueError, RuntimeError)) or (isinstance(error, KeyError) and " " in text)
+    return text if text and plain else f"{type(error).__name__}: {text}"
 
 
 def whole_index(key: Any, shape: Sequence[int]) -> Where | None:

@@ -30,7 +30,8 @@ OPENERS = {
 }
 
 
-def _read(array: Any, key: Any) -> np.ndarray:
+def read(array: Any, key: Any) -> np.ndarray:
+    """Read a part of an array, by slices."""
     return np.asarray(array[key])
 
 
@@ -65,19 +66,22 @@ class Opened:
         What is known to be missing or damaged before anything is read.
     name_of : callable
         Name of a chunk, from its slices.
+    blank : bool
+        Whether nothing was ever written, so that all is fill value.
     """
 
     array: Any
     axes: str | None = None
     placement: Placement = field(default_factory=Placement)
     chunks: tuple[int, ...] | None = None
-    read: Callable[[Any, Any], np.ndarray] = _read
+    read: Callable[[Any, Any], np.ndarray] = read
     close: Callable[[], None] = lambda: None
     identity: str = ""
     lock: bool = False
     fill: Any = 0
     missing: Sequence[Part] = ()
     name_of: Callable[[Where], str] = _chunk
+    blank: bool = False
 
 
 class StoredArray:
