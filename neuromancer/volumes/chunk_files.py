@@ -28,11 +28,11 @@ def require_absent(folder: Path, key: str) -> None:
         if place == folder:
             break
         if place.is_symlink() and not place.exists():
-            raise OSError(f"chunk {key}: {place.name} is a link that leads nowhere")
+            raise OSError(f"{place.relative_to(folder)} is a link that leads nowhere")
         if place.exists() and (place.is_dir() if place == path else not place.is_dir()):
-            raise OSError(f"chunk {key}: {place.name} is a {'folder' if place == path else 'file'}")
+            raise OSError(f"{place.relative_to(folder)} is a {'folder' if place == path else 'file'}")
     if not any((folder / name).exists() for name in METADATA):
-        raise OSError(f"chunk {key}: the metadata of its array has gone")
+        raise OSError("the metadata of its array has gone")
 
 
 def is_blank(folder: Path) -> bool:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, NeuromancerError, nearest_name
+from neuromancer.errors import (
+    ArgumentError,
+    FileError,
+    IncompleteWarning,
+    MissingDependencyError,
+    NeuromancerError,
+    nearest_name,
+)
 
 if TYPE_CHECKING:
     from neuromancer.volumes.protocol import Where
@@ -178,6 +185,8 @@ def _by_chunks(
 
 def _require_damage(error: Exception) -> None:
     """Raise again what says something else than that the data cannot be read."""
+    if isinstance(error, ImportError) and not isinstance(error, NeuromancerError):
+        raise MissingDependencyError("needs a package that is not installed", got=str(error)) from error
     if isinstance(error, MemoryError) or (isinstance(error, NeuromancerError) and not isinstance(error, FileError)):
         raise error
 

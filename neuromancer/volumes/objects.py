@@ -39,7 +39,8 @@ def is_array(value: Any) -> bool:
 def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
     """The same array as one that other processes can open; None if it lies in memory or is open for writing.
 
-    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, and tensorstores.
+    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, TIFF files and their
+    series, and tensorstores.
     """
     kind = library(array)
     if isinstance(array, StoredArray):
@@ -55,10 +56,22 @@ def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
     if kind == "zarr":
         folder = zarrs.local_folder(array)
         return None if folder is None else StoredArray(folder, "", "zarr", on_missing)
+    if kind == "tifffile":
+        return _tiff_in_file(array, on_missing)
     if kind == "tensorstore":
         spec = tensorstores.spec_of(array)
         return None if spec is None else StoredArray(spec, "", "tensorstore", on_missing)
     return None
+
+
+def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
+    """The series of an open TIFF file; None for other objects of tifffile."""
+    file = getattr(given, "parent", given)
+    series = [k for k, s in enumerate(getattr(file, "series", ())) if s is given]
+    path = getattr(getattr(file, "filehandle", None), "path", "")
+    if not (series or given is file) or not Path(path).is_file():
+        return None
+    return StoredArray(path, str(series[0]) if series else "", "tif", on_missing)
 
 
 def describe(array: Any, label: str) -> Opened:
@@ -212,7 +225,7 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """
     if isinstance(value, (str, Path)):
         return stored_at(value, what, on_missing)
-    if is_array(value):
+    if is_array(value) or library(value) == "tifffile":
         return in_file(value, on_missing) or value
     try:
         array = np.asarray(value)

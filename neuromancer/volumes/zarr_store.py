@@ -37,7 +37,7 @@ class CheckedStore(WrapperStore):
         if value is None and self.folder is not None and name not in METADATA:
             require_absent(self.folder, name)
         if value is not None and len(value) == 0:
-            raise OSError(f"chunk {name} holds 0 bytes")
+            raise OSError("holds 0 bytes")
         return value
 
 

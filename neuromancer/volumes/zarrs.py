@@ -14,7 +14,7 @@ import numpy as np
 from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, naming
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.chunk_files import is_blank
-from neuromancer.volumes.missing import shown
+from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.placement import Placement, long_unit, numbers
@@ -22,6 +22,7 @@ from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
 from neuromancer.volumes.stored import Opened, member, require
+from neuromancer.volumes.tiff_pages import missing_parts
 
 IDENTITY = "neuromancer_id"
 FINEST = "0"
@@ -104,9 +105,19 @@ def describe(array: Any, label: str, image: Any = None, level: str = "") -> Open
         tuple(array.chunks),
         identity=repr(array.metadata.to_dict()),
         fill=0 if array.fill_value is None else array.fill_value,
+        missing=_tiff_parts(array.store),
         name_of=name_of,
         blank=folder is not None and is_blank(folder),
     )
+
+
+def _tiff_parts(store: Any) -> list[Part]:
+    """What is missing of a series of a TIFF file that was opened through tifffile's store."""
+    if not type(store).__module__.startswith("tifffile"):
+        return []
+    series = next(iter(getattr(store, "_data", ())), None)
+    file = None if series is None else series.keyframe.parent
+    return missing_parts(file, series) if file is not None and any(s is series for s in file.series) else []
 
 
 class ZarrSink(FileSink):
