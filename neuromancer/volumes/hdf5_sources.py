@@ -1,6 +1,6 @@
 """What an HDF5 data set refers to outside itself: sources of a virtual one, raw files, filters.
 
-The library reads fill value where a source is not there, and zeros where a raw file is too short; here they are looked for.
+The library reads fill value where a source is not there, and zeros where a raw file is too short.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _numbers(dataset: Any, m: Any) -> set[int]:
     folder, last = os.path.split(m.file_name)
     for place in _places(dataset, folder or ".", dataset.id.get_access_plist().get_virtual_prefix(), VIRTUAL_PREFIX):
         with suppress(OSError):
-            found = _matching(os.listdir(place), last)
+            found = _matching([p.name for p in place.iterdir()], last)
             if found:
                 return found
     return set()

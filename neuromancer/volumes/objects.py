@@ -225,8 +225,9 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """
     if isinstance(value, (str, Path)):
         return stored_at(value, what, on_missing)
-    if is_array(value) or library(value) == "tifffile":
-        return in_file(value, on_missing) or value
+    found = in_file(value, on_missing) if is_array(value) or library(value) == "tifffile" else None
+    if found is not None or is_array(value):
+        return value if found is None else found
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -32,6 +32,11 @@ class ArraySource:
         Its name in errors.
     on_missing : {'error', 'fill'}
         What becomes of parts that are missing or damaged; of a `StoredArray`, what that one says.
+
+    Attributes
+    ----------
+    blank : bool
+        Whether nothing was ever written into the store, so that all is fill value.
     """
 
     def __init__(self, array: Any, layout: Layout, label: str = "raw", on_missing: str = "error") -> None:
@@ -44,6 +49,7 @@ class ArraySource:
         placement = opened.placement.of_spatial(layout)
         self.voxel_size, self.unit = placement.voxel_size, placement.unit
         self.offset = placement.offset or (0.0,) * len(self.spatial)
+        self.blank = opened.blank
         self.locator: Locator | None = None
         if isinstance(array, StoredArray):
             self.locator = Locator(
@@ -54,6 +60,13 @@ class ArraySource:
     def on_missing(self) -> str:
         """What becomes of parts that are missing or damaged: 'error' or 'fill'."""
         return self._blocks.on_missing
+
+    def with_choice(self, on_missing: str) -> ArraySource:
+        """The same volume with another choice of what becomes of missing parts, and with nothing filled yet."""
+        array = self.array
+        if isinstance(array, StoredArray):
+            array = StoredArray(array.path, array.dataset, array.kind, on_missing)
+        return ArraySource(array, self.layout, self.label, on_missing)
 
     @property
     def filled(self) -> Filled:
@@ -90,10 +103,15 @@ class ArraySource:
         if isinstance(self.array, StoredArray):
             digest.update(self.array.identity().encode())
         rng = np.random.default_rng(0)
+        # What is read here says nothing of what a prediction reads: parts that are filled are not noted.
+        sample = self if self.on_missing == "error" else self.with_choice("fill")
+        sample.filled.quiet |= sample is not self
         for _ in range(SAMPLES):
             starts = [int(rng.integers(0, max(n - SAMPLE_SIDE, 0) + 1)) for n in self.shape]
-            block = self[tuple(slice(a, min(a + SAMPLE_SIDE, n)) for a, n in zip(starts, self.shape, strict=True))]
+            block = sample[tuple(slice(a, min(a + SAMPLE_SIDE, n)) for a, n in zip(starts, self.shape, strict=True))]
             digest.update(np.ascontiguousarray(block).tobytes())
+        if sample is not self:
+            sample.close()
         return digest.hexdigest()[:32]
 
     def close(self) -> None:
@@ -161,10 +179,10 @@ def open_source(
     checked_choice(on_missing)
     if isinstance(raw, ArraySource):
         on_missing = raw.on_missing if on_missing == "error" else on_missing
-        array = _with_choice(raw.array, on_missing)
+        raw = raw if on_missing == raw.on_missing else raw.with_choice(on_missing)
         if axes is None and set(raw.spatial) >= set(spatial) and raw.spatial[-len(spatial) :] == spatial:
-            return raw if on_missing == raw.on_missing else ArraySource(array, raw.layout, raw.label, on_missing)
-        raw = array
+            return raw
+        raw = raw.array
     if isinstance(raw, Locator):
         array = StoredArray(raw.path, raw.dataset, raw.kind, raw.on_missing)
         if raw.axes:
@@ -186,10 +204,3 @@ def open_source(
     named, given = (opened.axes, False) if axes is None else (axes, True)
     name = str(raw) if isinstance(raw, (str, os.PathLike)) else label
     return ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
-
-
-def _with_choice(array: Any, on_missing: str) -> Any:
-    """The same array, with another choice of what becomes of missing parts."""
-    if not isinstance(array, StoredArray) or array.on_missing == on_missing:
-        return array
-    return StoredArray(array.path, array.dataset, array.kind, on_missing)

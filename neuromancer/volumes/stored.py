@@ -190,7 +190,8 @@ class StoredArray:
         except (NeuromancerError, MemoryError):
             raise
         except ImportError as error:
-            raise MissingDependencyError("needs a package that is not installed", node=str(self), got=str(error)) from error
+            problem = "needs a package that is not installed"
+            raise MissingDependencyError(problem, node=str(self), got=str(error)) from error
         except Exception as error:  # libraries have many ways to say that a file is damaged
             raise FileError("the file cannot be read", node=str(self), got=said(error), expected=EXPECTED) from error
         try:
