@@ -35,7 +35,8 @@ EXAMPLES = """examples:
   neuromancer predict nuclei.h5 raw.zarr probs.zarr --shard 3/100        one of 100 jobs
   neuromancer bench nuclei.h5
 
-exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip);
+exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip,
+--on-missing fill);
 130 interrupted: the same command with --resume goes on.
 """
 
@@ -100,6 +101,12 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
     command.add_argument("--workers", type=int, help="processes (default: this one)")
     command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at unreadable or bad parts")
+    command.add_argument(
+        "--on-missing",
+        choices=("error", "fill"),
+        default="error",
+        help="at missing or damaged parts of the volume: end with an error, or read them as the file's fill value",
+    )
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -188,6 +195,7 @@ def _predict(options: argparse.Namespace) -> int:
             shard=options.shard,
             executor=executor,
             on_error=options.on_error,
+            on_missing=options.on_missing,
         )
     for warning in caught:
         sys.stderr.write(f"neuromancer: {warning.message}\n")

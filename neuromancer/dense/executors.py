@@ -25,6 +25,7 @@ from neuromancer.errors import ArgumentError, NeuromancerError, PredictionError
 from neuromancer.graph.registry import model_manager
 from neuromancer.io.container import write_file
 from neuromancer.io.describe import describe, own_functors
+from neuromancer.volumes.missing import Part
 
 if TYPE_CHECKING:
     from neuromancer.dense.run import Run
@@ -150,7 +151,10 @@ class Team:
         try:
             if self.in_process:
                 HERE[here] = Context(work.__enter__(), run.sinks)
-            return _Given(self, job, run.sinks, commit, progress).run(todo, size)
+            given = _Given(self, job, run.sinks, commit, progress)
+            failed = given.run(todo, size)
+            run.filled |= given.filled
+            return failed
         finally:
             context = HERE.pop(here, None)
             if context is not None:
@@ -226,6 +230,7 @@ class _Given:
         self.out: dict[Future[Any], tuple[list[int], int]] = {}
         self.again: deque[tuple[list[int], int]] = deque()
         self.failed: dict[int, str] = {}
+        self.filled: dict[str, Part] = {}
         self.report, self.committed = Report(), time.monotonic()
 
     def run(self, todo: Iterator[int], size: int) -> dict[int, str]:
@@ -274,6 +279,7 @@ class _Given:
                 self._write(index, outcome.values[index])
             self.progress(self.job.plan.size(index))
         self.failed.update(outcome.report.failed)
+        self.filled |= outcome.filled
         self.report.done.extend(outcome.report.done)
         self.report.failed.update(outcome.report.failed)
         if len(self.report.done) >= COMMIT_TILES or time.monotonic() - self.committed >= COMMIT_SECONDS:

@@ -24,10 +24,11 @@ from neuromancer.dense.mask import Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
 from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.stores import reopen_sink, reopen_source
+from neuromancer.dense.stores import filled_parts, reopen_sink, reopen_source
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import NeuromancerError, node_label
 from neuromancer.graph.registry import model_manager
+from neuromancer.volumes.missing import Part
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -114,11 +115,14 @@ class Outcome:
         Values per node of the tiles that are to be written by who gave the task.
     error : Exception or None
         Why it stopped.
+    filled : dict of str to Part
+        Parts of the image that were read as fill value, by name.
     """
 
     report: Report
     values: dict[int, list[np.ndarray]]
     error: NeuromancerError | None = None
+    filled: dict[str, Part] = field(default_factory=dict)
 
 
 def do_tiles(job: Job, indices: list[int]) -> Outcome:
@@ -138,7 +142,7 @@ def do_tiles(job: Job, indices: list[int]) -> Outcome:
         stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes do not travel
         error = stopped
     values = {} if collected is None else dict(zip(indices, collected.tiles(), strict=False))
-    return Outcome(report, values, error)
+    return Outcome(report, values, error, filled_parts(*context.stores))
 
 
 class _Collected:

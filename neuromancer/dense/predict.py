@@ -17,6 +17,7 @@ from neuromancer.dense.run import Request, Run
 from neuromancer.dense.stores import DescribedSource
 from neuromancer.dense.work import Rules
 from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.volumes.missing import checked_choice
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -48,6 +49,7 @@ def predict_dense(
     threads: Threads | None = None,
     on_error: str = "stop",
     on_nan: str | None = None,
+    on_missing: str = "error",
     journal: str | Path | None = None,
     store: dict[str, Any] | None = None,
 ) -> Any:
@@ -107,6 +109,9 @@ def predict_dense(
         After a tile that cannot be read or computed: stop with everything kept that is done, or go on and warn.
     on_nan : {'error', 'keep'}, optional
         Whether a value that is not a number is an error; default: only where the result goes to `out`.
+    on_missing : {'error', 'fill'}
+        What becomes of parts of image and mask that are missing or damaged: an error, before anything is made if they
+        are known by then; or the file's fill value (else 0), and one ``IncompleteWarning`` that names them.
     journal : path, optional
         Folder for what is known about finished tiles; default: the name of `out` with ``.progress`` at its end.
     store : dict, optional
@@ -124,7 +129,7 @@ def predict_dense(
     ShapeError, InputTypeError, GraphError, ArgumentError
         If image, network and options do not fit together.
     FileError
-        If something cannot be read or written; the tile is named, and all that is done is kept.
+        If something is missing or cannot be read or written; the tile is named, and all that is done is kept.
     PredictionError
         If a value is not a number, or workers are lost again and again.
 
@@ -155,6 +160,7 @@ def predict_dense(
         skip_empty=skip_empty,
         check_nan=(outs is not None) if on_nan is None else on_nan == "error",
         precision=precision,
+        on_missing=checked_choice(on_missing),
     )
     request = Request(
         wish=Wish(pad_raw, roi, augment, None if tile is None else tuple(int(n) for n in tile)),
@@ -207,6 +213,7 @@ def plan_dense(
     roi: Any = None,
     augment: str | None = None,
     tile: Sequence[int] | None = None,
+    on_missing: str = "error",
     chunks: Sequence[int] | None = None,
 ) -> DensePlan:
     """The plan of a prediction, without carrying it out.
@@ -218,7 +225,7 @@ def plan_dense(
         Shape of the image, (f, (z,) y, x), or the image.
     dtype : numpy dtype, optional
         Of the image, where only its shape is given; default uint8.
-    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile
+    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile, on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
         Chunks or shards of the store that the result will go to, (f, (z,) y, x).
@@ -239,7 +246,8 @@ def plan_dense(
         image = DescribedSource(tuple(image), dtype or "uint8")
     elif dtype is not None:
         raise InputTypeError("the image has its own dtype", node="dtype", got=dtype, expected="None")
-    rules = Rules(_reductions(reduce, as_uint8, [n.name for n in network.nodes]))
+    reductions = _reductions(reduce, as_uint8, [n.name for n in network.nodes])
+    rules = Rules(reductions, on_missing=checked_choice(on_missing))
     wish = Wish(pad_raw, roi, augment, None if tile is None else tuple(int(n) for n in tile))
     request = Request(wish=wish, rules=rules, memory=parse_bytes(memory), axes=axes)
     run = Run(network, image, request, memory_budget)

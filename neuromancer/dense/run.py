@@ -24,10 +24,20 @@ from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
 from neuromancer.dense.results import Results, begin, undo
 from neuromancer.dense.resume import Journal
-from neuromancer.dense.stores import ArraySink, ArraySource, as_source, blocks_to_be, is_sink, place_of, require_apart
+from neuromancer.dense.stores import (
+    ArraySink,
+    ArraySource,
+    as_source,
+    blocks_to_be,
+    filled_parts,
+    is_sink,
+    place_of,
+    require_apart,
+)
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.progress import voxel_bar
+from neuromancer.volumes.missing import Part, listed
 
 if TYPE_CHECKING:
     from neuromancer.dense.executors import Team
@@ -83,16 +93,18 @@ class Run:
         team: Team | None = None,
     ) -> None:
         self.network, self.request, self.team, self._budget = network, request, team, budget
-        self.source = as_source(raw, request.axes, network.spatial)
+        choice = request.rules.on_missing
+        self.source = as_source(raw, request.axes, network.spatial, choice)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
-        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial)
+        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial, choice)
         self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
         self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
         self.journal: Journal | None = None
         self.results: Results | None = None
         self.sinks: list[Any] = []
         self.temporary: list[Path] = []
+        self.filled: dict[str, Part] = {}
 
     # ---- plan
     @property
@@ -181,11 +193,20 @@ class Run:
         if self.request.outs is not None and self.journal is None:
             for sink in self.sinks:
                 sink.flush()
+        self._warn_of_filled()
         if failed:
             some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
             warnings.warn(
                 f"{len(failed)} of {count} tiles could not be predicted: {some}", IncompleteWarning, stacklevel=5
             )
+
+    def _warn_of_filled(self) -> None:
+        parts = list((self.filled | filled_parts(self.source, self.mask_source)).values())
+        if getattr(self.source, "blank", False):
+            parts.append(Part("all of it", "nothing was ever written"))
+        if parts:
+            text = f"{len(parts)} parts of the image are missing and were read as fill value: {listed(parts)}"
+            warnings.warn(text, IncompleteWarning, stacklevel=6)
 
     # ---- stores and journal
     def _folder(self, outs: Sequence[Any]) -> Path | None:

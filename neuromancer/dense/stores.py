@@ -12,6 +12,8 @@ import numpy as np
 
 from neuromancer import volumes
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.volumes.flat import mapping_of
+from neuromancer.volumes.missing import Part
 from neuromancer.volumes.paths import is_address, split_path
 
 
@@ -89,7 +91,7 @@ class ArraySink:
         """Nothing is open."""
 
 
-def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
+def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error") -> Any:
     """The source that a user means.
 
     Parameters
@@ -101,14 +103,29 @@ def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
         Order of its axes.
     spatial : str
         Names of the spatial axes as the network has them.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
+
+    Raises
+    ------
+    ArgumentError
+        For a source of another make that is to be filled.
     """
-    if type(raw) is np.ndarray and axes is None:
+    if type(raw) is np.ndarray and axes is None and mapping_of(raw) is None:
         return ArraySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
+        if on_missing == "fill":
+            raise ArgumentError(
+                "has no effect on a source of your own", node="on_missing", got=on_missing, nearest="error"
+            )
         return raw
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
         return as_source(np.asarray(raw), axes, spatial)
-    return volumes.open_source(raw, axes=axes, spatial=spatial)
+    if isinstance(raw, volumes.ArraySource) and "fill" in (raw.on_missing, on_missing):
+        raw = raw.with_choice("fill")  # for a record of its own
+    source = volumes.open_source(raw, axes=axes, spatial=spatial, on_missing=on_missing)
+    source.filled.quiet |= source.on_missing == "fill"
+    return source
 
 
 def is_source(raw: Any) -> bool:
@@ -234,7 +251,19 @@ def blocks_to_be(
 
 def reopen_source(locator: Any) -> Any:
     """The source that a locator stands for, in this process."""
-    return locator.open() if hasattr(locator, "open") else volumes.open_source(locator)
+    if hasattr(locator, "open"):
+        return locator.open()
+    source = volumes.open_source(locator)
+    source.filled.quiet = True  # what is filled goes back to whoever gives the warning
+    return source
+
+
+def filled_parts(*sources: Any) -> dict[str, Part]:
+    """Parts of sources that were read as fill value, by name."""
+    found: dict[str, Part] = {}
+    for source in sources:
+        found |= getattr(getattr(source, "filled", None), "parts", {})
+    return found
 
 
 def reopen_sink(locator: Any) -> Any:

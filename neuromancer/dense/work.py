@@ -40,6 +40,8 @@ class Rules:
         Raise where a value is not a number.
     precision : str
         Of the network's function.
+    on_missing : str
+        What becomes of missing parts of the image; the source does it.
     """
 
     reductions: tuple[Reduction, ...]
@@ -47,12 +49,14 @@ class Rules:
     skip_empty: Any = None
     check_nan: bool = False
     precision: str = "f32"
+    on_missing: str = "error"
 
     @property
     def label(self) -> str:
         """All rules as text; part of the fingerprint of a run."""
         reduced = "; ".join(r.label for r in self.reductions)
-        return f"[{reduced}] fill={self.fill!r} skip_empty={self.skip_empty!r} precision={self.precision}"
+        filled = " on_missing='fill'" if self.on_missing == "fill" else ""
+        return f"[{reduced}] fill={self.fill!r} skip_empty={self.skip_empty!r} precision={self.precision}{filled}"
 
 
 @dataclass(frozen=True)

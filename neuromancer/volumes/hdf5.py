@@ -12,14 +12,16 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, naming
 from neuromancer.files import followed, fsync
+from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.hdf5_changes import changing, roll_back
+from neuromancer.volumes.missing import said
 from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink
-from neuromancer.volumes.stored import Opened, file_identity, member
+from neuromancer.volumes.stored import Opened, file_identity, member, read
 
 SIZES = ("voxel_size", "resolution", "element_size_um")
 IDENTITY = "neuromancer_id"
@@ -31,16 +33,19 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open a data set for reading."""
     file = h5py.File(path, "r")
     try:
+        require_target(file, dataset, label)
         found = file.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
-            found = file[member(names_in(file), dataset, label)]
-        return describe(found, file.close, file_identity(path))
+            name = member(names_in(file), dataset, label)
+            require_target(file, name, label)
+            found = file[name]
+        return describe(hdf5_sources.spanned(found), file.close, file_identity(path), label)
     except BaseException:
         file.close()
         raise
 
 
-def describe(array: Any, close: Any = lambda: None, identity: str = "") -> Opened:
+def describe(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
     """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
     attributes = array.attrs
     names = [d.label for d in array.dims]
@@ -50,14 +55,46 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "") -> Opene
     size = next((found for name in SIZES if (found := numbers(attributes.get(name))) is not None), None)
     unit = attributes.get("unit", "micrometer" if "element_size_um" in attributes else None)
     placement = Placement(size, numbers(attributes.get("offset")), long_unit(unit))
-    return Opened(array, letters(names or None), placement, array.chunks, close=close, identity=identity)
+    elsewhere = hdf5_sources.identity(array)
+    return Opened(
+        array,
+        letters(names or None),
+        placement,
+        array.chunks,
+        read=hdf5_sources.Watched(array) if array.is_virtual else read,
+        close=close,
+        identity=f"{identity} {elsewhere}" if elsewhere else identity,
+        fill=array.fillvalue,
+        missing=hdf5_sources.missing_parts(array, label),
+        blank=not (array.is_virtual or array.external or array.id.get_storage_size()),
+    )
 
 
 def names_in(file: Any) -> list[str]:
-    """Paths of all data sets of an open file."""
+    """Paths of all data sets of an open file; of links to some, if there is none."""
     names: list[str] = []
+    links: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return sorted(names)
+    file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else links.append(name))
+    return sorted(names or links)
+
+
+def require_target(file: Any, path: str, label: str) -> None:
+    """Raise FileError if a path passes through a link that leads nowhere."""
+    here = file
+    for name in path.strip("/").split("/") if path else ():
+        link = here.get(name, getlink=True)
+        try:
+            here = here[name]
+        except (KeyError, OSError, RuntimeError) as error:
+            if link is None or isinstance(link, h5py.HardLink):
+                return
+            target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+            raise FileError(
+                "a link leads nowhere", node=label, got=f"{name} -> {target}, {said(error)}", expected="its target"
+            ) from error
+        if not isinstance(here, h5py.Group):
+            return
 
 
 class Hdf5Sink(FileSink):

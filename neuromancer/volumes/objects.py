@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 from neuromancer.errors import InputTypeError
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.axes import letters
+from neuromancer.volumes.flat import mapping_of, read_mapped
+from neuromancer.volumes.missing import Filled, Part, read_block, require_whole
 from neuromancer.volumes.paths import EXPECTED, split_path
 from neuromancer.volumes.placement import Placement, long_unit
 from neuromancer.volumes.stored import Opened, StoredArray
@@ -33,28 +37,31 @@ def is_array(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
 
 
-def in_file(array: Any) -> StoredArray | None:
+def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
     """The same array as one that other processes can open; None if it lies in memory or is open for writing.
 
-    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, and tensorstores.
+    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, TIFF files and their
+    series, and tensorstores.
     """
     kind = library(array)
     if isinstance(array, StoredArray):
         return array
     if type(array) is np.memmap:
         whole = isinstance(array.base, mmap.mmap) and str(array.filename).endswith(".npy") and array.mode == "r"
-        return StoredArray(str(array.filename), kind="npy") if whole else None
+        return StoredArray(str(array.filename), kind="npy", on_missing=on_missing) if whole else None
     if kind == "h5py":
         file = array.file
         if file.mode != "r" or file.driver not in ("sec2", "stdio"):
             return None
-        return StoredArray(file.filename, array.name, "hdf5")
+        return StoredArray(file.filename, array.name, "hdf5", on_missing)
     if kind == "zarr":
         folder = zarrs.local_folder(array)
-        return None if folder is None else StoredArray(folder, "", "zarr")
+        return None if folder is None else StoredArray(folder, "", "zarr", on_missing)
+    if kind == "tifffile":
+        return _tiff_in_file(array, on_missing)
     if kind == "tensorstore":
         spec = tensorstores.spec_of(array)
-        return None if spec is None else StoredArray(spec, "", "tensorstore")
+        return None if spec is None else StoredArray(spec, "", "tensorstore", on_missing)
     return None
 
 
@@ -69,6 +76,16 @@ def place_in_files(array: Any) -> tuple[str, str] | None:
         folder = zarrs.local_folder(array)
         return None if folder is None else (os.path.realpath(folder), "")
     return None
+
+
+def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
+    """The series of an open TIFF file; None for other objects of tifffile."""
+    file = getattr(given, "parent", given)
+    series = [k for k, s in enumerate(getattr(file, "series", ())) if s is given]
+    path = getattr(getattr(file, "filehandle", None), "path", "")
+    if not (series or given is file) or not Path(path).is_file():
+        return None
+    return StoredArray(path, str(series[0]) if series else "", "tif", on_missing)
 
 
 def describe(array: Any, label: str) -> Opened:
@@ -86,8 +103,68 @@ def describe(array: Any, label: str) -> Opened:
         return _describe_xarray(array)
     if kind == "dask":
         chunks = tuple(int(c[0]) for c in array.chunks)
-        return Opened(array, chunks=chunks)
+        return Opened(array, chunks=chunks, missing=_missing_in_graph(array))
+    if mapping_of(array) is not None:
+        return Opened(array, read=read_mapped)
     return Opened(array, lock=not isinstance(array, np.ndarray))
+
+
+def _missing_in_graph(array: Any) -> list[Part]:
+    """What is missing of HDF5 data sets that a dask array is made of; where in the array is not known."""
+    found = {}
+    for layer in array.dask.layers.values():
+        # A data set is a layer by itself; the others, of tasks, may be very long.
+        for value in layer.values() if len(layer) == 1 else ():
+            if library(value) == "h5py":
+                found |= {part.name: Part(part.name, part.reason) for part in hdf5.describe(value).missing}
+    return list(found.values())
+
+
+class OpenArray:
+    """An array that the user has open, read as a :class:`StoredArray` is: errors are the package's.
+
+    Parameters
+    ----------
+    array : array
+    label : str
+        Its name in errors.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
+
+    Raises
+    ------
+    FileError
+        If parts are known to be missing and are not to be filled.
+    """
+
+    def __init__(self, array: Any, label: str, on_missing: str = "error") -> None:
+        self.label, self.on_missing, self.filled = label, on_missing, Filled(label)
+        self._opened = describe(array, label)
+        require_whole(self._opened.missing, label, on_missing)
+        found = self._opened.array
+        self.shape = tuple(int(n) for n in found.shape)
+        self.dtype = np.dtype(getattr(found.dtype, "numpy_dtype", found.dtype))
+        self._lock = threading.Lock() if self._opened.lock else nullcontext()
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def opened(self) -> Opened:
+        """The array, how it is read, and what it says about itself."""
+        return self._opened
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read a part, by slices; from any number of threads."""
+        with self._lock:
+            return read_block(self._opened, key, self.label, self.on_missing, self.filled)
+
+
+def guarded(array: Any, label: str, on_missing: str = "error") -> Any:
+    """The array, read such that damage is an error of the package; arrays in memory as they are."""
+    plain = isinstance(array, StoredArray) or (type(array) is np.ndarray and mapping_of(array) is None)
+    return array if plain else OpenArray(array, label, on_missing)
 
 
 def _describe_xarray(array: Any) -> Opened:
@@ -131,7 +208,7 @@ def spacing(values: Any) -> float | None:
     return float(f"{step:.12g}") if step > 0 and even else None
 
 
-def open_array(value: Any, what: str) -> Any:
+def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """Something with `shape`, `dtype` and slicing for an array or a path, in the stored order; nothing is read.
 
     Parameters
@@ -140,6 +217,8 @@ def open_array(value: Any, what: str) -> Any:
         A path is ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy`` or ``file.tif``.
     what : str
         Name of it in errors.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged, of an array in files.
 
     Returns
     -------
@@ -159,9 +238,10 @@ def open_array(value: Any, what: str) -> Any:
     (1, 2)
     """
     if isinstance(value, (str, Path)):
-        return stored_at(value, what)
-    if is_array(value):
-        return in_file(value) or value
+        return stored_at(value, what, on_missing)
+    found = in_file(value, on_missing) if is_array(value) or library(value) == "tifffile" else None
+    if found is not None or is_array(value):
+        return value if found is None else found
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -171,7 +251,7 @@ def open_array(value: Any, what: str) -> Any:
     return array
 
 
-def stored_at(path: str | Path, what: str) -> StoredArray:
+def stored_at(path: str | Path, what: str, on_missing: str = "error") -> StoredArray:
     """The array at a path."""
     kind, file, dataset = split_path(path, what)
-    return StoredArray(file, dataset, kind)
+    return StoredArray(file, dataset, kind, on_missing)

@@ -26,6 +26,8 @@ class Locator:
         Letter of every stored axis, as :class:`Layout` has them.
     spatial : str
         The spatial axes in the order of the view.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Locator:
     dataset: str = ""
     axes: str = ""
     spatial: str = ""
+    on_missing: str = "error"
 
     def __str__(self) -> str:
         return f"{self.path}:{self.dataset}" if self.dataset else self.path

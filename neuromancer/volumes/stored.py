@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, UnknownNameError, nearest_name
+from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, said, shown
 from neuromancer.volumes.paths import EXPECTED, is_address, split_path
 from neuromancer.volumes.placement import Placement
+from neuromancer.volumes.protocol import Where
 
 OPENERS = {
     "hdf5": "neuromancer.volumes.hdf5",
@@ -27,8 +30,13 @@ OPENERS = {
 }
 
 
-def _read(array: Any, key: Any) -> np.ndarray:
+def read(array: Any, key: Any) -> np.ndarray:
+    """Read a part of an array, by slices."""
     return np.asarray(array[key])
+
+
+def _chunk(where: Where) -> str:
+    return f"chunk {shown(where)}"
 
 
 @dataclass
@@ -52,16 +60,28 @@ class Opened:
         What says that the data is another one without reading it, for the fingerprint.
     lock : bool
         Whether two threads must not read at once.
+    fill : number
+        What the store reads where nothing was ever written.
+    missing : sequence of Part
+        What is known to be missing or damaged before anything is read.
+    name_of : callable
+        Name of a chunk, from its slices.
+    blank : bool
+        Whether nothing was ever written, so that all is fill value.
     """
 
     array: Any
     axes: str | None = None
     placement: Placement = field(default_factory=Placement)
     chunks: tuple[int, ...] | None = None
-    read: Callable[[Any, Any], np.ndarray] = _read
+    read: Callable[[Any, Any], np.ndarray] = read
     close: Callable[[], None] = lambda: None
     identity: str = ""
     lock: bool = False
+    fill: Any = 0
+    missing: Sequence[Part] = ()
+    name_of: Callable[[Where], str] = _chunk
+    blank: bool = False
 
 
 class StoredArray:
@@ -77,9 +97,13 @@ class StoredArray:
         Which array of it; may be left out where there is only one.
     kind : str, optional
         'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'; by default the ending of the name says it.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
 
     Attributes
     ----------
+    filled : Filled
+        Parts that were read as fill value so far.
     shape, dtype : tuple of int, numpy.dtype
     chunks : tuple of int or None
     axes : str or None
@@ -89,22 +113,29 @@ class StoredArray:
     Raises
     ------
     FileError
-        If there is no such file or it cannot be read.
+        If there is no such file, it cannot be read, or parts are known to be missing and are not to be filled.
     UnknownNameError
         If there is no such array in it; the nearest name is given.
     MissingDependencyError
         If the library for this kind of file is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], dataset: str = "", kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dataset: str = "",
+        kind: str | None = None,
+        on_missing: str = "error",
+    ) -> None:
         # Absolute, so that processes in other folders find it too.
         text = os.fspath(path)
         local = kind != "tensorstore" and not is_address(text)
         self.path = str(Path(text).absolute()) if local else text
-        self.dataset = dataset
+        self.dataset, self.on_missing = dataset, on_missing
         self.kind = split_path(text, "volume")[0] if kind is None else kind
         self._opened: tuple[int, Opened] | None = None
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
+        self.filled = Filled(str(self))
         if local and not Path(self.path).exists():
             raise FileError("no such file", node=str(self), got=text, expected=EXPECTED)
         found = self.opened()
@@ -120,15 +151,8 @@ class StoredArray:
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a part, by slices; from any number of threads."""
         found = self.opened()
-        try:
-            if found.lock:
-                with self._read_lock:
-                    return found.read(found.array, key)
-            return found.read(found.array, key)
-        except NeuromancerError:
-            raise
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FileError("a block cannot be read", node=str(self), got=f"{error}, at {key}") from error
+        with self._read_lock if found.lock else nullcontext():
+            return read_block(found, key, str(self), self.on_missing, self.filled)
 
     def __repr__(self) -> str:
         return f"{self.path}:{self.dataset}" if self.dataset else self.path
@@ -162,11 +186,20 @@ class StoredArray:
 
     def _open(self) -> Opened:
         try:
-            return import_module(OPENERS[self.kind]).open_stored(self.path, self.dataset, str(self))
-        except NeuromancerError:
+            opened = import_module(OPENERS[self.kind]).open_stored(self.path, self.dataset, str(self))
+        except (NeuromancerError, MemoryError):
             raise
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise FileError("the file cannot be read", node=str(self), got=str(error), expected=EXPECTED) from error
+        except ImportError as error:
+            problem = "needs a package that is not installed"
+            raise MissingDependencyError(problem, node=str(self), got=str(error)) from error
+        except Exception as error:  # libraries have many ways to say that a file is damaged
+            raise FileError("the file cannot be read", node=str(self), got=said(error), expected=EXPECTED) from error
+        try:
+            require_whole(opened.missing, str(self), self.on_missing)
+        except FileError:
+            opened.close()
+            raise
+        return opened
 
 
 def member(names: Iterable[str], wanted: str, label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from neuromancer.errors import FileError, naming
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.chunk_files import Watched, is_blank
 from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.sink import ArraySink
@@ -45,8 +47,11 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         letters(names[::-1]) if isinstance(names, list) else None,
         Placement(size and size[::-1], offset and offset[::-1], long_unit(units[0] if units else None)),
         opened.chunks and opened.chunks[::-1],
-        read=read,
+        read=Watched(read, folder, opened.chunks[::-1], lambda number: "/".join(map(str, number[::-1])))
+        if opened.chunks
+        else read,
         identity=json.dumps(attributes, sort_keys=True),
+        blank=is_blank(folder),
     )
 
 
@@ -72,7 +77,15 @@ def describe(array: Any) -> Opened:
     if units and all(u is not None for u in units) and len({u[1] for u in units if u}) == 1:
         size, unit = tuple(float(u[0]) for u in units if u), long_unit(units[0][1] if units[0] else None)
     known = tuple(int(c) for c in chunks) if chunks and all(chunks) else None
-    return Opened(Zeroed(array), axes, Placement(size, None, unit), known, read=read, identity=repr(array.spec()))
+    return Opened(
+        Zeroed(array),
+        axes,
+        Placement(size, None, unit),
+        known,
+        read=_watched(array),
+        identity=repr(array.spec()),
+        fill=0 if array.fill_value is None else array.fill_value,
+    )
 
 
 class Zeroed:
@@ -95,6 +108,28 @@ class Zeroed:
 def read(array: Zeroed, key: Any) -> np.ndarray:
     """Wait for a block."""
     return np.asarray(array[key].read().result())
+
+
+def _watched(array: Any) -> Callable[[Any, Any], np.ndarray]:
+    """How an array is read; where it is a whole zarr or N5 array in a folder, with a look at its chunks."""
+    spec, chunks = array.spec().to_json(), write_chunks(array)
+    place, transform = spec.get("kvstore", {}), spec.get("transform", {})
+    key = _key_of(spec.get("driver"), spec.get("metadata", {}))
+    moved = "output" in transform or any(transform.get("input_inclusive_min", ()))
+    if key is None or chunks is None or moved or not isinstance(place, dict) or place.get("driver") != "file":
+        return read
+    return Watched(read, Path(place["path"]) / spec.get("path", ""), chunks, key)
+
+
+def _key_of(driver: str, metadata: dict[str, Any]) -> Callable[[tuple[int, ...]], str] | None:
+    """Name of a chunk's file from its number; None for a driver that names them otherwise."""
+    if driver == "zarr3":
+        encoding = metadata.get("chunk_key_encoding", {})
+        default = encoding.get("name", "default") == "default"
+        sign = encoding.get("configuration", {}).get("separator", "/" if default else ".")
+        return lambda number: sign.join([*(["c"] if default else []), *map(str, number)])
+    signs = {"zarr": metadata.get("dimension_separator", "."), "n5": "/"}
+    return (lambda number: signs[driver].join(map(str, number))) if driver in signs else None
 
 
 class TensorStoreSink(ArraySink):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, naming
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, naming
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.flat import FlatSink, check_options, discard
+from neuromancer.volumes.flat import FlatSink, check_options, discard, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
+from neuromancer.volumes.missing import require_whole, shown
 from neuromancer.volumes.placement import Placement, long_unit, one_unit, short_unit
-from neuromancer.volumes.protocol import Locator
+from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.stored import Opened, file_identity, member, require
+from neuromancer.volumes.tiff_pages import missing_parts, odd_page, ravel, restored, stated_shape
 
 __all__ = ["TiffSink", "create", "discard", "make_sink", "open_for_writing", "open_stored"]
 
@@ -32,35 +36,81 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     except tifffile.TiffFileError as error:
         raise FileError("the file cannot be read", node=label, got=str(error), expected="a TIFF file") from error
     try:
+        odd = odd_page(file) if not dataset and len(file.series) > 1 else None
+        if odd is not None:
+            raise FileError(
+                "pages have different shapes",
+                node=label,
+                got=f"page {odd[0]} of {odd[1]}, others of {max(file.series, key=len).keyframe.shape}",
+                expected=f"pages of one shape, or a series: {path}:0",
+            )
         number = int(member([str(k) for k in range(len(file.series))], dataset, label))
-        series = file.series[number]
-        shape = tuple(series.shape)
-        # Outputs of this package say all of their axes, also those of size 1 that tifffile leaves out.
-        written = str(series.keyframe.software).removeprefix(SOFTWARE)
-        own = str(series.keyframe.software).startswith(SOFTWARE)
-        named = written if own else series.axes
-        axes, placement = _axes(named), _placement(file, series, number, named)
-        if series.dataoffset is not None and series.dtype is not None:
-            kind = np.dtype(file.byteorder + series.dtype.char)
-            mapped: Any = np.memmap(path, kind, "r", series.dataoffset, shape)
-            if own:
-                sizes = dict(zip(series.axes, shape, strict=True))
-                mapped = mapped.reshape([sizes.get(a, 1) for a in named])
-            file.close()
-            return Opened(mapped, axes, placement, read=_native, identity=file_identity(path))
-        zarr = require("zarr", "zarr", label)
-        view = zarr.open_array(series.aszarr(level=0), mode="r")
-        # tifffile moves one file handle to and fro.
-        return Opened(
-            view, axes, placement, tuple(view.chunks), close=file.close, identity=file_identity(path), lock=True
-        )
+        series = restored(tifffile, file, file.series[number])
+        return _open_series(path, file, series, number, label)
     except BaseException:
         file.close()
         raise
 
 
+def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> Opened:
+    """A series that tifffile has found, for reading."""
+    shape, missing = tuple(series.shape), missing_parts(file, series)
+    # Outputs of this package say all of their axes, also those of size 1 that tifffile leaves out.
+    written = str(series.keyframe.software).removeprefix(SOFTWARE)
+    own = str(series.keyframe.software).startswith(SOFTWARE)
+    named = written if own else series.axes
+    axes, placement = _axes(named), _placement(file, series, number, named)
+    stated, start = stated_shape(file, series), series.dataoffset
+    if start is not None and series.dtype is not None:
+        kind = np.dtype(file.byteorder + series.dtype.char)
+        if own:
+            sizes = dict(zip(series.axes, shape, strict=True))
+            shape = tuple(sizes.get(a, 1) for a in named)
+        elif stated is not None and prod(stated) > prod(shape) and len(file.pages) == 1:
+            shape, axes, placement = tuple(n for n in stated if n > 1), None, Placement()
+        array, cut = mapped(path, kind, start, shape)
+        file.close()
+        return Opened(array, axes, placement, read=_native, identity=file_identity(path), missing=[*missing, *cut])
+    zarr = require("zarr", "zarr", label)
+    _require_codec(series.keyframe, label)
+    view = zarr.open_array(series.aszarr(level=0), mode="r")
+
+    def name_of(where: Where) -> str:
+        k = ravel([s.start for s in where], view.shape, series.keyframe.shape)
+        return f"page {k}, {shown(where)}"
+
+    return Opened(
+        view,
+        axes,
+        placement,
+        tuple(view.chunks),
+        close=file.close,
+        identity=file_identity(path),
+        lock=True,  # tifffile moves one file handle to and fro
+        fill=0 if view.fill_value is None else view.fill_value,
+        missing=missing,
+        name_of=name_of,
+    )
+
+
+def _require_codec(page: Any, label: str) -> None:
+    """Raise MissingDependencyError if voxels are packed in a way for which there is no library."""
+    try:
+        page.decode(b"", 0)
+    except Exception as error:
+        if not isinstance(error, ImportError) and not re.search("imagecodecs|COMPRESSION", str(error)):
+            return
+        raise MissingDependencyError(
+            "is packed with a codec that is not installed",
+            node=label,
+            got=str(error),
+            expected="the package imagecodecs",
+            nearest="pip install imagecodecs",
+        ) from error
+
+
 def _native(array: Any, key: Any) -> np.ndarray:
-    block = np.asarray(array[key])
+    block = read_part(array, key)
     return block.astype(block.dtype.newbyteorder("="), copy=False)
 
 
@@ -129,6 +179,7 @@ def open_for_writing(locator: Locator) -> Any:
     """The voxels of an existing file, which must lie in one piece."""
     opened = open_stored(locator.path, locator.dataset, str(locator))
     array = opened.array
+    require_whole(opened.missing, str(locator))
     if not isinstance(array, np.memmap) or not array.dtype.isnative:
         opened.close()
         raise FileError("cannot be written into", node=str(locator), expected="TIFF without compression, native order")

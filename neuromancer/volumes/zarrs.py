@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, naming
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.chunk_files import is_blank
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
+from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.placement import Placement, long_unit, numbers
@@ -22,6 +24,7 @@ from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
 from neuromancer.volumes.stored import Opened, member, require
+from neuromancer.volumes.tiff_pages import missing_parts
 
 IDENTITY = "neuromancer_id"
 FINEST = "0"
@@ -46,6 +49,12 @@ def open_node(path: str) -> Any:
         return zarr_of(path).open(path, mode="r")
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        if type(error).__name__ != "UnknownCodecError":  # of zarr or of numcodecs
+            raise
+        raise MissingDependencyError(
+            "is packed with a codec that is not installed", node=path, got=str(error), expected="the codec's package"
+        ) from error
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
@@ -85,7 +94,32 @@ def describe(array: Any, label: str, image: Any = None, level: str = "") -> Open
         axes = letters(names) if isinstance(names, (list, tuple)) and all(names) else None
         size = numbers(attributes.get("voxel_size", attributes.get("resolution")))
         placement = Placement(size, numbers(attributes.get("offset")), long_unit(attributes.get("unit")))
-    return Opened(array, axes, placement, tuple(array.chunks), identity=repr(array.metadata.to_dict()))
+    folder, blocks = local_folder(array), array.shards or array.chunks
+
+    def name_of(where: Where) -> str:
+        number = tuple(s.start // n for s, n in zip(where, blocks, strict=True))
+        return f"chunk {array.metadata.encode_chunk_key(number)}, {shown(where)}"
+
+    return Opened(
+        require("neuromancer.volumes.zarr_store", "zarr", label).checked(array, folder),
+        axes,
+        placement,
+        tuple(array.chunks),
+        identity=repr(array.metadata.to_dict()),
+        fill=0 if array.fill_value is None else array.fill_value,
+        missing=_tiff_parts(array.store),
+        name_of=name_of,
+        blank=folder is not None and is_blank(folder),
+    )
+
+
+def _tiff_parts(store: Any) -> list[Part]:
+    """What is missing of a series of a TIFF file that was opened through tifffile's store."""
+    if not type(store).__module__.startswith("tifffile"):
+        return []
+    series = next(iter(getattr(store, "_data", ())), None)
+    file = None if series is None else series.keyframe.parent
+    return missing_parts(file, series) if file is not None and any(s is series for s in file.series) else []
 
 
 class ZarrSink(FileSink):

@@ -12,7 +12,7 @@ from neuromancer.dense.raw import normalise, read
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.labels import LabelRules
-from neuromancer.volumes.objects import open_array
+from neuromancer.volumes.objects import guarded, open_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Volume:
     ) -> None:
         self.label, self.frame, self.rules, self.scale = f"volume {number}", frame, rules, scale
         with blame(self.label):
-            raw, labels = open_array(given.raw, "raw"), open_array(given.labels, "labels")
+            raw, labels = _opened(given.raw, "raw"), _opened(given.labels, "labels")
             for what, array in (("raw", raw), ("labels", labels)):
                 _check_array(array, what)
             self.order = self._order(raw, given.axes)
@@ -169,7 +169,7 @@ class Volume:
         return str(tuple(int(values[k]) for k in self.order))
 
     def _like_labels(self, value: Any, what: str) -> _Blocks:
-        array = open_array(value, what)
+        array = _opened(value, what)
         _check_array(array, what)
         blocks = _Blocks(array, self.order, self.frame.ndim, what)
         if blocks.sizes != self.label_sizes:
@@ -181,7 +181,7 @@ class Volume:
         return blocks
 
     def _extra(self, value: Any, name: str) -> _Blocks | np.ndarray:
-        array = open_array(value, name)
+        array = _opened(value, name)
         return np.asarray(array[:]) if len(array.shape) == 1 < len(self.order) else self._like_labels(array, name)
 
     # ---- reading
@@ -287,6 +287,10 @@ class _Blocks:
         block = self.read([a for a, _ in inside], [b for _, b in inside])
         pad = [(a - s, t - b) for s, t, (a, b) in zip(starts, stops, inside, strict=True)]
         return np.pad(block, [(0, 0), *pad], mode="edge") if any(p != (0, 0) for p in pad) else block
+
+
+def _opened(value: Any, what: str) -> Any:
+    return guarded(open_array(value, what), what)
 
 
 def _check_array(array: Any, what: str) -> None:
