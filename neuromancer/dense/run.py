@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,10 @@ from neuromancer import engine as E
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.making import Making
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.mask import Visible, combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
+from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
 from neuromancer.dense.resume import Journal
@@ -34,6 +36,7 @@ from neuromancer.dense.stores import (
 )
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
+from neuromancer.masked import chosen, split
 from neuromancer.progress import voxel_bar
 
 if TYPE_CHECKING:
@@ -90,12 +93,15 @@ class Run:
         team: Team | None = None,
     ) -> None:
         self.network, self.request, self.team, self._budget = network, request, team, budget
-        self.source = as_source(raw, request.axes, network.spatial)
+        image, hidden = split(raw)
+        self.source = as_source(image, request.axes, network.spatial)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
-        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial)
-        self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
-        self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
+        self.mask_sources = [] if request.mask is None else [as_source(chosen(request.mask), None, self.spatial)]
+        if hidden is not None:
+            self.mask_sources.append(Visible(as_source(hidden, request.axes, network.spatial)))
+        self.mask = combined(self.mask_sources, self.planner.raw_shape[1:])
+        self._opened = [s for s in (self.source, *self.mask_sources) if s is not raw and s is not request.mask]
         self.journal: Journal | None = None
         self.sinks: list[Any] = []
         self.temporary: list[Path] = []
@@ -268,28 +274,23 @@ class Run:
     def _make_sinks(
         self, existing: str, chunks: Sequence[tuple[int, ...] | None] = (), must_exist: bool = False
     ) -> None:
-        steps = [g.grain for g in self.network.joint]
-        size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
         outs = self.request.outs or ()
+        steps = [*((1,) if self.planner.stack else ()), *(g.grain for g in self.network.joint)]
+        image = image_placement(self.source, self.spatial, any(isinstance(out, (str, PathLike)) for out in outs))
         per_node = zip(outs, self.planner.outputs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
         for out, output, first, blocks in per_node:
             if must_exist and not is_there(out):
                 raise FileError("its journal is there, but not the result itself", node=str(out))
-            meta = dict(self.request.store or {})
+            meta: dict[str, Any] = {"spatial": self.spatial, **(self.request.store or {})}
             if blocks is not None:
                 meta["chunks"] = blocks
-            if size is not None and not is_sink(out):
+            if not is_sink(out):
                 shift = [*((self.planner.roi[0][0],) if self.planner.stack else ()), *first]
-                scale = [*((1,) if self.planner.stack else ()), *steps]
-                begin = offset if offset is not None else (0.0,) * len(size)
-                meta.setdefault("voxel_size", tuple(float(v * s) for v, s in zip(size, scale, strict=True)))
-                meta.setdefault("unit", getattr(self.source, "unit", None))
-                meta.setdefault("offset", tuple(b + n * v for b, n, v in zip(begin, shift, size, strict=True)))
-            meta.setdefault("spatial", self.spatial)
+                meta |= placed(image, meta, shift, steps)
             self.sinks.append(make_sink(out, output.shape, output.dtype, existing, meta))
 
     def _fingerprints(self, plan: DensePlan) -> dict[str, str]:
-        mask = "" if self.mask_source is None else self.mask_source.fingerprint()
+        mask = " ".join(source.fingerprint() for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
             "image": self.source.fingerprint(),

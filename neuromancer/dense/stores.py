@@ -106,6 +106,8 @@ def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
         return ArraySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         return raw
+    if isinstance(raw, np.ma.MaskedArray):  # of a structured dtype; others have been taken apart
+        raw = raw.data
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
         return as_source(np.asarray(raw), axes, spatial)
     return volumes.open_source(raw, axes=axes, spatial=spatial)

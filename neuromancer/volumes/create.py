@@ -39,9 +39,10 @@ def create_sink(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | bool | None = None,
     compression: str | None = "default",
-    voxel_size: Sequence[float] | None = None,
+    voxel_size: Sequence[float | None] | None = None,
     unit: str | None = None,
-    offset: Sequence[float] | None = None,
+    offset: Sequence[float | None] | None = None,
+    direction: Sequence[int] | None = None,
     spatial: str = "zyx",
     multiscale: bool = False,
     existing: str = "error",
@@ -68,9 +69,12 @@ def create_sink(
         ``"default"`` (blosc with zstd for zarr, none otherwise); zarr: ``"blosc"``, ``"zstd"``, ``"gzip"``; HDF5:
         ``"gzip"``, ``"lzf"``; None for none.
     voxel_size, offset : sequence of float, optional
-        Per spatial axis, in `unit`; the position of the centre of the first voxel.
+        Per spatial axis, in `unit`; the position of the centre of the first voxel. None for an axis of which it is not
+        known.
     unit : str, optional
         E.g. ``"nanometer"`` or ``"nm"``.
+    direction : sequence of int, optional
+        -1 for spatial axes along which positions fall, else 1; default: they grow along all.
     spatial : str
         Names of the spatial axes in the order of `shape`.
     multiscale : bool
@@ -111,7 +115,7 @@ def create_sink(
         raise ShapeError(
             "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
         )
-    placement = checked_placement(voxel_size, unit, offset, spatial)
+    placement = checked_placement(voxel_size, unit, offset, spatial, direction)
     if not isinstance(out, (str, os.PathLike)):
         return _into(out, size, kind, axes, spatial)
     file_kind, path, dataset = split_path(out, "output")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, UnknownNameError, nearest_name
+from neuromancer.masked import unmasked
 from neuromancer.volumes.paths import EXPECTED, is_address, split_path
-from neuromancer.volumes.placement import Placement
+from neuromancer.volumes.placement import Stated
 
 OPENERS = {
     "hdf5": "neuromancer.volumes.hdf5",
@@ -28,7 +29,7 @@ OPENERS = {
 
 
 def _read(array: Any, key: Any) -> np.ndarray:
-    return np.asarray(array[key])
+    return np.asarray(unmasked(array[key], "image"))
 
 
 @dataclass
@@ -41,8 +42,8 @@ class Opened:
         Has shape, dtype and slicing.
     axes : str, optional
         Letters of the axes.
-    placement : Placement
-        Values per stored axis or per stored spatial axis.
+    placement : Stated
+        What the file says of its place.
     chunks : tuple of int, optional
     read : callable
         (array, slices) -> numpy.ndarray.
@@ -52,16 +53,19 @@ class Opened:
         What says that the data is another one without reading it, for the fingerprint.
     lock : bool
         Whether two threads must not read at once.
+    doubts : tuple of str
+        What the file says and cannot be true, besides its place.
     """
 
     array: Any
     axes: str | None = None
-    placement: Placement = field(default_factory=Placement)
+    placement: Stated = field(default_factory=Stated)
     chunks: tuple[int, ...] | None = None
     read: Callable[[Any, Any], np.ndarray] = _read
     close: Callable[[], None] = lambda: None
     identity: str = ""
     lock: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 class StoredArray:
@@ -84,7 +88,7 @@ class StoredArray:
     chunks : tuple of int or None
     axes : str or None
         Letters of the axes, if the file names them.
-    placement : Placement
+    placement : Stated
 
     Raises
     ------

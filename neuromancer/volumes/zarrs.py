@@ -13,9 +13,12 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, naming
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.cf import KEYS, unpacked
+from neuromancer.volumes.conventions import DIMENSION_UNITS, axes_stated, dimension_units, stated_by
+from neuromancer.volumes.coordinates import Coordinate
+from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
-from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
@@ -67,9 +70,11 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
 
 
 def arrays_in(group: Any) -> list[str]:
-    """Paths of all arrays of a group."""
+    """Paths of all arrays of a group, but for the coordinates of others."""
     zarr = require("zarr", "zarr", str(group))
-    return sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
+    found = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
+    images = [name for name, item in found.items() if dimensions_of(item) != [item.basename]]
+    return sorted(images or found)
 
 
 def describe(array: Any, label: str, image: Any = None, level: str = "") -> Opened:
@@ -78,12 +83,46 @@ def describe(array: Any, label: str, image: Any = None, level: str = "") -> Open
     if image is not None:
         axes, placement = read_level(image, level, label)
     else:
-        names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
-        names = names or attributes.get("axes") or attributes.get("axis_names")
-        axes = letters(names) if isinstance(names, (list, tuple)) and all(names) else None
-        size = numbers(attributes.get("voxel_size", attributes.get("resolution")))
-        placement = Placement(size, numbers(attributes.get("offset")), long_unit(attributes.get("unit")))
-    return Opened(array, axes, placement, tuple(array.chunks), identity=repr(array.metadata.to_dict()))
+        names = dimensions_of(array)
+        axes = letters(names) if names else axes_stated(attributes)
+        placement = stated_by(attributes)
+        if placement.voxel_size is None and names:
+            placement = stated_by_coordinates(names, lambda name: _coordinate(array, name))
+    opened = Opened(array, axes, placement, tuple(array.chunks), identity=repr(array.metadata.to_dict()))
+    return unpacked(opened, packing_attributes(array))
+
+
+def dimensions_of(array: Any) -> list[str]:
+    """Names of the dimensions of an array; empty if one has none."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or []
+    return [str(n) for n in names] if all(names) else []
+
+
+def _coordinate(array: Any, name: str) -> Coordinate | None:
+    """Positions along a dimension: an array of its name beside this one, as xarray writes them."""
+    parent, _, own = array.path.rpartition("/")
+    if not own or name == own:
+        return None
+    zarr = require("zarr", "zarr", name)
+    try:
+        found = zarr.open_array(store=array.store, path=f"{parent}/{name}".lstrip("/"), mode="r")
+    except (FileNotFoundError, ValueError, KeyError, zarr.errors.NodeNotFoundError):
+        return None
+    if found.ndim != 1 or dimensions_of(found) != [name]:
+        return None
+    opened = unpacked(Opened(found), packing_attributes(found))
+    return opened.read(opened.array, slice(None)), found.attrs.get("units")
+
+
+def packing_attributes(array: Any) -> dict[str, Any]:
+    """Attributes of an array; with what zarr 2 has in another place where xarray has written it."""
+    attributes = dict(array.attrs)
+    fill = array.fill_value
+    if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes and fill is not None:
+        # Every array has a fill value, 0 unless another is asked for: only then it stands for no value.
+        if fill or set(KEYS) & set(attributes):
+            attributes.setdefault("_FillValue", fill)
+    return attributes
 
 
 class ZarrSink(FileSink):
@@ -176,7 +215,7 @@ def create(locator: Locator, request: Request) -> Any:
         "compressors": compressors(request.compression, np.dtype(request.dtype), label),
         "fill_value": np.zeros((), request.dtype)[()],
         "dimension_names": request.axis_names,
-        "attributes": {IDENTITY: uuid.uuid4().hex, **request.attributes()},
+        "attributes": {IDENTITY: uuid.uuid4().hex, **request.attributes(), **_units_of(request)},
     }
     try:
         with naming(label):
@@ -199,6 +238,16 @@ def create(locator: Locator, request: Request) -> Any:
             return array
     except ValueError as error:
         raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
+
+
+def _units_of(request: Request) -> dict[str, Any]:
+    """Sizes of all stored axes as Neuroglancer and tensorstore read them."""
+    placement = request.stored_placement
+    if placement.voxel_size is None:
+        return {}
+    spatial = [name for name in request.axis_names if name != "c"]
+    sizes = dict(zip(spatial, placement.voxel_size, strict=True))
+    return {DIMENSION_UNITS: dimension_units(request.axis_names, sizes, placement.unit)}
 
 
 def _group(path: str, label: str) -> Any:
