@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ class AllMasks:
 
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         """See :meth:`Mask.at`."""
-        return np.logical_and.reduce([mask.at(positions) for mask in self.masks])
+        return np.asarray(np.logical_and.reduce([mask.at(positions) for mask in self.masks]))
 
 
 def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:
@@ -100,8 +101,12 @@ class Visible:
         return ~block.astype(bool).any(axis=0, keepdims=True)
 
     def fingerprint(self) -> str:
-        """Changes with what is masked."""
-        return str(self.hidden.fingerprint())
+        """Digest of what is masked."""
+        digest = hashlib.blake2b(repr(self.shape).encode())
+        rest = tuple(slice(0, n) for n in self.shape[2:])
+        for k in range(self.shape[1]):
+            digest.update(np.packbits(self[(slice(0, 1), slice(k, k + 1), *rest)]).tobytes())
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Close what was opened for it."""

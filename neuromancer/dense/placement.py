@@ -62,8 +62,8 @@ def placed(
     (40.0, 8.0)
     """
     n = len(shift)
-    said = (store.get(name) for name in ("voxel_size", "unit", "offset"))
-    given = checked_placement(*said, "zyx"[-n:], store.get("direction"))
+    size, said_unit, place, turned = (store.get(name) for name in ("voxel_size", "unit", "offset", "direction"))
+    given = checked_placement(size, said_unit, place, "zyx"[-n:], turned)
     unit = given.unit or image.unit
     # A unit that comes with voxel sizes is theirs; alone it takes the place of the image's.
     factor = ratio(image.unit, unit) if given.voxel_size is not None and image.unit and unit else 1.0
@@ -76,13 +76,8 @@ def placed(
         b if b is None or k == 0 else None if s is None else b + d * float(k) * float(s)
         for b, k, s, d in zip(begin, shift, sizes, direction, strict=True)
     ]
-    found = {"direction": directed(direction)}
+    found: dict[str, Any] = {"direction": directed(direction)}
     if any(s is not None for s in sizes):
-        found |= {
-            "voxel_size": known_or_none(
-                [None if s is None else float(s * step) for s, step in zip(sizes, steps, strict=True)]
-            ),
-            "unit": unit,
-            "offset": known_or_none(offset),
-        }
+        result_sizes = [None if s is None else float(s * step) for s, step in zip(sizes, steps, strict=True)]
+        found |= {"voxel_size": known_or_none(result_sizes), "unit": unit, "offset": known_or_none(offset)}
     return {key: value for key, value in found.items() if key not in store and value is not None}

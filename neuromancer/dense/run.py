@@ -17,7 +17,7 @@ from neuromancer import engine as E
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.making import Making
-from neuromancer.dense.mask import Visible, combined
+from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
 from neuromancer.dense.placement import image_placement, placed
@@ -29,6 +29,7 @@ from neuromancer.dense.stores import (
     ArraySource,
     as_source,
     blocks_to_be,
+    image_sources,
     is_sink,
     is_there,
     make_sink,
@@ -36,7 +37,7 @@ from neuromancer.dense.stores import (
 )
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
-from neuromancer.masked import chosen, split
+from neuromancer.masked import chosen
 from neuromancer.progress import voxel_bar
 
 if TYPE_CHECKING:
@@ -93,13 +94,11 @@ class Run:
         team: Team | None = None,
     ) -> None:
         self.network, self.request, self.team, self._budget = network, request, team, budget
-        image, hidden = split(raw)
-        self.source = as_source(image, request.axes, network.spatial)
+        self.source, visible = image_sources(raw, request.axes, network.spatial)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
         self.mask_sources = [] if request.mask is None else [as_source(chosen(request.mask), None, self.spatial)]
-        if hidden is not None:
-            self.mask_sources.append(Visible(as_source(hidden, request.axes, network.spatial)))
+        self.mask_sources += [] if visible is None else [visible]
         self.mask = combined(self.mask_sources, self.planner.raw_shape[1:])
         self._opened = [s for s in (self.source, *self.mask_sources) if s is not raw and s is not request.mask]
         self.journal: Journal | None = None

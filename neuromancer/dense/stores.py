@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer import volumes
+from neuromancer.dense.mask import Visible
 from neuromancer.errors import InputTypeError, ShapeError
+from neuromancer.masked import split
 from neuromancer.volumes.paths import is_address, split_path
 
 
@@ -106,11 +108,20 @@ def as_source(raw: Any, axes: str | None, spatial: str) -> Any:
         return ArraySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         return raw
-    if isinstance(raw, np.ma.MaskedArray):  # of a structured dtype; others have been taken apart
-        raw = raw.data
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
         return as_source(np.asarray(raw), axes, spatial)
     return volumes.open_source(raw, axes=axes, spatial=spatial)
+
+
+def image_sources(raw: Any, axes: str | None, spatial: str) -> tuple[Any, Visible | None]:
+    """The source of an image and, for a masked array, that of the mask which it brings along."""
+    image, hidden = split(raw)
+    if image is raw:
+        return as_source(raw, axes, spatial), None
+    if axes is None and image.ndim == len(spatial):
+        image, hidden = image[None], None if hidden is None else hidden[None]
+    visible = None if hidden is None else Visible(as_source(hidden, axes, spatial))
+    return as_source(image, axes, spatial), visible
 
 
 def is_source(raw: Any) -> bool:

@@ -62,34 +62,61 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         image = image_of(dict(found.attrs))
         if image is not None:
             return describe(found[levels_of(image)[0]], label, image, levels_of(image)[0])
-        return describe(found[member(arrays_in(found), "", label)], label)
+        inner, _, name = member(arrays_in(found), "", label).rpartition("/")
+        group = found[inner] if inner else found
+        return describe(group[name], label, group=group)
     parent, _, last = join(path, dataset).rpartition("/")
     above = open_node(parent) if dataset or Path(parent).exists() else None
-    image = image_of(dict(above.attrs)) if isinstance(above, zarr.Group) else None
-    return describe(found, label, *((image, last) if image is not None and last in levels_of(image) else ()))
+    group = above if isinstance(above, zarr.Group) else None
+    image = None if group is None else image_of(dict(group.attrs))
+    image = image if image is not None and last in levels_of(image) else None
+    return describe(found, label, image, last, group)
 
 
 def arrays_in(group: Any) -> list[str]:
     """Paths of all arrays of a group, but for the coordinates of others."""
     zarr = require("zarr", "zarr", str(group))
     found = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
-    images = [name for name, item in found.items() if dimensions_of(item) != [item.basename]]
+    images = [name for name, item in found.items() if item.ndim and dimensions_of(item) != [item.basename]]
     return sorted(images or found)
 
 
-def describe(array: Any, label: str, image: Any = None, level: str = "") -> Opened:
-    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes."""
+def describe(array: Any, label: str, image: Any = None, level: str = "", group: Any = None) -> Opened:
+    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    label : str
+    image, level : optional
+        The OME-Zarr image of which it is a level, and the level's name.
+    group : zarr.Group, optional
+        In which it lies, with the coordinates of its dimensions.
+    """
     attributes = dict(array.attrs)
+    group = _group_around(array) if group is None else group
     if image is not None:
         axes, placement = read_level(image, level, label)
     else:
         names = dimensions_of(array)
         axes = letters(names) if names else axes_stated(attributes)
         placement = stated_by(attributes)
-        if placement.voxel_size is None and names:
-            placement = stated_by_coordinates(names, lambda name: _coordinate(array, name))
+        if placement.voxel_size is None and names and group is not None:
+            placement = stated_by_coordinates(names, lambda name: _coordinate(group, name))
     opened = Opened(array, axes, placement, tuple(array.chunks), identity=repr(array.metadata.to_dict()))
-    return unpacked(opened, packing_attributes(array))
+    return unpacked(opened, packing_attributes(array, group))
+
+
+def _group_around(array: Any) -> Any:
+    """The group in which an open array lies; None if there is none in its store."""
+    parent, _, own = array.path.rpartition("/")
+    if not own:
+        return None
+    zarr = require("zarr", "zarr", str(array))
+    try:
+        return zarr.open_group(store=array.store, path=parent, mode="r")
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def dimensions_of(array: Any) -> list[str]:
@@ -98,29 +125,22 @@ def dimensions_of(array: Any) -> list[str]:
     return [str(n) for n in names] if all(names) else []
 
 
-def _coordinate(array: Any, name: str) -> Coordinate | None:
-    """Positions along a dimension: an array of its name beside this one, as xarray writes them."""
-    parent, _, own = array.path.rpartition("/")
-    if not own or name == own:
+def _coordinate(group: Any, name: str) -> Coordinate | None:
+    """Positions along a dimension: an array of its name beside the image, as xarray writes them."""
+    found = group.get(name)
+    if found is None or getattr(found, "ndim", 0) != 1 or dimensions_of(found) != [name]:
         return None
-    zarr = require("zarr", "zarr", name)
-    try:
-        found = zarr.open_array(store=array.store, path=f"{parent}/{name}".lstrip("/"), mode="r")
-    except (FileNotFoundError, ValueError, KeyError, zarr.errors.NodeNotFoundError):
-        return None
-    if found.ndim != 1 or dimensions_of(found) != [name]:
-        return None
-    opened = unpacked(Opened(found), packing_attributes(found))
+    opened = unpacked(Opened(found), packing_attributes(found, group))
     return opened.read(opened.array, slice(None)), found.attrs.get("units")
 
 
-def packing_attributes(array: Any) -> dict[str, Any]:
-    """Attributes of an array; with what zarr 2 has in another place where xarray has written it."""
-    attributes = dict(array.attrs)
-    fill = array.fill_value
+def packing_attributes(array: Any, group: Any = None) -> dict[str, Any]:
+    """Attributes of an array; with the fill value that zarr 2 has in another place where xarray has written it."""
+    attributes, fill = dict(array.attrs), array.fill_value
     if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes and fill is not None:
-        # Every array has a fill value, 0 unless another is asked for: only then it stands for no value.
-        if fill or set(KEYS) & set(attributes):
+        # Others leave it at 0, which is then a value like others; they do not write consolidated metadata either.
+        consolidated = group is not None and group.metadata.consolidated_metadata is not None
+        if fill or consolidated or set(KEYS) & set(attributes):
             attributes.setdefault("_FillValue", fill)
     return attributes
 
