@@ -53,7 +53,7 @@ def calibrated(stated: Stated, layout: Layout) -> tuple[Placement, tuple[str, ..
     base = next((u for _, u in sorted(zip(map(layout.stored.index, axes), units, strict=True)) if u is not None), None)
     if base is not None:
         for k, unit in enumerate(units):
-            if unit is None and sizes[k] is not None:
+            if unit is None and sizes[k] is not None and not any(f"of {axes[k]}" in d for d in doubts):
                 doubts.append(f"voxel size {sizes[k]:g} of {axes[k]}, without a unit")
             sizes[k], offsets[k] = _converted(sizes[k], unit, base), _converted(offsets[k], unit, base)
     direction = [-1 if v == -1 else 1 for v in _per_axis(stated.direction, layout, "direction", doubts)]

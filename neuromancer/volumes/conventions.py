@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from neuromancer.volumes.axes import letters
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.units import long_unit, short_unit
@@ -23,7 +25,7 @@ def axes_stated(attributes: Mapping[str, Any]) -> str | None:
         attributes.get("axis_names"),
         transform.get("axes") if isinstance(transform, Mapping) else None,
     ):
-        if names is not None and len(names) and not isinstance(names, bytes):
+        if isinstance(names, (str, list, tuple, np.ndarray)) and np.ndim(names) < 2 and len(names):
             return letters(list(names)) if all(names) else None
     return None
 

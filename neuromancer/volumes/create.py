@@ -12,7 +12,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
 from neuromancer.volumes import hdf5, tensorstores, zarrs
-from neuromancer.volumes.axes import Layout, layout_of
+from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.objects import is_array, library
 from neuromancer.volumes.paths import is_address, split_path
@@ -215,7 +215,10 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
     if not is_array(out) or not hasattr(out, "__setitem__"):
         raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
-    layout = layout_of(wrapped.shape, axes or _fitting(wrapped.shape, size, spatial), spatial, "out", True, stack=False)
+    if isinstance(out, np.ma.MaskedArray) and out.hardmask and np.ma.is_masked(out):
+        raise InputTypeError("masked values cannot be written", node="out", got="a hard mask", expected="out.data")
+    named = axes or _labels(out) or _fitting(wrapped.shape, size, spatial)
+    layout = layout_of(wrapped.shape, named, spatial, "out", True, stack=False)
     require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")
     if library(out) == "h5py":
         if out.file.mode == "r":
@@ -234,6 +237,12 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
             raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
         return ArraySink(out, layout, "out")
     return ForeignSink(out, layout, "out")
+
+
+def _labels(out: Any) -> str | None:
+    """Axes of an open tensorstore whose dimensions have names, such as Neuroglancer's x, y, z and channel."""
+    labels = out.domain.labels if library(out) == "tensorstore" else ()
+    return letters(labels) if labels and all(labels) else None
 
 
 def _fitting(shape: Sequence[int], size: tuple[int, ...], spatial: str) -> str:

@@ -93,7 +93,7 @@ def _transformed(steps: Sequence[Any], n: int) -> tuple[Any, Any]:
                 offset[k] = value
             elif kind == "scale":
                 scale[k] = scale[k] * number if isinstance(scale[k], float) else scale[k]
-                offset[k] = offset[k] * number if isinstance(offset[k], float) else offset[k]
+                offset[k] = offset[k] * number + 0.0 if isinstance(offset[k], float) else offset[k]
             elif isinstance(offset[k], float):
                 offset[k] += number
     return scale, offset
@@ -106,11 +106,11 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _own_note(image: Mapping[str, Any]) -> Mapping[str, Any]:
+def _own_note(image: Mapping[str, Any]) -> Mapping[str, list[Any]]:
     """What outputs of this package add: axes of unknown voxel size, and those whose positions fall."""
     more = image.get("metadata")
     note = more.get(NOTE) if isinstance(more, Mapping) else None
-    return note if isinstance(note, Mapping) else {}
+    return {k: v for k, v in note.items() if isinstance(v, list)} if isinstance(note, Mapping) else {}
 
 
 def image_metadata(

@@ -34,9 +34,8 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
             raise FileError("no such folder", node=label, got=path)
         found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
         folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
-    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": str(folder)}}
-    opened = describe(ts.open(spec, read=True).result())
     attributes = _attributes(folder)
+    opened = describe(_open_n5(ts, folder, attributes))
     array = opened.array
     return Opened(
         array.transpose(list(range(array.ndim))[::-1]),
@@ -45,6 +44,22 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         read=read,
         identity=json.dumps(attributes, sort_keys=True),
     )
+
+
+def _open_n5(ts: Any, folder: Path, attributes: Mapping[str, Any]) -> Any:
+    """Open an N5 data set, whatever its attributes say of its place: tensorstore refuses those that cannot be."""
+    spec: dict[str, Any] = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{folder}/"}}
+    try:
+        return ts.open(spec, read=True).result()
+    except ValueError:
+        needed = {key: value for key, value in attributes.items() if key not in ("axes", "units", "resolution")}
+        if needed == attributes:
+            raise
+    context, file = ts.Context(), "attributes.json"
+    memory = ts.KvStore.open({"driver": "memory"}, context=context).result()
+    memory[file] = json.dumps(needed).encode()
+    layers = [{"base": spec["kvstore"]}, {"exact": file, "base": {"driver": "memory", "path": file}}]
+    return ts.open(spec | {"kvstore": {"driver": "kvstack", "layers": layers}}, read=True, context=context).result()
 
 
 def n5_stated(attributes: Mapping[str, Any]) -> tuple[str | None, Stated]:

@@ -52,8 +52,8 @@ OTHER_SPELLINGS = {
     "inches": "inch",
     "feet": "foot",
 }
-MICRO = ("\\u00b5", "\\u00B5", "\\u03bc", "\\u03BC", "Âµ", "Î¼", "�")
-"""What becomes of the letter µ: an escape, UTF-8 read as Latin-1, Latin-1 read as UTF-8."""
+MICRO = ("\\u00b5", "\\u00B5", "\\u03bc", "\\u03BC", "Âµ", "Î¼", "�", "\udcb5")
+"""What becomes of the letter µ: an escape, UTF-8 read as Latin-1, Latin-1 read as UTF-8 (with Python's surrogate)."""
 
 
 def _spellings() -> dict[str, str]:
