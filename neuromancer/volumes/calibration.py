@@ -34,7 +34,7 @@ def calibrated(stated: Stated, layout: Layout) -> tuple[Placement, tuple[str, ..
     Examples
     --------
     >>> calibrated(Stated((0, 4, 4), unit="nm"), Layout("zyx", "zyx"))
-    (Placement(voxel_size=(None, 4.0, 4.0), offset=None, unit='nanometer', direction=None), ('voxel size 0 of z',))
+    (Placement(voxel_size=(None, 4.0, 4.0), offset=None, unit='nanometer', direction=None), ('voxel size of z: 0',))
     """
     doubts: list[str] = []
     axes = layout.spatial
@@ -53,8 +53,8 @@ def calibrated(stated: Stated, layout: Layout) -> tuple[Placement, tuple[str, ..
     base = next((u for _, u in sorted(zip(map(layout.stored.index, axes), units, strict=True)) if u is not None), None)
     if base is not None:
         for k, unit in enumerate(units):
-            if unit is None and sizes[k] is not None and not any(f"of {axes[k]}" in d for d in doubts):
-                doubts.append(f"voxel size {sizes[k]:g} of {axes[k]}, without a unit")
+            if unit is None and sizes[k] is not None and not any(f" of {axes[k]}:" in d for d in doubts):
+                doubts.append(f"voxel size of {axes[k]}: {sizes[k]:g}, without a unit")
             sizes[k], offsets[k] = _converted(sizes[k], unit, base), _converted(offsets[k], unit, base)
     direction = [-1 if v == -1 else 1 for v in _per_axis(stated.direction, layout, "direction", doubts)]
     return Placement(known_or_none(sizes), known_or_none(offsets), base, directed(direction)), tuple(doubts)
@@ -82,7 +82,7 @@ def _per_axis(values: Any, layout: Layout, what: str, doubts: list[str]) -> list
         if found and len(found) == len(names):
             known = dict(zip(names, found, strict=True))
             return [known[a] for a in layout.spatial]
-    doubts.append(f"{what} {_shown(values)} for axes {layout.spatial}")
+    doubts.append(f"{what} of {layout.spatial}: {_shown(values)}")
     return nothing
 
 
@@ -95,7 +95,7 @@ def _number(value: Any, axis: str, what: str, doubts: list[str], positive: bool 
         number = float("nan")
     if isfinite(number) and (number > 0 or not positive):
         return number
-    doubts.append(f"{what} {_shown(value)} of {axis}")
+    doubts.append(f"{what} of {axis}: {_shown(value)}")
     return None
 
 
@@ -107,7 +107,7 @@ def _units(stated: Any, layout: Layout, doubts: list[str]) -> list[str | None]:
     odd = [(a, u) for a, u in zip(layout.spatial, given, strict=True) if long_unit(u) is None and not says_no_unit(u)]
     if one and odd:
         odd = [(layout.spatial, odd[0][1])]
-    doubts.extend(f"unit {_shown(u)} of {a}" for a, u in odd)
+    doubts.extend(f"unit of {a}: {_shown(u)}" for a, u in odd)
     return [long_unit(u) for u in given]
 
 

@@ -51,7 +51,7 @@ def step_of(values: np.ndarray) -> float | str | None:
     (-0.5, None, 'uneven')
     """
     if values.ndim != 1 or values.dtype.kind not in "iuf":
-        return f"of {values.dtype}"
+        return str(values.dtype)
     if len(values) < 2:
         return None
     return spacing(values) or "uneven"

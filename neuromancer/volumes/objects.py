@@ -84,8 +84,10 @@ def _describe_xarray(array: Any) -> Opened:
     """Dimensions name the axes, their coordinates give voxel size and offset."""
 
     def coordinate(name: Any) -> Coordinate | None:
-        found = array.coords.get(name)
-        return None if found is None else (found.values, found.attrs.get("units", found.attrs.get("unit")))
+        if name not in array.coords:  # xarray would count
+            return None
+        found = array.coords[name]
+        return found.values, found.attrs.get("units", found.attrs.get("unit"))
 
     chunks = array.variable.chunks
     return Opened(
