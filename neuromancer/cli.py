@@ -22,7 +22,7 @@ import shtab
 
 import neuromancer as nm
 from neuromancer.config import config
-from neuromancer.errors import ArgumentError, IncompleteWarning, NeuromancerError, UnknownNameError
+from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, NeuromancerError, UnknownNameError
 from neuromancer.progress import say
 
 DONE, FAILED, INCOMPLETE, INTERRUPTED = 0, 1, 3, 130
@@ -97,6 +97,13 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
         "--augment", choices=("flips", "rotations", "all"), help="average over mirrored or turned volumes"
     )
     command.add_argument("--precision", choices=("f32", "tf32", "bf16", "f16"), default="f32", help="of the arithmetic")
+    command.add_argument(
+        "--voxel-size",
+        nargs="+",
+        metavar="LENGTH",
+        help="voxel size of the result, z first, such as 40 4 4 (default: that of the volume)",
+    )
+    command.add_argument("--unit", help="of these lengths, such as nm or um (default: that of the volume)")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
     command.add_argument("--workers", type=int, help="processes (default: this one)")
@@ -141,6 +148,19 @@ def _roi(text: str) -> tuple[slice, ...]:
     return tuple(parts)
 
 
+def _store(options: argparse.Namespace) -> dict[str, Any] | None:
+    """What was said about the result's place in the specimen."""
+    said: dict[str, Any] = {} if options.unit is None else {"unit": options.unit}
+    if options.voxel_size is not None:
+        try:
+            said["voxel_size"] = tuple(float(v) for v in ",".join(options.voxel_size).split(","))
+        except ValueError:
+            raise ArgumentError(
+                "no lengths", node="--voxel-size", got=" ".join(options.voxel_size), expected="such as 40 4 4"
+            ) from None
+    return said or None
+
+
 def _node(options: argparse.Namespace) -> nm.Node:
     model = nm.modelload(options.model)
     if options.node is None:
@@ -176,6 +196,7 @@ def _predict(options: argparse.Namespace) -> int:
             )
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", IncompleteWarning)
+        warnings.simplefilter("always", MetadataWarning)
         node.predict_dense(
             options.raw,
             as_uint8=options.uint8,
@@ -196,9 +217,10 @@ def _predict(options: argparse.Namespace) -> int:
             executor=executor,
             on_error=options.on_error,
             on_missing=options.on_missing,
+            store=_store(options),
         )
-    for warning in caught:
-        sys.stderr.write(f"neuromancer: {warning.message}\n")
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        sys.stderr.write(f"neuromancer: {message}\n")
     return INCOMPLETE if any(issubclass(w.category, IncompleteWarning) for w in caught) else DONE
 
 

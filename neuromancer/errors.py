@@ -172,3 +172,7 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
 
 class IncompleteWarning(UserWarning):
     """Parts of a result are missing, as the caller allowed."""
+
+
+class MetadataWarning(UserWarning):
+    """What a file says about its voxel size, unit, position or values cannot be true, and counts as unknown."""

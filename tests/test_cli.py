@@ -163,3 +163,29 @@ def test_interrupted_and_resumed(model, tmp_path):
     assert subprocess.run([*command, "--resume"], timeout=120).returncode == cli.DONE
     wanted = expected(model, raw)
     np.testing.assert_allclose(np.asarray(zarr.open(str(out))[:]), wanted, atol=1e-6)
+
+
+def test_voxel_sizes(model, raw, tmp_path, capsys):
+    with h5py.File(tmp_path / "raw.h5", "r+") as file:
+        file["em"].attrs.update({"voxel_size": [0, 4, 4], "unit": "furlong"})
+
+    def predict(out, *options):
+        return cli.main(["predict", str(model), raw[0], str(tmp_path / out), "--quiet", *options])
+
+    assert predict("a.zarr") == cli.DONE
+    said = capsys.readouterr().err
+    assert said.count("neuromancer: ") == 1 and "voxel size of z: 0" in said and "--voxel-size" in said
+    assert zarr.open(str(tmp_path / "a.zarr")).attrs["voxel_size"] == [None, 4, 4]
+    for k, lengths in enumerate((["40", "4.5", "4"], ["40,4.5,4"])):
+        assert predict(f"b{k}.zarr", "--voxel-size", *lengths, "--unit", "nm") == cli.DONE
+        found = zarr.open(str(tmp_path / f"b{k}.zarr")).attrs
+        assert found["voxel_size"] == [40, 4.5, 4] and found["unit"] == "nanometer"
+    capsys.readouterr()
+    for wrong in (
+        ["--voxel-size", "0", "4", "4"],
+        ["--voxel-size", "4"],
+        ["--voxel-size", "a", "4", "4"],
+        ["--unit", "x"],
+    ):
+        assert predict("c.zarr", *wrong) == cli.FAILED
+        assert "neuromancer: '" in capsys.readouterr().err and not (tmp_path / "c.zarr").exists()

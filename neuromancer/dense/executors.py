@@ -165,7 +165,7 @@ class Team:
     def _job(self, run: Run, work: Work) -> Job:
         nodes = run.network.nodes
         share = all(sink.locator is not None and not sink.exclusive for sink in run.sinks)
-        mask: Any = None
+        masks: tuple[Any, ...] = ()
         model: Path | bytes = b""
         functors: dict[str, Callable[..., Any]] = {}
         if not self.in_process:
@@ -182,15 +182,16 @@ class Team:
             functors = own_functors(model_of(nodes))
             for functor in functors.values():
                 require_importable(functor, "functor")
-            if run.mask_source is not None:
-                mask = run.mask_source.locator
-                mask = run.mask_source[(slice(None),) * len(run.mask_source.shape)] if mask is None else mask
+            masks = tuple(
+                mask[(slice(None),) * len(mask.shape)] if mask.locator is None else mask.locator
+                for mask in run.mask_sources
+            )
         return Job(
             key=uuid.uuid4().hex,
             plan=work.plan,
             rules=work.rules,
             source=run.source.locator,
-            mask=mask,
+            masks=masks,
             sinks=tuple(sink.locator for sink in run.sinks) if share or self.in_process else None,
             model=model,
             functors=functors,

@@ -20,7 +20,7 @@ import numpy as np
 
 from neuromancer.config import config
 from neuromancer.dense.cache import CachedSource
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
 from neuromancer.dense.plan import DensePlan
@@ -47,7 +47,8 @@ class Job:
         Of this prediction.
     plan : DensePlan
     rules : Rules
-    source, mask : locator, or array for a mask
+    source : locator
+    masks : tuple of locators and arrays
     sinks : tuple of locators, or None
         None if values go back to who gave the task.
     model : Path or bytes
@@ -68,7 +69,7 @@ class Job:
     plan: DensePlan
     rules: Rules
     source: Any
-    mask: Any
+    masks: tuple[Any, ...]
     sinks: tuple[Any, ...] | None
     model: Path | bytes
     functors: dict[str, Callable[..., Any]]
@@ -191,11 +192,9 @@ def _open(job: Job) -> Context:
     network = DenseNetwork([model[name] for name in job.nodes])
     source = reopen_source(job.source)
     stores = [source]
-    mask = None
-    if job.mask is not None:
-        values = job.mask if isinstance(job.mask, np.ndarray) else reopen_source(job.mask)
-        stores += [values] if values is not job.mask else []
-        mask = Mask(values, job.plan.raw_shape[1:])
+    masks = [given if isinstance(given, np.ndarray) else reopen_source(given) for given in job.masks]
+    stores += [mask for mask in masks if not isinstance(mask, np.ndarray)]
+    mask = combined(masks, job.plan.raw_shape[1:])
     sinks = [reopen_sink(locator) for locator in job.sinks or ()]
     work = Work(job.plan, job.rules, network, CachedSource(source, job.cache) if job.cache else source, mask)
     work.__enter__()

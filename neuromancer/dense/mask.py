@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,60 @@ class Mask:
         block = np.asarray(self.values[(slice(0, 1),) * self.lead + where]) != 0
         block = block[0] if self.lead else block
         return block[np.ix_(*(p - low for p, low in zip(places, lows, strict=True)))]
+
+
+class AllMasks:
+    """What several masks all want.
+
+    Parameters
+    ----------
+    masks : sequence of Mask
+    """
+
+    def __init__(self, masks: Sequence[Mask]) -> None:
+        self.masks = masks
+
+    def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """See :meth:`Mask.at`."""
+        return np.asarray(np.logical_and.reduce([mask.at(positions) for mask in self.masks]))
+
+
+def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:
+    """The mask of voxels that are not 0 in any of several arrays; None for none."""
+    masks = [Mask(v, sizes) for v in values]
+    return None if not masks else masks[0] if len(masks) == 1 else AllMasks(masks)
+
+
+class Visible:
+    """The voxels of a masked array whose channels are all there, as the source of a mask.
+
+    Parameters
+    ----------
+    hidden : Source, (f, [z,] *spatial)
+        Not 0 where a value is masked.
+    """
+
+    locator = None
+
+    def __init__(self, hidden: Any) -> None:
+        self.hidden = hidden
+        self.shape, self.dtype = (1, *hidden.shape[1:]), np.dtype(bool)
+
+    def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
+        block = np.asarray(self.hidden[(slice(0, self.hidden.shape[0]), *where[1:])])
+        return np.logical_not(np.any(block, axis=0, keepdims=True))
+
+    def fingerprint(self) -> str:
+        """Digest of what is masked."""
+        digest = hashlib.blake2b(repr(self.shape).encode())
+        rest = tuple(slice(0, n) for n in self.shape[2:])
+        for k in range(self.shape[1]):
+            digest.update(np.packbits(self[(slice(0, 1), slice(k, k + 1), *rest)]).tobytes())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Close what was opened for it."""
+        self.hidden.close()
 
 
 def _factor(size: int, own: int, shape: Sequence[int], sizes: Sequence[int]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import InputTypeError
+from neuromancer.masked import unmasked
 
 EIGHT_BIT_MAX = 255
 
@@ -80,7 +81,7 @@ def read(raw: Any, head: tuple[slice, ...], starts: Sequence[int], stops: Sequen
     sizes = raw.shape[lead:]
     used = [fold(np.arange(a, b), n) for a, b, n in zip(starts, stops, sizes, strict=True)]
     inner = tuple(slice(int(u.min()), int(u.max()) + 1) for u in used)
-    block = np.asarray(raw[(*head, *inner)])
+    block = np.asarray(unmasked(raw[(*head, *inner)], "image"))
     for axis, (a, b, n) in enumerate(zip(starts, stops, sizes, strict=True)):
         if a < 0 or b > n:
             block = np.take(block, used[axis] - inner[axis].start, axis=lead + axis)

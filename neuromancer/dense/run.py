@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from neuromancer import engine as E
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.making import CreationLock
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
+from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
 from neuromancer.dense.results import Results, begin, undo
@@ -30,12 +32,14 @@ from neuromancer.dense.stores import (
     as_source,
     blocks_to_be,
     filled_parts,
+    image_sources,
     is_sink,
     place_of,
     require_apart,
 )
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
+from neuromancer.masked import chosen
 from neuromancer.progress import voxel_bar
 from neuromancer.volumes.missing import Part, listed
 
@@ -94,12 +98,15 @@ class Run:
     ) -> None:
         self.network, self.request, self.team, self._budget = network, request, team, budget
         choice = request.rules.on_missing
-        self.source = as_source(raw, request.axes, network.spatial, choice)
+        self.source, visible = image_sources(raw, request.axes, network.spatial, choice)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
-        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial, choice)
-        self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
-        self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
+        self.mask_sources = (
+            [] if request.mask is None else [as_source(chosen(request.mask), None, self.spatial, choice)]
+        )
+        self.mask_sources += [] if visible is None else [visible]
+        self.mask = combined(self.mask_sources, self.planner.raw_shape[1:])
+        self._opened = [s for s in (self.source, *self.mask_sources) if s is not raw and s is not request.mask]
         self.journal: Journal | None = None
         self.results: Results | None = None
         self.sinks: list[Any] = []
@@ -201,7 +208,7 @@ class Run:
             )
 
     def _warn_of_filled(self) -> None:
-        parts = list((self.filled | filled_parts(self.source, self.mask_source)).values())
+        parts = list((self.filled | filled_parts(self.source, *self.mask_sources)).values())
         if getattr(self.source, "blank", False):
             parts.append(Part("all of it", "nothing was ever written"))
         if parts:
@@ -300,29 +307,24 @@ class Run:
             nbytes //= 2
 
     def _results(self, chunks: Sequence[tuple[int, ...] | None] = ()) -> Results:
-        steps = [g.grain for g in self.network.joint]
-        size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
         outs = self.request.outs or ()
+        steps = [*((1,) if self.planner.stack else ()), *(g.grain for g in self.network.joint)]
+        image = image_placement(self.source, self.spatial, any(isinstance(out, (str, PathLike)) for out in outs))
         per_node = zip(outs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
         options = []
         for out, first, blocks in per_node:
-            meta = dict(self.request.store or {})
+            meta: dict[str, Any] = {"spatial": self.spatial, **(self.request.store or {})}
             if blocks is not None:
                 meta["chunks"] = blocks
-            if size is not None and not is_sink(out):
+            if not is_sink(out):
                 shift = [*((self.planner.roi[0][0],) if self.planner.stack else ()), *first]
-                scale = [*((1,) if self.planner.stack else ()), *steps]
-                begin = offset if offset is not None else (0.0,) * len(size)
-                meta.setdefault("voxel_size", tuple(float(v * s) for v, s in zip(size, scale, strict=True)))
-                meta.setdefault("unit", getattr(self.source, "unit", None))
-                meta.setdefault("offset", tuple(b + n * v for b, n, v in zip(begin, shift, size, strict=True)))
-            meta.setdefault("spatial", self.spatial)
+                meta |= placed(image, meta, shift, steps)
             options.append(meta)
         return Results(outs, self.planner.outputs, options)
 
     def _fixed_prints(self) -> dict[str, str]:
         """Fingerprints of all that does not depend on the results."""
-        mask = "" if self.mask_source is None else self.mask_source.fingerprint()
+        mask = " ".join(source.fingerprint() for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
             "image": self.source.fingerprint(),

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer import volumes
+from neuromancer.dense.mask import Visible
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.masked import split
 from neuromancer.volumes.flat import mapping_of
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.paths import is_address, split_path
@@ -128,6 +130,17 @@ def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error
     return source
 
 
+def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "error") -> tuple[Any, Visible | None]:
+    """The source of an image and, for a masked array, that of the mask which it brings along."""
+    image, hidden = split(raw)
+    if image is raw:
+        return as_source(raw, axes, spatial, on_missing), None
+    if axes is None and image.ndim == len(spatial):
+        image, hidden = image[None], None if hidden is None else hidden[None]
+    visible = None if hidden is None else Visible(as_source(hidden, axes, spatial, on_missing))
+    return as_source(image, axes, spatial, on_missing), visible
+
+
 def is_source(raw: Any) -> bool:
     """Whether an object has what dense prediction asks of a source."""
     return all(hasattr(raw, name) for name in ("shape", "dtype", "__getitem__", "locator", "fingerprint", "close"))
@@ -200,7 +213,8 @@ def _share_memory(image: Any, result: Any) -> bool:
     if not isinstance(image, np.ndarray) or not isinstance(result, np.ndarray):
         return False
     try:
-        return np.shares_memory(image, result, max_work=1000)
+        effort: Any = 1000  # the stubs know the named amounts only
+        return np.shares_memory(image, result, max_work=effort)
     except RuntimeError:  # too hard to tell
         return True
 

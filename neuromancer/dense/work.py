@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.raw import read
@@ -94,7 +94,7 @@ class Work:
         rules: Rules,
         network: DenseNetwork,
         source: Any,
-        mask: Mask | None,
+        mask: Mask | AllMasks | None,
         shared: bool = False,
     ) -> None:
         self.plan, self.rules, self.network, self.source, self.mask = plan, rules, network, source, mask

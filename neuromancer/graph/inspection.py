@@ -16,6 +16,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.function import make_func
+from neuromancer.masked import unmasked
 from neuromancer.progress import say
 from neuromancer.utils import as_array, pretty_string_ops, rng
 
@@ -56,7 +57,7 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
         return value
     dtype = source.output.dtype
     try:
-        array = as_array(value)
+        array = as_array(unmasked(value, node))
     except ValueError as error:
         raise ShapeError(
             f"input {source.name!r} is no array", node=node, got=str(error), expected=repr(source.shape)

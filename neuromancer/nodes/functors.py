@@ -73,7 +73,7 @@ def tensor_functions() -> dict[str, Callable[..., Any]]:
     >>> tensor_functions()["tanh"] is T.tanh
     True
     """
-    known = {"log_softmax": E.log_softmax, "relu": E.relu, "softmax": E.softmax}
+    known: dict[str, Callable[..., Any]] = {"log_softmax": E.log_softmax, "relu": E.relu, "softmax": E.softmax}
     names = {*ELEMENTWISE, *REDUCTIONS, *SHAPES, *(alias for some in ALIASES.values() for alias in some)}
     for name in sorted(names):
         for path in (name, *ALIASES.get(name, ())):

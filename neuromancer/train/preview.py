@@ -25,7 +25,7 @@ class Preview:
     model : Model
         With a prediction node.
     volumes : array, (raw, labels), or mapping of str to these
-        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, and labels ((z,) y, x) to draw beside it.
+        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, masked or not, and labels ((z,) y, x) to draw beside it.
     pictures : bool
         Write a PNG beside every HDF5 file.
 
@@ -64,4 +64,9 @@ def _pair(name: Any, volume: Any) -> tuple[np.ndarray, np.ndarray | None]:
             got=repr(volume)[:100],
             expected="array, or (raw, labels)",
         )
-    return np.asarray(raw), None if labels is None else np.asarray(labels)
+    return _kept(raw), None if labels is None else _kept(labels)
+
+
+def _kept(array: Any) -> np.ndarray:
+    """As an array in memory; what is masked stays so."""
+    return array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)

@@ -10,6 +10,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
+from neuromancer.masked import unmasked
 from neuromancer.train.data.loader import BatchSource
 
 LABEL = "training data"
@@ -42,7 +43,7 @@ class ArrayBatches:
                 got=len(arrays),
                 expected=f"{len(sources)}: {[s.name for s in sources]}",
             )
-        self.arrays, self.seed = list(arrays), int(seed)
+        self.arrays, self.seed = [unmasked(a, LABEL) for a in arrays], int(seed)
         self.axes = [s.shape.tag2index("b") if s.shape is not None and s.shape.hastag("b") else 0 for s in sources]
         lengths = [int(a.shape[axis]) for a, axis in zip(self.arrays, self.axes, strict=True)]
         if len(set(lengths)) != 1:
@@ -96,7 +97,7 @@ class IteratorBatches:
                 raise ArgumentError("the data has ended", node=LABEL, got=f"{self.next} batches") from None
             self.next += 1
             if self.next > step:
-                return tuple(item)
+                return tuple(unmasked(array, LABEL) for array in item)
 
 
 class FirstBatches:

@@ -12,7 +12,7 @@ import numpy as np
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, naming
 from neuromancer.files import followed
 from neuromancer.volumes import hdf5, tensorstores, zarrs
-from neuromancer.volumes.axes import Layout, layout_of
+from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.objects import is_array, library
 from neuromancer.volumes.output import MODULES, Output
@@ -32,9 +32,10 @@ def create_sink(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | bool | None = None,
     compression: str | None = "default",
-    voxel_size: Sequence[float] | None = None,
+    voxel_size: Sequence[float | None] | None = None,
     unit: str | None = None,
-    offset: Sequence[float] | None = None,
+    offset: Sequence[float | None] | None = None,
+    direction: Sequence[int] | None = None,
     spatial: str = "zyx",
     multiscale: bool = False,
     existing: str = "error",
@@ -61,9 +62,12 @@ def create_sink(
         ``"default"`` (blosc with zstd for zarr, none otherwise); zarr: ``"blosc"``, ``"zstd"``, ``"gzip"``; HDF5:
         ``"gzip"``, ``"lzf"``; None for none.
     voxel_size, offset : sequence of float, optional
-        Per spatial axis, in `unit`; the position of the centre of the first voxel.
+        Per spatial axis, in `unit`; the position of the centre of the first voxel. None for an axis of which it is not
+        known.
     unit : str, optional
         E.g. ``"nanometer"`` or ``"nm"``.
+    direction : sequence of int, optional
+        -1 for spatial axes along which positions fall, else 1; default: they grow along all.
     spatial : str
         Names of the spatial axes in the order of `shape`.
     multiscale : bool
@@ -99,9 +103,9 @@ def create_sink(
     """
     if existing not in ("error", "open"):
         raise ArgumentError("unknown choice", node="existing", got=existing, expected="'error' or 'open'")
-    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale)
+    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale, direction)
     if not isinstance(out, (str, os.PathLike)):
-        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial)
+        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
         return _into(out, size, kind, axes, spatial)
     output = output_at(out, shape, dtype, *options)
     found = output.find() if existing == "open" else None
@@ -123,14 +127,15 @@ def output_at(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | bool | None = None,
     compression: str | None = "default",
-    voxel_size: Sequence[float] | None = None,
+    voxel_size: Sequence[float | None] | None = None,
     unit: str | None = None,
-    offset: Sequence[float] | None = None,
+    offset: Sequence[float | None] | None = None,
     spatial: str = "zyx",
     multiscale: bool = False,
+    direction: Sequence[int] | None = None,
 ) -> Output:
     """What :func:`create_sink` makes for a path, before anything is made; see there."""
-    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial)
+    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
@@ -152,17 +157,18 @@ def _checked(
     out: Any,
     shape: Sequence[int],
     dtype: Any,
-    voxel_size: Sequence[float] | None,
+    voxel_size: Sequence[float | None] | None,
     unit: str | None,
-    offset: Sequence[float] | None,
+    offset: Sequence[float | None] | None,
     spatial: str,
+    direction: Sequence[int] | None,
 ) -> tuple[tuple[int, ...], np.dtype, Placement]:
     size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
     if len(size) != len(spatial) + 1 or min(size) < 1:
         raise ShapeError(
             "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
         )
-    return size, kind, checked_placement(voxel_size, unit, offset, spatial)
+    return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
 
 
 def _shards(
@@ -184,7 +190,10 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
     if not is_array(out) or not hasattr(out, "__setitem__"):
         raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
-    layout = layout_of(wrapped.shape, axes or _fitting(wrapped.shape, size, spatial), spatial, "out", True, stack=False)
+    if isinstance(out, np.ma.MaskedArray) and out.hardmask and np.ma.is_masked(out):
+        raise InputTypeError("masked values cannot be written", node="out", got="a hard mask", expected="out.data")
+    named = axes or _labels(out) or _fitting(wrapped.shape, size, spatial)
+    layout = layout_of(wrapped.shape, named, spatial, "out", True, stack=False)
     require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")
     if library(out) == "h5py":
         if out.file.mode == "r":
@@ -203,6 +212,12 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
             raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
         return ArraySink(out, layout, "out")
     return ForeignSink(out, layout, "out")
+
+
+def _labels(out: Any) -> str | None:
+    """Axes of an open tensorstore whose dimensions have names, such as Neuroglancer's x, y, z and channel."""
+    labels = out.domain.labels if library(out) == "tensorstore" else ()
+    return letters(labels) if labels and all(labels) else None
 
 
 def _fitting(shape: Sequence[int], size: tuple[int, ...], spatial: str) -> str:

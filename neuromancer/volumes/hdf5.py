@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,20 @@ from neuromancer.errors import ArgumentError, FileError, naming
 from neuromancer.files import followed, fsync
 from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.cf import unpacked
+from neuromancer.volumes.conventions import axes_stated, stated_by
+from neuromancer.volumes.coordinates import Coordinate
+from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.hdf5_changes import changing, roll_back
 from neuromancer.volumes.missing import said
-from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink
 from neuromancer.volumes.stored import Opened, file_identity, member, read
 
-SIZES = ("voxel_size", "resolution", "element_size_um")
 IDENTITY = "neuromancer_id"
+NO_POSITIONS = b"This is a netCDF dimension but not a netCDF variable"
 DEFAULT_NAME = "data"
 FILTERS = {"default": None, None: None, "gzip": "gzip", "lzf": "lzf"}
 
@@ -47,18 +51,18 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
 
 def describe(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
     """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
-    attributes = array.attrs
-    names = [d.label for d in array.dims]
-    if not any(names):
-        given = attributes.get("axes", "")
-        names = list(given) if isinstance(given, str) else []
-    size = next((found for name in SIZES if (found := numbers(attributes.get(name))) is not None), None)
-    unit = attributes.get("unit", "micrometer" if "element_size_um" in attributes else None)
-    placement = Placement(size, numbers(attributes.get("offset")), long_unit(unit))
+    attributes = dict(array.attrs)
+    names = [d.label or (d[0].name.rpartition("/")[2] if len(d) else "") for d in array.dims]
+    axes = letters(names) if any(names) else axes_stated(attributes)
+    placement = stated_by(attributes)
+    if placement.voxel_size is None and any(len(d) for d in array.dims):
+        placement = stated_by_coordinates(range(len(names)), lambda k: _coordinate(array.dims[k]))
+    if IDENTITY in attributes:
+        placement = replace(placement, voxel_size=_with_gaps(placement.voxel_size), offset=_with_gaps(placement.offset))
     elsewhere = hdf5_sources.identity(array)
-    return Opened(
+    opened = Opened(
         array,
-        letters(names or None),
+        axes,
         placement,
         array.chunks,
         read=hdf5_sources.Watched(array) if array.is_virtual else read,
@@ -68,15 +72,35 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "", label: s
         missing=hdf5_sources.missing_parts(array, label),
         blank=not (array.is_virtual or array.external or array.id.get_storage_size()),
     )
+    return unpacked(opened, attributes)
+
+
+def _coordinate(dimension: Any) -> Coordinate | None:
+    """Positions along a dimension, of the scale that is attached to it; None where it is but a length."""
+    scale = dimension[0] if len(dimension) else None
+    if scale is None or bytes(scale.attrs.get("NAME", b"")).startswith(NO_POSITIONS):
+        return None
+    opened = unpacked(Opened(scale), dict(scale.attrs))
+    return opened.read(opened.array, slice(None)), scale.attrs.get("units")
+
+
+def _with_gaps(values: Any) -> Any:
+    """Values of an output of this package: HDF5 has no None, NaN stands for it."""
+    return values if values is None else [None if np.isnan(v) else v for v in values]
 
 
 def names_in(file: Any) -> list[str]:
-    """Paths of all data sets of an open file; of links to some, if there is none."""
-    names: list[str] = []
+    """Paths of all data sets of an open file, but for the coordinates of others; of links to some, if there is none."""
+    found: dict[str, bool] = {}
     links: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item.ndim > 1 or not item.is_scale
+
+    file.visititems(note)
     file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else links.append(name))
-    return sorted(names or links)
+    return sorted(name for name, image in found.items() if image or not any(found.values())) or sorted(links)
 
 
 def require_target(file: Any, path: str, label: str) -> None:
@@ -238,7 +262,7 @@ def _fill(file: Any, name: str, request: Request, identity: str) -> None:
         made.dims[k].label = axis
     made.attrs[IDENTITY] = identity
     for key, value in request.attributes().items():
-        made.attrs[key] = value
+        made.attrs[key] = np.array(value, float) if isinstance(value, list) else value
 
 
 def make_sink(array: Any, layout: Layout, label: str, locator: Locator) -> Hdf5Sink:

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import InputTypeError
+from neuromancer.masked import unmasked
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.axes import letters
+from neuromancer.volumes.cf import Unpacked
+from neuromancer.volumes.coordinates import Coordinate, stated_by
 from neuromancer.volumes.flat import mapping_of, read_mapped
 from neuromancer.volumes.missing import Filled, Part, read_block, require_whole
 from neuromancer.volumes.paths import EXPECTED, split_path
-from neuromancer.volumes.placement import Placement, long_unit
 from neuromancer.volumes.stored import Opened, StoredArray
 
 
@@ -93,6 +95,8 @@ def describe(array: Any, label: str) -> Opened:
     kind = library(array)
     if isinstance(array, StoredArray):
         return array.opened()
+    if isinstance(array, Unpacked):
+        return describe(array.array, label)
     if kind == "h5py":
         return hdf5.describe(array)
     if kind == "zarr":
@@ -111,7 +115,7 @@ def describe(array: Any, label: str) -> Opened:
 
 def _missing_in_graph(array: Any) -> list[Part]:
     """What is missing of HDF5 data sets that a dask array is made of; where in the array is not known."""
-    found = {}
+    found: dict[str, Part] = {}
     for layer in array.dask.layers.values():
         # A data set is a layer by itself; the others, of tasks, may be very long.
         for value in layer.values() if len(layer) == 1 else ():
@@ -168,44 +172,22 @@ def guarded(array: Any, label: str, on_missing: str = "error") -> Any:
 
 
 def _describe_xarray(array: Any) -> Opened:
-    """Dimensions name the axes; evenly spaced coordinates give voxel size and offset."""
-    axes = letters(array.dims)
-    sizes, offsets, unit = [], [], None
-    for name in array.dims:
-        values = array.coords[name].values if name in array.coords else None
-        step = spacing(values)
-        sizes.append(step)
-        offsets.append(float(values[0]) if step is not None and values is not None else 0.0)
-        if step is not None and unit is None:
-            unit = long_unit(array.coords[name].attrs.get("units"))
-    spatial = [k for k, a in enumerate(axes or "") if a in "zyx"]
-    found = [sizes[k] for k in spatial]
-    size = None if not found or any(s is None for s in found) else tuple(float(s) for s in found if s is not None)
-    offset = tuple(offsets[k] for k in spatial) if any(s is not None for s in found) else None
+    """Dimensions name the axes, their coordinates give voxel size and offset."""
+
+    def coordinate(name: Any) -> Coordinate | None:
+        if name not in array.coords:  # xarray would count
+            return None
+        found = array.coords[name]
+        return found.values, found.attrs.get("units", found.attrs.get("unit"))
+
     chunks = array.variable.chunks
     return Opened(
         array.variable,
-        axes,
-        Placement(size, offset, unit),
+        letters(array.dims),
+        stated_by(array.dims, coordinate),
         None if chunks is None else tuple(int(c[0]) for c in chunks),
         read=lambda variable, key: np.asarray(variable[key].values),
     )
-
-
-def spacing(values: Any) -> float | None:
-    """Distance of evenly spaced, growing numbers; None for others.
-
-    Examples
-    --------
-    >>> spacing(np.array([1.0, 1.5, 2.0])), spacing(np.array(["a", "b"])), spacing(np.array([0, 1, 3]))
-    (0.5, None, None)
-    """
-    values = np.asarray(values) if values is not None else np.empty(0)
-    if values.ndim != 1 or values.dtype.kind not in "iuf" or len(values) < 2:
-        return None
-    step = (float(values[-1]) - float(values[0])) / (len(values) - 1)
-    even = np.allclose(np.diff(values.astype(float)), step, rtol=1e-3, atol=0)
-    return float(f"{step:.12g}") if step > 0 and even else None
 
 
 def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
@@ -230,7 +212,7 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     FileError, UnknownNameError, MissingDependencyError
         If a file cannot be opened.
     InputTypeError
-        If it is no array.
+        If it is no array, or is masked somewhere.
 
     Examples
     --------
@@ -239,9 +221,10 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """
     if isinstance(value, (str, Path)):
         return stored_at(value, what, on_missing)
+    value = unmasked(value, what)
     found = in_file(value, on_missing) if is_array(value) or library(value) == "tifffile" else None
     if found is not None or is_array(value):
-        return value if found is None else found
+        return _as_meant(value, what) if found is None else found
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -249,6 +232,12 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     if array.dtype.kind not in "biuf":
         raise InputTypeError("is no array", node=what, got=repr(value)[:100], expected=EXPECTED)
     return array
+
+
+def _as_meant(array: Any, what: str) -> Any:
+    """An array that is open in this process only; with its values unpacked, if they are packed."""
+    meant = describe(array, what).array if library(array) in ("h5py", "zarr") else array
+    return meant if isinstance(meant, Unpacked) else array
 
 
 def stored_at(path: str | Path, what: str, on_missing: str = "error") -> StoredArray:

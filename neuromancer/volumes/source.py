@@ -10,8 +10,9 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
 from neuromancer.volumes.axes import Layout, checked_index, layout_of
+from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.missing import Filled, checked_choice
-from neuromancer.volumes.objects import OpenArray, describe, open_array
+from neuromancer.volumes.objects import OpenArray, describe, library, open_array
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.stored import StoredArray
 
@@ -43,12 +44,13 @@ class ArraySource:
         self.array, self.layout, self.label = array, layout, label
         self._blocks = array if isinstance(array, StoredArray) else OpenArray(array, label, on_missing)
         opened = self._blocks.opened()
-        self.shape, self.dtype = layout.shape(array.shape), np.dtype(_dtype(array))
+        self.shape, self.dtype = layout.shape(array.shape), np.dtype(_dtype(opened.array))
         self.spatial = layout.spatial
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
-        placement = opened.placement.of_spatial(layout)
-        self.voxel_size, self.unit = placement.voxel_size, placement.unit
-        self.offset = placement.offset or (0.0,) * len(self.spatial)
+        placement, doubts = calibrated(opened.placement, layout)
+        self.voxel_size, self.unit, self.direction = placement.voxel_size, placement.unit, placement.direction
+        self.offset = tuple(0.0 if o is None else o for o in placement.offset or (0.0,) * len(self.spatial))
+        self.doubts = (*opened.doubts, *doubts)
         self.blank = opened.blank
         self.locator: Locator | None = None
         if isinstance(array, StoredArray):
@@ -192,7 +194,7 @@ def open_source(
         raw = array
     array = open_array(raw, label, on_missing)
     opened = describe(array, label)
-    dtype = np.dtype(_dtype(array))
+    dtype = np.dtype(_dtype(opened.array))
     if dtype.kind not in "biuf":
         raise InputTypeError("has no numeric dtype", node=label, got=str(dtype), expected="bool, integer or float")
     shape = tuple(int(n) for n in array.shape)
@@ -203,4 +205,7 @@ def open_source(
     # Axes that the user names go before those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
     name = str(raw) if isinstance(raw, (str, os.PathLike)) else label
-    return ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
+    source = ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
+    if library(array) != "xarray":  # what its coordinates cannot say is not lost before it goes into a file
+        warn_of(source.doubts, name)
+    return source

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, UnknownNameError, nearest_name
+from neuromancer.masked import unmasked
 from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, said, shown
 from neuromancer.volumes.paths import EXPECTED, is_address, split_path
-from neuromancer.volumes.placement import Placement
+from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Where
 
 OPENERS = {
@@ -32,7 +33,7 @@ OPENERS = {
 
 def read(array: Any, key: Any) -> np.ndarray:
     """Read a part of an array, by slices."""
-    return np.asarray(array[key])
+    return np.asarray(unmasked(array[key], "image"))
 
 
 def _chunk(where: Where) -> str:
@@ -49,8 +50,8 @@ class Opened:
         Has shape, dtype and slicing.
     axes : str, optional
         Letters of the axes.
-    placement : Placement
-        Values per stored axis or per stored spatial axis.
+    placement : Stated
+        What the file says of its place.
     chunks : tuple of int, optional
     read : callable
         (array, slices) -> numpy.ndarray.
@@ -68,11 +69,13 @@ class Opened:
         Name of a chunk, from its slices.
     blank : bool
         Whether nothing was ever written, so that all is fill value.
+    doubts : tuple of str
+        What the file says and cannot be true, besides its place.
     """
 
     array: Any
     axes: str | None = None
-    placement: Placement = field(default_factory=Placement)
+    placement: Stated = field(default_factory=Stated)
     chunks: tuple[int, ...] | None = None
     read: Callable[[Any, Any], np.ndarray] = read
     close: Callable[[], None] = lambda: None
@@ -82,6 +85,7 @@ class Opened:
     missing: Sequence[Part] = ()
     name_of: Callable[[Where], str] = _chunk
     blank: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 class StoredArray:
@@ -108,7 +112,7 @@ class StoredArray:
     chunks : tuple of int or None
     axes : str or None
         Letters of the axes, if the file names them.
-    placement : Placement
+    placement : Stated
 
     Raises
     ------

@@ -14,12 +14,15 @@ import numpy as np
 from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, naming
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.cf import KEYS, unpacked
 from neuromancer.volumes.chunk_files import is_blank
+from neuromancer.volumes.conventions import DIMENSION_UNITS, axes_stated, dimension_units, stated_by
+from neuromancer.volumes.coordinates import Coordinate
+from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
-from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
@@ -70,37 +73,54 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         image = image_of(dict(found.attrs))
         if image is not None:
             return describe(found[levels_of(image)[0]], label, image, levels_of(image)[0])
-        return describe(found[member(arrays_in(found), "", label)], label)
+        inner, _, name = member(arrays_in(found), "", label).rpartition("/")
+        group = found[inner] if inner else found
+        return describe(group[name], label, group=group)
     parent, _, last = join(path, dataset).rpartition("/")
     above = open_node(parent) if dataset or Path(parent).exists() else None
-    image = image_of(dict(above.attrs)) if isinstance(above, zarr.Group) else None
-    return describe(found, label, *((image, last) if image is not None and last in levels_of(image) else ()))
+    group = above if isinstance(above, zarr.Group) else None
+    image = None if group is None else image_of(dict(group.attrs))
+    image = image if image is not None and last in levels_of(image) else None
+    return describe(found, label, image, last, group)
 
 
 def arrays_in(group: Any) -> list[str]:
-    """Paths of all arrays of a group."""
+    """Paths of all arrays of a group, but for the coordinates of others."""
     zarr = require("zarr", "zarr", str(group))
-    return sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
+    found = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
+    images = [name for name, item in found.items() if item.ndim and dimensions_of(item) != [item.basename]]
+    return sorted(images or found)
 
 
-def describe(array: Any, label: str, image: Any = None, level: str = "") -> Opened:
-    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes."""
+def describe(array: Any, label: str, image: Any = None, level: str = "", group: Any = None) -> Opened:
+    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    label : str
+    image, level : optional
+        The OME-Zarr image of which it is a level, and the level's name.
+    group : zarr.Group, optional
+        In which it lies, with the coordinates of its dimensions.
+    """
     attributes = dict(array.attrs)
+    group = _group_around(array) if group is None else group
     if image is not None:
         axes, placement = read_level(image, level, label)
     else:
-        names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
-        names = names or attributes.get("axes") or attributes.get("axis_names")
-        axes = letters(names) if isinstance(names, (list, tuple)) and all(names) else None
-        size = numbers(attributes.get("voxel_size", attributes.get("resolution")))
-        placement = Placement(size, numbers(attributes.get("offset")), long_unit(attributes.get("unit")))
+        names = dimensions_of(array)
+        axes = letters(names) if names else axes_stated(attributes)
+        placement = stated_by(attributes)
+        if placement.voxel_size is None and names and group is not None:
+            placement = stated_by_coordinates(names, lambda name: _coordinate(group, name))
     folder, blocks = local_folder(array), array.shards or array.chunks
 
     def name_of(where: Where) -> str:
         number = tuple(s.start // n for s, n in zip(where, blocks, strict=True))
         return f"chunk {array.metadata.encode_chunk_key(number)}, {shown(where)}"
 
-    return Opened(
+    opened = Opened(
         require("neuromancer.volumes.zarr_store", "zarr", label).checked(array, folder),
         axes,
         placement,
@@ -111,6 +131,7 @@ def describe(array: Any, label: str, image: Any = None, level: str = "") -> Open
         name_of=name_of,
         blank=folder is not None and is_blank(folder),
     )
+    return unpacked(opened, packing_attributes(array, group))
 
 
 def _tiff_parts(store: Any) -> list[Part]:
@@ -120,6 +141,44 @@ def _tiff_parts(store: Any) -> list[Part]:
     series = next(iter(getattr(store, "_data", ())), None)
     file = None if series is None else series.keyframe.parent
     return missing_parts(file, series) if file is not None and any(s is series for s in file.series) else []
+
+
+def _group_around(array: Any) -> Any:
+    """The group in which an open array lies; None if there is none in its store."""
+    parent, _, own = array.path.rpartition("/")
+    if not own:
+        return None
+    zarr = require("zarr", "zarr", str(array))
+    try:
+        return zarr.open_group(store=array.store, path=parent, mode="r")
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def dimensions_of(array: Any) -> list[str]:
+    """Names of the dimensions of an array; empty if one has none."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or []
+    return [str(n) for n in names] if all(names) else []
+
+
+def _coordinate(group: Any, name: str) -> Coordinate | None:
+    """Positions along a dimension: an array of its name beside the image, as xarray writes them."""
+    found = group.get(name)
+    if found is None or getattr(found, "ndim", 0) != 1 or dimensions_of(found) != [name]:
+        return None
+    opened = unpacked(Opened(found), packing_attributes(found, group))
+    return opened.read(opened.array, slice(None)), found.attrs.get("units")
+
+
+def packing_attributes(array: Any, group: Any = None) -> dict[str, Any]:
+    """Attributes of an array; with the fill value that zarr 2 has in another place where xarray has written it."""
+    attributes, fill = dict(array.attrs), array.fill_value
+    if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes and fill is not None:
+        # Others leave it at 0, which is then a value like others; they do not write consolidated metadata either.
+        consolidated = group is not None and group.metadata.consolidated_metadata is not None
+        if fill or consolidated or set(KEYS) & set(attributes):
+            attributes.setdefault("_FillValue", fill)
+    return attributes
 
 
 class ZarrSink(FileSink):
@@ -212,7 +271,7 @@ def create(locator: Locator, request: Request, note: Note) -> None:
         "compressors": compressors(request.compression, np.dtype(request.dtype), label),
         "fill_value": np.zeros((), request.dtype)[()],
         "dimension_names": request.axis_names,
-        "attributes": {IDENTITY: identity, **request.attributes()},
+        "attributes": {IDENTITY: identity, **request.attributes(), **_units_of(request)},
     }
     image = names[-2] if len(names) > 1 else Path(locator.path).stem
     levels = [(FINEST, request.stored_placement)]
@@ -232,6 +291,16 @@ def create(locator: Locator, request: Request, note: Note) -> None:
                 fsync_all([place.parent / "zarr.json", place.parent])
     except (ValueError, TypeError) as error:
         raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
+
+
+def _units_of(request: Request) -> dict[str, Any]:
+    """Sizes of all stored axes as Neuroglancer and tensorstore read them."""
+    placement = request.stored_placement
+    if placement.voxel_size is None:
+        return {}
+    spatial = [name for name in request.axis_names if name != "c"]
+    sizes = dict(zip(spatial, placement.voxel_size, strict=True))
+    return {DIMENSION_UNITS: dimension_units(request.axis_names, sizes, placement.unit)}
 
 
 def _names(locator: Locator, multiscale: bool) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from neuromancer.config import config
 from neuromancer.errors import EngineError, InputTypeError, ShapeError
+from neuromancer.masked import unmasked
 
 Sizes = Sequence[int | None]
 
@@ -64,6 +65,7 @@ def argument(value: Any, variable: Any, node: str, shape: Sizes) -> np.ndarray:
         If it does not fit.
     """
     dtype = variable.type.dtype
+    value = unmasked(value, node)
     array = value if isinstance(value, np.ndarray) else np.asarray(value)
     if array.dtype != dtype:
         if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):

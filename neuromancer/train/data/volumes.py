@@ -10,6 +10,7 @@ import numpy as np
 
 from neuromancer.dense.raw import normalise, read
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
+from neuromancer.masked import chosen, split
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.labels import LabelRules
 from neuromancer.volumes.objects import guarded, open_array
@@ -35,7 +36,8 @@ class LabelledVolume:
     weight : float, optional
         How often patches come from this volume, relative to the others; default: by number of positions.
     mask : array or path, (*spatial), optional
-        Of the labels' size; voxels where it is 0 are as if not labelled.
+        Of the labels' size; voxels where it is 0 are as if not labelled, as are those that are masked in `labels` if
+        these are a masked array.
     extras : dict of str to array or path, optional
         Further arrays of the labels' size that the loss reads, e.g. example weights, by name of their input node; or
         one vector (f,) for all patches of this volume where that node has no spatial axes.
@@ -89,7 +91,8 @@ class Volume:
     ) -> None:
         self.label, self.frame, self.rules, self.scale = f"volume {number}", frame, rules, scale
         with blame(self.label):
-            raw, labels = _opened(given.raw, "raw"), _opened(given.labels, "labels")
+            known, hidden = split(given.labels)
+            raw, labels = _opened(given.raw, "raw"), _opened(known, "labels")
             for what, array in (("raw", raw), ("labels", labels)):
                 _check_array(array, what)
             self.order = self._order(raw, given.axes)
@@ -105,7 +108,8 @@ class Volume:
             self.sizes, self.label_sizes = self.raw.sizes, self.labels.sizes
             self.label_start = self._offset(given.label_offset)
             self.label_stop = tuple(a + n for a, n in zip(self.label_start, self.label_sizes, strict=True))
-            self.mask = None if given.mask is None else self._like_labels(given.mask, "mask")
+            self.mask = None if given.mask is None else self._like_labels(chosen(given.mask), "mask")
+            self.hidden = None if hidden is None else self._like_labels(hidden, "labels")
             self.extras = {name: self._extra(value, name) for name, value in given.extras.items()}
             rules.check_dtype(np.dtype(labels.dtype))
         if given.weight is not None and not (np.isfinite(given.weight) and given.weight >= 0):
@@ -212,11 +216,11 @@ class Volume:
         high = [b - o + m for b, o, m in zip(stops, self.label_start, margin, strict=True)]
         block = self.labels.read_nearest(low, high)
         inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, block.shape[1:], strict=True)))
-        mask = None
-        if self.mask is not None:
-            mask = self.mask.read_nearest(
-                [a + m for a, m in zip(low, margin, strict=True)], [b - m for b, m in zip(high, margin, strict=True)]
-            )
+        inside = [a + m for a, m in zip(low, margin, strict=True)], [b - m for b, m in zip(high, margin, strict=True)]
+        mask = None if self.mask is None else self.mask.read_nearest(*inside)
+        if self.hidden is not None:
+            hidden = self.hidden.read_nearest(*inside).any(axis=0, keepdims=True)
+            mask = np.logical_not(hidden) if mask is None else np.where(hidden, 0, mask)
 
         def where(index: Sequence[int]) -> str:
             tags = ", ".join(self.frame.tags[k] for k in self.order)
