@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from math import isfinite
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
@@ -22,10 +24,12 @@ import shtab
 
 import neuromancer as nm
 from neuromancer.config import config
-from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, NeuromancerError, UnknownNameError
+from neuromancer.console import DONE, USAGE, Parser, positive, prepare_streams, run, tell
+from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
+from neuromancer.printable import printable
 from neuromancer.progress import say
 
-DONE, FAILED, INCOMPLETE, INTERRUPTED = 0, 1, 3, 130
+INCOMPLETE = 3
 
 EXAMPLES = """examples:
   neuromancer info nuclei.h5
@@ -43,7 +47,7 @@ exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but 
 
 def parser() -> argparse.ArgumentParser:
     """What the command understands."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="neuromancer",
         description="Dense prediction of volumes of any size with stored models.",
         epilog=EXAMPLES,
@@ -65,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure the speed on this machine", description=_bench.__doc__)
     bench.add_argument("model", help="model file")
     bench.add_argument("--shape", type=int, nargs="+", help="spatial sizes (default: what takes some seconds)")
-    bench.add_argument("--runs", type=int, default=3, help="runs, of which the median counts (default: 3)")
+    bench.add_argument("--runs", type=positive, default=3, help="runs, of which the median counts (default: 3)")
     _shared_options(bench)
     return result
 
@@ -106,7 +110,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--unit", help="of these lengths, such as nm or um (default: that of the volume)")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
-    command.add_argument("--workers", type=int, help="processes (default: this one)")
+    command.add_argument("--workers", type=positive, help="processes (default: this one)")
     command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at unreadable or bad parts")
     command.add_argument(
         "--on-missing",
@@ -122,13 +126,15 @@ def _reduction(text: str) -> Any:
         return text
     name, sign, value = text.partition("=")
     try:
-        if name == "threshold" and sign:
+        if name == "threshold" and sign and isfinite(float(value)):
             return "threshold", float(value)
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER"
-        ) from None
+        found = ast.literal_eval(text)
+        channels = found if isinstance(found, (list, tuple)) else [found]
+        if channels and all(type(c) is int for c in channels):
+            return found
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER")
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -139,13 +145,11 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _roi(text: str) -> tuple[slice, ...]:
-    parts = []
-    for part in text.split(","):
-        try:
-            parts.append(slice(*(int(n) if n.strip() else None for n in part.split(":"))))
-        except ValueError:
-            raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:") from None
-    return tuple(parts)
+    parts = [re.fullmatch(r"\s*(-?\d{1,18})?\s*:\s*(-?\d{1,18})?\s*", part) for part in text.split(",")]
+    if not all(parts):
+        raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:")
+    ends = [[None if n is None else int(n) for n in part.groups()] for part in parts if part]
+    return tuple(slice(begin, end) for begin, end in ends)
 
 
 def _store(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -182,6 +186,12 @@ def _set_device(device: str | None) -> None:
         os.environ["NEUROMANCER_DEVICE"] = config.device = device
 
 
+def _begin_worker(device: str | None) -> None:
+    # Ctrl-C reaches all processes of a terminal; it ends a worker without a word, as the first one explains it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _set_device(device)
+
+
 def _predict(options: argparse.Namespace) -> int:
     """Predict a volume with a stored model, tile by tile, in bounded memory; restartable.
 
@@ -192,7 +202,7 @@ def _predict(options: argparse.Namespace) -> int:
         executor = None
         if options.workers:
             executor = stack.enter_context(
-                ProcessPoolExecutor(options.workers, get_context("spawn"), _set_device, (options.device,))
+                ProcessPoolExecutor(options.workers, get_context("spawn"), _begin_worker, (options.device,))
             )
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", IncompleteWarning)
@@ -220,7 +230,7 @@ def _predict(options: argparse.Namespace) -> int:
             store=_store(options),
         )
     for message in dict.fromkeys(str(warning.message) for warning in caught):
-        sys.stderr.write(f"neuromancer: {message}\n")
+        tell(f"neuromancer: {printable(message)}")
     return INCOMPLETE if any(issubclass(w.category, IncompleteWarning) for w in caught) else DONE
 
 
@@ -243,10 +253,10 @@ def _info(options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps(facts, indent=1))
         return DONE
-    width = max(map(len, model.nodes), default=0)
-    say(f"{facts['model']}: {facts['parameters']:,} parameters")
+    width = max((len(printable(name)) for name in model.nodes), default=0)
+    say(f"{printable(model.name)}: {facts['parameters']:,} parameters")
     for name, shape in facts["nodes"].items():
-        say(f"  {name:{width}}  {shape}{'  <- prediction' if name == facts['prediction_node'] else ''}")
+        say(f"  {printable(name):{width}}  {shape}{'  <- prediction' if name == facts['prediction_node'] else ''}")
     if "fov" in facts:
         say(f"field of view {facts['fov']}, strides {facts['strides']}, {facts['channels']['out']} channels out")
     return DONE
@@ -268,6 +278,8 @@ def _bench(options: argparse.Namespace) -> int:
         spatial = [n + 31 if len(least) == 3 else n + 127 for n in least]
     else:
         spatial = options.shape
+    # Refuses sizes for which no data could be made.
+    node.plan_dense(_image_shape(node, spatial), "float32", pad_raw=options.pad, memory=options.memory)
     raw = np.random.default_rng(0).random(_image_shape(node, spatial), dtype="float32")
     plan = node.plan_dense(raw, pad_raw=options.pad, memory=options.memory)
     run = lambda: node.predict_dense(raw, pad_raw=options.pad, memory=options.memory, progress=False)  # noqa: E731
@@ -292,30 +304,23 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the exit status is explained in ``neuromancer --help``."""
+    prepare_streams()
     understood = parser()
     options = understood.parse_args(arguments)
-    if options.completion:
-        say(shtab.complete(understood, options.completion))
-        return DONE
-    if options.command is None:
-        understood.print_help()
-        return 2
-    # a batch system's SIGTERM ends a run as tidily as Ctrl-C does
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    again = "; the same command with --resume goes on" if options.command == "predict" else ""
+
+    def command() -> int:
+        if options.completion:
+            say(shtab.complete(understood, options.completion))
+            return DONE
+        if options.command is None:
+            say(understood.format_help(), end="")
+            return USAGE
         if getattr(options, "device", None) is not None:
             config.device = options.device
         return COMMANDS[options.command](options)
-    except NeuromancerError as error:
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
-        sys.stderr.write(f"neuromancer: {error}{notes}\n")
-        return FAILED
-    except KeyboardInterrupt:
-        again = "; the same command with --resume goes on" if options.command == "predict" else ""
-        sys.stderr.write(f"neuromancer: interrupted{again}\n")
-        return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+    return run("neuromancer", command, f"interrupted{again}")
 
 
 if __name__ == "__main__":

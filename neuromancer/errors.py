@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.printable import escape, printable, redact
+
 
 class NeuromancerError(Exception):
     """Base of all errors raised on purpose by this package.
@@ -39,7 +41,7 @@ class NeuromancerError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        text = self.problem
+        text = printable(self.problem)
         if self.node is not None:
             text = f"{node_label(self.node)}: {text}"
         for label, value in (
@@ -48,7 +50,7 @@ class NeuromancerError(Exception):
             ("nearest valid:", self.nearest),
         ):
             if value is not None:
-                text += f"; {label} {value if isinstance(value, str) else repr(_plain(value))}"
+                text += f"; {label} {printable(_plain(value))}"
         return text
 
 
@@ -139,9 +141,83 @@ def naming(path: object, problem: str = "cannot be written") -> Iterator[None]:
     except NeuromancerError:
         raise
     except OSError as error:
-        named = FileError(problem, node=str(path), got=error.strerror or str(error))
+        named = FileError(problem, node=str(path), got=reason(error))
         named.errno = error.errno
-        raise named from error
+        raise named from shown_cause(error)
+
+
+@contextmanager
+def translating(path: object, problem: str, expected: Any = None) -> Iterator[None]:
+    """Turn any error of another library inside the block into one of the package that names the file.
+
+    Those that say that memory is short, and those of the package, stay what they are.
+
+    Raises
+    ------
+    MissingDependencyError
+        For an import that failed; names the library.
+    FileError
+
+    Examples
+    --------
+    >>> try:
+    ...     with translating("raw.zarr", "cannot be read"):
+    ...         raise ZeroDivisionError("a codec failed")
+    ... except FileError as error:
+    ...     print(error)
+    'raw.zarr': cannot be read; got ZeroDivisionError: a codec failed
+    """
+    try:
+        yield
+    except (NeuromancerError, MemoryError):
+        raise
+    except ImportError as error:
+        raise _missing(path, error) from None
+    except Exception as error:
+        named = FileError(problem, node=str(path), got=reason(error), expected=expected)
+        named.errno = error.errno if isinstance(error, OSError) else None
+        raise named from shown_cause(error)
+
+
+def _missing(path: object, error: ImportError) -> MissingDependencyError:
+    names = [e.name.partition(".")[0] for e in _chain(error) if isinstance(e, ImportError) and e.name]
+    package = names[-1] if names else None
+    return MissingDependencyError(
+        f"needs the package {package}" if package else "needs a package that is not installed",
+        node=str(path),
+        got=str(error),
+        expected="that package installed",
+        nearest=f"pip install {package}" if package else None,
+    )
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one line.
+
+    Examples
+    --------
+    >>> reason(OSError(28, "No space left on device")), reason(KeyError("dtype")), reason(EOFError())
+    ('No space left on device', "KeyError: 'dtype'", 'EOFError')
+    """
+    if isinstance(error, OSError):
+        return " ".join((error.strerror or str(error) or type(error).__name__).split())
+    text = " ".join(str(error).split())
+    plain = text and type(error) in (ValueError, RuntimeError)
+    return text if plain else ": ".join(filter(None, (type(error).__name__, text)))
+
+
+def shown_cause(error: BaseException) -> BaseException | None:
+    """The error as the cause of another one; None if a traceback with it would show what must not be shown."""
+    return error if all(redact(str(e)) == str(e) for e in _chain(error)) else None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def _plain(value: Any) -> Any:
@@ -153,9 +229,9 @@ def _plain(value: Any) -> Any:
 
 def node_label(node: Any) -> str:
     """``Class 'name'`` for a node, ``'name'`` for a string."""
-    if isinstance(node, str):
-        return repr(node)
-    return f"{type(node).__name__} {getattr(node, 'name', '')!r}"
+    name = node if isinstance(node, str) else getattr(node, "name", "")
+    text = redact(repr(name))
+    return text if isinstance(node, str) else f"{escape(type(node).__name__)} {text}"
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from threading import RLock
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from neuromancer.config import config
+from neuromancer.errors import FileError, reason
+from neuromancer.printable import printable
 
 
 class Bar(tqdm):
@@ -17,9 +20,37 @@ class Bar(tqdm):
     _lock = RLock()
 
 
-def say(text: str) -> None:
-    """Write a line to standard output; only where the caller asked for it (``print_repr``, ``print_info``)."""
-    sys.stdout.write(text + "\n")
+def say(text: str, end: str = "\n", flush: bool = False) -> None:
+    """Write a line to standard output; only where the caller asked for it (``print_repr``, ``print_info``).
+
+    Characters that its encoding does not have are written as Python writes them. Where nobody listens, because there is
+    no standard output or its reader has gone, nothing is said.
+
+    Raises
+    ------
+    FileError
+        If it cannot be written, such as to a full disk.
+    """
+    if sys.stdout is None:
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        sys.stdout.write((text + end).encode(encoding, "backslashreplace").decode(encoding))
+        if flush:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _say_nothing_more()
+    except OSError as error:
+        _say_nothing_more()
+        raise FileError("cannot be written", node="standard output", got=reason(error)) from None
+
+
+def _say_nothing_more() -> None:
+    """Let what is still in the buffer, and all that comes, go nowhere: else the interpreter fails at its end."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
@@ -40,9 +71,11 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
         ``update(n)`` counts n voxels.
     """
     show = config.progress if show is None else show
+    if sys.stderr is None:
+        show = False
     return Bar(
         total=total / 1e6,
-        desc=description,
+        desc=printable(description),
         unit="MVx",
         unit_scale=False,
         disable=None if show is None else not show,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from neuromancer.arrays import as_array as as_array
 from neuromancer.config import config
 
 
@@ -29,29 +29,6 @@ def as_floatX(x: Any) -> np.ndarray:
     'float32'
     """
     return np.array(x, dtype=config.floatX) if np.ndim(x) == 0 else np.ascontiguousarray(x, dtype=config.floatX)
-
-
-def as_array(value: Any) -> np.ndarray:
-    """`value` as an array, like ``numpy.asarray``, with lists of different lengths refused by every version of NumPy.
-
-    Raises
-    ------
-    ValueError
-        If `value` is such a list.
-
-    Examples
-    --------
-    >>> as_array([[1, 2], [3, 4]]).shape
-    (2, 2)
-    """
-    if isinstance(value, np.ndarray):
-        return value
-    with warnings.catch_warnings():  # NumPy before 1.24 warns and makes an array of objects
-        warnings.filterwarnings("error", "Creating an ndarray from ragged")
-        try:
-            return np.asarray(value)
-        except Warning as refused:
-            raise ValueError(str(refused)) from None
 
 
 class _Randomness:

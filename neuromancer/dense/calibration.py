@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -34,10 +35,12 @@ def seconds_per_work() -> float:
     return known[key]
 
 
-def cache_path() -> Path:
-    """File in which measurements are kept."""
+def cache_path() -> Path | None:
+    """File in which measurements are kept; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "neuromancer" / "speed.json"
+    with suppress(RuntimeError):
+        return (Path(base) if base else Path.home() / ".cache") / "neuromancer" / "speed.json"
+    return None
 
 
 def _key() -> str:
@@ -56,7 +59,9 @@ def _work() -> float:
 _measured: dict[str, float] = {}
 
 
-def _load(path: Path) -> dict[str, float]:
+def _load(path: Path | None) -> dict[str, float]:
+    if path is None:
+        return _measured
     try:
         stored = json.loads(path.read_text())
         _measured.update({str(k): float(v) for k, v in stored.items() if float(v) > 0})
@@ -65,7 +70,9 @@ def _load(path: Path) -> dict[str, float]:
     return _measured
 
 
-def _store(path: Path, values: dict[str, float]) -> None:
+def _store(path: Path | None, values: dict[str, float]) -> None:
+    if path is None:
+        return
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ShapeError
+from neuromancer.volumes.accept import checked_dtype
 
 
 class Mask:
@@ -25,6 +26,8 @@ class Mask:
     ------
     ShapeError
         If the sizes do not fit.
+    InputTypeError
+        If it does not hold numbers.
 
     Examples
     --------
@@ -35,6 +38,7 @@ class Mask:
 
     def __init__(self, values: Any, sizes: Sequence[int]) -> None:
         self.values = values
+        checked_dtype(values, "mask")
         shape = tuple(int(n) for n in values.shape)
         self.lead = len(shape) - len(sizes)
         if self.lead not in (0, 1) or (self.lead and shape[0] != 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ def parse_bytes(memory: Any) -> float | None:
     """
     if memory is None:
         return None
-    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory > 0:
+    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and 0 < memory < inf:
         return float(memory)
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
-    if isinstance(memory, str) and found and float(found[1]) > 0:
+    if isinstance(memory, str) and found and 0 < float(found[1]) < inf:
         return float(found[1]) * UNITS[(found[2] or "").lower()]
     raise ArgumentError("not an amount of memory", node="memory", got=memory, expected="bytes, or text like '4GB'")

@@ -16,6 +16,7 @@ import numpy as np
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.work import Fetched, Work
 from neuromancer.errors import FileError, NeuromancerError, PredictionError
+from neuromancer.printable import printable
 
 COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
 """Results are made durable after so many tiles, or so much time: once for all of them."""
@@ -182,7 +183,7 @@ class Pipeline:
         except Exception as error:
             if not self.skip or isinstance(error, MemoryError):
                 raise named(error, self._name(index)) from error.__cause__
-            reason = f"{type(error).__name__}: {error}"
+            reason = printable(f"{type(error).__name__}: {error}")
             self.failed[index] = self._uncommitted[index] = reason
             tile = self.plan.tile(index)
             return [self.work.filled(tile, m) for m in range(len(self.sinks))]

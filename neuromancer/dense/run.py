@@ -40,6 +40,8 @@ from neuromancer.dense.stores import (
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.masked import chosen
+from neuromancer.places import local_file
+from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
 from neuromancer.volumes.missing import Part, listed
 
@@ -102,7 +104,7 @@ class Run:
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
         self.mask_sources = (
-            [] if request.mask is None else [as_source(chosen(request.mask), None, self.spatial, choice)]
+            [] if request.mask is None else [as_source(chosen(request.mask), None, self.spatial, choice, "mask")]
         )
         self.mask_sources += [] if visible is None else [visible]
         self.mask = combined(self.mask_sources, self.planner.raw_shape[1:])
@@ -202,7 +204,7 @@ class Run:
                 sink.flush()
         self._warn_of_filled()
         if failed:
-            some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
+            some = "; ".join(f"{plan.tile(i)}: {printable(reason)}" for i, reason in list(failed.items())[:3])
             warnings.warn(
                 f"{len(failed)} of {count} tiles could not be predicted: {some}", IncompleteWarning, stacklevel=5
             )
@@ -218,7 +220,7 @@ class Run:
     # ---- stores and journal
     def _folder(self, outs: Sequence[Any]) -> Path | None:
         if self.request.journal is not None:
-            return Path(self.request.journal)
+            return local_file(self.request.journal, "journal")
         place = place_of(outs[0], outs[0] if is_sink(outs[0]) else None)
         return None if place is None else place.with_name(place.name + ".progress")
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuromancer import volumes
+from neuromancer.arrays import offers
 from neuromancer.dense.mask import Visible
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.masked import split
+from neuromancer.places import is_address
 from neuromancer.volumes.flat import mapping_of
 from neuromancer.volumes.missing import Part
-from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.volumes.paths import split_path
+
+MOST_VOXELS = 1 << 62
+"""More than any store can hold, and few enough for sizes and numbers of tiles to be whole numbers of 64 bits."""
 
 
 class ArraySource:
@@ -57,10 +63,20 @@ class DescribedSource(ArraySource):
     ----------
     shape : tuple of int, (f, [z,] *spatial)
     dtype : numpy dtype
+
+    Raises
+    ------
+    ShapeError
+        For sizes that no image has.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        super().__init__(np.broadcast_to(np.zeros((), dtype), shape))
+        if any(n < 1 for n in shape) or prod(shape) > MOST_VOXELS:
+            raise ShapeError("not a shape of an image", node="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
+        raise ShapeError("an image that is only described has no voxels", node="image", got=where)
 
 
 class ArraySink:
@@ -93,7 +109,7 @@ class ArraySink:
         """Nothing is open."""
 
 
-def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error") -> Any:
+def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error", label: str = "raw") -> Any:
     """The source that a user means.
 
     Parameters
@@ -107,6 +123,8 @@ def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error
         Names of the spatial axes as the network has them.
     on_missing : {'error', 'fill'}
         What becomes of parts that are missing or damaged.
+    label : str
+        Name of it in errors.
 
     Raises
     ------
@@ -122,10 +140,10 @@ def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error
             )
         return raw
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
-        return as_source(np.asarray(raw), axes, spatial)
+        return as_source(volumes.open_array(raw, label), axes, spatial, on_missing, label)
     if isinstance(raw, volumes.ArraySource) and "fill" in (raw.on_missing, on_missing):
         raw = raw.with_choice("fill")  # for a record of its own
-    source = volumes.open_source(raw, axes=axes, spatial=spatial, on_missing=on_missing)
+    source = volumes.open_source(raw, axes=axes, spatial=spatial, on_missing=on_missing, label=label)
     source.filled.quiet |= source.on_missing == "fill"
     return source
 
@@ -143,12 +161,13 @@ def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "e
 
 def is_source(raw: Any) -> bool:
     """Whether an object has what dense prediction asks of a source."""
-    return all(hasattr(raw, name) for name in ("shape", "dtype", "__getitem__", "locator", "fingerprint", "close"))
+    named = offers(raw, "shape", "dtype", "__getitem__", "locator", "fingerprint", "close")
+    return named and isinstance(raw.shape, tuple)  # some objects have an attribute of any name
 
 
 def is_sink(out: Any) -> bool:
     """Whether an object has what dense prediction asks of a sink."""
-    return all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush"))
+    return offers(out, "shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush")
 
 
 def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> Any:

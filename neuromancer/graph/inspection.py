@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import tempfile
 import time
 import warnings
@@ -10,13 +9,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, reason
 from neuromancer.graph.function import make_func
 from neuromancer.masked import unmasked
+from neuromancer.places import local_file
+from neuromancer.printable import Lines, printable
 from neuromancer.progress import say
 from neuromancer.utils import as_array, pretty_string_ops, rng
 
@@ -81,7 +83,7 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
 
 
 def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
-    rows = [f"\n  {'source':<20}{'required':<44}given"]
+    rows = [f"\n  {'source':<20}{'required':<43} given"]
     for i in range(max(len(sources), len(arrays))):
         name = sources[i].name if i < len(sources) else "-"
         need = "-"
@@ -90,8 +92,8 @@ def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
         given = "-"
         if i < len(arrays):
             given = _given(arrays[i])
-        rows.append(f"  {name:<20}{need:<44}{given}")
-    return "\n".join(rows) + "\n"
+        rows.append(f"  {name:<19} {need:<43} {given}")
+    return Lines("\n".join([rows[0], *map(printable, rows[1:])]) + "\n")
 
 
 def _given(value: Any) -> str:
@@ -140,9 +142,8 @@ def test_run(node: Node, on_shape_mismatch: str, debug_outputs: bool) -> Any:
     result = node(*data)
     seconds = node.last_exec_time or 0.0
     voxels = np.prod([s or 1 for s in node.shape.spatial_shape]) if node.shape is not None else 0
-    say(
-        f"{node.name}: output {np.shape(result)}, {seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s"
-    )
+    speed = f"{seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s"
+    say(f"{printable(node.name)}: output {np.shape(result)}, {speed}")
     declared = None if node.shape is None else [s or 1 for s in node.shape.shape]
     if declared is not None and np.shape(result) != tuple(declared) and np.size(result) != np.prod(declared):
         problem = ShapeError(
@@ -192,7 +193,8 @@ def measure_exectime(
             result = max(0.0, result)
         node._exec_times["local"] = result
     if print_info:
-        say(f"{node.name}: {result:.3f} ms ({'alone' if local else 'with all parents'}, median of {n_samples} runs)")
+        scope = "alone" if local else "with all parents"
+        say(f"{printable(node.name)}: {result:.3f} ms ({scope}, median of {n_samples} runs)")
     return result
 
 
@@ -214,9 +216,20 @@ def describe(node: Node) -> str:
     return f"{text}\n  {extra}" if extra else text
 
 
+def _place_of_its_own(node: Node) -> Path:
+    """``<node>.png`` in a new folder that belongs to this user alone: others may write beside it, but not into it."""
+    name = quote(node.name, safe=" .,;()[]#+=@'!").lstrip(".")[:100] or "graph"
+    try:
+        return Path(tempfile.mkdtemp(prefix="neuromancer_")) / f"{name}.png"
+    except OSError as error:
+        raise FileError(
+            "no folder for temporary files", node=node, got=reason(error), expected="a path as outfile"
+        ) from error
+
+
 def plot_graph(node: Node, outfile: str | Path | None, compiled: bool, **kwargs: Any) -> str:
     """See :meth:`Node.plot_theano_graph`."""
-    path = Path(outfile or Path(tempfile.gettempdir()) / f"{getpass.getuser()}_{node.name}.png")
+    path = _place_of_its_own(node) if outfile is None else local_file(outfile, "plot_theano_graph")
     path = path if path.suffix else path.with_suffix(".png")
     fmt = path.suffix[1:].lower()
     if fmt not in PLOT_FORMATS:

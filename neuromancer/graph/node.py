@@ -536,7 +536,7 @@ class Node(metaclass=NodeType):
         ----------
         outfile : str or Path, optional
             Path ending in .png (also the default), .svg, .pdf or .dot (DOT text needs no graphviz); default
-            ``<tmp>/<user>_<name>.png``.
+            ``<name>.png`` in a new folder for temporary files, which only this user can read.
         compiled : bool
             Draw the compiled, optimised graph instead of the one as written.
         **kwargs
@@ -551,6 +551,8 @@ class Node(metaclass=NodeType):
         ------
         MissingDependencyError
             If graphviz is not installed.
+        FileError
+            If the file cannot be written, or there is no folder for temporary files.
         """
         return inspection.plot_graph(self, outfile, compiled, **kwargs)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuromancer.errors import NeuromancerError
+from neuromancer.console import DONE, Parser, prepare_streams, run
 from neuromancer.graph.registry import model_manager
 from neuromancer.io.load import modelload
 
@@ -34,15 +32,16 @@ def convert(old: str | Path, new: str | Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``neuromancer-convert old.mdl new.h5``; exit status 0 if it worked, 1 with a message if not."""
-    parser = argparse.ArgumentParser(
+    prepare_streams()
+    parser = Parser(
         prog="neuromancer-convert", description="Convert a model file of the original library (.mdl) to HDF5."
     )
     parser.add_argument("old", help="file to read")
     parser.add_argument("new", help="file to write")
     options = parser.parse_args(arguments)
-    try:
+
+    def command() -> int:
         convert(options.old, options.new)
-    except NeuromancerError as error:
-        sys.stderr.write(f"neuromancer-convert: {error}\n")
-        return 1
-    return 0
+        return DONE
+
+    return run("neuromancer-convert", command)

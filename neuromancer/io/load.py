@@ -15,6 +15,7 @@ from neuromancer.io.legacy.pickles import GZIP, PICKLE
 from neuromancer.io.legacy.translate import read_legacy
 from neuromancer.io.options import Options, apply_options
 from neuromancer.nodes.functors import check_functors
+from neuromancer.places import content_of, local_file
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -133,6 +134,7 @@ def _forget(model: Model) -> None:
 
 def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Document and arrays of a file of either kind; FileError if it is neither."""
+    path = local_file(path, "model file")
     head = read_head(path)
     if head.startswith((PICKLE, GZIP)):
         return read_legacy(path)
@@ -140,7 +142,7 @@ def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
         raise FileError(
             "not a model file",
             node=str(path),
-            got=repr(head[:16]) if head else "an empty file",
+            got=content_of(head) or repr(head[:16]),
             expected="a file written by Model.save, or a .mdl file of the original library",
         )
     return read_file(path)

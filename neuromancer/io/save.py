@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from neuromancer.io.container import write_file
 from neuromancer.io.describe import describe
+from neuromancer.places import local_target
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -14,5 +15,6 @@ if TYPE_CHECKING:
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model into one HDF5 file; see :meth:`neuromancer.Model.save`."""
+    target = local_target(path, "model file")
     document, arrays = describe(model)
-    write_file(path, document, arrays)
+    write_file(target, document, arrays)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-import unicodedata
 from html import escape
 
 import pydot
@@ -13,6 +12,7 @@ import pydot
 from neuromancer.errors import EngineError, MissingDependencyError
 from neuromancer.pictures.info import TIMES, EdgeInfo, GraphInfo, NodeInfo, short_number, times
 from neuromancer.pictures.options import Options
+from neuromancer.printable import escape as printable_text
 
 FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
 INK, SOFT, LINE, BAR, TRACK = "#1b2430", "#5b6675", "#93a0b0", "#d9622b", "#c9d1dc"
@@ -70,7 +70,7 @@ def dot_source(graph: GraphInfo, options: Options) -> str:
     )
     shades = _shades(graph, options.colour)
     for i, (node, shade) in enumerate(zip(graph.nodes, shades, strict=True)):
-        tip = _quoted(_clean(f"{node.class_name} {node.name}"))
+        tip = _quoted(printable_text(f"{node.class_name} {node.name}"))
         picture.add_node(pydot.Node(f"n{i}", label=_html(_table(node, shade)), tooltip=tip))
     for edge in graph.edges:
         picture.add_edge(_edge(edge, options))
@@ -197,13 +197,8 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
-def _clean(text: str) -> str:
-    """Text without what neither XML nor a terminal can hold."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Cn") else c for c in text)
-
-
 def _text(text: str) -> str:
-    return escape(_clean(text))
+    return escape(printable_text(text))
 
 
 def _quoted(text: str) -> str:

@@ -10,11 +10,13 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Any
 
 from neuromancer.pictures.info import GraphInfo
 from neuromancer.pictures.layered import HEIGHT, WIDTH, layered_layout
 from neuromancer.pictures.options import Options
 from neuromancer.pictures.scales import scale_layout
+from neuromancer.printable import escape as printable_text
 
 
 def page(graph: GraphInfo, options: Options) -> str:
@@ -39,7 +41,7 @@ def page(graph: GraphInfo, options: Options) -> str:
     )
     return Template(_part("page.html")).substitute(
         policy=policy,
-        title=escape("".join(c if c.isprintable() else "\ufffd" for c in graph.title)),
+        title=escape(printable_text(graph.title)),
         style=style,
         script=script,
         data=_embedded(_data(graph, options)),
@@ -56,11 +58,20 @@ def _data(graph: GraphInfo, options: Options) -> dict:
     for info, entry in zip(graph.nodes, nodes["nodes"], strict=True):
         entry["shape_text"] = info.shape_text
     return {
-        "graph": nodes,
+        "graph": _shown(nodes),
         "layouts": layouts,
         "box": [WIDTH, HEIGHT],
         "options": asdict(options),
     }
+
+
+def _shown(value: Any) -> Any:
+    """Plain data with all its text as a person may see it: no character that acts on what stands beside it."""
+    if isinstance(value, str):
+        return printable_text(value)
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _embedded(data: dict) -> str:

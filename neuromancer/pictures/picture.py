@@ -8,11 +8,13 @@ from contextlib import suppress
 from html import escape
 from pathlib import Path
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, nearest_name
+from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, nearest_name
 from neuromancer.pictures.dot import dot_source, render
 from neuromancer.pictures.html import page
 from neuromancer.pictures.info import GraphInfo
 from neuromancer.pictures.options import Options
+from neuromancer.places import local_file, require_replaceable
+from neuromancer.printable import escape as printable_text
 
 FORMATS = ("png", "svg", "pdf", "dot", "html")
 NOTEBOOK_HEIGHT = 620
@@ -102,14 +104,7 @@ class Picture:
         MissingDependencyError
             If graphviz is needed and not installed.
         """
-        if not isinstance(path, (str, os.PathLike)):
-            raise InputTypeError(
-                "a picture is saved under a path",
-                node="plot",
-                got=f"{type(path).__name__} {path!r}"[:100],
-                expected="a string or a Path",
-            )
-        target = Path(path)
+        target = local_file(path, "plot")
         if format is None:
             format = target.suffix[1:].lower()
         if not format:
@@ -122,13 +117,15 @@ class Picture:
             )
         if not target.suffix and target.name:
             target = target.with_suffix(f".{format}")
+        require_replaceable(target, "plot")
         _write(target, self.render(format))
         return target
 
     def _repr_html_(self) -> str:
         # In a frame of its own, which may run its script and nothing else.
+        title = escape(printable_text(self.graph.title))
         return (
-            f'<iframe sandbox="allow-scripts" title="{escape(self.graph.title)}" srcdoc="{escape(self.html)}" '
+            f'<iframe sandbox="allow-scripts" title="{title}" srcdoc="{escape(self.html)}" '
             f'style="width:100%;height:{NOTEBOOK_HEIGHT}px;border:1px solid #8884;border-radius:6px"></iframe>'
         )
 
@@ -138,7 +135,7 @@ class Picture:
         return None
 
     def __repr__(self) -> str:
-        return f"<Picture of {self.graph.title}: {len(self.graph.nodes)} nodes>"
+        return f"<Picture of {printable_text(self.graph.title)}: {len(self.graph.nodes)} nodes>"
 
 
 def plot(
@@ -172,7 +169,7 @@ def _write(path: Path, content: bytes) -> None:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+    except (OSError, ValueError) as error:
         folder = _existing(path.parent)
         nearest = None if folder == path.parent else f"an existing folder, such as {folder}"
         raise FileError(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import ast
 import shutil
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import neuromancer
 from neuromancer.config import config as package_config
-from neuromancer.errors import NeuromancerError
+from neuromancer.console import DONE, INTERRUPTED, Parser, prepare_streams, run
+from neuromancer.errors import naming
+from neuromancer.places import local_file
 from neuromancer.train.config_file import load_config
-
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 DESCRIPTION = """Train the model of a configuration file.
 
@@ -37,7 +37,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """What the command understands."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog="neuromancer-train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument("config", type=Path, help="configuration file, such as examples/unet3d_lite.py")
@@ -57,32 +57,27 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; exit status 0 when done, 1 with a message on an error, 130 when interrupted, 2 for wrong usage."""
+    prepare_streams()
     options = parser().parse_args(arguments)
+    return run("neuromancer-train", lambda: _train(options))
+
+
+def _train(options: argparse.Namespace) -> int:
     changes: dict[str, Any] = dict(options.set)
-    if options.minutes is not None:
-        changes["minutes"] = options.minutes
-    if options.steps is not None:
-        changes["n_steps"] = options.steps
-    if options.seed is not None:
-        changes["seed"] = options.seed
+    given = {"minutes": options.minutes, "n_steps": options.steps, "seed": options.seed}
+    changes |= {name: value for name, value in given.items() if value is not None}
     if options.overwrite:
         changes["overwrite"] = True
     changes["progress"] = not options.quiet
-    try:
-        if options.device is not None:
-            package_config.device = options.device
-        neuromancer.seed(options.seed or 0)
-        config = load_config(options.config, changes)
-        neuromancer.seed(config.settings.get("seed", 0))
-        folder = options.folder or Path(config.settings.get("folder") or options.config.with_suffix(""))
-        trainer = config.trainer(folder, options.resume)
-        trainer.open_folder()
-        shutil.copyfile(options.config, folder / options.config.name)
-        result = trainer.run()
-    except NeuromancerError as error:
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
-        sys.stderr.write(f"neuromancer-train: {error}{notes}\n")
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return INTERRUPTED if result.reason == "interrupted" else DONE
+    if options.device is not None:
+        package_config.device = options.device
+    neuromancer.seed(options.seed or 0)
+    config = load_config(options.config, changes)
+    neuromancer.seed(config.settings.get("seed", 0))
+    named = options.folder or config.settings.get("folder") or config.path.with_suffix("")
+    folder = local_file(named, "folder")
+    trainer = config.trainer(folder, options.resume)
+    trainer.open_folder()
+    with naming(folder), suppress(shutil.SameFileError):
+        shutil.copyfile(config.path, folder / config.path.name)
+    return INTERRUPTED if trainer.run().reason == "interrupted" else DONE

@@ -6,13 +6,16 @@ import inspect
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from neuromancer.errors import ArgumentError, FileError, UnknownNameError, nearest_name
+from neuromancer.errors import ArgumentError, FileError, NeuromancerError, UnknownNameError, nearest_name, shown_cause
+from neuromancer.places import kind_at, local_file
+from neuromancer.printable import described
 from neuromancer.train.trainer import Trainer
 
 FUNCTIONS = ("create_model", "create_data")
@@ -38,7 +41,8 @@ class Config:
 
     def data(self, model: Any) -> tuple[Any, Any]:
         """Training data and validation data or None, for a model."""
-        made = self.module.create_data(model) if hasattr(self.module, "create_data") else self.settings.get("data")
+        with _explaining(self.path, (NeuromancerError,)):
+            made = self.module.create_data(model) if hasattr(self.module, "create_data") else self.settings.get("data")
         if isinstance(made, tuple) and len(made) == 2 and not all(hasattr(part, "shape") for part in made):
             return made[0], made[1]
         return made, self.settings.get("validation")
@@ -57,7 +61,10 @@ class Config:
                 return made[1]
 
             return Trainer.resume(folder, data, validation=validation, **options)
-        model = self.module.create_model()
+        with _explaining(self.path, (NeuromancerError,)):
+            model = self.module.create_model()
+        if not hasattr(model, "loss_node"):
+            raise ArgumentError("create_model() returns no model", node=str(self.path), got=described(model))
         train, validate = self.data(model)
         return Trainer(model, train, validation=validate, folder=folder, **options)
 
@@ -85,9 +92,9 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
     ArgumentError
         Without a model or data.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileError("no such configuration file", node=str(path))
+    path = local_file(path, "configuration file")
+    if kind_at(path) != "a file":
+        raise FileError("no such configuration file", node=str(path), got=kind_at(path), expected="a Python file")
     module = _execute(path)
     settings = {name: value for name, value in vars(module).items() if _is_setting(name, value)}
     settings.update(changes or {})
@@ -117,13 +124,22 @@ def _execute(path: Path) -> types.ModuleType:
         sys.path.insert(0, folder)
     # Classes that it defines must be found again by their module's name, when a model file is loaded.
     sys.modules[path.stem] = module
-    try:
+    with _explaining(path):
         spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _explaining(path: Path, own: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn an error of a configuration file's code into one that names file and line; errors of classes `own` stay."""
+    try:
+        yield
+    except own:
+        raise
     except Exception as error:
         raise FileError(
             "the configuration file fails", node=f"{path}{_line(error, path)}", got=f"{type(error).__name__}: {error}"
-        ) from error
-    return module
+        ) from shown_cause(error)
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import naming
+from neuromancer.places import require_replaceable
 
 
 def temporary_of(path: Path) -> Path:
@@ -39,6 +40,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     >>> path.read_bytes()
     b'whole'
     """
+    require_replaceable(path, str(path))
     new = temporary_of(path)
     with naming(path):
         try:

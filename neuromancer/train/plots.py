@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import MissingDependencyError
+from neuromancer.printable import printable
 from neuromancer.train.files import write_whole
 from neuromancer.train.history import History
 
@@ -53,7 +54,7 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
     _points(axes[0], history, "val_loss", ORANGE, "validation")
     _log_if_wide(axes[0], np.concatenate([history["loss"], _measured(history, "val_loss")[1]]))
     axes[0].set_ylabel("loss")
-    axes[0].set_title(title, fontsize=10, loc="left")
+    axes[0].set_title(_literal(title), fontsize=10, loc="left")
     if errors:
         _points(axes[1], history, "train_error", BLUE, "training batch")
         _points(axes[1], history, "val_error", ORANGE, "validation")
@@ -61,7 +62,7 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
         axes[1].set_ylabel("error")
     if others:
         for name, colour in zip(others, cycle((PURPLE, GREEN, RED, GREY))):
-            _points(axes[-2], history, name, colour, name.removeprefix("val_"))
+            _points(axes[-2], history, name, colour, _literal(name.removeprefix("val_")))
         axes[-2].set_ylabel("validation")
     for panel in axes[:-1]:
         if panel.get_legend_handles_labels()[0]:
@@ -129,10 +130,15 @@ def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.
     FigureCanvasAgg(figure)
     for axes, (name, image, options) in zip(figure.subplots(1, len(images), squeeze=False)[0], images, strict=True):
         axes.imshow(image, **options)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(_literal(name), fontsize=9)
         axes.set(xticks=[], yticks=[])
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(_literal(title), fontsize=9)
     write_whole(path, _png(figure, 100))
+
+
+def _literal(text: str) -> str:
+    """Text that matplotlib writes as it is: between dollar signs it would read formulas."""
+    return printable(text).replace("$", r"\$")
 
 
 def _middle(volume: np.ndarray) -> np.ndarray:

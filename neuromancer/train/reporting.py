@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from neuromancer.config import config
+from neuromancer.printable import printable
 from neuromancer.progress import say
 
 if TYPE_CHECKING:
@@ -36,11 +37,15 @@ class Report:
 
     def __init__(self, title: str, total: int | None, first: int, show: bool | None) -> None:
         show = config.progress if show is None else show
-        live = sys.stderr.isatty()
+        live = sys.stderr is not None and sys.stderr.isatty()
         self.lines = bool(show) and not live
-        self.title, self.total = title, total
+        self.title, self.total = printable(title), total
         self.bar = tqdm(
-            total=total, initial=first, desc=title, disable=not (live if show is None else show and live), unit="step"
+            total=total,
+            initial=first,
+            desc=self.title,
+            disable=not (live if show is None else show and live),
+            unit="step",
         )
         self.last = 0.0
 
@@ -62,8 +67,7 @@ class Report:
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(step - self.bar.n)
         if self.lines:
-            say(f"{self.title}: step {step}{f'/{self.total}' if self.total else ''}, {text}")
-            sys.stdout.flush()
+            say(f"{self.title}: step {step}{f'/{self.total}' if self.total else ''}, {text}", flush=True)
 
     def note(self, text: str) -> None:
         """Say something that is not a number of a step."""

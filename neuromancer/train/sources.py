@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.arrays import in_memory
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.masked import unmasked
+from neuromancer.printable import described
 from neuromancer.train.data.loader import BatchSource
+from neuromancer.volumes.accept import accepted, is_array, is_closed
 
 LABEL = "training data"
 
@@ -43,7 +46,9 @@ class ArrayBatches:
                 got=len(arrays),
                 expected=f"{len(sources)}: {[s.name for s in sources]}",
             )
-        self.arrays, self.seed = [unmasked(a, LABEL) for a in arrays], int(seed)
+        named = zip(arrays, sources, strict=True)
+        self.arrays = [accepted(unmasked(a, LABEL), f"{LABEL} for {s.name!r}") for a, s in named]
+        self.seed = int(seed)
         self.axes = [s.shape.tag2index("b") if s.shape is not None and s.shape.hastag("b") else 0 for s in sources]
         lengths = [int(a.shape[axis]) for a, axis in zip(self.arrays, self.axes, strict=True)]
         if len(set(lengths)) != 1:
@@ -97,7 +102,7 @@ class IteratorBatches:
                 raise ArgumentError("the data has ended", node=LABEL, got=f"{self.next} batches") from None
             self.next += 1
             if self.next > step:
-                return tuple(unmasked(array, LABEL) for array in item)
+                return tuple(in_memory(unmasked(array, LABEL)) for array in item)
 
 
 class FirstBatches:
@@ -137,7 +142,7 @@ def as_source(data: Any, loss: Node, batch_size: int | None, seed: int) -> Batch
     """
     if callable(getattr(data, "batch", None)):
         return data
-    if isinstance(data, (tuple, list)) and data and all(hasattr(a, "shape") for a in data):
+    if isinstance(data, (tuple, list)) and data and all(is_array(a) or is_closed(a) for a in data):
         sources = loss.input_nodes
         first = sources[0].shape
         known = first["b"] if first is not None and first.hastag("b") else None
@@ -147,7 +152,7 @@ def as_source(data: Any, loss: Node, batch_size: int | None, seed: int) -> Batch
     raise InputTypeError(
         "cannot be trained with",
         node=LABEL,
-        got=repr(data)[:100],
+        got=described(data),
         expected="an object with batch(step), a tuple of arrays, or an iterator of batches",
     )
 
@@ -163,7 +168,7 @@ def fingerprint(batch: tuple[np.ndarray, ...]) -> int:
     """A number that tells batches apart."""
     value = 0
     for array in batch:
-        array = np.ascontiguousarray(array)
+        array = np.ascontiguousarray(in_memory(array))
         value = zlib.crc32(f"{array.dtype} {array.shape}".encode(), value)
         value = zlib.crc32(array.view(np.uint8).data if array.size else b"", value)
     return value

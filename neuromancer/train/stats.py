@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.printable import printable
+
 COLUMNS = ("mean", "std", "median_abs")
 
 
@@ -41,11 +43,12 @@ class StatsTable:
     def text(self) -> str:
         """The table as aligned lines."""
         rows = [["name", "shape", *COLUMNS]]
-        rows += [[name, str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)] for name, row in self.data.items()]
+        for name, row in self.data.items():
+            rows.append([printable(name), str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = []
-        for row in rows:
-            cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        for line in rows:
+            cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError, TrainingError
 from neuromancer.io.load import modelload
+from neuromancer.places import local_file
 from neuromancer.train.checkpoints import Checkpoints, Position, last_of
 from neuromancer.train.data.loader import BackgroundLoader
 from neuromancer.train.failure import undo
@@ -191,7 +192,7 @@ class Trainer:
         if getattr(self.source, "in_order", False):
             self.loading = {"workers": 1, "ahead": ahead}
         self.progress, self.overwrite = progress, overwrite
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else local_file(folder, "folder")
         self._checkpoints = None if self.folder is None else Checkpoints(self.folder, self.name)
         self._training_error = training_error(model)
         columns = [*COLUMNS, *(["train_error"] if self._training_error else [])]
@@ -244,8 +245,8 @@ class Trainer:
         ArgumentError
             If optimiser or data are not those of the checkpoint.
         """
-        folder = Path(folder)
-        path = Path(checkpoint) if checkpoint is not None else last_of(folder)
+        folder = local_file(folder, "folder")
+        path = local_file(checkpoint, "checkpoint") if checkpoint is not None else last_of(folder)
         model = modelload(path)
         options.setdefault("name", model.training_state.get("name", model.name))
         options.setdefault("optimiser", model.training_state.get("optimiser", "Adam"))

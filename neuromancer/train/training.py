@@ -18,6 +18,7 @@ from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.aggregate import AggregateLoss
 from neuromancer.nodes.losses.common import finite_vector
+from neuromancer.printable import printable
 from neuromancer.train.meta import CLIPS, MetaParams
 from neuromancer.train.optimisers import OPTIMISERS, Optimiser
 from neuromancer.train.stats import StatsTable
@@ -122,7 +123,7 @@ class Training:
                 lost = [name for name, g in zip(params, grads, strict=True) if g is None]
                 if lost:
                     warnings.warn(
-                        f"{self._label}: the loss {loss.name!r} does not depend on the trainable parameters "
+                        f"{printable(self._label)}: the loss {loss.name!r} does not depend on the trainable parameters "
                         f"{lost}; their gradient is 0",
                         stacklevel=3,
                     )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, naming
+from neuromancer.arrays import library
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
 from neuromancer.files import followed
+from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
+from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
-from neuromancer.volumes.objects import is_array, library
 from neuromancer.volumes.output import MODULES, Output
-from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
@@ -140,11 +141,9 @@ def output_at(
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
     if not is_address(path):
-        path = str(Path(path).absolute())
+        path = absolute(path, "output")
         folder = followed(path).parent
-        with naming(out, "cannot be looked at"):
-            known = folder.is_dir()
-        if not known:
+        if kind_at(folder) != "a folder":
             raise FileError("no such folder", node=str(out), got=str(folder))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
     blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
@@ -187,8 +186,11 @@ def _shards(
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
     """A sink that writes into an array that the user has open."""
+    if is_closed(out):
+        raise FileError("is closed", node="out", got=repr(out), expected="an open file, or its path")
     if not is_array(out) or not hasattr(out, "__setitem__"):
         raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
+    checked_dtype(out, "out")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
     if isinstance(out, np.ma.MaskedArray) and out.hardmask and np.ma.is_masked(out):
         raise InputTypeError("masked values cannot be written", node="out", got="a hard mask", expected="out.data")

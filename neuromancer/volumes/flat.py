@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import followed
@@ -205,7 +206,7 @@ def check_options(request: Request, label: str) -> None:
 
 def open_for_writing(locator: Locator) -> np.memmap:
     """The array of an existing .npy file."""
-    return np.load(locator.path, mmap_mode="r")
+    return open_memmap(locator.path, mode="r")
 
 
 def create(locator: Locator, request: Request, note: Note) -> None:

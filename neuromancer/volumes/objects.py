@@ -11,32 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import InputTypeError
+from neuromancer.arrays import library
 from neuromancer.masked import unmasked
 from neuromancer.volumes import hdf5, tensorstores, zarrs
+from neuromancer.volumes.accept import accepted, checked_block
 from neuromancer.volumes.axes import letters
 from neuromancer.volumes.cf import Unpacked
 from neuromancer.volumes.coordinates import Coordinate, stated_by
 from neuromancer.volumes.flat import mapping_of, read_mapped
-from neuromancer.volumes.missing import Filled, Part, read_block, require_whole
-from neuromancer.volumes.paths import EXPECTED, split_path
+from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, whole_index
+from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.stored import Opened, StoredArray
-
-
-def library(array: Any) -> str:
-    """Name of the library whose class an array is of.
-
-    Examples
-    --------
-    >>> library(np.zeros(3))
-    'numpy'
-    """
-    return type(array).__module__.partition(".")[0]
-
-
-def is_array(value: Any) -> bool:
-    """Whether something has shape, dtype and slicing."""
-    return all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__"))
 
 
 def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
@@ -162,7 +147,9 @@ class OpenArray:
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a part, by slices; from any number of threads."""
         with self._lock:
-            return read_block(self._opened, key, self.label, self.on_missing, self.filled)
+            block = read_block(self._opened, key, self.label, self.on_missing, self.filled)
+        where = whole_index(key, self.shape)
+        return block if where is None else checked_block(block, self.dtype, where, self.label)
 
 
 def guarded(array: Any, label: str, on_missing: str = "error") -> Any:
@@ -211,27 +198,23 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     ------
     FileError, UnknownNameError, MissingDependencyError
         If a file cannot be opened.
-    InputTypeError
-        If it is no array, or is masked somewhere.
+    InputTypeError, ShapeError
+        If it is no array of numbers of known size, or is masked somewhere.
 
     Examples
     --------
     >>> open_array([[1, 2]], "labels").shape
     (1, 2)
     """
-    if isinstance(value, (str, Path)):
+    if isinstance(value, (str, os.PathLike)):
         return stored_at(value, what, on_missing)
     value = unmasked(value, what)
-    found = in_file(value, on_missing) if is_array(value) or library(value) == "tifffile" else None
-    if found is not None or is_array(value):
-        return _as_meant(value, what) if found is None else found
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
-        raise InputTypeError("is no array", node=what, got=repr(value)[:100], expected=EXPECTED)
-    return array
+    found = in_file(value, on_missing) if library(value) == "tifffile" else None
+    if found is not None:
+        return found
+    array = accepted(value, what)
+    found = in_file(array, on_missing)
+    return _as_meant(array, what) if found is None else found
 
 
 def _as_meant(array: Any, what: str) -> Any:
@@ -240,7 +223,7 @@ def _as_meant(array: Any, what: str) -> Any:
     return meant if isinstance(meant, Unpacked) else array
 
 
-def stored_at(path: str | Path, what: str, on_missing: str = "error") -> StoredArray:
+def stored_at(path: str | os.PathLike[str], what: str, on_missing: str = "error") -> StoredArray:
     """The array at a path."""
     kind, file, dataset = split_path(path, what)
     return StoredArray(file, dataset, kind, on_missing)

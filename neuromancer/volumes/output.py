@@ -9,12 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from neuromancer.errors import FileError, InputTypeError, ShapeError, naming
+from neuromancer.arrays import library
+from neuromancer.errors import FileError, InputTypeError, ShapeError, naming, translating
 from neuromancer.files import followed
+from neuromancer.places import is_address
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.fresh import Note
-from neuromancer.volumes.objects import library
-from neuromancer.volumes.paths import is_address
+from neuromancer.volumes.paths import require_kind
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, require_same
@@ -160,7 +161,10 @@ def _exists(locator: Locator) -> FileError:
 
 def _open(locator: Locator) -> Any:
     """The array of an output that exists; None if it is not in the file."""
-    found = module_of(locator).open_for_writing(locator)
+    if not is_address(locator.path) and locator.kind != "tensorstore":
+        require_kind(str(followed(locator.path)), locator.kind, str(locator))
+    with translating(locator, "cannot be opened for writing"):
+        found = module_of(locator).open_for_writing(locator)
     if found is None or hasattr(found, "visititems"):
         if found is not None:
             found.close()

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from neuromancer.printable import redact
+
 Where = tuple[slice, ...]
 
 
@@ -38,7 +40,11 @@ class Locator:
     on_missing: str = "error"
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.dataset}" if self.dataset else self.path
+        return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={redact(value)!r}" for name, value in vars(self).items())
+        return f"Locator({shown})"
 
 
 @runtime_checkable

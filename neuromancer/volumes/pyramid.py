@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.errors import ArgumentError, FileError, naming, translating
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.chunks import blocks
@@ -56,7 +56,7 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     locator = getattr(image, "locator", None)
     path = str(image) if locator is None else join(locator.path, locator.dataset)
     zarr = zarr_of(path)
-    with naming(path):
+    with translating(path, "cannot be opened"):
         group = zarr.open(path, mode="r+")
     described = image_of(dict(group.attrs)) if isinstance(group, zarr.Group) else None
     if described is None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import InputTypeError, ShapeError, naming
+from neuromancer.errors import InputTypeError, ShapeError, naming, translating
 from neuromancer.files import fsync
+from neuromancer.printable import printable
 from neuromancer.volumes.axes import Layout, checked_index
 from neuromancer.volumes.protocol import Locator, Where
 
@@ -59,7 +60,8 @@ class ArraySink:
         locator: Locator | None = None,
         identity: str = "",
     ) -> None:
-        self.array, self.layout, self.label, self.locator, self.identity = array, layout, label, locator, identity
+        self.array, self.layout, self.locator, self.identity = array, layout, locator, identity
+        self.label = printable(label)
         self.shape, self.dtype, self.spatial = layout.shape(array.shape), np.dtype(array.dtype), layout.spatial
         self.unit_of_write = None if chunks is None else layout.per_axis([int(c) for c in chunks], 1)
         self._lock = threading.Lock()
@@ -91,7 +93,7 @@ class ArraySink:
             raise InputTypeError("values of the wrong kind", node=self.label, got=values.dtype, expected=self.dtype)
         if not values.size:
             return
-        with naming(self.label):
+        with translating(self.label, "cannot be written"):
             stored = self.layout.where(index), self.layout.unview(values)
             if self.safe:
                 self._write(*stored)
@@ -102,7 +104,7 @@ class ArraySink:
     def __getitem__(self, where: Where) -> np.ndarray:
         """Read a block back, (f, *spatial)."""
         index = self.layout.where(checked_index(where, self.shape, self.label, steps=self.steps))
-        with naming(self.label, "cannot be read"):
+        with translating(self.label, "cannot be read"):
             return self.layout.view(np.asarray(self._read(index)))
 
     def __repr__(self) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, FileError, ShapeError
+from neuromancer.printable import printable
+from neuromancer.volumes.accept import checked_dtype, checked_shape, numpy_dtype
 from neuromancer.volumes.axes import Layout, checked_index, layout_of
 from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.missing import Filled, checked_choice
@@ -44,7 +46,7 @@ class ArraySource:
         self.array, self.layout, self.label = array, layout, label
         self._blocks = array if isinstance(array, StoredArray) else OpenArray(array, label, on_missing)
         opened = self._blocks.opened()
-        self.shape, self.dtype = layout.shape(array.shape), np.dtype(_dtype(opened.array))
+        self.shape, self.dtype = layout.shape(array.shape), np.dtype(numpy_dtype(opened.array))
         self.spatial = layout.spatial
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
         placement, doubts = calibrated(opened.placement, layout)
@@ -122,10 +124,6 @@ class ArraySource:
             self.array.close()
 
 
-def _dtype(array: Any) -> Any:
-    return getattr(array.dtype, "numpy_dtype", array.dtype)
-
-
 def open_source(
     raw: Any,
     axes: str | None = None,
@@ -194,17 +192,15 @@ def open_source(
         raw = array
     array = open_array(raw, label, on_missing)
     opened = describe(array, label)
-    dtype = np.dtype(_dtype(opened.array))
-    if dtype.kind not in "biuf":
-        raise InputTypeError("has no numeric dtype", node=label, got=str(dtype), expected="bool, integer or float")
-    shape = tuple(int(n) for n in array.shape)
+    checked_dtype(opened.array, label)
+    shape = checked_shape(array, label)
     if 0 in shape:
         raise ShapeError("is empty", node=label, got=f"shape {shape}", expected="at least one voxel")
     if len(set(spatial)) != len(spatial) or not spatial:
         raise ArgumentError("not an order of axes", node=label, got=spatial, expected="e.g. 'zyx'")
     # Axes that the user names go before those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
-    name = str(raw) if isinstance(raw, (str, os.PathLike)) else label
+    name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label
     source = ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
     if library(array) != "xarray":  # what its coordinates cannot say is not lost before it goes into a file
         warn_of(source.doubts, name)

@@ -14,10 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, UnknownNameError, nearest_name
+from neuromancer.errors import (
+    FileError,
+    MissingDependencyError,
+    UnknownNameError,
+    nearest_name,
+    translating,
+)
 from neuromancer.masked import unmasked
-from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, said, shown
-from neuromancer.volumes.paths import EXPECTED, is_address, split_path
+from neuromancer.places import is_address
+from neuromancer.printable import redact
+from neuromancer.volumes.accept import checked_dtype, checked_shape
+from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, shown
+from neuromancer.volumes.paths import EXPECTED, local_path, require_content, require_kind, split_path
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Where
 
@@ -132,19 +141,14 @@ class StoredArray:
         on_missing: str = "error",
     ) -> None:
         # Absolute, so that processes in other folders find it too.
-        text = os.fspath(path)
-        local = kind != "tensorstore" and not is_address(text)
-        self.path = str(Path(text).absolute()) if local else text
+        self.path = os.fspath(path) if kind == "tensorstore" else local_path(path, "volume")
         self.dataset, self.on_missing = dataset, on_missing
-        self.kind = split_path(text, "volume")[0] if kind is None else kind
+        self.kind = split_path(path, "volume")[0] if kind is None else kind
         self._opened: tuple[int, Opened] | None = None
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
         self.filled = Filled(str(self))
-        if local and not Path(self.path).exists():
-            raise FileError("no such file", node=str(self), got=text, expected=EXPECTED)
         found = self.opened()
-        self.shape = tuple(int(n) for n in found.array.shape)
-        self.dtype = np.dtype(found.array.dtype)
+        self.shape, self.dtype = checked_shape(found.array, str(self)), checked_dtype(found.array, str(self))
         self.chunks, self.axes, self.placement = found.chunks, found.axes, found.placement
 
     @property
@@ -159,7 +163,7 @@ class StoredArray:
             return read_block(found, key, str(self), self.on_missing, self.filled)
 
     def __repr__(self) -> str:
-        return f"{self.path}:{self.dataset}" if self.dataset else self.path
+        return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_opened", "_closing", "_lock", "_read_lock")}
@@ -189,17 +193,21 @@ class StoredArray:
             self._opened = None
 
     def _open(self) -> Opened:
+        label, local = str(self), self.kind != "tensorstore" and not is_address(self.path)
+        if local:
+            require_kind(self.path, self.kind, label)
+        with translating(label, "the file cannot be read", EXPECTED):
+            module = import_module(OPENERS[self.kind])
+            try:
+                opened = module.open_stored(self.path, self.dataset, label)
+            except (MissingDependencyError, UnknownNameError):
+                raise
+            except Exception:
+                if local:
+                    require_content(self.path, self.kind, label)
+                raise
         try:
-            opened = import_module(OPENERS[self.kind]).open_stored(self.path, self.dataset, str(self))
-        except (NeuromancerError, MemoryError):
-            raise
-        except ImportError as error:
-            problem = "needs a package that is not installed"
-            raise MissingDependencyError(problem, node=str(self), got=str(error)) from error
-        except Exception as error:  # libraries have many ways to say that a file is damaged
-            raise FileError("the file cannot be read", node=str(self), got=said(error), expected=EXPECTED) from error
-        try:
-            require_whole(opened.missing, str(self), self.on_missing)
+            require_whole(opened.missing, label, self.on_missing)
         except FileError:
             opened.close()
             raise

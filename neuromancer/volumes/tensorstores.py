@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import FileError, naming
+from neuromancer.errors import FileError, translating
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.chunk_files import Watched, is_blank
 from neuromancer.volumes.conventions import SIZES, axes_stated, stated_by
@@ -21,13 +21,15 @@ from neuromancer.volumes.stored import Opened, member, require
 
 EXTRA = "tensorstore"
 INHERITED = (*SIZES[:2], "pixelResolution", "offset", "axes", "unit", "units")
+PATIENCE = 60.0
+"""Seconds until a server that does not answer is given up; tensorstore itself asks again for many minutes."""
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open an N5 data set, or what a description in JSON says, for reading."""
     ts = require("tensorstore", EXTRA, label)
     if path.startswith("{"):
-        return describe(ts.open(json.loads(path), read=True).result())
+        return describe(ts.open(json.loads(path), read=True).result(PATIENCE))
     root = Path(path)
     folder = root / dataset
     if not _is_array(folder):
@@ -179,8 +181,7 @@ class TensorStoreSink(ArraySink):
     steps = False
 
     def _write(self, where: Where, values: np.ndarray) -> None:
-        with naming(self.label):
-            self.array[where].write(np.ascontiguousarray(values)).result()
+        self.array[where].write(np.ascontiguousarray(values)).result()
 
     def _read(self, where: Where) -> np.ndarray:
         return read(self.array, where)
@@ -205,7 +206,8 @@ def spec_of(array: Any) -> str | None:
 def open_for_writing(locator: Locator) -> Zeroed:
     """Open what a description in JSON says."""
     ts = require("tensorstore", EXTRA, str(locator))
-    return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result())
+    with translating(locator, "cannot be opened for writing"):
+        return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result(PATIENCE))
 
 
 def make_sink(array: Zeroed, layout: Layout, label: str, locator: Locator | None) -> TensorStoreSink:

@@ -11,7 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, naming
+from neuromancer.errors import (
+    ArgumentError,
+    FileError,
+    MissingDependencyError,
+    NeuromancerError,
+    naming,
+    reason,
+    shown_cause,
+    translating,
+)
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.cf import KEYS, unpacked
@@ -239,10 +248,11 @@ def folders_of(files: Iterable[Path], top: Path) -> list[Path]:
 def open_for_writing(locator: Locator) -> Any:
     """The existing array at a path, for writing; None if there is none."""
     zarr = zarr_of(locator.path)
-    try:
-        found = zarr.open(join(locator.path, locator.dataset), mode="r+")
-    except FileNotFoundError:
-        return None
+    with translating(locator, "cannot be opened for writing"):
+        try:
+            found = zarr.open(join(locator.path, locator.dataset), mode="r+")
+        except FileNotFoundError:
+            return None
     if isinstance(found, zarr.Group):
         image = image_of(dict(found.attrs))
         level = levels_of(image)[0] if image is not None else None
@@ -289,8 +299,12 @@ def create(locator: Locator, request: Request, note: Note) -> None:
             if attributes and depth == len(names):
                 zarr_of(str(place)).open_group(place.parent, mode="r+").attrs.update(attributes)
                 fsync_all([place.parent / "zarr.json", place.parent])
+    except (NeuromancerError, MemoryError):
+        raise
     except (ValueError, TypeError) as error:
-        raise ArgumentError("cannot be created so", node=label, got=str(error)) from error
+        raise ArgumentError("cannot be created so", node=label, got=reason(error)) from shown_cause(error)
+    except Exception as error:  # of the library for a remote store
+        raise FileError("cannot be created", node=label, got=reason(error)) from shown_cause(error)
 
 
 def _units_of(request: Request) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.arrays import as_array
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.printable import described
 
 Ints = tuple[int, ...]
 Shape = Sequence[Any]
@@ -37,6 +39,22 @@ def axes_tuple(value: Any, ndim: int, name: str, node: str, least: int = 1) -> I
             expected=f"an int or {ndim} ints, each at least {least}",
         )
     return result
+
+
+def array_argument(value: Any, name: str, node: Any) -> np.ndarray:
+    """Return what a function is called with as an array; InputTypeError if it is none.
+
+    Examples
+    --------
+    >>> array_argument([[1, 2], [3, 4]], "raw", "conv").shape
+    (2, 2)
+    """
+    try:
+        return as_array(value)
+    except ValueError as error:
+        raise InputTypeError(
+            f"{name} is no array", node=node, got=f"{described(value)}: {error}", expected="an array of numbers"
+        ) from None
 
 
 def check_floats(node: str, ndim: int, **operands: Any) -> str:

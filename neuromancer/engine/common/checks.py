@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.config import config
+from neuromancer.engine.common.arguments import array_argument
 from neuromancer.errors import EngineError, InputTypeError, ShapeError
 from neuromancer.masked import unmasked
 
@@ -66,7 +67,7 @@ def argument(value: Any, variable: Any, node: str, shape: Sizes) -> np.ndarray:
     """
     dtype = variable.type.dtype
     value = unmasked(value, node)
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = value if isinstance(value, np.ndarray) else array_argument(value, f"argument {variable}", node)
     if array.dtype != dtype:
         if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
             raise InputTypeError(

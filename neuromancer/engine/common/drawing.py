@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, EngineError, FileError, InputTypeError, MissingDependencyError
+from neuromancer.places import local_file, require_replaceable
+from neuromancer.printable import escape
 
 FORMATS = ("png", "svg", "pdf", "dot")
 LABEL_WIDTH = 60
@@ -133,12 +135,13 @@ class Drawer:
         FileError
             If the file cannot be written.
         """
-        path = Path(path)
+        path = local_file(path, "draw")
         chosen = (fmt or path.suffix.removeprefix(".") or "png").lower()
         if chosen not in FORMATS:
             raise ArgumentError("unknown picture format", node="draw", got=chosen, expected=f"one of {FORMATS}")
         if not path.suffix:
             path = path.with_suffix(f".{chosen}")
+        require_replaceable(path, "draw")
         text = self.dot_text(target)
         program = shutil.which("dot")
         if (chosen != "dot" or options) and program is None:
@@ -218,5 +221,5 @@ def _box(identifier: str, label: str, kind: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = text.replace("\\", "/").replace('"', "'").replace("\n", " ")
+    text = escape(text).replace("\\", "/").replace('"', "'")
     return text if len(text) <= LABEL_WIDTH else text[: LABEL_WIDTH - 3] + "..."

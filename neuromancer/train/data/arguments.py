@@ -10,6 +10,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
+from neuromancer.printable import described
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric
 from neuromancer.train.data.placement import Placed
@@ -62,7 +63,7 @@ def volumes_of(volumes: Any, axes: str | None) -> list[LabelledVolume]:
         volumes = [volumes]
     if not isinstance(volumes, (list, tuple)) or not volumes:
         raise InputTypeError(
-            "no volumes", node=LABEL, got=repr(volumes)[:100], expected="a list of (raw, labels) or LabelledVolume"
+            "no volumes", node=LABEL, got=described(volumes), expected="a list of (raw, labels) or LabelledVolume"
         )
     result = []
     for number, volume in enumerate(volumes):

@@ -1,0 +1,127 @@
+"""What the commands share: one line for every error, the exit status, and standard streams of any kind."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from neuromancer.errors import NeuromancerError, reason
+from neuromancer.printable import printable, redact
+from neuromancer.progress import say
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DEBUG = "NEUROMANCER_DEBUG"
+STREAMS = ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY))
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser whose messages show arguments as they may be shown."""
+
+    def error(self, message: str) -> NoReturn:
+        """Explain wrong usage and end with exit status 2."""
+        super().error(printable(message))
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for the parser.
+
+    Examples
+    --------
+    >>> positive("3")
+    3
+    """
+    if not (text.isdecimal() and len(text) < 10 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {10**9 - 1}")
+    return int(text)
+
+
+def run(program: str, command: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Carry out a command.
+
+    Parameters
+    ----------
+    program : str
+        Its name, which begins every message.
+    command : callable
+        Returns the exit status.
+    interrupted : str
+        What is said after Ctrl-C or SIGTERM.
+
+    Returns
+    -------
+    int
+        Exit status: that of the command, 1 after an error, 130 after an interrupt.
+    """
+    prepare_streams()
+    with _tidy_termination():
+        try:
+            status = command()
+            say("", end="", flush=True)
+            return status
+        except KeyboardInterrupt:
+            tell(f"{program}: {interrupted}")
+            return INTERRUPTED
+        except Exception as error:
+            if os.environ.get(DEBUG, "0") not in ("", "0"):
+                tell(redact("".join(traceback.format_exception(error))))
+            tell(f"{program}: {explained(error)}")
+            return FAILED
+
+
+def explained(error: Exception) -> str:
+    """An error for the person at the terminal.
+
+    Examples
+    --------
+    >>> explained(NeuromancerError("no such file", node="raw"))
+    "'raw': no such file"
+    >>> explained(ZeroDivisionError("division by zero"))
+    'unexpected error, please report it with what NEUROMANCER_DEBUG=1 shows: ZeroDivisionError: division by zero'
+    """
+    if isinstance(error, NeuromancerError):
+        notes = [f"  {printable(note)}" for note in getattr(error, "__notes__", [])]
+        return "\n".join([str(error), *notes])
+    if isinstance(error, MemoryError):
+        return "the memory is not enough" + (f": {printable(str(error))}" if str(error) else "")
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f", at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if len(frames) > 1 else ""  # noqa: PTH119
+    return printable(f"unexpected error, please report it with what {DEBUG}=1 shows: {reason(error)}{place}")
+
+
+def tell(text: str) -> None:
+    """Write a line to standard error, where there is one."""
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+def prepare_streams() -> None:
+    """Let standard streams take any character, and let no file get the number of one that is closed."""
+    for number, flags in STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, flags)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+@contextmanager
+def _tidy_termination() -> Iterator[None]:
+    """Let the SIGTERM of a batch system end a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,179 @@
+"""Paths that users give: what can be one, what lies there, and what a file holds whatever its name says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+from neuromancer.errors import FileError, InputTypeError, reason
+from neuromancer.printable import described
+
+ADDRESS = re.compile(r"([a-zA-Z0-9+.-]+::)*[a-zA-Z][a-zA-Z0-9+.-]*://")
+HEAD = 64
+CONTENTS = (
+    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (rb"\x93NUMPY", "a NumPy array (.npy)"),
+    (rb"PK\x03\x04", "a zip archive, such as .npz or a zipped zarr"),
+    (rb"\x1f\x8b", "a file packed with gzip"),
+    (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "a packed file"),
+    (rb"(II[*+]\x00|MM\x00[*+])", "a TIFF file"),
+    (rb"\x89PNG", "a PNG picture"),
+    (rb"\xff\xd8\xff", "a JPEG picture"),
+    (rb"%PDF", "a PDF document"),
+    (rb"version https://git-lfs", "a pointer of git-lfs, not the file that it stands for"),
+    (rb"\s*<(!doctype html|html|\?xml)", "a web page or XML, such as the error message of a download"),
+    (rb"neuromancer model\n", "a model file"),
+)
+KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISREG, "a file"),
+)
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is that of a remote store, such as s3://bucket/name.zarr."""
+    return ADDRESS.match(path) is not None
+
+
+def path_text(path: Any, what: str) -> str:
+    """A path as a string, with the home folder for a ``~`` in front.
+
+    Parameters
+    ----------
+    path : str or path
+    what : str
+        What it is the path of, for errors.
+
+    Raises
+    ------
+    InputTypeError
+        If it is no path.
+    FileError
+        If no file can be called so.
+
+    Examples
+    --------
+    >>> path_text(Path("data") / "raw.npy", "raw"), path_text("s3://bucket/a.zarr", "raw")
+    ('data/raw.npy', 's3://bucket/a.zarr')
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputTypeError("is no path", node=what, got=described(path), expected="a string or a Path")
+    try:
+        text = os.fsdecode(path)
+    except Exception as error:  # of a class that is not ours
+        raise InputTypeError("is no path", node=what, got=f"{described(path)}: {reason(error)}") from None
+    if not text or "\0" in text:
+        problem = "an empty path" if not text else "a path cannot hold a null character"
+        raise FileError(problem, node=what, got=repr(text)[:100])
+    return text if is_address(text) else os.path.expanduser(text)  # noqa: PTH111 (never fails, unlike Path's)
+
+
+def local_file(path: Any, what: str) -> Path:
+    """A path in the file system, for what is kept nowhere else.
+
+    Raises
+    ------
+    InputTypeError, FileError
+        As :func:`path_text`; also for an address.
+
+    Examples
+    --------
+    >>> local_file("model.h5", "model").name
+    'model.h5'
+    """
+    text = path_text(path, what)
+    if is_address(text):
+        raise FileError("is no place in the file system", node=what, got=text, expected="a local path")
+    return Path(text)
+
+
+def local_target(path: Any, what: str) -> Path:
+    """A path in the file system where a file may be written: nothing is there yet, or a file.
+
+    Files are written under another name and then renamed, which would take the place of a device for ever.
+
+    Raises
+    ------
+    InputTypeError, FileError
+        As :func:`local_file`; also for a folder, a device, a pipe or a socket.
+    """
+    place = local_file(path, what)
+    require_replaceable(place, what)
+    return place
+
+
+def require_replaceable(path: Path, what: str) -> None:
+    """Raise FileError if something else than a file is at a path."""
+    found = kind_at(path)
+    if found not in (None, "a file") or not path.name:
+        raise FileError("is not replaced by a file", node=what, got=f"{path}: {found}", expected="the path of a file")
+
+
+def absolute(path: str, what: str) -> str:
+    """A local path from the root of the file system; FileError if the current folder is gone."""
+    try:
+        return str(Path(path).absolute())
+    except OSError as error:
+        raise FileError("the current folder cannot be found", node=what, got=reason(error)) from None
+
+
+def status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """What the system knows about a path; None if nothing is there.
+
+    Raises
+    ------
+    FileError
+        If that cannot be told: a folder above may not be read, or the name is too long.
+    """
+    try:
+        return os.stat(path)  # noqa: PTH116 (takes any name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        named = FileError("cannot be looked at", node=os.fspath(path), got=reason(error))
+        named.errno = error.errno
+        raise named from None
+
+
+def kind_at(path: str | os.PathLike[str]) -> str | None:
+    """What lies at a path, in words; None if nothing does. Nothing is opened.
+
+    Examples
+    --------
+    >>> kind_at(os.curdir), kind_at("no such file"), kind_at(os.devnull)
+    ('a folder', None, 'a device')
+    """
+    found = status(path)
+    return None if found is None else next((name for test, name in KINDS if test(found.st_mode)), "no file")
+
+
+def content_of(head: bytes) -> str | None:
+    """What a file holds, by its first bytes; None if that is not known.
+
+    Examples
+    --------
+    >>> content_of(b"PK\\x03\\x04..."), content_of(b"")
+    ('a zip archive, such as .npz or a zipped zarr', 'nothing: 0 bytes')
+    """
+    if not head:
+        return "nothing: 0 bytes"
+    return next((name for start, name in CONTENTS if re.match(start, head, re.IGNORECASE)), None)
+
+
+def content_at(path: str) -> str | None:
+    """What a regular file holds; None if that is not known."""
+    if kind_at(path) != "a file":
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return content_of(file.read(HEAD))
+    except OSError:
+        return None
