@@ -120,6 +120,26 @@ class Team:
             ) from error
         self._renew()
 
+    def check(self, run: Run) -> None:
+        """Raise ArgumentError if image, network or functions cannot be found by other processes."""
+        if self.in_process:
+            return
+        for reduction in run.request.rules.reductions:
+            reduction.require_portable()
+        if run.source.locator is None:
+            raise ArgumentError(
+                "other processes cannot open the image",
+                node="executor",
+                got="an array in memory",
+                expected="a path, or an array in a file",
+            )
+        model_of(run.network.nodes)
+
+    def close(self) -> None:
+        """End the executors that were made here."""
+        for executor in self._made:
+            executor.shutdown(wait=True, cancel_futures=True)
+
     @property
     def in_process(self) -> bool:
         """Whether workers are threads of this process."""
@@ -138,8 +158,6 @@ class Team:
 
         Raises
         ------
-        ArgumentError
-            If image or network cannot be found by other processes.
         PredictionError
             If workers are lost again and again.
         """
@@ -154,8 +172,6 @@ class Team:
             context = HERE.pop(here, None)
             if context is not None:
                 context.work.__exit__()
-            for executor in self._made:
-                executor.shutdown(wait=True, cancel_futures=True)
 
     def _job(self, run: Run, work: Work) -> Job:
         nodes = run.network.nodes
@@ -163,15 +179,6 @@ class Team:
         mask: Any = None
         model: Path | bytes = b""
         if not self.in_process:
-            for reduction in work.rules.reductions:
-                reduction.require_portable()
-            if run.source.locator is None:
-                raise ArgumentError(
-                    "other processes cannot open the image",
-                    node="executor",
-                    got="an array in memory",
-                    expected="a path, or an array in a file",
-                )
             model = _model_file(run)
             if run.mask_source is not None:
                 mask = run.mask_source.locator

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from neuromancer import engine as E
+from neuromancer.casts import is_number
 from neuromancer.errors import ArgumentError
 
 SHARE = 2
@@ -54,7 +55,7 @@ def parse_bytes(memory: Any) -> float | None:
     """
     if memory is None:
         return None
-    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory > 0:
+    if is_number(memory) and memory > 0:
         return float(memory)
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
     if isinstance(memory, str) and found and float(found[1]) > 0:

@@ -145,6 +145,11 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
         sink = out
     else:
         sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), existing=existing, **meta)
+    _require_same(sink, shape, dtype)
+    return sink
+
+
+def _require_same(sink: Any, shape: Sequence[int], dtype: Any) -> None:
     if tuple(sink.shape) != tuple(shape):
         raise ShapeError("the result does not fit its store", node="out", got=tuple(sink.shape), expected=tuple(shape))
     if np.dtype(sink.dtype) != np.dtype(dtype):
@@ -154,7 +159,22 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
             got=str(np.dtype(sink.dtype)),
             expected=str(np.dtype(dtype)),
         )
-    return sink
+
+
+def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> None:
+    """Raise what `make_sink` would for a result, as far as it can be known; nothing is made.
+
+    Parameters
+    ----------
+    out, shape, dtype, meta
+        See `make_sink`.
+    """
+    if type(out) is np.ndarray or is_sink(out):
+        _require_same(out, shape, dtype)
+        if type(out) is np.ndarray and not out.flags.writeable:
+            raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
+    else:
+        volumes.check_sink(out, tuple(shape), np.dtype(dtype), **meta)
 
 
 def blocks_to_be(

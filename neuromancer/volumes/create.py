@@ -15,8 +15,9 @@ from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.axes import Layout, layout_of
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.objects import is_array, library
+from neuromancer.volumes.options import check_kinds, check_request, checked_block
 from neuromancer.volumes.paths import is_address, split_path
-from neuromancer.volumes.placement import checked_placement
+from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
@@ -106,14 +107,52 @@ def create_sink(
     """
     if existing not in ("error", "open"):
         raise ArgumentError("unknown choice", node="existing", got=existing, expected="'error' or 'open'")
-    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
-    if len(size) != len(spatial) + 1 or min(size) < 1:
-        raise ShapeError(
-            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
-        )
-    placement = checked_placement(voxel_size, unit, offset, spatial)
     if not isinstance(out, (str, os.PathLike)):
+        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial)
         return _into(out, size, kind, axes, spatial)
+    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale)
+    locator, request = output_at(out, shape, dtype, *options)
+    module = import_module(MODULES[locator.kind])
+    found = _existing(module, locator, existing)
+    sink = module.make_sink(
+        module.create(locator, request) if found is None else found,
+        request.layout,
+        str(locator),
+        locator,
+    )
+    try:
+        require_same(sink.shape, sink.dtype, request.shape, request.dtype, str(locator))
+    except (ShapeError, InputTypeError):
+        sink.close()
+        raise
+    return sink
+
+
+def check_sink(out: Any, shape: Sequence[int], dtype: Any, **options: Any) -> None:
+    """Raise what :func:`create_sink` would for these arguments, but for what exists already; nothing is made."""
+    if isinstance(out, (str, os.PathLike)):
+        output_at(out, shape, dtype, **options)
+    else:
+        create_sink(out, shape, dtype, **options)
+
+
+def output_at(
+    out: str | os.PathLike[str],
+    shape: Sequence[int],
+    dtype: Any,
+    axes: str | None = None,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | bool | None = None,
+    compression: str | None = "default",
+    voxel_size: Sequence[float] | None = None,
+    unit: str | None = None,
+    offset: Sequence[float] | None = None,
+    spatial: str = "zyx",
+    multiscale: bool = False,
+) -> tuple[Locator, Request]:
+    """What :func:`create_sink` makes for a path, before anything is made; see there."""
+    check_kinds(axes, compression, multiscale)
+    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
@@ -122,31 +161,43 @@ def create_sink(
         if not Path(path).parent.is_dir():
             raise FileError("no such folder", node=str(out), got=str(Path(path).parent))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
-    blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
-    groups = None
-    if shards is True:
-        groups = shards_for(size, blocks)
-    elif shards is not None and shards is not False:
-        groups = _blocks(shards, size, "shards")
-        if any(s % c for s, c in zip(groups, blocks, strict=True)):
-            nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
-            raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
+    groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, dataset, layout.stored, spatial)
     request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
-    module = import_module(MODULES[file_kind])
-    found = _existing(module, locator, existing)
-    sink = module.make_sink(
-        module.create(locator, request) if found is None else found,
-        layout,
-        str(locator),
-        locator,
-    )
-    try:
-        require_same(sink.shape, sink.dtype, size, kind, str(locator))
-    except (ShapeError, InputTypeError):
-        sink.close()
-        raise
-    return sink
+    check_request(locator, request)
+    return locator, request
+
+
+def _checked(
+    out: Any,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_size: Sequence[float] | None,
+    unit: str | None,
+    offset: Sequence[float] | None,
+    spatial: str,
+) -> tuple[tuple[int, ...], np.dtype, Placement]:
+    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
+    if len(size) != len(spatial) + 1 or min(size) < 1:
+        raise ShapeError(
+            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
+        )
+    return size, kind, checked_placement(voxel_size, unit, offset, spatial)
+
+
+def _shards(
+    shards: Sequence[int] | bool | None, size: tuple[int, ...], blocks: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    if shards is None or shards is False:
+        return None
+    if shards is True:
+        return shards_for(size, blocks)
+    groups = checked_block(shards, size, "shards")
+    if any(s % c for s, c in zip(groups, blocks, strict=True)):
+        nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
+        raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    return groups
 
 
 def open_sink(locator: Locator) -> ArraySink:
@@ -248,10 +299,3 @@ def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: 
     if "f" not in named and size[0] != 1:
         raise ArgumentError("no axis for channels", node=label, got=axes, expected=f"'c' in it, for {size[0]} channels")
     return Layout(named, spatial)
-
-
-def _blocks(given: Sequence[int], size: tuple[int, ...], what: str) -> tuple[int, ...]:
-    found = tuple(int(n) for n in given)
-    if len(found) != len(size) or min(found) < 1:
-        raise ArgumentError("not a block", node=what, got=found, expected=f"{len(size)} sizes, (f, spatial)")
-    return found
