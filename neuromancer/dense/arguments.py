@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from math import prod
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -22,6 +23,7 @@ STORE_OPTIONS = tuple(
     for name, p in signature(volumes.create_sink).parameters.items()
     if p.kind is p.KEYWORD_ONLY and name != "existing"
 )
+MOST_VOXELS = (1 << 63) - 1
 Number = int | float
 
 
@@ -60,6 +62,22 @@ def checked_sizes(name: str, sizes: Any, meaning: str) -> tuple[int, ...]:
     if not several or not len(sizes) or not all(is_whole(n) and n >= 1 for n in sizes):
         raise ShapeError("needs a positive size per axis", node=name, got=sizes, expected=f"whole numbers: {meaning}")
     return tuple(int(n) for n in sizes)
+
+
+def checked_image(shape: Any) -> tuple[int, ...]:
+    """Shape of an image that is planned for, or ShapeError."""
+    sizes = checked_sizes("image", shape, "(f, (z,) y, x)")
+    if prod(sizes) > MOST_VOXELS:
+        raise ShapeError("more voxels than can be counted", node="image", got=sizes, expected=f"up to {MOST_VOXELS}")
+    return sizes
+
+
+def checked_dtype(dtype: Any) -> np.dtype:
+    """A dtype, or InputTypeError."""
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        raise InputTypeError("no such dtype", node="dtype", got=dtype, expected="e.g. 'uint8'") from None
 
 
 def checked_shard(shard: Any) -> tuple[int, int] | None:

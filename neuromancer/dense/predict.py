@@ -13,8 +13,10 @@ from neuromancer.dense.arguments import (
     PRECISIONS,
     checked_choice,
     checked_count,
+    checked_dtype,
     checked_fill,
     checked_flag,
+    checked_image,
     checked_journal,
     checked_outs,
     checked_shard,
@@ -105,8 +107,8 @@ def predict_dense(
     skip_empty : 'constant' or float, optional
         Fill tiles for which the image is constant, or has this value everywhere.
     fill : float
-        The value for filling; what is stored must be able to hold it. A fraction between 0 and 1 is scaled by 'uint8' and
-        'uint16' like a prediction.
+        The value for filling; what is stored must be able to hold it. A fraction between 0 and 1 is scaled by 'uint8'
+        and 'uint16' like a prediction.
     augment : {'flips', 'rotations', 'all'}, optional
         Average over views of the image.
     tile : sequence of int, optional
@@ -246,7 +248,7 @@ def plan_dense(
     several = isinstance(nodes, (list, tuple))
     network = dense_network(nodes if several else [nodes])  # type: ignore[arg-type,list-item]
     if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
-        image = DescribedSource(checked_sizes("image", image, "(f, (z,) y, x)"), dtype or "uint8")
+        image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
         raise InputTypeError("the image has its own dtype", node="dtype", got=dtype, expected="None")
     rules = Rules(_reductions(reduce, checked_flag("as_uint8", as_uint8), [n.name for n in network.nodes]))

@@ -56,7 +56,7 @@ class DescribedSource(ArraySource):
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        super().__init__(np.broadcast_to(np.zeros((), dtype), shape))
+        self.array, self.shape, self.dtype = None, shape, np.dtype(dtype)
 
 
 class ArraySink:
