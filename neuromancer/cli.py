@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from math import isfinite
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
@@ -24,7 +23,8 @@ import shtab
 
 import neuromancer as nm
 from neuromancer.config import config
-from neuromancer.console import DONE, USAGE, Parser, positive, prepare_streams, run, tell
+from neuromancer.console import DONE, USAGE, Parser, prepare_streams, run, tell
+from neuromancer.dense.reduction import reduction
 from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.printable import printable
 from neuromancer.progress import say
@@ -64,12 +64,12 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="for programs")
     plan = commands.add_parser("plan", help="how a volume would be predicted", description=_plan.__doc__)
     plan.add_argument("model", help="model file")
-    plan.add_argument("shape", type=int, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
+    plan.add_argument("shape", type=_count, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
     _shared_options(plan)
     bench = commands.add_parser("bench", help="measure the speed on this machine", description=_bench.__doc__)
     bench.add_argument("model", help="model file")
-    bench.add_argument("--shape", type=int, nargs="+", help="spatial sizes (default: what takes some seconds)")
-    bench.add_argument("--runs", type=positive, default=3, help="runs, of which the median counts (default: 3)")
+    bench.add_argument("--shape", type=_count, nargs="+", help="spatial sizes (default: what takes some seconds)")
+    bench.add_argument("--runs", type=_count, default=3, help="runs, of which the median counts (default: 3)")
     _shared_options(bench)
     return result
 
@@ -96,7 +96,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--roi", help="part of the result to predict, such as 0:100,200:300,: (per spatial axis)")
     command.add_argument("--mask", help="volume that is 0 where nothing has to be predicted")
     command.add_argument("--skip-empty", action="store_true", help="skip tiles of constant raw data")
-    command.add_argument("--fill", type=float, default=0, help="value where nothing was predicted (default: 0)")
+    command.add_argument("--fill", type=_number, default=0, help="value where nothing was predicted (default: 0)")
     command.add_argument(
         "--augment", choices=("flips", "rotations", "all"), help="average over mirrored or turned volumes"
     )
@@ -110,7 +110,7 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--unit", help="of these lengths, such as nm or um (default: that of the volume)")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
-    command.add_argument("--workers", type=positive, help="processes (default: this one)")
+    command.add_argument("--workers", type=_workers, help="processes (default: this one)")
     command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at unreadable or bad parts")
     command.add_argument(
         "--on-missing",
@@ -126,15 +126,41 @@ def _reduction(text: str) -> Any:
         return text
     name, sign, value = text.partition("=")
     try:
-        if name == "threshold" and sign and isfinite(float(value)):
-            return "threshold", float(value)
-        found = ast.literal_eval(text)
-        channels = found if isinstance(found, (list, tuple)) else [found]
-        if channels and all(type(c) is int for c in channels):
-            return found
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        wish = ("threshold", float(value)) if name == "threshold" and sign else ast.literal_eval(text)
+        if wish is None:
+            raise ValueError
+        reduction(wish)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER"
+        ) from None
+    return wish
+
+
+def _number(text: str) -> float:
+    """A number, exact where it is whole."""
+    try:
+        return int(text)
+    except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER")
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _count(text: str, least: int = 1) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = least - 1
+    if count < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+    return count
+
+
+def _workers(text: str) -> int:
+    return _count(text, 0)
 
 
 def _shard(text: str) -> tuple[int, int]:

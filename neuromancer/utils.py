@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.arrays import as_array as as_array
+from neuromancer.casts import exact_cast
 from neuromancer.config import config
 
 
@@ -23,12 +24,18 @@ def as_floatX(x: Any) -> np.ndarray:
     numpy.ndarray
         0-d for a scalar, else C-contiguous with x's shape; dtype ``config.floatX``.
 
+    Raises
+    ------
+    ArgumentError, InputTypeError
+        For a number that floatX cannot hold, and for what is no number.
+
     Examples
     --------
     >>> as_floatX([1, 2]).dtype.name
     'float32'
     """
-    return np.array(x, dtype=config.floatX) if np.ndim(x) == 0 else np.ascontiguousarray(x, dtype=config.floatX)
+    array = exact_cast(as_array(x), config.floatX, "as_floatX", "the value")
+    return np.array(array) if array.ndim == 0 else np.ascontiguousarray(array)
 
 
 class _Randomness:

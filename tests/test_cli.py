@@ -189,3 +189,64 @@ def test_voxel_sizes(model, raw, tmp_path, capsys):
     ):
         assert predict("c.zarr", *wrong) == cli.FAILED
         assert "neuromancer: '" in capsys.readouterr().err and not (tmp_path / "c.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--fill", "-1", "--uint8"],
+        ["--fill", "nan", "--reduce", "argmax"],
+        ["--fill", "0.5", "--reduce", "threshold=0.5"],
+        ["--fill", "1e300"],
+        ["--reduce", "7"],
+        ["--roi", "0:1.5,:,:"],
+        ["--roi", "1:2:3,:,:"],
+        ["--roi", ":::,:"],
+        ["--roi", "1,2,3"],
+        ["--roi", ":"],
+        ["--memory", "much"],
+        ["--memory", "1"],
+        ["--axes", "zyxt"],
+        ["--precision", "tf32"],
+    ],
+)
+def test_nothing_is_made_for_options_that_cannot_be(model, raw, tmp_path, capsys, options):
+    before = sorted(tmp_path.iterdir())
+    for name in ("out.zarr", "out.h5:/x", "out.npy", "out.tif"):
+        assert cli.main(["predict", str(model), raw[0], str(tmp_path / name), "--quiet", *options]) == cli.FAILED
+        error = capsys.readouterr().err
+        assert error.startswith("neuromancer: ") and error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--fill", "one"),
+        ("--fill", ""),
+        ("--workers", "-1"),
+        ("--workers", "1.5"),
+        ("--workers", "many"),
+        ("--shard", "2/2"),
+        ("--shard", "-1/2"),
+        ("--reduce", "None"),
+        ("--reduce", "1.5"),
+        ("--reduce", "threshold=nan"),
+        ("--reduce", "threshold=high"),
+        ("--reduce", "(" * 1000),
+        ("--reduce", "{}"),
+    ],
+)
+def test_options_that_are_none_are_wrong_usage(model, raw, tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", str(model), raw[0], str(tmp_path / "out.npy"), f"{option}={value}"])
+    assert end.value.code == 2 and option in capsys.readouterr().err
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_plans_need_sizes(model, capsys):
+    for sizes in (["0", "5", "5"], ["-1", "5", "5"], ["a", "5", "5"]):
+        with pytest.raises(SystemExit):
+            cli.main(["plan", str(model), "--", *sizes])
+    assert cli.main(["plan", str(model), "1000000000000", "1000000000000", "1000000000000"]) == cli.FAILED
+    assert "more voxels" in capsys.readouterr().err

@@ -122,6 +122,27 @@ class Team:
             ) from error
         self._renew()
 
+    def check(self, run: Run) -> None:
+        """Raise ArgumentError if image, network or functions cannot be found by other processes."""
+        if self.in_process:
+            return
+        for reduction in run.request.rules.reductions:
+            reduction.require_portable()
+        if run.source.locator is None:
+            raise ArgumentError(
+                "other processes cannot open the image",
+                node="executor",
+                got="an array in memory",
+                expected="a path, or an array in a file",
+            )
+        for functor in own_functors(model_of(run.network.nodes)).values():
+            require_importable(functor, "functor")
+
+    def close(self) -> None:
+        """End the executors that were made here."""
+        for executor in self._made:
+            executor.shutdown(wait=True, cancel_futures=True)
+
     @property
     def in_process(self) -> bool:
         """Whether workers are threads of this process."""
@@ -140,8 +161,6 @@ class Team:
 
         Raises
         ------
-        ArgumentError
-            If image or network cannot be found by other processes.
         PredictionError
             If workers are lost again and again.
         """
@@ -159,8 +178,6 @@ class Team:
             context = HERE.pop(here, None)
             if context is not None:
                 context.work.__exit__()
-            for executor in self._made:
-                executor.shutdown(wait=True, cancel_futures=True)
 
     def _job(self, run: Run, work: Work) -> Job:
         nodes = run.network.nodes
@@ -169,19 +186,8 @@ class Team:
         model: Path | bytes = b""
         functors: dict[str, Callable[..., Any]] = {}
         if not self.in_process:
-            for reduction in work.rules.reductions:
-                reduction.require_portable()
-            if run.source.locator is None:
-                raise ArgumentError(
-                    "other processes cannot open the image",
-                    node="executor",
-                    got="an array in memory",
-                    expected="a path, or an array in a file",
-                )
             model = _model_file(run)
             functors = own_functors(model_of(nodes))
-            for functor in functors.values():
-                require_importable(functor, "functor")
             masks = tuple(
                 mask[(slice(None),) * len(mask.shape)] if mask.locator is None else mask.locator
                 for mask in run.mask_sources

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ShapeError
+from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.volumes.accept import checked_dtype
 
 
@@ -28,6 +28,8 @@ class Mask:
         If the sizes do not fit.
     InputTypeError
         If it does not hold numbers.
+    ArgumentError
+        If it holds NaN, which is neither 0 nor another number.
 
     Examples
     --------
@@ -39,6 +41,9 @@ class Mask:
     def __init__(self, values: Any, sizes: Sequence[int]) -> None:
         self.values = values
         checked_dtype(values, "mask")
+        held = getattr(values, "array", values)
+        if type(held) is np.ndarray:  # what lies in files is checked as it is read
+            _require_numbers(held)
         shape = tuple(int(n) for n in values.shape)
         self.lead = len(shape) - len(sizes)
         if self.lead not in (0, 1) or (self.lead and shape[0] != 1):
@@ -58,7 +63,7 @@ class Mask:
         ]  # fmt: skip
         lows = [int(p.min()) for p in places]
         where = tuple(slice(low, int(p.max()) + 1) for low, p in zip(lows, places, strict=True))
-        block = np.asarray(self.values[(slice(0, 1),) * self.lead + where]) != 0
+        block = _require_numbers(np.asarray(self.values[(slice(0, 1),) * self.lead + where])) != 0
         block = block[0] if self.lead else block
         return block[np.ix_(*(p - low for p, low in zip(places, lows, strict=True)))]
 
@@ -115,6 +120,15 @@ class Visible:
     def close(self) -> None:
         """Close what was opened for it."""
         self.hidden.close()
+
+
+def _require_numbers(values: np.ndarray) -> np.ndarray:
+    """`values` without NaN, or ArgumentError."""
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ArgumentError(
+            "the mask is not a number everywhere", node="mask", got="NaN", expected="0 or another number"
+        )
+    return values
 
 
 def _factor(size: int, own: int, shape: Sequence[int], sizes: Sequence[int]) -> int:

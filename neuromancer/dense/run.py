@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.dense.arguments import require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.making import CreationLock
@@ -31,6 +32,7 @@ from neuromancer.dense.stores import (
     ArraySource,
     as_source,
     blocks_to_be,
+    check_sink,
     filled_parts,
     image_sources,
     is_sink,
@@ -163,7 +165,14 @@ class Run:
 
     # ---- carrying out
     def execute(self, progress: bool | None) -> list[Any]:
-        """Do all tiles that are not done; returns a sink per node."""
+        """Do all tiles that are not done; returns a sink per node.
+
+        Raises
+        ------
+        ShapeError, InputTypeError, ArgumentError
+            If options do not fit what is to be stored; nothing has been made then.
+        """
+        self._check()
         if self.request.outs is None:
             self.sinks = [ArraySink(np.empty(o.shape, o.dtype)) for o in self.planner.outputs]
             plan = self.plan()
@@ -177,6 +186,20 @@ class Run:
             if self.journal is not None:
                 self.journal.close()
         return self.sinks
+
+    def _check(self) -> None:
+        """Raise for everything that can be known to fail before stores are made."""
+        rules, outputs = self.request.rules, self.planner.outputs
+        require_skip(rules.skip_empty, self.source.dtype)
+        for m, output in enumerate(outputs):
+            require_fill(rules.filling(m), output.name, output.dtype)
+        if self.team is not None:
+            self.team.check(self)
+        options = {"spatial": self.spatial, **(self.request.store or {})}
+        for out, output in zip(self.request.outs or (), outputs, strict=False):
+            check_sink(out, output.shape, output.dtype, options)
+        if self.team is None and not self.request.resume:
+            self.network.func(rules.precision).compile()
 
     def _carry_out(self, plan: DensePlan, progress: bool | None) -> None:
         done = None if self.journal is None else self.journal.done()

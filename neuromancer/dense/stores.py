@@ -73,7 +73,7 @@ class DescribedSource(ArraySource):
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         if any(n < 1 for n in shape) or prod(shape) > MOST_VOXELS:
             raise ShapeError("not a shape of an image", node="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
-        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.array, self.shape, self.dtype = None, shape, np.dtype(dtype)
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
         raise ShapeError("an image that is only described has no voxels", node="image", got=where)
@@ -192,6 +192,11 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
         sink = out
     else:
         sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), **meta)
+    _require_same(sink, shape, dtype)
+    return sink
+
+
+def _require_same(sink: Any, shape: Sequence[int], dtype: Any) -> None:
     if tuple(sink.shape) != tuple(shape):
         raise ShapeError("the result does not fit its store", node="out", got=tuple(sink.shape), expected=tuple(shape))
     if np.dtype(sink.dtype) != np.dtype(dtype):
@@ -201,7 +206,22 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
             got=str(np.dtype(sink.dtype)),
             expected=str(np.dtype(dtype)),
         )
-    return sink
+
+
+def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> None:
+    """Raise what `given_sink` would for a result, as far as it can be known; nothing is made.
+
+    Parameters
+    ----------
+    out, shape, dtype, meta
+        See `given_sink`.
+    """
+    if type(out) is np.ndarray or is_sink(out):
+        _require_same(out, shape, dtype)
+        if type(out) is np.ndarray and not out.flags.writeable:
+            raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
+    else:
+        volumes.check_sink(out, tuple(shape), np.dtype(dtype), **meta)
 
 
 def require_apart(source: Any, outs: Sequence[Any]) -> None:

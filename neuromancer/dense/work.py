@@ -51,6 +51,10 @@ class Rules:
     precision: str = "f32"
     on_missing: str = "error"
 
+    def filling(self, m: int) -> Any:
+        """Value where nothing is predicted, as it is stored of a node."""
+        return self.reductions[m].filling(self.fill)
+
     @property
     def label(self) -> str:
         """All rules as text; part of the fingerprint of a run."""
@@ -224,16 +228,24 @@ class Work:
                     expected="finite values; on_nan='keep' stores them as they are",
                 )
         values = self.rules.reductions[m].apply(values)
+        output = self.plan.outputs[m]
+        if (len(values), values.dtype) != (output.shape[0], np.dtype(output.dtype)):
+            raise PredictionError(
+                "a function for reducing returned something else than when it was tried",
+                node=self.network.nodes[m],
+                got=f"{len(values)} channels of {values.dtype}",
+                expected=f"{output.shape[0]} of {output.dtype}",
+            )
         values = values if self.plan.stack else values[:, 0]
         if inside is not None and not inside.all():
-            values = np.where(inside, values, np.asarray(self.rules.fill, values.dtype))
+            values = np.where(inside, values, np.asarray(self.rules.filling(m), values.dtype))
         return values
 
     def filled(self, tile: Tile, m: int) -> np.ndarray:
         """What stands where nothing is predicted: the value for filling."""
         output = self.plan.outputs[m]
         images = (tile.images[1] - tile.images[0],) if self.plan.stack else ()
-        return np.full((output.shape[0], *images, *tile.shapes[m]), self.rules.fill, output.dtype)
+        return np.full((output.shape[0], *images, *tile.shapes[m]), self.rules.filling(m), output.dtype)
 
     def _inside(self, tile: Tile, m: int) -> np.ndarray | None:
         """The mask at the voxels of a node's tile; None without a mask."""

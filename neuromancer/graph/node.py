@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast
 from neuromancer.errors import (
     ArgumentError,
     GraphError,
@@ -286,7 +287,7 @@ class Node(metaclass=NodeType):
         UnknownNameError
             For a name that is no parameter (statistics of batch normalisation are passed over where there is none).
         ShapeError, ArgumentError
-            For a wrong shape, a constant, or values that are not finite.
+            For a wrong shape, a constant, or values that are not finite in the parameter's dtype.
         """
         if not isinstance(value_dict, Mapping):
             raise InputTypeError(
@@ -326,9 +327,10 @@ class Node(metaclass=NodeType):
                 raise ArgumentError(
                     f"parameter {key!r} would not be finite", node=self, got=f"{bad} NaN or infinite values"
                 )
+            array = exact_cast(array, param.dtype, self, f"parameter {key!r}")
             checked.append((param, array if array.shape == shape else np.full(shape, array)))
         for param, array in checked:
-            param.set_value(array.astype(param.dtype))
+            param.set_value(array)
 
     def _as_numbers(self, key: str, value: Any) -> np.ndarray:
         try:
@@ -361,6 +363,15 @@ class Node(metaclass=NodeType):
         self._feature_names = None if names is None else tuple(names)
 
     # ---- evaluation
+    def input_checks(self) -> Sequence[tuple[Node, Callable[[np.ndarray], None]]]:
+        """What must hold of arrays that are fed to parents: pairs of a parent and a function that raises otherwise.
+
+        Losses check their targets so. The functions get the arrays as they came, before these are cast to the dtypes of
+        their sources, whenever something is evaluated that depends on this node; parents that are not fed are not
+        checked.
+        """
+        return ()
+
     def _function(self, key: str, make: Callable[[], make_func]) -> make_func:
         if key not in self._functions:
             self._functions[key] = make()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import exact_cast
 from neuromancer.errors import FileError, NeuromancerError
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.split import split
@@ -244,6 +245,6 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
     # Numbers were written as vectors of one entry by the original library.
     if value.shape != old.shape and not prod(value.shape) == prod(old.shape) == 1:
         raise FileError(f"parameter {key!r} has another shape", node=node, got=value.shape, expected=old.shape)
-    param.set_value(np.array(value.reshape(old.shape), dtype=param.dtype))
+    param.set_value(exact_cast(value.reshape(old.shape), param.dtype, node, f"parameter {key!r}"))
     if "train" in spec:
         param.apply_train, param.apply_reg = spec["train"], spec["decay"]

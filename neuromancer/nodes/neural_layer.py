@@ -14,7 +14,7 @@ from neuromancer.graph.node import Node
 from neuromancer.nodes import batchnorm
 from neuromancer.nodes.activation import find_activation
 from neuromancer.nodes.layout import feature_vector, positive_int
-from neuromancer.utils import new_seed
+from neuromancer.utils import as_floatX, new_seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
 
 FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
@@ -62,7 +62,8 @@ class NeuralLayer(Node):
         self.batch_normalisation = batchnorm.check_mode(batch_normalisation, self)
         self.gradnet_mode = gradnet_mode
         number = not isinstance(dropout_rate, (bool, np.bool_)) and isinstance(dropout_rate, (int, float, np.number))
-        if not number or not 0 <= dropout_rate < 1:
+        # a rate of almost 1 must not become 1 when it is stored
+        if not number or not 0 <= dropout_rate < 1 or as_floatX(dropout_rate) == 1:
             raise ArgumentError(
                 "dropout_rate must be the probability of dropping a feature",
                 node=self,

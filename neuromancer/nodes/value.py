@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import KINDS, exact_cast
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape, require_tag
 from neuromancer.nodes.inputs import check_dtype
 from neuromancer.nodes.layout import positive_int, require_tensor
+from neuromancer.utils import as_array
 from neuromancer.variables import ConstantParam, VariableWeight
 
 
@@ -92,14 +94,18 @@ class ValueNode(Node):
                 param = ConstantParam(param.get_value(), name="value", dtype=self.dtype)
         else:
             try:
-                array = np.broadcast_to(np.asarray(0 if value is None else value, dtype=self.dtype), sizes).copy()
+                given = np.broadcast_to(as_array(0 if value is None else value), sizes)
+                fits = given.dtype.kind in KINDS
             except ValueError:
+                fits = False
+            if not fits:
                 raise ShapeError(
                     "the value does not fit the shape",
                     node=self,
                     got=np.shape(value) or repr(value),
                     expected=sizes,
-                ) from None
+                )
+            array = exact_cast(given, self.dtype, self, "the value")
             param = (
                 VariableWeight(value=array, name="value", apply_reg=False, dtype=self.dtype)
                 if apply_train

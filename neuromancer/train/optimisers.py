@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
 from neuromancer.graph.function import make_func
 from neuromancer.train.meta import CLIPS, MetaParams
@@ -242,7 +243,7 @@ class Optimiser:
                 )
         for key, variable in self.state.items():
             new = values.get(key, np.zeros(variable.get_value().shape))
-            variable.set_value(np.array(new, dtype=variable.dtype))
+            variable.set_value(exact_cast(new, variable.dtype, self.name, f"state {key!r}"))
 
     def repair(self) -> None:
         """Go back to the oldest kept parameters (from `history` steps ago) and forget all moments.

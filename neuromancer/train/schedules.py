@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.train.meta import CLIPS, DEFAULTS
 
@@ -355,7 +356,8 @@ class BoundSchedule:
             param = self._params()[self.target]
             if not np.isfinite(value).all():
                 raise ArgumentError(f"{self.target} would not be finite", node=repr(self.schedule), got=value)
-            param.set_value(np.broadcast_to(np.asarray(value, param.dtype), param.get_value().shape).copy())
+            fitting = exact_cast(value, param.dtype, repr(self.schedule), self.target)
+            param.set_value(np.broadcast_to(fitting, param.get_value().shape).copy())
         return value
 
     def _is_attribute(self) -> bool:

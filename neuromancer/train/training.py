@@ -80,13 +80,7 @@ class Training:
     def _loss_arrays(self, args: Sequence[Any]) -> list[Any]:
         """The arrays for the loss node, converted; labels that are no classes are refused."""
         loss = self._require("loss_node")
-        arrays = check_arrays(loss, loss.input_nodes, args)
-        fed = {source: array for source, array in zip(loss.input_nodes, arrays, strict=True)}
-        for node in loss.sub_graph():
-            check = getattr(node, "check_labels", None)
-            if check is not None and node.target in fed:  # type: ignore[attr-defined]
-                check(fed[node.target])  # type: ignore[attr-defined]
-        return arrays
+        return check_arrays(loss, loss.input_nodes, args, [loss, *self.debug_outputs])
 
     def _training_function(self, key: str, outputs: Any) -> make_func:
         if key not in self._training_functions:

@@ -64,7 +64,7 @@ class Evaluation:
             copies = rebuild(list(self.nodes.values()), BuildMode(inference=True))
             outputs = [copies[node].output for node in self.nodes.values()]
             self._function = make_func(self.loss.input_tensors, outputs, name=f"{self.model.name} evaluation")
-        arrays = check_arrays(self.loss, self.loss.input_nodes, batch)
+        arrays = check_arrays(self.loss, self.loss.input_nodes, batch, list(self.nodes.values()))
         with undisturbed(self.model):
             return dict(zip(self.nodes, self._function(*arrays), strict=True))
 

@@ -6,7 +6,7 @@ Flow: path or array -> :func:`open_source` -> blocks -> ... -> blocks -> :func:`
 from __future__ import annotations
 
 from neuromancer.volumes.chunks import aligned, chunks_for, shards_for
-from neuromancer.volumes.create import create_sink, output_at
+from neuromancer.volumes.create import check_sink, create_sink, output_at
 from neuromancer.volumes.dataarray import is_dataarray, lazy, result_array
 from neuromancer.volumes.objects import open_array, place_in_files
 from neuromancer.volumes.output import Output, open_sink
@@ -21,6 +21,7 @@ __all__ = [
     "Sink",
     "Source",
     "aligned",
+    "check_sink",
     "chunks_for",
     "create_sink",
     "is_dataarray",

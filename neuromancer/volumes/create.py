@@ -16,6 +16,7 @@ from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
+from neuromancer.volumes.options import check_kinds, check_request, checked_block
 from neuromancer.volumes.output import MODULES, Output
 from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.placement import Placement, checked_placement
@@ -120,6 +121,14 @@ def create_sink(
     return found
 
 
+def check_sink(out: Any, shape: Sequence[int], dtype: Any, **options: Any) -> None:
+    """Raise what :func:`create_sink` would for these arguments, but for what exists already; nothing is made."""
+    if isinstance(out, (str, os.PathLike)):
+        output_at(out, shape, dtype, **options)
+    else:
+        create_sink(out, shape, dtype, **options)
+
+
 def output_at(
     out: str | os.PathLike[str],
     shape: Sequence[int],
@@ -136,6 +145,7 @@ def output_at(
     direction: Sequence[int] | None = None,
 ) -> Output:
     """What :func:`create_sink` makes for a path, before anything is made; see there."""
+    check_kinds(axes, compression, multiscale)
     size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
@@ -146,10 +156,12 @@ def output_at(
         if kind_at(folder) != "a folder":
             raise FileError("no such folder", node=str(out), got=str(folder))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
-    blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
+    blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
     groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, dataset, layout.stored, spatial)
-    return Output(locator, Request(size, kind, layout, blocks, groups, compression, placement, multiscale))
+    request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
+    check_request(locator, request)
+    return Output(locator, request)
 
 
 def _checked(
@@ -177,7 +189,7 @@ def _shards(
         return None
     if shards is True:
         return shards_for(size, blocks)
-    groups = _blocks(shards, size, "shards")
+    groups = checked_block(shards, size, "shards")
     if any(s % c for s, c in zip(groups, blocks, strict=True)):
         nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
         raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
@@ -238,10 +250,3 @@ def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: 
     if "f" not in named and size[0] != 1:
         raise ArgumentError("no axis for channels", node=label, got=axes, expected=f"'c' in it, for {size[0]} channels")
     return Layout(named, spatial)
-
-
-def _blocks(given: Sequence[int], size: tuple[int, ...], what: str) -> tuple[int, ...]:
-    found = tuple(int(n) for n in given)
-    if len(found) != len(size) or min(found) < 1:
-        raise ArgumentError("not a block", node=what, got=found, expected=f"{len(size)} sizes, (f, spatial)")
-    return found

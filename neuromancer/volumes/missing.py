@@ -150,7 +150,7 @@ def read_block(
     except Exception as error:
         _require_damage(error)
         if where is None:
-            raise _unreadable(label, error, f"at {key}")
+            raise _unreadable(label, error, f"at {key}") from shown_cause(error)
         block = _by_chunks(opened, where, label, error, filled if on_missing == "fill" else None)
     if filled is not None and on_missing == "fill":
         for part in opened.missing:
@@ -174,13 +174,13 @@ def _by_chunks(
         except Exception as found:
             _require_damage(found)
             if filled is None:
-                raise _unreadable(label, found, opened.name_of(chunk))
+                raise _unreadable(label, found, opened.name_of(chunk)) from shown_cause(found)
             if not any(p.where is not None and overlap(p.where, chunk) for p in opened.missing):
                 filled(Part(opened.name_of(chunk), said(found), chunk))
             failed = True
     if not failed and filled is None:
         # Every chunk can be read by itself: what failed is not a part of the image.
-        raise _unreadable(label, error, shown(where))
+        raise _unreadable(label, error, shown(where)) from shown_cause(error)
     return block
 
 
@@ -193,10 +193,7 @@ def _require_damage(error: Exception) -> None:
 
 
 def _unreadable(label: str, error: Exception, what: str) -> FileError:
-    found = FileError("a block cannot be read", node=label, got=f"{said(error)}, {what}")
-    found.__cause__ = shown_cause(error)
-    found.__suppress_context__ = True
-    return found
+    return FileError("a block cannot be read", node=label, got=f"{said(error)}, {what}")
 
 
 def said(error: Exception) -> str:

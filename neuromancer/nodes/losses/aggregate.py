@@ -71,9 +71,10 @@ class AggregateLoss(Node):
             "mixing weights",
             np.ones(len(components)) if mixing_weights is None else mixing_weights,
             len(components),
+            config.floatX,
         )
         self.params["mixing_weights"] = VariableParam(
-            weights.astype(config.floatX), name="mixing_weights", apply_train=False, apply_reg=False
+            weights, name="mixing_weights", apply_train=False, apply_reg=False
         )
 
     def _make_output(self) -> None:

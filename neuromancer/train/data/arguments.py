@@ -17,6 +17,7 @@ from neuromancer.train.data.placement import Placed
 from neuromancer.train.data.slots import Slot
 from neuromancer.train.data.volumes import LabelledVolume, Volume
 from neuromancer.train.data.warp import Warp
+from neuromancer.utils import as_floatX
 
 LABEL = "PatchSampler"
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -52,7 +53,7 @@ def scale_of(scale: Any) -> Any:
         return scale
     if isinstance(scale, (tuple, list)) and len(scale) == 2:
         middle, width = (float(v) for v in scale)
-        if np.isfinite(middle) and np.isfinite(width) and width != 0:
+        if np.isfinite(as_floatX((middle, width))).all() and as_floatX(width) != 0:
             return middle, width
     raise ArgumentError("not a scaling", node=LABEL, got=scale, expected="(middle, width), a function, or None")
 

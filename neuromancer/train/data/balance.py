@@ -116,7 +116,7 @@ class ClassIndex:
         labels = volume.read_labels([a for a, _ in block], [b for _, b in block])
         present = _values(labels)
         if len(found) < SHOWN:
-            found.update(present[:SHOWN].astype(int).tolist())
+            found.update(int(c) for c in present[:SHOWN] if np.isfinite(c))
         for c in self.counts:
             if not ((present > 0).any() if c == FOREGROUND else (present == c).any()):
                 continue

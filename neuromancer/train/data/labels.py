@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.affinities import affinities_from_segmentation, check_neighbourhood
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 
 IGNORED = -1
@@ -72,7 +73,7 @@ class LabelRules:
         Returns
         -------
         numpy.ndarray, (f, *spatial)
-            int64, or floating point where the labels are.
+            int64, or floating point where the labels are, or where ignored ones are NaN: for targets that are numbers.
 
         Raises
         ------
@@ -92,9 +93,10 @@ class LabelRules:
                 )
             result = mapped[inner]
         if result.dtype.kind != "f":
-            result = result.astype(np.int64)
+            result = exact_cast(result, np.int64, label, "the labels")
         if off is not None and off.any():
-            result = np.where(off, IGNORED if result.dtype.kind != "f" else np.nan, result)
+            numbers = result.dtype.kind == "f" or (self.n_class is None and np.dtype(self.dtype).kind == "f")
+            result = np.where(off, np.nan if numbers else IGNORED, result)
         self._check(result, label, where)
         return result
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast
 from neuromancer.dense.raw import normalise, read
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
 from neuromancer.masked import chosen, split
@@ -196,12 +197,12 @@ class Volume:
             with blame(self.label):
                 return normalise(block, self.frame.dtype)
         if not callable(self.scale):
-            middle, width = (np.asarray(v, self.frame.dtype) for v in self.scale)
-            return (block.astype(self.frame.dtype) - middle) / width
+            middle, width = (exact_cast(v, self.frame.dtype, self.label, "the scale") for v in self.scale)
+            return (exact_cast(block, self.frame.dtype, self.label, "the raw data") - middle) / width
         scaled = np.asarray(self.scale(block))
         if scaled.shape != block.shape:
             raise ShapeError("scale changed the shape", node=self.label, got=scaled.shape, expected=block.shape)
-        return scaled.astype(self.frame.dtype)
+        return exact_cast(scaled, self.frame.dtype, self.label, "the scaled raw data")
 
     def read_labels(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
         """Labels as the network is to learn them, of what lies inside the labelled part.
