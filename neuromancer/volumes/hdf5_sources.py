@@ -50,7 +50,7 @@ def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = f
     me = (dataset.file.filename, dataset.name)
     if not dataset.is_virtual or me in seen:
         return []
-    parts = []
+    parts: list[Part] = []
     maps = sorted(dataset.virtual_sources(), key=lambda m: m.file_name)
     for name, some in groupby(maps, key=lambda m: m.file_name):
         parts += _of_source_file(dataset, name, list(some), label, seen | {me})

@@ -97,7 +97,7 @@ def describe(array: Any, label: str) -> Opened:
 
 def _missing_in_graph(array: Any) -> list[Part]:
     """What is missing of HDF5 data sets that a dask array is made of; where in the array is not known."""
-    found = {}
+    found: dict[str, Part] = {}
     for layer in array.dask.layers.values():
         # A data set is a layer by itself; the others, of tasks, may be very long.
         for value in layer.values() if len(layer) == 1 else ():
