@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -72,11 +72,11 @@ class Filled:
         self.parts: dict[str, Part] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, part: Part) -> None:
+    def __call__(self, parts: Iterable[Part]) -> None:
         with self._lock:
-            new = self.parts.setdefault(part.name, part) is part
+            new = [part for part in parts if self.parts.setdefault(part.name, part) is part]
         if new and not self.quiet:
-            warnings.warn(f"{self.label}: read as fill value: {part}", IncompleteWarning, stacklevel=2)
+            warnings.warn(f"{self.label}: read as fill value: {listed(new)}", IncompleteWarning, stacklevel=2)
 
     def __reduce__(self) -> Any:
         return Filled, (self.label,)
@@ -125,7 +125,11 @@ def require_whole(parts: Sequence[Part], label: str, on_missing: str = "error") 
 
 
 def read_block(
-    opened: Opened, key: Any, label: str, on_missing: str = "error", filled: Callable[[Part], None] | None = None
+    opened: Opened,
+    key: Any,
+    label: str,
+    on_missing: str = "error",
+    filled: Callable[[Iterable[Part]], None] = lambda parts: None,
 ) -> np.ndarray:
     """A block of an open array.
 
@@ -136,33 +140,30 @@ def read_block(
     label : str
         Of the image, for errors.
     on_missing : {'error', 'fill'}
-    filled : callable, optional
-        Called with every part that is read as fill value.
+    filled : callable
+        Called with the parts that are read as fill value.
 
     Raises
     ------
     FileError
         If the block, or with ``"fill"`` anything but a chunk of it, cannot be read; names the first chunk that fails.
     """
-    where = whole_index(key, opened.array.shape)
+    where, found = whole_index(key, opened.array.shape), list[Part]()
     try:
         block = opened.read(opened.array, key)
     except Exception as error:
         _require_damage(error)
         if where is None:
             raise _unreadable(label, error, f"at {key}") from shown_cause(error)
-        block = _by_chunks(opened, where, label, error, filled if on_missing == "fill" else None)
-    if filled is not None and on_missing == "fill":
-        for part in opened.missing:
-            if part.where is None or where is None or overlap(part.where, where):
-                filled(part)
+        block = _by_chunks(opened, where, label, error, found if on_missing == "fill" else None)
+    if on_missing == "fill":
+        known = [p for p in opened.missing if p.where is None or where is None or overlap(p.where, where)]
+        filled([*known, *found])
     return block
 
 
-def _by_chunks(
-    opened: Opened, where: Where, label: str, error: Exception, filled: Callable[[Part], None] | None
-) -> np.ndarray:
-    """The block chunk by chunk; those that cannot be read are filled or, without `filled`, an error."""
+def _by_chunks(opened: Opened, where: Where, label: str, error: Exception, filled: list[Part] | None) -> np.ndarray:
+    """The block chunk by chunk; those that cannot be read are filled and listed or, without `filled`, an error."""
     dtype = np.dtype(getattr(opened.array.dtype, "numpy_dtype", opened.array.dtype))
     block = np.full([s.stop - s.start for s in where], opened.fill, dtype)
     failed = False
@@ -176,7 +177,7 @@ def _by_chunks(
             if filled is None:
                 raise _unreadable(label, found, opened.name_of(chunk)) from shown_cause(found)
             if not any(p.where is not None and overlap(p.where, chunk) for p in opened.missing):
-                filled(Part(opened.name_of(chunk), said(found), chunk))
+                filled.append(Part(opened.name_of(chunk), said(found), chunk))
             failed = True
     if not failed and filled is None:
         # Every chunk can be read by itself: what failed is not a part of the image.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 from math import inf, prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,12 @@ from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.flat import FlatSink, check_options, discard, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
-from neuromancer.volumes.missing import require_whole, shown
+from neuromancer.volumes.missing import require_whole, said, shown
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.stored import Opened, file_identity, member, require
-from neuromancer.volumes.tiff_pages import missing_parts, odd_page, ravel, restored, stated_shape
+from neuromancer.volumes.tiff_pages import damage, missing_parts, odd_page, ravel, restored, stated_shape
 from neuromancer.volumes.units import says_no_unit, short_unit
 
 __all__ = ["TiffSink", "create", "discard", "make_sink", "open_for_writing", "open_stored"]
@@ -37,8 +39,8 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     tifffile = require("tifffile", "tifffile", label)
     try:
         file = tifffile.TiffFile(path)
-    except tifffile.TiffFileError as error:
-        raise FileError("the file cannot be read", node=label, got=str(error), expected="a TIFF file") from error
+    except (tifffile.TiffFileError, struct.error) as error:
+        raise _no_tiff(path, label, error) from error
     try:
         odd = odd_page(file) if not dataset and len(file.series) > 1 else None
         if odd is not None:
@@ -51,9 +53,19 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         number = int(member([str(k) for k in range(len(file.series))], dataset, label))
         series = restored(tifffile, file, file.series[number])
         return _open_series(path, file, series, number, label)
+    except (tifffile.TiffFileError, struct.error) as error:
+        file.close()
+        raise _no_tiff(path, label, error) from error
     except BaseException:
         file.close()
         raise
+
+
+def _no_tiff(path: str, label: str, error: Exception) -> FileError:
+    """What tifffile says, and where in the file the damage begins."""
+    found = next(damage(path), None) if Path(path).stat().st_size > 8 else None
+    where = "" if found is None else f"; {'' if found.page is None else f'page {found.page}: '}{found.reason}"
+    return FileError("the file cannot be read", node=label, got=f"{said(error)}{where}", expected="a whole TIFF file")
 
 
 def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> Opened:

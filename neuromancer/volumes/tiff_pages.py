@@ -42,19 +42,14 @@ class Damage:
     reason: str
 
 
-def damage(path: str, byteorder: str, big: bool) -> Iterator[Damage]:
-    """What the file itself shows: a chain of pages that breaks off, tags and voxels beyond its end.
-
-    Parameters
-    ----------
-    path : str
-    byteorder : {'<', '>'}
-    big : bool
-        Whether it is a BigTIFF.
-    """
+def damage(path: str) -> Iterator[Damage]:
+    """What the file itself shows: a chain of pages that breaks off, tags and voxels beyond its end."""
     size = Path(path).stat().st_size
-    number, entry, place = ("Q", 20, "Q") if big else ("H", 12, "I")
     with Path(path).open("rb") as file:
+        head = file.read(4)
+        byteorder = ">" if head[:2] == b"MM" else "<"
+        big = head[2:] in (b"+\0", b"\0+")
+        number, entry, place = ("Q", 20, "Q") if big else ("H", 12, "I")
 
         def read(offset: int, kind: str) -> int | None:
             file.seek(offset)
@@ -126,7 +121,7 @@ def missing_parts(file: Any, series: Any) -> list[Part]:
             continue
         mine = {int(np.atleast_1d(p.index)[-1]): k for k, p in enumerate(pages) if p is not None and p.parent is owner}
         several = f" of {owner.filename}" if len(owners) > 1 else ""
-        for found in damage(owner.filehandle.path, owner.byteorder, owner.is_bigtiff):
+        for found in damage(owner.filehandle.path):
             if found.page is None:
                 parts.append(Part(f"pages{several}", found.reason))
             elif found.page in mine:
@@ -204,11 +199,13 @@ def restored(tifffile: Any, file: Any, series: Any) -> Any:
     """
     stated, pages = stated_shape(file, series), list(series.pages)
     shape = series.shape if stated is None else stated
-    size = series.keyframe.size
-    if len(file.pages) > len(pages) and prod(shape) > series.size:
-        pages = [p for p in file.pages if p.shape == series.keyframe.shape]
-    lost = prod(shape) // max(1, size) - len(pages)
-    if lost < 1 or len(file.pages) == 1 or series.dataoffset is not None:
+    images, first = prod(shape) // max(1, series.keyframe.size), int(np.atleast_1d(series.keyframe.index)[-1])
+    there = len(file.pages) - first
+    # A series of one page is taken for voxels in one piece; but then each has its page, or only the first has one.
+    if images > max(len(pages), there) and there > 1:
+        pages = [p for p in file.pages[first:] if p.shape == series.keyframe.shape]
+    lost = images - len(pages)
+    if lost < 1 or there == 1 or (series.dataoffset is not None and images <= there):
         return series
     inner = len(series.keyframe.shape)
     names = series.axes if stated is None else ("TZC" if file.is_imagej else "Q" * (len(shape) - inner))
