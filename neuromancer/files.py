@@ -35,9 +35,11 @@ def followed(path: str | os.PathLike[str]) -> Path:
     place = Path(path)
     try:
         for _ in range(40):
-            if not place.is_symlink():
+            if not stat.S_ISLNK(place.lstat().st_mode):
                 return place
             place = place.parent / place.readlink()
+    except FileNotFoundError:
+        return place
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileError("not a usable path", node=str(path), got=reason) from error

@@ -121,7 +121,8 @@ class CreationLock:
             holder = _Holder.parse(text)
             return (holder is None or holder.is_gone()) and self._take_over(text, holder)
         except BaseException:
-            _held.discard(self._holder.key)
+            with suppress(OSError):
+                self.abandon() if self.traces else self.release()
             raise
 
     def note(self, trace: str) -> None:
@@ -132,23 +133,34 @@ class CreationLock:
     def release(self) -> None:
         """The result is there; or it could not be made, and then nothing is left."""
         _held.discard(self._holder.key)
-        folder = self.path.parent
         text = self._read()
         holder = None if text is None else _Holder.parse(text)
         if holder is not None and holder.key == self._holder.key:
             self.path.unlink(missing_ok=True)
         if self.path.name == "making":
-            for left in (*folder.glob("making-*"), *folder.glob(".making*.tmp"), *folder.glob(".run.json.*.tmp")):
-                with suppress(OSError):
-                    left.unlink()
+            self._sweep()
         with suppress(OSError):
-            folder.rmdir()  # only if it is empty
+            self.path.parent.rmdir()  # only if it is empty
 
     def forget(self) -> None:
-        """Remove a lock that was left behind after the journal had been made."""
-        with naming(self.path):
-            if os.path.lexists(self.path) and not self.path.is_dir():
+        """Remove a lock that was left behind after the journal had been made.
+
+        Raises
+        ------
+        FileError
+            If the system refuses.
+        """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            with naming(self.path):
                 self.path.unlink(missing_ok=True)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed left beside the lock."""
+        for pattern in ("making-*", ".making*.tmp", ".run.json.*.tmp"):
+            for left in self.path.parent.glob(pattern):
+                with suppress(OSError):
+                    left.unlink()
 
     def abandon(self) -> None:
         """Leave it to the next process to clear what was made."""

@@ -40,6 +40,12 @@ def trace_of(path: Path) -> str:
     return f"{found.st_ino}:{found.st_mtime_ns}"
 
 
+def was_fresh(path: Path, traces: Collection[str]) -> bool:
+    """Whether a file is one that was noted, also if something has been written into it."""
+    number = f"{path.lstat().st_ino}:"
+    return any(trace.startswith(number) for trace in traces)
+
+
 @contextmanager
 def fresh(target: Path, note: Note, folder: Path | None = None) -> Iterator[Path]:
     """A place for a new file or folder, which gets its name when the block ends well, unless that is taken.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from neuromancer.volumes.cf import unpacked
 from neuromancer.volumes.conventions import axes_stated, stated_by
 from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
-from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
 from neuromancer.volumes.hdf5_changes import changing, roll_back
 from neuromancer.volumes.missing import said
 from neuromancer.volumes.protocol import Locator
@@ -199,14 +198,14 @@ def create(locator: Locator, request: Request, note: Note) -> None:
         raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
     with naming(label):
+        identity = new_token(note)
         if not target.exists():
             with fresh(target, note) as new, h5py.File(new, "x") as file:
-                _fill(file, name, request, uuid.uuid4().hex)
+                _fill(file, name, request, identity)
             return
-        token = new_token(note)
-        with changing(target, token) as file:
+        with changing(target, identity) as file:
             _require_room(file, name, label)
-            _fill(file, name, request, token)
+            _fill(file, name, request, identity)
 
 
 def discard(locator: Locator, traces: Collection[str]) -> None:
@@ -220,9 +219,14 @@ def discard(locator: Locator, traces: Collection[str]) -> None:
         with h5py.File(target, "r") as file:
             found = file.get(name)
             identity = str(found.attrs.get(IDENTITY, "")) if isinstance(found, h5py.Dataset) else ""
-        if identity in tokens(traces):
-            with changing(target, identity) as file:
-                del file[name]
+            alone = names_in(file) == [name]
+        if identity not in tokens(traces):
+            return
+        if alone and was_fresh(target, traces):
+            target.unlink()
+            return
+        with changing(target, identity) as file:
+            del file[name]
 
 
 def _require_room(file: Any, name: str, label: str) -> None:

@@ -63,10 +63,10 @@ def changing(path: Path, token: str) -> Iterator[Any]:
             for k in changed:
                 _put(raw, overlay.pages[k], k * PAGE)
             os.fsync(raw.fileno())
-        except BaseException:
+        except BaseException as error:
             raw.close()
             roll_back(path, token)
-            raise
+            raise overlay.failure or error from error  # the library makes an error of its own of an interrupt
     _undo(path, token).unlink()
     fsync(path.parent)
 
@@ -80,6 +80,8 @@ def roll_back(path: Path, token: str) -> None:
         If somebody else has changed it since.
     """
     undo = _undo(path, token)
+    for left in path.parent.glob(f"..{token}.undo.*.tmp"):
+        left.unlink(missing_ok=True)
     if not undo.exists():
         return
     try:
@@ -112,6 +114,7 @@ class _Overlay(io.RawIOBase):
         self.raw, self.at = raw, 0
         self.size = self.end = os.fstat(raw.fileno()).st_size
         self.pages: dict[int, bytearray] = {}
+        self.failure: BaseException | None = None
 
     def old(self, k: int) -> bytes:
         """What the file holds in a page."""
@@ -125,6 +128,30 @@ class _Overlay(io.RawIOBase):
         return self.at
 
     def readinto(self, buffer: Any) -> int:
+        with self._noting():
+            return self._readinto(buffer)
+
+    def write(self, data: Any) -> int:
+        with self._noting():
+            return self._write(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        wanted = self.at if size is None else size
+        with self._noting():
+            if wanted > self.end:  # never shorter: what is cut off could not be put back
+                os.ftruncate(self.raw.fileno(), wanted)
+                self.end = wanted
+        return wanted
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.failure = self.failure or error
+            raise
+
+    def _readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         data = bytearray(_get(self.raw, self.at, len(view)))
         for k, page in self.pages.items():
@@ -135,7 +162,7 @@ class _Overlay(io.RawIOBase):
         self.at += len(data)
         return len(data)
 
-    def write(self, data: Any) -> int:
+    def _write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         begin = self.at
         while self.at < min(begin + len(view), self.size):
@@ -149,13 +176,6 @@ class _Overlay(io.RawIOBase):
             self.at = begin + len(view)
         self.end = max(self.end, self.at)
         return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        wanted = self.at if size is None else size
-        if wanted > self.end:  # never shorter: what is cut off could not be put back
-            os.ftruncate(self.raw.fileno(), wanted)
-            self.end = wanted
-        return wanted
 
 
 def _undo(path: Path, token: str) -> Path:
