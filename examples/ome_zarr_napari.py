@@ -42,8 +42,7 @@ def describe(path: str) -> list[str]:
     """What a reader finds in a level: shape, voxel size, position."""
     source = open_source(path)
     size, offset = (
-        tuple(None if v is None else round(v, 4) for v in values)
-        for values in (source.voxel_size or (), source.offset)
+        tuple(None if v is None else round(v, 4) for v in values) for values in (source.voxel_size or (), source.offset)
     )
     return [str(source.shape), str(source.dtype), f"voxels of {size} {source.unit}", f"the first at {offset}"]
 
