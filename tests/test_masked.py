@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.affinities import affinities_from_segmentation
 from neuromancer.errors import InputTypeError
 from neuromancer.masked import chosen, split, unmasked
 
@@ -44,6 +45,11 @@ def test_what_is_masked_is_refused():
             InputTypeError, match=r"'raw': masked .* of .* values masked; expected array.filled\(value\)"
         ):
             unmasked(value, "raw")
+
+
+def test_labels_of_objects_are_not_masked():
+    with pytest.raises(InputTypeError, match="masked values"):
+        affinities_from_segmentation(hole(), [[-1, 0]])
 
 
 def test_a_mask_of_a_mask():

@@ -81,7 +81,8 @@ class AllMasks:
 
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         """See :meth:`Mask.at`."""
-        return np.asarray(np.logical_and.reduce([mask.at(positions) for mask in self.masks]))
+        wanted = [mask.at(positions) for mask in self.masks]
+        return np.stack(wanted).all(axis=0)
 
 
 def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:

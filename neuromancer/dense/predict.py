@@ -79,7 +79,8 @@ def predict_dense(
     nodes : Node or sequence of Node
         What to predict. Several nodes of one graph are evaluated together: what they share, once per tile.
     raw_img : array, Source or path, (f, (z,) y, x)
-        See :meth:`neuromancer.node_basic.Node.predict_dense`.
+        See :meth:`neuromancer.node_basic.Node.predict_dense`. Masked voxels of a masked array are as those where `mask`
+        is 0.
     as_uint8 : bool
         Store ``floor(255 * prediction)``; the same as ``reduce="uint8"``.
     pad_raw : bool

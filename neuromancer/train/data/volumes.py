@@ -220,8 +220,8 @@ class Volume:
         inside = [a + m for a, m in zip(low, margin, strict=True)], [b - m for b, m in zip(high, margin, strict=True)]
         mask = None if self.mask is None else self.mask.read_nearest(*inside)
         if self.hidden is not None:
-            hidden = self.hidden.read_nearest(*inside).any(axis=0, keepdims=True)
-            mask = np.logical_not(hidden) if mask is None else np.where(hidden, 0, mask)
+            visible = np.invert(self.hidden.read_nearest(*inside)).all(axis=0, keepdims=True)
+            mask = visible if mask is None else np.where(visible, mask, 0)
 
         def where(index: Sequence[int]) -> str:
             tags = ", ".join(self.frame.tags[k] for k in self.order)
