@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from neuromancer.engine.common.home import some_home
 from neuromancer.engine.interface import NAMES
 from neuromancer.errors import EngineError, nearest_name
 
@@ -43,7 +44,8 @@ def _select(name: str) -> None:
             got=f"{missing} not installed",
             expected=f"pip install {' '.join(missing)}",
         )
-    module = import_module(f"neuromancer.engine.{name}")
+    with some_home():
+        module = import_module(f"neuromancer.engine.{name}")
     for attribute in NAMES:
         globals()[attribute] = getattr(module, attribute)
 

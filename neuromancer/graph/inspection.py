@@ -249,21 +249,12 @@ def describe(node: Node) -> str:
     return f"{text}\n  {extra}" if extra else text
 
 
-def _place_of_its_own(node: Node) -> Path:
-    """``<node>.png`` in a new folder that belongs to this user alone: others may write beside it, but not into it."""
-    name = quote(node.name, safe=" .,;()[]#+=@'!").lstrip(".")[:100] or "graph"
-    try:
-        return Path(tempfile.mkdtemp(prefix="neuromancer_")) / f"{name}.png"
-    except OSError as error:
-        raise FileError(
-            "no folder for temporary files", node=node, got=reason(error), expected="a path as outfile"
-        ) from error
-
-
 def plot_graph(node: Node, outfile: str | Path | None, compiled: bool, **kwargs: Any) -> str:
     """See :meth:`Node.plot_theano_graph`."""
-    path = _place_of_its_own(node) if outfile is None else local_file(outfile, "plot_theano_graph")
-    path = path if path.suffix else path.with_suffix(".png")
+    if outfile is None:
+        return _plot_in_own_folder(node, compiled, **kwargs)
+    path = local_file(outfile, "plot_theano_graph")
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
     fmt = path.suffix[1:].lower()
     if fmt not in PLOT_FORMATS:
         raise ArgumentError(
@@ -272,3 +263,19 @@ def plot_graph(node: Node, outfile: str | Path | None, compiled: bool, **kwargs:
     target = node._output_func.compile() if compiled else node.output
     E.draw(target, str(path), fmt, **kwargs)
     return str(path)
+
+
+def _plot_in_own_folder(node: Node, compiled: bool, **kwargs: Any) -> str:
+    """Draw into a new folder that belongs to this user alone: in the common one, others could lay links."""
+    name = quote(node.name, safe=" .,;()[]#+=@'!").lstrip(".")[:100] or "graph"
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="neuromancer_"))
+    except OSError as error:
+        raise FileError(
+            "no folder for temporary files", node=node, got=reason(error), expected="a path as outfile"
+        ) from error
+    try:
+        return plot_graph(node, folder / f"{name}.png", compiled, **kwargs)
+    except BaseException:
+        folder.rmdir()
+        raise
