@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude, product
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape, require_tag
 from neuromancer.nodes.inputs import check_dtype
@@ -107,6 +108,10 @@ class ValueNode(Node):
             )
         self.params["value"] = param
 
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(numbers=2 * product(arguments.get("shape")))
+
     def _make_output(self) -> None:
         self.output = self.params["value"]
 
@@ -172,6 +177,10 @@ class InitialState_like(Node):
             apply_reg=False,
             dtype=self.dtype,
         )
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(numbers=2 * magnitude(arguments.get("override_f")))
 
     def _make_output(self) -> None:
         x = self.parent.output

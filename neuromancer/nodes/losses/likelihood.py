@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log, pi
 from typing import Any
 
 from neuromancer import engine as E
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import (
     EPS,
@@ -67,6 +69,10 @@ class BinaryNLL(Node):
         require_fit(self, "target", target, pred)
         self.target, self.subtract_label_entropy = target, subtract_label_entropy
         self.parent = [pred, target]
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(96)
 
     def _make_output(self) -> None:
         p = self.parent[0].output

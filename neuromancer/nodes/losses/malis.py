@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.affinities import check_neighbourhood
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.losses.classification import softmax_of
@@ -146,6 +148,12 @@ class MalisNLL(Node):
             require_tensor(example_weights, self, "example weights")
             require_fit(self, "example weights", example_weights, pred, 1, optional=("f",), repeat=True)
         self.parent = [pred, aff_gt, seg_gt, *([] if example_weights is None else [example_weights])]
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        nhood = arguments.get("nhood")
+        edges = len(nhood) if hasattr(nhood, "__len__") else 0
+        return Demand(64, 16 * edges)
 
     def _make_output(self) -> None:
         shape, axis = self.pred.shape, self.axis

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.classification import check_labels, one_hot, softmax_of
 from neuromancer.nodes.losses.common import (
@@ -27,6 +29,13 @@ class _ClassNLL(Node):
     target: Node
     target_is_sparse: bool
     weakness: float = 0.0
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        # The number of every class, and whether it is foreground.
+        shape = getattr(arguments.get("pred"), "shape", None)
+        n_f = shape["f"] if shape is not None and shape.hastag("f") else None
+        return Demand(72, 4 * (n_f or 0))
 
     def _connect(
         self,
