@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import FileError, NeuromancerError
+from neuromancer.errors import FileError, NeuromancerError, short
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.split import split
 from neuromancer.io.describe import constructor
@@ -55,14 +55,14 @@ def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
         yield
     except FileError:
         raise
-    except (NeuromancerError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (MemoryError, RecursionError) as error:
+        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
+    except Exception as error:  # of any library that is given what the file says
         if user_errors and isinstance(error, NeuromancerError):
             raise
         raise FileError(
             "the model cannot be built from the file", node=where, got=f"{type(error).__name__}: {error}"[:1000]
         ) from error
-    except (MemoryError, RecursionError, RuntimeError) as error:
-        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
 
 
 def build(
@@ -91,7 +91,8 @@ def build(
         decode = Decoder(arrays, model.nodes, [], budget)
         for entry in document["variables"]:
             value = decode({"array": entry["array"]})
-            variable = VariableParam(value, apply_train=entry["train"], apply_reg=entry["decay"])
+            train, decay = _training(entry)
+            variable = VariableParam(value, apply_train=train, apply_reg=decay)
             variable.name = entry["name"]
             decode.variables.append(variable)
         if not isinstance(document["nodes"], list) or len(document["nodes"]) > MAX_NODES:
@@ -249,4 +250,12 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
         raise FileError(f"parameter {key!r} has another shape", node=node, got=value.shape, expected=old.shape)
     param.set_value(np.array(value.reshape(old.shape), dtype=param.dtype))
     if "train" in spec:
-        param.apply_train, param.apply_reg = spec["train"], spec["decay"]
+        param.apply_train, param.apply_reg = _training(spec)
+
+
+def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:
+    """Whether a parameter is trained, and its decay."""
+    train, decay = spec["train"], spec["decay"]
+    if type(train) is not bool or type(decay) not in (bool, int, float):
+        raise FileError("a parameter is neither trained nor not", node="file", got=short((train, decay)))
+    return train, decay

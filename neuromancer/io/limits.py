@@ -19,7 +19,7 @@ from neuromancer.nodes.neural_layer import NeuralLayer
 MAX_NODES = 4096
 OPERATIONS, TEXT = 1 << 17, 64
 """Symbolic operations that any file may have written, and characters of its description for each one more."""
-NUMBERS, BYTES = 1 << 21, 1 / 2
+NUMBERS, BYTES = 1 << 19, 1 / 2
 """Numbers of 8 bytes that any file may have made, and bytes of its arrays for each one more."""
 WALK = 64
 """Steps through the graph that take as long as a symbolic operation."""
@@ -85,7 +85,7 @@ class Budget:
         from_parents = inherited(arguments)
         self._edges += from_parents.operations
         demand = cls.demand(arguments)
-        self.spend(where, demand + from_parents + Demand(0, 2 * sum(v.size for v in values.values())), nodes=1)
+        self.spend(where, demand + from_parents + Demand(0, sum(v.nbytes for v in values.values()) // 2), nodes=1)
         return demand
 
     def parts(self, name: str, index: Any, n_out: Any) -> None:

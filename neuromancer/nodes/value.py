@@ -18,6 +18,9 @@ from neuromancer.nodes.layout import positive_int, require_tensor
 from neuromancer.variables import ConstantParam, VariableWeight
 
 
+DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
+
+
 class ValueNode(Node):
     """A value that is part of the graph, trainable or constant.
 
@@ -110,7 +113,9 @@ class ValueNode(Node):
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
-        return Demand(numbers=2 * product(arguments.get("shape")))
+        dtype = arguments.get("dtype")
+        size = np.dtype(dtype).itemsize if isinstance(dtype, str) and dtype in DTYPES else 8
+        return Demand(numbers=2 * product(arguments.get("shape")) * size // 8)
 
     def _make_output(self) -> None:
         self.output = self.params["value"]
