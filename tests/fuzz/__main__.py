@@ -35,7 +35,8 @@ def main() -> int:
             n = round(options.n * SHARES[kind]) if len(kinds) > 1 else options.n
             outcome = run(kind, seed, 0, n)
             counts = ", ".join(f"{word} {count}" for word, count in outcome.counts.most_common())
-            _say(f"{kind}, seed {seed}: {n} cases; {counts}; {len(outcome.faults)} went wrong")
+            slowest = "slowest {:.1f} s (case {})".format(*outcome.slowest)
+            _say(f"{kind}, seed {seed}: {n} cases; {counts}; {slowest}; {len(outcome.faults)} went wrong")
             faults += outcome.faults
         for fault in faults:
             keep(fault.kind, fault.seed, fault.number, options.keep)

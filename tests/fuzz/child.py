@@ -1,7 +1,7 @@
-"""A process that works through cases and says before each which it is, so that whoever waits can name the one it dies of.
+"""A process that works through cases, and says before each which it is: whoever waits can name the one it dies of.
 
-``python -m tests.fuzz.child KIND SEED FIRST LAST SCRATCH``: a line ``begin N`` before a case, ``end N OUTCOME`` after it,
-or ``fault N`` with what went wrong as JSON.
+``python -m tests.fuzz.child KIND SEED FIRST LAST SCRATCH``: a line ``begin N`` before a case, ``end N OUTCOME`` after
+it, or ``fault N`` with what went wrong as JSON.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ def main(arguments: list[str]) -> None:
 
 def _quietly(cases: object, kind: str, seed: int, number: int) -> None:
     try:
-        cases.run(random_of(kind, seed, number))  # type: ignore[attr-defined]
+        cases.prepare(random_of(kind, seed, number))()  # type: ignore[attr-defined]
     except Exception:  # it is a case of no run; those that matter are looked at
         return
 
 
 def _one(cases: object, guard: Guard, kind: str, seed: int, number: int) -> None:
+    case = cases.prepare(random_of(kind, seed, number))  # type: ignore[attr-defined]
     try:
         with guard:
-            outcome = cases.run(random_of(kind, seed, number))  # type: ignore[attr-defined]
+            outcome = case()
     except BaseException as error:
         fault = "".join(traceback.format_exception(error, limit=-12))
     else:

@@ -12,9 +12,9 @@ from typing import Any
 import neuromancer as nm
 
 NEVER = (
-    "os.exec", "os.fork", "os.forkpty", "os.kill", "os.posix_spawn", "os.putenv", "os.spawn", "os.startfile", "os.system",
-    "pickle.find_class", "pty.spawn", "socket.bind", "socket.connect", "socket.getaddrinfo", "subprocess.Popen",
-    "webbrowser.open", "ctypes.dlopen", "code.__new__", "urllib.Request",
+    "os.exec", "os.fork", "os.forkpty", "os.kill", "os.posix_spawn", "os.putenv", "os.spawn", "os.startfile",
+    "os.system", "pickle.find_class", "pty.spawn", "socket.bind", "socket.connect", "socket.getaddrinfo",
+    "subprocess.Popen", "webbrowser.open", "ctypes.dlopen", "code.__new__", "urllib.Request",
 )  # fmt: skip
 CHANGES = (
     "os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate",
@@ -63,13 +63,14 @@ class Guard:
             writes = bool((flags or 0) & MODIFY) or (isinstance(mode, str) and mode.strip("rbt") != "")
             return writes and not self._inside(path)
         if event == "exec":
-            name = getattr(args[0], "co_filename", "")
-            return not (
-                name.startswith(("<frozen", "<__array_function__", *self._sources))
-                or os.path.realpath(name).startswith(self._sources)
-            )
+            name = str(getattr(args[0], "co_filename", ""))
+            generated = name.startswith(("<frozen", "<__array_function__"))
+            ours = name.startswith("/") and os.path.realpath(name).startswith(self._sources)
+            return not generated and not ours
         if event in CHANGES:
-            return not all(self._inside(path) for path in args if isinstance(path, (str, bytes, os.PathLike)))
+            handles = [a for a in args[1:] if type(a) is int and a >= 0]
+            folder = Path(f"/proc/self/fd/{handles[-1]}" if handles else ".")
+            return not all(self._inside(folder / os.fsdecode(a)) for a in args if isinstance(a, (str, bytes, Path)))
         return event in NEVER
 
     def _inside(self, path: Any) -> bool:

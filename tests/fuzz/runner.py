@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class Outcome:
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
+    slowest: tuple[float, int] = (0.0, 0)
+    """Seconds, and which case."""
 
 
 def run(kind: str, seed: int, first: int, last: int, most: int = 20) -> Outcome:
@@ -61,12 +64,14 @@ def _child(kind: str, seed: int, first: int, last: int, outcome: Outcome, most: 
             [*command, scratch], cwd=ROOT, env=settings, text=True, stdout=subprocess.PIPE, stderr=errors
         )
         try:
-            now = first
+            now, since = first, time.monotonic()
             for line in _lines(child):
                 word, _, rest = line.partition(" ")
                 if word == "begin":
-                    now = int(rest)
-                elif word == "end":
+                    now, since = int(rest), time.monotonic()
+                    continue
+                outcome.slowest = max(outcome.slowest, (time.monotonic() - since, now))
+                if word == "end":
                     outcome.counts[rest.partition(" ")[2]] += 1
                     now += 1
                 elif word == "fault":
