@@ -108,7 +108,8 @@ class Visible:
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
         block = np.asarray(self.hidden[(slice(0, self.hidden.shape[0]), *where[1:])])
-        return np.logical_not(np.any(block, axis=0, keepdims=True))
+        hidden: np.ndarray = np.asarray(block).astype(bool).any(axis=0, keepdims=True)
+        return np.invert(hidden)
 
     def fingerprint(self) -> str:
         """Digest of what is masked."""

@@ -21,6 +21,7 @@ from neuromancer.errors import (
     nearest_name,
 )
 from neuromancer.graph import inspection
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.function import make_func
 from neuromancer.graph.geometry import Window
 from neuromancer.graph.node_type import NodeType
@@ -92,6 +93,12 @@ class Node(metaclass=NodeType):
     equivariant: bool = True
     """Whether moving the input moves the output along, which dense prediction needs."""
 
+    refined: bool = False
+    """Whether an up-convolution lies above or in the node, so that fields of view differ between voxels."""
+
+    demanded: Demand = Demand()
+    """What building the node took at most, if it comes from a file."""
+
     _finalised: bool = False
     construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
@@ -116,12 +123,32 @@ class Node(metaclass=NodeType):
         self._exec_times: dict[str, float] = {}
 
     # ---- building
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        """Upper bound on what the constructor takes, asked before a node of a file is built.
+
+        Override it where more than a few symbolic operations are written, or more is allocated than the parameters that
+        a file holds.
+
+        Parameters
+        ----------
+        arguments : mapping of str to object
+            All arguments of the constructor by name, defaults included; from a file, so of any type.
+
+        Returns
+        -------
+        Demand
+        """
+        return Demand()
+
     def _finalise_init(self) -> None:
         if not self._finalised:
             if "params" not in vars(self):
                 raise GraphError("the constructor must call the one of its base class first", node=self)
+            self.refined = any(p.refined for p in self.parents)
             self._make_output()
             self._calc_shape()
+            self.refined = self.refined or any(w.up > 1 for w in self.windows or ())
             self._calc_comp_cost()
             self._finalised = True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
     from neuromancer.model import Model
+
+MAX_DIGITS = 18
 
 
 class GraphManager:
@@ -48,7 +49,10 @@ class GraphManager:
         """
         name = proposal
         while not name or name in self.nodes or name in self.splits:
-            stem, digits = re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+            stem = name.rstrip("0123456789")
+            # Of a longer number only the end counts on: Python refuses to read thousands of digits.
+            stem = name[: max(len(stem), len(name) - MAX_DIGITS)]
+            digits = name[len(stem) :]
             name = f"{stem}{int(digits) + 1 if digits else 1}"
         return name
 

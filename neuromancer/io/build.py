@@ -12,11 +12,11 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.casts import exact_cast
-from neuromancer.errors import FileError, NeuromancerError
+from neuromancer.errors import FileError, NeuromancerError, short
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.split import split
 from neuromancer.io.describe import constructor
-from neuromancer.io.limits import MAX_NODES, check_allocation
+from neuromancer.io.limits import MAX_NODES, Budget
 from neuromancer.io.names import find_class
 from neuromancer.io.values import Decoder
 from neuromancer.nodes.neural_layer import NeuralLayer
@@ -56,14 +56,14 @@ def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
         yield
     except FileError:
         raise
-    except (NeuromancerError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (MemoryError, RecursionError) as error:
+        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
+    except Exception as error:  # of any library that is given what the file says
         if user_errors and isinstance(error, NeuromancerError):
             raise
         raise FileError(
             "the model cannot be built from the file", node=where, got=f"{type(error).__name__}: {error}"[:1000]
         ) from error
-    except (MemoryError, RecursionError, RuntimeError) as error:
-        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
 
 
 def build(
@@ -95,13 +95,15 @@ def build(
         If the document does not describe a model.
     """
     with damaged(where, user_errors):
-        decode = Decoder(arrays, model.nodes, functors)
+        budget = Budget(document, arrays)
+        decode = Decoder(arrays, model.nodes, functors, budget)
         for entry in document["variables"]:
-            value = decode.array(entry["array"]).copy()
-            variable = VariableParam(value, apply_train=entry["train"], apply_reg=entry["decay"])
+            value = decode({"array": entry["array"]})
+            train, decay = _training(entry)
+            variable = VariableParam(value, apply_train=train, apply_reg=decay)
             variable.name = entry["name"]
             decode.variables.append(variable)
-        if len(document["nodes"]) > MAX_NODES:
+        if not isinstance(document["nodes"], list) or len(document["nodes"]) > MAX_NODES:
             raise FileError("too many nodes", node=where, got=len(document["nodes"]), expected=f"up to {MAX_NODES}")
         for entry in document["nodes"]:
             if "split" in entry:
@@ -129,6 +131,7 @@ def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:
     node = decode({"node": entry["node"]})
     names = entry.get("parts") or entry["name"]
     index, n_out = decode(entry["index"]), entry["n_out"]
+    decode.budget.parts(str(entry["split"]), index, n_out)
     if n_out is not None and not isinstance(names, str) and n_out != len(names):
         raise FileError("the parts of a split do not match it", node=str(entry["split"])[:200], got=len(names))
     parts = split(node, entry["axis"], index, n_out, bool(entry["strip_singleton_dims"]), names)
@@ -155,7 +158,6 @@ def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -
         )  # fmt: skip
     stored = entry.get("parameters", {})
     values = {key: decode.array(spec["array"]) for key, spec in stored.items()}
-    check_allocation(cls, name, arguments, values)
     original = _bind(signature, arguments)
     given = {**arguments, **_values_as_arguments(cls, signature, arguments, values, stored)}
     if "name" in signature.parameters:
@@ -163,7 +165,10 @@ def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -
     if "print_repr" in signature.parameters:
         given["print_repr"] = False
     bound = _bind(signature, given)
+    demand = decode.budget.node(cls, name, _complete(bound), values)
     node = cls(*bound.args, **bound.kwargs)
+    node.demanded = demand
+    decode.budget.built(node)
     _rename(model, node, name)
     node.construction = original.args, original.kwargs
     _restore(node, stored, values, lenient)
@@ -181,6 +186,12 @@ def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -
 def _bind(signature: inspect.Signature, arguments: dict[str, Any]) -> inspect.BoundArguments:
     ordered = {key: arguments[key] for key in signature.parameters if key in arguments}
     return inspect.BoundArguments(signature, ordered)
+
+
+def _complete(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """Arguments by name, with the defaults of those that are not given."""
+    defaults = {key: p.default for key, p in bound.signature.parameters.items() if p.default is not p.empty}
+    return {**defaults, **bound.arguments}
 
 
 def _rename(model: Model, node: Node, name: str) -> None:
@@ -247,4 +258,12 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
         raise FileError(f"parameter {key!r} has another shape", node=node, got=value.shape, expected=old.shape)
     param.set_value(exact_cast(value.reshape(old.shape), param.dtype, node, f"parameter {key!r}"))
     if "train" in spec:
-        param.apply_train, param.apply_reg = spec["train"], spec["decay"]
+        param.apply_train, param.apply_reg = _training(spec)
+
+
+def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:
+    """Whether a parameter is trained, and its decay."""
+    train, decay = spec["train"], spec["decay"]
+    if type(train) is not bool or type(decay) not in (bool, int, float):
+        raise FileError("a parameter is neither trained nor not", node="file", got=short((train, decay)))
+    return train, decay

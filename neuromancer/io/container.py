@@ -35,6 +35,10 @@ CHUNK = 1 << 20
 MAX_FILE = 1 << 36
 MAX_DOCUMENT, MAX_VALUES = 1 << 22, 200_000
 """Bytes and values of the JSON: in memory a value takes up to a hundred bytes."""
+HEAD = 96
+"""Less than the HDF5 library takes to describe the smallest array."""
+MAX_LEVELS = 8
+"""Groups above an array; a group may hold itself."""
 DOCUMENT = "document"
 DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 HEADER = re.compile(rb"neuromancer model\nversion (\d{1,6})\nlength (\d{1,15})\nsha256 ([0-9a-f]{64})\n\0*")
@@ -165,12 +169,15 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
             text = raw.tobytes()
             _require_moderate(text)
             document = json.loads(text.decode())
-            arrays = {}
+            arrays: dict[str, np.ndarray] = {}
+            left = size
             for key, entry in document.pop("arrays").items():
                 dtype = entry["dtype"]
                 if dtype not in DTYPES:
                     raise FileError("an array of this type is not allowed", node=key[:200], got=str(dtype)[:100])
-                array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), size)
+                array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), left)
+                # One array under many names would be read many times.
+                left -= array.nbytes + HEAD
                 if sha256(array.tobytes()).hexdigest() != entry["sha256"]:
                     raise FileError("an array is damaged: its checksum is wrong", node=key[:200])
                 arrays[key] = array.view("bool") if dtype == "bool" else array.astype(dtype, copy=False)
@@ -199,6 +206,8 @@ def _check_header(path: Any, head: bytes) -> re.Match[bytes]:
 
 def _read(file: h5py.File, key: str, dtype: str, shape: tuple[int, ...] | None, limit: int) -> np.ndarray:
     """A data set that is plain: reached by hard links, contiguous, unfiltered, all inside the file."""
+    if key.count("/") > MAX_LEVELS:
+        raise FileError("an array lies too deep", node=key[:200], expected=f"at most {MAX_LEVELS} groups")
     place: Any = file
     for name in key.split("/"):
         if not isinstance(place, h5py.Group) or not isinstance(place.get(name, getlink=True), h5py.HardLink):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import InputTypeError, ShapeError, node_label
+from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.node import Node, require_node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.functors import functor_name
+
+PART = 8
+"""Symbolic operations of a part of a node."""
 
 
 class ApplyFunc(Node):
@@ -67,6 +71,19 @@ class ApplyFunc(Node):
                 "args must be a tuple and kwargs a dict", node=self, got=f"args={args!r}, kwargs={kwargs!r}"[:200]
             )
         self.functor, self.args, self.kwargs = functor, tuple(args), dict(kwargs or {})
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        functor = arguments.get("functor")
+        # To elementwise operations a number is a value, to other functions of the engine a rank or a count.
+        if hasattr(functor, "scalar_op") or not any(functor is known for known in vars(E.T).values()):
+            return Demand()
+        args, kwargs = arguments.get("args"), arguments.get("kwargs")
+        given = [
+            *(args if isinstance(args, (list, tuple)) else ()),
+            *(kwargs if isinstance(kwargs, dict) else {}).values(),
+        ]
+        return Demand(numbers=8 * sum(map(magnitude, given)))
 
     @property
     def functor_path(self) -> str:
@@ -128,6 +145,10 @@ class FromTensor(Node):
             _require_rank(self, tensor, tensor_shape)
         self.tensor, self.tensor_shape = tensor, tensor_shape
         self._shape_of_parent = tensor_parent.shape
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(PART)
 
     def _make_output(self) -> None:
         # In a rebuilt graph the tensor is already written in terms of the parent's copy.

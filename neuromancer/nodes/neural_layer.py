@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.node import Node
 from neuromancer.nodes import batchnorm
 from neuromancer.nodes.activation import find_activation
@@ -18,6 +19,10 @@ from neuromancer.utils import as_floatX, new_seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
 
 FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
+LAYER, NORMALISED = 32, 112
+"""Symbolic operations of a layer without and with batch normalisation."""
+PER_FEATURE = 12
+"""Numbers per feature that bias (of up to four gates) and batch normalisation have together, at most."""
 GAMMA_DECAY = 3.0
 """Weight decay of gamma relative to that of weights."""
 
@@ -51,6 +56,12 @@ class NeuralLayer(Node):
     std: Any = None
     dropout_rate: Any = None
     gradnet_rate: Any = None
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        # Weights come from the file. Of what else there is per feature, none has more than a few numbers.
+        normalises = bool(arguments.get("batch_normalisation"))
+        return Demand(NORMALISED if normalises else LAYER, PER_FEATURE * magnitude(arguments.get("n_f")))
 
     def _setup(
         self, n_f: int, activation_func: str, batch_normalisation: Any, dropout_rate: float, gradnet_mode: Any

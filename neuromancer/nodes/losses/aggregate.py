@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import InputTypeError
+from neuromancer.graph.demand import Demand, nodes_in
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.losses.common import finite_vector, require_tensor
@@ -76,6 +77,10 @@ class AggregateLoss(Node):
         self.params["mixing_weights"] = VariableParam(
             weights, name="mixing_weights", apply_train=False, apply_reg=False
         )
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(32 + 8 * sum(1 for _ in nodes_in(arguments.get("parent_nodes"))))
 
     def _make_output(self) -> None:
         weights = self.params["mixing_weights"]

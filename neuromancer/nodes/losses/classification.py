@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
@@ -91,6 +93,10 @@ class OneHot(Node):
                 got=repr(target.shape),
                 expected=f"size 1 on axis {target.shape.tags[self.axis]!r}",
             )
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(numbers=2 * magnitude(arguments.get("n_class")))
 
     def _make_output(self) -> None:
         self.output = one_hot(self.parent.output, self.axis, self.n_class, config.floatX)

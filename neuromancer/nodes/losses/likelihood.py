@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from math import log, pi
 from typing import Any
 
 from neuromancer import engine as E
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import (
     EPS,
@@ -73,6 +75,10 @@ class BinaryNLL(Node):
     def input_checks(self) -> list[tuple[Node, Check]]:
         """The target lies in [0, 1], or is missing."""
         return [(self.target, partial(check_fractions, self, "the target", besides=MISSING_NUMBERS))]
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(96)
 
     def _make_output(self) -> None:
         p = self.parent[0].output

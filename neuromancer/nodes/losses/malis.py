@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.affinities import check_neighbourhood
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.losses.classification import softmax_of
@@ -157,6 +159,12 @@ class MalisNLL(Node):
         if self.example_weights is not None:
             checks.append((self.example_weights, partial(check_finite, self, "the example weights")))
         return checks
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        nhood = arguments.get("nhood")
+        edges = len(nhood) if hasattr(nhood, "__len__") else 0
+        return Demand(64, 16 * edges)
 
     def _make_output(self) -> None:
         shape, axis = self.pred.shape, self.axis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.classification import one_hot, softmax_of
 from neuromancer.nodes.losses.common import (
@@ -29,6 +31,13 @@ class _ClassNLL(Node):
     target: Node
     target_is_sparse: bool
     weakness: float = 0.0
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        # The number of every class, and whether it is foreground.
+        shape = getattr(arguments.get("pred"), "shape", None)
+        n_f = shape["f"] if shape is not None and shape.hastag("f") else None
+        return Demand(72, 4 * (n_f or 0))
 
     def _connect(
         self,
