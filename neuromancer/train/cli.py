@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
-import shutil
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import neuromancer
 from neuromancer.config import config as package_config
-from neuromancer.errors import NeuromancerError
+from neuromancer.errors import ArgumentError, NeuromancerError, naming
 from neuromancer.train.config_file import load_config
+from neuromancer.train.files import write_whole
+from neuromancer.train.result import TrainingResult
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -44,8 +46,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--minutes", type=float, help="time limit, over all runs together")
     result.add_argument("--steps", type=int, metavar="N", help="last step")
     result.add_argument("--folder", type=Path, help="where files go (default: a folder named like the file, beside it)")
-    result.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
-    result.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
+    either = result.add_mutually_exclusive_group()
+    either.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
+    either.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
     result.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
     result.add_argument("--seed", type=int, help="of weights and random numbers (default: the file's, else 0)")
     result.add_argument(
@@ -55,34 +58,59 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def changes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings on the command line, which replace those of the file; ArgumentError if one is given twice."""
+    changes: dict[str, Any] = {}
+    own = {"minutes": options.minutes, "n_steps": options.steps, "seed": options.seed}
+    own |= {
+        "overwrite": options.overwrite or None,
+        "folder": options.folder,
+        "progress": False if options.quiet else None,
+    }
+    for name, value in [*options.set, *((name, value) for name, value in own.items() if value is not None)]:
+        if name in changes:
+            raise ArgumentError(
+                "given twice", node=name, got=f"{changes[name]!r} and {value!r}", expected="one of them"
+            )
+        changes[name] = value
+    return changes
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; exit status 0 when done, 1 with a message on an error, 130 when interrupted, 2 for wrong usage."""
     options = parser().parse_args(arguments)
-    changes: dict[str, Any] = dict(options.set)
-    if options.minutes is not None:
-        changes["minutes"] = options.minutes
-    if options.steps is not None:
-        changes["n_steps"] = options.steps
-    if options.seed is not None:
-        changes["seed"] = options.seed
-    if options.overwrite:
-        changes["overwrite"] = True
-    changes["progress"] = not options.quiet
     try:
-        if options.device is not None:
-            package_config.device = options.device
-        neuromancer.seed(options.seed or 0)
-        config = load_config(options.config, changes)
-        neuromancer.seed(config.settings.get("seed", 0))
-        folder = options.folder or Path(config.settings.get("folder") or options.config.with_suffix(""))
-        trainer = config.trainer(folder, options.resume)
-        trainer.open_folder()
-        shutil.copyfile(options.config, folder / options.config.name)
-        result = trainer.run()
-    except NeuromancerError as error:
-        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
-        sys.stderr.write(f"neuromancer-train: {error}{notes}\n")
-        return FAILED
+        result = train(options)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        text = str(error) if isinstance(error, NeuromancerError) else f"{type(error).__name__}: {error}{_place(error)}"
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
+        sys.stderr.write(f"neuromancer-train: {text}{notes}\n")
+        return FAILED
     return INTERRUPTED if result.reason == "interrupted" else DONE
+
+
+def train(options: argparse.Namespace) -> TrainingResult:
+    """Do what the command line says."""
+    changes = changes_of(options)
+    if options.device is not None:
+        package_config.device = options.device
+    neuromancer.seed(options.seed or 0)
+    config = load_config(options.config, changes)
+    config.settings.setdefault("progress", True)
+    neuromancer.seed(config.settings.get("seed", 0))
+    folder = Path(config.settings.get("folder") or options.config.with_suffix(""))
+    trainer = config.trainer(folder, options.resume)
+    trainer.open_folder()
+    copy = folder / options.config.name
+    with naming(copy):
+        if not copy.exists() or not copy.samefile(options.config):
+            write_whole(copy, options.config.read_bytes())
+    return trainer.run()
+
+
+def _place(error: BaseException) -> str:
+    """Where an error arose that is none of the package's: in the user's data, a metric, an augmentation."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f", at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

@@ -1,16 +1,57 @@
-"""Files of a training: written whole or not at all."""
+"""Files of a training: written whole or not at all, under names that are safe."""
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from neuromancer.errors import naming
+from neuromancer.errors import FileError, naming
+
+LONGEST_NAME = 150
+"""Bytes of a name; file systems allow 255, of which the kind of file and the temporary name take their part."""
+
+
+def file_name(name: str) -> str:
+    """A name that a file can have, made from any: the name itself wherever that is possible.
+
+    What separates folders or cannot be printed becomes ``_``, and a long name is cut. A digest at the end keeps names
+    apart that would then be the same.
+
+    Examples
+    --------
+    >>> file_name("run 1"), file_name("../run/1"), file_name("")
+    ('run 1', '.._run_1-04ba1f4e', 'model')
+    """
+    safe = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
+    safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if safe != name:
+        safe += "-" + sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return safe or "model"
+
+
+def require_writable(folder: Path) -> None:
+    """Raise FileError if files cannot be written into a folder, or it cannot be made; makes nothing."""
+    with naming(folder, "files cannot be written there"):
+        try:
+            present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+            if not present.is_dir():
+                raise FileError("is no folder", node=str(folder), got=f"a file {present}", expected="a folder")
+        except ValueError as error:
+            raise FileError("no folder can have this name", node=repr(str(folder)), got=str(error)) from error
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise FileError(
+            "files cannot be written there",
+            node=str(folder),
+            got=f"no permission for {present}",
+            expected="a folder to write to",
+        )
 
 
 def temporary_of(path: Path) -> Path:
@@ -24,6 +65,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     Parameters
     ----------
     path : Path
+        Of a link, what it points to is written. The mode of an old file is kept, that of a new one follows the umask.
     content : bytes
 
     Raises
@@ -39,11 +81,17 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     >>> path.read_bytes()
     b'whole'
     """
-    new = temporary_of(path)
+    target = Path(os.path.realpath(path))
+    new = temporary_of(target)
     with naming(path):
         try:
-            new.write_bytes(content)
-            new.replace(path)
+            new.unlink(missing_ok=True)
+            # Not Path.write_bytes, which makes a view of its own: that lives on in the traceback of an error.
+            with new.open("xb") as file:
+                file.write(content)
+            if target.exists():
+                new.chmod(stat.S_IMODE(target.stat().st_mode))
+            new.replace(target)
         finally:
             new.unlink(missing_ok=True)
 
@@ -68,7 +116,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str 
     with h5py.File(image, "w") as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values, compression=compression if np.size(values) else None)
-    write_whole(path, image.getbuffer())
+    with image.getbuffer() as content:
+        write_whole(path, content)
 
 
 def remove_remains(folder: Path, name: str) -> None:

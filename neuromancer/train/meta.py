@@ -62,6 +62,8 @@ class MetaParams:
     ----------
     params : dict of str to VariableParam
         The shared scalars, dtype ``config.floatX``.
+    given : set of str
+        Those that somebody has set; a :class:`neuromancer.Trainer` chooses the learning rate only where nobody has.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class MetaParams:
 
     def __init__(self, label: str = "meta-parameters", **values: float) -> None:
         self.label = label
+        self.given: set[str] = set()
         self.params: dict[str, VariableParam] = {
             key: VariableParam(value, name=key, apply_train=False, apply_reg=False) for key, value in DEFAULTS.items()
         }
@@ -107,9 +110,8 @@ class MetaParams:
         values = {key: 0.0 if value is None and key in CLIPS else value for key, value in values.items()}
         for key, value in values.items():
             self._require(key, allowed)
-            number = (
-                np.asarray(value, dtype="float64") if np.ndim(value) == 0 and not isinstance(value, str) else np.nan
-            )
+            real = np.ndim(value) == 0 and not isinstance(value, (str, bool, np.bool_))
+            number = np.asarray(value, dtype="float64") if real else np.nan
             if not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1):
                 raise ArgumentError(
                     f"{key} cannot have this value",
@@ -119,6 +121,13 @@ class MetaParams:
                 )
         for key, value in values.items():
             self.params[key].set_value(np.array(value, dtype=self.params[key].dtype))
+        self.given |= set(values)
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Set what a file holds; a value that is the default's counts as not given, as files do not say who set it."""
+        before, defaults = set(self.given), MetaParams()
+        self.set(values)
+        self.given = before | {key for key in values if self[key] != defaults[key]}
 
     @property
     def clipping(self) -> tuple[bool, ...]:

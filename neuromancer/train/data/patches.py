@@ -100,6 +100,8 @@ class PatchSampler:
     [(2, 1, 12, 12), (2, 1, 5, 5)]
     """
 
+    fresh = True
+
     def __init__(
         self,
         prediction: Model | Node,
