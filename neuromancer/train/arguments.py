@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, InputTypeError, nearest_name
-from neuromancer.train.checks import known, mapping, number, switch, whole
+from neuromancer.train.checks import amount, known, mapping, switch, whole
 from neuromancer.train.meta import CLIPS
 from neuromancer.train.optimisers import OPTIMISERS
 from neuromancer.train.schedules import BoundSchedule
@@ -38,7 +38,7 @@ def check_values(given: Mapping[str, Any]) -> None:
         whole(given[name], name, LABEL)
     for name in ("minutes", "checkpoint_minutes"):
         if given[name] is not None or name == "checkpoint_minutes":
-            number(given[name], name, LABEL, infinite=True)
+            amount(given[name], name, LABEL, infinite=True)
     for name in (*SWITCHES, *(n for n in OPEN_SWITCHES if given[n] is not None)):
         switch(given[name], name, LABEL)
     for name, kind, expected in (
@@ -46,7 +46,7 @@ def check_values(given: Mapping[str, Any]) -> None:
         ("name", str, "a text"),
         ("early_stopping", EarlyStopping, "an EarlyStopping"),
     ):
-        if given[name] is not None and not isinstance(given[name], kind):  # type: ignore[arg-type]
+        if given[name] is not None and not isinstance(given[name], kind):
             raise InputTypeError(f"unusable {name}", node=LABEL, got=repr(given[name])[:100], expected=expected)
 
 

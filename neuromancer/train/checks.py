@@ -30,12 +30,12 @@ def whole(value: Any, name: str, node: str, least: int = 0) -> int:
     return int(value)
 
 
-def number(value: Any, name: str, node: str, least: float = 0.0, infinite: bool = False) -> float:
+def amount(value: Any, name: str, node: str, least: float = 0.0, infinite: bool = False) -> float:
     """A number that is not too small, or ArgumentError; never NaN, infinite only where that means "no limit".
 
     Examples
     --------
-    >>> number(2, "sigma", "Noise")
+    >>> amount(2, "sigma", "Noise")
     2.0
     """
     real = not is_switch(value) and isinstance(value, (int, float, np.integer, np.floating))

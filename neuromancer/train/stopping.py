@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from neuromancer.errors import InputTypeError
-from neuromancer.train.checks import number, switch, whole
+from neuromancer.train.checks import amount, switch, whole
 
 LABEL = "EarlyStopping"
 
@@ -45,7 +45,7 @@ class EarlyStopping:
         if not isinstance(self.metric, str):
             raise InputTypeError("unusable metric", node=LABEL, got=repr(self.metric)[:100], expected="a name")
         self.patience = whole(self.patience, "patience", LABEL)
-        self.min_delta = number(self.min_delta, "min_delta", LABEL)
+        self.min_delta = amount(self.min_delta, "min_delta", LABEL)
         self.larger_is_better = switch(self.larger_is_better, "larger_is_better", LABEL)
         self.best, self.waited = math.nan, 0
 
