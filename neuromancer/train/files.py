@@ -15,7 +15,11 @@ import numpy as np
 from neuromancer.errors import FileError, naming
 
 LONGEST_NAME = 150
-"""Bytes of a name; file systems allow 255, of which the kind of file and the temporary name take their part."""
+"""Bytes of the name of a training; file systems allow 255, of which the kind of file and the temporary name take their part."""
+
+
+LONGEST_PART = 255
+"""Bytes of the name of a file or folder."""
 
 
 def file_name(name: str) -> str:
@@ -38,13 +42,11 @@ def file_name(name: str) -> str:
 
 def require_writable(folder: Path) -> None:
     """Raise FileError if files cannot be written into a folder, or it cannot be made; makes nothing."""
-    with naming(folder, "files cannot be written there"):
-        try:
-            present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
-            if not present.is_dir():
-                raise FileError("is no folder", node=str(folder), got=f"a file {present}", expected="a folder")
-        except ValueError as error:
-            raise FileError("no folder can have this name", node=repr(str(folder)), got=str(error)) from error
+    if any("\0" in part or len(os.fsencode(part)) > LONGEST_PART for part in folder.parts):
+        raise FileError("no folder can have this name", node=ascii(str(folder)[:300]))
+    present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not present.is_dir():
+        raise FileError("is no folder", node=str(folder), got=f"a file {present}", expected="a folder")
     if not os.access(present, os.W_OK | os.X_OK):
         raise FileError(
             "files cannot be written there",
