@@ -15,7 +15,7 @@ import numpy as np
 from neuromancer.errors import FileError, naming
 
 LONGEST_NAME = 150
-"""Bytes of the name of a training; file systems allow 255, of which the kind of file and the temporary name take their part."""
+"""Bytes of the name of a training; the kind of file and the temporary name need the rest of what is allowed."""
 
 
 LONGEST_PART = 255

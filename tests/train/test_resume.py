@@ -150,7 +150,7 @@ def test_moments_that_are_not_finite_are_not_saved(tmp_path):
     trainer.run()
     state = trainer.model.optimisers["Adam"].state["0_squares"]
     state.set_value(np.full_like(state.get_value(), np.inf))
-    with pytest.raises(errors.TrainingError, match="moments of the gradient are not finite.*Adam 0_squares"):
+    with pytest.raises(errors.TrainingError, match=r"moments of the gradient are not finite.*Adam 0_squares"):
         trainer.checkpoint()
 
 
