@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuromancer.errors import FileError, naming
+from neuromancer.places import require_replaceable
 
 NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 """What file systems without hard links say; EACCES and EPERM too, where it is the policy of the system."""
@@ -113,6 +114,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     target = followed(path)
+    require_replaceable(target, str(path))
     new = temporary_of(target)
     with naming(path):
         try:

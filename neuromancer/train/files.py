@@ -1,53 +1,59 @@
-"""Files of a training: written whole or not at all."""
+"""Files of a training: written whole or not at all, under names that are safe."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from neuromancer.errors import naming
-from neuromancer.places import require_replaceable
+from neuromancer.errors import FileError
+from neuromancer.files import write_whole
+
+LONGEST_NAME = 150
+"""Bytes of the name of a training; the kind of file and the temporary name need the rest of what is allowed."""
 
 
-def temporary_of(path: Path) -> Path:
-    """The name under which a file is written before it is renamed."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+LONGEST_PART = 255
+"""Bytes of the name of a file or folder."""
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name, then rename it, so that an old one stays whole if anything fails.
+def file_name(name: str) -> str:
+    """A name that a file can have, made from any: the name itself wherever that is possible.
 
-    Parameters
-    ----------
-    path : Path
-    content : bytes
-
-    Raises
-    ------
-    FileError
-        If it cannot be written.
+    What separates folders or cannot be printed becomes ``_``, and a long name is cut. A digest at the end keeps names
+    apart that would then be the same.
 
     Examples
     --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> write_whole(path, b"whole")
-    >>> path.read_bytes()
-    b'whole'
+    >>> file_name("run 1"), file_name("../run/1"), file_name("")
+    ('run 1', '.._run_1-04ba1f4e', 'model')
     """
-    require_replaceable(path, str(path))
-    new = temporary_of(path)
-    with naming(path):
-        try:
-            new.write_bytes(content)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+    safe = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
+    safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if safe != name:
+        safe += "-" + sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return safe or "model"
+
+
+def require_writable(folder: Path) -> None:
+    """Raise FileError if files cannot be written into a folder, or it cannot be made; makes nothing."""
+    if any("\0" in part or len(os.fsencode(part)) > LONGEST_PART for part in folder.parts):
+        raise FileError("no folder can have this name", node=ascii(str(folder)[:300]))
+    present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not present.is_dir():
+        raise FileError("is no folder", node=str(folder), got=f"a file {present}", expected="a folder")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise FileError(
+            "files cannot be written there",
+            node=str(folder),
+            got=f"no permission for {present}",
+            expected="a folder to write to",
+        )
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str | None = None) -> None:
@@ -70,7 +76,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str 
     with h5py.File(image, "w") as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values, compression=compression if np.size(values) else None)
-    write_whole(path, image.getbuffer())
+    with image.getbuffer() as content:
+        write_whole(path, content)
 
 
 def remove_remains(folder: Path, name: str) -> None:

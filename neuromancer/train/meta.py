@@ -63,6 +63,8 @@ class MetaParams:
     ----------
     params : dict of str to VariableParam
         The shared scalars, dtype ``config.floatX``.
+    given : set of str
+        Those that somebody has set; a :class:`neuromancer.Trainer` chooses the learning rate only where nobody has.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class MetaParams:
 
     def __init__(self, label: str = "meta-parameters", **values: float) -> None:
         self.label = label
+        self.given: set[str] = set()
         self.params: dict[str, VariableParam] = {
             key: VariableParam(value, name=key, apply_train=False, apply_reg=False) for key, value in DEFAULTS.items()
         }
@@ -113,6 +116,13 @@ class MetaParams:
             checked[key] = self._checked(key, value)
         for key, number in checked.items():
             self.params[key].set_value(number)
+        self.given |= set(values)
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Set what a file holds; a value that is the default's counts as not given, as files do not say who set it."""
+        before, defaults = set(self.given), MetaParams()
+        self.set(values)
+        self.given = before | {key for key in values if self[key] != defaults[key]}
 
     @property
     def clipping(self) -> tuple[bool, ...]:

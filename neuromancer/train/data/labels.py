@@ -81,7 +81,7 @@ class LabelRules:
             For a label that is no class or does not fit the target's dtype.
         """
         result, off = block[inner], None
-        if self.ignore is not None and (block.dtype.kind == "f" or _holds(block.dtype, self.ignore)):
+        if self.ignore is not None and (block.dtype.kind == "f" or holds(block.dtype, self.ignore)):
             off = result == self.ignore
         if mask is not None:
             off = (mask == 0) if off is None else off | (mask == 0)
@@ -126,7 +126,7 @@ class LabelRules:
             )
 
 
-def _holds(dtype: np.dtype, value: int) -> bool:
+def holds(dtype: np.dtype, value: int) -> bool:
     """Whether a dtype of integers or bool can hold a value."""
     if dtype.kind == "b":
         return value in (0, 1)

@@ -12,6 +12,7 @@ from neuromancer.casts import exact_cast
 from neuromancer.dense.raw import normalise, read
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
 from neuromancer.masked import chosen, split
+from neuromancer.train.checks import amount, mapping
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.labels import LabelRules
 from neuromancer.volumes.objects import guarded, open_array
@@ -111,10 +112,11 @@ class Volume:
             self.label_stop = tuple(a + n for a, n in zip(self.label_start, self.label_sizes, strict=True))
             self.mask = None if given.mask is None else self._like_labels(chosen(given.mask), "mask")
             self.hidden = None if hidden is None else self._like_labels(hidden, "labels")
-            self.extras = {name: self._extra(value, name) for name, value in given.extras.items()}
+            extras = mapping(given.extras, "extras", self.label, "arrays by the name of their input node")
+            self.extras = {name: self._extra(value, name) for name, value in extras.items()}
             rules.check_dtype(np.dtype(labels.dtype))
-        if given.weight is not None and not (np.isfinite(given.weight) and given.weight >= 0):
-            raise ArgumentError("a weight must be a number of at least 0", node=self.label, got=given.weight)
+        if given.weight is not None:
+            amount(given.weight, "weight", self.label)
         self.weight = given.weight
 
     # ---- checks
@@ -127,7 +129,7 @@ class Volume:
         tags = self.frame.tags
         own = tags[self.frame.own.start :]
         if axes is not None:
-            if sorted(axes) not in (sorted(own), sorted(tags)):
+            if not isinstance(axes, str) or sorted(axes) not in (sorted(own), sorted(tags)):
                 raise ArgumentError(
                     "wrong axes", got=axes, expected=f"an order of {''.join(own)!r}", nearest="".join(own)
                 )
@@ -155,8 +157,9 @@ class Volume:
                     nearest=f"label_offset={low} or {self.shown([(r + 1) // 2 for r in room])}",
                 )
             return tuple(r // 2 for r in room)
-        if len(given) != len(self.order) or any(int(o) != o for o in given):
-            raise ShapeError("not an offset", got=list(given), expected=f"{len(self.order)} whole numbers")
+        listed = isinstance(given, (Sequence, np.ndarray)) and len(given) == len(self.order)
+        if not listed or not all(isinstance(o, (int, np.integer)) and not isinstance(o, bool) for o in given):
+            raise ShapeError("not an offset", got=repr(given)[:100], expected=f"{len(self.order)} whole numbers")
         offset = [0] * self.frame.ndim
         for k, o in zip(self.order, given, strict=True):
             offset[k] = int(o)
@@ -187,7 +190,7 @@ class Volume:
 
     def _extra(self, value: Any, name: str) -> _Blocks | np.ndarray:
         array = _opened(value, name)
-        return np.asarray(array[:]) if len(array.shape) == 1 < len(self.order) else self._like_labels(array, name)
+        return np.array(array[:]) if len(array.shape) == 1 < len(self.order) else self._like_labels(array, name)
 
     # ---- reading
     def read_raw(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
