@@ -17,7 +17,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.function import make_func
 from neuromancer.progress import say
-from neuromancer.utils import as_array, pretty_string_ops, rng
+from neuromancer.utils import as_array, pretty_string_ops, rng, safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -215,7 +215,7 @@ def describe(node: Node) -> str:
 
 def plot_graph(node: Node, outfile: str | Path | None, compiled: bool, **kwargs: Any) -> str:
     """See :meth:`Node.plot_theano_graph`."""
-    path = Path(outfile or Path(tempfile.gettempdir()) / f"{getpass.getuser()}_{node.name}.png")
+    path = Path(outfile or Path(tempfile.gettempdir()) / f"{getpass.getuser()}_{safe_file_name(node.name)}.png")
     path = path if path.suffix else path.with_suffix(".png")
     fmt = path.suffix[1:].lower()
     if fmt not in PLOT_FORMATS:
