@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
+from neuromancer.exclusive import building_lock
 from neuromancer.graph.function import getinput_for_multioutput, make_func
 from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
@@ -236,11 +237,15 @@ class Model(Training, GraphManager):
             )
         sources = list(dict.fromkeys(source for node in nodes for source in node.input_nodes))
         arrays = check_arrays(nodes[0], sources, args, nodes)
-        if self._ext_function is None:
-            copies = rebuild(nodes, BuildMode(inference=True))
-            inputs = getinput_for_multioutput(nodes)
-            self._ext_function = make_func(inputs, [copies[n].output for n in nodes], name=f"{self.name} predict_ext")
-        return self._ext_function(*arrays)
+        with building_lock:
+            if self._ext_function is None:
+                copies = rebuild(nodes, BuildMode(inference=True))
+                outputs = [copies[n].output for n in nodes]
+                self._ext_function = make_func(
+                    getinput_for_multioutput(nodes), outputs, name=f"{self.name} predict_ext"
+                )
+            function = self._ext_function
+        return function(*arrays)
 
     def predict_dense(self, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, **kwargs: Any) -> np.ndarray:
         """Prediction at every voxel of an image of any size; see ``Node.predict_dense``.

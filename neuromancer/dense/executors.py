@@ -45,7 +45,7 @@ def model_of(nodes: tuple[Any, ...]) -> Model:
     ArgumentError
         If it was deleted.
     """
-    for model in model_manager.models.values():
+    for model in list(model_manager.models.values()):
         if all(model.nodes.get(n.name) is n for n in nodes):
             return model
     raise ArgumentError(

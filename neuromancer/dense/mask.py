@@ -82,7 +82,7 @@ class AllMasks:
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         """See :meth:`Mask.at`."""
         wanted = [mask.at(positions) for mask in self.masks]
-        return np.stack(wanted).all(axis=0)
+        return np.asarray(np.stack(wanted).all(axis=0))
 
 
 def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:
@@ -108,8 +108,7 @@ class Visible:
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
         block = np.asarray(self.hidden[(slice(0, self.hidden.shape[0]), *where[1:])])
-        hidden: np.ndarray = np.asarray(block).astype(bool).any(axis=0, keepdims=True)
-        return np.invert(hidden)
+        return np.asarray(np.logical_not(block).all(axis=0, keepdims=True))
 
     def fingerprint(self) -> str:
         """Digest of what is masked."""

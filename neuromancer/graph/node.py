@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import (
     ArgumentError,
@@ -28,7 +28,7 @@ from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.utils import as_array
+from neuromancer.utils import as_array, check_name
 
 if TYPE_CHECKING:
     from neuromancer.dense.plan import DensePlan
@@ -55,7 +55,7 @@ class Node(metaclass=NodeType):
     parent : Node, list of Node or None
         Where the node's input comes from; None for a source.
     name : str
-        Name, made unique within the model.
+        Name of up to 1000 characters without control characters, made unique within the model.
     print_repr : bool
         Print the representation of the finished node.
 
@@ -103,9 +103,7 @@ class Node(metaclass=NodeType):
     construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def __init__(self, parent: Node | Sequence[Node] | None, name: str = "", print_repr: bool = False) -> None:
-        if not isinstance(name, (str, NoneType)):
-            raise InputTypeError("a name must be a string", node=self, got=f"{type(name).__name__} {name!r}"[:200])
-        self.name: str = model_manager.active().unique_name(name or "")
+        self.name: str = model_manager.active().unique_name(check_name("" if name is None else name, self))
         self._print_repr = print_repr
         several = parent if isinstance(parent, (list, tuple)) else [] if parent is None else [parent]
         for p in several:
@@ -401,7 +399,9 @@ class Node(metaclass=NodeType):
 
     def _function(self, key: str, make: Callable[[], make_func]) -> make_func:
         if key not in self._functions:
-            self._functions[key] = make()
+            with E.building():
+                if key not in self._functions:  # another thread may have been first
+                    self._functions[key] = make()
         return self._functions[key]
 
     @property

@@ -12,6 +12,7 @@ from neuromancer.graph.node import Node, is_shaped
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.nodes.apply import FromTensor
+from neuromancer.utils import check_name
 
 LABEL = "split"
 SEARCH = 1 << 12
@@ -69,6 +70,8 @@ def split(
     bounds = list(zip([0, *cuts], [*cuts, node.shape[position]], strict=True))
     if not isinstance(name, str) and (not isinstance(name, (list, tuple)) or len(name) != len(bounds)):
         raise ArgumentError("one name per part is needed", node=LABEL, got=name, expected=f"{len(bounds)} names")
+    for each in [name] if isinstance(name, str) else name:
+        check_name(each, LABEL)
     if not isinstance(name, str) and len(set(name)) != len(name):
         raise ArgumentError("the parts' names clash", node=LABEL, got=list(name), expected="different names")
     names = [name] * len(bounds) if isinstance(name, str) else name

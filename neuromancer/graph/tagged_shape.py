@@ -427,7 +427,9 @@ def _offset_array(offsets: Any) -> np.ndarray:
 def _centre(centre: Any) -> list[Fraction]:
     """Coordinates as fractions; texts are none, as a short one may stand for a number of any length."""
     numbers = (int, float, Fraction, np.integer, np.floating)
-    listed = list(centre) if isinstance(centre, (Sequence, np.ndarray)) and not isinstance(centre, str) else [None]
+    listed: list[Any] = (
+        list(centre) if isinstance(centre, (Sequence, np.ndarray)) and not isinstance(centre, str) else [None]
+    )
     if not all(isinstance(c, numbers) and -MAX_SIZE < c < MAX_SIZE for c in listed):
         raise ShapeError(
             "a centre must be a number per spatial axis", node="TaggedShape", got=short(centre), expected="coordinates"

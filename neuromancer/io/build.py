@@ -21,7 +21,7 @@ from neuromancer.io.names import find_class
 from neuromancer.io.values import Decoder
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.value import ValueNode
-from neuromancer.utils import rng
+from neuromancer.utils import check_name, rng
 from neuromancer.variables import VariableParam
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:
         raise FileError("the parts of a split do not match it", node=str(entry["split"])[:200], got=len(names))
     parts = split(node, entry["axis"], index, n_out, bool(entry["strip_singleton_dims"]), names)
     label, record = model.splits.popitem()
-    label = entry["split"]
+    label = check_name(entry["split"], "split")
     model.splits[label] = {**record, "name": decode(entry["name"])}
     for part, name in zip(parts, model.splits[label]["parts"], strict=True):
         if entry.get("parts") and part.name != name:
@@ -197,6 +197,7 @@ def _complete(bound: inspect.BoundArguments) -> dict[str, Any]:
 def _rename(model: Model, node: Node, name: str) -> None:
     """Give a node whose constructor takes no name the one that it had."""
     if node.name != name:
+        check_name(name, type(node).__name__)
         model.forget(node.name)
         node.name = name
         model.nodes[name] = node

@@ -31,15 +31,17 @@ from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES
 from neuromancer.engine.pytensor.link.torch.transfers import Transfers
 from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.errors import InputTypeError
+from neuromancer.exclusive import building_lock
 
 
 @contextmanager
 def building() -> Iterator[None]:
     """Build graphs with Python floats of `config.floatX`; PyTensor's own settings are as before afterwards.
 
-    Meanwhile nothing is compiled to machine code: PyTensor folds constants in Python.
+    Meanwhile nothing is compiled to machine code: PyTensor folds constants in Python. Its settings belong to the
+    process, so one thread builds at a time.
     """
-    with pytensor.config.change_flags(floatX=config.floatX, cxx="", mode="FAST_COMPILE"):
+    with building_lock, pytensor.config.change_flags(floatX=config.floatX, cxx="", mode="FAST_COMPILE"):
         yield
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import partial
 from typing import Any
 
@@ -163,7 +163,7 @@ class MalisNLL(Node):
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         nhood = arguments.get("nhood")
-        edges = len(nhood) if hasattr(nhood, "__len__") else 0
+        edges = len(nhood) if isinstance(nhood, Sized) else 0
         return Demand(64, 16 * edges)
 
     def _make_output(self) -> None:
