@@ -124,7 +124,7 @@ class OpenArray:
     """
 
     def __init__(self, array: Any, label: str, on_missing: str = "error") -> None:
-        self.label, self.on_missing, self.filled = label, on_missing, Filled(label)
+        self.array, self.label, self.on_missing, self.filled = array, label, on_missing, Filled(label)
         self._opened = describe(array, label)
         require_whole(self._opened.missing, label, on_missing)
         found = self._opened.array
@@ -145,6 +145,9 @@ class OpenArray:
         """Read a part, by slices; from any number of threads."""
         with self._lock:
             return read_block(self._opened, key, self.label, self.on_missing, self.filled)
+
+    def __reduce__(self) -> Any:
+        return OpenArray, (self.array, self.label, self.on_missing)
 
 
 def guarded(array: Any, label: str, on_missing: str = "error") -> Any:

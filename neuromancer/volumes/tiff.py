@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import uuid
@@ -26,6 +27,8 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "flo
 NAMESPACE = "neuromancer/offset"
 SOFTWARE = "neuromancer "
 CENTIMETRES, INCHES = 3, 2
+# What tifffile says of damaged files is an error here, and need not be printed as well.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
