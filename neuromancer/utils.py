@@ -57,7 +57,7 @@ def as_floatX(x: Any) -> np.ndarray:
 
 
 class _Randomness:
-    """The package's own generators, restarted whenever ``config.seed`` is set; NumPy's global state is never touched."""
+    """The package's own generators, restarted when ``config.seed`` is set; NumPy's global state is never touched."""
 
     def __init__(self) -> None:
         self._lock = Exclusive()

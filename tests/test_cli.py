@@ -70,6 +70,21 @@ def test_shards_make_the_whole(model, raw, tmp_path):
     np.testing.assert_array_equal(np.asarray(zarr.open(str(out))[:]), expected(model, raw[1], as_uint8=True))
 
 
+def test_missing_parts(model, raw, tmp_path, capsys):
+    stored = zarr.create_array(tmp_path / "raw.zarr", shape=raw[1].shape, chunks=(8, 8, 8), dtype="uint8")
+    stored[:] = raw[1]
+    (tmp_path / "raw.zarr/c/1/1/1").write_bytes(b"")
+    arguments = ["predict", str(model), str(tmp_path / "raw.zarr"), str(tmp_path / "a.zarr"), "--quiet"]
+    assert cli.main(arguments) == cli.FAILED
+    said = capsys.readouterr().err
+    assert "chunk c/1/1/1" in said and said.count("\n") == 1
+    arguments[3] = str(tmp_path / "b.zarr")
+    assert cli.main([*arguments, "--on-missing", "fill"]) == cli.INCOMPLETE
+    assert "1 part of the image missing or damaged" in capsys.readouterr().err
+    raw[1][8:16, 8:16, 8:16] = 0
+    np.testing.assert_allclose(np.asarray(zarr.open(arguments[3])[:]), expected(model, raw[1]), atol=1e-6)
+
+
 def test_info(model, capsys):
     assert cli.main(["info", str(model)]) == cli.DONE
     text = capsys.readouterr().out

@@ -237,7 +237,8 @@ class Run:
         if getattr(self.source, "blank", False):
             parts.append(Part("all of it", "nothing was ever written"))
         if parts:
-            text = f"{len(parts)} parts of the image are missing and were read as fill value: {listed(parts)}"
+            count = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
+            text = f"{count} of the image missing or damaged, read as fill value: {listed(parts)}"
             warnings.warn(text, IncompleteWarning, stacklevel=6)
 
     # ---- stores and journal

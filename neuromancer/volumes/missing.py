@@ -194,7 +194,7 @@ def _require_damage(error: Exception) -> None:
 
 
 def _unreadable(label: str, error: Exception, what: str) -> FileError:
-    return FileError("a block cannot be read", node=label, got=f"{said(error)}, {what}")
+    return FileError("a block cannot be read", node=label, got=f"{what}: {said(error)}")
 
 
 def said(error: Exception) -> str:

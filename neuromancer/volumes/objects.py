@@ -127,7 +127,7 @@ class OpenArray:
     """
 
     def __init__(self, array: Any, label: str, on_missing: str = "error") -> None:
-        self.label, self.on_missing, self.filled = label, on_missing, Filled(label)
+        self.array, self.label, self.on_missing, self.filled = array, label, on_missing, Filled(label)
         self._opened = describe(array, label)
         require_whole(self._opened.missing, label, on_missing)
         found = self._opened.array
@@ -150,6 +150,9 @@ class OpenArray:
             block = read_block(self._opened, key, self.label, self.on_missing, self.filled)
         where = whole_index(key, self.shape)
         return block if where is None else checked_block(block, self.dtype, where, self.label)
+
+    def __reduce__(self) -> Any:
+        return OpenArray, (self.array, self.label, self.on_missing)
 
 
 def guarded(array: Any, label: str, on_missing: str = "error") -> Any:

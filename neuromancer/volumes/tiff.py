@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 from math import inf, prod
@@ -32,6 +33,8 @@ DECREASING = "decreasing "
 CENTIMETRES, INCHES = 3, 2
 INCH = 2.54
 """Centimetres."""
+# What tifffile says of damaged files is an error here, and need not be printed as well.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:

@@ -137,6 +137,13 @@ def test_arrays_in_memory_are_not_mapped():
     assert mapping_of(WHOLE) is None and mapping_of(WHOLE[1:]) is None
 
 
+def test_guarded_arrays_travel_if_the_array_does():
+    guard = pickle.loads(pickle.dumps(_opened(Damaged(WHOLE, 4, OSError("bad")), "raw")))
+    assert guard.ndim == 3 and (guard[:4] == WHOLE[:4]).all()
+    with pytest.raises(FileError, match=r"'raw'.*bad"):
+        guard[:]
+
+
 # ---- what is said
 def test_parts_are_listed_and_counted():
     parts = [Part(f"page {k}", "cut off", (slice(k, k + 1),)) for k in range(5)]

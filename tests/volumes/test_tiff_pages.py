@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -18,12 +17,6 @@ OME = (
     '<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="13" SizeY="19" SizeZ="{z}" SizeC="1" SizeT="1">'
     '<Channel ID="Channel:0:0"/>{data}</Pixels></Image></OME>'
 )
-
-
-@pytest.fixture(autouse=True)
-def _quiet(caplog):
-    """tifffile has its own words for most of this."""
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def pages(path, description=None, **options):
