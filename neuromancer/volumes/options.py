@@ -17,14 +17,8 @@ from neuromancer.volumes.stored import require
 
 MOST_BYTES = {"hdf5": (1 << 32) - 1, "zarr": (1 << 31) - 17}
 """Largest chunks: HDF5 counts their bytes in 32 bits, Blosc in 31."""
-NAMES = {"hdf5": "HDF5", "npy": ".npy files", "tif": "TIFF"}
-COMPRESSIONS = {
-    "hdf5": tuple(hdf5.FILTERS),
-    "zarr": zarrs.COMPRESSIONS,
-    "npy": ("default", None),
-    "tif": ("default", None),
-    "tensorstore": ("default", None),
-}
+NAMES = {"hdf5": "HDF5", "npy": ".npy", "tif": "TIFF"}
+COMPRESSIONS = {"hdf5": tuple(hdf5.FILTERS), "zarr": zarrs.COMPRESSIONS}
 
 
 def check_kinds(axes: Any, compression: Any, multiscale: Any) -> None:
@@ -57,15 +51,16 @@ def check_request(locator: Locator, request: Request) -> None:
         If its library is not installed.
     """
     kind, label = locator.kind, str(locator)
-    known = COMPRESSIONS[kind]
-    if request.compression not in known:
-        raise ArgumentError(
-            f"no such compression for {NAMES.get(kind, kind)}", node=label, got=request.compression, expected=known
-        )
+    known = COMPRESSIONS.get(kind)
+    if known is None and request.compression not in ("default", None):
+        raise ArgumentError("is written without compression", node=label, got=request.compression, nearest="None")
+    if known is not None and request.compression not in known:
+        name = NAMES.get(kind, kind)
+        raise ArgumentError(f"no such compression for {name}", node=label, got=request.compression, expected=known)
     if kind != "zarr" and (request.shards is not None or request.multiscale):
         raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
     if kind in ("npy", "tif") and locator.dataset:
-        raise ArgumentError("the file holds one array, without a name", node=label, got=locator.dataset)
+        raise ArgumentError(f"{NAMES[kind]} holds one array, without a name", node=label, got=locator.dataset)
     if kind == "tif" and np.dtype(request.dtype).name not in tiff.DTYPES:
         raise InputTypeError(
             "OME-TIFF does not know this dtype", node=label, got=str(np.dtype(request.dtype)), expected=tiff.DTYPES
