@@ -35,7 +35,7 @@ class Demand(NamedTuple):
     operations: int = OPERATIONS
     numbers: int = 0
 
-    def __add__(self, other: object) -> Demand:  # type: ignore[override]
+    def __add__(self, other: object) -> Demand:
         if not isinstance(other, Demand):
             return NotImplemented
         return Demand(self.operations + other.operations, self.numbers + other.numbers)

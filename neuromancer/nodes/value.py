@@ -17,7 +17,6 @@ from neuromancer.nodes.inputs import check_dtype
 from neuromancer.nodes.layout import positive_int, require_tensor
 from neuromancer.variables import ConstantParam, VariableWeight
 
-
 DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 
 

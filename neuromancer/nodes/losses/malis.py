@@ -152,8 +152,8 @@ class MalisNLL(Node):
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         nhood = arguments.get("nhood")
-        edges = len(nhood) if hasattr(nhood, "__len__") else 0
-        return Demand(64, 16 * edges)
+        edges = len(nhood) if isinstance(nhood, (list, tuple, np.ndarray)) else 0
+        return Demand(128, 16 * edges)
 
     def _make_output(self) -> None:
         shape, axis = self.pred.shape, self.axis
