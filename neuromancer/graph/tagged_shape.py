@@ -434,7 +434,7 @@ def _centre(centre: Any) -> list[Fraction]:
         raise ShapeError(
             "a centre must be a number per spatial axis", node="TaggedShape", got=short(centre), expected="coordinates"
         )
-    return [Fraction(c.item() if isinstance(c, np.generic) else c) for c in listed]
+    return [Fraction(c.item() if isinstance(c, np.generic) else c) for c in listed if c is not None]
 
 
 def exact(stride: Any) -> Fraction:

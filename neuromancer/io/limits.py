@@ -17,7 +17,7 @@ from neuromancer.nodes.apply import PART
 from neuromancer.nodes.neural_layer import NeuralLayer
 
 MAX_NODES = 4096
-OPERATIONS, TEXT = 1 << 17, 64
+OPERATIONS, TEXT = 100_000, 64
 """Symbolic operations that any file may have written, and characters of its description for each one more."""
 NUMBERS, BYTES = 1 << 19, 1 / 2
 """Numbers of 8 bytes that any file may have made, and bytes of its arrays for each one more."""

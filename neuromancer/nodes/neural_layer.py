@@ -19,7 +19,7 @@ from neuromancer.utils import as_floatX, new_seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
 
 FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
-LAYER, NORMALISED = 32, 112
+LAYER, NORMALISED = 32, 80
 """Symbolic operations of a layer without and with batch normalisation."""
 PER_FEATURE = 12
 """Numbers per feature that bias (of up to four gates) and batch normalisation have together, at most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickletools
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -138,8 +139,8 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of everything inside a JSON value."""
     found = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        found += places(inner, (*path, key))
+    for key, inner in islice(items, 100):
+        found += places(inner, (*path, key)) if len(path) < 60 else []
     return found
 
 
@@ -163,9 +164,9 @@ def anything(r: Random, document: dict[str, Any], arrays: list[str], depth: int 
     if choice < 5:
         return r.choice(STRINGS)
     if choice < 7 and depth < 4:
-        return [
-            anything(r, document, arrays, depth + 1) for _ in range(r.choice([0, 1, 2, 3, 5, 300 if depth == 0 else 1]))
-        ]
+        if depth == 0 and r.random() < 0.1:
+            return [anything(r, document, arrays, depth + 1)] * 300
+        return [anything(r, document, arrays, depth + 1) for _ in range(r.choice([0, 1, 2, 3, 5]))]
     if choice == 7:
         value: Any = r.choice(NUMBERS)
         for _ in range(r.choice([1, 5, 38, 45, 500])):

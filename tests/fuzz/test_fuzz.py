@@ -14,7 +14,7 @@ from tests.fuzz.runner import Fault, Outcome
 
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
 CASES = {"documents": 2_000, "pickles": 500, "journals": 500}
-PARTS = {"documents": 4, "pickles": 1, "journals": 1}
+PARTS = {"documents": 2, "pickles": 1, "journals": 1}
 """Tests into which the cases of a kind are divided, for processes that run side by side."""
 
 

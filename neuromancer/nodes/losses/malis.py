@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -163,8 +163,8 @@ class MalisNLL(Node):
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         nhood = arguments.get("nhood")
-        edges = len(nhood) if isinstance(nhood, Sized) else 0
-        return Demand(64, 16 * edges)
+        edges = len(nhood) if isinstance(nhood, (list, tuple, np.ndarray)) else 0
+        return Demand(128, 16 * edges)
 
     def _make_output(self) -> None:
         shape, axis = self.pred.shape, self.axis
