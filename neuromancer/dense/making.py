@@ -153,11 +153,11 @@ class CreationLock:
         if os.path.lexists(self.path) and not self.path.is_dir():
             with naming(self.path):
                 self.path.unlink(missing_ok=True)
-            self._sweep()
+        self._sweep()
 
     def _sweep(self) -> None:
         """Remove what processes that were killed left beside the lock."""
-        for pattern in ("making-*", ".making*.tmp", ".run.json.*.tmp"):
+        for pattern in ("making-*", ".making*.tmp"):
             for left in self.path.parent.glob(pattern):
                 with suppress(OSError):
                     left.unlink()
