@@ -136,7 +136,8 @@ class CreationLock:
         text = self._read()
         holder = None if text is None else _Holder.parse(text)
         if holder is not None and holder.key == self._holder.key:
-            self.path.unlink(missing_ok=True)
+            with naming(self.path):
+                self.path.unlink(missing_ok=True)
         if self.path.name == "making":
             self._sweep()
         with suppress(OSError):
