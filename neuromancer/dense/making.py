@@ -136,7 +136,8 @@ class CreationLock:
         text = self._read()
         holder = None if text is None else _Holder.parse(text)
         if holder is not None and holder.key == self._holder.key:
-            self.path.unlink(missing_ok=True)
+            with naming(self.path):
+                self.path.unlink(missing_ok=True)
         if self.path.name == "making":
             self._sweep()
         with suppress(OSError):
@@ -153,11 +154,11 @@ class CreationLock:
         if os.path.lexists(self.path) and not self.path.is_dir():
             with naming(self.path):
                 self.path.unlink(missing_ok=True)
-            self._sweep()
+        self._sweep()
 
     def _sweep(self) -> None:
         """Remove what processes that were killed left beside the lock."""
-        for pattern in ("making-*", ".making*.tmp", ".run.json.*.tmp"):
+        for pattern in ("making-*", ".making*.tmp"):
             for left in self.path.parent.glob(pattern):
                 with suppress(OSError):
                     left.unlink()

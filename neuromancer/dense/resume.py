@@ -79,7 +79,7 @@ class Journal:
             "complete": False,
         }
         path = folder / "run.json"
-        new = temporary_of(path)
+        new = temporary_of(folder / "making-run.json")  # what a kill leaves of it is removed with the lock
         with naming(path):
             folder.mkdir(exist_ok=True)
             try:

@@ -282,7 +282,7 @@ class Run:
     def _begin(self, folder: Path, joins: bool) -> DensePlan:
         """Make results and journal; what can fail without them is done before."""
         self.results = results = self._results(self._chunks())
-        if not os.path.lexists(folder / "making"):
+        if not joins and not os.path.lexists(folder / "making"):
             results.require_free()
         fixed, made = self._fixed_prints(), list[DensePlan]()
 

@@ -161,11 +161,7 @@ def open_for_writing(locator: Locator) -> Any:
             "the file cannot be opened for writing", node=str(locator), got=str(error), expected=hint
         ) from error
     try:
-        found = file.get(locator.dataset or DEFAULT_NAME)
-        if found is None:
-            _require_room(file, locator.dataset or DEFAULT_NAME, str(locator))
-        if found is not None and not isinstance(found, h5py.Dataset):
-            raise FileError("a group lies where the output should", node=str(locator), expected="another name")
+        found = _find(file, locator)
     except BaseException:
         file.close()
         raise
@@ -173,6 +169,26 @@ def open_for_writing(locator: Locator) -> Any:
         return file
     if found.compression is not None:
         _index_in_memory(file)
+    return found
+
+
+def is_taken(locator: Locator) -> bool:
+    """Whether the data set is there; the file is not touched."""
+    try:
+        file = h5py.File(locator.path, "r")
+    except OSError:
+        return False  # opening it for writing says why
+    with file:
+        return _find(file, locator) is not None
+
+
+def _find(file: Any, locator: Locator) -> Any:
+    """The data set, None if its name is free."""
+    found = file.get(locator.dataset or DEFAULT_NAME)
+    if found is None:
+        _require_room(file, locator.dataset or DEFAULT_NAME, str(locator))
+    elif not isinstance(found, h5py.Dataset):
+        raise FileError("a group lies where the output should", node=str(locator), expected="another name")
     return found
 
 

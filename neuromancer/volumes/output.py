@@ -81,6 +81,9 @@ class Output:
 
     def require_free(self) -> None:
         """Raise FileError if the output exists, or the file or folder of which it would be all."""
+        looked_at = getattr(module_of(self.locator), "is_taken", None)
+        if looked_at is not None and self._is_there() and looked_at(self.locator):
+            raise _exists(self.locator)
         taken = self._taken()
         inside = self.locator.kind in ("hdf5", "zarr") and bool(self.locator.dataset)
         if taken is not None or (self._is_there() and not inside and not is_address(self.locator.path)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import sys
 import threading
 
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.dense.making import CreationLock
 from neuromancer.dense.run import Run
+from neuromancer.errors import ArgumentError, FileError, NeuromancerError
 from tests.dense.nets import image, plane_net
 
 CHANGES = {"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.truncate", "os.chmod"}
@@ -162,3 +165,151 @@ def test_an_end_at_every_step(place, how, case, others, tmp_path):
         left = {path for path in contents(folder) if ".tmp" in path or ".undo" in path or "making" in path}
         assert not left and len(list(folder.glob("*.progress/*"))) == 1
     assert step > 20
+
+
+def test_several_results_are_made_together_or_not_at_all(case, others, tmp_path):
+    node, raw, want = case
+    nodes, folder = [nm.Softmax(node, print_repr=False), node], others
+    outs = [f"{folder}/a.npy", f"{folder}/old.h5:x/probs"]
+    before = contents(folder)
+    for wrong, says in (("old.h5:raw", "not overwritten"), ("a.npy", "not overwritten"), ("old.zarr/raw/x", "already")):
+        with pytest.raises(FileError, match=says):
+            nm.predict_dense(nodes, raw, out=[outs[0], f"{folder}/{wrong}"])
+        assert contents(folder) == before
+    with pytest.raises(ArgumentError, match="no such compression"):
+        nm.predict_dense(nodes, raw, out=[outs[1], f"{folder}/a.zarr"], store={"compression": "lzf"})
+    assert contents(folder) == before
+    steps = 0
+    while begin_and_die(steps := steps + 7, kill, lambda: nm.predict_dense(nodes, raw, out=outs, resume=True)):
+        pass
+    nm.predict_dense(nodes, raw, out=outs, resume=True)
+    with h5py.File(folder / "old.h5") as file:
+        assert sorted(file) == ["group", "raw", "x"]
+        np.testing.assert_array_equal(file["x/probs"], want)
+    assert np.allclose(np.load(outs[0]).sum(axis=0), 1)
+    assert not [path for path in contents(folder) if "tmp" in path or "making" in path]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forks")
+@pytest.mark.parametrize("name", ["a.npy", "a.zarr"])
+def test_shards_that_begin_at_once_after_a_kill(name, case, tmp_path):
+    node, raw, want = case
+    options = {"out": tmp_path / name, "tile": (4, 16), "store": {"chunks": (1, 4, 4)} if name == "a.zarr" else {}}
+    assert begin_and_die(14, kill, lambda: node.predict_dense(raw, shard=(0, 4), **options))
+    pids = []
+    for i in range(4):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            status = 1
+            try:
+                node.predict_dense(raw, shard=(i, 4), **options)
+                status = 0
+            finally:
+                os._exit(status)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
+    source = nm.volumes.open_source(tmp_path / name, spatial="yx")
+    np.testing.assert_array_equal(source[tuple(slice(0, n) for n in want.shape)], want)
+    source.close()
+    assert [p.name for p in (tmp_path / f"{name}.progress").iterdir()] == ["run.json"]
+
+
+def test_a_damaged_image_leaves_nothing(case, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    node, raw, _ = case
+    zarr.create_array(tmp_path / "raw.zarr", data=raw, chunks=(1, 16, 18))
+    chunk = tmp_path / "raw.zarr" / "c" / "0" / "0" / "0"
+    whole, before = chunk.read_bytes(), contents(tmp_path)
+    for name in ("a.zarr", "a.npy", "a.h5", "a.tif"):
+        for options in ({}, {"resume": True}, {"shard": (0, 1)}):
+            chunk.write_bytes(whole[:10])
+            with pytest.raises(FileError, match=r"raw\.zarr"):
+                node.predict_dense(tmp_path / "raw.zarr", out=tmp_path / name, **options)
+            assert contents(tmp_path) == before
+        chunk.write_bytes(whole)
+        node.predict_dense(tmp_path / "raw.zarr", out=tmp_path / name)
+        before = contents(tmp_path)
+
+
+def test_two_calls_that_are_no_shards_do_not_join(case, tmp_path, monkeypatch):
+    node, raw, _ = case
+    lock = CreationLock(tmp_path / "a.npy.progress")
+    assert lock.acquire() and not CreationLock(tmp_path / "a.npy.progress").acquire()
+    with pytest.raises(FileError, match="another process has begun"):
+        node.predict_dense(raw, out=tmp_path / "a.npy")
+    assert not (tmp_path / "a.npy").exists()
+    lock.release()
+    node.predict_dense(raw, out=tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.tif", "a.h5:probs", "a.zarr", "a.zarr/probs"])
+def test_links_are_followed(name, case, tmp_path):
+    node, raw, want = case
+    (tmp_path / "far").mkdir()
+    link = tmp_path / name.partition(":")[0].partition("/")[0]
+    link.symlink_to(tmp_path / "second")
+    (tmp_path / "second").symlink_to("far/result" + link.suffix)
+    umask = os.umask(0o027)
+    try:
+        node.predict_dense(raw, out=f"{tmp_path}/{name}/" if "zarr" in name else f"{tmp_path}/{name}")
+    finally:
+        os.umask(umask)
+    assert link.is_symlink() and [p.name for p in (tmp_path / "far").iterdir()] == ["result" + link.suffix]
+    source = nm.volumes.open_source(f"{tmp_path}/{name}", spatial="yx")
+    np.testing.assert_array_equal(source[tuple(slice(0, n) for n in want.shape)], want)
+    source.close()
+    node.predict_dense(raw, out=f"{tmp_path}/{name}", resume=True)
+    for path in (tmp_path / "far").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640)
+    loop = tmp_path / ("loop" + link.suffix)
+    loop.symlink_to(loop.name)
+    with pytest.raises(FileError, match="leads round in a circle"):
+        node.predict_dense(raw, out=loop)
+
+
+def test_the_image_is_never_the_result(case, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    node, raw, _ = case
+    plain = (raw[0] / 255).astype("float32")
+    np.save(tmp_path / "raw.npy", plain)
+    os.link(tmp_path / "raw.npy", tmp_path / "hard.npy")
+    (tmp_path / "soft.npy").symlink_to("raw.npy")
+    zarr.create_array(tmp_path / "raw.zarr", data=plain)
+    zarr.create_group(tmp_path / "group.zarr").create_group("a").create_array("raw", data=plain)
+    (tmp_path / "link.zarr").symlink_to("raw.zarr")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["a/raw"] = plain
+        file["soft"] = h5py.SoftLink("/a/raw")
+        file["nowhere"] = h5py.SoftLink("/a/nothing")
+        file["far"] = h5py.ExternalLink("other.h5", "x")
+    (tmp_path / "folder").symlink_to(".")
+    (tmp_path / "a").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    outs = ["hard.npy", "soft.npy", "folder/raw.npy", "a/../raw.npy", "raw.zarr", "raw.zarr/x", "raw.zarr/c/0"]
+    outs += ["link.zarr", "link.zarr/x", "group.zarr", "group.zarr/a", "group.zarr/a/raw/x", "folder/group.zarr/a/raw"]
+    outs += ["raw.h5:a/raw", "raw.h5:a", "raw.h5:a/raw/x", "raw.h5:soft", "raw.h5:nowhere", "raw.h5:far"]
+    for out in outs:
+        for options in ({}, {"resume": True}):
+            with pytest.raises(NeuromancerError):
+                node.predict_dense(tmp_path / "raw.npy", out=f"{tmp_path}/{out}", **options)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "group.zarr" / "a" / "probs")
+    assert (zarr.open(tmp_path / "group.zarr" / "a" / "raw")[:] == plain).all()
+
+
+def test_arrays_that_are_image_and_result(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    inp = nm.Input((None, 1, 6, 6), "b,f,y,x", print_repr=False)
+    node = nm.Conv(inp, 1, (3, 3), print_repr=False)
+    raw = np.random.default_rng(0).random((1, 20, 20)).astype("float32")
+    np.save(tmp_path / "raw.npy", raw)
+    mapped = np.load(tmp_path / "raw.npy", mmap_mode="r+")
+    stored = zarr.create_array(tmp_path / "raw.zarr", data=raw)
+    room = np.zeros((2, 20, 20), "float32")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["raw"] = raw
+        pairs = [(raw, raw), (raw, raw[:, ::-1]), (tmp_path / "raw.npy", mapped), (tmp_path / "raw.zarr", stored)]
+        for image_, out in [*pairs, (file["raw"], file["raw"])]:
+            with pytest.raises(ArgumentError, match="over the image"):
+                node.predict_dense(image_, out=out, pad_raw=True)
+    node.predict_dense(room[:1], out=room[1:], pad_raw=True)
+    assert (np.load(tmp_path / "raw.npy") == raw).all()
