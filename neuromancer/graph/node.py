@@ -11,6 +11,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.casts import exact_cast
+from neuromancer.config import config
 from neuromancer.errors import (
     ArgumentError,
     GraphError,
@@ -144,11 +145,20 @@ class Node(metaclass=NodeType):
             if "params" not in vars(self):
                 raise GraphError("the constructor must call the one of its base class first", node=self)
             self.refined = any(p.refined for p in self.parents)
-            self._make_output()
+            self._build_output()
             self._calc_shape()
             self.refined = self.refined or any(w.up > 1 for w in self.windows or ())
             self._calc_comp_cost()
             self._finalised = True
+
+    def _build_output(self) -> None:
+        """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
+
+        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for.
+        """
+        self._make_output()
+        if config.floatX != "float64" and self.parents and not any(_is_double(p.output) for p in self.parents):
+            self.output = _single(self.output)
 
     def _make_output(self) -> None:
         self.output = self._first_parent.output
@@ -625,6 +635,17 @@ def require_node(value: Any, node: Any, what: str) -> None:
     """Raise InputTypeError unless `value` is a node."""
     if not isinstance(value, Node):
         raise InputTypeError(f"{what} must be a node", node=node, got=f"{type(value).__name__} {value!r}"[:200])
+
+
+def _is_double(output: Any) -> bool:
+    return getattr(output, "dtype", None) == "float64"
+
+
+def _single(output: Any) -> Any:
+    """An output, or the outputs in a list, as ``config.floatX`` instead of float64; anything else as it is."""
+    if isinstance(output, (list, tuple)):
+        return type(output)(_single(each) for each in output)
+    return E.T.cast(output, config.floatX) if isinstance(output, E.Variable) and _is_double(output) else output
 
 
 def is_shaped(node: Node) -> bool:

@@ -229,12 +229,11 @@ class NeuralLayer(Node):
     def _normalised(self, linear: Any, axis: int) -> Any:
         rate = self.gradnet_rate if self.batch_normalisation == "fadeout" else None
         if self.batch_normalisation == "predict" or self.build_mode.inference:
-            mean, std = self.mean, self.std
-        else:
-            mean, std = batchnorm.batch_statistics(linear, axis)
-            batchnorm.track(self.mean, mean)
-            batchnorm.track(self.std, std)
-        return batchnorm.normalise(linear, axis, mean, std, self.gamma, rate)
+            return batchnorm.normalise(linear, axis, self.mean, self.std, self.gamma, rate)
+        deviations, mean, std = batchnorm.centred(linear, axis)
+        batchnorm.track(self.mean, mean)
+        batchnorm.track(self.std, std)
+        return batchnorm.normalise(linear, axis, mean, std, self.gamma, rate, deviations)
 
     def _gate(self, active: Any, axis: int, sizes: tuple[Any, ...], per_feature: bool) -> Any:
         """Random gate of 0 and ``1 / (1 - rate)``, so that the expected output is that without dropout."""
