@@ -13,7 +13,7 @@ from neuromancer.errors import ArgumentError, FileError, naming
 from neuromancer.files import followed, fsync
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
-from neuromancer.volumes.hdf5_changes import changing, roll_back
+from neuromancer.volumes.hdf5_changes import change, roll_back
 from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
@@ -158,9 +158,12 @@ def create(locator: Locator, request: Request, note: Note) -> None:
             with fresh(target, note) as new, h5py.File(new, "x") as file:
                 _fill(file, name, request, identity)
             return
-        with changing(target, identity) as file:
+
+        def add(file: Any) -> None:
             _require_room(file, name, label)
             _fill(file, name, request, identity)
+
+        change(target, identity, add)
 
 
 def discard(locator: Locator, traces: Collection[str]) -> None:
@@ -180,8 +183,7 @@ def discard(locator: Locator, traces: Collection[str]) -> None:
         if alone and was_fresh(target, traces):
             target.unlink()
             return
-        with changing(target, identity) as file:
-            del file[name]
+        change(target, identity, lambda file: file.__delitem__(name))
 
 
 def _require_room(file: Any, name: str, label: str) -> None:
