@@ -19,7 +19,7 @@ from neuromancer.volumes.conventions import axes_stated, stated_by
 from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
-from neuromancer.volumes.hdf5_changes import changing, roll_back
+from neuromancer.volumes.hdf5_changes import change, roll_back
 from neuromancer.volumes.missing import said
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
@@ -219,9 +219,12 @@ def create(locator: Locator, request: Request, note: Note) -> None:
             with fresh(target, note) as new, h5py.File(new, "x") as file:
                 _fill(file, name, request, identity)
             return
-        with changing(target, identity) as file:
+
+        def add(file: Any) -> None:
             _require_room(file, name, label)
             _fill(file, name, request, identity)
+
+        change(target, identity, add)
 
 
 def discard(locator: Locator, traces: Collection[str]) -> None:
@@ -241,8 +244,7 @@ def discard(locator: Locator, traces: Collection[str]) -> None:
         if alone and was_fresh(target, traces):
             target.unlink()
             return
-        with changing(target, identity) as file:
-            del file[name]
+        change(target, identity, lambda file: file.__delitem__(name))
 
 
 def _require_room(file: Any, name: str, label: str) -> None:

@@ -1,8 +1,8 @@
 """Changes of an HDF5 file that holds something already: made as a whole, or undone.
 
 The library changes the index of a file in a dozen places, one after the other. Here it changes a copy of these places
-in memory, and appends to the file what is new. What stands in these places is then put into a file ``.TOKEN.undo``
-beside it before they are overwritten: a kill in between costs nothing, as the next call puts it back.
+in memory. What stands in them is then put into a file ``.TOKEN.undo`` beside it before they are overwritten: a kill in
+between costs nothing, as the next call puts it back.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,45 +31,52 @@ except ImportError:  # not on Windows, where HDF5 has no locks that others see e
 PAGE = 4096
 
 
-@contextmanager
-def changing(path: Path, token: str) -> Iterator[Any]:
-    """The open file, for changes that are in it when the block ends well, and not at all if it does not.
+def change(path: Path, token: str, edit: Callable[[Any], None]) -> None:
+    """Change a file: on return all of it is there, after an error or a kill and :func:`roll_back` nothing.
 
     Parameters
     ----------
     path : Path
     token : str
         Names the file with what was there before.
+    edit : callable
+        Is given the open file; may add and remove, but not write values of arrays that are there.
 
     Raises
     ------
     OSError
-        If another process has the file open.
+        If another process has the file open, or the system refuses.
     """
     if _is_open_here(path) or not hasattr(os, "pwrite"):  # what the library knows of the file would not be true
         with h5py.File(path, "r+") as file:
-            yield file
+            edit(file)
         return
     with path.open("r+b", buffering=0) as raw:
         _lock(raw)
         overlay = _Overlay(raw)
+        # An error that is raised while the library calls back ends the process, and interrupts come to this thread.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(_edit, overlay, edit).result()
+        if overlay.failure is not None:
+            raise overlay.failure
         try:
-            with h5py.File(overlay, "r+") as file:
-                # the superblock changes with whatever is put into the file: what it says tells whether others did
-                superblock = file.userblock_size // PAGE
-                _write_undo(_undo(path, token), overlay, {superblock})
-                yield file
-            changed = [k for k, page in overlay.pages.items() if page != overlay.old(k)]
-            _write_undo(_undo(path, token), overlay, {superblock, *changed})
-            for k in changed:
-                _put(raw, overlay.pages[k], k * PAGE)
+            _write_undo(_undo(path, token), overlay)
+            os.ftruncate(raw.fileno(), overlay.end)
+            for k, page in sorted(overlay.pages.items(), reverse=True):
+                _put(raw, page, k * PAGE)
             os.fsync(raw.fileno())
-        except BaseException as error:
+        except BaseException:
             raw.close()
             roll_back(path, token)
-            raise overlay.failure or error from error  # the library makes an error of its own of an interrupt
+            raise
     _undo(path, token).unlink()
     fsync(path.parent)
+
+
+def _edit(overlay: _Overlay, edit: Callable[[Any], None]) -> None:
+    with h5py.File(overlay, "r+") as file:
+        overlay.superblock = file.userblock_size // PAGE
+        edit(file)
 
 
 def roll_back(path: Path, token: str) -> None:
@@ -107,18 +115,28 @@ def roll_back(path: Path, token: str) -> None:
 
 
 class _Overlay(io.RawIOBase):
-    """A file whose pages stay as they are: new ones are kept here, what lies behind the old end is written."""
+    """A file that stays as it is: whatever is written is kept here, in pages.
+
+    Attributes
+    ----------
+    superblock : int
+        Page of the superblock, which changes with whatever is put into the file.
+    failure : OSError or None
+        Of reading the file; the library gets zeros then.
+    """
+
+    superblock = 0
 
     def __init__(self, raw: Any) -> None:
         super().__init__()
         self.raw, self.at = raw, 0
         self.size = self.end = os.fstat(raw.fileno()).st_size
         self.pages: dict[int, bytearray] = {}
-        self.failure: BaseException | None = None
+        self.failure: OSError | None = None
 
     def old(self, k: int) -> bytes:
-        """What the file holds in a page."""
-        return _get(self.raw, k * PAGE, min(PAGE, self.size - k * PAGE))
+        """What the file holds in a page; less than a page at its end."""
+        return _get(self.raw, k * PAGE, min(PAGE, max(0, self.size - k * PAGE)))
 
     def seek(self, offset: int, whence: int = 0) -> int:
         self.at = offset + (0, self.at, self.end)[whence]
@@ -128,67 +146,55 @@ class _Overlay(io.RawIOBase):
         return self.at
 
     def readinto(self, buffer: Any) -> int:
-        with self._noting():
-            return self._readinto(buffer)
+        view = memoryview(buffer).cast("B")
+        for begin, stop, k, offset in self._parts(len(view)):
+            page = self.pages.get(k)
+            view[begin:stop] = (self._old_page(k) if page is None else page)[offset : offset + stop - begin]
+        self.at += len(view)
+        return len(view)
 
     def write(self, data: Any) -> int:
-        with self._noting():
-            return self._write(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        wanted = self.at if size is None else size
-        with self._noting():
-            if wanted > self.end:  # never shorter: what is cut off could not be put back
-                os.ftruncate(self.raw.fileno(), wanted)
-                self.end = wanted
-        return wanted
-
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self.failure = self.failure or error
-            raise
-
-    def _readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = bytearray(_get(self.raw, self.at, len(view)))
-        for k, page in self.pages.items():
-            first, stop = max(self.at, k * PAGE), min(self.at + len(data), k * PAGE + len(page))
-            if first < stop:
-                data[first - self.at : stop - self.at] = page[first - k * PAGE : stop - k * PAGE]
-        view[: len(data)] = data
-        self.at += len(data)
-        return len(data)
-
-    def _write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        begin = self.at
-        while self.at < min(begin + len(view), self.size):
-            k = self.at // PAGE
-            page = self.pages.setdefault(k, bytearray(self.old(k)))
-            n = min(k * PAGE + len(page), begin + len(view)) - self.at
-            page[self.at - k * PAGE : self.at - k * PAGE + n] = view[self.at - begin : self.at - begin + n]
-            self.at += n
-        if self.at < begin + len(view):
-            _put(self.raw, view[self.at - begin :], self.at)
-            self.at = begin + len(view)
+        for begin, stop, k, offset in self._parts(len(view)):
+            if k not in self.pages:
+                self.pages[k] = bytearray(self._old_page(k))
+            self.pages[k][offset : offset + stop - begin] = view[begin:stop]
+        self.at += len(view)
         self.end = max(self.end, self.at)
         return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        self.end = max(self.end, self.at if size is None else size)  # what is cut off could not be put back
+        return self.end
+
+    def _parts(self, n: int) -> list[tuple[int, int, int, int]]:
+        """(begin, stop) of the next bytes that lie in one page, its number, and where in it."""
+        pages = range(self.at // PAGE, (self.at + n - 1) // PAGE + 1) if n else ()
+        bounds = [(max(self.at, k * PAGE), min(self.at + n, (k + 1) * PAGE), k) for k in pages]
+        return [(a - self.at, b - self.at, k, a - k * PAGE) for a, b, k in bounds]
+
+    def _old_page(self, k: int) -> bytes:
+        try:
+            return self.old(k).ljust(PAGE, b"\0")
+        except OSError as error:
+            self.failure = error
+            return bytes(PAGE)
 
 
 def _undo(path: Path, token: str) -> Path:
     return path.with_name(f".{token}.undo")
 
 
-def _write_undo(undo: Path, overlay: _Overlay, numbers: set[int]) -> None:
-    pages = [
-        [k, base64.b64encode(overlay.old(k)).decode(), base64.b64encode(overlay.pages.get(k, overlay.old(k))).decode()]
-        for k in sorted(numbers)
-    ]
-    with replacing(undo) as new:
-        new.write_text(json.dumps({"size": overlay.size, "pages": pages}))
+def _write_undo(undo: Path, overlay: _Overlay) -> None:
+    """Old and new content of all pages that were there; the superblock's says whether anybody else changes the file."""
+    numbers = {overlay.superblock, *overlay.pages}
+    pages = []
+    for k in sorted(k for k in numbers if k * PAGE < overlay.size):
+        old = overlay.old(k)
+        new = bytes(overlay.pages.get(k, old))[: len(old)]
+        pages.append([k, base64.b64encode(old).decode(), base64.b64encode(new).decode()])
+    with replacing(undo) as new_file:
+        new_file.write_text(json.dumps({"size": overlay.size, "pages": pages}))
 
 
 def _get(raw: Any, at: int, n: int) -> bytes:
@@ -219,7 +225,7 @@ def _lock(raw: Any) -> None:
 def _is_open_here(path: Path) -> bool:
     """Whether this process has the file open, by whatever name."""
     with suppress(OSError, RuntimeError, ValueError):
-        for number in h5py.h5f.get_obj_ids(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE):
+        for number in h5py.h5f.get_obj_ids():
             opened = Path(os.fsdecode(h5py.h5f.get_name(number)))
             if opened.exists() and opened.samefile(path):
                 return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from neuromancer.errors import FileError
 from neuromancer.volumes import create_sink, hdf5_changes
-from neuromancer.volumes.hdf5_changes import changing, roll_back
+from neuromancer.volumes.hdf5_changes import change, roll_back
 
 TOKEN = "0" * 32
 
@@ -31,9 +32,12 @@ def add(file, size=100_000):
     file["group/0"].attrs["seen"] = "x" * 500
 
 
+def interrupted(*args):
+    raise KeyboardInterrupt
+
+
 def test_a_change_is_there_when_it_ends_well(path):
-    with changing(path, TOKEN) as file:
-        add(file)
+    change(path, TOKEN, add)
     with h5py.File(path) as file:
         assert file["new/probs"][:].all() and file["group/49"][0] == 49 and len(file["group/0"].attrs["seen"]) == 500
     assert [p.name for p in path.parent.iterdir()] == ["a.h5"]
@@ -54,19 +58,33 @@ def test_whatever_write_it_ends_with_it_can_be_undone(path, monkeypatch):
         step += 1
         left[:] = [step]
         try:
-            with changing(path, TOKEN) as file:
-                add(file)
+            change(path, TOKEN, add)
             done = True
         except OSError:
             assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ["a.h5"]
     assert step > 5
 
 
-def test_what_somebody_else_has_changed_is_not_undone(path, monkeypatch):
-    monkeypatch.setattr(hdf5_changes, "roll_back", lambda *args: None)
-    with pytest.raises(KeyboardInterrupt), changing(path, TOKEN) as file:
+def test_what_fails_in_the_library_changes_nothing(path):
+    before = path.read_bytes()
+
+    def fails(file):
         add(file)
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        change(path, TOKEN, fails)
+    with pytest.raises(ValueError):
+        change(path, TOKEN, lambda file: file.create_dataset("group", data=3))
+    assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ["a.h5"]
+
+
+def test_what_somebody_else_has_changed_is_not_undone(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5_changes, "roll_back", lambda *args: None)
+        patch.setattr(os, "ftruncate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            change(path, TOKEN, add)
     with h5py.File(path, "r+") as file:
         file["theirs"] = np.arange(1000)
     with pytest.raises(FileError, match=r"has been changed since.*or remove .*undo"):
@@ -92,6 +110,6 @@ def test_files_that_are_open(path):
     code = f"import h5py; file = h5py.File({str(path)!r}); print(1, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     other.stdout.readline()
-    with pytest.raises(OSError, match="open in another process"), changing(path, TOKEN) as file:
-        add(file)
+    with pytest.raises(OSError, match="open in another process"):
+        change(path, TOKEN, add)
     other.communicate(b"\n")
