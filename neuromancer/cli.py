@@ -24,6 +24,8 @@ import shtab
 import neuromancer as nm
 from neuromancer.config import config
 from neuromancer.console import DONE, USAGE, Parser, prepare_streams, run, tell
+from neuromancer.console import FAILED as FAILED
+from neuromancer.console import INTERRUPTED as INTERRUPTED
 from neuromancer.dense.reduction import reduction
 from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.printable import printable

@@ -114,7 +114,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     'whole'
     """
     target = followed(path)
-    require_replaceable(target, str(path))
+    require_replaceable(target)
     new = temporary_of(target)
     with naming(path):
         try:

@@ -106,15 +106,15 @@ def local_target(path: Any, what: str) -> Path:
         As :func:`local_file`; also for a folder, a device, a pipe or a socket.
     """
     place = local_file(path, what)
-    require_replaceable(place, what)
+    require_replaceable(place)
     return place
 
 
-def require_replaceable(path: Path, what: str) -> None:
+def require_replaceable(path: Path) -> None:
     """Raise FileError if something else than a file is at a path."""
     found = kind_at(path)
     if found not in (None, "a file") or not path.name:
-        raise FileError("is not replaced by a file", node=what, got=f"{path}: {found}", expected="the path of a file")
+        raise FileError("cannot be written", node=str(path), got=found, expected="the path of a file")
 
 
 def absolute(path: str, what: str) -> str:

@@ -113,6 +113,23 @@ def test_plan_and_bench(model, capsys):
         (["predict", "MODEL", "RAW", "OUT", "--memory", "lots", "--quiet"], "lots"),
         (["plan", "MODEL", "2", "2", "2"], "field of view"),
         (["plan", "MODEL", "20", "20", "20", "--device", "tpu"], "tpu"),
+        (["plan", "MODEL", "0", "20", "20"], "shape of an image"),
+        (["plan", "MODEL", "-1", "20", "20"], "shape of an image"),
+        (["plan", "MODEL", *["1000000000000"] * 3], "shape of an image"),
+        (["plan", "MODEL", "1" + "0" * 30, "20", "20"], "shape of an image"),
+        (["bench", "MODEL", "--shape", *["1000000000000"] * 3], "shape of an image"),
+        *[
+            (["predict", "MODEL", "RAW", "OUT", f"--roi={roi}", "--quiet"], "--roi")
+            for roi in (":::,:", "", "5,:,:", "::2,:,:", ":,,:", "nan:,:,:", "9" * 30 + ":,:,:")
+        ],
+        *[
+            (["predict", "MODEL", "RAW", "OUT", f"--memory={memory}", "--quiet"], "amount of memory")
+            for memory in ("-1", "nan", "inf", "1e400GB", "0", "", "9" * 400 + "GB")
+        ],
+        (["predict", "MODEL", "RAW", "OUT", "--mask", "a" * 300 + ".npy", "--quiet"], "aaa"),
+        (["predict", "MODEL", "no\0name.npy", "OUT", "--quiet"], "null character"),
+        (["predict", "MODEL", "https://me:word@host/a.npy", "OUT", "--quiet"], "https://***@host/a.npy"),
+        (["predict", "MODEL", "RAW", "OUT", "--node", "\x1b[2J", "--quiet"], "\\x1b[2J"),
     ],
 )
 def test_errors_are_one_message(arguments, text, model, raw, tmp_path, capsys):
@@ -120,17 +137,40 @@ def test_errors_are_one_message(arguments, text, model, raw, tmp_path, capsys):
     assert cli.main([names.get(a, a) for a in arguments]) == cli.FAILED
     error = capsys.readouterr().err
     assert error.startswith("neuromancer: ") and text in error and "Traceback" not in error
+    assert "unexpected" not in error and error[:-1].isprintable() and len(error) < 3000
     assert not (tmp_path / "out.zarr").exists()
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["predict"], ["predict", "a", "b", "c", "--shard", "3/3"], ["predict", "a", "b", "c", "--reduce", "best"], ["x"]],
+    [
+        ["predict"],
+        ["x\x1b"],
+        ["plan", "a", "1e12"],
+        ["bench", "a", "--runs", "0"],
+        *[["predict", "a", "b", "c", f"--shard={shard}"] for shard in ("3/3", "5/3", "0/0", "-1/3", "1/2/3", "a/b")],
+        *[["predict", "a", "b", "c", f"--workers={workers}"] for workers in ("-1", "0", "nan", "1" + "0" * 12)],
+        *[
+            ["predict", "a", "b", "c", f"--reduce={reduce}"]
+            for reduce in ("best", "threshold=nan", "{}", "0.5", "True", "(" * 999)
+        ],
+    ],
 )
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
-    assert ended.value.code == 2 and "usage" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert ended.value.code == 2 and "usage" in text and "\x1b" not in text
+
+
+def test_names_of_a_model_are_shown_safely(tmp_path, capsys):
+    model = nm.model_manager.newmodel("na\x1bme")
+    nm.Input((1, 3), "b,f", name="r\u202eaw\n", print_repr=False)
+    model.save(tmp_path / "model.h5")
+    for options in ([], ["--json"]):
+        assert cli.main(["info", str(tmp_path / "model.h5"), *options]) == cli.DONE
+        text = capsys.readouterr().out
+        assert "r\\u202eaw\\n" in text and text.replace("\n", "").isprintable()
 
 
 def test_help_and_completion(capsys):

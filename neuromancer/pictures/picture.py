@@ -117,7 +117,6 @@ class Picture:
             )
         if not target.suffix and target.name:
             target = target.with_suffix(f".{format}")
-        require_replaceable(target, "plot")
         _write(target, self.render(format))
         return target
 
@@ -164,6 +163,7 @@ def _write(path: Path, content: bytes) -> None:
     try:
         target = Path(os.path.realpath(path))
         temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
+        require_replaceable(target)
         try:
             temporary.write_bytes(content)
             temporary.replace(target)

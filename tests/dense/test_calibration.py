@@ -33,6 +33,18 @@ def test_damaged_and_unwritable_files_are_no_obstacle(monkeypatch, tmp_path):
     assert calibration.seconds_per_work() == 3e-12
 
 
+def test_a_user_without_a_home_measures_again(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(calibration.Path, "home", _no_home)
+    monkeypatch.setattr(calibration, "_measured", {})
+    monkeypatch.setattr(calibration, "_measure", lambda: 2.0)
+    assert calibration.cache_path() is None and calibration.seconds_per_work() == 2.0
+
+
+def _no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_apart_for_every_device_and_precision(monkeypatch):
     keys = {calibration._key()}
     monkeypatch.setattr(calibration.config, "floatX", "float64")

@@ -29,6 +29,14 @@ def test_dot_text_of_a_variable_and_of_a_function() -> None:
     assert E.dot_text([y, x]).count("output") == 2
 
 
+def test_names_are_text_in_a_drawing() -> None:
+    x = E.tensor('a"];\nb -> c [label="\x1b\u202e\\n', (2,), "float32")
+    lines = E.dot_text(x + 1).splitlines()
+    named = [line for line in lines if "b -> c" in line]
+    assert len(named) == 1 and named[0].isprintable() and named[0].count('"') == 4
+    assert "/x1b/u202e" in named[0]
+
+
 def test_dot_file_needs_no_graphviz(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     _, y = graph()

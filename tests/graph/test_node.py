@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from neuromancer import T
 from neuromancer import engine as E
 from neuromancer.errors import (
     ArgumentError,
+    FileError,
     GraphError,
     InputTypeError,
     MissingDependencyError,
@@ -21,6 +24,7 @@ from neuromancer.errors import (
     ShapeError,
     UnknownNameError,
 )
+from neuromancer.graph import inspection
 
 
 def source(shape=(2, 3), tags="b,f", **kwargs):
@@ -391,3 +395,23 @@ class TestInspection:
         with pytest.raises(MissingDependencyError, match="needs the program 'dot' of graphviz"):
             source().plot_theano_graph(tmp_path / "a.png")
         assert Path(source().plot_theano_graph(tmp_path / "a.dot")).exists()
+
+    @pytest.mark.parametrize("name", ["graph", "../../a/b\x1b", ".hidden", "x" * 300])
+    def test_the_default_picture_lies_in_a_folder_of_its_own(self, tmp_path, monkeypatch, name):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(inspection.E, "draw", lambda target, path, fmt: Path(path).write_bytes(b"drawn"))
+        node = nm.Input((1, 3), "b,f", name=name, print_repr=False)
+        first, second = (Path(node.plot_theano_graph(compiled=False)) for _ in range(2))
+        assert first != second and first.read_bytes() == b"drawn" and first.suffix == ".png"
+        assert first.parent.parent == tmp_path and first.name.isprintable()
+        assert os.name != "posix" or first.parent.stat().st_mode & 0o777 == 0o700
+
+    def test_a_default_picture_that_cannot_be_made_leaves_nothing(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(MissingDependencyError):
+            source().plot_theano_graph(compiled=False)
+        assert not list(tmp_path.iterdir())
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+        with pytest.raises(FileError, match="no folder for temporary files"):
+            source().plot_theano_graph(compiled=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from neuromancer.printable import escape
 from tests.pictures.graphs import HOSTILE, hostile, long_chain, network, recurrence, u_net
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -317,11 +318,11 @@ def test_hostile_names_are_inert(show) -> None:
         page.driver.title.startswith("model </script><script>document.title='owned'") and page.count("#canvas img") == 0
     )
     assert page.count("script") == 2 and page.count("img, b[onmouseover]") == 0
-    assert page.text("#title") == f"model {HOSTILE}"
+    assert page.text("#title") == f"model {escape(HOSTILE)}"
     titles = page.driver.execute_script(
         "return [...document.querySelectorAll('.node title')].map(t => t.textContent.toWellFormed())"
     )
-    assert titles[0] == f"{HOSTILE} (Input)" and titles[1] == '"]; n0 -> n1 [label=" (Perceptron)'
+    assert titles[0] == f"{escape(HOSTILE)} (Input)" and titles[1] == '"]; n0 -> n1 [label=" (Perceptron)'
     for index in range(3):
         page.driver.execute_script("document.querySelectorAll('.node')[arguments[0]].focus()", index)
         page.keys(Keys.ENTER)

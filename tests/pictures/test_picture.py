@@ -99,7 +99,7 @@ def test_bad_arguments_write_nothing(tmp_path, monkeypatch, arguments, message) 
 
 
 def test_wrong_types() -> None:
-    with pytest.raises(InputTypeError, match=r"saved under a path; got int 3"):
+    with pytest.raises(InputTypeError, match=r"plot.: is no path; got int 3"):
         network().plot(3)
     with pytest.raises(InputTypeError, match=r"edge_labels must be True or False; got 'no'"):
         network().plot(edge_labels="no")
@@ -168,6 +168,14 @@ def test_in_a_notebook() -> None:
     assert repr(picture) == "<Picture of model a 'quoted' <name>: 9 nodes>"
     if shutil.which("dot"):
         assert "<svg" in picture._repr_svg_()
+
+
+def test_no_name_acts_on_what_stands_beside_it() -> None:
+    picture = hostile().plot()
+    for text in (picture.dot, picture.html, repr(picture), picture._repr_html_()):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
+        assert "u202e" in text
+    assert "\\u202e" not in str(network().plot().graph)
 
 
 def test_the_page_has_everything_inside() -> None:

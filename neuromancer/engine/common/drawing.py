@@ -141,7 +141,7 @@ class Drawer:
             raise ArgumentError("unknown picture format", node="draw", got=chosen, expected=f"one of {FORMATS}")
         if not path.suffix:
             path = path.with_suffix(f".{chosen}")
-        require_replaceable(path, "draw")
+        require_replaceable(path)
         text = self.dot_text(target)
         program = shutil.which("dot")
         if (chosen != "dot" or options) and program is None:

@@ -1,0 +1,131 @@
+"""What all commands share: streams of any kind, one line for every error, and the exit status."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import neuromancer as nm
+from neuromancer import console
+from neuromancer.errors import FileError, UnknownNameError
+from neuromancer.io import cli as convert
+from neuromancer.progress import say, voxel_bar
+from neuromancer.train import cli as train
+
+
+class Stream(io.StringIO):
+    """A stream that fails when it is flushed, as one into a pipe or a full disk does."""
+
+    encoding = "ascii"
+
+    def __init__(self, error=None):
+        super().__init__()
+        self.error = error
+
+    def flush(self):
+        if self.error is not None:
+            raise self.error
+
+
+def test_text_for_any_stream(monkeypatch):
+    for error in (None, BrokenPipeError(32, "Broken pipe")):
+        monkeypatch.setattr(sys, "stdout", Stream(error))
+        say("räw × ü\ud800", flush=True)
+        assert sys.stdout.getvalue() == "r\\xe4w \\xd7 \\xfc\\ud800\n"
+    monkeypatch.setattr(sys, "stdout", Stream(OSError(28, "No space left on device")))
+    with pytest.raises(FileError, match="'standard output': cannot be written; got No space left"):
+        say("text", flush=True)
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    say("nobody listens")
+    console.tell("nobody listens")
+    with voxel_bar(10, "no\x1bname", show=True) as bar:
+        bar.update(1)
+
+
+def run(command, capsys):
+    status = console.run("program", command)
+    return status, capsys.readouterr().err
+
+
+def test_every_error_is_one_line(capsys, monkeypatch):
+    def fail(error):
+        def command():
+            raise error
+
+        return command
+
+    noted = FileError("cannot be read", node="no\nde")
+    noted.add_note("in a\x1b tile")
+    assert run(fail(noted), capsys) == (1, "program: 'no\\nde': cannot be read\n  in a\\x1b tile\n")
+    assert run(fail(UnknownNameError("no such node", got="x")), capsys) == (1, "program: no such node; got x\n")
+    assert run(fail(MemoryError()), capsys) == (1, "program: the memory is not enough\n")
+    assert run(fail(KeyboardInterrupt()), capsys) == (130, "program: interrupted\n")
+    status, text = run(fail(ZeroDivisionError("https://user:word@host\n\x1b")), capsys)
+    assert status == 1 and text.count("\n") == 1 and "unexpected error, please report" in text
+    assert "ZeroDivisionError: https://***@host" in text and "test_console.py" in text and text[:-1].isprintable()
+    monkeypatch.setenv("NEUROMANCER_DEBUG", "1")
+    address = "https://user:" + "word@host"
+    status, text = run(fail(ZeroDivisionError(address)), capsys)
+    assert "Traceback" in text and "ZeroDivisionError: https://***@host" in text and "word@host" not in text
+    assert run(lambda: 3, capsys) == (3, "")
+
+
+def test_termination_ends_as_an_interrupt(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(lambda: signal.raise_signal(signal.SIGTERM), capsys) == (130, "program: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_wrong_usage_shows_arguments_safely(capsys):
+    for main in (convert.main, train.main):
+        with pytest.raises(SystemExit) as ended:
+            main(["a", "b", "c\x1b[2J", "https://user:word@host"])
+        text = capsys.readouterr().err
+        assert ended.value.code == 2 and "c\\x1b[2J" in text and "https://***@host" in text
+
+
+def test_numbers():
+    assert console.positive("12") == 12
+    for text in ("0", "-1", "1.5", "nan", "1e3", "", "9" * 20):
+        with pytest.raises(Exception, match="whole number"):
+            console.positive(text)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes standard streams by a shell")
+def test_closed_standard_streams(tmp_path):
+    """No file gets the number of a stream that is closed, so nothing that is printed goes into it."""
+    model = nm.model_manager.current
+    node = nm.Conv(nm.Input((None, 1, 5), "b,f,x", name="räw", print_repr=False), 1, (3,), print_repr=False)
+    model.designate_nodes(node.input_nodes[0], prediction_node=node)
+    model.save(tmp_path / "model.h5")
+    command = f"{sys.executable} -m neuromancer.cli info {tmp_path}/model.h5"
+    script = f"{command} | true; echo ${{PIPESTATUS[0]}}; {command} <&- >&- 2>&-; echo $?"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("0\n0\n", "")
+
+
+def test_configurations_that_fail(tmp_path, capsys):
+    texts = {
+        "raises": "1 / 0",
+        "syntax": "def",
+        "model": "def create_model():\n    raise KeyError('x')\ndata = [1]",
+        "none": "def create_model():\n    return None\ndata = [1]",
+        "data": "from neuromancer import model_manager\ndef create_model():\n    return model_manager.newmodel(None)\n"
+        "def create_data(model):\n    return 1 / 0",
+    }
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        assert train.main([str(path), "--quiet"]) == console.FAILED
+        error = capsys.readouterr().err
+        assert error.startswith("neuromancer-train: ") and f"{name}.py" in error and "unexpected" not in error
+    for name in ("a" * 300, "no\0name", "", str(tmp_path)):
+        assert train.main([name, "--quiet"]) == console.FAILED
+        assert convert.main([name, str(tmp_path / "new.h5")]) == console.FAILED
+        assert "unexpected" not in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""Paths of any kind: what cannot be one, what is no file, and what is never replaced."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+import neuromancer as nm
+from neuromancer.errors import FileError, InputTypeError, NeuromancerError
+from neuromancer.places import content_at, kind_at, local_file, local_target, path_text
+from neuromancer.volumes import create_sink, open_source
+
+posix = pytest.mark.skipif(os.name != "posix", reason="named pipes and sockets are files here")
+
+
+def test_paths(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert path_text("~/raw.npy", "raw") == f"{tmp_path}/raw.npy"
+    assert path_text(Path("raw.npy"), "raw") == "raw.npy"
+    for path in ("", "a\0b"):
+        with pytest.raises(FileError, match=r"'raw': .* path"):
+            path_text(path, "raw")
+    for path in (None, 3, ["a"]):
+        with pytest.raises(InputTypeError, match="'raw': is no path"):
+            path_text(path, "raw")
+    with pytest.raises(FileError, match=r"no place in the file system; got s3://\*\*\*@bucket/model.h5"):
+        local_file("s3://user:password@bucket/model.h5", "model")
+
+
+@pytest.fixture
+def special(tmp_path, monkeypatch):
+    """A folder with one of everything that is no plain file; returns a function that names one with an ending."""
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    listening = socket.socket(socket.AF_UNIX)
+
+    def make(kind, name):
+        if kind == "pipe":
+            os.mkfifo(name)
+        elif kind == "socket":
+            listening.bind(name)
+        elif kind == "folder":
+            Path(name).mkdir()
+        elif kind == "circle":
+            Path(name).symlink_to(name)
+        return name
+
+    yield make
+    listening.close()
+
+
+@posix
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.tif"])
+def test_what_is_no_file_is_neither_read_nor_replaced(special, kind, name):
+    path = special(kind, name)
+    before = stat.S_IFMT(Path(path).lstat().st_mode)
+    assert kind_at(path) == {"pipe": "a named pipe"}.get(kind, f"a {kind}")
+    model = nm.model_manager.current
+    node = nm.Input((1, 2), "b,f", print_repr=False)
+    for use in (
+        lambda: open_source(path),
+        lambda: nm.modelload(path),
+        lambda: local_target(path, "out"),
+        lambda: model.save(path),
+        lambda: node.plot(path, "html"),
+        lambda: create_sink(path, (1, 3, 4, 5), "uint8"),
+        lambda: create_sink(path, (1, 3, 4, 5), "uint8", existing="open"),
+    ):
+        with pytest.raises(NeuromancerError):
+            use()
+    assert stat.S_IFMT(Path(path).lstat().st_mode) == before
+
+
+@posix
+def test_devices_are_no_files(tmp_path):
+    # Nothing here would write: whoever runs tests as root would lose the device if it did.
+    path = tmp_path / "null.npy"
+    path.symlink_to(os.devnull)
+    for use in (open_source, nm.modelload, lambda p: local_target(p, "out")):
+        with pytest.raises(FileError, match=r"a device|regular"):
+            use(path)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".npy", "a" * 5000 + ".zarr", "a\0.h5", "", "loop.npy", "\udcff.npy"])
+def test_names_that_cannot_be(special, name):
+    if name == "loop.npy":
+        special("circle", name)
+    for use in (open_source, nm.modelload, nm.params_from_model_file):
+        with pytest.raises(FileError):
+            use(name)
+    if name != "\udcff.npy":
+        with pytest.raises(FileError):
+            create_sink(name, (1, 3, 4, 5), "uint8")
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"", "0 bytes"),
+        (b"PK\x03\x04", "zip"),
+        (b"\x1f\x8b", "gzip"),
+        (b"\n<!DOCTYPE html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git-lfs"),
+        (b"\x89PNG\r\n", "PNG"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".npy", ".h5", ".tif"])
+def test_renamed_files_are_called_by_what_they_hold(tmp_path, head, says, ending):
+    path = tmp_path / f"raw{ending}"
+    path.write_bytes(head)
+    assert says in content_at(str(path))
+    with pytest.raises(FileError, match=f"raw{ending}.*does not hold what its name says; got .*{says}"):
+        open_source(path)
+    with pytest.raises(
+        FileError, match=f"raw{ending}.*" + ("" if says == "gzip" else f"not a model file; got .*{says}")
+    ):
+        nm.modelload(path)
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    for name in ("a.zarr", "a.n5"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+        with pytest.raises(FileError, match="is not a folder, as its name says; got a zip archive"):
+            open_source(tmp_path / name)
