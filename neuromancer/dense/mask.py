@@ -82,7 +82,7 @@ class AllMasks:
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         """See :meth:`Mask.at`."""
         wanted = [mask.at(positions) for mask in self.masks]
-        return np.asarray(np.stack(wanted).all(axis=0))
+        return np.logical_and.reduce(wanted, axis=0)
 
 
 def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:
@@ -107,8 +107,8 @@ class Visible:
         self.shape, self.dtype = (1, *hidden.shape[1:]), np.dtype(bool)
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
-        block = np.asarray(self.hidden[(slice(0, self.hidden.shape[0]), *where[1:])])
-        return np.asarray(np.logical_not(block).all(axis=0, keepdims=True))
+        block = self.hidden[(slice(0, self.hidden.shape[0]), *where[1:])]
+        return np.logical_and.reduce(np.equal(block, 0), axis=0, keepdims=True)
 
     def fingerprint(self) -> str:
         """Digest of what is masked."""
