@@ -43,8 +43,8 @@ class StatsTable:
     def text(self) -> str:
         """The table as aligned lines."""
         rows = [["name", "shape", *COLUMNS]]
-        for name, row in self.data.items():
-            rows.append([printable(name), str(row["shape"]), *(f"{row[c]:.4g}" for c in COLUMNS)])
+        for name, values in self.data.items():
+            rows.append([printable(name), str(values["shape"]), *(f"{values[c]:.4g}" for c in COLUMNS)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = []
         for line in rows:
