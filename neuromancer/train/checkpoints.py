@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, TrainingError
-from neuromancer.train.files import file_name, remove_remains, require_writable
+from neuromancer.train.files import remove_remains, require_writable
+from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -94,7 +95,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name, self.file_name = folder, name, file_name(name)
+        self.folder, self.name, self.file_name = folder, name, safe_file_name(name)
         require_writable(folder)
 
     def path(self, kind: str) -> Path:

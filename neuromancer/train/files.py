@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 
 import h5py
@@ -14,30 +13,8 @@ import numpy as np
 from neuromancer.errors import FileError
 from neuromancer.files import write_whole
 
-LONGEST_NAME = 150
-"""Bytes of the name of a training; the kind of file and the temporary name need the rest of what is allowed."""
-
-
 LONGEST_PART = 255
 """Bytes of the name of a file or folder."""
-
-
-def file_name(name: str) -> str:
-    """A name that a file can have, made from any: the name itself wherever that is possible.
-
-    What separates folders or cannot be printed becomes ``_``, and a long name is cut. A digest at the end keeps names
-    apart that would then be the same.
-
-    Examples
-    --------
-    >>> file_name("run 1"), file_name("../run/1"), file_name("")
-    ('run 1', '.._run_1-04ba1f4e', 'model')
-    """
-    safe = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in name)
-    safe = safe.encode()[:LONGEST_NAME].decode(errors="ignore")
-    if safe != name:
-        safe += "-" + sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
-    return safe or "model"
 
 
 def require_writable(folder: Path) -> None:

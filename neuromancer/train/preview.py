@@ -10,9 +10,10 @@ import numpy as np
 
 from neuromancer.dense.predict import plan_dense
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
-from neuromancer.train.files import file_name, write_arrays
+from neuromancer.train.files import write_arrays
 from neuromancer.train.plots import plot_slices
 from neuromancer.train.validation import undisturbed
+from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -53,7 +54,7 @@ class Preview:
         self.model, self.pictures = model, pictures
         self.volumes: dict[str, Pair] = {}
         for name, volume in named.items():
-            file = file_name(str(name))
+            file = safe_file_name(str(name))
             if file in self.volumes:
                 raise ArgumentError("two previews have the same name", node=f"preview {name}", got=file)
             self.volumes[file] = _pair(name, volume)

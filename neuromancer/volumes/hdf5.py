@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.errors import ArgumentError, FileError, naming, reason
 from neuromancer.files import followed, fsync
 from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
@@ -20,7 +20,6 @@ from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
 from neuromancer.volumes.hdf5_changes import change, roll_back
-from neuromancer.volumes.missing import said
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink
@@ -114,7 +113,7 @@ def require_target(file: Any, path: str, label: str) -> None:
                 return
             target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
             raise FileError(
-                "a link leads nowhere", node=label, got=f"{name} -> {target}, {said(error)}", expected="its target"
+                "a link leads nowhere", node=label, got=f"{name} -> {target}, {reason(error)}", expected="its target"
             ) from error
         if not isinstance(here, h5py.Group):
             return

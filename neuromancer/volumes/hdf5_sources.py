@@ -19,8 +19,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neuromancer.errors import MissingDependencyError
-from neuromancer.volumes.missing import Part, said, whole_index
+from neuromancer.errors import MissingDependencyError, reason
+from neuromancer.volumes.missing import Part, whole_index
 from neuromancer.volumes.protocol import Where
 from neuromancer.volumes.stored import file_identity
 
@@ -121,8 +121,8 @@ def _of_source_file(
             for m in maps:
                 yield from _of_source(dataset, file, name, m, label, seen)
     except OSError as error:
-        reason = said(error) if _found(dataset, name) is not None else "no such file"
-        yield from (Part(f"source file {name}", reason, _box(m.vspace, dataset.shape)) for m in maps)
+        why = reason(error) if _found(dataset, name) is not None else "no such file"
+        yield from (Part(f"source file {name}", why, _box(m.vspace, dataset.shape)) for m in maps)
 
 
 def _of_source(
@@ -133,8 +133,8 @@ def _of_source(
     found = file.get(m.dset_name)
     if not isinstance(found, h5py.Dataset):
         yield Part(what, "no such data set", where)
-    elif (reason := _too_small(found, m, where)) is not None:
-        yield Part(what, reason, where)
+    elif (why := _too_small(found, m, where)) is not None:
+        yield Part(what, why, where)
     else:
         for part in missing_parts(found, label, seen):
             yield replace(part, name=f"{part.name} (of {what})", where=where)
@@ -189,13 +189,13 @@ def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]
                 found = file.get(name)
                 if not isinstance(found, h5py.Dataset):
                     yield Part(f"source {file_name}:{name}", "no such data set", where)
-                elif (reason := _too_small(found, m, where)) is not None:
-                    yield Part(f"source {file_name}:{name}", reason, where)
+                elif (why := _too_small(found, m, where)) is not None:
+                    yield Part(f"source {file_name}:{name}", why, where)
                 else:
                     for part in missing_parts(found, label, seen):
                         yield replace(part, name=f"{part.name} (of source {file_name}:{name})", where=where)
         except OSError as error:
-            yield Part(f"source file {file_name}", said(error), where)
+            yield Part(f"source file {file_name}", reason(error), where)
 
 
 def _numbers(dataset: Any, m: Any) -> set[int]:
@@ -284,8 +284,8 @@ def _external(dataset: Any) -> Iterator[Part]:
         path = _raw_path(dataset, name)
         room = path.stat().st_size - offset if path.is_file() else 0
         if room < needed:
-            reason = f"ends {needed - room} bytes too early" if path.is_file() else "no such file"
-            yield Part(f"raw file {name}", reason, _planes(dataset, begin + max(0, room), begin + needed))
+            why = f"ends {needed - room} bytes too early" if path.is_file() else "no such file"
+            yield Part(f"raw file {name}", why, _planes(dataset, begin + max(0, room), begin + needed))
         begin += needed
 
 

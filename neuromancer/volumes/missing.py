@@ -18,6 +18,7 @@ from neuromancer.errors import (
     MissingDependencyError,
     NeuromancerError,
     nearest_name,
+    reason,
     shown_cause,
 )
 
@@ -177,7 +178,7 @@ def _by_chunks(opened: Opened, where: Where, label: str, error: Exception, fille
             if filled is None:
                 raise _unreadable(label, found, opened.name_of(chunk)) from shown_cause(found)
             if not any(p.where is not None and overlap(p.where, chunk) for p in opened.missing):
-                filled.append(Part(opened.name_of(chunk), said(found), chunk))
+                filled.append(Part(opened.name_of(chunk), reason(found), chunk))
             failed = True
     if not failed and filled is None:
         # Every chunk can be read by itself: what failed is not a part of the image.
@@ -194,21 +195,7 @@ def _require_damage(error: Exception) -> None:
 
 
 def _unreadable(label: str, error: Exception, what: str) -> FileError:
-    return FileError("a block cannot be read", node=label, got=f"{what}: {said(error)}")
-
-
-def said(error: Exception) -> str:
-    """What an error of another library says, in one line.
-
-    Examples
-    --------
-    >>> said(ValueError("bad")), said(KeyError("raw")), said(OSError(5, "Input/output error"))
-    ('bad', 'KeyError: raw', 'Input/output error')
-    """
-    first = error.args[0] if isinstance(error, KeyError) and error.args else getattr(error, "strerror", None)
-    text = " ".join(str(first or error).split())
-    plain = isinstance(error, (OSError, ValueError, RuntimeError)) or (isinstance(error, KeyError) and " " in text)
-    return text if text and plain else f"{type(error).__name__}: {text}"
+    return FileError("a block cannot be read", node=label, got=f"{what}: {reason(error)}")
 
 
 def whole_index(key: Any, shape: Sequence[int]) -> Where | None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, naming
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, naming, reason
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.flat import FlatSink, check_options, discard, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
-from neuromancer.volumes.missing import require_whole, said, shown
+from neuromancer.volumes.missing import require_whole, shown
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
@@ -68,7 +68,7 @@ def _no_tiff(path: str, label: str, error: Exception) -> FileError:
     """What tifffile says, and where in the file the damage begins."""
     found = next(damage(path), None) if Path(path).stat().st_size > 8 else None
     where = "" if found is None else f"; {'' if found.page is None else f'page {found.page}: '}{found.reason}"
-    return FileError("the file cannot be read", node=label, got=f"{said(error)}{where}", expected="a whole TIFF file")
+    return FileError("the file cannot be read", node=label, got=f"{reason(error)}{where}", expected="a whole TIFF file")
 
 
 def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> Opened:

@@ -14,7 +14,8 @@ import pytest
 
 from neuromancer import errors
 from neuromancer.train import Trainer
-from neuromancer.train.files import file_name, write_arrays, write_whole
+from neuromancer.train.files import write_arrays, write_whole
+from neuromancer.utils import safe_file_name
 from tests.train.nets import line, points
 
 NAMES = [
@@ -36,14 +37,9 @@ NAMES = [
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["ä层", "sp ace", "a.b", "a*[?]", "..", "x" * 150])
-def test_names_that_files_can_have_stay(name):
-    assert file_name(name) == name
-
-
 def test_all_names_are_safe_and_stay_apart(tmp_path):
     names = [*NAMES, "run_1", "run\\1", "m" * 301, "nul_"]
-    files = [file_name(name) for name in names]
+    files = [safe_file_name(name) for name in names]
     assert len(set(files)) == len(files)
     for file in files:
         path = tmp_path / f"{file}-1000000.h5"
