@@ -154,10 +154,16 @@ class Node(metaclass=NodeType):
     def _build_output(self) -> None:
         """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
 
-        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for.
+        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for. A copy has the
+        precision of the original, whatever is configured by now.
         """
+        before = self.output
         self._make_output()
-        if config.floatX != "float64" and self.parents and not any(_is_double(p.output) for p in self.parents):
+        if before is not None:
+            wanted = _is_double(before)
+        else:
+            wanted = config.floatX == "float64" or not self.parents or any(_is_double(p.output) for p in self.parents)
+        if not wanted:
             self.output = _single(self.output)
 
     def _make_output(self) -> None:
@@ -638,14 +644,15 @@ def require_node(value: Any, node: Any, what: str) -> None:
 
 
 def _is_double(output: Any) -> bool:
-    return getattr(output, "dtype", None) == "float64"
+    several = output if isinstance(output, (list, tuple)) else [output]
+    return any(getattr(each, "dtype", None) == "float64" for each in several)
 
 
 def _single(output: Any) -> Any:
-    """An output, or the outputs in a list, as ``config.floatX`` instead of float64; anything else as it is."""
+    """An output, or the outputs in a list, as float32 where it is float64; anything else as it is."""
     if isinstance(output, (list, tuple)):
         return type(output)(_single(each) for each in output)
-    return E.T.cast(output, config.floatX) if isinstance(output, E.Variable) and _is_double(output) else output
+    return E.T.cast(output, "float32") if isinstance(output, E.Variable) and _is_double(output) else output
 
 
 def is_shaped(node: Node) -> bool:
