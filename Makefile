@@ -8,8 +8,9 @@ THEANO_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 SOURCES := pyproject.toml constraints.txt setup.py
 PYTEST_ARGS ?= -n auto
 MINUTES ?= 2
+N ?= 3000
 
-.PHONY: help demo demo-em mnist test test-theano lint format bench bench-quick clean
+.PHONY: help demo demo-em mnist test test-theano fuzz lint format bench bench-quick clean
 
 help:
 	@echo "make demo     train a small 3-D network on cell nuclei and predict a part it never saw (about 3 minutes)"
@@ -17,6 +18,7 @@ help:
 	@echo "make mnist    a digit classifier with batch normalisation"
 	@echo "make test     the test suite"
 	@echo "make test-theano  the same with Theano as the engine, in an environment of its own"
+	@echo "make fuzz     attack the readers of model files, pickles and journals: N=20000 cases, SEED=..."
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    measure against torch by hand and others, and write the pages on performance"
 	@echo "make clean    remove .venv, caches and the examples' output"
@@ -65,6 +67,10 @@ $(THEANO)/ready: pyproject.toml setup.py
 test-theano: $(THEANO)/ready
 	NEUROMANCER_ENGINE=theano OMP_NUM_THREADS=1 THEANO_FLAGS=mode=FAST_COMPILE,base_compiledir=$(CURDIR)/$(THEANO)/compiled \
 		$(THEANO)/bin/python -m pytest $(PYTEST_ARGS)
+
+# What goes wrong is kept in fuzz-faults, and every case can be had again by its seed and number.
+fuzz: $(VENV)/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz -n $(N) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -41,7 +41,9 @@ def trained(image: np.ndarray, labels: np.ndarray, minutes: float) -> nm.Model:
 def describe(path: str) -> list[str]:
     """What a reader finds in a level: shape, voxel size, position."""
     source = open_source(path)
-    size, offset = (tuple(round(v, 4) for v in values) for values in (source.voxel_size or (), source.offset))
+    size, offset = (
+        tuple(None if v is None else round(v, 4) for v in values) for values in (source.voxel_size or (), source.offset)
+    )
     return [str(source.shape), str(source.dtype), f"voxels of {size} {source.unit}", f"the first at {offset}"]
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.masked import unmasked
 from neuromancer.utils import as_array
 
 __all__ = [
@@ -150,8 +151,8 @@ def segmentation_from_affinities(aff: Any, nhood: Any, threshold: float = 0.5, m
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    aff = np.asarray(aff)
     label = "segmentation_from_affinities"
+    aff = np.asarray(unmasked(aff, label))
     if not 2 <= aff.ndim <= 4:
         raise ShapeError("wrong number of axes", node=label, got=aff.shape, expected="(n_edges, *spatial)")
     offsets = check_neighbourhood(nhood, aff.ndim - 1, label)
@@ -238,7 +239,7 @@ def _pairs(sizes: np.ndarray) -> int:
 
 
 def _labels(seg: Any, label: str) -> np.ndarray:
-    seg = np.asarray(seg)
+    seg = np.asarray(unmasked(seg, label))
     if seg.dtype.kind not in "iu":
         raise InputTypeError("labels must be integers", node=label, got=seg.dtype.name, expected="e.g. int64")
     return seg

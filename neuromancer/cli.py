@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -20,10 +19,11 @@ import shtab
 
 import neuromancer as nm
 from neuromancer.config import config
-from neuromancer.console import DONE, USAGE, Parser, positive, prepare_streams, run, tell
+from neuromancer.console import DONE, USAGE, Parser, prepare_streams, run, tell
 from neuromancer.console import FAILED as FAILED
 from neuromancer.console import INTERRUPTED as INTERRUPTED
-from neuromancer.errors import ArgumentError, IncompleteWarning, UnknownNameError
+from neuromancer.dense.reduction import reduction
+from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.pool import Pool
 from neuromancer.printable import printable
 from neuromancer.progress import say
@@ -38,7 +38,8 @@ EXAMPLES = """examples:
   neuromancer predict nuclei.h5 raw.zarr probs.zarr --shard 3/100        one of 100 jobs
   neuromancer bench nuclei.h5
 
-exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip);
+exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip,
+--on-missing fill);
 130 interrupted: the same command with --resume goes on.
 """
 
@@ -62,12 +63,12 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="for programs")
     plan = commands.add_parser("plan", help="how a volume would be predicted", description=_plan.__doc__)
     plan.add_argument("model", help="model file")
-    plan.add_argument("shape", type=int, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
+    plan.add_argument("shape", type=_count, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
     _shared_options(plan)
     bench = commands.add_parser("bench", help="measure the speed on this machine", description=_bench.__doc__)
     bench.add_argument("model", help="model file")
-    bench.add_argument("--shape", type=int, nargs="+", help="spatial sizes (default: what takes some seconds)")
-    bench.add_argument("--runs", type=positive, default=3, help="runs, of which the median counts (default: 3)")
+    bench.add_argument("--shape", type=_count, nargs="+", help="spatial sizes (default: what takes some seconds)")
+    bench.add_argument("--runs", type=_count, default=3, help="runs, of which the median counts (default: 3)")
     _shared_options(bench)
     return result
 
@@ -94,15 +95,28 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--roi", help="part of the result to predict, such as 0:100,200:300,: (per spatial axis)")
     command.add_argument("--mask", help="volume that is 0 where nothing has to be predicted")
     command.add_argument("--skip-empty", action="store_true", help="skip tiles of constant raw data")
-    command.add_argument("--fill", type=float, default=0, help="value where nothing was predicted (default: 0)")
+    command.add_argument("--fill", type=_number, default=0, help="value where nothing was predicted (default: 0)")
     command.add_argument(
         "--augment", choices=("flips", "rotations", "all"), help="average over mirrored or turned volumes"
     )
     command.add_argument("--precision", choices=("f32", "tf32", "bf16", "f16"), default="f32", help="of the arithmetic")
+    command.add_argument(
+        "--voxel-size",
+        nargs="+",
+        metavar="LENGTH",
+        help="voxel size of the result, z first, such as 40 4 4 (default: that of the volume)",
+    )
+    command.add_argument("--unit", help="of these lengths, such as nm or um (default: that of the volume)")
     command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
-    command.add_argument("--workers", type=positive, help="processes (default: this one)")
+    command.add_argument("--workers", type=_workers, help="processes (default: this one)")
     command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at unreadable or bad parts")
+    command.add_argument(
+        "--on-missing",
+        choices=("error", "fill"),
+        default="error",
+        help="at missing or damaged parts of the volume: end with an error, or read them as the file's fill value",
+    )
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -111,15 +125,41 @@ def _reduction(text: str) -> Any:
         return text
     name, sign, value = text.partition("=")
     try:
-        if name == "threshold" and sign and isfinite(float(value)):
-            return "threshold", float(value)
-        found = ast.literal_eval(text)
-        channels = found if isinstance(found, (list, tuple)) else [found]
-        if channels and all(type(c) is int for c in channels):
-            return found
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        wish = ("threshold", float(value)) if name == "threshold" and sign else ast.literal_eval(text)
+        if wish is None:
+            raise ValueError
+        reduction(wish)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER"
+        ) from None
+    return wish
+
+
+def _number(text: str) -> float:
+    """A number, exact where it is whole."""
+    try:
+        return int(text)
+    except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER")
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _count(text: str, least: int = 1) -> int:
+    try:
+        count = int(text)
+    except ValueError:
+        count = least - 1
+    if count < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+    return count
+
+
+def _workers(text: str) -> int:
+    return _count(text, 0)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -130,11 +170,24 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _roi(text: str) -> tuple[slice, ...]:
-    parts = [re.fullmatch(r"\s*(-?\d{0,18})\s*:\s*(-?\d{0,18})\s*", part) for part in text.split(",")]
-    if all(part is not None and "-" not in part.groups() for part in parts):
-        ends = [[int(n) if n else None for n in part.groups()] for part in parts if part is not None]
-        return tuple(slice(start, stop) for start, stop in ends)
-    raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:")
+    parts = [re.fullmatch(r"\s*(-?\d{1,18})?\s*:\s*(-?\d{1,18})?\s*", part) for part in text.split(",")]
+    if not all(parts):
+        raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:")
+    ends = [[None if n is None else int(n) for n in part.groups()] for part in parts if part]
+    return tuple(slice(begin, end) for begin, end in ends)
+
+
+def _store(options: argparse.Namespace) -> dict[str, Any] | None:
+    """What was said about the result's place in the specimen."""
+    said: dict[str, Any] = {} if options.unit is None else {"unit": options.unit}
+    if options.voxel_size is not None:
+        try:
+            said["voxel_size"] = tuple(float(v) for v in ",".join(options.voxel_size).split(","))
+        except ValueError:
+            raise ArgumentError(
+                "no lengths", node="--voxel-size", got=" ".join(options.voxel_size), expected="such as 40 4 4"
+            ) from None
+    return said or None
 
 
 def _node(options: argparse.Namespace) -> nm.Node:
@@ -164,6 +217,7 @@ def _predict(options: argparse.Namespace) -> int:
             executor = stack.enter_context(Pool(options.workers, options.device))
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", IncompleteWarning)
+        warnings.simplefilter("always", MetadataWarning)
         node.predict_dense(
             options.raw,
             as_uint8=options.uint8,
@@ -183,9 +237,11 @@ def _predict(options: argparse.Namespace) -> int:
             shard=options.shard,
             executor=executor,
             on_error=options.on_error,
+            on_missing=options.on_missing,
+            store=_store(options),
         )
-    for warning in caught:
-        tell(f"neuromancer: {printable(str(warning.message))}")
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        tell(f"neuromancer: {printable(message)}")
     return INCOMPLETE if any(issubclass(w.category, IncompleteWarning) for w in caught) else DONE
 
 

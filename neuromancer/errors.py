@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from neuromancer.printable import escape, printable, redact
+
+MAX_NAMES, MAX_LENGTH = 10_000, 100
+"""How many names of which length are compared to find the one that was meant."""
 
 
 class NeuromancerError(Exception):
@@ -227,6 +231,22 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def short(value: object, limit: int = 200) -> str:
+    """Representation of a value of any size, cut; Python refuses to write integers of thousands of digits.
+
+    Examples
+    --------
+    >>> short([1, 2]), short("a" * 1000, 5), short(10**9999)
+    ('[1, 2]', "'a...", 'int of 33216 bits')
+    """
+    try:
+        text = repr(_plain(value[:limit] if isinstance(value, (str, bytes, list, tuple)) else value))
+    except ValueError:
+        bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
+        return f"{type(value).__name__}{bits}"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def node_label(node: Any) -> str:
     """``Class 'name'`` for a node, ``'name'`` for a string."""
     name = node if isinstance(node, str) else getattr(node, "name", "")
@@ -242,9 +262,15 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
     >>> nearest_name("sofmax", ["softmax", "conv"])
     'softmax'
     """
-    close = get_close_matches(str(name), list(known), n=1)
+    # Comparing takes time that grows with the square of the length, and nobody types as much.
+    names = [k for k in islice(known, MAX_NAMES) if len(k) <= MAX_LENGTH]
+    close = get_close_matches(str(name)[:MAX_LENGTH], names, n=1)
     return close[0] if close else None
 
 
 class IncompleteWarning(UserWarning):
     """Parts of a result are missing, as the caller allowed."""
+
+
+class MetadataWarning(UserWarning):
+    """What a file says about its voxel size, unit, position or values cannot be true, and counts as unknown."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
+from neuromancer.exclusive import building_lock
 from neuromancer.graph.function import getinput_for_multioutput, make_func
 from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
@@ -19,6 +20,7 @@ from neuromancer.io.load import params_from_model_file as params_from_model_file
 from neuromancer.io.save import save
 from neuromancer.networks import simple_cnn as simple_cnn
 from neuromancer.train.training import Training
+from neuromancer.utils import as_floatX
 
 if TYPE_CHECKING:
     from neuromancer.pictures import Picture
@@ -234,12 +236,16 @@ class Model(Training, GraphManager):
                 expected="designate_nodes(prediction_ext=[...])",
             )
         sources = list(dict.fromkeys(source for node in nodes for source in node.input_nodes))
-        arrays = check_arrays(nodes[0], sources, args)
-        if self._ext_function is None:
-            copies = rebuild(nodes, BuildMode(inference=True))
-            inputs = getinput_for_multioutput(nodes)
-            self._ext_function = make_func(inputs, [copies[n].output for n in nodes], name=f"{self.name} predict_ext")
-        return self._ext_function(*arrays)
+        arrays = check_arrays(nodes[0], sources, args, nodes)
+        with building_lock:
+            if self._ext_function is None:
+                copies = rebuild(nodes, BuildMode(inference=True))
+                outputs = [copies[n].output for n in nodes]
+                self._ext_function = make_func(
+                    getinput_for_multioutput(nodes), outputs, name=f"{self.name} predict_ext"
+                )
+            function = self._ext_function
+        return function(*arrays)
 
     def predict_dense(self, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, **kwargs: Any) -> np.ndarray:
         """Prediction at every voxel of an image of any size; see ``Node.predict_dense``.
@@ -439,9 +445,9 @@ class Model(Training, GraphManager):
 
     def _set_rates(self, key: str, rates: Any, below: float) -> None:
         params = self._rate_params(key)
-        values = np.broadcast_to(np.asarray(rates, dtype="float64"), (len(params),)) if np.ndim(rates) == 0 else rates
-        numbers = np.asarray(values, dtype="float64")
-        if numbers.shape != (len(params),) or not ((numbers >= 0) & (numbers < below)).all():
+        numbers = as_floatX(rates)  # a rate of almost 1 must not become 1 when it is stored
+        numbers = np.broadcast_to(numbers, (len(params),)) if numbers.ndim == 0 else numbers
+        if numbers.shape != (len(params),) or not all(0 <= float(n) < below for n in numbers):
             raise ArgumentError(
                 f"cannot set the {key}s",
                 node=self._label,
@@ -449,7 +455,7 @@ class Model(Training, GraphManager):
                 expected=f"one number or {len(params)} numbers, 0 <= rate {'<' if below <= 1 else '<='} 1",
             )
         for param, value in zip(params, numbers, strict=True):
-            param.set_value(np.array(value, dtype=param.dtype))
+            param.set_value(value)
 
     @property
     def batch_normalisation_active(self) -> bool:

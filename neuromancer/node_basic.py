@@ -6,6 +6,7 @@ from neuromancer.graph.node import Node
 from neuromancer.graph.registry import ModelContainer, model_manager
 from neuromancer.graph.split import split
 from neuromancer.nodes.apply import ApplyFunc, FromTensor
+from neuromancer.nodes.functors import register_functor
 from neuromancer.nodes.inputs import GenericInput, Input, Input_like
 from neuromancer.nodes.merge import Add, Concat, MultMerge
 from neuromancer.nodes.value import InitialState_like, ValueNode
@@ -24,5 +25,6 @@ __all__ = [
     "Node",
     "ValueNode",
     "model_manager",
+    "register_functor",
     "split",
 ]

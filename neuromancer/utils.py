@@ -1,13 +1,32 @@
-"""Small helpers: conversion to floatX, seeded randomness, readable numbers."""
+"""Small helpers: conversion to floatX, seeded randomness, names, readable numbers."""
 
 from __future__ import annotations
 
+import re
+import threading
+import unicodedata
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from neuromancer.arrays import as_array as as_array
+from neuromancer.casts import exact_cast
 from neuromancer.config import config
+from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.exclusive import Exclusive
+
+NAME_LENGTH = 1000
+"""Longest name of a node or a model, in characters."""
+SURROGATE = "Cs"
+UNPRINTABLE = (SURROGATE, "Cc", "Zl", "Zp")
+"""Unicode categories: halves of surrogate pairs, control characters, separators of lines and paragraphs."""
+UNSAFE = re.compile(r'[/\\:*?"<>|]')
+"""Characters that some file system gives a meaning."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+"""Names that belong to devices on Windows."""
+FILE_NAME_BYTES = 120
+"""Longest file name made from a name: room for what callers put around it, within the 255 bytes of file systems."""
 
 
 def as_floatX(x: Any) -> np.ndarray:
@@ -23,26 +42,39 @@ def as_floatX(x: Any) -> np.ndarray:
     numpy.ndarray
         0-d for a scalar, else C-contiguous with x's shape; dtype ``config.floatX``.
 
+    Raises
+    ------
+    ArgumentError, InputTypeError
+        For a number that floatX cannot hold, and for what is no number.
+
     Examples
     --------
     >>> as_floatX([1, 2]).dtype.name
     'float32'
     """
-    return np.array(x, dtype=config.floatX) if np.ndim(x) == 0 else np.ascontiguousarray(x, dtype=config.floatX)
+    array = exact_cast(as_array(x), config.floatX, "as_floatX", "the value")
+    return np.array(array) if array.ndim == 0 else np.ascontiguousarray(array)
 
 
 class _Randomness:
-    """The package's own generator, restarted whenever ``config.seed`` is set; NumPy's global state is never touched."""
+    """The package's own generators, restarted when ``config.seed`` is set; NumPy's global state is never touched."""
 
     def __init__(self) -> None:
-        self.generation = -1
-        self.generator = np.random.default_rng()
+        self._lock = Exclusive()
+        self._of_thread = threading.local()
+        self._generation, self._threads = -1, 0
 
     def current(self) -> np.random.Generator:
-        if self.generation != config.seed_generation:
-            self.generation = config.seed_generation
-            self.generator = np.random.default_rng(config.seed)
-        return self.generator
+        if getattr(self._of_thread, "generation", None) != config.seed_generation:
+            with self._lock:
+                if self._generation != config.seed_generation:
+                    self._generation, self._threads = config.seed_generation, 0
+                key, self._threads = self._threads, self._threads + 1
+            seed = np.random.SeedSequence(config.seed, spawn_key=(key,) if key else ())
+            self._of_thread.generator = np.random.default_rng(seed)
+            self._of_thread.generation = self._generation
+        generator: np.random.Generator = self._of_thread.generator
+        return generator
 
 
 _randomness = _Randomness()
@@ -50,6 +82,9 @@ _randomness = _Randomness()
 
 def rng() -> np.random.Generator:
     """Generator from which initial weights are drawn; reproducible when ``config.seed`` is set.
+
+    Every thread has its own: the first that draws after the seed was set gets the seed's stream, others get streams of
+    their own in the order in which they come.
 
     Examples
     --------
@@ -70,6 +105,80 @@ def new_seed() -> int:
 def seed(value: int | None) -> None:
     """Restart weight initialisation and the streams of nodes created from now on (same as ``config.seed = value``)."""
     config.seed = value
+
+
+def check_name(name: Any, owner: Any, printable: bool = True) -> str:
+    """Return a name that can be stored and, if it is to be `printable`, written and drawn as it is.
+
+    Parameters
+    ----------
+    name : str
+    owner : Node or str
+        Whose name it is, for the message.
+    printable : bool
+        Refuse control characters and separators of lines.
+
+    Raises
+    ------
+    InputTypeError
+        If it is no string.
+    ArgumentError
+        If it has more than 1000 characters, halves of surrogate pairs, or what cannot be printed.
+
+    Examples
+    --------
+    >>> check_name("Schicht ä/1", "conv")
+    'Schicht ä/1'
+    """
+    if not isinstance(name, str):
+        got = f"{type(name).__name__} {name!r}"[:200]
+        raise InputTypeError("a name must be a string", node=owner, got=got, expected="a str")
+    if len(name) > NAME_LENGTH:
+        got = f"{len(name)} characters, {name[:30]!a}..."
+        raise ArgumentError("the name is too long", node=owner, got=got, expected=f"at most {NAME_LENGTH} characters")
+    refused = UNPRINTABLE if printable else (SURROGATE,)
+    bad = [c for c in name if unicodedata.category(c) in refused]
+    if bad:
+        clean = "".join(c for c in name if c not in bad)
+        raise ArgumentError(
+            f"the name has characters that cannot be {'printed' if printable else 'stored'}",
+            node=owner,
+            got=f"{bad[0]!a} in {name[:60]!a}",
+            expected="no control characters, line separators or surrogates" if printable else "no surrogates",
+            nearest=clean[:60] or None,
+        )
+    return str(name)
+
+
+def safe_file_name(name: str) -> str:
+    """Name of a file for something called `name`: the name itself where every file system can hold it.
+
+    Anything else is cleaned and gets the start of its own digest at the end, so that different names never share a
+    file, also where a file system takes composed and decomposed characters for the same.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+        At most 120 bytes of UTF-8; no path separator, no leading or trailing dot or space, no reserved name.
+
+    Examples
+    --------
+    >>> safe_file_name("layer 1"), safe_file_name("run/1"), safe_file_name("..")
+    ('layer 1', 'run_1-a7becdaa', '_-5ec1f7e7')
+    """
+    clean = UNSAFE.sub("_", unicodedata.normalize("NFC", name))
+    clean = "".join("_" if unicodedata.category(c) in (*UNPRINTABLE, "Cf", "Cn") else c for c in clean).strip(". ")
+    if RESERVED.fullmatch(clean):
+        clean = f"_{clean}"
+    short = clean.encode()[:FILE_NAME_BYTES].decode(errors="ignore")
+    if name and short == name and not re.search(r"-[0-9a-f]{8}$", name):
+        return name
+    digest = sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{clean.encode()[: FILE_NAME_BYTES - 9].decode(errors='ignore') or '_'}-{digest}"
 
 
 def as_list(value: Any) -> list | None:

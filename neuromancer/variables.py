@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import exact_cast
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, EngineError, ShapeError
 from neuromancer.utils import rng
@@ -34,6 +35,11 @@ class VariableParam(E.SharedVariable):
         dtype of the value; default: the value's own (Python numbers and lists: ``config.floatX``).
     strict, allow_downcast, borrow, broadcastable
         Accepted for compatibility.
+
+    Raises
+    ------
+    ArgumentError, InputTypeError
+        If there is no value, or the dtype cannot hold it.
 
     Attributes
     ----------
@@ -71,7 +77,7 @@ class VariableParam(E.SharedVariable):
             dtype = array.dtype.name if isinstance(value, (np.ndarray, np.generic)) else config.floatX
         if name is not None and not apply_train:
             name += "_noTrain"
-        super().__init__(np.array(array, dtype=dtype), name)
+        super().__init__(exact_cast(array, dtype, name or "parameter", "the value"), name)
         self.apply_train = apply_train
         self.apply_reg = apply_reg
         self._updates: tuple[Any, Any] | None = None
@@ -162,8 +168,11 @@ class VariableWeight(VariableParam):
         super().__init__(value, name, apply_train, apply_reg, dtype or config.floatX)
 
     def set_value(self, value: Any, borrow: bool = False) -> None:
-        """Set the value; a number fills the weight, an array must have its shape (ShapeError)."""
-        array = np.asarray(value, dtype=self.dtype)
+        """Set the value; a number fills the weight, an array must have its shape (ShapeError).
+
+        Values that its dtype cannot hold are refused (ArgumentError).
+        """
+        array = exact_cast(value, self.dtype, self.name or "weight", "the value")
         shape = self.get_value().shape
         if array.ndim and array.shape != shape:
             raise ShapeError(
@@ -206,7 +215,8 @@ class ConstantParam(E.ConstantVariable):
         array = np.asarray(value)
         if dtype is None:
             dtype = array.dtype.name if array.dtype.kind in "iub" and isinstance(value, np.ndarray) else config.floatX
-        super().__init__(np.array(array, dtype=dtype), None if name is None else name + "_const")
+        fitting = exact_cast(array, dtype, name or "constant", "the value")
+        super().__init__(np.array(fitting), None if name is None else name + "_const")
 
     def get_value(self, borrow: bool = False) -> np.ndarray:
         """A copy of the value."""
@@ -281,7 +291,8 @@ def initweights(
             values = rng().uniform(-sigma * 3**0.5, sigma * 3**0.5, shape)
         else:
             values = _orthogonal(shape, spatial_axes) * sigma
-    return np.ascontiguousarray(values, dtype=dtype or config.floatX)
+    fitting = exact_cast(values, dtype or config.floatX, "initweights", f"scale {scale}")
+    return np.ascontiguousarray(fitting).reshape(shape)
 
 
 def _with_number(shape: tuple[int, ...], mode: str, scale: float) -> np.ndarray:

@@ -71,6 +71,21 @@ def test_shards_make_the_whole(model, raw, tmp_path):
     np.testing.assert_array_equal(np.asarray(zarr.open(str(out))[:]), expected(model, raw[1], as_uint8=True))
 
 
+def test_missing_parts(model, raw, tmp_path, capsys):
+    stored = zarr.create_array(tmp_path / "raw.zarr", shape=raw[1].shape, chunks=(8, 8, 8), dtype="uint8")
+    stored[:] = raw[1]
+    (tmp_path / "raw.zarr/c/1/1/1").write_bytes(b"")
+    arguments = ["predict", str(model), str(tmp_path / "raw.zarr"), str(tmp_path / "a.zarr"), "--quiet"]
+    assert cli.main(arguments) == cli.FAILED
+    said = capsys.readouterr().err
+    assert "chunk c/1/1/1" in said and said.count("\n") == 1
+    arguments[3] = str(tmp_path / "b.zarr")
+    assert cli.main([*arguments, "--on-missing", "fill"]) == cli.INCOMPLETE
+    assert "1 part of the image missing or damaged" in capsys.readouterr().err
+    raw[1][8:16, 8:16, 8:16] = 0
+    np.testing.assert_allclose(np.asarray(zarr.open(arguments[3])[:]), expected(model, raw[1]), atol=1e-6)
+
+
 def test_info(model, capsys):
     assert cli.main(["info", str(model)]) == cli.DONE
     text = capsys.readouterr().out
@@ -99,11 +114,9 @@ def test_plan_and_bench(model, capsys):
         (["predict", "MODEL", "RAW", "OUT", "--memory", "lots", "--quiet"], "lots"),
         (["plan", "MODEL", "2", "2", "2"], "field of view"),
         (["plan", "MODEL", "20", "20", "20", "--device", "tpu"], "tpu"),
-        (["plan", "MODEL", "0", "20", "20"], "shape of an image"),
-        (["plan", "MODEL", "-1", "20", "20"], "shape of an image"),
-        (["plan", "MODEL", *["1000000000000"] * 3], "shape of an image"),
-        (["plan", "MODEL", "1" + "0" * 30, "20", "20"], "shape of an image"),
-        (["bench", "MODEL", "--shape", *["1000000000000"] * 3], "shape of an image"),
+        (["plan", "MODEL", *["1000000000000"] * 3], "voxels"),
+        (["plan", "MODEL", "1" + "0" * 30, "20", "20"], "voxels"),
+        (["bench", "MODEL", "--shape", *["1000000000000"] * 3], "voxels"),
         *[
             (["predict", "MODEL", "RAW", "OUT", f"--roi={roi}", "--quiet"], "--roi")
             for roi in (":::,:", "", "5,:,:", "::2,:,:", ":,,:", "nan:,:,:", "9" * 30 + ":,:,:")
@@ -133,9 +146,10 @@ def test_errors_are_one_message(arguments, text, model, raw, tmp_path, capsys):
         ["predict"],
         ["x\x1b"],
         ["plan", "a", "1e12"],
+        ["plan", "a", "0", "20", "20"],
         ["bench", "a", "--runs", "0"],
         *[["predict", "a", "b", "c", f"--shard={shard}"] for shard in ("3/3", "5/3", "0/0", "-1/3", "1/2/3", "a/b")],
-        *[["predict", "a", "b", "c", f"--workers={workers}"] for workers in ("-1", "0", "nan", "1" + "0" * 12)],
+        *[["predict", "a", "b", "c", f"--workers={workers}"] for workers in ("-1", "nan", "1.5")],
         *[
             ["predict", "a", "b", "c", f"--reduce={reduce}"]
             for reduce in ("best", "threshold=nan", "{}", "0.5", "True", "(" * 999)
@@ -204,3 +218,90 @@ def test_interrupted_and_resumed(model, tmp_path):
     assert subprocess.run([*command, "--resume"], timeout=120).returncode == cli.DONE
     wanted = expected(model, raw)
     np.testing.assert_allclose(np.asarray(zarr.open(str(out))[:]), wanted, atol=1e-6)
+
+
+def test_voxel_sizes(model, raw, tmp_path, capsys):
+    with h5py.File(tmp_path / "raw.h5", "r+") as file:
+        file["em"].attrs.update({"voxel_size": [0, 4, 4], "unit": "furlong"})
+
+    def predict(out, *options):
+        return cli.main(["predict", str(model), raw[0], str(tmp_path / out), "--quiet", *options])
+
+    assert predict("a.zarr") == cli.DONE
+    said = capsys.readouterr().err
+    assert said.count("neuromancer: ") == 1 and "voxel size of z: 0" in said and "--voxel-size" in said
+    assert zarr.open(str(tmp_path / "a.zarr")).attrs["voxel_size"] == [None, 4, 4]
+    for k, lengths in enumerate((["40", "4.5", "4"], ["40,4.5,4"])):
+        assert predict(f"b{k}.zarr", "--voxel-size", *lengths, "--unit", "nm") == cli.DONE
+        found = zarr.open(str(tmp_path / f"b{k}.zarr")).attrs
+        assert found["voxel_size"] == [40, 4.5, 4] and found["unit"] == "nanometer"
+    capsys.readouterr()
+    for wrong in (
+        ["--voxel-size", "0", "4", "4"],
+        ["--voxel-size", "4"],
+        ["--voxel-size", "a", "4", "4"],
+        ["--unit", "x"],
+    ):
+        assert predict("c.zarr", *wrong) == cli.FAILED
+        assert "neuromancer: '" in capsys.readouterr().err and not (tmp_path / "c.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--fill", "-1", "--uint8"],
+        ["--fill", "nan", "--reduce", "argmax"],
+        ["--fill", "0.5", "--reduce", "threshold=0.5"],
+        ["--fill", "1e300"],
+        ["--reduce", "7"],
+        ["--roi", "0:1.5,:,:"],
+        ["--roi", "1:2:3,:,:"],
+        ["--roi", ":::,:"],
+        ["--roi", "1,2,3"],
+        ["--roi", ":"],
+        ["--memory", "much"],
+        ["--memory", "1"],
+        ["--axes", "zyxt"],
+        ["--precision", "tf32"],
+    ],
+)
+def test_nothing_is_made_for_options_that_cannot_be(model, raw, tmp_path, capsys, options):
+    before = sorted(tmp_path.iterdir())
+    for name in ("out.zarr", "out.h5:/x", "out.npy", "out.tif"):
+        assert cli.main(["predict", str(model), raw[0], str(tmp_path / name), "--quiet", *options]) == cli.FAILED
+        error = capsys.readouterr().err
+        assert error.startswith("neuromancer: ") and error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--fill", "one"),
+        ("--fill", ""),
+        ("--workers", "-1"),
+        ("--workers", "1.5"),
+        ("--workers", "many"),
+        ("--shard", "2/2"),
+        ("--shard", "-1/2"),
+        ("--reduce", "None"),
+        ("--reduce", "1.5"),
+        ("--reduce", "threshold=nan"),
+        ("--reduce", "threshold=high"),
+        ("--reduce", "(" * 1000),
+        ("--reduce", "{}"),
+    ],
+)
+def test_options_that_are_none_are_wrong_usage(model, raw, tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", str(model), raw[0], str(tmp_path / "out.npy"), f"{option}={value}"])
+    assert end.value.code == 2 and option in capsys.readouterr().err
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_plans_need_sizes(model, capsys):
+    for sizes in (["0", "5", "5"], ["-1", "5", "5"], ["a", "5", "5"]):
+        with pytest.raises(SystemExit):
+            cli.main(["plan", str(model), "--", *sizes])
+    assert cli.main(["plan", str(model), "1000000000000", "1000000000000", "1000000000000"]) == cli.FAILED
+    assert "more voxels" in capsys.readouterr().err

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.masked import unmasked
+
 BLOCK = 64
 """Edge in voxels of the blocks that are kept where the store names none."""
 LEAST = 1 << 18
@@ -46,7 +48,7 @@ class CachedSource:
         ranges = [s.indices(n)[:2] for s, n in zip(where, self.shape, strict=True)]
         numbers = [range(a // c, -(-b // c)) for (a, b), c in zip(ranges, self.block, strict=True)]
         if prod(len(n) for n in numbers) * prod(self.block) * self.dtype.itemsize > self.nbytes:
-            return np.asarray(self.source[where])  # would drive itself out
+            return np.asarray(unmasked(self.source[where], "image"))  # would drive itself out
         result = np.empty([b - a for a, b in ranges], self.dtype)
         for number in product(*numbers):
             block = self._get(number)
@@ -74,7 +76,7 @@ class CachedSource:
             place = tuple(
                 slice(k * c, min((k + 1) * c, n)) for k, c, n in zip(number, self.block, self.shape, strict=True)
             )
-            block = np.asarray(self.source[place])
+            block = np.asarray(unmasked(self.source[place], "image"))
         except BaseException as error:
             with self._lock:
                 del self._kept[number]

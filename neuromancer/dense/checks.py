@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer.casts import fits_kind
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 
@@ -95,6 +96,9 @@ def is_stack(source: Node, node: Node, raw_shape: Sequence[int], dtype: Any) -> 
             got=str(dtype),
             expected="bool, integer or float",
         )
+    wanted = np.dtype(source.output.dtype)
+    if not fits_kind(dtype, wanted):
+        raise InputTypeError("the image is of another kind", node=node, got=str(dtype), expected=str(wanted))
     stack = n == 2 and len(raw_shape) == 4
     if len(raw_shape) != n + 1 and not stack:
         raise ShapeError(

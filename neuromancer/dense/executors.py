@@ -19,11 +19,13 @@ import numpy as np
 from neuromancer.config import config
 from neuromancer.dense.jobs import HERE, Context, Job, do_tiles
 from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, Report, file_error, write_tile
+from neuromancer.dense.reduction import require_importable
 from neuromancer.dense.work import Work
 from neuromancer.errors import ArgumentError, NeuromancerError, PredictionError
 from neuromancer.graph.registry import model_manager
 from neuromancer.io.container import write_file
-from neuromancer.io.describe import describe
+from neuromancer.io.describe import describe, own_functors
+from neuromancer.volumes.missing import Part
 
 if TYPE_CHECKING:
     from neuromancer.dense.run import Run
@@ -43,7 +45,7 @@ def model_of(nodes: tuple[Any, ...]) -> Model:
     ArgumentError
         If it was deleted.
     """
-    for model in model_manager.models.values():
+    for model in list(model_manager.models.values()):
         if all(model.nodes.get(n.name) is n for n in nodes):
             return model
     raise ArgumentError(
@@ -120,6 +122,27 @@ class Team:
             ) from error
         self._renew()
 
+    def check(self, run: Run) -> None:
+        """Raise ArgumentError if image, network or functions cannot be found by other processes."""
+        if self.in_process:
+            return
+        for reduction in run.request.rules.reductions:
+            reduction.require_portable()
+        if run.source.locator is None:
+            raise ArgumentError(
+                "other processes cannot open the image",
+                node="executor",
+                got="an array in memory",
+                expected="a path, or an array in a file",
+            )
+        for functor in own_functors(model_of(run.network.nodes)).values():
+            require_importable(functor, "functor")
+
+    def close(self) -> None:
+        """End the executors that were made here."""
+        for executor in self._made:
+            executor.shutdown(wait=True, cancel_futures=True)
+
     @property
     def in_process(self) -> bool:
         """Whether workers are threads of this process."""
@@ -138,8 +161,6 @@ class Team:
 
         Raises
         ------
-        ArgumentError
-            If image or network cannot be found by other processes.
         PredictionError
             If workers are lost again and again.
         """
@@ -149,41 +170,37 @@ class Team:
         try:
             if self.in_process:
                 HERE[here] = Context(work.__enter__(), run.sinks)
-            return _Given(self, job, run.sinks, commit, progress).run(todo, size)
+            given = _Given(self, job, run.sinks, commit, progress)
+            failed = given.run(todo, size)
+            run.filled |= given.filled
+            return failed
         finally:
             context = HERE.pop(here, None)
             if context is not None:
                 context.work.__exit__()
-            for executor in self._made:
-                executor.shutdown(wait=True, cancel_futures=True)
 
     def _job(self, run: Run, work: Work) -> Job:
         nodes = run.network.nodes
         share = all(sink.locator is not None and not sink.exclusive for sink in run.sinks)
-        mask: Any = None
+        masks: tuple[Any, ...] = ()
         model: Path | bytes = b""
+        functors: dict[str, Callable[..., Any]] = {}
         if not self.in_process:
-            for reduction in work.rules.reductions:
-                reduction.require_portable()
-            if run.source.locator is None:
-                raise ArgumentError(
-                    "other processes cannot open the image",
-                    node="executor",
-                    got="an array in memory",
-                    expected="a path, or an array in a file",
-                )
             model = _model_file(run)
-            if run.mask_source is not None:
-                mask = run.mask_source.locator
-                mask = run.mask_source[(slice(None),) * len(run.mask_source.shape)] if mask is None else mask
+            functors = own_functors(model_of(nodes))
+            masks = tuple(
+                mask[(slice(None),) * len(mask.shape)] if mask.locator is None else mask.locator
+                for mask in run.mask_sources
+            )
         return Job(
             key=uuid.uuid4().hex,
             plan=work.plan,
             rules=work.rules,
             source=run.source.locator,
-            mask=mask,
+            masks=masks,
             sinks=tuple(sink.locator for sink in run.sinks) if share or self.in_process else None,
             model=model,
+            functors=functors,
             nodes=tuple(n.name for n in nodes),
             threads=run.threads,
             cache=run.cache_bytes,
@@ -220,6 +237,7 @@ class _Given:
         self.out: dict[Future[Any], tuple[list[int], int]] = {}
         self.again: deque[tuple[list[int], int]] = deque()
         self.failed: dict[int, str] = {}
+        self.filled: dict[str, Part] = {}
         self.report, self.committed = Report(), time.monotonic()
 
     def run(self, todo: Iterator[int], size: int) -> dict[int, str]:
@@ -268,6 +286,7 @@ class _Given:
                 self._write(index, outcome.values[index])
             self.progress(self.job.plan.size(index))
         self.failed.update(outcome.report.failed)
+        self.filled |= outcome.filled
         self.report.done.extend(outcome.report.done)
         self.report.failed.update(outcome.report.failed)
         if len(self.report.done) >= COMMIT_TILES or time.monotonic() - self.committed >= COMMIT_SECONDS:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,15 @@ import numpy as np
 
 from neuromancer.config import config
 from neuromancer.dense.cache import CachedSource
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
 from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.stores import reopen_sink, reopen_source
+from neuromancer.dense.stores import filled_parts, reopen_sink, reopen_source
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import NeuromancerError, node_label
 from neuromancer.graph.registry import model_manager
+from neuromancer.volumes.missing import Part
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -46,11 +47,14 @@ class Job:
         Of this prediction.
     plan : DensePlan
     rules : Rules
-    source, mask : locator, or array for a mask
+    source : locator
+    masks : tuple of locators and arrays
     sinks : tuple of locators, or None
         None if values go back to who gave the task.
     model : Path or bytes
         The network's file, or its content.
+    functors : dict of str to callable
+        The user's functions that the network's file names.
     nodes : tuple of str
         Names of the nodes in it.
     threads : Threads
@@ -65,9 +69,10 @@ class Job:
     plan: DensePlan
     rules: Rules
     source: Any
-    mask: Any
+    masks: tuple[Any, ...]
     sinks: tuple[Any, ...] | None
     model: Path | bytes
+    functors: dict[str, Callable[..., Any]]
     nodes: tuple[str, ...]
     threads: Threads
     cache: int
@@ -111,11 +116,14 @@ class Outcome:
         Values per node of the tiles that are to be written by who gave the task.
     error : Exception or None
         Why it stopped.
+    filled : dict of str to Part
+        Parts of the image that were read as fill value, by name.
     """
 
     report: Report
     values: dict[int, list[np.ndarray]]
     error: NeuromancerError | None = None
+    filled: dict[str, Part] = field(default_factory=dict)
 
 
 def do_tiles(job: Job, indices: list[int]) -> Outcome:
@@ -135,7 +143,7 @@ def do_tiles(job: Job, indices: list[int]) -> Outcome:
         stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes do not travel
         error = stopped
     values = {} if collected is None else dict(zip(indices, collected.tiles(), strict=False))
-    return Outcome(report, values, error)
+    return Outcome(report, values, error, filled_parts(*context.stores))
 
 
 class _Collected:
@@ -179,29 +187,27 @@ def _open(job: Job) -> Context:
     if "NEUROMANCER_DEVICE" not in os.environ:
         config.device = device
     current = model_manager.current
-    model = _load(job.model)
+    model = _load(job)
     model_manager.current = current
     network = DenseNetwork([model[name] for name in job.nodes])
     source = reopen_source(job.source)
     stores = [source]
-    mask = None
-    if job.mask is not None:
-        values = job.mask if isinstance(job.mask, np.ndarray) else reopen_source(job.mask)
-        stores += [values] if values is not job.mask else []
-        mask = Mask(values, job.plan.raw_shape[1:])
+    masks = [given if isinstance(given, np.ndarray) else reopen_source(given) for given in job.masks]
+    stores += [mask for mask in masks if not isinstance(mask, np.ndarray)]
+    mask = combined(masks, job.plan.raw_shape[1:])
     sinks = [reopen_sink(locator) for locator in job.sinks or ()]
     work = Work(job.plan, job.rules, network, CachedSource(source, job.cache) if job.cache else source, mask)
     work.__enter__()
     return Context(work, sinks, [*stores, *sinks], model.name)
 
 
-def _load(model: Path | bytes) -> Model:
+def _load(job: Job) -> Model:
     from neuromancer.io.load import modelload
 
     name = f"worker {uuid.uuid4().hex[:8]}"
-    if isinstance(model, Path):
-        return modelload(model, name=name)
+    if isinstance(job.model, Path):
+        return modelload(job.model, name=name, functors=job.functors)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
-        path.write_bytes(model)
-        return modelload(path, name=name)
+        path.write_bytes(job.model)
+        return modelload(path, name=name, functors=job.functors)

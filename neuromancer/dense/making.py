@@ -2,22 +2,89 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import socket
-import time
+import uuid
 from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
-from neuromancer.errors import FileError
+import psutil
+
+from neuromancer.errors import FileError, naming
+from neuromancer.files import publish, read_small, replacing, temporary_of
 
 WAIT = 60.0
 """Seconds that a shard waits for another one which is making the result."""
-_making: set[Path] = set()
-"""What threads of this process are making: the number of a process alone may be that of an earlier one."""
+LIMIT = 1 << 20
+_held: set[str] = set()
+"""Locks that threads of this process hold: the number of a process alone may be that of an earlier one."""
 
 
-class Making:
-    """While a result is being made: other shards wait, and a restart knows that nothing is in it yet.
+@dataclass
+class _Holder:
+    """Whose lock it is, and what has been noted under it.
+
+    Parameters
+    ----------
+    host, pid, started : str, int, str
+        The process, and when it began; as far as that is known.
+    key : str
+        Of this one lock.
+    traces : list of str
+    """
+
+    host: str
+    pid: int
+    started: str
+    key: str
+    traces: list[str] = field(default_factory=list)
+
+    @classmethod
+    def this_process(cls) -> _Holder:
+        return cls(socket.gethostname(), os.getpid(), _state_of(os.getpid())[1], uuid.uuid4().hex)
+
+    @classmethod
+    def parse(cls, text: bytes) -> _Holder | None:
+        """The holder that a lock names; None if it is no lock."""
+        with suppress(ValueError, TypeError, RecursionError):
+            words = text.decode().split()
+            if len(words) == 2 and text[:1] != b"{":  # of an earlier version
+                return cls(words[0], int(words[1]), "", "")
+            found = cls(**json.loads(text))
+            names = (found.host, found.started, found.key, *found.traces)
+            if all(type(name) is str for name in names) and type(found.pid) is int:
+                return found
+        return None
+
+    def is_gone(self) -> bool:
+        """Whether the process has ended; of another machine's that is not known."""
+        if self.pid == 0:
+            return True
+        if self.host != socket.gethostname():
+            return False
+        if self.pid == os.getpid():
+            return self.key not in _held
+        if not 0 < self.pid < 1 << 31 or not psutil.pid_exists(self.pid):
+            return True
+        state, started = _state_of(self.pid)
+        return state == "Z" or bool(self.started and started and self.started != started)
+
+
+def _state_of(pid: int) -> tuple[str, str]:
+    """State of a process, and when it began in ticks of the system's clock; empty where the system does not say so."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except (OSError, IndexError):
+        return "", ""
+
+
+class CreationLock:
+    """The right to make a result: a file that others wait for, and that says after a kill what was being made.
 
     Parameters
     ----------
@@ -26,67 +93,143 @@ class Making:
 
     Attributes
     ----------
-    taken_over : bool
-        Whether an earlier process of this machine began and is gone: what it made has nothing in it yet.
+    traces : list of str
+        What was noted, also by a process that held the lock and is gone.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "making"
+    def __init__(self, folder: Path, name: str = "making") -> None:
+        self.path = folder / name
+        self.traces: list[str] = []
+        self._holder = _Holder.this_process()
 
-        self.taken_over = False
-
-    def begin(self) -> bool:
-        """Whether it is for this process to make the result; else another one has begun."""
-        try:
-            self.path.parent.mkdir(exist_ok=True)
-        except FileNotFoundError as error:
-            raise FileError("no such folder", node=str(self.path.parent.parent)) from error
-        try:
-            with self.path.open("x") as file:
-                file.write(f"{socket.gethostname()} {os.getpid()}")
-        except FileExistsError:
-            if not self._abandoned():
-                return False
-            self.taken_over = True
-            self.path.write_text(f"{socket.gethostname()} {os.getpid()}")
-        _making.add(self.path)
-        return True
-
-    def end(self) -> None:
-        """The result is there; or it could not be made, and then nothing is left."""
-        _making.discard(self.path)
-        self.path.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.path.parent.rmdir()  # only if it is empty
-
-    def wait(self) -> None:
-        """Wait until the other process has made the result.
+    def acquire(self) -> bool:
+        """Whether it is for this process to make the result; else another one has begun.
 
         Raises
         ------
         FileError
-            If that takes too long.
+            If the system refuses, or something else has the lock's name.
         """
-        limit = time.monotonic() + WAIT
-        while self.path.exists():
-            if time.monotonic() > limit:
-                raise FileError(
-                    "another process has begun to make the result and does not finish",
-                    node=str(self.path),
-                    got=self.path.read_text() if self.path.exists() else None,
-                    expected="none; remove this file if that process is gone",
-                )
-            time.sleep(0.05)
-
-    def _abandoned(self) -> bool:
-        """Whether the process that began is gone; only known of the own machine."""
         try:
-            host, pid = self.path.read_text().split()
-            if host != socket.gethostname():
+            with naming(self.path.parent, "cannot be made"):
+                self.path.parent.mkdir(exist_ok=True)
+            if self._claim():
+                return True
+            text = self._read()
+            if text is None:
                 return False
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except (OSError, ValueError):
+            holder = _Holder.parse(text)
+            return (holder is None or holder.is_gone()) and self._take_over(text, holder)
+        except BaseException:
+            with suppress(OSError):
+                self.abandon() if self.traces else self.release()
+            raise
+
+    def note(self, trace: str) -> None:
+        """Write something down; on return it survives a kill."""
+        self.traces.append(trace)
+        self._write()
+
+    def release(self) -> None:
+        """The result is there; or it could not be made, and then nothing is left."""
+        _held.discard(self._holder.key)
+        text = self._read()
+        holder = None if text is None else _Holder.parse(text)
+        if holder is not None and holder.key == self._holder.key:
+            with naming(self.path):
+                self.path.unlink(missing_ok=True)
+        if self.path.name == "making":
+            self._sweep()
+        with suppress(OSError):
+            self.path.parent.rmdir()  # only if it is empty
+
+    def forget(self) -> None:
+        """Remove a lock that was left behind after the journal had been made.
+
+        Raises
+        ------
+        FileError
+            If the system refuses.
+        """
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            with naming(self.path):
+                self.path.unlink(missing_ok=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed left beside the lock."""
+        for pattern in ("making-*", ".making*.tmp"):
+            for left in self.path.parent.glob(pattern):
+                with suppress(OSError):
+                    left.unlink()
+
+    def abandon(self) -> None:
+        """Leave it to the next process to clear what was made."""
+        if self._holder.key in _held:
+            _held.discard(self._holder.key)
+            self._holder.pid = 0
+            with suppress(OSError):
+                self._write()
+
+    def refuse(self) -> FileError:
+        """The error for those who wait no longer."""
+        text = self._read() or b""
+        return FileError(
+            "another process has begun to make the result and does not finish",
+            node=str(self.path),
+            got=text[:100].decode(errors="replace"),
+            expected="none; remove this file if that process is gone",
+        )
+
+    def _claim(self) -> bool:
+        new = temporary_of(self.path)
+        with naming(self.path):
+            try:
+                new.write_bytes(self._text())
+                _held.add(self._holder.key)
+                publish(new, self.path)
+                return True
+            except (FileExistsError, FileNotFoundError):  # held; or the folder went with the lock before
+                _held.discard(self._holder.key)
+                return False
+            finally:
+                new.unlink(missing_ok=True)
+
+    def _take_over(self, text: bytes, holder: _Holder | None) -> bool:
+        """Take the place of a process that is gone, unless another one does: who may is a lock's matter as well."""
+        right = CreationLock(self.path.parent, f"making-{sha256(text).hexdigest()[:16]}")
+        if not right.acquire():
             return False
-        return int(pid) == os.getpid() and self.path not in _making
+        try:
+            if self._read() != text:
+                return False
+            self.traces = [] if holder is None else holder.traces
+            _held.add(self._holder.key)
+            self._write()
+            return True
+        finally:
+            right.release()
+
+    def _text(self) -> bytes:
+        self._holder.traces = self.traces
+        return json.dumps(vars(self._holder)).encode()
+
+    def _write(self) -> None:
+        with replacing(self.path) as new:
+            new.write_bytes(self._text())
+
+    def _read(self) -> bytes | None:
+        """Content of the lock; None if there is none."""
+        try:
+            if self.path.is_symlink():  # what it points to would be written over
+                raise OSError(errno.ELOOP, "a link")
+            return read_small(self.path, LIMIT)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FileError(
+                "cannot be read",
+                node=str(self.path),
+                got=error.strerror,
+                expected="a file that this process may read; remove it if nothing is being made",
+            ) from error

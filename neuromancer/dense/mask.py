@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ShapeError
+from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.volumes.accept import checked_dtype
 
 
@@ -27,6 +28,8 @@ class Mask:
         If the sizes do not fit.
     InputTypeError
         If it does not hold numbers.
+    ArgumentError
+        If it holds NaN, which is neither 0 nor another number.
 
     Examples
     --------
@@ -38,6 +41,9 @@ class Mask:
     def __init__(self, values: Any, sizes: Sequence[int]) -> None:
         self.values = values
         checked_dtype(values, "mask")
+        held = getattr(values, "array", values)
+        if type(held) is np.ndarray:  # what lies in files is checked as it is read
+            _require_numbers(held)
         shape = tuple(int(n) for n in values.shape)
         self.lead = len(shape) - len(sizes)
         if self.lead not in (0, 1) or (self.lead and shape[0] != 1):
@@ -57,9 +63,73 @@ class Mask:
         ]  # fmt: skip
         lows = [int(p.min()) for p in places]
         where = tuple(slice(low, int(p.max()) + 1) for low, p in zip(lows, places, strict=True))
-        block = np.asarray(self.values[(slice(0, 1),) * self.lead + where]) != 0
+        block = _require_numbers(np.asarray(self.values[(slice(0, 1),) * self.lead + where])) != 0
         block = block[0] if self.lead else block
         return block[np.ix_(*(p - low for p, low in zip(places, lows, strict=True)))]
+
+
+class AllMasks:
+    """What several masks all want.
+
+    Parameters
+    ----------
+    masks : sequence of Mask
+    """
+
+    def __init__(self, masks: Sequence[Mask]) -> None:
+        self.masks = masks
+
+    def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """See :meth:`Mask.at`."""
+        wanted = [mask.at(positions) for mask in self.masks]
+        return np.logical_and.reduce(wanted, axis=0)
+
+
+def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:
+    """The mask of voxels that are not 0 in any of several arrays; None for none."""
+    masks = [Mask(v, sizes) for v in values]
+    return None if not masks else masks[0] if len(masks) == 1 else AllMasks(masks)
+
+
+class Visible:
+    """The voxels of a masked array whose channels are all there, as the source of a mask.
+
+    Parameters
+    ----------
+    hidden : Source, (f, [z,] *spatial)
+        Not 0 where a value is masked.
+    """
+
+    locator = None
+
+    def __init__(self, hidden: Any) -> None:
+        self.hidden = hidden
+        self.shape, self.dtype = (1, *hidden.shape[1:]), np.dtype(bool)
+
+    def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
+        block = self.hidden[(slice(0, self.hidden.shape[0]), *where[1:])]
+        return np.logical_and.reduce(np.equal(block, 0), axis=0, keepdims=True)
+
+    def fingerprint(self) -> str:
+        """Digest of what is masked."""
+        digest = hashlib.blake2b(repr(self.shape).encode())
+        rest = tuple(slice(0, n) for n in self.shape[2:])
+        for k in range(self.shape[1]):
+            digest.update(np.packbits(self[(slice(0, 1), slice(k, k + 1), *rest)]).tobytes())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Close what was opened for it."""
+        self.hidden.close()
+
+
+def _require_numbers(values: np.ndarray) -> np.ndarray:
+    """`values` without NaN, or ArgumentError."""
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise ArgumentError(
+            "the mask is not a number everywhere", node="mask", got="NaN", expected="0 or another number"
+        )
+    return values
 
 
 def _factor(size: int, own: int, shape: Sequence[int], sizes: Sequence[int]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from neuromancer import engine as E
+from neuromancer.casts import is_number
 from neuromancer.errors import ArgumentError
 
 SHARE = 2
@@ -55,7 +56,7 @@ def parse_bytes(memory: Any) -> float | None:
     """
     if memory is None:
         return None
-    if isinstance(memory, (int, float)) and not isinstance(memory, bool) and 0 < memory < inf:
+    if is_number(memory) and 0 < memory < inf:
         return float(memory)
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
     if isinstance(memory, str) and found and 0 < float(found[1]) < inf:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.dense.checks import check_same_grid, common_source
 from neuromancer.dense.costs import Costs
 from neuromancer.dense.geometry import (
@@ -100,10 +101,11 @@ class DenseNetwork:
         """The network's function in a precision."""
         if precision not in self._funcs:
             outputs = [twin.output for twin in self.twins]
-            self._funcs[precision] = make_func(
+            made = make_func(
                 [self._input], outputs[0] if len(outputs) == 1 else outputs, name=self.name + "_dense",
                 precision=precision,
             )  # fmt: skip
+            self._funcs.setdefault(precision, made)
         return self._funcs[precision]
 
     def start(self, func: Any, block: np.ndarray, tile: Tile, together: int) -> Callable[[], list[np.ndarray]]:
@@ -210,7 +212,9 @@ def dense_network(nodes: Sequence[Node]) -> DenseNetwork:
     key = "dense" if len(nodes) == 1 else "dense " + " ".join(str(id(n)) for n in nodes)
     kept: dict[str, Any] = nodes[0]._functions
     if key not in kept:
-        kept[key] = DenseNetwork(nodes)
+        with E.building():
+            if key not in kept:  # another thread may have been first
+                kept[key] = DenseNetwork(nodes)
     return kept[key]
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.dense.arguments import checked_count
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.work import Fetched, Work
-from neuromancer.errors import FileError, NeuromancerError, PredictionError
+from neuromancer.errors import FileError, InputTypeError, NeuromancerError, PredictionError
 from neuromancer.printable import printable
 
 COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
@@ -38,6 +39,19 @@ class Threads:
     writers: int = 2
     ahead: int = 3
     behind: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("readers", 0), ("writers", 0), ("ahead", 1), ("behind", 1)):
+            checked_count(f"threads.{name}", getattr(self, name), least)
+
+
+def checked_threads(threads: Any) -> Threads | None:
+    """`threads` if they are that, or InputTypeError."""
+    if threads is not None and not isinstance(threads, Threads):
+        raise InputTypeError(
+            "not a number of threads", node="threads", got=threads, expected="neuromancer.dense.Threads(...)"
+        )
+    return threads
 
 
 IN_TURN = Threads(0, 0, 1, 1)

@@ -8,6 +8,7 @@ from math import ceil, gcd, lcm, prod
 
 import numpy as np
 
+from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.checks import check_same_padding, check_size, is_stack
 from neuromancer.dense.costs import Cost
 from neuromancer.dense.geometry import AxisGeometry
@@ -140,7 +141,7 @@ class Planner:
                 raise ArgumentError(
                     "the region of interest lies outside the result of this node", node=n, got=wish.roi, expected=shape
                 )
-            features, dtype = reduction.stored(n.shape["f"], network.dtype)
+            features, dtype = reduction.stored(n.shape["f"], network.dtype, len(self.sizes))
             lead = (features, z_stop - z) if self.stack else (features,)
             self.outputs.append(Output(n.name, (*lead, *spatial), dtype.name))
         self.frames = tuple(self._frame(view, [a for a, _ in ranges]) for view in group)
@@ -213,24 +214,7 @@ class Planner:
     def _parse_roi(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """(start, stop) of the images and per spatial axis."""
         full = [self.images, *shape] if self.stack else list(shape)
-        roi = self.wish.roi if self.wish.roi is not None else (None,) * len(full)
-        if not isinstance(roi, (tuple, list)) or len(roi) != len(full):
-            raise ArgumentError(
-                "a region of interest needs one range per axis",
-                node="roi",
-                got=roi,
-                expected=f"{len(full)} slices, (start, stop) or None",
-            )
-        ranges = [(0, 1)] if not self.stack else []
-        for part, n in zip(roi, full, strict=True):
-            a, b = (part.start, part.stop) if isinstance(part, slice) else (None, None) if part is None else part
-            a, b = 0 if a is None else int(a), n if b is None else int(b)
-            if not 0 <= a < b <= n or (isinstance(part, slice) and part.step not in (None, 1)):
-                raise ArgumentError(
-                    "the region of interest does not lie in the result", node="roi", got=roi, expected=f"within {full}"
-                )
-            ranges.append((a, b))
-        return ranges
+        return [*([] if self.stack else [(0, 1)]), *checked_ranges(self.wish.roi, full)]
 
     # ---- the plan
     def plan(

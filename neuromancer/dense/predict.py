@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromancer import volumes
+from neuromancer.casts import is_whole
+from neuromancer.dense.arguments import (
+    PRECISIONS,
+    checked_choice,
+    checked_count,
+    checked_dtype,
+    checked_fill,
+    checked_flag,
+    checked_image,
+    checked_journal,
+    checked_outs,
+    checked_shard,
+    checked_sizes,
+    checked_skip,
+    checked_store,
+    checked_tile,
+)
 from neuromancer.dense.memory import memory_budget, parse_bytes
 from neuromancer.dense.network import dense_network
-from neuromancer.dense.pipeline import Threads
+from neuromancer.dense.pipeline import Threads, checked_threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import Wish
 from neuromancer.dense.reduction import Reduction, reduction
 from neuromancer.dense.run import Request, Run
 from neuromancer.dense.stores import DescribedSource
 from neuromancer.dense.work import Rules
-from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.volumes.missing import CHOICES
 
 if TYPE_CHECKING:
+    from neuromancer.dense.executors import Team
     from neuromancer.graph.node import Node
 
 
@@ -48,6 +68,7 @@ def predict_dense(
     threads: Threads | None = None,
     on_error: str = "stop",
     on_nan: str | None = None,
+    on_missing: str = "error",
     journal: str | Path | None = None,
     store: dict[str, Any] | None = None,
 ) -> Any:
@@ -58,7 +79,8 @@ def predict_dense(
     nodes : Node or sequence of Node
         What to predict. Several nodes of one graph are evaluated together: what they share, once per tile.
     raw_img : array, Source or path, (f, (z,) y, x)
-        See :meth:`neuromancer.node_basic.Node.predict_dense`.
+        See :meth:`neuromancer.node_basic.Node.predict_dense`. Masked voxels of a masked array are as those where `mask`
+        is 0.
     as_uint8 : bool
         Store ``floor(255 * prediction)``; the same as ``reduce="uint8"``.
     pad_raw : bool
@@ -88,7 +110,8 @@ def predict_dense(
     skip_empty : 'constant' or float, optional
         Fill tiles for which the image is constant, or has this value everywhere.
     fill : float
-        The value for filling.
+        The value for filling; what is stored must be able to hold it. A fraction between 0 and 1 is scaled by 'uint8'
+        and 'uint16' like a prediction.
     augment : {'flips', 'rotations', 'all'}, optional
         Average over views of the image.
     tile : sequence of int, optional
@@ -98,7 +121,7 @@ def predict_dense(
     executor : concurrent.futures.Executor, dask.distributed.Client, or function that makes an Executor, optional
         Who does the tiles.
     workers : int, optional
-        How many tasks are given to the executor at once; default: twice as many as it has workers.
+        How many tasks are given to the executor at once; default: twice as many as it has workers. Not without one.
     retries : int
         How often tiles whose worker was lost are given to another one.
     threads : Threads, optional
@@ -106,7 +129,11 @@ def predict_dense(
     on_error : {'stop', 'skip'}
         After a tile that cannot be read or computed: stop with everything kept that is done, or go on and warn.
     on_nan : {'error', 'keep'}, optional
-        Whether a value that is not a number is an error; default: only where the result goes to `out`.
+        Whether a value that is not a number is an error; default: where the result goes to `out`, or becomes 'uint8' or
+        'uint16', which cannot hold it.
+    on_missing : {'error', 'fill'}
+        What becomes of parts of image and mask that are missing or damaged: an error, before anything is made if they
+        are known by then; or the file's fill value (else 0), and one ``IncompleteWarning`` that names them.
     journal : path, optional
         Folder for what is known about finished tiles; default: the name of `out` with ``.progress`` at its end.
     store : dict, optional
@@ -122,9 +149,9 @@ def predict_dense(
     Raises
     ------
     ShapeError, InputTypeError, GraphError, ArgumentError
-        If image, network and options do not fit together.
+        If image, network and options do not fit together; then nothing has been made.
     FileError
-        If something cannot be read or written; the tile is named, and all that is done is kept.
+        If something is missing or cannot be read or written; the tile is named, and all that is done is kept.
     PredictionError
         If a value is not a number, or workers are lost again and again.
 
@@ -142,46 +169,38 @@ def predict_dense(
     """
     several = isinstance(nodes, (list, tuple))
     network = dense_network(nodes if several else [nodes])  # type: ignore[arg-type,list-item]
-    outs = _outs(out, len(network.nodes), several)
-    for name, value, allowed in (
-        ("on_error", on_error, ("stop", "skip")),
-        ("on_nan", on_nan, (None, "error", "keep")),
-    ):
-        if value not in allowed:
-            raise ArgumentError("unknown choice", node=name, got=value, expected=f"one of {allowed}")
+    outs = checked_outs(out, len(network.nodes), several)
+    reductions = _reductions(reduce, checked_flag("as_uint8", as_uint8), [n.name for n in network.nodes])
     rules = Rules(
-        reductions=_reductions(reduce, as_uint8, [n.name for n in network.nodes]),
-        fill=fill,
-        skip_empty=skip_empty,
-        check_nan=(outs is not None) if on_nan is None else on_nan == "error",
-        precision=precision,
+        reductions=reductions,
+        fill=checked_fill(fill),
+        skip_empty=checked_skip(skip_empty),
+        check_nan=_nan_is_error(checked_choice("on_nan", on_nan, (None, "error", "keep")), outs, reductions),
+        precision=checked_choice("precision", precision, PRECISIONS),
+        on_missing=checked_choice("on_missing", on_missing, CHOICES),
     )
     request = Request(
-        wish=Wish(pad_raw, roi, augment, None if tile is None else tuple(int(n) for n in tile)),
+        wish=Wish(checked_flag("pad_raw", pad_raw), roi, augment, checked_tile(tile)),
         rules=rules,
         outs=outs,
-        resume=resume,
+        resume=checked_flag("resume", resume),
         memory=parse_bytes(memory),
         axes=axes,
         mask=mask,
-        shard=shard,
-        threads=threads,
-        skip=on_error == "skip",
-        journal=journal,
-        store=store,
+        shard=checked_shard(shard),
+        threads=checked_threads(threads),
+        skip=checked_choice("on_error", on_error, ("stop", "skip")) == "skip",
+        journal=checked_journal(journal, outs),
+        store=checked_store(store, outs),
     )
     if (shard is not None or resume) and outs is None:
         raise ArgumentError("only what is stored can be shared out or gone on with", node="out", got=None)
-    team = None
-    if executor is not None:
-        from neuromancer.dense.executors import Team
-
-        team = Team(executor, workers, retries)
-    run = Run(network, raw_img, request, memory_budget, team)
-    try:
-        sinks = run.execute(progress)
-    finally:
-        run.close()
+    with _team(executor, workers, retries) as team:
+        run = Run(network, raw_img, request, memory_budget, team)
+        try:
+            sinks = run.execute(progress)
+        finally:
+            run.close()
     if outs is not None:
         return list(outs) if several else outs[0]
     results = [sink.array for sink in sinks]
@@ -207,6 +226,7 @@ def plan_dense(
     roi: Any = None,
     augment: str | None = None,
     tile: Sequence[int] | None = None,
+    on_missing: str = "error",
     chunks: Sequence[int] | None = None,
 ) -> DensePlan:
     """The plan of a prediction, without carrying it out.
@@ -218,7 +238,7 @@ def plan_dense(
         Shape of the image, (f, (z,) y, x), or the image.
     dtype : numpy dtype, optional
         Of the image, where only its shape is given; default uint8.
-    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile
+    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile, on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
         Chunks or shards of the store that the result will go to, (f, (z,) y, x).
@@ -235,27 +255,60 @@ def plan_dense(
     """
     several = isinstance(nodes, (list, tuple))
     network = dense_network(nodes if several else [nodes])  # type: ignore[arg-type,list-item]
-    if isinstance(image, (list, tuple)) and all(isinstance(n, int) for n in image):
-        image = DescribedSource(tuple(image), dtype or "uint8")
+    if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
+        image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
         raise InputTypeError("the image has its own dtype", node="dtype", got=dtype, expected="None")
-    rules = Rules(_reductions(reduce, as_uint8, [n.name for n in network.nodes]))
-    wish = Wish(pad_raw, roi, augment, None if tile is None else tuple(int(n) for n in tile))
+    reductions = _reductions(reduce, checked_flag("as_uint8", as_uint8), [n.name for n in network.nodes])
+    rules = Rules(reductions, on_missing=checked_choice("on_missing", on_missing, CHOICES))
+    wish = Wish(checked_flag("pad_raw", pad_raw), roi, augment, checked_tile(tile))
+    blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")
     request = Request(wish=wish, rules=rules, memory=parse_bytes(memory), axes=axes)
     run = Run(network, image, request, memory_budget)
     try:
-        return run.plan(units=None if chunks is None else [tuple(chunks)] * len(network.nodes))
+        if blocks is not None and any(len(blocks) != len(o.shape) for o in run.planner.outputs):
+            raise ShapeError(
+                "chunks have other axes than the result",
+                node="chunks",
+                got=blocks,
+                expected=f"sizes like {run.planner.outputs[0].shape}",
+            )
+        return run.plan(units=None if blocks is None else [blocks] * len(network.nodes))
     finally:
         run.close()
 
 
-def _outs(out: Any, n: int, several: bool) -> tuple[Any, ...] | None:
-    if out is None:
-        return None
-    outs = tuple(out) if several and isinstance(out, (list, tuple)) else (out,)
-    if len(outs) != n:
-        raise ArgumentError("one output per node is needed", node="out", got=f"{len(outs)}", expected=f"{n}")
-    return outs
+@contextmanager
+def _team(executor: Any, workers: Any, retries: Any) -> Iterator[Team | None]:
+    """The workers of an executor; None without one. Executors that were made for it end with it."""
+    if workers is not None:
+        checked_count("workers", workers, 1)
+    checked_count("retries", retries, 0)
+    if executor is None:
+        if workers is not None:
+            raise ArgumentError("tasks are given to an executor", node="workers", got=workers, expected="executor=...")
+        yield None
+        return
+    from neuromancer.dense.executors import Team
+
+    team = Team(executor, workers, retries)
+    try:
+        yield team
+    finally:
+        team.close()
+
+
+def _nan_is_error(on_nan: str | None, outs: Any, reductions: Sequence[Reduction]) -> bool:
+    """Whether values that are not numbers are refused: integers cannot hold them, and what is stored should not."""
+    scaled = any(r.scales for r in reductions)
+    if on_nan == "keep" and scaled:
+        raise ArgumentError(
+            "integers cannot hold what is not a number",
+            node="on_nan",
+            got="keep",
+            expected="'error', or floating point",
+        )
+    return outs is not None or scaled if on_nan is None else on_nan == "error"
 
 
 def _reductions(reduce: Any, as_uint8: bool, names: Sequence[str]) -> tuple[Reduction, ...]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast
 from neuromancer.errors import InputTypeError
+from neuromancer.masked import unmasked
 
 EIGHT_BIT_MAX = 255
 
@@ -30,9 +32,12 @@ def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
     ------
     InputTypeError
         If 32- or 64-bit integers do not hold 8-bit data: they have no natural scale.
+    ArgumentError
+        If the network's dtype cannot hold a value.
     """
-    if np.dtype(dtype).kind != "f":
-        return block.astype(dtype)
+    if np.dtype(dtype).kind != "f" or block.dtype.kind in "fb":
+        result = exact_cast(block, dtype, "predict_dense", "the image")
+        return result.copy() if result is block else result
     if block.dtype.kind in "iu" and block.dtype.itemsize > 2 and block.size:
         low, high = int(block.min()), int(block.max())
         if low < 0 or high > EIGHT_BIT_MAX:
@@ -42,10 +47,8 @@ def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
                 got=f"{block.dtype} with values {low} to {high}",
                 expected="floating point, or 8- or 16-bit integers",
             )
-    scale = scale_of(block.dtype)
     result = block.astype(dtype)
-    if scale != 1.0:
-        result /= np.asarray(scale, dtype=dtype)
+    result /= np.asarray(scale_of(block.dtype), dtype=dtype)
     return result
 
 
@@ -80,7 +83,7 @@ def read(raw: Any, head: tuple[slice, ...], starts: Sequence[int], stops: Sequen
     sizes = raw.shape[lead:]
     used = [fold(np.arange(a, b), n) for a, b, n in zip(starts, stops, sizes, strict=True)]
     inner = tuple(slice(int(u.min()), int(u.max()) + 1) for u in used)
-    block = np.asarray(raw[(*head, *inner)])
+    block = np.asarray(unmasked(raw[(*head, *inner)], "image"))
     for axis, (a, b, n) in enumerate(zip(starts, stops, sizes, strict=True)):
         if a < 0 or b > n:
             block = np.take(block, used[axis] - inner[axis].start, axis=lead + axis)

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.casts import KINDS, is_number, is_whole
+from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 
 SCALES = {"uint8": 255, "uint16": 65535}
+TRIAL = (2, 3, 4, 5)
+"""Images and voxels per axis of the example on which functions are tried; no two alike, and none 1."""
 NAMES = (*SCALES, "argmax")
 EXPECTED = f"one of {NAMES}, a channel, a list of channels, ('threshold', t), a function, or a list of these"
 
@@ -55,22 +58,45 @@ class Reduction:
                 )
         return values
 
-    def stored(self, features: int, dtype: Any) -> tuple[int, np.dtype]:
-        """Number of channels and dtype that are stored of so many values of a dtype.
+    def stored(self, features: int, dtype: Any, ndim: int = 2) -> tuple[int, np.dtype]:
+        """Number of channels and dtype that are stored of so many values of a dtype; functions are tried.
+
+        Parameters
+        ----------
+        features : int
+        dtype : numpy dtype
+        ndim : int
+            Number of spatial axes.
 
         Raises
         ------
         ArgumentError
-            If a channel does not exist.
+            If a channel does not exist, a function fails, or integers would be scaled like fractions.
+        ShapeError, InputTypeError
+            If a function does not keep the voxels, or returns no numbers.
         """
-        example = np.zeros((features, 1, 1, 1), dtype)
+        example = np.full((features, *TRIAL[: ndim + 1]), 0.5, dtype)
         for step in self.steps:
             if isinstance(step, tuple) and step[0] != "threshold" and max(step) >= len(example):
                 raise ArgumentError(
                     "there is no such channel", node="reduce", got=max(step), expected=f"0 to {len(example) - 1}"
                 )
-            example = Reduction((step,)).apply(example)
+            if isinstance(step, str) and step in SCALES and example.dtype.kind != "f":
+                raise ArgumentError(
+                    "only fractions are scaled", node="reduce", got=f"{step!r} of {example.dtype}", expected="floats"
+                )
+            example = _tried(step, example)
         return len(example), example.dtype
+
+    @property
+    def scales(self) -> bool:
+        """Whether fractions become integers by their size, so that there is none for what is not a number."""
+        return any(isinstance(step, str) and step in SCALES for step in self.steps)
+
+    def filling(self, value: Any) -> Any:
+        """What stands for a value where nothing is predicted: of a fraction, what such a prediction is stored as."""
+        top = SCALES.get(self.steps[-1]) if self.steps and isinstance(self.steps[-1], str) else None
+        return value if top is None or not 0 < value < 1 else int(value * top)
 
     @property
     def label(self) -> str:
@@ -80,13 +106,8 @@ class Reduction:
     def require_portable(self) -> None:
         """Raise ArgumentError if a function cannot be found by its name in another process."""
         for step in self.steps:
-            if callable(step) and not _importable(step):
-                raise ArgumentError(
-                    "other processes cannot import this function",
-                    node="reduce",
-                    got=_label(step),
-                    expected="a function on the top level of a module other than __main__",
-                )
+            if callable(step):
+                require_importable(step, "reduce")
 
 
 def reduction(wish: Any) -> Reduction:
@@ -101,13 +122,41 @@ def reduction(wish: Any) -> Reduction:
     if isinstance(wish, Reduction):
         return wish
     channels = isinstance(wish, (list, tuple)) and all(_is_index(v) for v in wish)
-    threshold = isinstance(wish, tuple) and len(wish) == 2 and wish[0] == "threshold"
+    threshold = isinstance(wish, tuple) and len(wish) == 2 and isinstance(wish[0], str) and wish[0] == "threshold"
     chain = isinstance(wish, (list, tuple)) and not channels and not threshold
     return Reduction(tuple(_step(v) for v in (wish if chain else [wish])))
 
 
 def _is_index(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return is_whole(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and bool(np.isfinite(value))
+
+
+def _tried(step: Any, example: np.ndarray) -> np.ndarray:
+    """What a step makes of an example, before anything depends on it."""
+    try:
+        with np.errstate(all="ignore"):
+            result = Reduction((step,)).apply(example)
+    except NeuromancerError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            "the function for reducing fails",
+            node="reduce",
+            got=f"{type(error).__name__}: {error}"[:200],
+            expected=f"a function of an array such as (f, images, *spatial) = {example.shape}",
+        ) from error
+    if result.dtype.kind not in KINDS or not len(result):
+        raise InputTypeError(
+            "a function for reducing has to return channels of numbers",
+            node=_label(step),
+            got=f"{result.shape} {result.dtype}",
+            expected="bool, integer or floating point",
+        )
+    return result
 
 
 def _step(wish: Any) -> Any:
@@ -116,7 +165,7 @@ def _step(wish: Any) -> Any:
     if (isinstance(wish, str) and wish in NAMES) or callable(wish):
         return wish
     if isinstance(wish, (list, tuple)) and wish:
-        if wish[0] == "threshold" and len(wish) == 2 and isinstance(wish[1], (int, float)):
+        if isinstance(wish[0], str) and wish[0] == "threshold" and len(wish) == 2 and _is_finite(wish[1]):
             return ("threshold", float(wish[1]))
         if all(_is_index(v) and v >= 0 for v in wish):
             return tuple(int(v) for v in wish)
@@ -135,6 +184,17 @@ def _apply(step: Any, values: np.ndarray) -> np.ndarray:
     if step[0] == "threshold":
         return (values > step[1]).astype("uint8")
     return values[list(step)]
+
+
+def require_importable(function: Callable[..., Any], where: str) -> None:
+    """Raise ArgumentError if a function cannot be found by its name in another process."""
+    if not _importable(function):
+        raise ArgumentError(
+            "other processes cannot import this function",
+            node=where,
+            got=_label(function),
+            expected="a function at the top level of a module other than __main__",
+        )
 
 
 def _importable(function: Callable[..., Any]) -> bool:

@@ -15,17 +15,21 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neuromancer.dense.header import VERSION, read_header, sealed
 from neuromancer.dense.pipeline import Report
 from neuromancer.dense.tileset import TileSet
-from neuromancer.errors import FileError
+from neuromancer.errors import FileError, naming
+from neuromancer.files import fsync, publish, replacing, temporary_of
 
-VERSION = 1
+MOST_RECORDS = 1 << 30
+"""Bytes of records of one process: more than any run makes."""
 RECORD = struct.Struct("<QQI")
 """First tile, number of tiles, CRC-32 of both and the run's salt."""
 
@@ -60,6 +64,11 @@ class Journal:
             How the result is cut into tiles.
         count : int
             Number of tiles.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written, or another process has begun one.
         """
         header = {
             "version": VERSION,
@@ -69,9 +78,18 @@ class Journal:
             "salt": uuid.uuid4().hex,
             "complete": False,
         }
-        journal = cls(folder, header)
-        journal._write_header()
-        return journal
+        path = folder / "run.json"
+        new = temporary_of(folder / "making-run.json")  # what a kill leaves of it is removed with the lock
+        with naming(path):
+            folder.mkdir(exist_ok=True)
+            try:
+                new.write_bytes(sealed(header))
+                fsync(new)
+                publish(new, path)
+            finally:
+                new.unlink(missing_ok=True)
+            fsync(folder.parent)
+        return cls(folder, header)
 
     @classmethod
     def find(cls, folder: Path) -> Journal | None:
@@ -80,22 +98,31 @@ class Journal:
         Raises
         ------
         FileError
-            If it cannot be read.
+            If it cannot be read, or is not what was written.
         """
-        try:
-            text = (folder / "run.json").read_text()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise FileError("cannot be read", node=str(folder), got=error.strerror) from error
-        try:
-            header = json.loads(text)
-            known = header["version"] == VERSION and {"fingerprints", "layout", "tiles", "salt"} <= set(header)
-        except (ValueError, TypeError, KeyError):
-            known = False
-        if not known:
-            raise FileError("is not a journal of this version", node=str(folder / "run.json"), expected="version 1")
-        return cls(folder, header)
+        header = read_header(folder / "run.json")
+        return None if header is None else cls(folder, header)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How the result is cut into tiles.
+
+        Raises
+        ------
+        FileError
+            If it does not say so.
+        """
+        layout = self.header["layout"]
+        tile, together = layout.get("tile"), layout.get("together")
+        sizes = [*tile, together] if type(tile) is list else [None]
+        if set(layout) != {"tile", "together"} or any(type(n) is not int or not 0 < n < 1 << 62 for n in sizes):
+            raise FileError(
+                "does not say how the result is cut",
+                node=str(self.folder / "run.json"),
+                got=str(layout)[:100],
+                expected=f"a whole journal; or remove {self.folder} and the result to begin anew",
+            )
+        return layout
 
     def require_same(self, fingerprints: Mapping[str, str]) -> None:
         """Raise FileError unless the run is the one that the journal is about, naming what differs."""
@@ -107,44 +134,68 @@ class Journal:
                 node=str(self.folder),
                 got=", ".join(f"{key} {str(fingerprints.get(key))[:12]}" for key in different),
                 expected=", ".join(f"{key} {str(stored.get(key))[:12]}" for key in different),
-                nearest="the same arguments as before, or another output",
+                nearest="the same arguments as before, another output, or neither journal nor result to begin anew",
             )
 
     # ---- reading
     def done(self) -> TileSet:
         """Tiles that are durably in the result, as far as all processes have said so."""
-        if not self.header["complete"]:
+        if self.header["complete"] is not True:
             try:
                 return TileSet(pair for path in sorted(self.folder.glob("*.log")) for pair in self._records(path))
             except FileNotFoundError as error:
                 # Another process saw that all was done, and dropped the records after it had said so.
                 found = Journal.find(self.folder)
-                if found is None or not found.header["complete"]:
-                    raise FileError("records have been removed", node=str(self.folder), got=error.filename) from error
+                if found is None or found.header["complete"] is not True:
+                    raise FileError(
+                        "records have been removed",
+                        node=str(self.folder),
+                        got=error.filename,
+                        expected="the same call again with resume=True, which does their tiles again",
+                    ) from error
                 self.header = found.header
         return TileSet([(0, self.header["tiles"])])
 
     def _records(self, path: Path) -> Iterator[tuple[int, int]]:
-        data = path.read_bytes()
+        data = self._read(path)
         for k in range(0, len(data) - RECORD.size + 1, RECORD.size):
             first, count, check = RECORD.unpack_from(data, k)
             if check == self._check(first, count) and first + count <= self.header["tiles"]:
                 yield first, first + count
+
+    def _read(self, path: Path) -> bytes:
+        """Content of a file of the journal; nothing of folders, pipes and the like, which no run has made."""
+        try:
+            if not path.is_file() and os.path.lexists(path):
+                return b""
+            if path.exists() and path.stat().st_size > MOST_RECORDS:
+                raise OSError(errno.EFBIG, f"more than {MOST_RECORDS} bytes")
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise FileError(
+                "cannot be read",
+                node=str(path),
+                got=error.strerror,
+                expected="a file that this process may read; without it, its tiles are done again",
+            ) from error
 
     def failures(self) -> dict[int, str]:
         """Tiles that were left out, and why."""
         found: dict[int, str] = {}
         for path in sorted(self.folder.glob("*.failed")):
             try:
-                lines = path.read_text(errors="replace").splitlines()
+                lines = self._read(path).decode(errors="replace").splitlines()
             except FileNotFoundError:
                 continue  # as above: all was done in the end
             for line in lines:
                 try:
                     index, reason = json.loads(line)
-                    found[int(index)] = str(reason)
-                except (ValueError, TypeError):
+                except (ValueError, TypeError, RecursionError):
                     continue  # cut short by a crash; the tile counts as not done all the same
+                if type(index) is int and 0 <= index < self.header["tiles"]:
+                    found[index] = str(reason)
         done = self.done()
         return {index: reason for index, reason in found.items() if index not in done}
 
@@ -159,7 +210,7 @@ class Journal:
         """
         if report.failed:
             text = "".join(json.dumps([index, reason]) + "\n" for index, reason in report.failed.items())
-            with self._path("failed").open("a") as file:
+            with naming(self.folder), self._path("failed").open("a") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -174,7 +225,7 @@ class Journal:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
             if fresh:
-                sync_folder(self.folder)
+                fsync(self.folder)
         except OSError as error:
             # What follows half a record could not be read, so that what follows goes into another file.
             self._name = self._new_name()
@@ -182,11 +233,13 @@ class Journal:
 
     def close(self) -> None:
         """If all tiles are done, mark the run as complete and drop the records."""
-        if not self.header["complete"] and len(self.done()) == self.header["tiles"]:
-            self.header["complete"] = True
-            self._write_header()
+        if self.header["complete"] is not True and len(self.done()) == self.header["tiles"]:
+            self.header |= {"version": VERSION, "complete": True}
+            with replacing(self.folder / "run.json") as new:
+                new.write_bytes(sealed(self.header))
             for path in [*self.folder.glob("*.log"), *self.folder.glob("*.failed")]:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # such as of a folder, which no run has made
+                    path.unlink()
 
     def _check(self, first: int, count: int) -> int:
         return zlib.crc32(self._salt + RECORD.pack(first, count, 0))
@@ -198,17 +251,6 @@ class Journal:
     def _new_name() -> str:
         return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-    def _write_header(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        partial = self.folder / f".run.{uuid.uuid4().hex}"
-        with partial.open("w") as file:
-            json.dump(self.header, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.folder / "run.json")
-        sync_folder(self.folder)
-        sync_folder(self.folder.parent)
-
 
 def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
     """(first, count) of consecutive numbers."""
@@ -216,12 +258,3 @@ def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
     cuts = [0, *(np.flatnonzero(np.diff(ordered) > 1) + 1).tolist(), len(ordered)]
     for a, b in pairwise(cuts):
         yield int(ordered[a]), b - a
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.dense.arguments import require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
-from neuromancer.dense.making import Making
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.making import CreationLock
+from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
+from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
+from neuromancer.dense.results import Results, begin, undo
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import (
     ArraySink,
     ArraySource,
     as_source,
     blocks_to_be,
+    check_sink,
+    filled_parts,
+    image_sources,
     is_sink,
-    is_there,
-    make_sink,
     place_of,
+    require_apart,
 )
 from neuromancer.dense.work import Rules, Work
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
+from neuromancer.masked import chosen
 from neuromancer.places import local_file
 from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
+from neuromancer.volumes.missing import Part, listed
 
 if TYPE_CHECKING:
     from neuromancer.dense.executors import Team
@@ -92,15 +101,21 @@ class Run:
         team: Team | None = None,
     ) -> None:
         self.network, self.request, self.team, self._budget = network, request, team, budget
-        self.source = as_source(raw, request.axes, network.spatial)
+        choice = request.rules.on_missing
+        self.source, visible = image_sources(raw, request.axes, network.spatial, choice)
         self.planner = Planner(network, self.source.shape, self.source.dtype, request.wish, request.rules.reductions)
         self.spatial = "z" * self.planner.stack + network.spatial
-        self.mask_source = None if request.mask is None else as_source(request.mask, None, self.spatial, "mask")
-        self.mask = None if self.mask_source is None else Mask(self.mask_source, self.planner.raw_shape[1:])
-        self._opened = [s for s, given in ((self.source, raw), (self.mask_source, request.mask)) if s is not given]
+        self.mask_sources = (
+            [] if request.mask is None else [as_source(chosen(request.mask), None, self.spatial, choice, "mask")]
+        )
+        self.mask_sources += [] if visible is None else [visible]
+        self.mask = combined(self.mask_sources, self.planner.raw_shape[1:])
+        self._opened = [s for s in (self.source, *self.mask_sources) if s is not raw and s is not request.mask]
         self.journal: Journal | None = None
+        self.results: Results | None = None
         self.sinks: list[Any] = []
         self.temporary: list[Path] = []
+        self.filled: dict[str, Part] = {}
 
     # ---- plan
     @property
@@ -150,7 +165,14 @@ class Run:
 
     # ---- carrying out
     def execute(self, progress: bool | None) -> list[Any]:
-        """Do all tiles that are not done; returns a sink per node."""
+        """Do all tiles that are not done; returns a sink per node.
+
+        Raises
+        ------
+        ShapeError, InputTypeError, ArgumentError
+            If options do not fit what is to be stored; nothing has been made then.
+        """
+        self._check()
         if self.request.outs is None:
             self.sinks = [ArraySink(np.empty(o.shape, o.dtype)) for o in self.planner.outputs]
             plan = self.plan()
@@ -164,6 +186,20 @@ class Run:
             if self.journal is not None:
                 self.journal.close()
         return self.sinks
+
+    def _check(self) -> None:
+        """Raise for everything that can be known to fail before stores are made."""
+        rules, outputs = self.request.rules, self.planner.outputs
+        require_skip(rules.skip_empty, self.source.dtype)
+        for m, output in enumerate(outputs):
+            require_fill(rules.filling(m), output.name, output.dtype)
+        if self.team is not None:
+            self.team.check(self)
+        options = {"spatial": self.spatial, **(self.request.store or {})}
+        for out, output in zip(self.request.outs or (), outputs, strict=False):
+            check_sink(out, output.shape, output.dtype, options)
+        if self.team is None and not self.request.resume:
+            self.network.func(rules.precision).compile()
 
     def _carry_out(self, plan: DensePlan, progress: bool | None) -> None:
         done = None if self.journal is None else self.journal.done()
@@ -189,11 +225,21 @@ class Run:
         if self.request.outs is not None and self.journal is None:
             for sink in self.sinks:
                 sink.flush()
+        self._warn_of_filled()
         if failed:
             some = "; ".join(f"{plan.tile(i)}: {printable(reason)}" for i, reason in list(failed.items())[:3])
             warnings.warn(
                 f"{len(failed)} of {count} tiles could not be predicted: {some}", IncompleteWarning, stacklevel=5
             )
+
+    def _warn_of_filled(self) -> None:
+        parts = list((self.filled | filled_parts(self.source, *self.mask_sources)).values())
+        if getattr(self.source, "blank", False):
+            parts.append(Part("all of it", "nothing was ever written"))
+        if parts:
+            count = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
+            text = f"{count} of the image missing or damaged, read as fill value: {listed(parts)}"
+            warnings.warn(text, IncompleteWarning, stacklevel=6)
 
     # ---- stores and journal
     def _folder(self, outs: Sequence[Any]) -> Path | None:
@@ -205,50 +251,69 @@ class Run:
     def _open(self) -> DensePlan:
         """Open or make the stores and the journal; returns the plan that fits them."""
         outs = self.request.outs or ()
+        require_apart(self.source, outs)
         folder = self._folder(outs)
+        joins = self.request.resume or self.request.shard is not None
         if folder is None:
-            if self.request.resume or self.request.shard:
+            if joins:
                 raise ArgumentError(
                     "without a place in the file system nothing is known of earlier runs",
                     node="resume" if self.request.resume else "shard",
                     got=f"out of type {type(outs[0]).__name__}",
                     expected="a path as out, or a folder as journal",
                 )
-            self._make_sinks("error", self._chunks())
-            return self.plan()
-        found, making = Journal.find(folder), Making(folder)
+            return self._make_without_journal()
+        found = Journal.find(folder)
         if found is None:
-            if making.begin():
-                try:
-                    found = Journal.find(folder)  # another one may have made it since
-                    if found is None:
-                        return self._begin(folder, "open" if making.taken_over else "error")
-                finally:
-                    making.end()
-            else:
-                making.wait()
-                found = Journal.find(folder)
-            if found is None:
-                raise FileError("another process could not make the result", node=str(folder))
-        elif not self.request.resume and self.request.shard is None:
+            return self._begin(folder, joins)
+        return self._continue(found, joins)
+
+    def _make_without_journal(self) -> DensePlan:
+        traces: list[str] = []
+        self.results = self._results(self._chunks())
+        self.results.require_free()
+        try:
+            self.sinks = self.results.make(traces.append)
+            return self.plan()
+        except BaseException:
+            undo(self.results, traces)
+            raise
+
+    def _begin(self, folder: Path, joins: bool) -> DensePlan:
+        """Make results and journal; what can fail without them is done before."""
+        self.results = results = self._results(self._chunks())
+        if not joins and not os.path.lexists(folder / "making"):
+            results.require_free()
+        fixed, made = self._fixed_prints(), list[DensePlan]()
+
+        def make(note: Callable[[str], None]) -> Journal:
+            self.sinks = results.make(note)
+            plan = self.plan()
+            made.append(plan)
+            return Journal.create(folder, fixed | self._prints_of(plan), plan.layout, plan.count)
+
+        found = begin(folder, joins, results, make)
+        if not made:
+            return self._continue(found, joins)
+        self.journal = found
+        return made[0]
+
+    def _continue(self, found: Journal, joins: bool) -> DensePlan:
+        if not joins:
             raise FileError(
                 "there is a prediction already",
-                node=str(folder),
+                node=str(found.folder),
                 got=f"{len(found.done())} of {found.header['tiles']} tiles done",
                 expected="resume=True to go on with it, another output, or no such folder to begin anew",
             )
-        return self._continue(found)
-
-    def _begin(self, folder: Path, existing: str) -> DensePlan:
-        self._make_sinks(existing, self._chunks())
-        plan = self.plan()
-        self.journal = Journal.create(folder, self._fingerprints(plan), plan.layout, plan.count)
-        return plan
-
-    def _continue(self, found: Journal) -> DensePlan:
-        self._make_sinks("open", must_exist=True)
-        plan = self.plan(found.header["layout"])
-        found.require_same(self._fingerprints(plan))
+        self.results = self._results()
+        self.sinks = self.results.open()
+        plan = self.plan(found.layout)
+        found.require_same(self._fixed_prints() | self._prints_of(plan))
+        if found.header["tiles"] != plan.count:
+            raise FileError("is about another number of tiles", node=str(found.folder), expected=f"{plan.count}")
+        # What a process that was killed noted about making it is no longer true when something is written into it.
+        CreationLock(found.folder).forget()
         self.journal = found
         return plan
 
@@ -267,45 +332,40 @@ class Run:
                 return chunks
             nbytes //= 2
 
-    def _make_sinks(
-        self, existing: str, chunks: Sequence[tuple[int, ...] | None] = (), must_exist: bool = False
-    ) -> None:
-        steps = [g.grain for g in self.network.joint]
-        size, offset = getattr(self.source, "voxel_size", None), getattr(self.source, "offset", None)
+    def _results(self, chunks: Sequence[tuple[int, ...] | None] = ()) -> Results:
         outs = self.request.outs or ()
-        per_node = zip(outs, self.planner.outputs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
-        for out, output, first, blocks in per_node:
-            if must_exist and not is_there(out):
-                raise FileError("its journal is there, but not the result itself", node=str(out))
-            meta = dict(self.request.store or {})
+        steps = [*((1,) if self.planner.stack else ()), *(g.grain for g in self.network.joint)]
+        image = image_placement(self.source, self.spatial, any(isinstance(out, (str, PathLike)) for out in outs))
+        per_node = zip(outs, self.planner.offsets, chunks or [None] * len(outs), strict=True)
+        options = []
+        for out, first, blocks in per_node:
+            meta: dict[str, Any] = {"spatial": self.spatial, **(self.request.store or {})}
             if blocks is not None:
                 meta["chunks"] = blocks
-            if size is not None and not is_sink(out):
+            if not is_sink(out):
                 shift = [*((self.planner.roi[0][0],) if self.planner.stack else ()), *first]
-                scale = [*((1,) if self.planner.stack else ()), *steps]
-                begin = offset if offset is not None else (0.0,) * len(size)
-                meta.setdefault("voxel_size", tuple(float(v * s) for v, s in zip(size, scale, strict=True)))
-                meta.setdefault("unit", getattr(self.source, "unit", None))
-                meta.setdefault("offset", tuple(b + n * v for b, n, v in zip(begin, shift, size, strict=True)))
-            meta.setdefault("spatial", self.spatial)
-            self.sinks.append(make_sink(out, output.shape, output.dtype, existing, meta))
+                meta |= placed(image, meta, shift, steps)
+            options.append(meta)
+        return Results(outs, self.planner.outputs, options)
 
-    def _fingerprints(self, plan: DensePlan) -> dict[str, str]:
-        mask = "" if self.mask_source is None else self.mask_source.fingerprint()
+    def _fixed_prints(self) -> dict[str, str]:
+        """Fingerprints of all that does not depend on the results."""
+        mask = " ".join(source.fingerprint() for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
             "image": self.source.fingerprint(),
-            "plan": plan.fingerprint(),
             "options": f"{self.request.rules.label} mask={mask}",
-            "output": " ".join(sink.fingerprint() for sink in self.sinks),
         }
+
+    def _prints_of(self, plan: DensePlan) -> dict[str, str]:
+        return {"plan": plan.fingerprint(), "output": " ".join(sink.fingerprint() for sink in self.sinks)}
 
     def close(self) -> None:
         """Close what was opened here, and remove files that were only for workers."""
         for path in self.temporary:
             path.unlink(missing_ok=True)
-        given = self.request.outs or ()
-        opened = [sink for sink, out in zip(self.sinks, given, strict=False) if sink is not out]
-        for store in (*opened, *self._opened):
+        if self.results is not None:
+            self.results.close()
+        for store in self._opened:
             if store is not None:
                 store.close()

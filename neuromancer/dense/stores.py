@@ -13,8 +13,12 @@ import numpy as np
 
 from neuromancer import volumes
 from neuromancer.arrays import offers
-from neuromancer.errors import InputTypeError, ShapeError
-from neuromancer.places import is_address, status
+from neuromancer.dense.mask import Visible
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.masked import split
+from neuromancer.places import is_address
+from neuromancer.volumes.flat import mapping_of
+from neuromancer.volumes.missing import Part
 from neuromancer.volumes.paths import split_path
 
 MOST_VOXELS = 1 << 62
@@ -69,7 +73,7 @@ class DescribedSource(ArraySource):
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         if any(n < 1 for n in shape) or prod(shape) > MOST_VOXELS:
             raise ShapeError("not a shape of an image", node="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
-        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.array, self.shape, self.dtype = None, shape, np.dtype(dtype)
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
         raise ShapeError("an image that is only described has no voxels", node="image", got=where)
@@ -105,7 +109,7 @@ class ArraySink:
         """Nothing is open."""
 
 
-def as_source(raw: Any, axes: str | None, spatial: str, label: str = "raw") -> Any:
+def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error", label: str = "raw") -> Any:
     """The source that a user means.
 
     Parameters
@@ -117,16 +121,42 @@ def as_source(raw: Any, axes: str | None, spatial: str, label: str = "raw") -> A
         Order of its axes.
     spatial : str
         Names of the spatial axes as the network has them.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
     label : str
         Name of it in errors.
+
+    Raises
+    ------
+    ArgumentError
+        For a source of another make that is to be filled.
     """
-    if type(raw) is np.ndarray and axes is None:
+    if type(raw) is np.ndarray and axes is None and mapping_of(raw) is None:
         return ArraySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
+        if on_missing == "fill":
+            raise ArgumentError(
+                "has no effect on a source of your own", node="on_missing", got=on_missing, nearest="error"
+            )
         return raw
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
-        return as_source(volumes.open_array(raw, label), axes, spatial, label)
-    return volumes.open_source(raw, axes=axes, spatial=spatial, label=label)
+        return as_source(volumes.open_array(raw, label), axes, spatial, on_missing, label)
+    if isinstance(raw, volumes.ArraySource) and "fill" in (raw.on_missing, on_missing):
+        raw = raw.with_choice("fill")  # for a record of its own
+    source = volumes.open_source(raw, axes=axes, spatial=spatial, on_missing=on_missing, label=label)
+    source.filled.quiet |= source.on_missing == "fill"
+    return source
+
+
+def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "error") -> tuple[Any, Visible | None]:
+    """The source of an image and, for a masked array, that of the mask which it brings along."""
+    image, hidden = split(raw)
+    if image is raw:
+        return as_source(raw, axes, spatial, on_missing), None
+    if axes is None and image.ndim == len(spatial):
+        image, hidden = image[None], None if hidden is None else hidden[None]
+    visible = None if hidden is None else Visible(as_source(hidden, axes, spatial, on_missing))
+    return as_source(image, axes, spatial, on_missing), visible
 
 
 def is_source(raw: Any) -> bool:
@@ -140,30 +170,33 @@ def is_sink(out: Any) -> bool:
     return offers(out, "shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush")
 
 
-def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: Mapping[str, Any]) -> Any:
-    """The sink for a result.
+def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> Any:
+    """The sink for a result that goes into something that is open already.
 
     Parameters
     ----------
-    out : array, Sink, or anything that ``neuromancer.volumes.create_sink`` takes
+    out : array or Sink
     shape : sequence of int
     dtype : numpy dtype
-    existing : {'error', 'open'}
-        What to do with a store that is there already.
     meta : mapping
-        Further arguments for creating one.
+        Further arguments of ``neuromancer.volumes.create_sink``.
 
     Raises
     ------
     ShapeError, InputTypeError
-        If the store that was given does not fit the result.
+        If it does not fit the result.
     """
     if type(out) is np.ndarray:
         sink: Any = ArraySink(out)
     elif is_sink(out):
         sink = out
     else:
-        sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), existing=existing, **meta)
+        sink = volumes.create_sink(out, tuple(shape), np.dtype(dtype), **meta)
+    _require_same(sink, shape, dtype)
+    return sink
+
+
+def _require_same(sink: Any, shape: Sequence[int], dtype: Any) -> None:
     if tuple(sink.shape) != tuple(shape):
         raise ShapeError("the result does not fit its store", node="out", got=tuple(sink.shape), expected=tuple(shape))
     if np.dtype(sink.dtype) != np.dtype(dtype):
@@ -173,7 +206,61 @@ def make_sink(out: Any, shape: Sequence[int], dtype: Any, existing: str, meta: M
             got=str(np.dtype(sink.dtype)),
             expected=str(np.dtype(dtype)),
         )
-    return sink
+
+
+def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> None:
+    """Raise what `given_sink` would for a result, as far as it can be known; nothing is made.
+
+    Parameters
+    ----------
+    out, shape, dtype, meta
+        See `given_sink`.
+    """
+    if type(out) is np.ndarray or is_sink(out):
+        _require_same(out, shape, dtype)
+        if type(out) is np.ndarray and not out.flags.writeable:
+            raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
+    else:
+        volumes.check_sink(out, tuple(shape), np.dtype(dtype), **meta)
+
+
+def require_apart(source: Any, outs: Sequence[Any]) -> None:
+    """Refuse a result that would be written over the image, by whatever name.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    for out in outs:
+        if isinstance(out, (str, os.PathLike)):
+            continue  # a path that exists is never written over
+        image, result = (_innermost(value) for value in (source, out))
+        if image is result or _share_memory(image, result) or _same_file(image, result):
+            raise ArgumentError(
+                "the result would be written over the image", node="out", got="the image", expected="another array"
+            )
+
+
+def _innermost(store: Any) -> Any:
+    """The array behind sources and sinks."""
+    while hasattr(store, "array") or hasattr(store, "opened"):
+        store = store.opened() if hasattr(store, "opened") else store.array
+    return store
+
+
+def _share_memory(image: Any, result: Any) -> bool:
+    if not isinstance(image, np.ndarray) or not isinstance(result, np.ndarray):
+        return False
+    try:
+        effort: Any = 1000  # the stubs know the named amounts only
+        return np.shares_memory(image, result, max_work=effort)
+    except RuntimeError:  # too hard to tell
+        return True
+
+
+def _same_file(image: Any, result: Any) -> bool:
+    place = volumes.place_in_files(image)
+    return place is not None and place == volumes.place_in_files(result)
 
 
 def blocks_to_be(
@@ -217,7 +304,19 @@ def blocks_to_be(
 
 def reopen_source(locator: Any) -> Any:
     """The source that a locator stands for, in this process."""
-    return locator.open() if hasattr(locator, "open") else volumes.open_source(locator)
+    if hasattr(locator, "open"):
+        return locator.open()
+    source = volumes.open_source(locator)
+    source.filled.quiet = True  # what is filled goes back to whoever gives the warning
+    return source
+
+
+def filled_parts(*sources: Any) -> dict[str, Part]:
+    """Parts of sources that were read as fill value, by name."""
+    found: dict[str, Part] = {}
+    for source in sources:
+        found |= getattr(getattr(source, "filled", None), "parts", {})
+    return found
 
 
 def reopen_sink(locator: Any) -> Any:
@@ -243,11 +342,3 @@ def place_of(out: Any, sink: Any) -> Path | None:
         return None
     place = Path(path)
     return place.with_name(f"{place.name}.{dataset.replace('/', '.')}") if dataset else place
-
-
-def is_there(out: Any) -> bool:
-    """Whether the file or folder of a result exists; True where that cannot be told."""
-    if not isinstance(out, (str, os.PathLike)):
-        return True
-    _, path, _ = split_path(out, "out")
-    return is_address(path) or status(path) is not None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.dense.mask import Mask
+from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.raw import read
@@ -40,6 +40,8 @@ class Rules:
         Raise where a value is not a number.
     precision : str
         Of the network's function.
+    on_missing : str
+        What becomes of missing parts of the image; the source does it.
     """
 
     reductions: tuple[Reduction, ...]
@@ -47,12 +49,18 @@ class Rules:
     skip_empty: Any = None
     check_nan: bool = False
     precision: str = "f32"
+    on_missing: str = "error"
+
+    def filling(self, m: int) -> Any:
+        """Value where nothing is predicted, as it is stored of a node."""
+        return self.reductions[m].filling(self.fill)
 
     @property
     def label(self) -> str:
         """All rules as text; part of the fingerprint of a run."""
         reduced = "; ".join(r.label for r in self.reductions)
-        return f"[{reduced}] fill={self.fill!r} skip_empty={self.skip_empty!r} precision={self.precision}"
+        filled = " on_missing='fill'" if self.on_missing == "fill" else ""
+        return f"[{reduced}] fill={self.fill!r} skip_empty={self.skip_empty!r} precision={self.precision}{filled}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class Work:
         rules: Rules,
         network: DenseNetwork,
         source: Any,
-        mask: Mask | None,
+        mask: Mask | AllMasks | None,
         shared: bool = False,
     ) -> None:
         self.plan, self.rules, self.network, self.source, self.mask = plan, rules, network, source, mask
@@ -220,16 +228,24 @@ class Work:
                     expected="finite values; on_nan='keep' stores them as they are",
                 )
         values = self.rules.reductions[m].apply(values)
+        output = self.plan.outputs[m]
+        if (len(values), values.dtype) != (output.shape[0], np.dtype(output.dtype)):
+            raise PredictionError(
+                "a function for reducing returned something else than when it was tried",
+                node=self.network.nodes[m],
+                got=f"{len(values)} channels of {values.dtype}",
+                expected=f"{output.shape[0]} of {output.dtype}",
+            )
         values = values if self.plan.stack else values[:, 0]
         if inside is not None and not inside.all():
-            values = np.where(inside, values, np.asarray(self.rules.fill, values.dtype))
+            values = np.where(inside, values, np.asarray(self.rules.filling(m), values.dtype))
         return values
 
     def filled(self, tile: Tile, m: int) -> np.ndarray:
         """What stands where nothing is predicted: the value for filling."""
         output = self.plan.outputs[m]
         images = (tile.images[1] - tile.images[0],) if self.plan.stack else ()
-        return np.full((output.shape[0], *images, *tile.shapes[m]), self.rules.fill, output.dtype)
+        return np.full((output.shape[0], *images, *tile.shapes[m]), self.rules.filling(m), output.dtype)
 
     def _inside(self, tile: Tile, m: int) -> np.ndarray | None:
         """The mask at the voxels of a node's tile; None without a mask."""

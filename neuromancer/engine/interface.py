@@ -21,6 +21,8 @@ generic              ``generic(name)``: symbolic input that takes any Python obj
 calls_under_way      ``calls_under_way()``: calls of a function that may be started on the configured device
                      before the result of the first is fetched, so that copies and computation overlap
 constant             ``constant(value, name, dtype)``
+fence                ``fence(x)``: x, as something that simplification does not look into: what is computed from it
+                     and what it is computed from are not merged into one sum or product
 free_memory          ``free_memory()``: bytes free on the configured device; None if that is the host
 function             ``function(inputs, outputs, updates, name, backend, precision)``: compile for the
                      configured device
@@ -68,6 +70,7 @@ NAMES = (
     "disconnected_grad",
     "dot_text",
     "draw",
+    "fence",
     "free_memory",
     "function",
     "generic",

@@ -14,7 +14,8 @@ class make_func:
     """Function of symbolic inputs that is compiled at its first call.
 
     Calling it without arguments only compiles, unless the graph has no inputs, in which case it is evaluated.
-    A changed ``config.device`` or ``config.backend`` makes the next call compile again.
+    A changed ``config.device`` or ``config.backend`` makes the next call compile again. Of several threads that call it
+    for the first time one compiles and the others wait.
 
     Parameters
     ----------
@@ -74,10 +75,11 @@ class make_func:
         wanted = (config.device, config.floatX, config.backend)
         if self.func is None or self._compiled_for != wanted:
             with E.building():
-                self.func = E.function(
-                    self.inputs, self.output, updates=self.updates, name=self.name, precision=self.precision
-                )
-            self._compiled_for = wanted
+                if self.func is None or self._compiled_for != wanted:  # another thread may have been first
+                    self.func = E.function(
+                        self.inputs, self.output, updates=self.updates, name=self.name, precision=self.precision
+                    )
+                    self._compiled_for = wanted
         return self.func
 
     def __call__(self, *args: Any) -> Any:

@@ -68,6 +68,8 @@ class Window:
 
 
 IDENTITY = Window()
+MAX_PHASES = 4096
+"""Voxels after which fields of view have to repeat."""
 
 
 def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | None] | None = None) -> TaggedShape:
@@ -90,6 +92,7 @@ def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | No
     """
     parent = node.parents[0].shape
     node.windows = tuple(windows)
+    node.refined = node.refined or any(w.up > 1 for w in windows)
     if sizes is None:
         sizes = [w.output_size(s) for w, s in zip(windows, parent.spatial_shape, strict=True)]
     shape = list(parent.shape)
@@ -105,7 +108,7 @@ def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | No
         centre.append(c)
     known = None not in centre
     result = TaggedShape(shape, parent.tags, strides, parent.mfp_offsets, fov, centre if known else None)
-    if known and any(w.up > 1 for n in ancestors([node]) for w in windows_of(n)):
+    if known and node.refined:
         return _with_true_fov(node, result)
     return result
 
@@ -115,10 +118,22 @@ def _with_true_fov(node: Node, shape: TaggedShape) -> TaggedShape:
     node.shape = shape
     extents = []
     for k in range(shape.ndim):
-        step = exact(shape.strides[k])
-        phases = max(1, int(period([node], k) / step))
+        phases = _phases(node, k)
         extents.append(max(high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(phases))))
     return TaggedShape(shape.shape, shape.tags, shape.strides.tolist(), shape.mfp_offsets, extents, shape.centre)
+
+
+def _phases(node: Node, axis: int) -> int:
+    """Number of voxels after which a node's fields of view repeat; ShapeError if no real network has as many."""
+    phases = max(1, int(period([node], axis) / exact(node.shape.strides[axis])))
+    if phases > MAX_PHASES:
+        raise ShapeError(
+            "the strides of the branches have no common period",
+            node=node,
+            got=f"strides of which the least common multiple is over {MAX_PHASES} voxels on axis {axis}",
+            expected="strides that are multiples of one another",
+        )
+    return phases
 
 
 def ancestors(nodes: Iterable[Node]) -> list[Node]:

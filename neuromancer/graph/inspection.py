@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,10 @@ from urllib.parse import quote
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, reason
+from neuromancer.casts import exact_cast, fits_kind
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, NeuromancerError, ShapeError, reason
 from neuromancer.graph.function import make_func
+from neuromancer.masked import unmasked
 from neuromancer.places import local_file
 from neuromancer.printable import Lines, printable
 from neuromancer.progress import say
@@ -27,8 +29,13 @@ if TYPE_CHECKING:
 PLOT_FORMATS = ("png", "svg", "pdf", "dot")
 
 
-def check_arrays(node: Node, sources: Sequence[Node], arrays: Sequence[Any]) -> list[Any]:
+def check_arrays(
+    node: Node, sources: Sequence[Node], arrays: Sequence[Any], evaluated: Sequence[Node] | None = None
+) -> list[Any]:
     """Convert what a node is called with to its sources' dtypes, or raise with a table of needed and given.
+
+    Every value is kept: one that the dtype cannot hold is refused, as are labels that the losses among the evaluated
+    nodes, and what these depend on, cannot use.
 
     Parameters
     ----------
@@ -38,10 +45,16 @@ def check_arrays(node: Node, sources: Sequence[Node], arrays: Sequence[Any]) -> 
         What needs data, in calling order.
     arrays : sequence of array
         The data.
+    evaluated : sequence of Node, optional
+        What is computed from them; default: `node`.
 
     Returns
     -------
     list
+
+    Raises
+    ------
+    InputTypeError, ShapeError, ArgumentError
     """
     if len(arrays) != len(sources):
         raise InputTypeError(
@@ -50,7 +63,23 @@ def check_arrays(node: Node, sources: Sequence[Node], arrays: Sequence[Any]) -> 
             got=_table(sources, arrays),
             expected="one array per source, in this order",
         )
-    return [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
+    given = [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
+    for place, check in _input_checks(sources, [node] if evaluated is None else evaluated):
+        check(given[place])
+    return [
+        a if s.shape is None else exact_cast(a, s.output.dtype, node, f"input {s.name!r}")
+        for s, a in zip(sources, given, strict=True)
+    ]
+
+
+def _input_checks(sources: Sequence[Node], nodes: Iterable[Node]) -> Iterator[tuple[int, Callable[[Any], None]]]:
+    """Checks of what is fed, with the number of the source that each is for; none twice."""
+    places = {id(source): k for k, source in enumerate(sources)}
+    known = {id(n): n for node in nodes for n in node.sub_graph()}
+    for node in known.values():
+        for parent, check in node.input_checks():
+            if id(parent) in places:
+                yield places[id(parent)], check
 
 
 def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], arrays: Sequence[Any]) -> Any:
@@ -58,12 +87,12 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
         return value
     dtype = source.output.dtype
     try:
-        array = as_array(value)
+        array = as_array(unmasked(value, node))
     except ValueError as error:
         raise ShapeError(
             f"input {source.name!r} is no array", node=node, got=str(error), expected=repr(source.shape)
         ) from None
-    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
+    if not fits_kind(array.dtype, dtype):
         raise InputTypeError(
             f"input {source.name!r} has the wrong dtype",
             node=node,
@@ -78,7 +107,7 @@ def _check_array(node: Node, source: Node, value: Any, sources: Sequence[Node], 
             got=_table(sources, arrays),
             expected=repr(source.shape),
         )
-    return np.asarray(array, dtype=dtype)
+    return array
 
 
 def _table(sources: Sequence[Node], arrays: Sequence[Any]) -> str:
@@ -104,7 +133,7 @@ def _given(value: Any) -> str:
 
 
 def random_inputs(node: Node) -> list[Any]:
-    """Random data in [0, 1) for every source of a node.
+    """Random data in [0, 1) for every source of a node, 0 for labels.
 
     An unknown size is taken from another source's axis of the same tag (the batch size from any node), else as 1.
     """
@@ -124,6 +153,11 @@ def random_inputs(node: Node) -> list[Any]:
             )
         shape = [s or sizes.get(tag, 1) for tag, s in zip(source.shape.tags, source.shape, strict=True)]
         data.append(rng().random(shape).astype(source.output.dtype))
+    for place, check in _input_checks(node.input_nodes, [node]):
+        try:
+            check(data[place])
+        except NeuromancerError:  # fractions are no labels, 0 is always one
+            data[place] = np.zeros_like(data[place])
     return data
 
 

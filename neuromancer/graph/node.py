@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer import engine as E
+from neuromancer.casts import exact_cast
+from neuromancer.config import config
 from neuromancer.errors import (
     ArgumentError,
     GraphError,
@@ -20,13 +22,14 @@ from neuromancer.errors import (
     nearest_name,
 )
 from neuromancer.graph import inspection
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.function import make_func
 from neuromancer.graph.geometry import Window
 from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.utils import as_array
+from neuromancer.utils import as_array, check_name
 
 if TYPE_CHECKING:
     from neuromancer.dense.plan import DensePlan
@@ -53,7 +56,7 @@ class Node(metaclass=NodeType):
     parent : Node, list of Node or None
         Where the node's input comes from; None for a source.
     name : str
-        Name, made unique within the model.
+        Name of up to 1000 characters without control characters, made unique within the model.
     print_repr : bool
         Print the representation of the finished node.
 
@@ -91,13 +94,17 @@ class Node(metaclass=NodeType):
     equivariant: bool = True
     """Whether moving the input moves the output along, which dense prediction needs."""
 
+    refined: bool = False
+    """Whether an up-convolution lies above or in the node, so that fields of view differ between voxels."""
+
+    demanded: Demand = Demand()
+    """What building the node took at most, if it comes from a file."""
+
     _finalised: bool = False
     construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
     def __init__(self, parent: Node | Sequence[Node] | None, name: str = "", print_repr: bool = False) -> None:
-        if not isinstance(name, (str, NoneType)):
-            raise InputTypeError("a name must be a string", node=self, got=f"{type(name).__name__} {name!r}"[:200])
-        self.name: str = model_manager.active().unique_name(name or "")
+        self.name: str = model_manager.active().unique_name(check_name("" if name is None else name, self))
         self._print_repr = print_repr
         several = parent if isinstance(parent, (list, tuple)) else [] if parent is None else [parent]
         for p in several:
@@ -115,14 +122,49 @@ class Node(metaclass=NodeType):
         self._exec_times: dict[str, float] = {}
 
     # ---- building
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        """Upper bound on what the constructor takes, asked before a node of a file is built.
+
+        Override it where more than a few symbolic operations are written, or more is allocated than the parameters that
+        a file holds.
+
+        Parameters
+        ----------
+        arguments : mapping of str to object
+            All arguments of the constructor by name, defaults included; from a file, so of any type.
+
+        Returns
+        -------
+        Demand
+        """
+        return Demand()
+
     def _finalise_init(self) -> None:
         if not self._finalised:
             if "params" not in vars(self):
                 raise GraphError("the constructor must call the one of its base class first", node=self)
-            self._make_output()
+            self.refined = any(p.refined for p in self.parents)
+            self._build_output()
             self._calc_shape()
+            self.refined = self.refined or any(w.up > 1 for w in self.windows or ())
             self._calc_comp_cost()
             self._finalised = True
+
+    def _build_output(self) -> None:
+        """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
+
+        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for. A copy has
+        the precision of the original, whatever is configured by now.
+        """
+        before = self.output
+        self._make_output()
+        if before is not None:
+            wanted = _is_double(before)
+        else:
+            wanted = config.floatX == "float64" or not self.parents or any(_is_double(p.output) for p in self.parents)
+        if not wanted:
+            self.output = _single(self.output)
 
     def _make_output(self) -> None:
         self.output = self._first_parent.output
@@ -286,7 +328,7 @@ class Node(metaclass=NodeType):
         UnknownNameError
             For a name that is no parameter (statistics of batch normalisation are passed over where there is none).
         ShapeError, ArgumentError
-            For a wrong shape, a constant, or values that are not finite.
+            For a wrong shape, a constant, or values that are not finite in the parameter's dtype.
         """
         if not isinstance(value_dict, Mapping):
             raise InputTypeError(
@@ -326,9 +368,10 @@ class Node(metaclass=NodeType):
                 raise ArgumentError(
                     f"parameter {key!r} would not be finite", node=self, got=f"{bad} NaN or infinite values"
                 )
+            array = exact_cast(array, param.dtype, self, f"parameter {key!r}")
             checked.append((param, array if array.shape == shape else np.full(shape, array)))
         for param, array in checked:
-            param.set_value(array.astype(param.dtype))
+            param.set_value(array)
 
     def _as_numbers(self, key: str, value: Any) -> np.ndarray:
         try:
@@ -361,9 +404,20 @@ class Node(metaclass=NodeType):
         self._feature_names = None if names is None else tuple(names)
 
     # ---- evaluation
+    def input_checks(self) -> Sequence[tuple[Node, Callable[[np.ndarray], None]]]:
+        """What must hold of arrays that are fed to parents: pairs of a parent and a function that raises otherwise.
+
+        Losses check their targets so. The functions get the arrays as they came, before these are cast to the dtypes of
+        their sources, whenever something is evaluated that depends on this node; parents that are not fed are not
+        checked.
+        """
+        return ()
+
     def _function(self, key: str, make: Callable[[], make_func]) -> make_func:
         if key not in self._functions:
-            self._functions[key] = make()
+            with E.building():
+                if key not in self._functions:  # another thread may have been first
+                    self._functions[key] = make()
         return self._functions[key]
 
     @property
@@ -587,6 +641,18 @@ def require_node(value: Any, node: Any, what: str) -> None:
     """Raise InputTypeError unless `value` is a node."""
     if not isinstance(value, Node):
         raise InputTypeError(f"{what} must be a node", node=node, got=f"{type(value).__name__} {value!r}"[:200])
+
+
+def _is_double(output: Any) -> bool:
+    several = output if isinstance(output, (list, tuple)) else [output]
+    return any(getattr(each, "dtype", None) == "float64" for each in several)
+
+
+def _single(output: Any) -> Any:
+    """An output, or the outputs in a list, as float32 where it is float64; anything else as it is."""
+    if isinstance(output, (list, tuple)):
+        return type(output)(_single(each) for each in output)
+    return E.T.cast(output, "float32") if isinstance(output, E.Variable) and _is_double(output) else output
 
 
 def is_shaped(node: Node) -> bool:

@@ -45,9 +45,9 @@ class NodeType(type):
                     got=list(model.nodes)[count:],
                 )
             model.register(node)
-        node.construction = (args, kwargs)
-        for parent in node.parents:
-            parent.children[node.name] = node
+            node.construction = (args, kwargs)
+            for parent in node.parents:
+                parent.children[node.name] = node
         if node._print_repr:
             say(repr(node))
         return node

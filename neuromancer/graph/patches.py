@@ -16,6 +16,10 @@ MARGIN = 128
 """How far around a wish the nearest valid sizes are searched, in multiples of the graph's largest stride."""
 
 
+EFFORT = 2_000_000
+"""Steps through the graph after which the search for a valid size ends."""
+
+
 def patch_source(node: Node) -> Node:
     """The first source of `node` that has spatial axes; GraphError if there is none."""
     for source in node.input_nodes:
@@ -171,6 +175,7 @@ def nearest_patch_sizes(node: Node, axis: int, size: int, mfp: bool = False) -> 
     if size >= 1 and fits(size):
         return [size]
     reach = MARGIN * _step(node, axis) + max(node.shape.fov[axis] if node.shape.ndim > axis else 1, 1)
+    reach = min(reach, max(MARGIN, EFFORT // sum(1 + len(n.parents) for n in ancestors([node]))))
     below = next((s for s in range(size - 1, max(0, size - 1 - reach), -1) if fits(s)), None)
     above = next((s for s in range(max(size, 0) + 1, max(size, 0) + 1 + reach) if fits(s)), None)
     return [s for s in (below, above) if s is not None]

@@ -61,7 +61,7 @@ def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) ->
             vars(twin).update({key: _map(value, copies, tensors) for key, value in vars(node).items()})
             twin.detach(mode)
             if not node.is_source:
-                twin._make_output()
+                twin._build_output()
                 twin._calc_shape()
             elif free_sizes:
                 twin.free_sizes()

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import re
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
+from neuromancer.exclusive import Exclusive, building_lock
+from neuromancer.utils import check_name, safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
     from neuromancer.model import Model
+
+MAX_DIGITS = 18
+
+
+def free_name(proposal: str, *taken: Container[str]) -> str:
+    """The proposed name if it is free, else with the next free number at its end."""
+    name = proposal
+    while not name or any(name in names for names in taken):
+        stem = name.rstrip("0123456789")
+        # Of a longer number only the end counts on: Python refuses to read thousands of digits.
+        stem = name[: max(len(stem), len(name) - MAX_DIGITS)]
+        digits = name[len(stem) :]
+        name = f"{stem}{int(digits) + 1 if digits else 1}"
+    return name
 
 
 class GraphManager:
@@ -32,7 +49,7 @@ class GraphManager:
     """
 
     def __init__(self, name: str = "") -> None:
-        self.name = name
+        self.name = check_name(name, "model", printable=False)
         self.nodes: dict[str, Node] = {}
         self.splits: dict[str, dict[str, Any]] = {}
 
@@ -46,11 +63,7 @@ class GraphManager:
         >>> g.unique_name("conv9"), g.unique_name("conv"), g.unique_name("")
         ('conv10', 'conv', '1')
         """
-        name = proposal
-        while not name or name in self.nodes or name in self.splits:
-            stem, digits = re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-            name = f"{stem}{int(digits) + 1 if digits else 1}"
-        return name
+        return free_name(proposal, self.nodes, self.splits)
 
     def register(self, node: Node) -> None:
         """Add a finished node under its (unique) name."""
@@ -104,14 +117,26 @@ class GraphManager:
         return repr(list(self.nodes))
 
 
+class _Selection:
+    """Which models a thread has chosen."""
+
+    def __init__(self) -> None:
+        self.current: Model | None = None
+        self.last: Model | None = None
+
+
 class ModelContainer:
-    """All models of the process; new nodes go to the current one.
+    """All models of the process, and the one to which new nodes go: the current one, of every thread its own.
+
+    A thread starts without a current model. ``newmodel`` and ``getmodel`` choose one for the thread that calls them;
+    where none was chosen, the first node makes one, called "default" in the main thread and
+    ``"default of <name of the thread>"`` in others.
 
     Attributes
     ----------
     models : dict of str to Model
     current : Model or None
-        Where new nodes are registered.
+        Where new nodes of this thread are registered.
     last : Model or None
         The model that was current before.
 
@@ -126,23 +151,65 @@ class ModelContainer:
 
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
-        self.current: Model | None = None
-        self.last: Model | None = None
+        self._lock = Exclusive()
+        self._of_thread = threading.local()
+        self._selections: WeakSet[_Selection] = WeakSet()
+
+    @property
+    def _selection(self) -> _Selection:
+        selection: _Selection | None = getattr(self._of_thread, "selection", None)
+        if selection is None:
+            selection = self._of_thread.selection = _Selection()
+            with self._lock:
+                self._selections.add(selection)
+        return selection
+
+    @property
+    def current(self) -> Model | None:
+        """The model that gets this thread's new nodes."""
+        return self._selection.current
+
+    @current.setter
+    def current(self, model: Model | None) -> None:
+        self._selection.current = model
+
+    @property
+    def last(self) -> Model | None:
+        """The model that was current in this thread before."""
+        return self._selection.last
+
+    @last.setter
+    def last(self, model: Model | None) -> None:
+        self._selection.last = model
 
     def newmodel(self, name: str | None = None) -> Model:
-        """Create a model and make it current; None gives it a random name. ArgumentError if the name is taken."""
+        """Create a model and make it current.
+
+        Parameters
+        ----------
+        name : str, optional
+            Up to 1000 characters; None gives it a random name. Files that are named after the model get a name that
+            every file system can hold (:func:`neuromancer.utils.safe_file_name`).
+
+        Raises
+        ------
+        ArgumentError
+            If the name is taken, too long or cannot be stored (halves of surrogate pairs).
+        InputTypeError
+            If it is no string.
+        """
         from neuromancer.model import Model
 
-        name = uuid.uuid4().hex if name is None else name
-        if name in self.models:
-            raise ArgumentError(
-                "a model of this name exists",
-                node="model_manager",
-                got=name,
-                expected=f"a name not in {list(self.models)}",
-            )
-        model = Model(name)
-        self.models[name] = model
+        name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", printable=False)
+        with self._lock:
+            if name in self.models:
+                raise ArgumentError(
+                    "a model of this name exists",
+                    node="model_manager",
+                    got=name,
+                    expected=f"a name not in {list(self.models)}",
+                )
+            model = self.models[name] = Model(name)
         self._activate(model)
         return model
 
@@ -157,13 +224,15 @@ class ModelContainer:
         return model
 
     def delmodel(self, name: str) -> None:
-        """Forget a model; if it was current, the one before becomes current."""
-        model = self[name]
-        del self.models[name]
-        if model is self.last:
-            self.last = None
-        if model is self.current:
-            self.current, self.last = self.last, None
+        """Forget a model; where it was current, in any thread, the one before becomes current."""
+        with self._lock:
+            model = self[name]
+            del self.models[name]
+            for selection in self._selections:
+                if model is selection.last:
+                    selection.last = None
+                if model is selection.current:
+                    selection.current, selection.last = selection.last, None
 
     def togglemodel(self) -> None:
         """Make the last model current and the current one last."""
@@ -172,14 +241,20 @@ class ModelContainer:
         self.current, self.last = self.last, self.current
 
     def active(self) -> Model:
-        """The current model, the default one if there is none yet."""
-        if self.current is None:
+        """The current model; where there is none yet, the thread's default one."""
+        if self.current is not None:
+            return self.current
+        if threading.current_thread() is threading.main_thread():
             return self.getmodel() if "default" in self.models else self.setdefault()
-        return self.current
+        with self._lock:
+            name = free_name(f"default of {safe_file_name(threading.current_thread().name)}", self.models)
+            return self.newmodel(name)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[Model]:
         """Yield the active model; if the block raises, the nodes and splits that it added vanish again.
+
+        Meanwhile other threads add no nodes.
 
         Examples
         --------
@@ -193,16 +268,17 @@ class ModelContainer:
         []
         >>> model_manager.delmodel("halfway")
         """
-        model = self.active()
-        nodes, splits = len(model.nodes), len(model.splits)
-        try:
-            yield model
-        except BaseException:
-            for name in reversed(list(model.nodes)[nodes:]):
-                model.forget(name)
-            for name in list(model.splits)[splits:]:
-                del model.splits[name]
-            raise
+        with building_lock:
+            model = self.active()
+            nodes, splits = len(model.nodes), len(model.splits)
+            try:
+                yield model
+            except BaseException:
+                for name in reversed(list(model.nodes)[nodes:]):
+                    model.forget(name)
+                for name in list(model.splits)[splits:]:
+                    del model.splits[name]
+                raise
 
     def _activate(self, model: Model) -> None:
         if model is not self.current:

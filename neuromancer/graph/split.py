@@ -12,8 +12,11 @@ from neuromancer.graph.node import Node, is_shaped
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.nodes.apply import FromTensor
+from neuromancer.utils import check_name
 
 LABEL = "split"
+SEARCH = 1 << 12
+"""Up to which distance a number of parts that fits is looked for."""
 
 
 def split(
@@ -67,6 +70,8 @@ def split(
     bounds = list(zip([0, *cuts], [*cuts, node.shape[position]], strict=True))
     if not isinstance(name, str) and (not isinstance(name, (list, tuple)) or len(name) != len(bounds)):
         raise ArgumentError("one name per part is needed", node=LABEL, got=name, expected=f"{len(bounds)} names")
+    for each in [name] if isinstance(name, str) else name:
+        check_name(each, LABEL)
     if not isinstance(name, str) and len(set(name)) != len(name):
         raise ArgumentError("the parts' names clash", node=LABEL, got=list(name), expected="different names")
     names = [name] * len(bounds) if isinstance(name, str) else name
@@ -80,12 +85,13 @@ def split(
             strip_singleton_dims=strip_singleton_dims,
             name=name,
         )
-        parts = tuple(
-            _part(node, position, low, high, strip_singleton_dims, part_name)
-            for (low, high), part_name in zip(bounds, names, strict=True)
-        )
+        parts: list[FromTensor] = []
+        for k, (low, high) in enumerate(bounds):
+            # All numbers up to the one before are taken: to count on from there saves trying them.
+            part_name = names[k] if k == 0 or not isinstance(name, str) else parts[-1].name
+            parts.append(_part(node, position, low, high, strip_singleton_dims, part_name))
         model.splits[label]["parts"] = [part.name for part in parts]
-        return parts
+        return tuple(parts)
 
 
 def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: str) -> FromTensor:
@@ -137,12 +143,20 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
     if size is None:
         raise ShapeError("an axis of unknown size can only be split by index", node=where, got=f"n_out={n_out}")
     if size % n_out:
-        divisors = [d for d in range(1, size + 1) if size % d == 0]
+        divisors = _divisors(size, int(n_out))
         raise ShapeError(
             f"size {size} cannot be divided into {n_out} equal parts",
             node=where,
             got=f"n_out={n_out}",
-            expected=f"one of {divisors}",
+            expected=f"one of {divisors}" if size <= SEARCH else "a divisor of the size",
             nearest=str(min(divisors, key=lambda d: abs(d - n_out))),
         )
     return [size // n_out * k for k in range(1, int(n_out))]
+
+
+def _divisors(size: int, n_out: int) -> list[int]:
+    """Divisors of a size: all of a small one, of a large one those near `n_out` and the ends."""
+    if size <= SEARCH:
+        return [d for d in range(1, size + 1) if size % d == 0]
+    near = range(max(2, n_out - SEARCH), min(size, n_out + SEARCH))
+    return [1, *(d for d in near if size % d == 0), size]

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ShapeError, UnknownNameError
+from neuromancer.errors import ShapeError, UnknownNameError, short
 
 TAGS = ("r", "b", "f", "z", "y", "x", "s")
 SPATIAL_TAGS = ("z", "y", "x")
+MAX_SIZE = 1 << 62
+"""Sizes, strides and fields of view stay below, so that array libraries can count with them."""
 
 
 def parse_tags(tags: Any) -> list[str]:
@@ -105,10 +107,9 @@ class TaggedShape:
         n = self.ndim
         self._strides = _stride_array(strides, n)
         self._fov = np.ones(n, dtype=int) if fov is None else _fov_array(fov)
-        offsets = np.zeros((1, n)) if mfp_offsets is None else mfp_offsets
-        self._mfp_offsets = np.array(offsets, dtype=int, ndmin=2)
+        self._mfp_offsets = _offset_array(np.zeros((1, n)) if mfp_offsets is None else mfp_offsets)
         default = [Fraction(int(f) - 1, 2) for f in self._fov]
-        given = default if centre is None else [Fraction(c) for c in centre]
+        given = default if centre is None else _centre(centre)
         # Kept only where it says something, so that changing the field of view of a plain shape moves it along.
         self._centre = None if given == default else given
         for name, length in (
@@ -367,12 +368,12 @@ class TaggedShape:
 def _size(value: Any, shape: Sequence[Any]) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < MAX_SIZE:
         raise ShapeError(
             "not a size",
             node="TaggedShape",
-            got=value,
-            expected=f"a non-negative int or None in {list(shape)}",
+            got=short(value),
+            expected=f"a non-negative int or None in {short(list(shape))}",
         )
     return int(value)
 
@@ -382,11 +383,14 @@ def _stride_array(strides: Sequence[Any] | None, n: int) -> np.ndarray:
         return np.ones(n, dtype=int)
     try:
         values = [exact(s) for s in strides]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = []
-    if any(v <= 0 for v in values) or (not values and n):
+    if any(not 0 < v < MAX_SIZE for v in values) or (not values and n):
         raise ShapeError(
-            "strides must be positive numbers", node="TaggedShape", got=strides, expected=f"{n}, one per spatial axis"
+            "strides must be positive numbers",
+            node="TaggedShape",
+            got=short(strides),
+            expected=f"{n}, one per spatial axis",
         )
     if all(v.denominator == 1 for v in values):
         return np.array([int(v) for v in values], dtype=int)
@@ -395,14 +399,42 @@ def _stride_array(strides: Sequence[Any] | None, n: int) -> np.ndarray:
 
 def _fov_array(fov: Sequence[int]) -> np.ndarray:
     listed = list(fov) if isinstance(fov, (Sequence, np.ndarray)) else [None]
-    if any(not isinstance(v, (int, np.integer)) or (v < 1 and v != -1) for v in listed):
+    if any(not isinstance(v, (int, np.integer)) or not (1 <= v < MAX_SIZE or v == -1) for v in listed):
         raise ShapeError(
             "a field of view must be a positive integer per spatial axis",
             node="TaggedShape",
-            got=fov,
+            got=short(fov),
             expected="entries >= 1, or -1 for unknown",
         )
     return np.array(listed, dtype=int)
+
+
+def _offset_array(offsets: Any) -> np.ndarray:
+    try:
+        array = np.array(offsets, dtype=int, ndmin=2)
+    except (TypeError, ValueError, OverflowError):
+        array = np.zeros(())
+    if array.ndim != 2:
+        raise ShapeError(
+            "offsets of fragments must be integers",
+            node="TaggedShape",
+            got=short(offsets),
+            expected="(n_fragments, n_spatial)",
+        )
+    return array
+
+
+def _centre(centre: Any) -> list[Fraction]:
+    """Coordinates as fractions; texts are none, as a short one may stand for a number of any length."""
+    numbers = (int, float, Fraction, np.integer, np.floating)
+    listed: list[Any] = (
+        list(centre) if isinstance(centre, (Sequence, np.ndarray)) and not isinstance(centre, str) else [None]
+    )
+    if not all(isinstance(c, numbers) and -MAX_SIZE < c < MAX_SIZE for c in listed):
+        raise ShapeError(
+            "a centre must be a number per spatial axis", node="TaggedShape", got=short(centre), expected="coordinates"
+        )
+    return [Fraction(c.item() if isinstance(c, np.generic) else c) for c in listed if c is not None]
 
 
 def exact(stride: Any) -> Fraction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import FileError, NeuromancerError
+from neuromancer.casts import exact_cast
+from neuromancer.errors import FileError, NeuromancerError, short
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.split import split
 from neuromancer.io.describe import constructor
-from neuromancer.io.limits import MAX_NODES, check_allocation
+from neuromancer.io.limits import MAX_NODES, Budget
 from neuromancer.io.names import find_class
 from neuromancer.io.values import Decoder
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.value import ValueNode
-from neuromancer.utils import rng
+from neuromancer.utils import check_name, rng
 from neuromancer.variables import VariableParam
 
 if TYPE_CHECKING:
@@ -55,18 +56,23 @@ def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
         yield
     except FileError:
         raise
-    except (NeuromancerError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (MemoryError, RecursionError) as error:
+        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
+    except Exception as error:  # of any library that is given what the file says
         if user_errors and isinstance(error, NeuromancerError):
             raise
         raise FileError(
             "the model cannot be built from the file", node=where, got=f"{type(error).__name__}: {error}"[:1000]
         ) from error
-    except (MemoryError, RecursionError, RuntimeError) as error:
-        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
 
 
 def build(
-    model: Model, document: dict[str, Any], arrays: Mapping[str, np.ndarray], where: str, user_errors: bool = False
+    model: Model,
+    document: dict[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    where: str,
+    functors: Mapping[str, Callable[..., Any]],
+    user_errors: bool = False,
 ) -> None:
     """Fill an empty current model.
 
@@ -78,6 +84,8 @@ def build(
     arrays : mapping of str to numpy.ndarray
     where : str
         Name of the file, for messages.
+    functors : mapping of str to callable
+        Functions that the document may name besides the package's.
     user_errors : bool
         Let the package's own errors pass as they are, because they come from the caller's options.
 
@@ -87,13 +95,15 @@ def build(
         If the document does not describe a model.
     """
     with damaged(where, user_errors):
-        decode = Decoder(arrays, model.nodes, [])
+        budget = Budget(document, arrays)
+        decode = Decoder(arrays, model.nodes, functors, budget)
         for entry in document["variables"]:
-            value = decode.array(entry["array"]).copy()
-            variable = VariableParam(value, apply_train=entry["train"], apply_reg=entry["decay"])
+            value = decode({"array": entry["array"]})
+            train, decay = _training(entry)
+            variable = VariableParam(value, apply_train=train, apply_reg=decay)
             variable.name = entry["name"]
             decode.variables.append(variable)
-        if len(document["nodes"]) > MAX_NODES:
+        if not isinstance(document["nodes"], list) or len(document["nodes"]) > MAX_NODES:
             raise FileError("too many nodes", node=where, got=len(document["nodes"]), expected=f"up to {MAX_NODES}")
         for entry in document["nodes"]:
             if "split" in entry:
@@ -101,7 +111,7 @@ def build(
             else:
                 _node(model, entry, decode, lenient=document.get("lenient", False))
         model.designate_nodes(**document["designations"])
-        model.meta.set(document["meta"])
+        model.meta.restore(document["meta"])
         for name, states in document["optimisers"].items():
             model.pending_states[name] = {key: decode.array(ref["array"]) for key, ref in states.items()}
         recent = {key: decode.array(ref["array"]).tolist() for key, ref in document["recent"].items()}
@@ -121,11 +131,12 @@ def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:
     node = decode({"node": entry["node"]})
     names = entry.get("parts") or entry["name"]
     index, n_out = decode(entry["index"]), entry["n_out"]
+    decode.budget.parts(str(entry["split"]), index, n_out)
     if n_out is not None and not isinstance(names, str) and n_out != len(names):
         raise FileError("the parts of a split do not match it", node=str(entry["split"])[:200], got=len(names))
     parts = split(node, entry["axis"], index, n_out, bool(entry["strip_singleton_dims"]), names)
     label, record = model.splits.popitem()
-    label = entry["split"]
+    label = check_name(entry["split"], "split")
     model.splits[label] = {**record, "name": decode(entry["name"])}
     for part, name in zip(parts, model.splits[label]["parts"], strict=True):
         if entry.get("parts") and part.name != name:
@@ -147,7 +158,6 @@ def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -
         )  # fmt: skip
     stored = entry.get("parameters", {})
     values = {key: decode.array(spec["array"]) for key, spec in stored.items()}
-    check_allocation(cls, name, arguments, values)
     original = _bind(signature, arguments)
     given = {**arguments, **_values_as_arguments(cls, signature, arguments, values, stored)}
     if "name" in signature.parameters:
@@ -155,7 +165,10 @@ def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -
     if "print_repr" in signature.parameters:
         given["print_repr"] = False
     bound = _bind(signature, given)
+    demand = decode.budget.node(cls, name, _complete(bound), values)
     node = cls(*bound.args, **bound.kwargs)
+    node.demanded = demand
+    decode.budget.built(node)
     _rename(model, node, name)
     node.construction = original.args, original.kwargs
     _restore(node, stored, values, lenient)
@@ -175,9 +188,16 @@ def _bind(signature: inspect.Signature, arguments: dict[str, Any]) -> inspect.Bo
     return inspect.BoundArguments(signature, ordered)
 
 
+def _complete(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """Arguments by name, with the defaults of those that are not given."""
+    defaults = {key: p.default for key, p in bound.signature.parameters.items() if p.default is not p.empty}
+    return {**defaults, **bound.arguments}
+
+
 def _rename(model: Model, node: Node, name: str) -> None:
     """Give a node whose constructor takes no name the one that it had."""
     if node.name != name:
+        check_name(name, type(node).__name__)
         model.forget(node.name)
         node.name = name
         model.nodes[name] = node
@@ -237,6 +257,14 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
     # Numbers were written as vectors of one entry by the original library.
     if value.shape != old.shape and not prod(value.shape) == prod(old.shape) == 1:
         raise FileError(f"parameter {key!r} has another shape", node=node, got=value.shape, expected=old.shape)
-    param.set_value(np.array(value.reshape(old.shape), dtype=param.dtype))
+    param.set_value(exact_cast(value.reshape(old.shape), param.dtype, node, f"parameter {key!r}"))
     if "train" in spec:
-        param.apply_train, param.apply_reg = spec["train"], spec["decay"]
+        param.apply_train, param.apply_reg = _training(spec)
+
+
+def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:
+    """Whether a parameter is trained, and its decay."""
+    train, decay = spec["train"], spec["decay"]
+    if type(train) is not bool or type(decay) not in (bool, int, float):
+        raise FileError("a parameter is neither trained nor not", node="file", got=short((train, decay)))
+    return train, decay

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -26,6 +25,7 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import FileError
+from neuromancer.files import replacing
 
 MAGIC = b"neuromancer model\n"
 VERSION = 1
@@ -35,6 +35,10 @@ CHUNK = 1 << 20
 MAX_FILE = 1 << 36
 MAX_DOCUMENT, MAX_VALUES = 1 << 22, 200_000
 """Bytes and values of the JSON: in memory a value takes up to a hundred bytes."""
+HEAD = 96
+"""Less than the HDF5 library takes to describe the smallest array."""
+MAX_LEVELS = 8
+"""Groups above an array; a group may hold itself."""
 DOCUMENT = "document"
 DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 HEADER = re.compile(rb"neuromancer model\nversion (\d{1,6})\nlength (\d{1,15})\nsha256 ([0-9a-f]{64})\n\0*")
@@ -52,7 +56,7 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     Parameters
     ----------
     path : path
-        An existing file is replaced; of a link, what it points to.
+        An existing file is replaced and its mode stays; of a link, what it points to.
     document : dict
         Anything that JSON can hold.
     arrays : mapping of str to numpy.ndarray
@@ -63,24 +67,18 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     FileError
         If it cannot be written; an old file is then left as it was.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
-        try:
-            index = {key: _description(array) for key, array in arrays.items()}
-            text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
-            _require_moderate(text)
-            # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
-            image = io.BytesIO()
-            with h5py.File(image, "w", userblock_size=BLOCK) as file:
-                file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
-                for key, array in arrays.items():
-                    file.create_dataset(key, data=_stored(array))
-            _write_sealed(temporary, image)
-            temporary.replace(target)
-            _sync_folder(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        index = {key: _description(array) for key, array in arrays.items()}
+        text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
+        _require_moderate(text)
+        # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
+        image = io.BytesIO()
+        with h5py.File(image, "w", userblock_size=BLOCK) as file:
+            file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
+            for key, array in arrays.items():
+                file.create_dataset(key, data=_stored(array))
+        with replacing(path) as new:
+            _write_sealed(new, image)
     except FileError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
@@ -108,14 +106,12 @@ def _description(array: np.ndarray) -> dict[str, Any]:
 
 
 def _write_sealed(path: Path, image: io.BytesIO) -> None:
-    """Write a new file with the header and force everything to the disk."""
+    """Write a new file with the header."""
     length, digest = _digest(image)
     header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
-    with path.open("xb") as file:
+    with path.open("xb") as file, image.getbuffer() as view, view[BLOCK:] as rest:
         file.write(header.ljust(BLOCK, b"\0"))
-        file.write(image.getbuffer()[BLOCK:])
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(rest)
 
 
 def _digest(file: Any) -> tuple[int, str]:
@@ -126,16 +122,6 @@ def _digest(file: Any) -> tuple[int, str]:
         length += len(chunk)
         digest.update(chunk)
     return length, digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a renaming to the disk, where folders can be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # ---- reading
@@ -183,12 +169,15 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
             text = raw.tobytes()
             _require_moderate(text)
             document = json.loads(text.decode())
-            arrays = {}
+            arrays: dict[str, np.ndarray] = {}
+            left = size
             for key, entry in document.pop("arrays").items():
                 dtype = entry["dtype"]
                 if dtype not in DTYPES:
                     raise FileError("an array of this type is not allowed", node=key[:200], got=str(dtype)[:100])
-                array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), size)
+                array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), left)
+                # One array under many names would be read many times.
+                left -= array.nbytes + HEAD
                 if sha256(array.tobytes()).hexdigest() != entry["sha256"]:
                     raise FileError("an array is damaged: its checksum is wrong", node=key[:200])
                 arrays[key] = array.view("bool") if dtype == "bool" else array.astype(dtype, copy=False)
@@ -217,6 +206,8 @@ def _check_header(path: Any, head: bytes) -> re.Match[bytes]:
 
 def _read(file: h5py.File, key: str, dtype: str, shape: tuple[int, ...] | None, limit: int) -> np.ndarray:
     """A data set that is plain: reached by hard links, contiguous, unfiltered, all inside the file."""
+    if key.count("/") > MAX_LEVELS:
+        raise FileError("an array lies too deep", node=key[:200], expected=f"at most {MAX_LEVELS} groups")
     place: Any = file
     for name in key.split("/"):
         if not isinstance(place, h5py.Group) or not isinstance(place.get(name, getlink=True), h5py.HardLink):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from neuromancer.graph.node import Node
 from neuromancer.io.container import array_path
 from neuromancer.io.names import class_name
 from neuromancer.io.values import Arrays, Encoder
+from neuromancer.nodes.functors import functor_name, is_functor, is_tensor_function
 from neuromancer.variables import VariableParam
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ def describe(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         entry = {"name": variable.name, **_param(variable, arrays, array_path("variables", str(k)))}
         document["variables"].append(entry)  # type: ignore[attr-defined]
     return document, arrays.by_path
+
+
+def own_functors(model: Model) -> dict[str, Callable[..., Any]]:
+    """Functions of a model that are not the package's, by their names in its file; a worker is given them with it."""
+    parts = {part for split in model.splits.values() for part in split["parts"]}
+    nodes = [node for name, node in model.nodes.items() if name not in parts]
+    values = [(v, node) for node in nodes for v in bound_arguments(node).values()]
+    named = {functor_name(v, node): v for v, node in values if is_functor(v)}
+    return {name: functor for name, functor in named.items() if not is_tensor_function(name)}
 
 
 def constructor(cls: type) -> inspect.Signature:

@@ -105,14 +105,16 @@ def _drop_unused(document: dict[str, Any], model: Model) -> None:
     kept = {n.name for n in model.sinks} | {r for r in roles.values() if isinstance(r, str)}
     kept -= {roles.get("input_node")}
     kept |= {n for r in roles.values() if isinstance(r, list) for n in r}
-    while True:
-        used = {ref["node"] for e in document["nodes"] for ref in references(e.get("arguments"))}
-        used |= {e["node"] for e in document["nodes"] if "split" in e}
-        used |= {p[0] for e in document["nodes"] for p in _shared(e.get("arguments"))}
-        rest = [e for e in document["nodes"] if any(n in used or n in kept for n in entry_names(e))]
-        if len(rest) == len(document["nodes"]):
-            return
-        document["nodes"] = rest
+    rest = []
+    # Entries use earlier ones only.
+    for entry in reversed(document["nodes"]):
+        if kept.isdisjoint(entry_names(entry)):
+            continue
+        rest.append(entry)
+        kept |= {ref["node"] for ref in references(entry.get("arguments"))}
+        kept |= {entry["node"]} if "split" in entry else set()
+        kept |= {place[0] for place in _shared(entry.get("arguments"))}
+    document["nodes"] = rest[::-1]
 
 
 def _shared(value: Any) -> Iterator[list[str]]:

@@ -1,79 +1,103 @@
-"""Bounds on what a file may make nodes allocate: never more than it holds itself."""
+"""What building a model from a file may take: a multiple of what the file holds, and something for small files."""
 
 from __future__ import annotations
 
-from math import prod
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from neuromancer.errors import FileError
+from neuromancer.graph.demand import Demand, inherited
+from neuromancer.graph.geometry import period
 from neuromancer.graph.node import Node
-from neuromancer.nodes.lrn import LRN
+from neuromancer.graph.tagged_shape import exact
+from neuromancer.nodes.apply import PART
 from neuromancer.nodes.neural_layer import NeuralLayer
-from neuromancer.nodes.scan import ScanN
-from neuromancer.nodes.value import InitialState_like, ValueNode
 
 MAX_NODES = 4096
-MAX_FRAGMENTS = 1 << 16
-"""More phases of pooling than any real network has."""
+OPERATIONS, TEXT = 100_000, 64
+"""Symbolic operations that any file may have written, and characters of its description for each one more."""
+NUMBERS, BYTES = 1 << 19, 1 / 2
+"""Numbers of 8 bytes that any file may have made, and bytes of its arrays for each one more."""
+WALK = 64
+"""Steps through the graph that take as long as a symbolic operation."""
+MAX_INTEGER = 1 << 128
+"""More than any size, seed or value."""
 
-MAX_STEPS = 10_000
-"""More steps of an unrolled recurrence than can be built in reasonable time."""
 
-
-def check_allocation(cls: type, name: str, arguments: dict[str, Any], values: dict[str, np.ndarray]) -> None:
-    """Raise FileError if the constructor would make something larger than the stored parameters say.
-
-    Layers are given the stored weights, whose shapes they compare before they make anything; so there must be some.
+class Budget:
+    """What is left for the nodes of one file. All of them draw on it, so that many small ones cannot add up, either.
 
     Parameters
     ----------
-    cls : type
-        Class of the node.
-    name : str
-    arguments : dict
-        Of the constructor, by name.
-    values : dict of str to numpy.ndarray
-        The node's stored parameters.
+    document : dict
+        As :func:`neuromancer.io.describe.describe` makes it.
+    arrays : mapping of str to numpy.ndarray
     """
-    if issubclass(cls, NeuralLayer):
-        if "w" not in values and arguments.get("w") is None:
-            raise FileError("the weights are missing", node=f"{cls.__name__} {name}"[:200])
-    if issubclass(cls, ValueNode):
-        needed, have = _product(arguments.get("shape")), _size(values, "value")
-    elif issubclass(cls, InitialState_like):
-        needed, have = _product(arguments.get("override_f")), _size(values, "value")
-    elif issubclass(cls, LRN) and "filter" in values:
-        needed, have = _product(arguments.get("filter_shape")), _size(values, "filter")
-    elif issubclass(cls, LRN):
-        needed, have = _product(arguments.get("filter_shape")), MAX_FRAGMENTS
-    elif issubclass(cls, ScanN):
-        needed, have = _steps(arguments), MAX_STEPS
-    elif arguments.get("mfp"):
-        needed, have = _product(arguments.get("pool_shape")), MAX_FRAGMENTS
-    else:
-        return
-    if needed > have:
-        raise FileError(
-            "the file asks for more than it holds",
-            node=f"{cls.__name__} {name}"[:200],
-            got=f"{needed} elements",
-            expected=f"at most {have}",
-        )
 
+    def __init__(self, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        text = len(json.dumps(document["nodes"], default=str))
+        self.nodes = MAX_NODES
+        self.operations = OPERATIONS + text // TEXT
+        self.numbers = NUMBERS + int(sum(array.nbytes for array in arrays.values()) / BYTES)
+        self._edges = 0
 
-def _size(values: dict[str, np.ndarray], key: str) -> int:
-    return values[key].size if key in values else 0
+    def spend(self, where: str, demand: Demand, nodes: int = 0) -> None:
+        """Take what something needs out of the budget; FileError if there is not as much left."""
+        for what, needed, left in (
+            ("nodes", nodes, self.nodes),
+            ("symbolic operations", demand.operations, self.operations),
+            ("numbers", demand.numbers, self.numbers),
+        ):
+            if needed > left:
+                raise FileError(
+                    "the file asks for more than it holds",
+                    node=where[:200],
+                    got=f"{needed} {what}",
+                    expected=f"at most {left}",
+                )
+        self.nodes -= nodes
+        self.operations -= demand.operations
+        self.numbers -= demand.numbers
 
+    def array(self, array: np.ndarray, where: str = "file") -> None:
+        """Count a copy of an array."""
+        self.spend(where, Demand(0, array.nbytes // 8 + 1))
 
-def _steps(arguments: dict[str, Any]) -> int:
-    several = [arguments.get("in_iterate"), arguments.get("in_iterate_0")]
-    nodes = [n for v in several for n in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(n, Node)]
-    sizes = [n.shape["r"] for n in nodes if n.shape is not None and n.shape.hastag("r")]
-    return max([s for s in (arguments.get("n_steps"), *sizes) if isinstance(s, int)], default=0)
+    def node(self, cls: type[Node], name: str, arguments: Mapping[str, Any], values: Mapping[str, Any]) -> Demand:
+        """What a node demands, taken out of the budget; FileError if that is too much, or its weights are missing.
 
+        Parameters
+        ----------
+        cls : type of Node
+        name : str
+        arguments : mapping of str to object
+            Of the constructor, by name, defaults included.
+        values : mapping of str to numpy.ndarray
+            The node's stored parameters. Layers get the weights among them and compare shapes before they make
+            anything; so there must be some.
+        """
+        where = f"{cls.__name__} {name}"
+        if issubclass(cls, NeuralLayer) and "w" not in values and arguments.get("w") is None:
+            raise FileError("the weights are missing", node=where[:200])
+        from_parents = inherited(arguments)
+        self._edges += from_parents.operations
+        demand = cls.demand(arguments)
+        self.spend(where, demand + from_parents + Demand(0, sum(v.nbytes for v in values.values()) // 2), nodes=1)
+        return demand
 
-def _product(sizes: Any) -> int:
-    several = sizes if isinstance(sizes, (list, tuple, np.ndarray)) else [sizes]
-    return prod(int(s) for s in several if isinstance(s, (int, np.integer)))
+    def parts(self, name: str, index: Any, n_out: Any) -> None:
+        """Count the parts of a split."""
+        cuts = index if isinstance(index, (list, tuple, np.ndarray)) else [index]
+        count = len(cuts) + 1 if index is not None else n_out
+        if isinstance(count, (int, np.integer)) and not isinstance(count, bool):
+            self.spend(f"split {name}", Demand(PART * max(0, int(count))), nodes=max(0, int(count)))
+            self._edges += int(count)
+
+    def built(self, node: Node) -> None:
+        """Count the way through the graph, once for every voxel until they repeat, that a field of view has taken."""
+        if node.refined and node.shape is not None:
+            phases = [period([node], k) // exact(s) for k, s in enumerate(node.shape.strides)]
+            self.spend(f"{type(node).__name__} {node.name}", Demand(int(sum(phases)) * self._edges // WALK))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from neuromancer.io.container import MAGIC, read_file, read_head
 from neuromancer.io.legacy.pickles import GZIP, PICKLE
 from neuromancer.io.legacy.translate import read_legacy
 from neuromancer.io.options import Options, apply_options
+from neuromancer.nodes.functors import check_functors
 from neuromancer.places import content_of, local_file
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ def modelload(
     lock_trainable_params: int | Sequence[str] | None = None,
     unlock_all_params: bool = False,
     inject_source: dict[str, Any] | None = None,
+    functors: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Model:
     """Load a model from a file of this package or of the original library (``.mdl``).
 
-    Nothing in the file is executed. User-defined node classes must have been imported, and functions used by
-    :class:`neuromancer.ApplyFunc` too.
+    Nothing in the file is executed. Node classes of your own must have been imported; functions of your own that
+    :class:`neuromancer.ApplyFunc` uses must be handed over here, or registered with
+    :func:`neuromancer.register_functor`.
 
     Parameters
     ----------
@@ -61,6 +64,9 @@ def modelload(
         Feed a node from a new input: ``child_name``, and if they shall differ from those of the replaced parent
         ``shape``, ``tags``, ``strides``, ``fov``, ``dtype``; ``name`` of the input, ``parent_no`` of the parent.
         Nodes that are then of no use are left out.
+    functors : mapping of str to callable, optional
+        Functions that the file may name besides those of ``neuromancer.T``, by their names in it
+        (``module:qualname``) or without the module.
 
     Returns
     -------
@@ -70,7 +76,9 @@ def modelload(
     Raises
     ------
     FileError
-        If the file cannot be read, is damaged, or needs classes or functions that are not there.
+        If the file cannot be read, is damaged, or needs classes or functions that are not known.
+    InputTypeError
+        If `functors` does not map names to functions.
     ShapeError
         For a patch size that the graph cannot take; the nearest valid sizes are named per axis.
     ArgumentError, UnknownNameError
@@ -102,15 +110,16 @@ def modelload(
         inject_source,
     )
     options.check()
+    known = check_functors(functors)
     document, arrays = read_document(file_name)
     where = str(file_name)
     if options.any():
         with new_model(None) as plain:
-            build(plain, document, arrays, where)
+            build(plain, document, arrays, where, known)
             document, arrays = apply_options(document, arrays, options, plain)
         _forget(plain)
     with new_model(name) as model:
-        build(model, document, arrays, where, user_errors=options.any())
+        build(model, document, arrays, where, known, user_errors=options.any())
         if options.make_weights_constant:
             for param in (p for node in model.nodes.values() for p in node.params.values() if not p.constant):
                 param.apply_train = param.apply_reg = False

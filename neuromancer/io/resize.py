@@ -47,7 +47,7 @@ def resize(document: dict[str, Any], model: Model, patch: list[int] | None, batc
         )
     target = model.prediction_node or model.loss_node or next(n for n in model.sinks if source in n.input_nodes)
     if mfp:
-        batch = _check_mfp(model, target, batch)
+        batch = _check_mfp(model, source, target, batch)
     if patch is not None:
         require_patch_size(target, patch, mfp)
     elif mfp:
@@ -68,9 +68,16 @@ def _larger(node: Node, axis: int, size: int | None) -> int:
 
 
 # ---- max-fragment pooling
-def _check_mfp(model: Model, target: Node, batch: int | None) -> int:
+def _check_mfp(model: Model, source: Node, target: Node, batch: int | None) -> int:
     if model.prediction_node is None:
         raise GraphError("max-fragment pooling needs a prediction node", node=f"model {model.name}")
+    if target.shape is None or target.shape.ndim != source.shape.ndim:
+        raise ArgumentError(
+            "max-fragment pooling needs a prediction with the spatial axes of the input",
+            node=target,
+            got=repr(target.shape),
+            expected=f"the spatial axes of {source.shape!r}",
+        )
     if batch not in (None, 1):
         raise ArgumentError(
             "max-fragment pooling needs batch size 1", node=target, got=f"imposed_batch_size={batch}", nearest="1"

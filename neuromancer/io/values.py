@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, FileError
+from neuromancer.errors import ArgumentError, FileError, short
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.io.names import find_functor, functor_name
+from neuromancer.io.limits import MAX_INTEGER, TEXT, Budget
+from neuromancer.nodes.functors import find_functor, functor_name, is_functor
 from neuromancer.variables import VariableParam
 
 NUMERIC = "biuf"
@@ -85,6 +87,8 @@ class Encoder:
                 raise self._unknown(value, node, what)
             return {"scalar" if isinstance(value, np.generic) else "array": self.arrays.add(value)["array"]}
         if isinstance(value, int):
+            if abs(value) >= MAX_INTEGER:
+                raise self._unknown(value, node, what)
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else {"float": repr(value)}
@@ -105,7 +109,7 @@ class Encoder:
             return {"shape": [*map(again, parts), again(value.centre)]}
         if isinstance(value, E.Variable):
             return self._variable(value, node, what)
-        if callable(value) and not isinstance(value, type):
+        if is_functor(value):
             return {"functor": functor_name(value, node)}
         raise self._unknown(value, node, what)
 
@@ -128,7 +132,7 @@ class Encoder:
         return ArgumentError(
             f"argument {what!r} cannot be kept in a file",
             node=node,
-            got=f"{type(value).__name__} {value!r}"[:200],
+            got=f"{type(value).__name__} {short(value)}",
             expected="numbers, strings, arrays, nodes, parameters and their views, functions of importable modules",
         )
 
@@ -141,12 +145,26 @@ class Decoder:
     arrays : mapping of str to numpy.ndarray
     nodes : mapping of str to Node
         Those that exist so far.
+    functors : mapping of str to callable
+        Functions that the caller hands over.
+
+    Attributes
+    ----------
     variables : list
         Shared variables that belong to no node.
+    budget : Budget
+        Copies of arrays and symbolic views are counted there.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], nodes: Mapping[str, Node], variables: list[Any]) -> None:
-        self.arrays, self.nodes, self.variables = arrays, nodes, variables
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        nodes: Mapping[str, Node],
+        functors: Mapping[str, Callable[..., Any]],
+        budget: Budget,
+    ) -> None:
+        self.arrays, self.nodes, self.functors, self.budget = arrays, nodes, functors, budget
+        self.variables: list[Any] = []
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value; FileError if it is none of those that :class:`Encoder` makes."""
@@ -155,25 +173,31 @@ class Decoder:
         if isinstance(value, list):
             return [self(v, depth + 1) for v in value]
         if not isinstance(value, dict):
-            return value
+            return _integer(value) if isinstance(value, int) else value
         if len(value) != 1:
             raise FileError("a value is damaged", node="file", got=repr(value)[:200])
         ((kind, content),) = value.items()
         if kind == "functor" and depth == 0:
-            return find_functor(content)
+            return find_functor(content, self.functors)
         make: Callable[[Any, int], Any] | None = self._MAKERS.get(kind)
         if make is None:
             raise FileError("a value is of an unknown kind", node="file", got=kind[:100])
         return make(self, content, depth + 1)  # type: ignore[call-arg]
 
-    def array(self, path: str) -> np.ndarray:
+    def array(self, path: Any) -> np.ndarray:
         """A stored array by its path."""
-        if path not in self.arrays:
+        if not isinstance(path, str) or path not in self.arrays:
             raise FileError("an array is missing", node="file", got=str(path)[:200])
         return self.arrays[path]
 
-    def _node(self, name: str, depth: int) -> Node:
-        if name not in self.nodes:
+    def copied(self, path: Any) -> np.ndarray:
+        """A copy of a stored array; there may be many of one."""
+        array = self.array(path)
+        self.budget.array(array)
+        return array.copy()
+
+    def _node(self, name: Any, depth: int) -> Node:
+        if not isinstance(name, str) or name not in self.nodes:
             raise FileError("a node is used before it exists", node="file", got=str(name)[:200])
         return self.nodes[name]
 
@@ -190,19 +214,39 @@ class Decoder:
 
     def _view(self, content: Any, depth: int) -> Any:
         base, steps = content
+        self.budget.spend("view", Demand(4 * len(steps) + len(str(steps)) // TEXT))
         return E.apply_view(self(base, depth), steps)
 
     _MAKERS: dict[str, Any] = {  # noqa: RUF012
         "tuple": lambda self, v, d: tuple(self(x, d) for x in v),
         "dict": lambda self, v, d: {str(key): self(x, d) for key, x in v.items()},
         "float": lambda self, v, d: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
-        "fraction": lambda self, v, d: Fraction(*v),
-        "array": lambda self, v, d: self.array(v).copy(),
+        "fraction": lambda self, v, d: _fraction(*v),
+        "array": lambda self, v, d: self.copied(v),
         "scalar": lambda self, v, d: self.array(v)[()],
-        "constant": lambda self, v, d: E.constant(self.array(v)),
-        "variable": lambda self, v, d: self.variables[v],
+        "constant": lambda self, v, d: E.constant(self.copied(v)),
+        "variable": lambda self, v, d: self.variables[_index(v)],
         "node": _node,
         "parameter": _parameter,
         "shape": _shape,
         "view": _view,
     }
+
+
+def _integer(value: int) -> int:
+    if abs(value) >= MAX_INTEGER:
+        raise FileError("an integer is too large", node="file", got=short(value), expected="one below 2**128")
+    return value
+
+
+def _fraction(*parts: Any) -> Fraction:
+    # A text would do for Fraction, too, and a short one can stand for a number of any length.
+    if len(parts) != 2 or not all(type(p) is int for p in parts):
+        raise FileError("a fraction is damaged", node="file", got=short(parts), expected="two integers")
+    return Fraction(*map(_integer, parts))
+
+
+def _index(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise FileError("a shared variable is damaged", node="file", got=short(value), expected="its number")
+    return value

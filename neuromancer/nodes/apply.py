@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, node_label
+from neuromancer.errors import InputTypeError, ShapeError, node_label
+from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.node import Node, require_node
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.functors import functor_name
+
+PART = 8
+"""Symbolic operations of a part of a node."""
 
 
 class ApplyFunc(Node):
@@ -21,7 +25,9 @@ class ApplyFunc(Node):
     parent : Node
         Input.
     functor : callable
-        Called with the parent's symbolic output, e.g. ``neuromancer.T.tanh``.
+        Called with the parent's symbolic output, e.g. ``neuromancer.T.tanh``. Model files can name the elementwise,
+        reduction and shape functions of ``neuromancer.T``; register your own with
+        :func:`neuromancer.register_functor`, or hand them to :func:`neuromancer.modelload`.
     args : tuple
         Further arguments of `functor`.
     kwargs : dict, optional
@@ -66,39 +72,32 @@ class ApplyFunc(Node):
             )
         self.functor, self.args, self.kwargs = functor, tuple(args), dict(kwargs or {})
 
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        functor = arguments.get("functor")
+        # To elementwise operations a number is a value, to other functions of the engine a rank or a count.
+        if hasattr(functor, "scalar_op") or not any(functor is known for known in vars(E.T).values()):
+            return Demand()
+        args, kwargs = arguments.get("args"), arguments.get("kwargs")
+        given = [
+            *(args if isinstance(args, (list, tuple)) else ()),
+            *(kwargs if isinstance(kwargs, dict) else {}).values(),
+        ]
+        return Demand(numbers=8 * sum(map(magnitude, given)))
+
     @property
     def functor_path(self) -> str:
-        """``module:name`` under which the functor can be imported again.
+        """Name of the functor in model files, such as ``T:tanh``.
 
         Raises
         ------
         ArgumentError
             For a lambda, a local function or an object without a name, which no file can hold.
         """
-        for module in (getattr(self.functor, "__module__", None), E.T.__name__):
-            for name, value in vars(sys.modules.get(module or "", object)).items():
-                if value is self.functor:
-                    return f"{module}:{name}"
-        raise ArgumentError(
-            "the functor cannot be stored by name",
-            node=self,
-            got=repr(self.functor),
-            expected="a function at the top level of an importable module",
-        )
+        return functor_name(self.functor, self)
 
     def _make_output(self) -> None:
-        try:
-            result = self.functor(self.parent.output, *self.args, **self.kwargs)
-        except Exception as error:
-            error.add_note(f"Raised by the functor of {node_label(self)}.")
-            raise
-        if not isinstance(result, E.Variable):
-            raise InputTypeError(
-                "the functor must return a symbolic variable",
-                node=self,
-                got=f"{type(result).__name__} from {self.functor!r}",
-            )
-        self.output = result
+        self.output = _evaluate(self, "functor", lambda: self.functor(self.parent.output, *self.args, **self.kwargs))
 
 
 class FromTensor(Node):
@@ -143,19 +142,22 @@ class FromTensor(Node):
         if not callable(tensor):
             if not isinstance(tensor, E.Variable):
                 raise InputTypeError("tensor must be a symbolic variable", node=self, got=type(tensor).__name__)
-            if tensor.ndim != len(tensor_shape):
-                raise ShapeError(
-                    "tensor and shape differ in rank",
-                    node=self,
-                    got=f"{tensor.ndim} axes",
-                    expected=repr(tensor_shape),
-                )
+            _require_rank(self, tensor, tensor_shape)
         self.tensor, self.tensor_shape = tensor, tensor_shape
         self._shape_of_parent = tensor_parent.shape
 
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(PART)
+
     def _make_output(self) -> None:
         # In a rebuilt graph the tensor is already written in terms of the parent's copy.
-        self.output = self.tensor(self.parent.output) if callable(self.tensor) else self.tensor
+        if not callable(self.tensor):
+            self.output = self.tensor
+            return
+        result = _evaluate(self, "tensor function", lambda: self.tensor(self.parent.output))
+        _require_rank(self, result, self.tensor_shape)
+        self.output = result
 
     def _calc_shape(self) -> None:
         self.shape = self.tensor_shape.copy()
@@ -168,3 +170,25 @@ class FromTensor(Node):
 
     def _calc_comp_cost(self) -> None:
         self.computational_cost = 0
+
+
+def _evaluate(node: Node, what: str, call: Callable[[], Any]) -> Any:
+    """What the user's function returns, if it is a symbolic variable."""
+    try:
+        result = call()
+    except Exception as error:
+        error.add_note(f"Raised by the {what} of {node_label(node)}.")
+        raise
+    if not isinstance(result, E.Variable):
+        raise InputTypeError(
+            f"the {what} must return a symbolic variable",
+            node=node,
+            got=f"{type(result).__name__} {result!r}"[:200],
+        )
+    return result
+
+
+def _require_rank(node: Node, tensor: Any, shape: TaggedShape) -> None:
+    rank = getattr(tensor, "ndim", None)
+    if rank != len(shape):
+        raise ShapeError("tensor and shape differ in rank", node=node, got=f"{rank} axes", expected=repr(shape))

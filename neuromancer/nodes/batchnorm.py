@@ -31,8 +31,12 @@ def check_mode(mode: Any, node: Node) -> bool | str:
     )
 
 
-def batch_statistics(x: Any, axis: int) -> tuple[Any, Any]:
-    """Mean and standard deviation (plus 1e-6) of every feature over all other axes.
+def centred(x: Any, axis: int) -> tuple[Any, Any, Any]:
+    """Every feature without its mean over all other axes, the mean, and the standard deviation (plus 1e-6).
+
+    All is computed from the distance to one element of the feature. The mean of equal numbers is rounded, but their
+    distance is exactly 0, so a constant feature has the deviation 0 whatever its size; and a small deviation beside a
+    large mean keeps its digits. The mean does not depend on which element it is, so nor do gradients.
 
     Parameters
     ----------
@@ -42,15 +46,19 @@ def batch_statistics(x: Any, axis: int) -> tuple[Any, Any]:
 
     Returns
     -------
-    tuple of symbolic vector, (n_f,)
+    tuple of symbolic tensor, like x; symbolic vector, (n_f,); symbolic vector, (n_f,)
     """
     others = [i for i in range(x.ndim) if i != axis]
-    mean = x.mean(axis=others)
-    variance = ((x - feature_vector(mean, x.ndim, axis)) ** 2).mean(axis=others)
-    return mean, E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
+    origin = E.disconnected_grad(x[tuple(slice(None) if i == axis else 0 for i in range(x.ndim))])
+    # Fenced: (x - origin) - shift would become x - (origin + shift), whose digits are lost.
+    distance = E.fence(x - feature_vector(origin, x.ndim, axis))
+    shift = distance.mean(axis=others)
+    deviations = distance - feature_vector(shift, x.ndim, axis)
+    variance = (deviations**2).mean(axis=others)
+    return deviations, origin + shift, E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
 
 
-def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = None) -> Any:
+def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = None, deviations: Any = None) -> Any:
     """``gamma / std * (x - mean)`` per feature.
 
     Parameters
@@ -62,14 +70,19 @@ def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = No
     rate : symbolic scalar, optional
         1 normalises, 0 leaves x as it is; in between statistics and scale are interpolated, which fades the
         normalisation out during training (GradNets, Almeida & Sauder 2015, arXiv:1511.06827).
+    deviations : symbolic tensor, optional
+        x - mean, where it is known more exactly than its two parts.
 
     Returns
     -------
     symbolic tensor
     """
+    if deviations is None:
+        deviations = x - feature_vector(mean, x.ndim, axis)
     if rate is not None:
-        mean, std, gamma = rate * mean, rate * std + (1 - rate), rate * gamma + (1 - rate)
-    return (x - feature_vector(mean, x.ndim, axis)) * feature_vector(gamma / std, x.ndim, axis)
+        deviations += feature_vector((1 - rate) * mean, x.ndim, axis)
+        std, gamma = rate * std + (1 - rate), rate * gamma + (1 - rate)
+    return deviations * feature_vector(gamma / std, x.ndim, axis)
 
 
 def track(param: Any, batch: Any) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.geometry import Window, window_shape
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.nodes.fragments import fragment_pool, fragment_shape, fragment_sizes, require_fragments
+from neuromancer.nodes.fragments import (
+    fragment_demand,
+    fragment_pool,
+    fragment_shape,
+    fragment_sizes,
+    require_fragments,
+)
 from neuromancer.nodes.layout import (
     as_float,
     axis_name,
@@ -129,6 +136,13 @@ class Conv(NeuralLayer):
         init = {"pool": self.pool_shape, "spatial_axes": axes}
         given = {"w": w, "b": b, "gamma": gamma, "mean": mean, "std": std}
         self._make_params(w_shape, init, prod(self.filter_shape), given)
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        plain = super().demand(arguments)
+        if not arguments.get("mfp"):
+            return plain
+        return plain + fragment_demand(arguments.get("parent"), arguments.get("pool_shape"))
 
     # ---- checks
     def _padding(self, shape: TaggedShape) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import holds, is_number
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.geometry import Window, window_shape
 from neuromancer.graph.node import Node
@@ -122,12 +123,11 @@ class Pad(Node):
         shape = _require_spatial(parent, self)
         self.pad = per_axis(pad, "pad", shape, self, least=0)
         dtype = np.dtype(parent.output.dtype)
-        number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
-        if not number or (dtype.kind != "f" and np.array(value).astype(dtype) != value):
+        if not is_number(value) or not np.isfinite(value) or not holds(dtype, value):
             raise ArgumentError(
                 "the value cannot be used for padding", node=self, got=value, expected=f"a finite number of {dtype}"
             )
-        self.value = float(value)
+        self.value = float(value) if dtype.kind == "f" else int(value)
 
     def _make_output(self) -> None:
         x, shape = self.parent.output, self.parent.shape

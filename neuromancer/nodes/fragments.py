@@ -14,6 +14,8 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
+from neuromancer.graph.demand import product as size_of_all
 from neuromancer.graph.geometry import IDENTITY
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
@@ -42,6 +44,19 @@ def fragment_pool(x: Any, pool: Sequence[int], mode: str = "max") -> Any:
         window = tuple(slice(i, i - (p - 1) or None) for i, p in zip(phase, pool, strict=True))
         phases.append(E.pool(x[(slice(None), slice(None), *window)], tuple(pool), mode=mode))
     return E.T.concatenate(phases, axis=0)
+
+
+def fragment_demand(parent: Any, pool: Any) -> Demand:
+    """What pooling every phase takes: a slice and a pool each, and the fragments' offsets.
+
+    Parameters
+    ----------
+    parent, pool : any
+        Arguments of a node, not checked yet.
+    """
+    phases, shape = size_of_all(pool), getattr(parent, "shape", None)
+    offsets = 1 if shape is None else shape.mfp_offsets.size
+    return Demand(4 * phases, phases * (16 + 4 * offsets))
 
 
 def fragment_offsets(shape: TaggedShape, pool: Sequence[int]) -> np.ndarray:

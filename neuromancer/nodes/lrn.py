@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, nearest_name
+from neuromancer.graph.demand import Demand, product
 from neuromancer.graph.geometry import Window, window_shape
 from neuromancer.graph.node import Node
 from neuromancer.nodes.layout import (
@@ -94,6 +95,12 @@ class LRN(Node):
         if mode == "spatial":
             weights = np.full((1, 1, *self.extents), 1 / np.prod(self.extents))
             self.params["filter"] = ConstantParam(weights, name=f"{self.name}_filter")
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        elements = product(arguments.get("filter_shape"))
+        channel = arguments.get("mode") == "channel"
+        return Demand(32 + 4 * elements) if channel else Demand(32, 2 * elements)
 
     def _check_spatial(self, filter_shape: Any) -> tuple[int, ...]:
         shape = require_layout(self.parent, self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -10,14 +10,19 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.node import Node
 from neuromancer.nodes import batchnorm
 from neuromancer.nodes.activation import find_activation
 from neuromancer.nodes.layout import feature_vector, positive_int
-from neuromancer.utils import new_seed
+from neuromancer.utils import as_floatX, new_seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
 
 FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
+LAYER, NORMALISED = 32, 80
+"""Symbolic operations of a layer without and with batch normalisation."""
+PER_FEATURE = 12
+"""Numbers per feature that bias (of up to four gates) and batch normalisation have together, at most."""
 GAMMA_DECAY = 3.0
 """Weight decay of gamma relative to that of weights."""
 
@@ -52,6 +57,12 @@ class NeuralLayer(Node):
     dropout_rate: Any = None
     gradnet_rate: Any = None
 
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        # Weights come from the file. Of what else there is per feature, none has more than a few numbers.
+        normalises = bool(arguments.get("batch_normalisation"))
+        return Demand(NORMALISED if normalises else LAYER, PER_FEATURE * magnitude(arguments.get("n_f")))
+
     def _setup(
         self, n_f: int, activation_func: str, batch_normalisation: Any, dropout_rate: float, gradnet_mode: Any
     ) -> None:
@@ -62,7 +73,8 @@ class NeuralLayer(Node):
         self.batch_normalisation = batchnorm.check_mode(batch_normalisation, self)
         self.gradnet_mode = gradnet_mode
         number = not isinstance(dropout_rate, (bool, np.bool_)) and isinstance(dropout_rate, (int, float, np.number))
-        if not number or not 0 <= dropout_rate < 1:
+        # a rate of almost 1 must not become 1 when it is stored
+        if not number or not 0 <= dropout_rate < 1 or as_floatX(dropout_rate) == 1:
             raise ArgumentError(
                 "dropout_rate must be the probability of dropping a feature",
                 node=self,
@@ -217,12 +229,11 @@ class NeuralLayer(Node):
     def _normalised(self, linear: Any, axis: int) -> Any:
         rate = self.gradnet_rate if self.batch_normalisation == "fadeout" else None
         if self.batch_normalisation == "predict" or self.build_mode.inference:
-            mean, std = self.mean, self.std
-        else:
-            mean, std = batchnorm.batch_statistics(linear, axis)
-            batchnorm.track(self.mean, mean)
-            batchnorm.track(self.std, std)
-        return batchnorm.normalise(linear, axis, mean, std, self.gamma, rate)
+            return batchnorm.normalise(linear, axis, self.mean, self.std, self.gamma, rate)
+        deviations, mean, std = batchnorm.centred(linear, axis)
+        batchnorm.track(self.mean, mean)
+        batchnorm.track(self.std, std)
+        return batchnorm.normalise(linear, axis, mean, std, self.gamma, rate, deviations)
 
     def _gate(self, active: Any, axis: int, sizes: tuple[Any, ...], per_feature: bool) -> Any:
         """Random gate of 0 and ``1 / (1 - rate)``, so that the expected output is that without dropout."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.geometry import Window, window_shape
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.nodes.fragments import fragment_pool, fragment_shape, fragment_sizes, require_fragments
+from neuromancer.nodes.fragments import (
+    fragment_demand,
+    fragment_pool,
+    fragment_shape,
+    fragment_sizes,
+    require_fragments,
+)
 from neuromancer.nodes.layout import as_float, axis_name, nearest_sizes, per_axis, require_layout, swap_layout
 
 # Windows never reach over an end, so that counting padded voxels or not makes no difference.
@@ -98,6 +105,13 @@ class Pool(Node):
         self._check_sizes(shape)
         if self.mfp:
             require_fragments(self, shape, self.pool_shape)
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        plain = super().demand(arguments)
+        if not arguments.get("mfp"):
+            return plain
+        return plain + fragment_demand(arguments.get("parent"), arguments.get("pool_shape"))
 
     def _check_sizes(self, shape: TaggedShape) -> None:
         for k, size in enumerate(shape.spatial_shape):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude, nodes_in
 from neuromancer.graph.geometry import IDENTITY, ancestors, windows_of
 from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
@@ -184,6 +185,19 @@ class ScanN(Node):
         self.parent = list(dict.fromkeys([*wanted, *(n for n in self.out_memory if n not in above)]))
         self.equivariant = self._in_place()
 
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        names = ("step_result", "out_memory", "in_memory", "in_iterate_0", "in_iterate")
+        given = {key: list(nodes_in(arguments.get(key))) for key in names}
+        inside = _between({*given["in_memory"], *given["in_iterate_0"]}, given["step_result"] + given["out_memory"])
+        one = sum(n.demanded.operations for n in inside)
+        lengths = [n.shape["r"] or 0 for n in given["in_iterate"] if n.shape is not None and n.shape.hastag("r")]
+        n_steps = arguments.get("n_steps")
+        steps = max(lengths, default=0) if n_steps is None else magnitude(n_steps)
+        around = len(ancestors([n for nodes in given.values() for n in nodes])) // 8
+        # To write a step again takes about half as long as to write it.
+        return Demand(32 + around + 2 * one + (steps * (one // 2 + 4) if arguments.get("unroll_scan") else 0))
+
     # ---- checks
     def _check_nodes(self, default_memory: bool) -> None:
         for what, nodes in (
@@ -294,18 +308,7 @@ class ScanN(Node):
 
     def _inside(self) -> list[Node]:
         """Nodes from which the step is computed, up to memories and first slices, these included; parents first."""
-        starts = {*self.in_memory, *self.in_iterate_0}
-        found: dict[Node, None] = {}
-        stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(self._ends)]
-        while stack:
-            node, parents_done = stack.pop()
-            if parents_done:
-                found[node] = None
-            elif node not in found:
-                stack.append((node, True))
-                if node not in starts:
-                    stack.extend((p, False) for p in reversed(node.parents) if p not in found)
-        return list(found)
+        return _between({*self.in_memory, *self.in_iterate_0}, self._ends)
 
     def _repeated(self) -> list[Node]:
         """The nodes that later steps compute anew: those below memories and first slices."""
@@ -457,6 +460,21 @@ class ScanResult(Node):
 
     def _calc_comp_cost(self) -> None:
         self.computational_cost = 0
+
+
+def _between(starts: set[Node], ends: Sequence[Node]) -> list[Node]:
+    """Nodes from which `ends` are computed, up to `starts`, these included; parents first."""
+    found: dict[Node, None] = {}
+    stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(ends)]
+    while stack:
+        node, parents_done = stack.pop()
+        if parents_done:
+            found[node] = None
+        elif node not in found:
+            stack.append((node, True))
+            if node not in starts:
+                stack.extend((p, False) for p in reversed(node.parents) if p not in found)
+    return list(found)
 
 
 def _list(nodes: Any) -> list[Any]:

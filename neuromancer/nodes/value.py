@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import KINDS, exact_cast
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude, product
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape, require_tag
 from neuromancer.nodes.inputs import check_dtype
 from neuromancer.nodes.layout import positive_int, require_tensor
+from neuromancer.utils import as_array
 from neuromancer.variables import ConstantParam, VariableWeight
+
+DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 
 
 class ValueNode(Node):
@@ -92,20 +97,30 @@ class ValueNode(Node):
                 param = ConstantParam(param.get_value(), name="value", dtype=self.dtype)
         else:
             try:
-                array = np.broadcast_to(np.asarray(0 if value is None else value, dtype=self.dtype), sizes).copy()
+                given = np.broadcast_to(as_array(0 if value is None else value), sizes)
+                fits = given.dtype.kind in KINDS
             except ValueError:
+                fits = False
+            if not fits:
                 raise ShapeError(
                     "the value does not fit the shape",
                     node=self,
                     got=np.shape(value) or repr(value),
                     expected=sizes,
-                ) from None
+                )
+            array = exact_cast(given, self.dtype, self, "the value")
             param = (
                 VariableWeight(value=array, name="value", apply_reg=False, dtype=self.dtype)
                 if apply_train
                 else ConstantParam(array, name="value", dtype=self.dtype)
             )
         self.params["value"] = param
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        dtype = arguments.get("dtype")
+        size = np.dtype(dtype).itemsize if isinstance(dtype, str) and dtype in DTYPES else 8
+        return Demand(numbers=2 * product(arguments.get("shape")) * size // 8)
 
     def _make_output(self) -> None:
         self.output = self.params["value"]
@@ -172,6 +187,10 @@ class InitialState_like(Node):
             apply_reg=False,
             dtype=self.dtype,
         )
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(numbers=2 * magnitude(arguments.get("override_f")))
 
     def _make_output(self) -> None:
         x = self.parent.output

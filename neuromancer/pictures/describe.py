@@ -79,7 +79,7 @@ def describe_node(node: Node) -> GraphInfo:
     -------
     GraphInfo
     """
-    models = [m for m in model_manager.models.values() if m.nodes.get(node.name) is node]
+    models = [m for m in list(model_manager.models.values()) if m.nodes.get(node.name) is node]
     return _describe(f"node {node.name}", list(node.sub_graph()), models[0] if models else None, node)
 
 

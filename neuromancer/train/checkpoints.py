@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, TrainingError
-from neuromancer.train.files import remove_remains
+from neuromancer.train.files import remove_remains, require_writable
+from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -73,6 +74,11 @@ class Position:
         return cls(int(state["step"]), float(state["seconds"]), int(state["best_step"]), **lists)
 
 
+def at(step: int) -> dict[str, Any]:
+    """The part of a state that says where a training is, for another step, with nothing measured since."""
+    return {"step": step, "since": [], "times": [0.0, 0.0]}
+
+
 class Checkpoints:
     """The model files of one training: ``<name>-<kind>.h5`` in a folder.
 
@@ -80,14 +86,21 @@ class Checkpoints:
     ----------
     folder : Path
     name : str
+        Any; files have it in a form that is safe.
+
+    Raises
+    ------
+    FileError
+        If files cannot be written into the folder.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.file_name = folder, name, safe_file_name(name)
+        require_writable(folder)
 
     def path(self, kind: str) -> Path:
         """Of a kind of checkpoint."""
-        return self.folder / f"{self.name}-{kind}.h5"
+        return self.folder / f"{self.file_name}-{kind}.h5"
 
     def open(self, goes_on: bool) -> None:
         """Make the folder; remove what an interrupted process left half-written.
@@ -115,7 +128,7 @@ class Checkpoints:
                 got=str(self.folder),
                 expected="Trainer.resume(folder, data, ...) to go on, overwrite=True to begin anew, or another folder",
             )
-        remove_remains(self.folder, self.name)
+        remove_remains(self.folder, self.file_name)
 
     def write(self, model: Model, kind: str, state: dict[str, Any], history: dict[str, np.ndarray]) -> Path:
         """Save a model with the state of its training.
@@ -123,15 +136,18 @@ class Checkpoints:
         Raises
         ------
         TrainingError
-            If a parameter is not finite; nothing is written then.
+            If a parameter, or what the optimiser keeps, is not finite; nothing is written then.
         FileError
             If the file cannot be written; one that exists is left as it is.
         """
-        bad = not_finite(model)
-        if bad:
-            raise TrainingError(
-                f"parameters are not finite after step {state['step']}", node=f"training of {self.name}", got=bad
-            )
+        for what, bad in (("parameters", not_finite(model)), ("moments of the gradient", _spoilt_moments(model))):
+            if bad:
+                raise TrainingError(
+                    f"{what} are not finite after step {state['step']}",
+                    node=f"training of {self.name}",
+                    got=bad,
+                    expected="a smaller learning rate, or clip_norm=1, from the last checkpoint on",
+                )
         model.history, model.training_state = history, {"name": self.name, **state}
         model.save(self.path(kind))
         return self.path(kind)
@@ -151,5 +167,14 @@ def not_finite(model: Model) -> list[str]:
         f"{node}_{key}"
         for node, params in model.get_param_values().items()
         for key, value in params.items()
+        if not np.isfinite(value).all()
+    ]
+
+
+def _spoilt_moments(model: Model) -> list[str]:
+    return [
+        f"{name} {key}"
+        for name, optimiser in model.optimisers.items()
+        for key, value in optimiser.get_state().items()
         if not np.isfinite(value).all()
     ]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ast
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import neuromancer
 from neuromancer.config import config as package_config
 from neuromancer.console import DONE, INTERRUPTED, Parser, prepare_streams, run
-from neuromancer.errors import naming
+from neuromancer.errors import ArgumentError, naming
+from neuromancer.files import write_whole
 from neuromancer.places import local_file
 from neuromancer.train.config_file import load_config
 
@@ -44,8 +43,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--minutes", type=float, help="time limit, over all runs together")
     result.add_argument("--steps", type=int, metavar="N", help="last step")
     result.add_argument("--folder", type=Path, help="where files go (default: a folder named like the file, beside it)")
-    result.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
-    result.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
+    either = result.add_mutually_exclusive_group()
+    either.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
+    either.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
     result.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
     result.add_argument("--seed", type=int, help="of weights and random numbers (default: the file's, else 0)")
     result.add_argument(
@@ -53,6 +53,24 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--quiet", action="store_true", help="show nothing")
     return result
+
+
+def changes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings on the command line, which replace those of the file; ArgumentError if one is given twice."""
+    changes: dict[str, Any] = {}
+    own = {"minutes": options.minutes, "n_steps": options.steps, "seed": options.seed}
+    own |= {
+        "overwrite": options.overwrite or None,
+        "folder": options.folder,
+        "progress": False if options.quiet else None,
+    }
+    for name, value in [*options.set, *((name, value) for name, value in own.items() if value is not None)]:
+        if name in changes:
+            raise ArgumentError(
+                "given twice", node=name, got=f"{changes[name]!r} and {value!r}", expected="one of them"
+            )
+        changes[name] = value
+    return changes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,21 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    changes: dict[str, Any] = dict(options.set)
-    given = {"minutes": options.minutes, "n_steps": options.steps, "seed": options.seed}
-    changes |= {name: value for name, value in given.items() if value is not None}
-    if options.overwrite:
-        changes["overwrite"] = True
-    changes["progress"] = not options.quiet
+    """Do what the command line says; returns the exit status."""
+    changes = changes_of(options)
     if options.device is not None:
         package_config.device = options.device
     neuromancer.seed(options.seed or 0)
     config = load_config(options.config, changes)
+    config.settings.setdefault("progress", True)
     neuromancer.seed(config.settings.get("seed", 0))
-    named = options.folder or config.settings.get("folder") or config.path.with_suffix("")
-    folder = local_file(named, "folder")
+    folder = local_file(config.settings.get("folder") or config.path.with_suffix(""), "folder")
     trainer = config.trainer(folder, options.resume)
     trainer.open_folder()
-    with naming(folder), suppress(shutil.SameFileError):
-        shutil.copyfile(config.path, folder / config.path.name)
+    copy = folder / config.path.name
+    with naming(copy):
+        if not copy.exists() or not copy.samefile(config.path):
+            write_whole(copy, config.path.read_bytes())
     return INTERRUPTED if trainer.run().reason == "interrupted" else DONE

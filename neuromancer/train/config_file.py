@@ -13,13 +13,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from neuromancer.errors import ArgumentError, FileError, NeuromancerError, UnknownNameError, nearest_name, shown_cause
+from neuromancer.errors import ArgumentError, FileError, NeuromancerError, UnknownNameError, nearest_name
 from neuromancer.places import kind_at, local_file
-from neuromancer.printable import described
-from neuromancer.train.trainer import Trainer
+from neuromancer.train.resume import checkpoint_of, load_checkpoint, require_options
+from neuromancer.train.sources import is_arrays, made
+from neuromancer.train.trainer import OPTIONS, Trainer
 
 FUNCTIONS = ("create_model", "create_data")
-SETTINGS = (*(name for name in inspect.signature(Trainer).parameters if name not in ("model", "name")), "data")
+SETTINGS = (*(name for name in OPTIONS if name != "name"), "data")
 
 
 @dataclass
@@ -41,32 +42,37 @@ class Config:
 
     def data(self, model: Any) -> tuple[Any, Any]:
         """Training data and validation data or None, for a model."""
-        with _explaining(self.path, (NeuromancerError,)):
-            made = self.module.create_data(model) if hasattr(self.module, "create_data") else self.settings.get("data")
-        if isinstance(made, tuple) and len(made) == 2 and not all(hasattr(part, "shape") for part in made):
-            return made[0], made[1]
-        return made, self.settings.get("validation")
+        data, validation = self.settings.get("data"), self.settings.get("validation")
+        if hasattr(self.module, "create_data"):
+            with failing(self.path, "create_data()"):
+                data = self.module.create_data(model)
+        if isinstance(data, tuple) and len(data) == 2 and not all(hasattr(part, "shape") for part in data):
+            data, second = data
+            if second is not None and validation is not None:
+                raise ArgumentError(
+                    "validation data is given twice", node=str(self.path), got="that of create_data(), and validation",
+                    expected="one of them",
+                )  # fmt: skip
+            validation = validation if second is None else second
+        with failing(self.path, "a function that makes data"):
+            return made(data, model), made(validation, model)
 
     def trainer(self, folder: Path, resume: bool) -> Trainer:
         """A trainer that begins, or goes on with what is in a folder."""
         options = {k: v for k, v in self.settings.items() if k not in ("data", "validation", "folder")}
-        if resume:
-            made: list[Any] = []
-
-            def data(model: Any) -> Any:
-                made[:] = self.data(model)
-                return made[0]
-
-            def validation(model: Any) -> Any:
-                return made[1]
-
-            return Trainer.resume(folder, data, validation=validation, **options)
-        with _explaining(self.path, (NeuromancerError,)):
-            model = self.module.create_model()
-        if not hasattr(model, "loss_node"):
-            raise ArgumentError("create_model() returns no model", node=str(self.path), got=described(model))
-        train, validate = self.data(model)
-        return Trainer(model, train, validation=validate, folder=folder, **options)
+        path = checkpoint_of(folder) if resume else None
+        if path is not None:
+            require_options(options, OPTIONS)
+            model = load_checkpoint(path)
+        else:
+            with failing(self.path, "create_model()"):
+                model = self.module.create_model()
+        data, options["validation"] = self.data(model)
+        if not is_arrays(data) and not is_arrays(options["validation"]):
+            options.pop("seed", None)  # That of the weights alone, then.
+        if path is not None:
+            return Trainer._going_on(model, path, folder, data, options)
+        return Trainer(model, data, folder=folder, **options)
 
 
 def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> Config:
@@ -111,6 +117,10 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
         raise ArgumentError("no model", node=str(path), expected="a function create_model()")
     if not callable(getattr(module, "create_data", None)) and "data" not in settings:
         raise ArgumentError("no data", node=str(path), expected="a function create_data(model), or a variable data")
+    if callable(getattr(module, "create_data", None)) and "data" in settings:
+        raise ArgumentError(
+            "data is given twice", node=str(path), got="create_data(), and data", expected="one of them"
+        )
     return Config(path, module, settings)
 
 
@@ -124,22 +134,31 @@ def _execute(path: Path) -> types.ModuleType:
         sys.path.insert(0, folder)
     # Classes that it defines must be found again by their module's name, when a model file is loaded.
     sys.modules[path.stem] = module
-    with _explaining(path):
-        spec.loader.exec_module(module)
+    with failing(path):
+        try:
+            spec.loader.exec_module(module)
+        except NeuromancerError as error:
+            raise _failure(error, path, "") from error
     return module
 
 
 @contextmanager
-def _explaining(path: Path, own: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn an error of a configuration file's code into one that names file and line; errors of classes `own` stay."""
+def failing(path: Path, what: str = "") -> Iterator[None]:
+    """Say where in a configuration file an error arose that is not one of the package, whose own say what is wrong."""
     try:
         yield
-    except own:
+    except NeuromancerError:
         raise
     except Exception as error:
-        raise FileError(
-            "the configuration file fails", node=f"{path}{_line(error, path)}", got=f"{type(error).__name__}: {error}"
-        ) from shown_cause(error)
+        raise _failure(error, path, what) from error
+
+
+def _failure(error: Exception, path: Path, what: str) -> FileError:
+    return FileError(
+        f"the configuration file fails{' in ' + what if what else ''}",
+        node=f"{path}{_line(error, path)}",
+        got=f"{type(error).__name__}: {error}",
+    )
 
 
 def _line(error: Exception, path: Path) -> str:

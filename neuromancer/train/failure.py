@@ -9,12 +9,16 @@ import numpy as np
 
 from neuromancer.errors import TrainingError
 from neuromancer.train.checkpoints import not_finite
+from neuromancer.train.training import KEPT_PARAMETER_SETS
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
 
 NAMED = 4
 """How many parameters a message names."""
+
+UNDONE = KEPT_PARAMETER_SETS - 1
+"""By how many steps the parameters go back behind those that gave a loss that is not finite."""
 
 
 def undo(
@@ -36,7 +40,7 @@ def undo(
     """
     lr, spoilt = model.lr, not_finite(model)
     model.repair(optimiser)
-    state = f"those after {max(0, step - 2)} steps"
+    state = f"those after {max(0, step - UNDONE)} steps"
     if not_finite(model) and kept is not None:
         model.set_param_values(kept)
         state = f"those of {kept}"
@@ -53,8 +57,20 @@ def undo(
         got="; ".join([*parts, f"lr {lr:g}"]),
         expected=f"finite numbers; the parameters are now {state}"
         + (f", the last checkpoint is {kept}" if kept else ""),
-        nearest="a smaller learning rate, a warm-up, or clip_norm=1",
+        nearest=_advice(lr, kept),
     )
+
+
+def is_finite(batch: tuple[np.ndarray, ...]) -> bool:
+    """Whether it cannot be the data that a loss is not finite."""
+    return all(np.isfinite(array).all() for array in map(np.asarray, batch) if array.dtype.kind == "f")
+
+
+def _advice(lr: float, kept: Path | None) -> str:
+    if kept is None:
+        return "a smaller learning rate, a warm-up, or clip_norm=1"
+    smaller = f"optimiser_params={{'lr': {lr / 10:.1g}, 'clip_norm': 1}}"
+    return f"Trainer.resume(folder, data, {smaller}), which goes on from there; or a schedule that starts lower"
 
 
 def _largest(model: Model) -> tuple[str, float]:

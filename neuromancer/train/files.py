@@ -1,4 +1,4 @@
-"""Files of a training: written whole or not at all."""
+"""Files of a training: written whole or not at all, under names that are safe."""
 
 from __future__ import annotations
 
@@ -10,44 +10,27 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from neuromancer.errors import naming
-from neuromancer.places import require_replaceable
+from neuromancer.errors import FileError
+from neuromancer.files import write_whole
+
+LONGEST_PART = 255
+"""Bytes of the name of a file or folder."""
 
 
-def temporary_of(path: Path) -> Path:
-    """The name under which a file is written before it is renamed."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name, then rename it, so that an old one stays whole if anything fails.
-
-    Parameters
-    ----------
-    path : Path
-    content : bytes
-
-    Raises
-    ------
-    FileError
-        If it cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
-    >>> write_whole(path, b"whole")
-    >>> path.read_bytes()
-    b'whole'
-    """
-    require_replaceable(path)
-    new = temporary_of(path)
-    with naming(path):
-        try:
-            new.write_bytes(content)
-            new.replace(path)
-        finally:
-            new.unlink(missing_ok=True)
+def require_writable(folder: Path) -> None:
+    """Raise FileError if files cannot be written into a folder, or it cannot be made; makes nothing."""
+    if any("\0" in part or len(os.fsencode(part)) > LONGEST_PART for part in folder.parts):
+        raise FileError("no folder can have this name", node=ascii(str(folder)[:300]))
+    present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not present.is_dir():
+        raise FileError("is no folder", node=str(folder), got=f"a file {present}", expected="a folder")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise FileError(
+            "files cannot be written there",
+            node=str(folder),
+            got=f"no permission for {present}",
+            expected="a folder to write to",
+        )
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str | None = None) -> None:
@@ -70,7 +53,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str 
     with h5py.File(image, "w") as file:
         for name, values in arrays.items():
             file.create_dataset(name, data=values, compression=compression if np.size(values) else None)
-    write_whole(path, image.getbuffer())
+    with image.getbuffer() as content:
+        write_whole(path, content)
 
 
 def remove_remains(folder: Path, name: str) -> None:

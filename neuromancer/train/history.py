@@ -56,6 +56,10 @@ class History:
         """All columns."""
         return {name: self[name] for name in self.columns}
 
+    def until(self, step: int) -> dict[str, np.ndarray]:
+        """All columns, of the rows up to a step."""
+        return {name: values[self["step"] <= step] for name, values in self.arrays().items()}
+
     def load(self, arrays: Mapping[str, Any]) -> None:
         """Take rows over from columns; those that are missing are NaN."""
         length = max((len(values) for values in arrays.values()), default=0)

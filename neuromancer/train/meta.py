@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import holds
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.variables import VariableParam
 
@@ -62,6 +63,8 @@ class MetaParams:
     ----------
     params : dict of str to VariableParam
         The shared scalars, dtype ``config.floatX``.
+    given : set of str
+        Those that somebody has set; a :class:`neuromancer.Trainer` chooses the learning rate only where nobody has.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class MetaParams:
 
     def __init__(self, label: str = "meta-parameters", **values: float) -> None:
         self.label = label
+        self.given: set[str] = set()
         self.params: dict[str, VariableParam] = {
             key: VariableParam(value, name=key, apply_train=False, apply_reg=False) for key, value in DEFAULTS.items()
         }
@@ -102,28 +106,43 @@ class MetaParams:
         UnknownNameError
             For a name that is not allowed.
         ArgumentError
-            For a value that is not finite or negative; mom and beta2 must be below 1.
+            For a value that is not finite or negative; mom and beta2 must be below 1. What counts is the value in
+            ``config.floatX``, with which training computes.
         """
         values = {key: 0.0 if value is None and key in CLIPS else value for key, value in values.items()}
+        checked = {}
         for key, value in values.items():
             self._require(key, allowed)
-            number = (
-                np.asarray(value, dtype="float64") if np.ndim(value) == 0 and not isinstance(value, str) else np.nan
-            )
-            if not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1):
-                raise ArgumentError(
-                    f"{key} cannot have this value",
-                    node=self.label,
-                    got=value,
-                    expected="0 <= value < 1" if key in BELOW_ONE else "a finite number >= 0",
-                )
-        for key, value in values.items():
-            self.params[key].set_value(np.array(value, dtype=self.params[key].dtype))
+            checked[key] = self._checked(key, value)
+        for key, number in checked.items():
+            self.params[key].set_value(number)
+        self.given |= set(values)
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Set what a file holds; a value that is the default's counts as not given, as files do not say who set it."""
+        before, defaults = set(self.given), MetaParams()
+        self.set(values)
+        self.given = before | {key for key in values if self[key] != defaults[key]}
 
     @property
     def clipping(self) -> tuple[bool, ...]:
         """Which of the limits in CLIPS are on."""
         return tuple(self.params[key].active for key in CLIPS)
+
+    def _checked(self, key: str, value: Any) -> np.ndarray:
+        """The value as it is stored, if the meta-parameter can have it."""
+        kind = np.dtype(self.params[key].dtype)
+        given = np.asarray(value)
+        real = not given.ndim and given.dtype.kind in "iuf" and holds(kind, given)
+        number = given.astype(kind) if real else np.asarray(np.nan, kind)
+        if not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1):
+            raise ArgumentError(
+                f"{key} cannot have this value",
+                node=self.label,
+                got=value,
+                expected=f"{'0 <= value < 1' if key in BELOW_ONE else 'a finite number >= 0'}, in {kind}",
+            )
+        return number
 
     def _require(self, key: str, allowed: Iterable[str]) -> None:
         names = list(allowed)

@@ -2,9 +2,10 @@
 
 All update rules are symbolic: one call of an optimiser evaluates loss, gradient and update on the device, and
 parameters and state stay there. Notation of the formulas: p parameter, g its gradient, lr learning rate, mom
-momentum, wd weight decay, and ``R = wd * a * p`` with a = 0 for parameters that are not regularised, 1 for
-regularised ones, or their own multiplier (``apply_reg``). Where a limit is set, g is clipped before: element by element
-to +-clip_value, then as a whole to a Euclidean norm of at most clip_norm (Pascanu, Mikolov & Bengio 2013).
+momentum, wd weight decay, and ``R = wd * a * p``, where a is the parameter's ``apply_reg``: 1 for weights ``w``; 3 for
+``gamma`` of batch normalisation, as in the original library, whose trainings go on unchanged; 0 for biases (the slopes
+of prelu among them), ValueNode and InitialState_like. Where a limit is set, g is clipped before: element by element to
++-clip_value, then as a whole to a Euclidean norm of at most clip_norm (Pascanu, Mikolov & Bengio 2013).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
 from neuromancer.graph.function import make_func
 from neuromancer.train.meta import CLIPS, MetaParams
@@ -73,6 +75,10 @@ class Optimiser:
     """
 
     meta_names: ClassVar[tuple[str, ...]] = ("lr", "mom", "wd")
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Meta-parameters that may be set, as all optimisers of a model share them, but are not in the formula."""
+    default_lr: ClassVar[float]
+    """Learning rate of a :class:`neuromancer.Trainer` that is given none; that of a model is 1, as it always was."""
 
     def __init__(
         self,
@@ -242,7 +248,7 @@ class Optimiser:
                 )
         for key, variable in self.state.items():
             new = values.get(key, np.zeros(variable.get_value().shape))
-            variable.set_value(np.array(new, dtype=variable.dtype))
+            variable.set_value(exact_cast(new, variable.dtype, self.name, f"state {key!r}"))
 
     def repair(self) -> None:
         """Go back to the oldest kept parameters (from `history` steps ago) and forget all moments.
@@ -276,6 +282,8 @@ class Optimiser:
 class SGD(Optimiser):
     """Gradient descent with momentum: ``d <- g + mom d``, ``p <- p - lr (d + R)``.
 
+    A Trainer's learning rate is 0.01 (with mom 0.9, as Krizhevsky et al. 2012 began) unless another is set.
+
     Parameters
     ----------
     inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
@@ -285,6 +293,8 @@ class SGD(Optimiser):
     --------
     See :class:`Optimiser`.
     """
+
+    default_lr = 0.01
 
     def _update(self, i: int, p: Any, g: Any) -> Updates:
         d = self._state(f"{i}_direction", p)
@@ -298,7 +308,7 @@ class AdaGrad(Optimiser):
     ``h <- h + g^2``, ``p <- p - lr (g + R) / sqrt(h)``.
 
     The first squared gradient counts twice. Where all gradients so far were 0, so that h is 0, nothing is
-    changed.
+    changed. A Trainer's learning rate is 0.01 (the default of torch.optim.Adagrad) unless another is set.
 
     Parameters
     ----------
@@ -311,6 +321,9 @@ class AdaGrad(Optimiser):
     >>> step
     AdaGrad(lr=1, mom=0.9, wd=0)
     """
+
+    default_lr = 0.01
+    unused = ("mom",)
 
     def _common_updates(self) -> Updates:
         return [(self._state("started"), E.T.ones_like(self._state("started")))]
@@ -328,6 +341,7 @@ class AdaDelta(Optimiser):
 
     ``D = g sqrt(d + eps) / sqrt(s + eps)``, ``s <- mom s + (1 - mom) g^2``, ``d <- mom d + (1 - mom) D^2``,
     ``p <- p - lr (D + R)`` with eps = 1e-5. D uses the average s from before this step.
+    A Trainer's learning rate is 1 (the paper has none) unless another is set.
 
     Parameters
     ----------
@@ -341,6 +355,8 @@ class AdaDelta(Optimiser):
     >>> step
     AdaDelta(lr=1, mom=0.5, wd=0)
     """
+
+    default_lr = 1.0
 
     def _update(self, i: int, p: Any, g: Any) -> Updates:
         s, d, mom = self._state(f"{i}_squares", p), self._state(f"{i}_steps", p), self._value("mom")
@@ -357,6 +373,7 @@ class Adam(Optimiser):
 
     ``t <- t + 1``, ``m <- mom m + (1 - mom) g``, ``s <- beta2 s + (1 - beta2) g^2``,
     ``p <- p - lr (sqrt(1 - beta2^t) / (1 - mom^t) m / sqrt(s + eps) + R)`` with eps = 1e-5 inside the root.
+    A Trainer's learning rate is 0.001 (that of the paper) unless another is set.
 
     Parameters
     ----------
@@ -372,6 +389,7 @@ class Adam(Optimiser):
     """
 
     meta_names = ("lr", "mom", "wd", "beta2")
+    default_lr = 1e-3
 
     def _common_updates(self) -> Updates:
         t = self._state("steps")
@@ -397,7 +415,8 @@ class AdamW(Adam):
     ``p <- p - lr ((m / (1 - mom^t)) / (sqrt(s / (1 - beta2^t)) + eps) + R)`` with eps = 1e-8 outside the root.
 
     It differs from :class:`Adam` only in eps, which there damps small gradients: here all of them give steps of about
-    lr. The decay is multiplied by lr, so that schedules of lr act on it, too.
+    lr. The decay is multiplied by lr, so that schedules of lr act on it, too. A Trainer's learning rate is 0.001 (where
+    the paper begins) unless another is set.
 
     Parameters
     ----------

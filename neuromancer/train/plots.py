@@ -77,10 +77,10 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
     write_whole(path, _png(figure, 110))
 
 
-def _png(figure: Any, dpi: int) -> memoryview:
+def _png(figure: Any, dpi: int) -> bytes:
     image = io.BytesIO()
     figure.savefig(image, dpi=dpi, format="png")
-    return image.getbuffer()
+    return image.getvalue()
 
 
 def _measured(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:

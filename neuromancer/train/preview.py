@@ -8,37 +8,63 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.errors import InputTypeError
+from neuromancer.dense.predict import plan_dense
+from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 from neuromancer.train.files import write_arrays
 from neuromancer.train.plots import plot_slices
 from neuromancer.train.validation import undisturbed
+from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
 
+Pair = tuple[np.ndarray, np.ndarray | None]
+
 
 class Preview:
     """Predicts volumes densely and writes the results.
+
+    Whether the network can predict them is known when it is made. The volumes are copied.
 
     Parameters
     ----------
     model : Model
         With a prediction node.
     volumes : array, (raw, labels), or mapping of str to these
-        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, and labels ((z,) y, x) to draw beside it.
+        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, masked or not, and labels ((z,) y, x) to draw beside it.
     pictures : bool
         Write a PNG beside every HDF5 file.
 
     Raises
     ------
+    GraphError
+        If no prediction node is designated, or it cannot predict densely.
     InputTypeError
-        For anything else.
+        For anything else than such volumes.
+    ShapeError
+        For raw data that the network does not take, and labels of another size.
+    ArgumentError
+        For names whose files would be the same.
     """
 
     def __init__(self, model: Model, volumes: Any, pictures: bool) -> None:
         named = volumes if isinstance(volumes, Mapping) else {"preview": volumes}
+        if not named:
+            raise InputTypeError("no volumes", node="preview", got=repr(volumes), expected=EXPECTED)
         self.model, self.pictures = model, pictures
-        self.volumes = {str(name): _pair(name, volume) for name, volume in named.items()}
+        self.volumes: dict[str, Pair] = {}
+        for name, volume in named.items():
+            file = safe_file_name(str(name))
+            if file in self.volumes:
+                raise ArgumentError("two previews have the same name", node=f"preview {name}", got=file)
+            self.volumes[file] = _pair(name, volume)
+        node = model._require("prediction_node")
+        for name, (raw, _) in self.volumes.items():
+            try:
+                plan_dense(node, raw, pad_raw=True)
+            except NeuromancerError as error:
+                error.add_note(f"preview {name!r}")
+                raise
 
     def write(self, folder: Path, step: int) -> list[Path]:
         """Predict all volumes; write ``<name>-<step>.h5`` with raw data and prediction; returns what was written."""
@@ -55,13 +81,31 @@ class Preview:
         return paths
 
 
-def _pair(name: Any, volume: Any) -> tuple[np.ndarray, np.ndarray | None]:
+EXPECTED = "raw data, (raw, labels), or several of these as {'name': ...}"
+
+
+def _pair(name: Any, volume: Any) -> Pair:
     raw, labels = volume if isinstance(volume, (tuple, list)) and len(volume) == 2 else (volume, None)
     if not hasattr(raw, "shape") or (labels is not None and not hasattr(labels, "shape")):
         raise InputTypeError(
-            "a preview needs raw data",
-            node=f"preview {name}",
-            got=repr(volume)[:100],
-            expected="array, or (raw, labels)",
+            "a preview needs raw data", node=f"preview {name}", got=repr(volume)[:100], expected=EXPECTED
         )
-    return np.asarray(raw), None if labels is None else np.asarray(labels)
+    raw, labels = _copied(raw), None if labels is None else _copied(labels)
+    if labels is not None and not _fits(labels, raw):
+        raise ShapeError(
+            "the labels do not fit the raw data",
+            node=f"preview {name}",
+            got=f"labels {labels.shape} {labels.dtype}, raw {raw.shape}",
+            expected=f"labels {raw.shape[1:]}, or of a part of that; {EXPECTED}",
+        )
+    return raw, labels
+
+
+def _copied(array: Any) -> np.ndarray:
+    """As an array in memory; what is masked stays so."""
+    return array.copy() if isinstance(array, np.ma.MaskedArray) else np.array(array)
+
+
+def _fits(labels: np.ndarray, raw: np.ndarray) -> bool:
+    inside = labels.ndim == raw.ndim - 1 and all(n <= m for n, m in zip(labels.shape, raw.shape[1:], strict=True))
+    return inside and labels.size > 0 and labels.dtype.kind in "biuf"

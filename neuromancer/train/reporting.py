@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from neuromancer.progress import say
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
+    from neuromancer.train.trainer import Trainer
 
 LINE_EVERY, BAR_EVERY = 10.0, 0.5
 """Seconds between lines, and between changes of a bar."""
@@ -93,3 +95,21 @@ def voxels_of(model: Model, batch: tuple[np.ndarray, ...]) -> int:
     shape = batch[0].shape
     n = shape[node.shape.tag2index("b")] if node.shape.hastag("b") else 1
     return int(n * np.prod([shape[axis] for axis in node.shape.spatial_axes]))
+
+
+def head_text(trainer: Trainer) -> str:
+    """How a training is done, in a line."""
+    rates = [repr(schedule) for schedule in trainer.schedules if schedule.target == "lr"]
+    rate = rates[0] if rates else f"lr {trainer.model.lr:g}"
+    rate += f" (the default of {trainer.optimiser})" if trainer.default_lr else ""
+    end = "" if trainer.n_steps is None else f" to {trainer.n_steps}"
+    return f"{trainer.optimiser}, {rate}, from step {trainer.step}{end}"
+
+
+def state_text(model: Model, voxels: int, measured: Mapping[str, float]) -> str:
+    """Where a training is, in a few words: loss, speed for batches of some voxels, and what was measured last."""
+    each = model.time_per_step
+    parts = [f"loss {model.loss_smooth:.4f}"]
+    parts += [f"{1 / each:.1f} it/s"] if each else []
+    parts += [f"{voxels / each / 1e6:.2f} MVx/s"] if each and voxels else []
+    return ", ".join([*parts, *(f"{name} {value:.4f}" for name, value in measured.items())])

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuromancer.arrays import in_memory
-from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, GraphError, InputTypeError, NeuromancerError, ShapeError, blame
 from neuromancer.graph.node import Node
+from neuromancer.masked import unmasked
 from neuromancer.printable import described
-from neuromancer.train.data.loader import BatchSource
+from neuromancer.train.checks import whole
+from neuromancer.train.data.loader import BatchSource, copied
 from neuromancer.volumes.accept import accepted, is_array, is_closed
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
 
 LABEL = "training data"
 
@@ -37,6 +42,8 @@ class ArrayBatches:
         For a wrong number of arrays, different lengths, or no examples.
     """
 
+    fresh = True
+
     def __init__(self, arrays: Any, sources: list[Node], batch_size: int, seed: int = 0) -> None:
         if len(arrays) != len(sources):
             raise InputTypeError(
@@ -45,9 +52,16 @@ class ArrayBatches:
                 got=len(arrays),
                 expected=f"{len(sources)}: {[s.name for s in sources]}",
             )
-        self.arrays = [accepted(a, f"{LABEL} for {s.name!r}") for a, s in zip(arrays, sources, strict=True)]
-        self.seed = int(seed)
+        named = zip(arrays, sources, strict=True)
+        self.arrays = [accepted(unmasked(a, LABEL), f"{LABEL} for {s.name!r}") for a, s in named]
+        self.seed = whole(seed, "seed", LABEL)
         self.axes = [s.shape.tag2index("b") if s.shape is not None and s.shape.hastag("b") else 0 for s in sources]
+        for source, array, axis in zip(sources, self.arrays, self.axes, strict=True):
+            if len(array.shape) <= axis:
+                raise ShapeError(
+                    f"the array for {source.name!r} has no axis b",
+                    node=LABEL, got=tuple(array.shape), expected=repr(source.shape),
+                )  # fmt: skip
         lengths = [int(a.shape[axis]) for a, axis in zip(self.arrays, self.axes, strict=True)]
         if len(set(lengths)) != 1:
             raise ShapeError(
@@ -56,11 +70,16 @@ class ArrayBatches:
                 got=dict(zip([s.name for s in sources], lengths, strict=True)),
             )
         self.length = lengths[0]
-        if not 0 < batch_size <= self.length:
+        if not 0 < whole(batch_size, "batch_size", LABEL, 1) <= self.length:
             raise ArgumentError(
                 "batches cannot be filled", node=LABEL, got=f"batch_size {batch_size}", expected=f"1 to {self.length}"
             )
         self.batch_size = int(batch_size)
+
+    @property
+    def drawing(self) -> dict[str, int]:
+        """How batches are drawn, for messages about a training that is to go on otherwise."""
+        return {"batch_size": self.batch_size, "seed": self.seed}
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
         """Examples drawn without repetition, in the order in which they are stored."""
@@ -78,7 +97,8 @@ class IteratorBatches:
     Parameters
     ----------
     items : iterable
-        Of batches (tuples of arrays). A training that is resumed at step n passes over the first n.
+        Of batches (tuples of arrays), which it may fill again and again: who keeps one copies it. A training that is
+        resumed at step n passes over the first n.
     """
 
     in_order = True
@@ -98,9 +118,16 @@ class IteratorBatches:
                 item = next(self.items)
             except StopIteration:
                 raise ArgumentError("the data has ended", node=LABEL, got=f"{self.next} batches") from None
+            if not isinstance(item, (tuple, list)):
+                raise InputTypeError(
+                    "a batch must be a tuple of arrays",
+                    node=LABEL,
+                    got=f"{type(item).__name__} as number {self.next}",
+                    expected="one array per source of the loss, also of a single one: (array,)",
+                )
             self.next += 1
             if self.next > step:
-                return tuple(map(in_memory, item))
+                return tuple(in_memory(unmasked(array, LABEL)) for array in item)
 
 
 class FirstBatches:
@@ -113,14 +140,24 @@ class FirstBatches:
     """
 
     def __init__(self, source: BatchSource, n: int) -> None:
-        self.batches = [source.batch(step) for step in range(n)]
+        self.batches = [copied(source.batch(step)) for step in range(n)]
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
         """One of them."""
         return self.batches[step]
 
 
-def as_source(data: Any, loss: Node, batch_size: int | None, seed: int) -> BatchSource:
+def made(data: Any, model: Model) -> Any:
+    """What a function of the model returns; anything else as it is."""
+    return data(model) if callable(data) and not hasattr(data, "batch") else data
+
+
+def is_arrays(data: Any) -> bool:
+    """Whether data is a tuple of arrays, of which batches are drawn."""
+    return isinstance(data, (tuple, list)) and bool(data) and all(is_array(a) or is_closed(a) for a in data)
+
+
+def as_source(data: Any, loss: Node, batch_size: int | None, seed: int, label: str = LABEL) -> BatchSource:
     """A batch source from whatever a user has.
 
     Parameters
@@ -132,41 +169,77 @@ def as_source(data: Any, loss: Node, batch_size: int | None, seed: int) -> Batch
     batch_size : int, optional
         For arrays; default that of the first source, or 1.
     seed : int
+        For arrays.
+    label : str
+        Which data it is, for messages.
 
     Raises
     ------
     InputTypeError, ShapeError, ArgumentError
         For data that is none of these or does not fit.
     """
-    if callable(getattr(data, "batch", None)):
+    if callable(getattr(data, "batch", None)) and not isinstance(data, type):
         return data
-    if isinstance(data, (tuple, list)) and data and all(is_array(a) or is_closed(a) for a in data):
-        sources = loss.input_nodes
-        first = sources[0].shape
-        known = first["b"] if first is not None and first.hastag("b") else None
-        return ArrayBatches(data, sources, batch_size or known or 1, seed)
-    if isinstance(data, Iterable) and not isinstance(data, (str, bytes, np.ndarray)):
+    with blame(label):
+        if is_arrays(data):
+            sources = loss.input_nodes
+            first = sources[0].shape
+            known = first["b"] if first is not None and first.hastag("b") else None
+            return ArrayBatches(data, sources, batch_size or known or 1, seed)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes, np.ndarray, Mapping, set, frozenset)):
         return IteratorBatches(data)
     raise InputTypeError(
-        "cannot be trained with",
-        node=LABEL,
+        "cannot be trained with" if label == LABEL else f"cannot be used like {LABEL}",
+        node=label,
         got=described(data),
         expected="an object with batch(step), a tuple of arrays, or an iterator of batches",
     )
 
 
+def require_used(source: BatchSource, batch_size: int | None, seed: int) -> None:
+    """Raise ArgumentError for a batch size or a seed that the source of the training data takes no notice of."""
+    if isinstance(source, ArrayBatches):
+        return
+    where = "the iterator" if getattr(source, "in_order", False) else f"{type(source).__name__}({{}}=...)"
+    for name, value, unset in (("batch_size", batch_size, None), ("seed", seed, 0)):
+        if value not in (unset, getattr(source, name, unset)):
+            raise ArgumentError(
+                f"{name} is for arrays; the training data makes its batches itself",
+                node="Trainer",
+                got=f"{name}={value!r}",
+                expected=f"it to be given to {where.format(name)}",
+            )
+
+
+def require_fitting(model: Model, batch: Any, label: str) -> tuple[np.ndarray, ...]:
+    """A batch, or an error that says which data it is from unless the loss can be fed with it."""
+    try:
+        if not isinstance(batch, (tuple, list)):
+            raise InputTypeError(
+                "a batch must be a tuple of arrays", node=label, got=type(batch).__name__, expected="(array, ...)"
+            )
+        model._loss_arrays(batch)
+    except NeuromancerError as error:
+        error.add_note(f"in the first batch of the {label}")
+        raise
+    return tuple(batch)
+
+
 def require_loss(model: Any) -> Node:
     """The loss node of a model that can be trained."""
+    if not hasattr(model, "loss_node"):
+        raise InputTypeError("is no model", node="Trainer", got=repr(model)[:100], expected="a Model")
     if model.loss_node is None:
         raise GraphError("no loss is designated", node=f"model {model.name}", expected="designate_nodes(loss_node=...)")
     return model.loss_node
 
 
 def fingerprint(batch: tuple[np.ndarray, ...]) -> int:
-    """A number that tells batches apart."""
+    """A number that tells batches apart; of what is no array, only that it is there."""
     value = 0
     for array in batch:
         array = np.ascontiguousarray(in_memory(array))
         value = zlib.crc32(f"{array.dtype} {array.shape}".encode(), value)
-        value = zlib.crc32(array.view(np.uint8).data if array.size else b"", value)
+        if not array.dtype.hasobject:
+            value = zlib.crc32(array.view(np.uint8).data if array.size else b"", value)
     return value

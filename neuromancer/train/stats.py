@@ -47,8 +47,8 @@ class StatsTable:
             rows.append([printable(name), str(values["shape"]), *(f"{values[c]:.4g}" for c in COLUMNS)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = []
-        for row in rows:
-            cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        for line in rows:
+            cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
         return "\n".join(lines)
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-from neuromancer.errors import ArgumentError
+from neuromancer.errors import InputTypeError
+from neuromancer.train.checks import amount, switch, whole
+
+LABEL = "EarlyStopping"
 
 
 @dataclass
@@ -19,7 +22,7 @@ class EarlyStopping:
     Parameters
     ----------
     metric : str
-        Name of a number of the validation.
+        Name of a number of the validation; where it is not a number, that is no improvement.
     patience : int
         How many validations in a row may bring no improvement.
     min_delta : float
@@ -39,14 +42,17 @@ class EarlyStopping:
     larger_is_better: bool = False
 
     def __post_init__(self) -> None:
-        if self.patience < 0 or self.min_delta < 0:
-            raise ArgumentError("must not be negative", node="EarlyStopping", got=(self.patience, self.min_delta))
+        if not isinstance(self.metric, str):
+            raise InputTypeError("unusable metric", node=LABEL, got=repr(self.metric)[:100], expected="a name")
+        self.patience = whole(self.patience, "patience", LABEL)
+        self.min_delta = amount(self.min_delta, "min_delta", LABEL)
+        self.larger_is_better = switch(self.larger_is_better, "larger_is_better", LABEL)
         self.best, self.waited = math.nan, 0
 
     def is_better(self, value: float, best: float) -> bool:
         """True if a value is an improvement."""
         gain = value - best if self.larger_is_better else best - value
-        return math.isnan(best) or gain > self.min_delta
+        return not math.isnan(value) and (math.isnan(best) or gain > self.min_delta)
 
     def update(self, values: dict[str, float]) -> bool:
         """Take a validation in; True if the training is to end."""
@@ -60,6 +66,11 @@ class EarlyStopping:
     def get_state(self) -> list[Any]:
         """What an interrupted training needs to go on, as JSON can hold it."""
         return [None if math.isnan(self.best) else self.best, self.waited]
+
+    @property
+    def criterion(self) -> list[Any]:
+        """What the best value is the best of, as JSON can hold it."""
+        return [self.metric, self.larger_is_better]
 
     def set_state(self, state: list[Any]) -> None:
         """Go on from a state."""
@@ -80,17 +91,17 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            self._before = {signum: signal.signal(signum, self._note) for signum in self.SIGNALS}
         return self
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, signum: int, frame: FrameType | None) -> None:
         self.asked = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for signum, handler in self._before.items():
             # None: a handler that was not set from Python, and cannot be set again.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
     def __exit__(

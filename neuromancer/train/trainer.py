@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -13,21 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, NeuromancerError, TrainingError
-from neuromancer.io.load import modelload
+from neuromancer.errors import NeuromancerError, TrainingError
 from neuromancer.places import local_file
-from neuromancer.train.checkpoints import Checkpoints, Position, last_of
+from neuromancer.train.arguments import check_loading, check_meta, check_metric, check_needs, check_starts, check_values
+from neuromancer.train.checkpoints import Checkpoints, Position, at
 from neuromancer.train.data.loader import BackgroundLoader
-from neuromancer.train.failure import undo
+from neuromancer.train.failure import UNDONE, is_finite, undo
 from neuromancer.train.history import History
+from neuromancer.train.optimisers import OPTIMISERS
 from neuromancer.train.plots import plot_history, require_matplotlib
 from neuromancer.train.preview import Preview
-from neuromancer.train.reporting import Report, voxels_of
+from neuromancer.train.reporting import Report, head_text, state_text, voxels_of
 from neuromancer.train.result import TrainingResult
-from neuromancer.train.schedules import Schedule, make_schedules
-from neuromancer.train.sources import FirstBatches, as_source, fingerprint, require_loss
+from neuromancer.train.resume import checkpoint_of, load_checkpoint, reading, require_options, restore
+from neuromancer.train.schedules import BoundSchedule, Schedule, make_schedules
+from neuromancer.train.sources import (
+    ArrayBatches,
+    as_source,
+    fingerprint,
+    made,
+    require_fitting,
+    require_loss,
+    require_used,
+)
 from neuromancer.train.stopping import EarlyStopping, Interruption
-from neuromancer.train.validation import Validation, training_error
+from neuromancer.train.validation import training_error, validation_of
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
@@ -41,7 +52,8 @@ class Trainer:
     """Trains a model with data, and keeps files from which it can go on.
 
     The trajectory is a function of model, data and seed: validations, previews, checkpoints and interruptions leave no
-    trace in it. Interrupted and resumed, it is the same bit for bit on a CPU.
+    trace in it. Interrupted and resumed, it is the same bit for bit on a CPU. An argument has an effect, or is refused;
+    what can be known before the first step is checked here.
 
     Parameters
     ----------
@@ -54,7 +66,8 @@ class Trainer:
         Other data, of which the first `n_validation` batches are evaluated.
     optimiser : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
     optimiser_params : dict of str to float, optional
-        Meta-parameters to set: lr, mom, wd, beta2, clip_value, clip_norm.
+        Meta-parameters to set: lr, mom, wd, beta2, clip_value, clip_norm. Where lr is set neither here nor on the
+        model, it is 0.001 for Adam and AdamW, 0.01 for SGD and AdaGrad, 1 for AdaDelta.
     schedules : dict of str to Schedule, optional
         By target, as for ``make_schedules``.
     folder : path, optional
@@ -65,9 +78,9 @@ class Trainer:
     minutes : float, optional
         Time limit, over all runs together. Without this and `n_steps` it trains until it is interrupted.
     batch_size : int, optional
-        For arrays; default that of the input node, or 1.
+        For arrays; default that of the input node, or 1. Other data makes its batches itself.
     seed : int
-        For arrays.
+        For arrays, too.
     history_every : int
         Steps per row of the history.
     validate_every : int
@@ -85,7 +98,7 @@ class Trainer:
     preview : array, (raw, labels), or dict of these, optional
         Volumes that are predicted densely while training.
     preview_every : int
-        Steps between previews.
+        Steps between previews; there is one of the last step, too.
     plots : bool, optional
         Draw curves and previews. None: if matplotlib is installed.
     workers, ahead, processes
@@ -93,7 +106,7 @@ class Trainer:
     progress : bool, optional
         Show a bar on a terminal, lines elsewhere. None: only on a terminal.
     name : str, optional
-        Name of the files; default that of the model.
+        Name of the files; default that of the model. Where no file can be called so, it is changed in the file names.
     overwrite : bool
         Begin anew in a folder that holds a training.
 
@@ -102,7 +115,9 @@ class Trainer:
     GraphError
         Without a loss.
     ArgumentError, InputTypeError, ShapeError, UnknownNameError
-        For arguments that cannot be, and for a folder that holds a training.
+        For arguments that cannot be or have no effect, data that does not fit, and a folder that holds a training.
+    FileError
+        For a folder into which nothing can be written.
 
     Examples
     --------
@@ -152,58 +167,59 @@ class Trainer:
         name: str | None = None,
         overwrite: bool = False,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name in OPTIONS}
         loss = require_loss(model)
-        counts = dict(
-            history_every=history_every, validate_every=validate_every, n_validation=n_validation,
-            preview_every=preview_every, n_steps=n_steps, keep_every=keep_every,
-        )  # fmt: skip
-        _check_numbers(counts, {"minutes": minutes, "checkpoint_minutes": checkpoint_minutes})
-        self.model, self.name, self.seed = model, name or model.name, seed
-        data, validation = (self._made(d) for d in (data, validation))
-        self.source = as_source(data, loss, batch_size, seed)
-        model.set_opt_meta_params(optimiser, optimiser_params or {})
-        self.optimiser = optimiser
-        self.schedules = make_schedules(model, schedules or {})
+        check_values(given)
+        params, schedules = check_meta(optimiser, optimiser_params, schedules)
+        self.model, self.name, self.seed, self.optimiser = model, name or model.name, seed, optimiser
         self.n_steps, self.minutes = n_steps, minutes
-        self.history_every, self.validate_every = history_every, validate_every
-        self.validation = None
-        if validation is not None:
-            batches = as_source(validation, loss, batch_size, seed + 1)
-            if getattr(batches, "in_order", False):
-                batches = FirstBatches(batches, n_validation)
-            self.validation = Validation(model, batches, n_validation, metrics or {})
-        elif metrics or early_stopping:
-            raise ArgumentError("metrics and early stopping need validation data", node=self._label)
-        self._watch = replace(early_stopping or EarlyStopping(patience=NEVER))
-        if self.validation is not None and self._watch.metric not in self.validation.names:
-            raise ArgumentError(
-                "unknown metric",
-                node="early_stopping",
-                got=self._watch.metric,
-                expected=f"one of {self.validation.names}",
-            )
+        self.history_every, self.validate_every, self.preview_every = history_every, validate_every, preview_every
         self.checkpoint_minutes, self.keep_every = checkpoint_minutes, keep_every
-        self.plots = find_spec("matplotlib") is not None if plots is None else plots
+        self.progress, self.overwrite = progress, overwrite
+        self.source = as_source(made(data, model), loss, batch_size, seed)
+        require_used(self.source, batch_size, seed)
+        in_order = getattr(self.source, "in_order", False)
+        if in_order:
+            check_loading(workers, processes)
+        self.loading: dict[str, Any] = {"workers": workers, "ahead": ahead, "processes": processes}
+        self.validation = validation_of(model, made(validation, model), batch_size, seed + 1, n_validation, metrics)
+        self.watch = replace(early_stopping or EarlyStopping(patience=NEVER))
+        if self.validation is not None:
+            check_metric(self.watch.metric, self.validation.names)
+        self.plots = find_spec("matplotlib") is not None if plots is None else bool(plots)
         if self.plots:
             require_matplotlib()
         self.preview = None if preview is None else Preview(model, preview, self.plots)
-        self.preview_every = preview_every
-        self.loading: dict[str, Any] = {"workers": workers, "ahead": ahead, "processes": processes}
-        if getattr(self.source, "in_order", False):
-            self.loading = {"workers": 1, "ahead": ahead}
-        self.progress, self.overwrite = progress, overwrite
+        self._training_error = training_error(model)
+        check_needs(given, DEFAULTS, bool(self.validation or self._training_error))
         self.folder = None if folder is None else local_file(folder, "folder")
         self._checkpoints = None if self.folder is None else Checkpoints(self.folder, self.name)
-        self._training_error = training_error(model)
         columns = [*COLUMNS, *(["train_error"] if self._training_error else [])]
         columns += self.validation.names if self.validation else []
         self.history = History(columns, None if self.folder is None else self.folder / "history.csv")
         self.files: dict[str, Path] = {}
         self._position = Position()
-        self._voxels, self._measured, self._measured_at = 0, dict[str, float](), -1
+        self._began, self._saved_at = 0, -1
+        self._voxels, self._measured, self._measured_at, self._previewed_at = 0, dict[str, float](), -1, -1
         self._resumed = self._opened = False
         self._loader: BackgroundLoader | None = None
-        self._first = None if getattr(self.source, "in_order", False) else fingerprint(self.source.batch(0))
+        self._set_meta(params, schedules)
+        self.first = None if in_order else fingerprint(require_fitting(model, self.source.batch(0), "training data"))
+
+    def _set_meta(self, params: dict[str, float], schedules: dict[str, Any]) -> None:
+        """Set meta-parameters, the learning rate too where nobody has, and bind schedules."""
+        meta = self.model.meta
+        self.model.set_opt_meta_params(self.optimiser, params)
+        self.default_lr = "lr" not in meta.given
+        if self.default_lr:
+            meta.set({"lr": OPTIMISERS[self.optimiser].default_lr})
+            meta.given.discard("lr")
+        self._given_params = set(params)
+        self.schedules = make_schedules(self.model, schedules)
+        check_starts(self.schedules, params)
+        if self.n_steps is not None:
+            for schedule in self.schedules:
+                schedule.check([self.n_steps - 1])
 
     @property
     def step(self) -> int:
@@ -215,8 +231,10 @@ class Trainer:
         """Time spent, in all runs together."""
         return self._position.seconds
 
-    def _made(self, data: Any) -> Any:
-        return data(self.model) if callable(data) and not hasattr(data, "batch") else data
+    @property
+    def drawing(self) -> dict[str, int]:
+        """How batches of arrays are drawn; empty for other data."""
+        return self.source.drawing if isinstance(self.source, ArrayBatches) else {}
 
     @property
     def _label(self) -> str:
@@ -236,44 +254,48 @@ class Trainer:
         checkpoint : path, optional
             Another file of the folder to go on from.
         **options
-            Further arguments of the class, as before; `n_steps` and `minutes` may be larger.
+            Further arguments of the class. What is given is obeyed: meta-parameters in `optimiser_params` and starts of
+            `schedules` replace those of the checkpoint, all others stay as they were there. `n_steps` and `minutes`
+            count from the beginning of the training. Validation, previews, metrics and intervals are not stored: give
+            them as before, or others.
 
         Raises
         ------
         FileError
             If there is no checkpoint, or it cannot be read.
         ArgumentError
-            If optimiser or data are not those of the checkpoint.
+            If optimiser or data are not those of the checkpoint, or `n_steps` is less than what is done.
+        InputTypeError
+            For an option that does not exist.
         """
-        folder = local_file(folder, "folder")
-        path = local_file(checkpoint, "checkpoint") if checkpoint is not None else last_of(folder)
-        model = modelload(path)
-        options.setdefault("name", model.training_state.get("name", model.name))
-        options.setdefault("optimiser", model.training_state.get("optimiser", "Adam"))
+        require_options(options, OPTIONS)
+        path = checkpoint_of(local_file(folder, "folder"), checkpoint)
+        return cls._going_on(load_checkpoint(path), path, folder, data, options)
+
+    @classmethod
+    def _going_on(cls, model: Model, path: Path, folder: str | Path, data: Any, options: Mapping[str, Any]) -> Trainer:
+        """The trainer of a model that was loaded from a checkpoint."""
         state = model.training_state
-        meta = {key: float(p.get_value()) for key, p in model.meta.params.items()}
+        # The checkpoint's are somebody's choice, also where they are the defaults.
+        model.meta.given |= set(model.meta.params)
+        with reading(path):
+            options = {"name": state["name"], "optimiser": state["optimiser"], **options}
         trainer = cls(model, data, folder=folder, **options)
-        model.meta.set(meta)
-        trainer._restore(state, path)
+        with reading(path):
+            restore(trainer, state, path)
         return trainer
 
-    def _restore(self, state: dict[str, Any], path: Path) -> None:
-        if "step" not in state:
-            raise FileError("no checkpoint of a training", node=str(path), expected="a file written by a Trainer")
-        for what, now in (("optimiser", self.optimiser), ("data", self._first)):
-            if state[what] != now:
-                raise ArgumentError(
-                    f"a training cannot go on with another {what}", node=self._label, got=now, expected=state[what]
-                )
-        self._position = Position.from_state(state)
-        if self._checkpoints is not None and path == self._checkpoints.path("last"):
+    def go_on_at(self, position: Position, path: Path, same_name: bool) -> None:
+        """Begin at a position other than step 0, that of a checkpoint."""
+        self._position, self._began = position, position.step
+        # Files of another name, or in another folder, may be those of another training.
+        self._resumed = same_name and self.folder is not None and path.parent.resolve() == self.folder.resolve()
+        if self._resumed and self._checkpoints is not None and path == self._checkpoints.path("last"):
             self.files["last"] = path
-        self._watch.set_state(state["watch"])
-        self.history.load(self.model.history)
-        for schedule in self.schedules:
-            if schedule.target in state["starts"]:
-                schedule.start = _from_json(state["starts"][schedule.target])
-        self._resumed = True
+
+    def starts_anew(self, schedule: BoundSchedule) -> bool:
+        """Whether a schedule begins at a value that this trainer was given, rather than at that of a checkpoint."""
+        return not schedule.from_target or schedule.target in self._given_params
 
     def open_folder(self) -> None:
         """Make the folder and begin the history in it; ``run`` does this too.
@@ -303,12 +325,18 @@ class Trainer:
         if self._checkpoints is None:
             return None
         self.open_folder()
-        state = {
-            "optimiser": self.optimiser, "data": self._first, "watch": self._watch.get_state(),
+        self.files[kind] = self._checkpoints.write(self.model, kind, self._state(), self.history.arrays())
+        if kind == "last":
+            self._saved_at = self.step
+        return self.files[kind]
+
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint says beside the model, as JSON can hold it."""
+        return {
+            "optimiser": self.optimiser, "data": self.first, "arrays": self.drawing,
+            "watch": self.watch.get_state(), "criterion": self.watch.criterion,
             "starts": {s.target: np.asarray(s.start).tolist() for s in self.schedules}, **self._position.get_state(),
         }  # fmt: skip
-        self.files[kind] = self._checkpoints.write(self.model, kind, state, self.history.arrays())
-        return self.files[kind]
 
     # ---- running
     def run(self) -> TrainingResult:
@@ -339,6 +367,7 @@ class Trainer:
             self._loading() as loader,
             Report(self.name, self.n_steps, self.step, self.progress) as report,
         ):
+            report.note(f"{self._label}: {head_text(self)}")
             reason = self._limit()
             try:
                 while reason is None:
@@ -359,13 +388,14 @@ class Trainer:
             self.checkpoint()
             if reason != "interrupted":
                 self.checkpoint("final")
+                self._show()
             self._draw()
             if reason != "interrupted" and self._measured_at != self.step and self.validation is not None:
                 self._measured = self.validation()
-            report.update(self.step, self._text())
+            report.update(self.step, state_text(self.model, self._voxels, self._measured))
             report.note(f"{self._label} ended: {reason}, {self.step} steps in {self.seconds:.0f} s")
         final = {name: value for name, value in self._measured.items() if name.startswith("val_")}
-        best = float(self._watch.best)
+        best = float(self.watch.best)
         return TrainingResult(reason, self.step, self.seconds, final, best, self._position.best_step, dict(self.files))
 
     def _loading(self) -> AbstractContextManager[BackgroundLoader]:
@@ -391,7 +421,7 @@ class Trainer:
         waited = time.perf_counter() - start
         loss, seconds, _ = self.model.trainingstep(*batch, optimiser=self.optimiser)
         if not math.isfinite(loss):
-            raise undo(self.model, self.optimiser, self.step, loss, batch, self.files.get("last"))
+            raise self._undone(loss, batch)
         self._position.advance(loss, seconds, waited)
         self._position.seconds = time.perf_counter() - begin
         self._voxels = voxels_of(self.model, batch)
@@ -404,20 +434,39 @@ class Trainer:
             }  # fmt: skip
             better = False
             if measuring and self.validation is not None:
-                early = self._watch.update(values)
-                better = self._watch.waited == 0
+                early = self.watch.update(values)
+                better = self.watch.waited == 0
             if better:
                 self._position.best_step = self.step
             self.history.add(values)
             if better:
                 self.checkpoint("best")
         if measuring or report.due():
-            report.update(self.step, self._text())
+            report.update(self.step, state_text(self.model, self._voxels, self._measured))
         if self.keep_every and self.step % self.keep_every == 0:
             self.checkpoint(str(self.step))
-        if self.preview is not None and self.folder is not None and self.step % self.preview_every == 0:
-            self.preview.write(self.folder, self.step)
+        if self.step % self.preview_every == 0:
+            self._show()
         return early
+
+    def _undone(self, loss: float, batch: tuple[np.ndarray, ...]) -> TrainingError:
+        """Go back after a loss that is not finite; a checkpoint of the parameters that gave it goes back, too."""
+        error = undo(self.model, self.optimiser, self.step, loss, batch, self.files.get("last"))
+        back = self.step - UNDONE
+        if self._checkpoints is not None and self._saved_at == self.step and back >= self._began and is_finite(batch):
+            try:
+                self._checkpoints.write(self.model, "last", {**self._state(), **at(back)}, self.history.until(back))
+            except NeuromancerError as other:
+                error.add_note(
+                    f"the last checkpoint gives a loss that is not finite, and could not be replaced: {other}"
+                )
+        return error
+
+    def _show(self) -> None:
+        """Write previews of the present state, unless they are there."""
+        if self.preview is not None and self.folder is not None and self._previewed_at != self.step:
+            self.preview.write(self.folder, self.step)
+            self._previewed_at = self.step
 
     def _measure(self, batch: tuple[np.ndarray, ...]) -> dict[str, float]:
         """Error of a training batch, and the validation."""
@@ -427,14 +476,6 @@ class Trainer:
             self._measured |= self.validation()
         self._measured_at = self.step
         return self._measured
-
-    def _text(self) -> str:
-        """The state in a few words."""
-        each = self.model.time_per_step
-        parts = [f"loss {self.model.loss_smooth:.4f}"]
-        parts += [f"{1 / each:.1f} it/s"] if each else []
-        parts += [f"{self._voxels / each / 1e6:.2f} MVx/s"] if each and self._voxels else []
-        return ", ".join([*parts, *(f"{name} {value:.4f}" for name, value in self._measured.items())])
 
     def _draw(self) -> None:
         if self.folder is None:
@@ -455,14 +496,7 @@ class Trainer:
             error.add_note(f"the state after step {self.step} is in {path}" if path else f"after step {self.step}")
 
 
-def _check_numbers(counts: Mapping[str, int | None], times: Mapping[str, float | None]) -> None:
-    for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1):
-            raise ArgumentError(f"unusable {name}", node="Trainer", got=value, expected="a whole number of at least 1")
-    for name, minutes in times.items():
-        if minutes is not None and not minutes >= 0:
-            raise ArgumentError(f"unusable {name}", node="Trainer", got=minutes, expected="at least 0")
-
-
-def _from_json(value: Any) -> Any:
-    return np.asarray(value, "float64") if isinstance(value, list) else float(value)
+_PARAMETERS = inspect.signature(Trainer).parameters
+OPTIONS = tuple(name for name in _PARAMETERS if name not in ("model", "data"))
+"""Names of a Trainer's keyword arguments."""
+DEFAULTS = {name: _PARAMETERS[name].default for name in OPTIONS}

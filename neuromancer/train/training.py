@@ -13,6 +13,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError, UnknownNameError, nearest_name
+from neuromancer.exclusive import Exclusive
 from neuromancer.graph.function import make_func
 from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
@@ -64,6 +65,7 @@ class Training:
         self.meta = MetaParams(f"model {self.name}")
         self.history: dict[str, Any] = {}
         self.training_state: dict[str, Any] = {}
+        self._stepping = Exclusive()
         self._forget_training()
 
     @property
@@ -80,18 +82,14 @@ class Training:
     def _loss_arrays(self, args: Sequence[Any]) -> list[Any]:
         """The arrays for the loss node, converted; labels that are no classes are refused."""
         loss = self._require("loss_node")
-        arrays = check_arrays(loss, loss.input_nodes, args)
-        fed = {source: array for source, array in zip(loss.input_nodes, arrays, strict=True)}
-        for node in loss.sub_graph():
-            check = getattr(node, "check_labels", None)
-            if check is not None and node.target in fed:  # type: ignore[attr-defined]
-                check(fed[node.target])  # type: ignore[attr-defined]
-        return arrays
+        return check_arrays(loss, loss.input_nodes, args, [loss, *self.debug_outputs])
 
     def _training_function(self, key: str, outputs: Any) -> make_func:
         if key not in self._training_functions:
             inputs = self._require("loss_node").input_tensors
-            self._training_functions[key] = make_func(inputs, outputs(), name=f"{self.name} {key}")
+            with E.building():
+                made = make_func(inputs, outputs(), name=f"{self.name} {key}")
+                self._training_functions.setdefault(key, made)
         return self._training_functions[key]
 
     def loss(self, *args: Any) -> float:
@@ -115,10 +113,10 @@ class Training:
 
     def _grads(self) -> list[Any]:
         """Symbolic gradient of every trainable parameter."""
-        if self._gradient_graph is None:
-            loss = self._require("loss_node")
-            params = loss.all_trainable_params
-            with E.building():
+        loss = self._require("loss_node")
+        with E.building():
+            if self._gradient_graph is None:
+                params = loss.all_trainable_params
                 grads = E.grad(loss.output, list(params.values())) if params else []
                 lost = [name for name, g in zip(params, grads, strict=True) if g is None]
                 if lost:
@@ -173,23 +171,29 @@ class Training:
             For another name.
         """
         self._require_optimiser(name)
-        if name not in self.optimisers:
-            loss = self._require("loss_node")
-            params = {id(p): (p, g) for p, g in zip(loss.all_trainable_params.values(), self._grads(), strict=True)}
-            self.optimisers[name] = OPTIMISERS[name](
-                loss.input_tensors,
-                loss.output,
-                [g for _, g in params.values()],
-                [p for p, _ in params.values()],
-                meta=self.meta,
-                extra_updates=loss.all_extra_updates,
-                history=KEPT_PARAMETER_SETS,
-                debug_outputs=[n.output for n in self.debug_outputs],
-                name=f"{self.name} {name}",
-            )
-            if name in self.pending_states:
-                self.optimisers[name].set_state(self.pending_states.pop(name))
+        with self._stepping:
+            if name not in self.optimisers:
+                made = self._make_optimiser(OPTIMISERS[name])
+                if name in self.pending_states:
+                    made.set_state(self.pending_states[name])
+                self.optimisers[name] = made
+                self.pending_states.pop(name, None)
         return self.optimisers[name]
+
+    def _make_optimiser(self, kind: type[Optimiser]) -> Optimiser:
+        loss = self._require("loss_node")
+        params = {id(p): (p, g) for p, g in zip(loss.all_trainable_params.values(), self._grads(), strict=True)}
+        return kind(
+            loss.input_tensors,
+            loss.output,
+            [g for _, g in params.values()],
+            [p for p, _ in params.values()],
+            meta=self.meta,
+            extra_updates=loss.all_extra_updates,
+            history=KEPT_PARAMETER_SETS,
+            debug_outputs=[n.output for n in self.debug_outputs],
+            name=f"{self.name} {kind.__name__}",
+        )
 
     def _require_optimiser(self, name: str) -> None:
         if name not in OPTIMISERS:
@@ -205,6 +209,8 @@ class Training:
         self, *args: Any, optimiser: str = "SGD", update_loss: bool = False
     ) -> tuple[float, float, list[np.ndarray] | None]:
         """Change the trainable parameters by one step of an optimiser.
+
+        Threads that train one model take turns.
 
         Parameters
         ----------
@@ -231,14 +237,15 @@ class Training:
             For arrays that do not fit, and for labels that are no classes.
         """
         arrays = self._loss_arrays(args)
-        step = self.optimiser(optimiser)
-        start = time.perf_counter()
-        loss, *debug = step(*arrays)
-        if update_loss:
-            loss = self._require("loss_node")(*arrays)
-        seconds = time.perf_counter() - start
-        self._losses.append(float(loss))
-        self._seconds.append(seconds)
+        with self._stepping:
+            step = self.optimiser(optimiser)
+            start = time.perf_counter()
+            loss, *debug = step(*arrays)
+            if update_loss:
+                loss = self._require("loss_node")(*arrays)
+            seconds = time.perf_counter() - start
+            self._losses.append(float(loss))
+            self._seconds.append(seconds)
         return float(loss), seconds, debug or None
 
     def repair(self, optimiser: str) -> None:
@@ -251,8 +258,9 @@ class Training:
         ArgumentError
             If the optimiser has not done a step.
         """
-        self.optimiser(optimiser).repair()
-        self._losses = deque((v for v in self._losses if math.isfinite(v)), maxlen=SMOOTHED_STEPS)
+        with self._stepping:
+            self.optimiser(optimiser).repair()
+            self._losses = deque((v for v in self._losses if math.isfinite(v)), maxlen=SMOOTHED_STEPS)
 
     @property
     def time_per_step(self) -> float:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, GraphError
+from neuromancer.errors import ArgumentError, GraphError, InputTypeError, blame
 from neuromancer.graph.function import make_func
 from neuromancer.graph.inspection import check_arrays
 from neuromancer.graph.node import Node
 from neuromancer.graph.rebuild import BuildMode, rebuild
-from neuromancer.train.data.loader import BatchSource
-from neuromancer.train.sources import require_loss
+from neuromancer.train.checks import mapping
+from neuromancer.train.data.loader import BatchSource, copied
+from neuromancer.train.sources import FirstBatches, as_source, require_fitting, require_loss
 
 if TYPE_CHECKING:
     from neuromancer.model import Model
 
 Metric = Callable[..., float]
+LABEL = "validation data"
 
 
 @contextmanager
@@ -64,7 +66,7 @@ class Evaluation:
             copies = rebuild(list(self.nodes.values()), BuildMode(inference=True))
             outputs = [copies[node].output for node in self.nodes.values()]
             self._function = make_func(self.loss.input_tensors, outputs, name=f"{self.model.name} evaluation")
-        arrays = check_arrays(self.loss, self.loss.input_nodes, batch)
+        arrays = check_arrays(self.loss, self.loss.input_nodes, batch, list(self.nodes.values()))
         with undisturbed(self.model):
             return dict(zip(self.nodes, self._function(*arrays), strict=True))
 
@@ -90,7 +92,14 @@ class Validation:
     """
 
     def __init__(self, model: Model, source: BatchSource, n_batches: int, metrics: Mapping[str, Metric]) -> None:
-        self.source, self.n_batches, self.metrics = source, n_batches, dict(metrics)
+        self.source, self.n_batches = source, n_batches
+        self.metrics = mapping(metrics, "metrics", "Trainer", "functions (prediction, *targets) -> float by name")
+        useless = [name for name, function in self.metrics.items() if not callable(function)]
+        if useless:
+            raise InputTypeError(
+                "a metric must be a function", node=f"metric {useless[0]}", got=repr(self.metrics[useless[0]])[:100],
+                expected="(prediction, *targets) -> float",
+            )  # fmt: skip
         nodes = {"loss": require_loss(model)}
         if model.error_node is not None:
             nodes["error"] = model.error_node
@@ -111,8 +120,21 @@ class Validation:
             batch = self.source.batch(n)
             values = self.evaluation(batch)
             row = [float(np.mean(values[name])) for name in self.means]
-            rows.append([*row, *(float(f(values["prediction"], *batch[1:])) for f in self.metrics.values())])
+            rows.append([*row, *(self._metric(name, values["prediction"], batch) for name in self.metrics)])
         return dict(zip(self.names, np.mean(rows, axis=0).tolist(), strict=True))
+
+    def _metric(self, name: str, prediction: np.ndarray, batch: tuple[np.ndarray, ...]) -> float:
+        """A metric of copies, as it may change what it gets: other metrics get that too, and later validations."""
+        try:
+            value = self.metrics[name](prediction.copy(), *copied(batch[1:]))
+        except Exception as error:
+            error.add_note(f"in the metric {name!r}")
+            raise
+        if np.size(value) != 1 or np.asarray(value).dtype.kind not in "biuf":
+            raise ArgumentError(
+                "a metric must return a number", node=f"metric {name}", got=repr(value)[:100], expected="a float"
+            )
+        return float(np.asarray(value).reshape(()))
 
     @property
     def names(self) -> list[str]:
@@ -126,3 +148,18 @@ def training_error(model: Model) -> Evaluation | None:
     if node is None or any(source not in loss.input_nodes for source in node.input_nodes):
         return None
     return Evaluation(model, {"train_error": node})
+
+
+def validation_of(
+    model: Model, data: Any, batch_size: int | None, seed: int, n_batches: int, metrics: Mapping[str, Metric] | None
+) -> Validation | None:
+    """What evaluates validation data, of which the first batch has been found to fit; None without data."""
+    if data is None:
+        return None
+    source = as_source(data, require_loss(model), batch_size, seed, LABEL)
+    if getattr(source, "in_order", False):
+        with blame(LABEL):
+            source = FirstBatches(source, n_batches)
+    validation = Validation(model, source, n_batches, {} if metrics is None else metrics)
+    require_fitting(model, source.batch(0), LABEL)
+    return validation

@@ -6,9 +6,10 @@ Flow: path or array -> :func:`open_source` -> blocks -> ... -> blocks -> :func:`
 from __future__ import annotations
 
 from neuromancer.volumes.chunks import aligned, chunks_for, shards_for
-from neuromancer.volumes.create import create_sink, open_sink
+from neuromancer.volumes.create import check_sink, create_sink, output_at
 from neuromancer.volumes.dataarray import is_dataarray, lazy, result_array
-from neuromancer.volumes.objects import open_array
+from neuromancer.volumes.objects import open_array, place_in_files
+from neuromancer.volumes.output import Output, open_sink
 from neuromancer.volumes.protocol import Locator, Sink, Source
 from neuromancer.volumes.pyramid import write_pyramid
 from neuromancer.volumes.source import ArraySource, open_source
@@ -16,9 +17,11 @@ from neuromancer.volumes.source import ArraySource, open_source
 __all__ = [
     "ArraySource",
     "Locator",
+    "Output",
     "Sink",
     "Source",
     "aligned",
+    "check_sink",
     "chunks_for",
     "create_sink",
     "is_dataarray",
@@ -26,6 +29,8 @@ __all__ = [
     "open_array",
     "open_sink",
     "open_source",
+    "output_at",
+    "place_in_files",
     "result_array",
     "shards_for",
     "write_pyramid",

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuromancer.arrays import library
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError, translating
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.files import followed
 from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
-from neuromancer.volumes.axes import Layout, layout_of
+from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
-from neuromancer.volumes.paths import exists, require_kind, split_path
-from neuromancer.volumes.placement import checked_placement
+from neuromancer.volumes.options import check_kinds, check_request, checked_block
+from neuromancer.volumes.output import MODULES, Output
+from neuromancer.volumes.paths import split_path
+from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
-
-MODULES = {
-    "hdf5": "neuromancer.volumes.hdf5",
-    "zarr": "neuromancer.volumes.zarrs",
-    "npy": "neuromancer.volumes.flat",
-    "tif": "neuromancer.volumes.tiff",
-    "tensorstore": "neuromancer.volumes.tensorstores",
-}
 
 
 def create_sink(
@@ -41,9 +34,10 @@ def create_sink(
     chunks: Sequence[int] | None = None,
     shards: Sequence[int] | bool | None = None,
     compression: str | None = "default",
-    voxel_size: Sequence[float] | None = None,
+    voxel_size: Sequence[float | None] | None = None,
     unit: str | None = None,
-    offset: Sequence[float] | None = None,
+    offset: Sequence[float | None] | None = None,
+    direction: Sequence[int] | None = None,
     spatial: str = "zyx",
     multiscale: bool = False,
     existing: str = "error",
@@ -70,9 +64,12 @@ def create_sink(
         ``"default"`` (blosc with zstd for zarr, none otherwise); zarr: ``"blosc"``, ``"zstd"``, ``"gzip"``; HDF5:
         ``"gzip"``, ``"lzf"``; None for none.
     voxel_size, offset : sequence of float, optional
-        Per spatial axis, in `unit`; the position of the centre of the first voxel.
+        Per spatial axis, in `unit`; the position of the centre of the first voxel. None for an axis of which it is not
+        known.
     unit : str, optional
         E.g. ``"nanometer"`` or ``"nm"``.
+    direction : sequence of int, optional
+        -1 for spatial axes along which positions fall, else 1; default: they grow along all.
     spatial : str
         Names of the spatial axes in the order of `shape`.
     multiscale : bool
@@ -108,107 +105,95 @@ def create_sink(
     """
     if existing not in ("error", "open"):
         raise ArgumentError("unknown choice", node="existing", got=existing, expected="'error' or 'open'")
-    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
-    if len(size) != len(spatial) + 1 or min(size) < 1:
-        raise ShapeError(
-            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
-        )
-    placement = checked_placement(voxel_size, unit, offset, spatial)
+    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale, direction)
     if not isinstance(out, (str, os.PathLike)):
+        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
         return _into(out, size, kind, axes, spatial)
+    output = output_at(out, shape, dtype, *options)
+    found = output.find() if existing == "open" else None
+    if found is None:
+        if existing == "error":
+            output.require_free()
+        output.create()
+        found = output.find()
+    if found is None:
+        raise FileError("has been removed while it was made", node=str(output.locator))
+    return found
+
+
+def check_sink(out: Any, shape: Sequence[int], dtype: Any, **options: Any) -> None:
+    """Raise what :func:`create_sink` would for these arguments, but for what exists already; nothing is made."""
+    if isinstance(out, (str, os.PathLike)):
+        output_at(out, shape, dtype, **options)
+    else:
+        create_sink(out, shape, dtype, **options)
+
+
+def output_at(
+    out: str | os.PathLike[str],
+    shape: Sequence[int],
+    dtype: Any,
+    axes: str | None = None,
+    chunks: Sequence[int] | None = None,
+    shards: Sequence[int] | bool | None = None,
+    compression: str | None = "default",
+    voxel_size: Sequence[float | None] | None = None,
+    unit: str | None = None,
+    offset: Sequence[float | None] | None = None,
+    spatial: str = "zyx",
+    multiscale: bool = False,
+    direction: Sequence[int] | None = None,
+) -> Output:
+    """What :func:`create_sink` makes for a path, before anything is made; see there."""
+    check_kinds(axes, compression, multiscale)
+    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
     if not is_address(path):
         path = absolute(path, "output")
-        if kind_at(Path(path).parent) != "a folder":
-            raise FileError("no such folder", node=str(out), got=str(Path(path).parent))
+        folder = followed(path).parent
+        if kind_at(folder) != "a folder":
+            raise FileError("no such folder", node=str(out), got=str(folder))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
-    blocks = chunks_for(size, kind) if chunks is None else _blocks(chunks, size, "chunks")
-    groups = None
-    if shards is True:
-        groups = shards_for(size, blocks)
-    elif shards is not None and shards is not False:
-        groups = _blocks(shards, size, "shards")
-        if any(s % c for s, c in zip(groups, blocks, strict=True)):
-            nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
-            raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
+    groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, dataset, layout.stored, spatial)
     request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
-    module = import_module(MODULES[file_kind])
-    found = _existing(module, locator, existing)
-    sink = module.make_sink(
-        module.create(locator, request) if found is None else found,
-        layout,
-        str(locator),
-        locator,
-    )
-    try:
-        require_same(sink.shape, sink.dtype, size, kind, str(locator))
-    except (ShapeError, InputTypeError):
-        sink.close()
-        raise
-    return sink
+    check_request(locator, request)
+    return Output(locator, request)
 
 
-def open_sink(locator: Locator) -> ArraySink:
-    """Open an output that exists, for writing.
-
-    Parameters
-    ----------
-    locator : Locator
-        That of a sink.
-
-    Raises
-    ------
-    FileError
-        If it is not there or cannot be written to.
-    """
-    module = import_module(MODULES[locator.kind])
-    found = None
-    if locator.kind == "tensorstore" or is_address(locator.path) or exists(locator.path):
-        found = _open(module, locator)
-    if found is None:
-        raise FileError("no such output", node=str(locator))
-    return module.make_sink(found, Layout(locator.axes, locator.spatial), str(locator), locator)
-
-
-def _open(module: Any, locator: Locator) -> Any:
-    """The array of an output that exists; None if it is not in the file."""
-    with translating(locator, "cannot be opened for writing"):
-        found = module.open_for_writing(locator)
-    if found is None or hasattr(found, "visititems"):
-        if found is not None:
-            found.close()
-        return None
-    return found
-
-
-def _existing(module: Any, locator: Locator, existing: str) -> Any:
-    """The output if it is there and may be written to; raises if it may not."""
-    if not is_address(locator.path) and not exists(locator.path):
-        return None
-    if not is_address(locator.path):
-        require_kind(locator.path, locator.kind, str(locator))
-    taken = _open(module, locator)
-    inside = locator.kind in ("hdf5", "zarr") and bool(locator.dataset)
-    if existing == "error" and (taken is not None or not (inside or is_address(locator.path))):
-        _close(taken)
-        raise FileError(
-            "the output exists and is not overwritten", node=str(locator), expected="resume=True, or another name"
-        )
-    if taken is not None and len(taken.shape) != len(locator.axes):
-        _close(taken)
+def _checked(
+    out: Any,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_size: Sequence[float | None] | None,
+    unit: str | None,
+    offset: Sequence[float | None] | None,
+    spatial: str,
+    direction: Sequence[int] | None,
+) -> tuple[tuple[int, ...], np.dtype, Placement]:
+    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
+    if len(size) != len(spatial) + 1 or min(size) < 1:
         raise ShapeError(
-            "the output has another shape", node=str(locator), got=tuple(taken.shape), expected=f"axes {locator.axes}"
+            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
         )
-    return taken
+    return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
 
 
-def _close(array: Any) -> None:
-    """Close the file of an HDF5 data set."""
-    if library(array) == "h5py":
-        array.file.close()
+def _shards(
+    shards: Sequence[int] | bool | None, size: tuple[int, ...], blocks: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    if shards is None or shards is False:
+        return None
+    if shards is True:
+        return shards_for(size, blocks)
+    groups = checked_block(shards, size, "shards")
+    if any(s % c for s, c in zip(groups, blocks, strict=True)):
+        nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
+        raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+    return groups
 
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
@@ -219,7 +204,10 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
         raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
     checked_dtype(out, "out")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
-    layout = layout_of(wrapped.shape, axes or _fitting(wrapped.shape, size, spatial), spatial, "out", True, stack=False)
+    if isinstance(out, np.ma.MaskedArray) and out.hardmask and np.ma.is_masked(out):
+        raise InputTypeError("masked values cannot be written", node="out", got="a hard mask", expected="out.data")
+    named = axes or _labels(out) or _fitting(wrapped.shape, size, spatial)
+    layout = layout_of(wrapped.shape, named, spatial, "out", True, stack=False)
     require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")
     if library(out) == "h5py":
         if out.file.mode == "r":
@@ -240,6 +228,12 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
     return ForeignSink(out, layout, "out")
 
 
+def _labels(out: Any) -> str | None:
+    """Axes of an open tensorstore whose dimensions have names, such as Neuroglancer's x, y, z and channel."""
+    labels = out.domain.labels if library(out) == "tensorstore" else ()
+    return letters(labels) if labels and all(labels) else None
+
+
 def _fitting(shape: Sequence[int], size: tuple[int, ...], spatial: str) -> str:
     """Axes of an output that says none: it may leave out a channel axis of size 1."""
     return spatial if len(shape) == len(spatial) and size[0] == 1 else "f" + spatial
@@ -256,10 +250,3 @@ def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: 
     if "f" not in named and size[0] != 1:
         raise ArgumentError("no axis for channels", node=label, got=axes, expected=f"'c' in it, for {size[0]} channels")
     return Layout(named, spatial)
-
-
-def _blocks(given: Sequence[int], size: tuple[int, ...], what: str) -> tuple[int, ...]:
-    found = tuple(int(n) for n in given)
-    if len(found) != len(size) or min(found) < 1:
-        raise ArgumentError("not a block", node=what, got=found, expected=f"{len(size)} sizes, (f, spatial)")
-    return found

@@ -9,7 +9,8 @@ import numpy as np
 
 from neuromancer.errors import InputTypeError, ShapeError
 from neuromancer.volumes.axes import letters
-from neuromancer.volumes.objects import spacing
+from neuromancer.volumes.cf import KEYS
+from neuromancer.volumes.coordinates import spacing
 from neuromancer.volumes.source import open_source
 from neuromancer.volumes.stored import require
 
@@ -39,7 +40,8 @@ def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "z
     -------
     xarray.DataArray
         Dimensions are called as those of `raw`, the channels ``c`` if it has none. Spatial coordinates are those of the
-        voxels, continued evenly beyond the ends; scalar ones are kept; attributes are.
+        voxels, continued evenly beyond the ends; scalar ones are kept; attributes are, but for those that say how the
+        values of `raw` are packed.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "z
             if part is not None:
                 coords[dim] = xarray.Variable((dim,), part, raw.coords[dim].attrs)
     data = values if isinstance(values, np.ndarray) or hasattr(values, "__dask_graph__") else lazy(values)
-    return xarray.DataArray(data, dims=dims, coords=coords, name=raw.name if name is None else name, attrs=raw.attrs)
+    attrs = {key: value for key, value in raw.attrs.items() if key not in KEYS}
+    return xarray.DataArray(data, dims=dims, coords=coords, name=raw.name if name is None else name, attrs=attrs)
 
 
 def _by_place(raw: Any, spatial: str) -> dict[str, Any]:

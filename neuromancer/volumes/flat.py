@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
-import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,13 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from neuromancer.errors import ArgumentError, naming
+from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh
+from neuromancer.volumes.missing import Part, shown, whole_index
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.sink import FileSink, fsync
+from neuromancer.volumes.sink import FileSink
 from neuromancer.volumes.stored import Opened, file_identity
 
 
@@ -22,7 +28,111 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open a .npy file for reading."""
     if dataset:
         raise ArgumentError("a .npy file holds one array, without a name", node=label, got=dataset)
-    return Opened(open_memmap(path, mode="r"), identity=file_identity(path))
+    with Path(path).open("rb") as file:
+        shape, fortran, dtype = _header(file)
+        start = file.tell()
+    array, missing = mapped(path, dtype, start, shape[::-1] if fortran else shape)
+    if fortran:
+        array, missing = array.transpose(), [replace(p, where=p.where and p.where[::-1]) for p in missing]
+    extra = Path(path).stat().st_size - start - prod(shape) * dtype.itemsize
+    if extra > 0:
+        missing = [Part("its header", f"describes {extra} bytes less than there are")]
+    return Opened(array, read=read_part, identity=file_identity(path), missing=missing)
+
+
+def read_part(array: Any, key: Any) -> np.ndarray:
+    return array[key] if isinstance(array, CutOff) else read_mapped(array, key)
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and dtype that a .npy file states."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        found = np.lib.format.read_array_header_1_0(file)
+    else:
+        found = np.lib.format.read_array_header_2_0(file)
+    if found[2].hasobject:
+        raise ValueError("holds Python objects")
+    return found
+
+
+def mapped(path: str, dtype: np.dtype, start: int, shape: Sequence[int]) -> tuple[Any, list[Part]]:
+    """An array of C order in a file, mapped; of one that is cut off what is there, zeros behind, and what is missing.
+
+    Parameters
+    ----------
+    path : str
+    dtype : numpy dtype
+    start : int
+        Byte at which it begins.
+    shape : sequence of int
+    """
+    shape = tuple(int(n) for n in shape)
+    room = (Path(path).stat().st_size - start) // max(1, dtype.itemsize)
+    if room >= prod(shape):
+        return np.memmap(path, dtype, "r", start, shape) if prod(shape) else np.empty(shape, dtype), []
+    whole = max(0, room) // max(1, prod(shape[1:]))
+    there = np.memmap(path, dtype, "r", start, (whole, *shape[1:])) if whole else np.empty((0, *shape[1:]), dtype)
+    where = (slice(whole, shape[0]), *(slice(0, n) for n in shape[1:]))
+    reason = f"the file ends after {whole} of {shape[0]} planes"
+    return CutOff(there, shape), [Part(f"voxels {shown(where)}", reason, where)]
+
+
+class CutOff:
+    """The beginning of an array, with zeros behind it.
+
+    Parameters
+    ----------
+    there : numpy.ndarray
+        What is there along the first axis.
+    shape : tuple of int
+        Of the whole.
+    turned : bool
+        Whether its axes are seen in reverse order.
+    """
+
+    def __init__(self, there: np.ndarray, shape: tuple[int, ...], turned: bool = False) -> None:
+        self.there, self.whole, self.turned, self.dtype = there, shape, turned, there.dtype
+        self.shape, self.ndim = shape[::-1] if turned else shape, len(shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        where = whole_index(key, self.shape)
+        if where is None:
+            raise TypeError("only slices can be read")
+        where = where[::-1] if self.turned else where
+        block = np.zeros([s.stop - s.start for s in where], self.dtype)
+        found = read_mapped(self.there, where)
+        block[: len(found)] = found
+        return block.transpose() if self.turned else block
+
+    def transpose(self) -> CutOff:
+        """The same with its axes in reverse order."""
+        return CutOff(self.there, self.whole, not self.turned)
+
+
+def mapping_of(array: Any) -> tuple[mmap.mmap, int] | None:
+    """The memory map in which an array lies, and the size that its file must have; None for other arrays."""
+    while isinstance(array, (np.ndarray, memoryview)):
+        base = array.obj if isinstance(array, memoryview) else array.base
+        if isinstance(base, mmap.mmap):
+            begin = int(getattr(array, "offset", 0))
+            return base, begin - begin % mmap.ALLOCATIONGRANULARITY + len(base)
+        array = base
+    return None
+
+
+def read_mapped(array: np.ndarray, key: Any) -> np.ndarray:
+    """Copy of a block of a mapped file.
+
+    Raises
+    ------
+    OSError
+        If the file has become shorter: the system would end the process that reads beyond its end.
+    """
+    found = mapping_of(array)
+    if found is not None and found[0].size() < found[1]:
+        raise OSError(f"the file has become shorter: {found[0].size()} bytes instead of {found[1]}")
+    return np.array(array[key])
 
 
 class FlatSink(FileSink):
@@ -99,27 +209,22 @@ def open_for_writing(locator: Locator) -> np.memmap:
     return open_memmap(locator.path, mode="r")
 
 
-def create(locator: Locator, request: Request) -> np.memmap:
+def create(locator: Locator, request: Request, note: Note) -> None:
     """Create a .npy file of zeros that takes no room yet; it is there whole or not at all."""
-    label, target = str(locator), Path(locator.path)
+    label = str(locator)
     check_options(request, label)
     if locator.dataset:
         raise ArgumentError("a .npy file holds one array, without a name", node=label, got=locator.dataset)
-    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    with naming(label):
-        try:
-            with new.open("xb") as file:
-                header = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
-                np.lib.format.write_array_header_1_0(file, header | {"shape": request.stored_shape})
-                size = int(np.prod(request.stored_shape, dtype=object)) * np.dtype(request.dtype).itemsize
-                file.truncate(file.tell() + size)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(target)
-            fsync(target.parent)
-        finally:
-            new.unlink(missing_ok=True)
-    return open_for_writing(locator)
+    with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
+        header = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
+        np.lib.format.write_array_header_1_0(file, header | {"shape": request.stored_shape})
+        size = int(np.prod(request.stored_shape, dtype=object)) * np.dtype(request.dtype).itemsize
+        file.truncate(file.tell() + size)
+
+
+def discard(locator: Locator, traces: Collection[str]) -> None:
+    """Remove the file if it was left half made, as far as the notes about it prove that."""
+    discard_fresh(followed(locator.path), traces)
 
 
 def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> FlatSink:

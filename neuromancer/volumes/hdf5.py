@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming
+from neuromancer.errors import ArgumentError, FileError, naming, reason
+from neuromancer.files import followed, fsync
+from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.placement import Placement, long_unit, numbers
+from neuromancer.volumes.cf import unpacked
+from neuromancer.volumes.conventions import axes_stated, stated_by
+from neuromancer.volumes.coordinates import Coordinate
+from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
+from neuromancer.volumes.hdf5_changes import change, roll_back
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.sink import FileSink, fsync
-from neuromancer.volumes.stored import Opened, file_identity, member
+from neuromancer.volumes.sink import FileSink
+from neuromancer.volumes.stored import Opened, file_identity, member, read
 
-SIZES = ("voxel_size", "resolution", "element_size_um")
 IDENTITY = "neuromancer_id"
+NO_POSITIONS = b"This is a netCDF dimension but not a netCDF variable"
 DEFAULT_NAME = "data"
 FILTERS = {"default": None, None: None, "gzip": "gzip", "lzf": "lzf"}
 
@@ -27,33 +35,88 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open a data set for reading."""
     file = h5py.File(path, "r")
     try:
+        require_target(file, dataset, label)
         found = file.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
-            found = file[member(names_in(file), dataset, label)]
-        return describe(found, file.close, file_identity(path))
+            name = member(names_in(file), dataset, label)
+            require_target(file, name, label)
+            found = file[name]
+        return describe(hdf5_sources.spanned(found), file.close, file_identity(path), label)
     except BaseException:
         file.close()
         raise
 
 
-def describe(array: Any, close: Any = lambda: None, identity: str = "") -> Opened:
+def describe(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
     """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
-    attributes = array.attrs
-    names = [d.label for d in array.dims]
-    if not any(names):
-        given = attributes.get("axes", "")
-        names = list(given) if isinstance(given, str) else []
-    size = next((found for name in SIZES if (found := numbers(attributes.get(name))) is not None), None)
-    unit = attributes.get("unit", "micrometer" if "element_size_um" in attributes else None)
-    placement = Placement(size, numbers(attributes.get("offset")), long_unit(unit))
-    return Opened(array, letters(names or None), placement, array.chunks, close=close, identity=identity)
+    attributes = dict(array.attrs)
+    names = [d.label or (d[0].name.rpartition("/")[2] if len(d) else "") for d in array.dims]
+    axes = letters(names) if any(names) else axes_stated(attributes)
+    placement = stated_by(attributes)
+    if placement.voxel_size is None and any(len(d) for d in array.dims):
+        placement = stated_by_coordinates(range(len(names)), lambda k: _coordinate(array.dims[k]))
+    if IDENTITY in attributes:
+        placement = replace(placement, voxel_size=_with_gaps(placement.voxel_size), offset=_with_gaps(placement.offset))
+    elsewhere = hdf5_sources.identity(array)
+    opened = Opened(
+        array,
+        axes,
+        placement,
+        array.chunks,
+        read=hdf5_sources.Watched(array) if array.is_virtual else read,
+        close=close,
+        identity=f"{identity} {elsewhere}" if elsewhere else identity,
+        fill=array.fillvalue,
+        missing=hdf5_sources.missing_parts(array, label),
+        blank=not (array.is_virtual or array.external or array.id.get_storage_size()),
+    )
+    return unpacked(opened, attributes)
+
+
+def _coordinate(dimension: Any) -> Coordinate | None:
+    """Positions along a dimension, of the scale that is attached to it; None where it is but a length."""
+    scale = dimension[0] if len(dimension) else None
+    if scale is None or bytes(scale.attrs.get("NAME", b"")).startswith(NO_POSITIONS):
+        return None
+    opened = unpacked(Opened(scale), dict(scale.attrs))
+    return opened.read(opened.array, slice(None)), scale.attrs.get("units")
+
+
+def _with_gaps(values: Any) -> Any:
+    """Values of an output of this package: HDF5 has no None, NaN stands for it."""
+    return values if values is None else [None if np.isnan(v) else v for v in values]
 
 
 def names_in(file: Any) -> list[str]:
-    """Paths of all data sets of an open file."""
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return sorted(names)
+    """Paths of all data sets of an open file, but for the coordinates of others; of links to some, if there is none."""
+    found: dict[str, bool] = {}
+    links: list[str] = []
+
+    def note(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item.ndim > 1 or not item.is_scale
+
+    file.visititems(note)
+    file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else links.append(name))
+    return sorted(name for name, image in found.items() if image or not any(found.values())) or sorted(links)
+
+
+def require_target(file: Any, path: str, label: str) -> None:
+    """Raise FileError if a path passes through a link that leads nowhere."""
+    here = file
+    for name in path.strip("/").split("/") if path else ():
+        link = here.get(name, getlink=True)
+        try:
+            here = here[name]
+        except (KeyError, OSError, RuntimeError) as error:
+            if link is None or isinstance(link, h5py.HardLink):
+                return
+            target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+            raise FileError(
+                "a link leads nowhere", node=label, got=f"{name} -> {target}, {reason(error)}", expected="its target"
+            ) from error
+        if not isinstance(here, h5py.Group):
+            return
 
 
 class Hdf5Sink(FileSink):
@@ -97,9 +160,7 @@ def open_for_writing(locator: Locator) -> Any:
             "the file cannot be opened for writing", node=str(locator), got=str(error), expected=hint
         ) from error
     try:
-        found = file.get(locator.dataset or DEFAULT_NAME)
-        if found is not None and not isinstance(found, h5py.Dataset):
-            raise FileError("a group lies where the output should", node=str(locator), expected="another name")
+        found = _find(file, locator)
     except BaseException:
         file.close()
         raise
@@ -107,6 +168,26 @@ def open_for_writing(locator: Locator) -> Any:
         return file
     if found.compression is not None:
         _index_in_memory(file)
+    return found
+
+
+def is_taken(locator: Locator) -> bool:
+    """Whether the data set is there; the file is not touched."""
+    try:
+        file = h5py.File(locator.path, "r")
+    except OSError:
+        return False  # opening it for writing says why
+    with file:
+        return _find(file, locator) is not None
+
+
+def _find(file: Any, locator: Locator) -> Any:
+    """The data set, None if its name is free."""
+    found = file.get(locator.dataset or DEFAULT_NAME)
+    if found is None:
+        _require_room(file, locator.dataset or DEFAULT_NAME, str(locator))
+    elif not isinstance(found, h5py.Dataset):
+        raise FileError("a group lies where the output should", node=str(locator), expected="another name")
     return found
 
 
@@ -118,8 +199,8 @@ def _index_in_memory(file: Any) -> None:
     file.id.set_mdc_config(settings)
 
 
-def create(locator: Locator, request: Request) -> Any:
-    """Create the data set, in a new file or beside others, and return it open for writing.
+def create(locator: Locator, request: Request, note: Note) -> None:
+    """Create the data set, in a new file or beside others.
 
     The data set lies in the file whole or not at all; what else the file holds stays as it is.
     """
@@ -130,25 +211,56 @@ def create(locator: Locator, request: Request) -> Any:
         )
     if request.shards is not None or request.multiscale:
         raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
-    target, name = Path(locator.path), locator.dataset or DEFAULT_NAME
-    fresh = not target.exists()
-    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp") if fresh else target
+    target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
     with naming(label):
-        try:
-            with h5py.File(new, "x" if fresh else "r+") as file:
-                _fill(file, name, request)
-                file.flush()
-            fsync(new)
-            if fresh:
-                new.replace(target)
-                fsync(target.parent)
-        finally:
-            if fresh:
-                new.unlink(missing_ok=True)
-    return open_for_writing(locator)
+        identity = new_token(note)
+        if not target.exists():
+            with fresh(target, note) as new, h5py.File(new, "x") as file:
+                _fill(file, name, request, identity)
+            return
+
+        def add(file: Any) -> None:
+            _require_room(file, name, label)
+            _fill(file, name, request, identity)
+
+        change(target, identity, add)
 
 
-def _fill(file: Any, name: str, request: Request) -> None:
+def discard(locator: Locator, traces: Collection[str]) -> None:
+    """Remove the data set if it was left half made, as far as the notes about it prove that."""
+    target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
+    if discard_fresh(target, traces) or not target.exists():
+        return
+    with naming(str(locator)):
+        for token in tokens(traces):
+            roll_back(target, token)
+        with h5py.File(target, "r") as file:
+            found = file.get(name)
+            identity = str(found.attrs.get(IDENTITY, "")) if isinstance(found, h5py.Dataset) else ""
+            alone = names_in(file) == [name]
+        if identity not in tokens(traces):
+            return
+        if alone and was_fresh(target, traces):
+            target.unlink()
+            return
+        change(target, identity, lambda file: file.__delitem__(name))
+
+
+def _require_room(file: Any, name: str, label: str) -> None:
+    """Refuse a name that is a link within the file, or lies within an array."""
+    parts = name.split("/")
+    for k in range(1, len(parts) + 1):
+        above, here = "/".join(parts[: k - 1]) or "/", "/".join(parts[:k])
+        link = file[above].get(parts[k - 1], getlink=True)
+        if link is None:
+            return
+        if not isinstance(link, h5py.HardLink):
+            raise FileError("a link lies where the output should", node=label, got=here, expected="another name")
+        if not isinstance(file[here], h5py.Group):
+            raise FileError("no group, so nothing can lie in it", node=label, got=here, expected="another name")
+
+
+def _fill(file: Any, name: str, request: Request, identity: str) -> None:
     parent, _, last = name.rpartition("/")
     group = file.require_group(parent) if parent else file
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -169,9 +281,9 @@ def _fill(file: Any, name: str, request: Request) -> None:
     made = h5py.Dataset(h5py.h5d.create(group.id, last.encode(), kind, space, properties))
     for k, axis in enumerate(request.axis_names):
         made.dims[k].label = axis
-    made.attrs[IDENTITY] = uuid.uuid4().hex
+    made.attrs[IDENTITY] = identity
     for key, value in request.attributes().items():
-        made.attrs[key] = value
+        made.attrs[key] = np.array(value, float) if isinstance(value, list) else value
 
 
 def make_sink(array: Any, layout: Layout, label: str, locator: Locator) -> Hdf5Sink:

@@ -4,42 +4,75 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuromancer.arrays import library
+from neuromancer.masked import unmasked
 from neuromancer.volumes import hdf5, tensorstores, zarrs
-from neuromancer.volumes.accept import accepted
+from neuromancer.volumes.accept import accepted, checked_block
 from neuromancer.volumes.axes import letters
+from neuromancer.volumes.cf import Unpacked
+from neuromancer.volumes.coordinates import Coordinate, stated_by
+from neuromancer.volumes.flat import mapping_of, read_mapped
+from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, whole_index
 from neuromancer.volumes.paths import split_path
-from neuromancer.volumes.placement import Placement, long_unit
 from neuromancer.volumes.stored import Opened, StoredArray
 
 
-def in_file(array: Any) -> StoredArray | None:
+def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
     """The same array as one that other processes can open; None if it lies in memory or is open for writing.
 
-    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, and tensorstores.
+    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, TIFF files and their
+    series, and tensorstores.
     """
     kind = library(array)
     if isinstance(array, StoredArray):
         return array
     if type(array) is np.memmap:
         whole = isinstance(array.base, mmap.mmap) and str(array.filename).endswith(".npy") and array.mode == "r"
-        return StoredArray(str(array.filename), kind="npy") if whole else None
+        return StoredArray(str(array.filename), kind="npy", on_missing=on_missing) if whole else None
     if kind == "h5py":
         file = array.file
         if file.mode != "r" or file.driver not in ("sec2", "stdio"):
             return None
-        return StoredArray(file.filename, array.name, "hdf5")
+        return StoredArray(file.filename, array.name, "hdf5", on_missing)
     if kind == "zarr":
         folder = zarrs.local_folder(array)
-        return None if folder is None else StoredArray(folder, "", "zarr")
+        return None if folder is None else StoredArray(folder, "", "zarr", on_missing)
+    if kind == "tifffile":
+        return _tiff_in_file(array, on_missing)
     if kind == "tensorstore":
         spec = tensorstores.spec_of(array)
-        return None if spec is None else StoredArray(spec, "", "tensorstore")
+        return None if spec is None else StoredArray(spec, "", "tensorstore", on_missing)
     return None
+
+
+def place_in_files(array: Any) -> tuple[str, str] | None:
+    """File of an open array, whatever links lead to it, and where in it; None for memory and remote stores."""
+    kind = library(array)
+    if isinstance(array, np.memmap) and array.filename is not None:
+        return os.path.realpath(array.filename), str(array.offset)
+    if kind == "h5py":
+        return os.path.realpath(array.file.filename), str(array.name)
+    if kind == "zarr":
+        folder = zarrs.local_folder(array)
+        return None if folder is None else (os.path.realpath(folder), "")
+    return None
+
+
+def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
+    """The series of an open TIFF file; None for other objects of tifffile."""
+    file = getattr(given, "parent", given)
+    series = [k for k, s in enumerate(getattr(file, "series", ())) if s is given]
+    path = getattr(getattr(file, "filehandle", None), "path", "")
+    if not (series or given is file) or not Path(path).is_file():
+        return None
+    return StoredArray(path, str(series[0]) if series else "", "tif", on_missing)
 
 
 def describe(array: Any, label: str) -> Opened:
@@ -47,6 +80,8 @@ def describe(array: Any, label: str) -> Opened:
     kind = library(array)
     if isinstance(array, StoredArray):
         return array.opened()
+    if isinstance(array, Unpacked):
+        return describe(array.array, label)
     if kind == "h5py":
         return hdf5.describe(array)
     if kind == "zarr":
@@ -57,52 +92,95 @@ def describe(array: Any, label: str) -> Opened:
         return _describe_xarray(array)
     if kind == "dask":
         chunks = tuple(int(c[0]) for c in array.chunks)
-        return Opened(array, chunks=chunks)
+        return Opened(array, chunks=chunks, missing=_missing_in_graph(array))
+    if mapping_of(array) is not None:
+        return Opened(array, read=read_mapped)
     return Opened(array, lock=not isinstance(array, np.ndarray))
 
 
+def _missing_in_graph(array: Any) -> list[Part]:
+    """What is missing of HDF5 data sets that a dask array is made of; where in the array is not known."""
+    found: dict[str, Part] = {}
+    for layer in array.dask.layers.values():
+        # A data set is a layer by itself; the others, of tasks, may be very long.
+        for value in layer.values() if len(layer) == 1 else ():
+            if library(value) == "h5py":
+                found |= {part.name: Part(part.name, part.reason) for part in hdf5.describe(value).missing}
+    return list(found.values())
+
+
+class OpenArray:
+    """An array that the user has open, read as a :class:`StoredArray` is: errors are the package's.
+
+    Parameters
+    ----------
+    array : array
+    label : str
+        Its name in errors.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
+
+    Raises
+    ------
+    FileError
+        If parts are known to be missing and are not to be filled.
+    """
+
+    def __init__(self, array: Any, label: str, on_missing: str = "error") -> None:
+        self.array, self.label, self.on_missing, self.filled = array, label, on_missing, Filled(label)
+        self._opened = describe(array, label)
+        require_whole(self._opened.missing, label, on_missing)
+        found = self._opened.array
+        self.shape = tuple(int(n) for n in found.shape)
+        self.dtype = np.dtype(getattr(found.dtype, "numpy_dtype", found.dtype))
+        self._lock = threading.Lock() if self._opened.lock else nullcontext()
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def opened(self) -> Opened:
+        """The array, how it is read, and what it says about itself."""
+        return self._opened
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read a part, by slices; from any number of threads."""
+        with self._lock:
+            block = read_block(self._opened, key, self.label, self.on_missing, self.filled)
+        where = whole_index(key, self.shape)
+        return block if where is None else checked_block(block, self.dtype, where, self.label)
+
+    def __reduce__(self) -> Any:
+        return OpenArray, (self.array, self.label, self.on_missing)
+
+
+def guarded(array: Any, label: str, on_missing: str = "error") -> Any:
+    """The array, read such that damage is an error of the package; arrays in memory as they are."""
+    plain = isinstance(array, StoredArray) or (type(array) is np.ndarray and mapping_of(array) is None)
+    return array if plain else OpenArray(array, label, on_missing)
+
+
 def _describe_xarray(array: Any) -> Opened:
-    """Dimensions name the axes; evenly spaced coordinates give voxel size and offset."""
-    axes = letters(array.dims)
-    sizes, offsets, unit = [], [], None
-    for name in array.dims:
-        values = array.coords[name].values if name in array.coords else None
-        step = spacing(values)
-        sizes.append(step)
-        offsets.append(float(values[0]) if step is not None and values is not None else 0.0)
-        if step is not None and unit is None:
-            unit = long_unit(array.coords[name].attrs.get("units"))
-    spatial = [k for k, a in enumerate(axes or "") if a in "zyx"]
-    found = [sizes[k] for k in spatial]
-    size = None if not found or any(s is None for s in found) else tuple(float(s) for s in found if s is not None)
-    offset = tuple(offsets[k] for k in spatial) if any(s is not None for s in found) else None
+    """Dimensions name the axes, their coordinates give voxel size and offset."""
+
+    def coordinate(name: Any) -> Coordinate | None:
+        if name not in array.coords:  # xarray would count
+            return None
+        found = array.coords[name]
+        return found.values, found.attrs.get("units", found.attrs.get("unit"))
+
     chunks = array.variable.chunks
     return Opened(
         array.variable,
-        axes,
-        Placement(size, offset, unit),
+        letters(array.dims),
+        stated_by(array.dims, coordinate),
         None if chunks is None else tuple(int(c[0]) for c in chunks),
         read=lambda variable, key: np.asarray(variable[key].values),
     )
 
 
-def spacing(values: Any) -> float | None:
-    """Distance of evenly spaced, growing numbers; None for others.
-
-    Examples
-    --------
-    >>> spacing(np.array([1.0, 1.5, 2.0])), spacing(np.array(["a", "b"])), spacing(np.array([0, 1, 3]))
-    (0.5, None, None)
-    """
-    values = np.asarray(values) if values is not None else np.empty(0)
-    if values.ndim != 1 or values.dtype.kind not in "iuf" or len(values) < 2:
-        return None
-    step = (float(values[-1]) - float(values[0])) / (len(values) - 1)
-    even = np.allclose(np.diff(values.astype(float)), step, rtol=1e-3, atol=0)
-    return float(f"{step:.12g}") if step > 0 and even else None
-
-
-def open_array(value: Any, what: str) -> Any:
+def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """Something with `shape`, `dtype` and slicing for an array or a path, in the stored order; nothing is read.
 
     Parameters
@@ -111,6 +189,8 @@ def open_array(value: Any, what: str) -> Any:
         A path is ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy`` or ``file.tif``.
     what : str
         Name of it in errors.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged, of an array in files.
 
     Returns
     -------
@@ -122,7 +202,7 @@ def open_array(value: Any, what: str) -> Any:
     FileError, UnknownNameError, MissingDependencyError
         If a file cannot be opened.
     InputTypeError, ShapeError
-        If it is no array of numbers of known size.
+        If it is no array of numbers of known size, or is masked somewhere.
 
     Examples
     --------
@@ -130,12 +210,23 @@ def open_array(value: Any, what: str) -> Any:
     (1, 2)
     """
     if isinstance(value, (str, os.PathLike)):
-        return stored_at(value, what)
+        return stored_at(value, what, on_missing)
+    value = unmasked(value, what)
+    found = in_file(value, on_missing) if library(value) == "tifffile" else None
+    if found is not None:
+        return found
     array = accepted(value, what)
-    return in_file(array) or array
+    found = in_file(array, on_missing)
+    return _as_meant(array, what) if found is None else found
 
 
-def stored_at(path: str | os.PathLike[str], what: str) -> StoredArray:
+def _as_meant(array: Any, what: str) -> Any:
+    """An array that is open in this process only; with its values unpacked, if they are packed."""
+    meant = describe(array, what).array if library(array) in ("h5py", "zarr") else array
+    return meant if isinstance(meant, Unpacked) else array
+
+
+def stored_at(path: str | os.PathLike[str], what: str, on_missing: str = "error") -> StoredArray:
     """The array at a path."""
     kind, file, dataset = split_path(path, what)
-    return StoredArray(file, dataset, kind)
+    return StoredArray(file, dataset, kind, on_missing)

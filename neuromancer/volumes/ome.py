@@ -7,10 +7,11 @@ from typing import Any
 
 from neuromancer.errors import FileError
 from neuromancer.volumes.axes import letters
-from neuromancer.volumes.placement import Placement, long_unit, one_unit
+from neuromancer.volumes.placement import Placement, Stated
 
 VERSION = "0.5"
 TYPES = {"f": "channel", "t": "time"}
+NOTE, UNKNOWN, DECREASING = "neuromancer", "unknown", "decreasing"
 
 
 def image_of(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -25,8 +26,8 @@ def levels_of(image: Mapping[str, Any]) -> list[str]:
     return [str(level["path"]) for level in image["datasets"]]
 
 
-def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | None, Placement]:
-    """Axes and placement of one level.
+def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | None, Stated]:
+    """Axes and place of one level.
 
     Parameters
     ----------
@@ -39,36 +40,77 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
 
     Returns
     -------
-    str or None, Placement
+    str or None, Stated
         Letters of the axes; values per stored axis.
 
     Raises
     ------
     FileError
-        If the metadata is not as the specification has it.
+        If the metadata does not say what the axes are.
     """
     try:
         axes = image["axes"]
-        names = [a if isinstance(a, str) else a["name"] for a in axes]
-        scale, offset = [1.0] * len(names), [0.0] * len(names)
+        names = [str(a if isinstance(a, str) else a["name"]) for a in axes]
         level = next(d for d in image["datasets"] if d["path"] == path)
-        # Those of the level come first, then those of the whole image.
-        for step in [*level.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]:
-            for k in range(len(names)):
-                if step["type"] == "scale":
-                    scale[k] *= float(step["scale"][k])
-                    offset[k] *= float(step["scale"][k])
-                elif step["type"] == "translation":
-                    offset[k] += float(step["translation"][k])
-    except (KeyError, TypeError, IndexError, StopIteration, ValueError) as error:
+    except (KeyError, TypeError, StopIteration) as error:
         raise FileError(
             "OME-Zarr metadata cannot be understood", node=label, got=repr(error), expected="version 0.4 or 0.5"
         ) from error
-    found = letters(names)
-    spatial = [k for k, a in enumerate(found or "") if a in "zyx"]
-    units = [None if isinstance(axes[k], str) else long_unit(axes[k].get("unit")) for k in spatial]
-    sizes, unit = one_unit([scale[k] for k in spatial], units)
-    return found, Placement(sizes, one_unit([offset[k] for k in spatial], units)[0], unit)
+    # Those of the level come first, then those of the whole image.
+    scale, offset = _transformed([*_steps(level), *_steps(image)], len(names))
+    units = [a.get("unit") if isinstance(a, Mapping) else None for a in axes]
+    note, direction = _own_note(image), [1] * len(names)
+    if isinstance(scale, list):
+        for k, name in enumerate(names):
+            if name in note.get(UNKNOWN, ()):
+                scale[k], units[k] = None, next((u for u in units if u), None)
+            if name in note.get(DECREASING, ()) and isinstance(scale[k], float):
+                scale[k], direction[k] = -scale[k], -1
+    return letters(names), Stated(scale, offset, units, direction)
+
+
+def _steps(described: Mapping[str, Any]) -> list[Any]:
+    steps = described.get("coordinateTransformations")
+    return steps if isinstance(steps, list) else []
+
+
+def _transformed(steps: Sequence[Any], n: int) -> tuple[Any, Any]:
+    """Scale and offset after all steps, per axis; a value that is none stays as it is, for the user to see."""
+    scale: list[Any] = [1.0] * n
+    offset: list[Any] = [0.0] * n
+    for step in steps:
+        kind = step.get("type") if isinstance(step, Mapping) else None
+        if kind not in ("scale", "translation"):
+            continue
+        values = step.get(kind)
+        if not isinstance(values, list) or len(values) != n:
+            return (values if kind == "scale" else scale), (None if kind == "scale" else values)
+        for k, value in enumerate(values):
+            number = _number(value)
+            if number is None and kind == "scale":
+                scale[k] = value
+            elif number is None:
+                offset[k] = value
+            elif kind == "scale":
+                scale[k] = scale[k] * number if isinstance(scale[k], float) else scale[k]
+                offset[k] = offset[k] * number + 0.0 if isinstance(offset[k], float) else offset[k]
+            elif isinstance(offset[k], float):
+                offset[k] += number
+    return scale, offset
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _own_note(image: Mapping[str, Any]) -> Mapping[str, list[Any]]:
+    """What outputs of this package add: axes of unknown voxel size, and those whose positions fall."""
+    more = image.get("metadata")
+    note = more.get(NOTE) if isinstance(more, Mapping) else None
+    return {k: v for k, v in note.items() if isinstance(v, list)} if isinstance(note, Mapping) else {}
 
 
 def image_metadata(
@@ -90,19 +132,35 @@ def image_metadata(
     -------
     dict
     """
-    unit = levels[0][1].unit
+    finest = levels[0][1]
+    spatial = [a for a in axes if a not in TYPES]
+    known = dict(zip(spatial, finest.voxel_size or [None] * len(spatial), strict=True))
     described = []
     for a in axes:
         axis = {"name": "c" if a == "f" else a, "type": TYPES.get(a, "space")}
-        described.append(axis | ({"unit": unit} if unit and a not in TYPES else {}))
+        described.append(axis | ({"unit": finest.unit} if finest.unit and known.get(a) is not None else {}))
     datasets = []
     for path, placement in levels:
-        sizes, offsets = iter(placement.voxel_size or [1.0] * len(axes)), iter(placement.offset or [0.0] * len(axes))
-        scale = [1.0 if a in TYPES else next(sizes) for a in axes]
-        shift = [0.0 if a in TYPES else next(offsets) for a in axes]
+        sizes = _per_axis(placement.voxel_size, axes, 1.0)
+        directions, shift = _per_axis(placement.direction, axes, 1), _per_axis(placement.offset, axes, 0.0)
+        scale = [size * direction for size, direction in zip(sizes, directions, strict=True)]
         steps = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
         datasets.append({"path": path, "coordinateTransformations": steps})
     image: dict[str, Any] = {"name": name, "axes": described, "datasets": datasets}
+    # A scale is required, and a negative one is an error of others more often than meant.
+    note = {
+        UNKNOWN: [a for a in spatial if known[a] is None],
+        DECREASING: [a for a, d in zip(spatial, finest.direction or (), strict=False) if d < 0],
+    }
+    if any(note.values()):
+        image["metadata"] = {NOTE: {key: value for key, value in note.items() if value}}
     if method is not None:
         image["type"] = method
     return {"ome": {"version": VERSION, "multiscales": [image]}}
+
+
+def _per_axis(values: Sequence[float | None] | None, axes: str, default: float) -> list[float]:
+    """Values of the spatial axes among all axes; the default for the others, and for those that are unknown."""
+    given = iter(values or [None] * len(axes))
+    found = [None if a in TYPES else next(given) for a in axes]
+    return [default if v is None else v for v in found]

@@ -1,4 +1,4 @@
-"""Where a volume lies in the specimen: voxel size, unit of length and position of voxel 0."""
+"""Where a volume lies in the specimen: voxel size, unit of length, and position and direction of its axes."""
 
 from __future__ import annotations
 
@@ -8,126 +8,112 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError
-from neuromancer.volumes.axes import Layout
+from neuromancer.errors import ArgumentError, nearest_name
+from neuromancer.volumes.units import UNITS, long_unit, says_no_unit
 
-# Long names are those of OME-Zarr, short ones those of OME-TIFF; with the length in metres.
-UNITS = {
-    "angstrom": ("Å", 1e-10),
-    "nanometer": ("nm", 1e-9),
-    "micrometer": ("µm", 1e-6),
-    "millimeter": ("mm", 1e-3),
-    "centimeter": ("cm", 1e-2),
-    "meter": ("m", 1.0),
-}
-SHORT = {short: name for name, (short, _) in UNITS.items()} | {
-    "um": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "μm": "micrometer",
-    "\\u00B5m": "micrometer",
-}
+Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Voxel size and position of an array.
+    """Voxel size and position of an array, per spatial axis; what is unknown of an axis is None.
 
     Parameters
     ----------
-    voxel_size : tuple of float, optional
-        Per axis; None if unknown.
-    offset : tuple of float, optional
-        Position of the centre of voxel 0 per axis, in units; None if unknown.
+    voxel_size : tuple of float or None, optional
+        In units, above 0; None if unknown for all axes.
+    offset : tuple of float or None, optional
+        Position of the centre of voxel 0, in units.
     unit : str, optional
+        A name of :data:`neuromancer.volumes.units.UNITS`.
+    direction : tuple of int, optional
+        1 where positions grow with the voxels, -1 where they fall; None if they grow everywhere.
     """
 
-    voxel_size: tuple[float, ...] | None = None
-    offset: tuple[float, ...] | None = None
+    voxel_size: Values | None = None
+    offset: Values | None = None
     unit: str | None = None
+    direction: tuple[int, ...] | None = None
 
-    def of_spatial(self, layout: Layout) -> Placement:
-        """The same per spatial axis of a view, from values per stored axis or per stored spatial axis.
-
-        Values that fit neither are those of another convention, and count as unknown.
-        """
-        stored_spatial = [a for a in layout.stored if a in layout.spatial]
-
-        def pick(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-            if values is None:
-                return None
-            for names in (list(layout.stored), stored_spatial):
-                if len(values) == len(names):
-                    known = dict(zip(names, values, strict=True))
-                    return tuple(known[a] for a in layout.spatial)
-            return None
-
-        return Placement(pick(self.voxel_size), pick(self.offset), self.unit)
+    def reordered(self, order: Sequence[int]) -> Placement:
+        """The same with axes in another order."""
+        size, offset, direction = (
+            None if values is None else tuple(values[k] for k in order)
+            for values in (self.voxel_size, self.offset, self.direction)
+        )
+        return Placement(size, offset, self.unit, direction)  # type: ignore[arg-type]
 
 
-def long_unit(unit: Any) -> str | None:
-    """Long name of a unit of length; other units as they are.
+@dataclass(frozen=True)
+class Stated:
+    """What a file says of its place, as it stands there; :func:`neuromancer.volumes.calibration.calibrated` checks it.
 
-    Examples
-    --------
-    >>> long_unit("nm"), long_unit("Micrometer"), long_unit("pixel")
-    ('nanometer', 'micrometer', None)
+    Parameters
+    ----------
+    voxel_size, offset, first_voxel, direction : sequence, optional
+        Per stored axis, or per stored spatial axis. `first_voxel` counts voxels, and stands in for `offset`.
+    unit : str or sequence of str, optional
+        One of all axes, or one of each.
     """
-    if isinstance(unit, bytes):
-        unit = unit.decode(errors="replace")
-    if not isinstance(unit, str) or unit.lower() in ("", "pixel", "pixels", "voxel"):
-        return None
-    return SHORT.get(unit, unit.lower() if unit.lower() in UNITS else unit)
+
+    voxel_size: Any = None
+    offset: Any = None
+    unit: Any = None
+    direction: Any = None
+    first_voxel: Any = None
 
 
-def short_unit(unit: str | None) -> str | None:
-    """Short name of a unit of length, if there is one."""
-    return UNITS[unit][0] if unit in UNITS else unit
+def known_or_none(values: Sequence[float | None]) -> Values | None:
+    """A tuple of the values; None if all are unknown."""
+    return tuple(values) if any(v is not None for v in values) else None
 
 
-def one_unit(values: Sequence[float], units: Sequence[str | None]) -> tuple[tuple[float, ...], str | None]:
-    """Values of different units in that of the first; no unit if one of them is no known length.
-
-    Examples
-    --------
-    >>> one_unit([2.0, 500.0], ["micrometer", "nanometer"])
-    ((2.0, 0.5), 'micrometer')
-    """
-    if len(set(units)) <= 1:
-        return tuple(float(v) for v in values), units[0] if units else None
-    known = [u for u in units if u in UNITS]
-    if len(known) < len(units):
-        return tuple(float(v) for v in values), None
-    base = UNITS[known[0]][1]
-    return tuple(float(f"{v * UNITS[u][1] / base:.15g}") for v, u in zip(values, known, strict=True)), known[0]
-
-
-def numbers(values: Any) -> tuple[float, ...] | None:
-    """Finite numbers of an attribute of a file; None if it holds anything else."""
-    try:
-        array = np.asarray(values, float)
-    except (TypeError, ValueError):
-        return None
-    return tuple(array.tolist()) if array.ndim == 1 and np.isfinite(array).all() else None
+def directed(direction: Sequence[int]) -> tuple[int, ...] | None:
+    """A tuple of the directions; None if all grow."""
+    return tuple(direction) if any(d < 0 for d in direction) else None
 
 
 def checked_placement(
-    voxel_size: Sequence[float] | None, unit: str | None, offset: Sequence[float] | None, spatial: str
+    voxel_size: Sequence[float | None] | None,
+    unit: str | None,
+    offset: Sequence[float | None] | None,
+    spatial: str,
+    direction: Sequence[int] | None = None,
 ) -> Placement:
     """Placement from what a user gives, per spatial axis.
 
     Raises
     ------
     ArgumentError
-        For a wrong number of values, or voxel sizes that are not positive.
+        For a wrong number of values, voxel sizes that are not positive, or a unit that is no length.
     """
-    for what, values in (("voxel_size", voxel_size), ("offset", offset)):
-        found = None if values is None else numbers(values)
-        if values is not None and (found is None or len(found) != len(spatial)):
-            raise ArgumentError(
-                "wrong lengths", node=what, got=repr(values), expected=f"a number for each of {spatial!r}"
-            )
-    size = None if voxel_size is None else tuple(float(v) for v in voxel_size)
-    if size is not None and min(size) <= 0:
+    size, place = _numbers("voxel_size", voxel_size, spatial), _numbers("offset", offset, spatial)
+    if size is not None and min((v for v in size if v is not None), default=1.0) <= 0:
         raise ArgumentError("lengths must be positive", node="voxel_size", got=size)
-    return Placement(size, None if offset is None else tuple(float(v) for v in offset), long_unit(unit))
+    name = long_unit(unit)
+    if name is None and not says_no_unit(unit):
+        raise ArgumentError(
+            "no unit of length",
+            node="unit",
+            got=repr(unit),
+            expected="such as 'nm', 'um' or 'micrometer'",
+            nearest=nearest_name(unit, UNITS),
+        )
+    if direction is not None and (len(direction) != len(spatial) or set(direction) - {1, -1}):
+        raise ArgumentError(
+            "no directions", node="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
+        )
+    return Placement(size, place, name, None if direction is None else directed(direction))
+
+
+def _numbers(what: str, values: Sequence[float | None] | None, spatial: str) -> Values | None:
+    """Finite numbers, one per axis; None for those that are unknown."""
+    if values is None:
+        return None
+    try:
+        found = [None if v is None else float(v) for v in values]
+    except (TypeError, ValueError):
+        found = []
+    if isinstance(values, str) or len(found) != len(spatial) or not all(v is None or np.isfinite(v) for v in found):
+        raise ArgumentError("wrong lengths", node=what, got=repr(values), expected=f"a number for each of {spatial!r}")
+    return known_or_none(found)

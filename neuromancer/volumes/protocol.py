@@ -28,6 +28,8 @@ class Locator:
         Letter of every stored axis, as :class:`Layout` has them.
     spatial : str
         The spatial axes in the order of the view.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Locator:
     dataset: str = ""
     axes: str = ""
     spatial: str = ""
+    on_missing: str = "error"
 
     def __str__(self) -> str:
         return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
@@ -56,11 +59,13 @@ class Source(Protocol):
     chunks : tuple of int or None
         Blocks in which the data is stored.
     voxel_size : tuple of float or None
-        Per spatial axis, in `unit`.
+        Per spatial axis, in `unit`; None in it for an axis of which it is not known, None for all of them.
     unit : str or None
         Of lengths, e.g. 'micrometer'.
     offset : tuple of float
         Position of the centre of voxel 0 per spatial axis, in `unit`; 0 if unknown.
+    direction : tuple of int or None, optional
+        -1 for spatial axes along which positions fall, else 1; None, or no such attribute, if they grow along all.
     spatial : str
         Names of the spatial axes, e.g. 'zyx'.
     locator : Locator or None
@@ -70,7 +75,7 @@ class Source(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype
     chunks: tuple[int, ...] | None
-    voxel_size: tuple[float, ...] | None
+    voxel_size: tuple[float | None, ...] | None
     unit: str | None
     offset: tuple[float, ...]
     spatial: str

@@ -11,9 +11,10 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, naming, translating
 from neuromancer.volumes.axes import Layout
+from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.chunks import blocks
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
-from neuromancer.volumes.placement import Placement
+from neuromancer.volumes.placement import Placement, known_or_none
 from neuromancer.volumes.protocol import Where
 from neuromancer.volumes.zarrs import ZarrSink, join, local_folder, zarr_of
 
@@ -61,9 +62,11 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     if described is None:
         raise FileError("no OME-Zarr image", node=path, expected="an output made with multiscale=True")
     finest = levels_of(described)[0]
-    axes, placement = read_level(described, finest, path)
+    axes, stated = read_level(described, finest, path)
     if axes is None:
         raise FileError("axes cannot be understood", node=path, got=described["axes"])
+    placement, doubts = calibrated(stated, Layout(axes, "".join(a for a in axes if a in "zyx")))
+    warn_of(doubts, path)
     spatial = [k for k, a in enumerate(axes) if a in "zyx"]
     array, made = group[finest], [(finest, placement)]
     while (len(made) <= levels) if levels is not None else max(array.shape[k] for k in spatial) > COARSEST:
@@ -80,8 +83,10 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
 
 def _factors(shape: Sequence[int], placement: Placement, spatial: Sequence[int]) -> list[int]:
     """By how much each stored axis shrinks."""
-    sizes = placement.voxel_size or (1.0,) * len(spatial)
-    shortest = min([s for s, k in zip(sizes, spatial, strict=True) if shape[k] > 1], default=0.0)
+    known = placement.voxel_size or (None,) * len(spatial)
+    # An axis of which nothing is known is taken for as fine as the finest.
+    shortest = min([s for s, k in zip(known, spatial, strict=True) if shape[k] > 1 and s is not None], default=1.0)
+    sizes = [shortest if s is None else s for s in known]
     factors = [1] * len(shape)
     for size, k in zip(sizes, spatial, strict=True):
         factors[k] = 2 if shape[k] > 1 and size < 2 * shortest else 1
@@ -89,14 +94,21 @@ def _factors(shape: Sequence[int], placement: Placement, spatial: Sequence[int])
 
 
 def _coarser(placement: Placement, factors: Sequence[int], method: str) -> Placement:
-    sizes = placement.voxel_size or (1.0,) * len(factors)
+    unknown = (None,) * len(factors)
+    sizes, direction = placement.voxel_size or unknown, placement.direction or (1,) * len(factors)
     offset = placement.offset or (0.0,) * len(factors)
     # The mean lies in the middle of its voxels, the first of them where it was.
     shift = 0.5 if method == "mean" else 0.0
     return Placement(
-        tuple(s * f for s, f in zip(sizes, factors, strict=True)),
-        tuple(o + shift * (f - 1) * s for o, s, f in zip(offset, sizes, factors, strict=True)),
+        known_or_none([None if s is None else s * f for s, f in zip(sizes, factors, strict=True)]),
+        known_or_none(
+            [
+                o if f == 1 or shift == 0 else None if o is None or s is None else o + d * shift * (f - 1) * s
+                for o, s, d, f in zip(offset, sizes, direction, factors, strict=True)
+            ]
+        ),
         placement.unit,
+        placement.direction,
     )
 
 

@@ -63,16 +63,20 @@ class Request:
     def stored_placement(self) -> Placement:
         """Placement per stored spatial axis."""
         order = [self.layout.spatial.index(a) for a in self.layout.stored if a in self.layout.spatial]
-        size, offset = (
-            None if values is None else tuple(values[k] for k in order)
-            for values in (self.placement.voxel_size, self.placement.offset)
-        )
-        return Placement(size, offset, self.placement.unit)
+        return self.placement.reordered(order)
 
     def attributes(self) -> dict[str, Any]:
-        """Voxel size, offset and unit under the names that are read again, per stored spatial axis."""
+        """Voxel size, offset, unit and direction under the names that are read again, per stored spatial axis.
+
+        What is unknown of an axis is None.
+        """
         placement = self.stored_placement
-        found = {"voxel_size": placement.voxel_size, "offset": placement.offset, "unit": placement.unit}
+        found = {
+            "voxel_size": placement.voxel_size,
+            "offset": placement.offset,
+            "unit": placement.unit,
+            "direction": placement.direction,
+        }
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in found.items() if value is not None
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import InputTypeError, ShapeError, naming, translating
+from neuromancer.files import fsync
 from neuromancer.printable import printable
 from neuromancer.volumes.axes import Layout, checked_index
 from neuromancer.volumes.protocol import Locator, Where
@@ -147,18 +147,6 @@ class FileSink(ArraySink):
     def path(self) -> Path:
         """The file or folder."""
         return Path(self.locator.path if self.locator is not None else self.label)
-
-
-def fsync(path: Path) -> None:
-    """Have a file, or the names in a folder, put on disk; a file that is no longer there needs none."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def fsync_all(paths: Iterable[Path]) -> None:

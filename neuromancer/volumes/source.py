@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, ShapeError, translating
+from neuromancer.errors import ArgumentError, FileError, ShapeError
 from neuromancer.printable import printable
-from neuromancer.volumes.accept import checked_block, checked_dtype, checked_shape, numpy_dtype
+from neuromancer.volumes.accept import checked_dtype, checked_shape, numpy_dtype
 from neuromancer.volumes.axes import Layout, checked_index, layout_of
-from neuromancer.volumes.objects import describe, open_array
+from neuromancer.volumes.calibration import calibrated, warn_of
+from neuromancer.volumes.missing import Filled, checked_choice
+from neuromancer.volumes.objects import OpenArray, describe, library, open_array
 from neuromancer.volumes.protocol import Locator, Where
-from neuromancer.volumes.stored import Opened, StoredArray
+from neuromancer.volumes.stored import StoredArray
 
 SAMPLES, SAMPLE_SIDE = 8, 16
 
@@ -33,23 +33,49 @@ class ArraySource:
     layout : Layout
     label : str
         Its name in errors.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged; of a `StoredArray`, what that one says.
+
+    Attributes
+    ----------
+    blank : bool
+        Whether nothing was ever written into the store, so that all is fill value.
     """
 
-    def __init__(self, array: Any, layout: Layout, label: str = "raw") -> None:
+    def __init__(self, array: Any, layout: Layout, label: str = "raw", on_missing: str = "error") -> None:
         self.array, self.layout, self.label = array, layout, label
-        opened = describe(array, label)
-        self.shape, self.dtype = layout.shape(array.shape), np.dtype(numpy_dtype(array))
+        self._blocks = array if isinstance(array, StoredArray) else OpenArray(array, label, on_missing)
+        opened = self._blocks.opened()
+        self.shape, self.dtype = layout.shape(array.shape), np.dtype(numpy_dtype(opened.array))
         self.spatial = layout.spatial
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
-        placement = opened.placement.of_spatial(layout)
-        self.voxel_size, self.unit = placement.voxel_size, placement.unit
-        self.offset = placement.offset or (0.0,) * len(self.spatial)
+        placement, doubts = calibrated(opened.placement, layout)
+        self.voxel_size, self.unit, self.direction = placement.voxel_size, placement.unit, placement.direction
+        self.offset = tuple(0.0 if o is None else o for o in placement.offset or (0.0,) * len(self.spatial))
+        self.doubts = (*opened.doubts, *doubts)
+        self.blank = opened.blank
         self.locator: Locator | None = None
         if isinstance(array, StoredArray):
-            self.locator = Locator(array.kind, array.path, array.dataset, layout.stored, layout.spatial)
-        else:
-            self._opened: Opened | None = opened
-            self._lock: threading.Lock | None = threading.Lock() if opened.lock else None
+            self.locator = Locator(
+                array.kind, array.path, array.dataset, layout.stored, layout.spatial, array.on_missing
+            )
+
+    @property
+    def on_missing(self) -> str:
+        """What becomes of parts that are missing or damaged: 'error' or 'fill'."""
+        return self._blocks.on_missing
+
+    def with_choice(self, on_missing: str) -> ArraySource:
+        """The same volume with another choice of what becomes of missing parts, and with nothing filled yet."""
+        array = self.array
+        if isinstance(array, StoredArray):
+            array = StoredArray(array.path, array.dataset, array.kind, on_missing)
+        return ArraySource(array, self.layout, self.label, on_missing)
+
+    @property
+    def filled(self) -> Filled:
+        """Parts that were read as fill value so far."""
+        return self._blocks.filled
 
     @property
     def ndim(self) -> int:
@@ -67,16 +93,7 @@ class ArraySource:
             If the file cannot be read there.
         """
         index = self.layout.where(checked_index(where, self.shape, self.label))
-        return self.layout.view(self._read(index))
-
-    def _read(self, index: Where) -> np.ndarray:
-        if isinstance(self.array, StoredArray):
-            return self.array[index]
-        if self._opened is None:
-            raise FileError("is closed", node=self.label)
-        with translating(self.label, f"a block cannot be read, at {index}"), self._lock or nullcontext():
-            block = self._opened.read(self._opened.array, index)
-        return checked_block(block, self.dtype, index, self.label)
+        return self.layout.view(self._blocks[index])
 
     def __repr__(self) -> str:
         return f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>"
@@ -90,10 +107,15 @@ class ArraySource:
         if isinstance(self.array, StoredArray):
             digest.update(self.array.identity().encode())
         rng = np.random.default_rng(0)
+        # What is read here says nothing of what a prediction reads: parts that are filled are not noted.
+        sample = self if self.on_missing == "error" else self.with_choice("fill")
+        sample.filled.quiet |= sample is not self
         for _ in range(SAMPLES):
             starts = [int(rng.integers(0, max(n - SAMPLE_SIDE, 0) + 1)) for n in self.shape]
-            block = self[tuple(slice(a, min(a + SAMPLE_SIDE, n)) for a, n in zip(starts, self.shape, strict=True))]
+            block = sample[tuple(slice(a, min(a + SAMPLE_SIDE, n)) for a, n in zip(starts, self.shape, strict=True))]
             digest.update(np.ascontiguousarray(block).tobytes())
+        if sample is not self:
+            sample.close()
         return digest.hexdigest()[:32]
 
     def close(self) -> None:
@@ -103,7 +125,12 @@ class ArraySource:
 
 
 def open_source(
-    raw: Any, axes: str | None = None, spatial: str = "zyx", label: str = "raw", stack: bool = True
+    raw: Any,
+    axes: str | None = None,
+    spatial: str = "zyx",
+    label: str = "raw",
+    stack: bool = True,
+    on_missing: str = "error",
 ) -> ArraySource:
     """Open a volume for reading in blocks.
 
@@ -123,6 +150,11 @@ def open_source(
         Name of the volume in errors.
     stack : bool
         Whether two spatial axes wanted allow a stack: (f, z, y, x).
+    on_missing : {'error', 'fill'}
+        What becomes of parts of a file that are missing or damaged: an error at once or when they are read, or the
+        file's fill value (else 0) and an ``IncompleteWarning`` that names them. A Locator, and a source that fills
+        already, stay as they are. What a format leaves out on purpose, such as zarr chunks that were never written, is
+        fill value anyway.
 
     Returns
     -------
@@ -134,7 +166,7 @@ def open_source(
     ArgumentError, ShapeError
         If the axes do not fit.
     FileError, UnknownNameError, MissingDependencyError
-        If a file cannot be opened.
+        If a file cannot be opened, or parts of it are known to be missing.
     InputTypeError
         If it is no array of numbers.
 
@@ -144,20 +176,23 @@ def open_source(
     >>> source.shape, source[0:1, 0:2, 0:3].tolist()
     ((2, 4, 3), [[[0, 4, 8], [1, 5, 9]]])
     """
+    checked_choice(on_missing)
     if isinstance(raw, ArraySource):
+        on_missing = raw.on_missing if on_missing == "error" else on_missing
+        raw = raw if on_missing == raw.on_missing else raw.with_choice(on_missing)
         if axes is None and set(raw.spatial) >= set(spatial) and raw.spatial[-len(spatial) :] == spatial:
             return raw
         raw = raw.array
     if isinstance(raw, Locator):
-        array = StoredArray(raw.path, raw.dataset, raw.kind)
+        array = StoredArray(raw.path, raw.dataset, raw.kind, raw.on_missing)
         if raw.axes:
             if len(raw.axes) != array.ndim:
                 raise FileError("the volume has changed", node=str(raw), got=f"{array.ndim} axes", expected=raw.axes)
             return ArraySource(array, Layout(raw.axes, raw.spatial), str(raw))
         raw = array
-    array = open_array(raw, label)
+    array = open_array(raw, label, on_missing)
     opened = describe(array, label)
-    checked_dtype(array, label)
+    checked_dtype(opened.array, label)
     shape = checked_shape(array, label)
     if 0 in shape:
         raise ShapeError("is empty", node=label, got=f"shape {shape}", expected="at least one voxel")
@@ -166,4 +201,7 @@ def open_source(
     # Axes that the user names go before those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
     name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label
-    return ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name)
+    source = ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
+    if library(array) != "xarray":  # what its coordinates cannot say is not lost before it goes into a file
+        warn_of(source.doubts, name)
+    return source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import MissingDependencyError, UnknownNameError, nearest_name, translating
+from neuromancer.errors import (
+    FileError,
+    MissingDependencyError,
+    UnknownNameError,
+    nearest_name,
+    translating,
+)
+from neuromancer.masked import unmasked
 from neuromancer.places import is_address
 from neuromancer.printable import redact
 from neuromancer.volumes.accept import checked_dtype, checked_shape
+from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, shown
 from neuromancer.volumes.paths import EXPECTED, local_path, require_content, require_kind, split_path
-from neuromancer.volumes.placement import Placement
+from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.protocol import Where
 
 OPENERS = {
     "hdf5": "neuromancer.volumes.hdf5",
@@ -31,8 +40,13 @@ OPENERS = {
 }
 
 
-def _read(array: Any, key: Any) -> np.ndarray:
-    return np.asarray(array[key])
+def read(array: Any, key: Any) -> np.ndarray:
+    """Read a part of an array, by slices."""
+    return np.asarray(unmasked(array[key], "image"))
+
+
+def _chunk(where: Where) -> str:
+    return f"chunk {shown(where)}"
 
 
 @dataclass
@@ -45,8 +59,8 @@ class Opened:
         Has shape, dtype and slicing.
     axes : str, optional
         Letters of the axes.
-    placement : Placement
-        Values per stored axis or per stored spatial axis.
+    placement : Stated
+        What the file says of its place.
     chunks : tuple of int, optional
     read : callable
         (array, slices) -> numpy.ndarray.
@@ -56,16 +70,31 @@ class Opened:
         What says that the data is another one without reading it, for the fingerprint.
     lock : bool
         Whether two threads must not read at once.
+    fill : number
+        What the store reads where nothing was ever written.
+    missing : sequence of Part
+        What is known to be missing or damaged before anything is read.
+    name_of : callable
+        Name of a chunk, from its slices.
+    blank : bool
+        Whether nothing was ever written, so that all is fill value.
+    doubts : tuple of str
+        What the file says and cannot be true, besides its place.
     """
 
     array: Any
     axes: str | None = None
-    placement: Placement = field(default_factory=Placement)
+    placement: Stated = field(default_factory=Stated)
     chunks: tuple[int, ...] | None = None
-    read: Callable[[Any, Any], np.ndarray] = _read
+    read: Callable[[Any, Any], np.ndarray] = read
     close: Callable[[], None] = lambda: None
     identity: str = ""
     lock: bool = False
+    fill: Any = 0
+    missing: Sequence[Part] = ()
+    name_of: Callable[[Where], str] = _chunk
+    blank: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 class StoredArray:
@@ -81,32 +110,43 @@ class StoredArray:
         Which array of it; may be left out where there is only one.
     kind : str, optional
         'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'; by default the ending of the name says it.
+    on_missing : {'error', 'fill'}
+        What becomes of parts that are missing or damaged.
 
     Attributes
     ----------
+    filled : Filled
+        Parts that were read as fill value so far.
     shape, dtype : tuple of int, numpy.dtype
     chunks : tuple of int or None
     axes : str or None
         Letters of the axes, if the file names them.
-    placement : Placement
+    placement : Stated
 
     Raises
     ------
     FileError
-        If there is no such file or it cannot be read.
+        If there is no such file, it cannot be read, or parts are known to be missing and are not to be filled.
     UnknownNameError
         If there is no such array in it; the nearest name is given.
     MissingDependencyError
         If the library for this kind of file is not installed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], dataset: str = "", kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dataset: str = "",
+        kind: str | None = None,
+        on_missing: str = "error",
+    ) -> None:
         # Absolute, so that processes in other folders find it too.
         self.path = os.fspath(path) if kind == "tensorstore" else local_path(path, "volume")
-        self.dataset = dataset
+        self.dataset, self.on_missing = dataset, on_missing
         self.kind = split_path(path, "volume")[0] if kind is None else kind
         self._opened: tuple[int, Opened] | None = None
         self._lock, self._read_lock = threading.Lock(), threading.Lock()
+        self.filled = Filled(str(self))
         found = self.opened()
         self.shape, self.dtype = checked_shape(found.array, str(self)), checked_dtype(found.array, str(self))
         self.chunks, self.axes, self.placement = found.chunks, found.axes, found.placement
@@ -119,8 +159,8 @@ class StoredArray:
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a part, by slices; from any number of threads."""
         found = self.opened()
-        with translating(self, f"a block cannot be read, at {key}"), self._read_lock if found.lock else nullcontext():
-            return found.read(found.array, key)
+        with self._read_lock if found.lock else nullcontext():
+            return read_block(found, key, str(self), self.on_missing, self.filled)
 
     def __repr__(self) -> str:
         return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
@@ -159,13 +199,19 @@ class StoredArray:
         with translating(label, "the file cannot be read", EXPECTED):
             module = import_module(OPENERS[self.kind])
             try:
-                return module.open_stored(self.path, self.dataset, label)
+                opened = module.open_stored(self.path, self.dataset, label)
             except (MissingDependencyError, UnknownNameError):
                 raise
             except Exception:
                 if local:
                     require_content(self.path, self.kind, label)
                 raise
+        try:
+            require_whole(opened.missing, label, self.on_missing)
+        except FileError:
+            opened.close()
+            raise
+        return opened
 
 
 def member(names: Iterable[str], wanted: str, label: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import numpy as np
 
 from neuromancer.errors import FileError, translating
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.placement import Placement, long_unit, numbers
+from neuromancer.volumes.chunk_files import Watched, is_blank
+from neuromancer.volumes.conventions import SIZES, axes_stated, stated_by
+from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.sink import ArraySink
 from neuromancer.volumes.stored import Opened, member, require
 
 EXTRA = "tensorstore"
+INHERITED = (*SIZES[:2], "pixelResolution", "offset", "axes", "unit", "units")
 PATIENCE = 60.0
 """Seconds until a server that does not answer is given up; tensorstore itself asks again for many minutes."""
 
@@ -32,24 +37,67 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
             raise FileError("no such folder", node=label, got=path)
         found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
         folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
-    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": str(folder)}}
-    opened = describe(ts.open(spec, read=True).result())
-    array = opened.array
     attributes = _attributes(folder)
-    # N5 names its axes from the fastest to the slowest.
+    opened = describe(_open_n5(ts, folder, attributes))
     array = opened.array
-    names = attributes.get("axes")
-    size = numbers(attributes.get("resolution"))
-    offset = numbers(attributes.get("offset"))
-    units = attributes.get("units")
     return Opened(
         array.transpose(list(range(array.ndim))[::-1]),
-        letters(names[::-1]) if isinstance(names, list) else None,
-        Placement(size and size[::-1], offset and offset[::-1], long_unit(units[0] if units else None)),
+        *n5_stated({**_inherited(folder, root), **attributes}),
         opened.chunks and opened.chunks[::-1],
-        read=read,
+        read=Watched(read, folder, opened.chunks[::-1], lambda number: "/".join(map(str, number[::-1])))
+        if opened.chunks
+        else read,
         identity=json.dumps(attributes, sort_keys=True),
+        blank=is_blank(folder),
     )
+
+
+def _open_n5(ts: Any, folder: Path, attributes: Mapping[str, Any]) -> Any:
+    """Open an N5 data set, whatever its attributes say of its place: tensorstore refuses those that cannot be."""
+    spec: dict[str, Any] = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{folder}/"}}
+    try:
+        return ts.open(spec, read=True).result()
+    except ValueError:
+        needed = {key: value for key, value in attributes.items() if key not in ("axes", "units", "resolution")}
+        if needed == attributes:
+            raise
+    context, file = ts.Context(), "attributes.json"
+    memory = ts.KvStore.open({"driver": "memory"}, context=context).result()
+    memory[file] = json.dumps(needed).encode()
+    layers = [{"base": spec["kvstore"]}, {"exact": file, "base": {"driver": "memory", "path": file}}]
+    return ts.open(spec | {"kvstore": {"driver": "kvstack", "layers": layers}}, read=True, context=context).result()
+
+
+def n5_stated(attributes: Mapping[str, Any]) -> tuple[str | None, Stated]:
+    """Axes and place of an N5 data set; it names its axes from the fastest to the slowest."""
+    if isinstance(attributes.get("transform"), Mapping) and not any(name in attributes for name in SIZES):
+        # COSEM's own are in the order of C.
+        transform = attributes["transform"]
+        order = -1 if transform.get("order") == "F" else 1
+        turned = {key: _turned(value) if order < 0 else value for key, value in transform.items()}
+        attributes = {"transform": turned}
+        return axes_stated(attributes), stated_by(attributes)
+    stated, axes = stated_by(attributes), axes_stated(attributes)
+    size, offset = _turned(stated.voxel_size), _turned(stated.offset)
+    factors = _turned(attributes.get("downsamplingFactors"))
+    if factors is not None and isinstance(size, list) and len(size) == len(factors):
+        with suppress(TypeError):
+            first = offset or [0.0] * len(size)
+            offset = [o + (f - 1) / 2 * s for o, f, s in zip(first, factors, size, strict=True)]
+            size = [s * f for s, f in zip(size, factors, strict=True)]
+    return axes and axes[::-1], Stated(size, offset, _turned(stated.unit), None, _turned(stated.first_voxel))
+
+
+def _turned(values: Any) -> Any:
+    return values[::-1] if isinstance(values, list) else values
+
+
+def _inherited(folder: Path, root: Path) -> dict[str, Any]:
+    """What the groups around an array say of all levels in them, the nearest last."""
+    found: dict[str, Any] = {}
+    for parent in [p for p in reversed(folder.parents) if p == root or root in p.parents]:
+        found |= {key: value for key, value in _attributes(parent).items() if key in INHERITED}
+    return found
 
 
 def _attributes(folder: Path) -> dict[str, Any]:
@@ -68,13 +116,19 @@ def describe(array: Any) -> Opened:
     """What an open array says about itself: labels of its dimensions."""
     chunks = array.chunk_layout.read_chunk.shape
     axes = letters(array.domain.labels) if all(array.domain.labels) else None
-    size = None
-    units = [None if u is None else (u.multiplier, u.base_unit) for u in array.dimension_units]
-    unit = None
-    if units and all(u is not None for u in units) and len({u[1] for u in units if u}) == 1:
-        size, unit = tuple(float(u[0]) for u in units if u), long_unit(units[0][1] if units[0] else None)
+    units = [(None, None) if u is None else (u.multiplier, u.base_unit) for u in array.dimension_units]
+    # The domain begins where the volume lies among others, e.g. at the voxel_offset of Neuroglancer.
+    placement = Stated([u[0] for u in units], None, [u[1] for u in units], None, list(array.domain.origin))
     known = tuple(int(c) for c in chunks) if chunks and all(chunks) else None
-    return Opened(Zeroed(array), axes, Placement(size, None, unit), known, read=read, identity=repr(array.spec()))
+    return Opened(
+        Zeroed(array),
+        axes,
+        placement,
+        known,
+        read=_watched(array),
+        identity=repr(array.spec()),
+        fill=0 if array.fill_value is None else array.fill_value,
+    )
 
 
 class Zeroed:
@@ -97,6 +151,28 @@ class Zeroed:
 def read(array: Zeroed, key: Any) -> np.ndarray:
     """Wait for a block."""
     return np.asarray(array[key].read().result())
+
+
+def _watched(array: Any) -> Callable[[Any, Any], np.ndarray]:
+    """How an array is read; where it is a whole zarr or N5 array in a folder, with a look at its chunks."""
+    spec, chunks = array.spec().to_json(), write_chunks(array)
+    place, transform = spec.get("kvstore", {}), spec.get("transform", {})
+    key = _key_of(spec.get("driver"), spec.get("metadata", {}))
+    moved = "output" in transform or any(transform.get("input_inclusive_min", ()))
+    if key is None or chunks is None or moved or not isinstance(place, dict) or place.get("driver") != "file":
+        return read
+    return Watched(read, Path(place["path"]) / spec.get("path", ""), chunks, key)
+
+
+def _key_of(driver: str, metadata: dict[str, Any]) -> Callable[[tuple[int, ...]], str] | None:
+    """Name of a chunk's file from its number; None for a driver that names them otherwise."""
+    if driver == "zarr3":
+        encoding = metadata.get("chunk_key_encoding", {})
+        default = encoding.get("name", "default") == "default"
+        sign = encoding.get("configuration", {}).get("separator", "/" if default else ".")
+        return lambda number: sign.join([*(["c"] if default else []), *map(str, number)])
+    signs = {"zarr": metadata.get("dimension_separator", "."), "n5": "/"}
+    return (lambda number: signs[driver].join(map(str, number))) if driver in signs else None
 
 
 class TensorStoreSink(ArraySink):

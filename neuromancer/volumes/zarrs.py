@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, NeuromancerError, naming, reason, shown_cause, translating
+from neuromancer.errors import (
+    ArgumentError,
+    FileError,
+    MissingDependencyError,
+    NeuromancerError,
+    naming,
+    reason,
+    shown_cause,
+    translating,
+)
+from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
+from neuromancer.volumes.cf import KEYS, unpacked
+from neuromancer.volumes.chunk_files import is_blank
+from neuromancer.volumes.conventions import DIMENSION_UNITS, axes_stated, dimension_units, stated_by
+from neuromancer.volumes.coordinates import Coordinate
+from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
+from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
 from neuromancer.volumes.paths import is_address
-from neuromancer.volumes.placement import Placement, long_unit, numbers
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
 from neuromancer.volumes.stored import Opened, member, require
+from neuromancer.volumes.tiff_pages import missing_parts
 
 IDENTITY = "neuromancer_id"
 FINEST = "0"
@@ -44,6 +61,12 @@ def open_node(path: str) -> Any:
         return zarr_of(path).open(path, mode="r")
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        if type(error).__name__ != "UnknownCodecError":  # of zarr or of numcodecs
+            raise
+        raise MissingDependencyError(
+            "is packed with a codec that is not installed", node=path, got=str(error), expected="the codec's package"
+        ) from error
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
@@ -59,31 +82,112 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         image = image_of(dict(found.attrs))
         if image is not None:
             return describe(found[levels_of(image)[0]], label, image, levels_of(image)[0])
-        return describe(found[member(arrays_in(found), "", label)], label)
+        inner, _, name = member(arrays_in(found), "", label).rpartition("/")
+        group = found[inner] if inner else found
+        return describe(group[name], label, group=group)
     parent, _, last = join(path, dataset).rpartition("/")
     above = open_node(parent) if dataset or Path(parent).exists() else None
-    image = image_of(dict(above.attrs)) if isinstance(above, zarr.Group) else None
-    return describe(found, label, *((image, last) if image is not None and last in levels_of(image) else ()))
+    group = above if isinstance(above, zarr.Group) else None
+    image = None if group is None else image_of(dict(group.attrs))
+    image = image if image is not None and last in levels_of(image) else None
+    return describe(found, label, image, last, group)
 
 
 def arrays_in(group: Any) -> list[str]:
-    """Paths of all arrays of a group."""
+    """Paths of all arrays of a group, but for the coordinates of others."""
     zarr = require("zarr", "zarr", str(group))
-    return sorted(name for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array))
+    found = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
+    images = [name for name, item in found.items() if item.ndim and dimensions_of(item) != [item.basename]]
+    return sorted(images or found)
 
 
-def describe(array: Any, label: str, image: Any = None, level: str = "") -> Opened:
-    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes."""
+def describe(array: Any, label: str, image: Any = None, level: str = "", group: Any = None) -> Opened:
+    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    label : str
+    image, level : optional
+        The OME-Zarr image of which it is a level, and the level's name.
+    group : zarr.Group, optional
+        In which it lies, with the coordinates of its dimensions.
+    """
     attributes = dict(array.attrs)
+    group = _group_around(array) if group is None else group
     if image is not None:
         axes, placement = read_level(image, level, label)
     else:
-        names = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
-        names = names or attributes.get("axes") or attributes.get("axis_names")
-        axes = letters(names) if isinstance(names, (list, tuple)) and all(names) else None
-        size = numbers(attributes.get("voxel_size", attributes.get("resolution")))
-        placement = Placement(size, numbers(attributes.get("offset")), long_unit(attributes.get("unit")))
-    return Opened(array, axes, placement, tuple(array.chunks), identity=repr(array.metadata.to_dict()))
+        names = dimensions_of(array)
+        axes = letters(names) if names else axes_stated(attributes)
+        placement = stated_by(attributes)
+        if placement.voxel_size is None and names and group is not None:
+            placement = stated_by_coordinates(names, lambda name: _coordinate(group, name))
+    folder, blocks = local_folder(array), array.shards or array.chunks
+
+    def name_of(where: Where) -> str:
+        number = tuple(s.start // n for s, n in zip(where, blocks, strict=True))
+        return f"chunk {array.metadata.encode_chunk_key(number)}, {shown(where)}"
+
+    opened = Opened(
+        require("neuromancer.volumes.zarr_store", "zarr", label).checked(array, folder),
+        axes,
+        placement,
+        tuple(array.chunks),
+        identity=repr(array.metadata.to_dict()),
+        fill=0 if array.fill_value is None else array.fill_value,
+        missing=_tiff_parts(array.store),
+        name_of=name_of,
+        blank=folder is not None and is_blank(folder),
+    )
+    return unpacked(opened, packing_attributes(array, group))
+
+
+def _tiff_parts(store: Any) -> list[Part]:
+    """What is missing of a series of a TIFF file that was opened through tifffile's store."""
+    if not type(store).__module__.startswith("tifffile"):
+        return []
+    series = next(iter(getattr(store, "_data", ())), None)
+    file = None if series is None else series.keyframe.parent
+    return missing_parts(file, series) if file is not None and any(s is series for s in file.series) else []
+
+
+def _group_around(array: Any) -> Any:
+    """The group in which an open array lies; None if there is none in its store."""
+    parent, _, own = array.path.rpartition("/")
+    if not own:
+        return None
+    zarr = require("zarr", "zarr", str(array))
+    try:
+        return zarr.open_group(store=array.store, path=parent, mode="r")
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def dimensions_of(array: Any) -> list[str]:
+    """Names of the dimensions of an array; empty if one has none."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or []
+    return [str(n) for n in names] if all(names) else []
+
+
+def _coordinate(group: Any, name: str) -> Coordinate | None:
+    """Positions along a dimension: an array of its name beside the image, as xarray writes them."""
+    found = group.get(name)
+    if found is None or getattr(found, "ndim", 0) != 1 or dimensions_of(found) != [name]:
+        return None
+    opened = unpacked(Opened(found), packing_attributes(found, group))
+    return opened.read(opened.array, slice(None)), found.attrs.get("units")
+
+
+def packing_attributes(array: Any, group: Any = None) -> dict[str, Any]:
+    """Attributes of an array; with the fill value that zarr 2 has in another place where xarray has written it."""
+    attributes, fill = dict(array.attrs), array.fill_value
+    if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes and fill is not None:
+        # Others leave it at 0, which is then a value like others; they do not write consolidated metadata either.
+        consolidated = group is not None and group.metadata.consolidated_metadata is not None
+        if fill or consolidated or set(KEYS) & set(attributes):
+            attributes.setdefault("_FillValue", fill)
+    return attributes
 
 
 class ZarrSink(FileSink):
@@ -162,13 +266,13 @@ def local_folder(array: Any) -> Path | None:
     return root / array.path if isinstance(root, Path) else None
 
 
-def create(locator: Locator, request: Request) -> Any:
-    """Create the array, alone or in a group, and return it open for writing."""
-    path, label = locator.path, str(locator)
-    zarr, dataset = zarr_of(path), locator.dataset
-    groups, name = dataset.split("/")[:-1] if dataset else [], dataset.split("/")[-1] if dataset else ""
-    if request.multiscale:
-        groups, name = [*groups, *([name] if name else [])], FINEST
+def create(locator: Locator, request: Request, note: Note) -> None:
+    """Create the array, alone or in a group.
+
+    On a disk, the outermost folder that is new gets its name when all of it is there. What else lies there stays.
+    """
+    label, identity = str(locator), new_token(note)
+    names = _names(locator, request.multiscale)
     settings = {
         "shape": request.stored_shape,
         "dtype": request.dtype,
@@ -177,43 +281,128 @@ def create(locator: Locator, request: Request) -> Any:
         "compressors": compressors(request.compression, np.dtype(request.dtype), label),
         "fill_value": np.zeros((), request.dtype)[()],
         "dimension_names": request.axis_names,
-        "attributes": {IDENTITY: uuid.uuid4().hex, **request.attributes()},
+        "attributes": {IDENTITY: identity, **request.attributes(), **_units_of(request)},
     }
+    image = names[-2] if len(names) > 1 else Path(locator.path).stem
+    levels = [(FINEST, request.stored_placement)]
+    attributes = image_metadata(image, request.layout.stored, levels) if request.multiscale else {}
     try:
         with naming(label):
-            if not name:
-                array = zarr.create_array(path, zarr_format=3, **settings)
-            else:
-                parent = _group(path, label)
-                for group in groups:
-                    parent = parent.require_group(group)
-                if request.multiscale:
-                    levels = [(FINEST, request.stored_placement)]
-                    image = groups[-1] if groups else Path(path).stem
-                    parent.attrs.update(image_metadata(image, request.layout.stored, levels))
-                array = parent.create_array(name, **settings)
-            folder = local_folder(array)
-            if folder is not None:
-                files = [p for p in Path(path).rglob("zarr.json") if p.parent in (folder, *folder.parents)]
-                fsync_all(files)
-                fsync_all([folder, *folders_of(files, Path(path)), Path(path).absolute().parent])
-            return array
+            if is_address(locator.path):
+                _create_in(locator.path, names, settings, attributes)
+                return
+            depth, place = _room(followed(locator.path), names, label)
+            with fresh(place, note, _workplace(followed(locator.path))) as new:
+                _create_in(str(new), names[depth:], settings, attributes if depth < len(names) else {})
+                fsync_all(new.rglob("zarr.json"))
+                fsync_all(folders_of(new.rglob("zarr.json"), new))
+            if attributes and depth == len(names):
+                zarr_of(str(place)).open_group(place.parent, mode="r+").attrs.update(attributes)
+                fsync_all([place.parent / "zarr.json", place.parent])
     except (NeuromancerError, MemoryError):
         raise
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ArgumentError("cannot be created so", node=label, got=reason(error)) from shown_cause(error)
     except Exception as error:  # of the library for a remote store
         raise FileError("cannot be created", node=label, got=reason(error)) from shown_cause(error)
 
 
-def _group(path: str, label: str) -> Any:
+def _units_of(request: Request) -> dict[str, Any]:
+    """Sizes of all stored axes as Neuroglancer and tensorstore read them."""
+    placement = request.stored_placement
+    if placement.voxel_size is None:
+        return {}
+    spatial = [name for name in request.axis_names if name != "c"]
+    sizes = dict(zip(spatial, placement.voxel_size, strict=True))
+    return {DIMENSION_UNITS: dimension_units(request.axis_names, sizes, placement.unit)}
+
+
+def _names(locator: Locator, multiscale: bool) -> list[str]:
+    """Names of the groups and the array below the path."""
+    return [*filter(None, locator.dataset.split("/")), *([FINEST] if multiscale else [])]
+
+
+def _create_in(path: str, names: list[str], settings: dict[str, Any], attributes: dict[str, Any]) -> None:
+    """Create an array below a path with all groups that lead to it; the last of these gets the attributes."""
+    if not names:
+        zarr_of(path).create_array(path, zarr_format=3, **settings)
+        return
+    group = _group(path)
+    for name in names[:-1]:
+        group = group.require_group(name)
+    group.create_array(names[-1], **settings)
+    if attributes:
+        group.attrs.update(attributes)
+
+
+def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
+    """The outermost folder that is new, and how many of the names lead to it.
+
+    Raises
+    ------
+    FileError
+        If something lies there, an array lies on the way, or a link that leads nowhere.
+    """
+    place = root
+    for depth in range(len(names) + 1):
+        if place.is_symlink() and not place.exists():
+            raise FileError("a link that leads nowhere", node=label, got=str(place), expected="another name")
+        if not place.exists():
+            return depth, place
+        found = open_node(str(place))
+        if depth == len(names) or (found is not None and not hasattr(found, "require_group")):
+            raise FileError("something lies there already", node=label, got=str(place), expected="another name")
+        _group(str(place))
+        place = place / names[depth]
+    raise AssertionError("the last place is free or taken")
+
+
+def _workplace(root: Path) -> Path:
+    """Where new parts of a store are made: beside it, so that nobody sees them in it, or else in it."""
+    beside = root.parent
+    if not root.exists() or (os.access(beside, os.W_OK | os.X_OK) and beside.stat().st_dev == root.stat().st_dev):
+        return beside
+    return root
+
+
+def discard(locator: Locator, traces: Collection[str]) -> None:
+    """Remove the array if it was left half made, as far as the notes about it prove that."""
+    for names in (_names(locator, False), _names(locator, True)):
+        if is_address(locator.path):
+            _discard_remote(join(locator.path, *names), traces)
+            continue
+        root = followed(locator.path)
+        for depth in range(len(names) + 1):
+            place = root.joinpath(*names[:depth])
+            if discard_fresh(place, traces, _workplace(root)):
+                if place.name == FINEST:
+                    _forget_image(place.parent)
+                return
+
+
+def _forget_image(folder: Path) -> None:
+    """Take away what was said in a group about an image whose only level has been removed."""
+    group = open_node(str(folder)) if folder.exists() else None
+    image = None if group is None else image_of(dict(group.attrs))
+    if image is not None and levels_of(image) == [FINEST]:
+        del zarr_of(str(folder)).open_group(folder, mode="r+").attrs["ome"]
+
+
+def _discard_remote(address: str, traces: Collection[str]) -> None:
+    found = open_node(address)
+    if found is not None and str(found.attrs.get(IDENTITY, "")) in tokens(traces):
+        files, path = require("fsspec.core", "remote", address).url_to_fs(address)
+        files.rm(path, recursive=True)
+
+
+def _group(path: str) -> Any:
     """The group at a path, made if there is none."""
-    found = zarr_of(path).open_group(path, mode="r+") if open_node(path) is not None else None
+    found = open_node(path)
     if found is None:
         return zarr_of(path).open_group(path, mode="a", zarr_format=3)
     if found.metadata.zarr_format != 3:
-        raise FileError("outputs are made in zarr format 3 only", node=label, got="a folder of format 2")
-    return found
+        raise FileError("outputs are made in zarr format 3 only", node=path, got="a folder of format 2")
+    return zarr_of(path).open_group(path, mode="r+")
 
 
 def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:

@@ -38,6 +38,11 @@ def half_once(values):
     return half(values)
 
 
+def quarter(x):
+    """A functor that workers get with the model."""
+    return x / 4
+
+
 def device_name(values):
     """Another number on every device."""
     return np.full_like(values, sum(map(ord, nm.config.device)))
@@ -80,7 +85,7 @@ def test_threads(raw, tmp_path, kind):
 @pytest.mark.parametrize("kind", ["npy", "h5"])
 def test_processes(raw, tmp_path, kind):
     """Into HDF5 only the own process writes."""
-    node = volume_net()
+    node = nm.ApplyFunc(volume_net(), quarter, name="quarter")
     want = node.predict_dense(raw, tile=TILE, reduce=half)
     sink = sink_of(tmp_path, kind)
     models = list(nm.model_manager.models)
@@ -93,6 +98,13 @@ def test_processes(raw, tmp_path, kind):
     assert Journal.find(folder).header["complete"]
     assert sorted(p.name for p in folder.iterdir()) == ["run.json"]
     check(sink, want)
+
+
+def test_functions_that_workers_cannot_import(raw, tmp_path):
+    node = nm.ApplyFunc(volume_net(), nm.register_functor(lambda x: x / 4, name="quarter of a lambda"), name="quarter")
+    refused = pytest.raises(ArgumentError, match="'functor': other processes cannot import")
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, refused:
+        node.predict_dense(tmp_path / "raw.npy", tile=TILE, executor=pool)
 
 
 def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -104,11 +105,125 @@ def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
         third.done()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"version": 2}', '{"version": 1}', "\x00" * 100])
+NOT_JOURNALS = [b"", b"{", b"[1]", b'{"version": 3}', b'{"version": 1}', b"\0" * 100, b"\xff\xfe", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("text", NOT_JOURNALS)
 def test_damaged_headers(tmp_path, text):
-    (tmp_path / "run.json").write_text(text)
-    with pytest.raises(FileError, match="is not a journal of this version"):
+    (tmp_path / "run.json").write_bytes(text)
+    with pytest.raises(FileError, match=r"run\.json.*is not a journal of this version.*remove .* to begin anew"):
         Journal.find(tmp_path)
+
+
+WRONG = {
+    "version": [True, 2.0, "2", None, 1],
+    "complete": ["no", "yes", 1, 0, None, True],
+    "tiles": [-1, 101, 100.0, "100", True, 1 << 70],
+    "salt": [None, 3, "", "other"],
+    "fingerprints": [None, [], {}, {"model": 1}, {"model": "a", "image": "c"}],
+    "layout": [None, [], {"tile": [2]}],
+    "digest": [None, "", "0" * 64, 3],
+    "more": [1],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_header_with_one_other_value(tmp_path, key, value):
+    Journal.create(tmp_path / "j", PRINTS, {"tile": [1]}, 100).commit(Report([0]))
+    path = tmp_path / "j" / "run.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps(header | {key: value}))
+    with pytest.raises(FileError, match=r"run\.json.*is not a journal"):
+        Journal.find(tmp_path / "j")
+    header.pop(key, None)
+    path.write_text(json.dumps(header | ({"x": 1} if key == "more" else {})))
+    with pytest.raises(FileError, match=r"run\.json.*is not a journal"):
+        Journal.find(tmp_path / "j")
+
+
+def test_a_header_is_what_was_written_whatever_bit_changes(tmp_path):
+    journal = Journal.create(tmp_path / "j", PRINTS, {"tile": [1]}, 100)
+    path = tmp_path / "j" / "run.json"
+    whole = path.read_bytes()
+    for k in range(len(whole)):
+        path.write_bytes(whole[:k] + bytes([whole[k] ^ 1]) + whole[k + 1 :])
+        try:
+            found = Journal.find(tmp_path / "j")
+        except FileError:
+            continue
+        assert found.header == journal.header  # a space became another one
+
+
+def test_journals_of_the_version_before(tmp_path):
+    """They had no digest; what they say is taken if every type is right."""
+    header = {"version": 1, "fingerprints": PRINTS, "layout": {"tile": [1]}, "tiles": 3, "salt": "s", "complete": False}
+    (tmp_path / "run.json").write_text(json.dumps(header))
+    journal = Journal.find(tmp_path)
+    journal.commit(Report([0, 1, 2]))
+    journal.close()
+    assert json.loads((tmp_path / "run.json").read_text())["version"] == 2
+    assert len(Journal.find(tmp_path).done()) == 3
+    (tmp_path / "run.json").write_text(json.dumps(header | {"complete": "no"}))
+    with pytest.raises(FileError, match="not a journal"):
+        Journal.find(tmp_path)
+
+
+def test_two_journals_are_not_begun_in_one_folder(tmp_path):
+    Journal.create(tmp_path / "j", PRINTS, {}, 3)
+    with pytest.raises(FileError, match="File exists"):
+        Journal.create(tmp_path / "j", PRINTS, {}, 4)
+    assert Journal.find(tmp_path / "j").header["tiles"] == 3
+
+
+def test_headers_that_are_no_files(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(FileError, match=r"cannot be read; got .*(directory|regular)"):
+        Journal.find(tmp_path)
+    (tmp_path / "run.json").rmdir()
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(FileError, match="not a regular file"):
+        Journal.find(tmp_path)
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "run.json").symlink_to("nowhere")
+    with pytest.raises(FileError, match="link that leads nowhere"):
+        Journal.find(tmp_path)
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "run.json").write_bytes(b" " * (2 << 20))
+    with pytest.raises(FileError, match="more than"):
+        Journal.find(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot be read"):
+        Journal.find(tmp_path / "file")
+
+
+def test_what_else_lies_among_the_records(tmp_path):
+    journal = Journal.create(tmp_path / "j", PRINTS, {}, 4)
+    journal.commit(Report([0], {1: "no"}))
+    (tmp_path / "j" / "a.log").mkdir()
+    os.mkfifo(tmp_path / "j" / "b.log")
+    (tmp_path / "j" / "c.log").symlink_to("nowhere")
+    (tmp_path / "j" / "d.log").write_bytes(os.urandom(1000))
+    (tmp_path / "j" / "e.failed").mkdir()
+    for line in ("[Infinity, 1]", "[true, 1]", "[99, 1]", "[-1, 1]", "[" * 100_000, "[2]", "7", "\0"):
+        (tmp_path / "j" / f"{len(line)}{line[1:3].strip()}.failed").write_text(line)
+    found = Journal.find(tmp_path / "j")
+    assert len(found.done()) == 1 and found.failures() == {1: "no"}
+    found.commit(Report([1, 2, 3]))
+    found.close()
+    assert len(Journal.find(tmp_path / "j").done()) == 4
+
+
+def test_records_that_may_not_be_read(tmp_path, monkeypatch):
+    """They may be of weeks: an error, not a run that does all of it again."""
+    journal = Journal.create(tmp_path / "j", PRINTS, {}, 4)
+    journal.commit(Report([0]))
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(FileError, match=r"\.log.*cannot be read; got Permission denied; expected a file that"):
+        journal.done()
 
 
 def test_records_are_on_disk_before_commit_returns(tmp_path, monkeypatch):
@@ -236,6 +351,60 @@ def test_a_kill_while_the_result_is_made(tmp_path):
     (folder / "making").write_text(f"{os.uname().nodename} {gone.pid}")
     node.predict_dense(raw, out=tmp_path / "a.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), node.predict_dense(raw))
+
+
+LEFT = [
+    "",
+    "no lock",
+    "{",
+    "[" * 100_000,
+    '{"host": 1}',
+    f"{os.uname().nodename} {2**31 - 1}",
+    f"{os.uname().nodename} {10**30}",
+    f"{os.uname().nodename} -1",
+    f"{os.uname().nodename} {os.getpid()}",
+    f"{os.uname().nodename} {os.getppid()}",
+    json.dumps({"host": os.uname().nodename, "pid": 0, "started": "", "key": "", "traces": ["x", "0" * 32]}),
+    json.dumps({"host": os.uname().nodename, "pid": os.getppid(), "started": "1", "key": "", "traces": []}),
+    "elsewhere 1",
+]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5:probs", "a.tif", "a.zarr"])
+def test_what_is_there_stays_whatever_lock_lies_beside_it(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("neuromancer.dense.making.WAIT", 0.05)
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    out = tmp_path / name.partition(":")[0]
+    sink = nm.volumes.create_sink(tmp_path / name, (2, 6, 25, 25), "float32")
+    sink[:] = np.ones((2, 6, 25, 25), "float32")
+    sink.close()
+    folder = tmp_path / f"{name.replace(':', '.')}.progress"
+    before = [p.read_bytes() for p in sorted({out, *out.rglob("*")}) if p.is_file()]
+    for k, left in enumerate(LEFT):
+        folder.mkdir(exist_ok=True)
+        (folder / "making").write_text(left)
+        with pytest.raises(FileError, match=r"exists and is not overwritten|another process"):
+            node.predict_dense(raw, out=tmp_path / name, resume=k % 2 == 1)
+    assert before == [p.read_bytes() for p in sorted({out, *out.rglob("*")}) if p.is_file()]
+
+
+def test_locks_that_are_no_files(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    lock = tmp_path / "a.npy.progress" / "making"
+    lock.mkdir(parents=True)
+    with pytest.raises(FileError, match=r"making.*cannot be read.*remove it"):
+        node.predict_dense(raw, out=tmp_path / "a.npy", resume=True)
+    lock.rmdir()
+    (tmp_path / "other").write_text("mine")
+    lock.symlink_to(tmp_path / "other")
+    with pytest.raises(FileError, match=r"making.*cannot be read; got a link"):
+        node.predict_dense(raw, out=tmp_path / "a.npy")
+    assert (tmp_path / "other").read_text() == "mine" and not (tmp_path / "a.npy").exists()
+    lock.unlink()
+    lock.parent.rmdir()
+    lock.parent.write_text("no folder")
+    with pytest.raises(FileError, match=r"cannot be read|cannot be made"):
+        node.predict_dense(raw, out=tmp_path / "a.npy")
 
 
 def test_nan_stops_and_a_repaired_image_is_another_image(tmp_path):

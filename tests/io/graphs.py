@@ -10,13 +10,20 @@ from neuromancer.nodes.conv import Conv
 QUIET = {"print_repr": False}
 
 
+@nm.register_functor
 def square_plus(x, more):
-    """Function for ApplyFunc that files find by its name."""
+    """Function for ApplyFunc that files find because it is registered."""
     return x * x + more
 
 
+@nm.register_functor
 def doubled(x):
     """Function for FromTensor."""
+    return 2 * x
+
+
+def unregistered(x):
+    """A function that is imported, and that no file may reach."""
     return 2 * x
 
 

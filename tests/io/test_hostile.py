@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.cli import main as neuromancer
+from neuromancer.io.cli import main as convert
 from neuromancer.io.container import read_file, write_file
 from tests.io import graphs
 from tests.io.graphs import QUIET, functions, image, layers
@@ -177,6 +179,14 @@ def test_classes(fresh_model, tmp_path, name):
         "tests.io.graphs:Conv",
         "tests.io.graphs:Scaled",
         "tests.io.graphs:np",
+        "tests.io.graphs:unregistered",
+        "neuromancer.errors:node_label",
+        "neuromancer.io.load:modelload",
+        "torch.serialization:save",
+        "torch.utils.collect_env:run",
+        "numpy:save",
+        "T:shape_padleft",
+        "T:tile",
         "tests.io.graphs:absent",
         "tests.io.graphs:__builtins__",
         "numpy:os",
@@ -191,6 +201,32 @@ def test_functors(fresh_model, tmp_path, path):
     functions()
     refused(forged(tmp_path, argument("square", "functor", {"functor": path})))
     assert "absent_module" not in sys.modules
+
+
+def test_a_chain_of_functors_runs_no_command(fresh_model, tmp_path, capsys):
+    """A name, a function that turns a node into its name, and one that runs a command: each step is refused."""
+    functions()
+    proof = tmp_path / "ran"
+
+    def change(document, arrays):
+        raw = entry(document, "raw")
+        raw["name"] = f"$(touch {proof})"
+        shape = {"shape": [[1, 2, 8, 8], {"tuple": ["b", "f", "y", "x"]}, [1, 1], [[0, 0]], [1, 1], [None, None]]}
+        chain = [raw]
+        for name, functor, parent in (
+            ("label", "neuromancer.errors:node_label", raw["name"]),
+            ("run", "torch.utils.collect_env:run", "label"),
+        ):
+            arguments = {"tensor": {"functor": functor}, "tensor_shape": shape, "tensor_parent": {"node": parent}}
+            chain.append({"name": name, "class": "FromTensor", "arguments": arguments})
+        document.update(nodes=chain, designations={"input_node": raw["name"]})
+
+    path = forged(tmp_path, change)
+    refused(path, "not known here")
+    for command, arguments in ((neuromancer, ["info", path]), (convert, [path, tmp_path / "new.h5"])):
+        assert command(list(map(str, arguments))) == 1
+        assert "not known here" in capsys.readouterr().err
+    assert not proof.exists() and not (tmp_path / "new.h5").exists()
 
 
 def test_functors_only_stand_where_functions_may(fresh_model, tmp_path):

@@ -288,3 +288,8 @@ def test_failed_options_leave_no_model(saved):
         with pytest.raises((ShapeError, UnknownNameError)):
             nm.modelload(path, **wish)
         assert (nm.model_manager.current, list(nm.model_manager.models)) == before
+
+
+def test_max_fragment_pooling_needs_a_prediction_with_space(saved):
+    with pytest.raises(ArgumentError, match="'dense': max-fragment pooling needs a prediction with the spatial axes"):
+        nm.modelload(saved(layers), override_mfp_to_active=True)

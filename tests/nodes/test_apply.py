@@ -58,3 +58,19 @@ def test_from_tensor_checks_its_arguments():
         nm.FromTensor(inp.output, (2, 3), inp)
     with pytest.raises(ShapeError, match="differ in rank"):
         nm.FromTensor(inp.output.sum(), inp.shape, inp)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: "a file name", "tensor function must return a symbolic variable; got str"),
+        (lambda x: None, "must return a symbolic variable"),
+        (lambda x: X, "must return a symbolic variable; got ndarray"),
+    ],
+)
+def test_from_tensor_refuses_what_is_not_symbolic(function, message):
+    inp = source()
+    with pytest.raises(InputTypeError, match=f"FromTensor 'from_tensor': .*{message}"):
+        _ = nm.FromTensor(function, inp.shape, inp).output
+    with pytest.raises(ShapeError, match="differ in rank; got 0 axes"):
+        _ = nm.FromTensor(lambda x: x.sum(), inp.shape, inp).output

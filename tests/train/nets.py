@@ -45,3 +45,23 @@ class Squares:
 def parameters(model: nm.Model) -> list[np.ndarray]:
     """All values that a training changes."""
     return model.get_param_values(as_list=True)
+
+
+def line(name: str | None = None, size: int | None = 4) -> nm.Model:
+    """One number from another: the smallest model that learns."""
+    nm.seed(3)
+    if name in nm.model_manager.models:
+        nm.model_manager.delmodel(name)
+    model = nm.model_manager.newmodel(name)
+    x = nm.Input((size, 1), "b,f", name="x", print_repr=False)
+    y = nm.Perceptron(x, 1, activation_func="lin", name="y", print_repr=False)
+    t = nm.Input_like(y, name="t", print_repr=False)
+    loss = nm.AggregateLoss(nm.SquaredLoss(y, t, print_repr=False), name="loss", print_repr=False)
+    model.designate_nodes("x", t, loss, y)
+    return model
+
+
+def points(n: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a line, for :func:`line`."""
+    x = np.linspace(-1, 1, n, dtype="float32")[:, None]
+    return x, 3 * x

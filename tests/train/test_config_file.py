@@ -139,6 +139,54 @@ def test_wrong_usage(arguments, capsys):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ("", ["--steps", "3", "--set", "n_steps=4"], "n_steps.*given twice; got 4 and 3"),
+        ("", ["--quiet", "--set", "progress=True"], "progress.*given twice"),
+        ("", ["--set", "n_steps=1e3"], "n_steps; got 1000.0; expected a whole number"),
+        ("", ["--set", "n_stepss=3"], "nearest valid: n_steps"),
+        ("", ["--minutes", "nan"], "minutes"),
+        ("", ["--steps", "-1"], "n_steps"),
+        ("", ["--seed", "-1"], "seed"),
+        ("", ["--device", "gpu"], "unknown device"),
+        ("", ["--resume"], "no checkpoint in the folder"),
+        ("data = 3", [], "data is given twice"),
+        ("validation = nets.Squares()", [], "validation data is given twice"),
+        ("preview_every = 3", [], "preview_every has no effect without preview"),
+        ("def create_model():\n    return 1 / 0", [], r"fails in create_model\(\).*ZeroDivisionError"),
+        ("def create_data(model):\n    return [][0]", [], r"fails in create_data\(\).*IndexError"),
+        ("def create_data(model):\n    return iter([3])", [], "a batch must be a tuple"),
+        ("def create_data(model):\n    return (1 / 0 for n in range(3))", [], "ZeroDivisionError.*a_config.py"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_said_in_a_line(config, change, arguments, message, capsys):
+    text = CONFIG.replace("validate_every = 10\n", "") if "create_data" in change else CONFIG
+    config.write_text(f"{text}\n{change}\n")
+    assert main([str(config), *arguments]) == 1
+    printed = capsys.readouterr().err
+    assert re.search(message, printed) and "Traceback" not in printed
+
+
+def test_resume_and_overwrite_exclude_each_other(config):
+    with pytest.raises(SystemExit) as caught:
+        main([str(config), "--resume", "--overwrite"])
+    assert caught.value.code == 2
+
+
+def test_settings_of_the_file_have_their_effect(config, tmp_path, capsys):
+    config.write_text(CONFIG + f"progress = False\nfolder = {str(tmp_path)!r}\n")
+    assert main([str(config), "--set", "n_steps=1", "--set", "plots=False"]) == 0
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "made-last.h5").exists() and config.read_text().startswith(CONFIG)
+
+
+def test_the_rate_is_printed(config, tmp_path, capsys):
+    config.write_text(CONFIG.replace('schedules = {"lr": {"dec": 0.5}}', ""))
+    assert main([str(config), "--steps", "1", "--set", "plots=False"]) == 0
+    assert "AdamW, lr 0.001 (the default of AdamW), from step 0 to 1" in capsys.readouterr().out
+
+
 SLOW = """
 import time
 from tests.train import nets

@@ -42,6 +42,12 @@ def test_every_instance_has_its_own():
         ("lr", None),
         ("clip_norm", -1),
         ("clip_value", np.inf),
+        ("lr", 1e40),  # infinite in single precision, in which steps are computed
+        ("wd", 2**200),
+        ("mom", 1 - 1e-9),  # 1 in single precision
+        ("beta2", np.float64(1 - 1e-12)),
+        ("lr", 1j),
+        ("lr", True),
     ],
 )
 def test_impossible_values_change_nothing(key, value):

@@ -12,6 +12,7 @@ from neuromancer.optimiser import SGD, AdaDelta, AdaGrad, Adam
 from neuromancer.train.meta import MetaParams
 from neuromancer.train.optimisers import OPTIMISERS
 from neuromancer.variables import VariableParam
+from tests.train.nets import line, points
 
 EPS = 1e-5
 RNG = np.random.default_rng(0)
@@ -275,3 +276,79 @@ def test_a_gradient_within_the_limits_is_left_alone():
         clipped(slope)
     for a, b in zip(p, q, strict=True):
         np.testing.assert_array_equal(a.get_value(), b.get_value())
+
+
+def net_of_all_kinds():
+    """Weights, biases, slopes of prelu, gamma, and values that are trained."""
+    nm.seed(5)
+    model = nm.model_manager.newmodel(None)
+    x = nm.Input((6, 2), "b,f", name="x", print_repr=False)
+    hidden = nm.Perceptron(x, 3, "prelu", batch_normalisation="train", name="hidden", print_repr=False)
+    y = nm.Perceptron(hidden, 2, "lin", name="y", print_repr=False)
+    value = nm.ValueNode((6, 2), "b,f", apply_train=True, value=0.5, name="value", print_repr=False)
+    total = nm.Add(y, value, name="total", print_repr=False)
+    t = nm.Input_like(total, name="t", print_repr=False)
+    loss = nm.AggregateLoss(nm.SquaredLoss(total, t, print_repr=False), name="loss", print_repr=False)
+    model.designate_nodes("x", t, loss, total)
+    return model
+
+
+DECAY = {"hidden_w": 1, "hidden_b": 0, "hidden_gamma": 3, "y_w": 1, "y_b": 0, "value_value": 0}
+"""Weight decay as docs/training.md has it."""
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_weight_decay_of_every_kind_of_parameter_in_one_step(kind):
+    lr, wd, data = 0.125, 0.25, (RNG.normal(size=(6, 2)).astype("f4"), RNG.normal(size=(6, 2)).astype("f4"))
+    model = net_of_all_kinds()
+    params = model.loss_node.all_trainable_params
+    assert set(params) == set(DECAY)
+    before, grads = (
+        {name: p.get_value() for name, p in params.items()},
+        dict(zip(params, model.gradients(*data), strict=True)),
+    )
+    model.set_opt_meta_params(kind, {"lr": lr, "wd": wd})
+    model.trainingstep(*data, optimiser=kind)
+    for name, p in params.items():
+        g, decay = grads[name].astype("float64"), wd * DECAY[name] * before[name].astype("float64")
+        step = {
+            "SGD": g,
+            "AdaGrad": np.sign(g) / np.sqrt(2),
+            "AdaDelta": g,
+            "Adam": np.sqrt(1 - 0.999) * g / np.sqrt((1 - 0.999) * g**2 + EPS),
+            "AdamW": np.sign(g),
+        }[kind]
+        if kind == "AdaGrad":
+            decay = np.divide(decay, np.sqrt(2) * abs(g), out=np.zeros_like(g), where=g != 0)
+        np.testing.assert_allclose(p.get_value(), before[name] - lr * (step + decay), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_the_rate_of_a_trainer_that_is_given_none_trains(kind):
+    model = line()
+    assert model.lr == 1.0
+    trainer = nm.Trainer(model, points(), optimiser=kind, n_steps=300)
+    assert model.lr == pytest.approx(OPTIMISERS[kind].default_lr) and trainer.default_lr
+    before = model.loss(*(a[:4] for a in points()))
+    trainer.run()
+    assert model.loss(*(a[:4] for a in points())) < 0.9 * before
+
+
+def test_a_rate_that_is_set_stays():
+    model = line()
+    model.lr = 1.0
+    assert not nm.Trainer(model, points()).default_lr and model.lr == 1.0
+
+
+def test_a_rate_that_was_not_set_is_chosen_for_every_optimiser_and_after_loading(tmp_path):
+    model = line()
+    model.save(tmp_path / "a.h5")
+    for other in (model, nm.modelload(tmp_path / "a.h5")):
+        for kind in OPTIMISERS:
+            nm.Trainer(other, points(), optimiser=kind)
+            assert other.lr == pytest.approx(OPTIMISERS[kind].default_lr)
+    model.lr = 0.5
+    model.save(tmp_path / "a.h5")
+    loaded = nm.modelload(tmp_path / "a.h5")
+    nm.Trainer(loaded, points())
+    assert loaded.lr == 0.5

@@ -338,7 +338,7 @@ def test_results_in_the_coordinates_of_the_data(tmp_path):
     coords = {"z": [10.0, 12.0, 14.0, 16.0], "x": ("x", np.arange(6) * 0.5 - 1, {"units": "nm"}), "time": 3}
     raw = xarray.DataArray(np.zeros((6, 5, 4, 1)), dims=("x", "y", "z", "channel"), coords=coords, name="em")
     source = open_source(raw, spatial="zyx")
-    assert source.shape == (1, 4, 5, 6) and source.voxel_size is None and source.offset == (10.0, 0.0, -1.0)
+    assert source.shape == (1, 4, 5, 6) and source.voxel_size == (2.0, None, 0.5) and source.offset == (10.0, 0.0, -1.0)
     values = numbered((2, 3, 4, 5), "float32")
     sink = create_sink(tmp_path / "out.zarr", values.shape, "float32")
     sink[:] = values

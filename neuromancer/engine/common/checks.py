@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast, fits_kind
 from neuromancer.config import config
 from neuromancer.engine.common.arguments import array_argument
 from neuromancer.errors import EngineError, InputTypeError, ShapeError
+from neuromancer.masked import unmasked
 
 Sizes = Sequence[int | None]
 
@@ -31,11 +33,17 @@ def numeric_array(value: Any, name: str | None) -> np.ndarray:
 
 
 def constant_array(value: Any, dtype: str | None) -> np.ndarray:
-    """Return `value` as an array of `dtype`; default: its own for arrays, `config.floatX` for Python floats."""
-    array = np.asarray(value, dtype)
+    """Return `value` as an array of `dtype`; default: its own for arrays, `config.floatX` for Python floats.
+
+    Raises
+    ------
+    InputTypeError, ArgumentError
+        If the dtype cannot hold it.
+    """
+    array = np.asarray(value)
     if dtype is None and array.dtype == np.float64 and not isinstance(value, np.ndarray | np.generic):
-        array = array.astype(config.floatX)
-    return array
+        dtype = config.floatX
+    return array if dtype is None else exact_cast(array, dtype, "constant", "the value")
 
 
 def new_value(value: Any, node: str, dtype: str, shape: Sizes) -> np.ndarray:
@@ -46,14 +54,16 @@ def new_value(value: Any, node: str, dtype: str, shape: Sizes) -> np.ndarray:
     ShapeError
         If its shape differs.
     InputTypeError
-        If it is not numeric or its values do not fit the dtype.
+        If it is not numeric or of another kind.
+    ArgumentError
+        If the dtype cannot hold a value.
     """
     array = np.array(value)
-    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
+    if not fits_kind(array.dtype, dtype):
         raise InputTypeError("value of another kind", node=node, got=array.dtype.name, expected=dtype)
     if array.shape != tuple(shape):
         raise ShapeError("value of another shape", node=node, got=array.shape, expected=shape)
-    return np.ascontiguousarray(array, dtype).reshape(array.shape)
+    return np.ascontiguousarray(exact_cast(array, dtype, node, "the value")).reshape(array.shape)
 
 
 def argument(value: Any, variable: Any, node: str, shape: Sizes) -> np.ndarray:
@@ -61,17 +71,18 @@ def argument(value: Any, variable: Any, node: str, shape: Sizes) -> np.ndarray:
 
     Raises
     ------
-    InputTypeError, ShapeError
-        If it does not fit.
+    InputTypeError, ShapeError, ArgumentError
+        If it does not fit, or a value does not.
     """
     dtype = variable.type.dtype
+    value = unmasked(value, node)
     array = value if isinstance(value, np.ndarray) else array_argument(value, f"argument {variable}", node)
     if array.dtype != dtype:
-        if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, "same_kind"):
+        if not fits_kind(array.dtype, dtype):
             raise InputTypeError(
                 f"argument {variable} has the wrong dtype", node=node, got=array.dtype.name, expected=dtype
             )
-        array = array.astype(dtype)
+        array = exact_cast(array, dtype, node, f"argument {variable}")
     if array.ndim != len(shape) or any(s is not None and s != n for s, n in zip(shape, array.shape, strict=True)):
         raise ShapeError(f"argument {variable} has the wrong shape", node=node, got=array.shape, expected=str(shape))
     return array

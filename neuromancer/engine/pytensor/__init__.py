@@ -12,6 +12,7 @@ from neuromancer.engine.pytensor.kernels.fewer import conv_cost
 from neuromancer.engine.pytensor.kernels.pool import pool_copies
 from neuromancer.engine.pytensor.link.torch.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
+from neuromancer.engine.pytensor.ops.fence import fence
 from neuromancer.engine.pytensor.ops.maximin import maximin_pairs
 from neuromancer.engine.pytensor.ops.pool import pool
 from neuromancer.engine.pytensor.ops.rectifier import relu
@@ -51,6 +52,7 @@ __all__ = [
     "disconnected_grad",
     "dot_text",
     "draw",
+    "fence",
     "free_memory",
     "function",
     "generic",

@@ -20,6 +20,7 @@ from pytensor.tensor.type import TensorType
 from neuromancer.config import config
 from neuromancer.engine.common import checks
 from neuromancer.engine.common.pending import Done
+from neuromancer.engine.pytensor.depth import with_room
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
 from neuromancer.engine.pytensor.kernels.memory import reserve
 from neuromancer.engine.pytensor.link.accelerator import Accelerator, accelerator_for
@@ -31,15 +32,17 @@ from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES
 from neuromancer.engine.pytensor.link.torch.transfers import Transfers
 from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.errors import InputTypeError
+from neuromancer.exclusive import building_lock
 
 
 @contextmanager
 def building() -> Iterator[None]:
     """Build graphs with Python floats of `config.floatX`; PyTensor's own settings are as before afterwards.
 
-    Meanwhile nothing is compiled to machine code: PyTensor folds constants in Python.
+    Meanwhile nothing is compiled to machine code: PyTensor folds constants in Python. Its settings belong to the
+    process, so one thread builds at a time.
     """
-    with pytensor.config.change_flags(floatX=config.floatX, cxx="", mode="FAST_COMPILE"):
+    with building_lock, pytensor.config.change_flags(floatX=config.floatX, cxx="", mode="FAST_COMPILE"):
         yield
 
 
@@ -52,8 +55,12 @@ def grad(cost: Variable, wrt: Sequence[Variable]) -> list[Variable | None]:
         If `cost` is not a scalar.
     """
     checks.check_scalar(cost)
+
+    def differentiate() -> Sequence[Variable]:
+        return pytensor.grad(cost, list(wrt), disconnected_inputs="ignore", return_disconnected="disconnected")
+
     with building():
-        gradients = pytensor.grad(cost, list(wrt), disconnected_inputs="ignore", return_disconnected="disconnected")
+        gradients = with_room([cost], differentiate)
     return [None if isinstance(g.type, DisconnectedType) else g for g in gradients]
 
 
@@ -372,7 +379,11 @@ def function(
     roots = [*wanted, *pairs.values()]
     for state, advanced in random_updates(roots).items():
         pairs.setdefault(state, advanced)
-    return CompiledFunction(list(inputs), outputs if single else wanted, pairs, name, backend, precision)
+
+    def compiled() -> CompiledFunction:
+        return CompiledFunction(list(inputs), outputs if single else wanted, pairs, name, backend, precision)
+
+    return with_room(roots, compiled)
 
 
 def random_updates(outputs: Iterable[Variable]) -> dict[Variable, Variable]:

@@ -37,7 +37,8 @@ def tensor(name: str | None, shape: tuple[int | None, ...], dtype: str | None = 
     >>> tensor("x", (None, 1, 9), "float32").type.shape
     (None, 1, 9)
     """
-    return pt.tensor(name, shape=tuple(shape), dtype=dtype or config.floatX)
+    # not pt.tensor, which refuses names that are dtypes, such as "single"
+    return TensorType(dtype or config.floatX, shape=tuple(shape))(name)
 
 
 def generic(name: str | None = None) -> Variable:

@@ -15,6 +15,7 @@ from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import namespace as T
 from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose
 from neuromancer.engine.theano.draw import dot_text, draw
+from neuromancer.engine.theano.fence import fence
 from neuromancer.engine.theano.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.theano.maximin import maximin_pairs
 from neuromancer.engine.theano.pooling import pool
@@ -55,6 +56,7 @@ __all__ = [
     "disconnected_grad",
     "dot_text",
     "draw",
+    "fence",
     "free_memory",
     "function",
     "generic",

@@ -33,6 +33,7 @@ from neuromancer.errors import (
     OutOfMemoryError,
     ShapeError,
 )
+from neuromancer.exclusive import building_lock
 
 _SIZES_DIFFER = re.compile(
     r"dimension mis-?match|could not be broadcast|shapes .* not aligned|all the input array dimensions", re.IGNORECASE
@@ -47,8 +48,11 @@ _PROBLEMS = [
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Build graphs with Python floats of `config.floatX`; Theano's own settings are as before afterwards."""
-    with change_flags(floatX=config.floatX), np.errstate(all="ignore"):
+    """Build graphs with Python floats of `config.floatX`; Theano's own settings are as before afterwards.
+
+    They belong to the process, so one thread builds at a time.
+    """
+    with building_lock, change_flags(floatX=config.floatX), np.errstate(all="ignore"):
         yield
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer import engine as E
 from neuromancer.errors import FileError
 from neuromancer.graph.split import split
 from neuromancer.io.container import array_path
@@ -16,6 +15,7 @@ from neuromancer.io.describe import constructor
 from neuromancer.io.legacy.pickles import Name, Record, finished, read_pickle
 from neuromancer.io.names import find_class, package_classes
 from neuromancer.io.values import Arrays
+from neuromancer.nodes.functors import tensor_functions
 
 MAX_VALUES = 100_000
 MAX_DEPTH = 30
@@ -171,7 +171,7 @@ class _Translation:
             return None
         low = name.name.lower()
         for key in (name.name, FUNCTIONS.get(low, low)):
-            if callable(getattr(E.T, key, None)):
+            if key in tensor_functions():
                 return {"functor": f"T:{key}"}
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import InputTypeError
+from neuromancer.graph.demand import Demand, nodes_in
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.losses.common import finite_vector, require_tensor
@@ -71,10 +72,15 @@ class AggregateLoss(Node):
             "mixing weights",
             np.ones(len(components)) if mixing_weights is None else mixing_weights,
             len(components),
+            config.floatX,
         )
         self.params["mixing_weights"] = VariableParam(
-            weights.astype(config.floatX), name="mixing_weights", apply_train=False, apply_reg=False
+            weights, name="mixing_weights", apply_train=False, apply_reg=False
         )
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(32 + 8 * sum(1 for _ in nodes_in(arguments.get("parent_nodes"))))
 
     def _make_output(self) -> None:
         weights = self.params["mixing_weights"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,19 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.layout import positive_int
 from neuromancer.nodes.losses.common import require_fit, require_tensor
+from neuromancer.nodes.losses.targets import (
+    IGNORED_NUMBERS,
+    Check,
+    check_finite,
+    check_fractions,
+    check_labels,
+)
 from neuromancer.nodes.softmax import Softmax, class_count
 
 SIGMOID = ("sig", "sigmoid", "logistic")
@@ -38,22 +47,6 @@ def one_hot(labels: Any, axis: int, n_class: int, dtype: str) -> Any:
     sizes = [labels.shape[i] for i in range(labels.ndim)]
     groups = (E.known_shape(labels) or ())[axis]
     return coded.reshape([*sizes[:axis], (groups or sizes[axis]) * n_class, *sizes[axis + 1 :]])
-
-
-def check_labels(node: Node, labels: np.ndarray, n_class: int) -> None:
-    """Raise ArgumentError for labels that are no integers or not below `n_class`; below 0 is ignored."""
-    labels = np.asarray(labels)
-    bad = labels >= n_class
-    if labels.dtype.kind == "f":
-        bad |= labels != np.floor(labels)
-    count = int(np.count_nonzero(bad))
-    if count:
-        raise ArgumentError(
-            "the target has labels that are no classes",
-            node=node,
-            got=f"{np.unique(labels[bad])[:10].tolist()} ({count} of {labels.size} labels)",
-            expected=f"integers from 0 to {n_class - 1}, negative ones are ignored",
-        )
 
 
 class OneHot(Node):
@@ -100,6 +93,10 @@ class OneHot(Node):
                 got=repr(target.shape),
                 expected=f"size 1 on axis {target.shape.tags[self.axis]!r}",
             )
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(numbers=2 * magnitude(arguments.get("n_class")))
 
     def _make_output(self) -> None:
         self.output = one_hot(self.parent.output, self.axis, self.n_class, config.floatX)
@@ -238,9 +235,17 @@ class ErrorRate(Node):
         require_fit(self, "target", target, classes, self.n_indep * (self.n_class if self.coded else 1), optional=())
 
     def check_labels(self, labels: np.ndarray) -> None:
-        """Raise ArgumentError if a sparse target has labels that are no classes."""
+        """Raise ArgumentError for labels that are no classes, or numbers that are none."""
         if self.target_is_sparse:
             check_labels(self, labels, self.n_class)
+        elif self.coded:
+            check_finite(self, "the target", labels)
+        else:
+            check_fractions(self, "the target", labels, IGNORED_NUMBERS)
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target's labels."""
+        return [(self.target, self.check_labels)]
 
     def _make_output(self) -> None:
         classes, target = self.parent[0].output, self.target.output

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node, is_shaped, require_node
 from neuromancer.graph.tagged_shape import TaggedShape
@@ -119,7 +120,7 @@ def scalar_param(node: Node, key: str, value: Any) -> None:
     node.params[key] = VariableParam(float(value), name=key, apply_train=False, apply_reg=False)
 
 
-def finite_vector(node: Node, what: str, values: Any, length: int) -> np.ndarray:
+def finite_vector(node: Node, what: str, values: Any, length: int, dtype: str = "float64") -> np.ndarray:
     """Vector of floats of a given length without NaN or infinity, or ArgumentError."""
     try:
         array = np.atleast_1d(np.asarray(values, dtype="float64"))
@@ -133,4 +134,4 @@ def finite_vector(node: Node, what: str, values: Any, length: int) -> np.ndarray
         )
     if not np.isfinite(array).all():
         raise ArgumentError(f"{what} must be finite", node=node, got=values)
-    return array
+    return exact_cast(array, dtype, node, what)

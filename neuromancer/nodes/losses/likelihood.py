@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from math import log, pi
 from typing import Any
 
 from neuromancer import engine as E
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import (
     EPS,
@@ -15,6 +18,7 @@ from neuromancer.nodes.losses.common import (
     require_fit,
     require_tensor,
 )
+from neuromancer.nodes.losses.targets import MISSING_NUMBERS, Check, check_fractions
 
 
 class BinaryNLL(Node):
@@ -67,6 +71,14 @@ class BinaryNLL(Node):
         require_fit(self, "target", target, pred)
         self.target, self.subtract_label_entropy = target, subtract_label_entropy
         self.parent = [pred, target]
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target lies in [0, 1], or is missing."""
+        return [(self.target, partial(check_fractions, self, "the target", besides=MISSING_NUMBERS))]
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        return Demand(96)
 
     def _make_output(self) -> None:
         p = self.parent[0].output
@@ -189,6 +201,10 @@ class BetaNLL(Node):
         require_fit(self, "concentration", concentration, mode)
         require_fit(self, "target", target, mode)
         self.parent = [mode, concentration, target]
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target lies in [0, 1]."""
+        return [(self.parent[2], partial(check_fractions, self, "the target"))]
 
     def _make_output(self) -> None:
         shape = self.parent[0].shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,12 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.affinities import check_neighbourhood
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.losses.classification import softmax_of
 from neuromancer.nodes.losses.common import EPS, align, finite_vector, require_fit, require_tensor
+from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_objects
 
 
 class MalisNLL(Node):
@@ -138,14 +142,29 @@ class MalisNLL(Node):
         self.class_weights = np.ones((n_edges, 2))
         if class_weights is not None:
             n = 2 if np.size(class_weights) == 2 else 2 * n_edges
-            self.class_weights = self.class_weights * finite_vector(self, "class weights", class_weights, n).reshape(
-                -1, 2
-            )
+            weights = finite_vector(self, "class weights", class_weights, n, pred.output.dtype)
+            self.class_weights = self.class_weights * weights.reshape(-1, 2)
         self.example_weights = example_weights
         if example_weights is not None:
             require_tensor(example_weights, self, "example weights")
             require_fit(self, "example weights", example_weights, pred, 1, optional=("f",), repeat=True)
         self.parent = [pred, aff_gt, seg_gt, *([] if example_weights is None else [example_weights])]
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """Affinities lie in [0, 1], objects are integers that stay apart, weights are finite."""
+        checks: list[tuple[Node, Check]] = [
+            (self.aff_gt, partial(check_fractions, self, "the true affinities")),
+            (self.seg_gt, partial(check_objects, self, dtype=str(self.seg_gt.output.dtype))),
+        ]
+        if self.example_weights is not None:
+            checks.append((self.example_weights, partial(check_finite, self, "the example weights")))
+        return checks
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        nhood = arguments.get("nhood")
+        edges = len(nhood) if isinstance(nhood, (list, tuple, np.ndarray)) else 0
+        return Demand(128, 16 * edges)
 
     def _make_output(self) -> None:
         shape, axis = self.pred.shape, self.axis

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.graph.demand import Demand
 from neuromancer.graph.node import Node
-from neuromancer.nodes.losses.classification import check_labels, one_hot, softmax_of
+from neuromancer.nodes.losses.classification import one_hot, softmax_of
 from neuromancer.nodes.losses.common import (
     EPS,
     align,
@@ -17,6 +20,7 @@ from neuromancer.nodes.losses.common import (
     require_fit,
     require_tensor,
 )
+from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_labels
 from neuromancer.variables import VariableParam
 
 
@@ -27,6 +31,13 @@ class _ClassNLL(Node):
     target: Node
     target_is_sparse: bool
     weakness: float = 0.0
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        # The number of every class, and whether it is foreground.
+        shape = getattr(arguments.get("pred"), "shape", None)
+        n_f = shape["f"] if shape is not None and shape.hastag("f") else None
+        return Demand(72, 4 * (n_f or 0))
 
     def _connect(
         self,
@@ -69,11 +80,9 @@ class _ClassNLL(Node):
             require_fit(self, "class weights node", class_weights, pred, optional=others, repeat=True)
             self.class_weights = class_weights
         elif class_weights is not None:
-            weights = finite_vector(self, "class weights", class_weights, n_f)
+            weights = finite_vector(self, "class weights", class_weights, n_f, pred.output.dtype)
             # Not in `params`, which hold what the network is made of: an argument of the loss, kept with it.
-            self.class_weights = VariableParam(
-                weights.astype(pred.output.dtype), name="class_weights", apply_train=False, apply_reg=False
-            )
+            self.class_weights = VariableParam(weights, name="class_weights", apply_train=False, apply_reg=False)
         self.example_weights = example_weights
         self.mask_class_labeled = mask_class_labeled
         self.mask_class_not_present = mask_class_not_present
@@ -90,7 +99,7 @@ class _ClassNLL(Node):
         self.parent = [pred, target, *(n for n in extras if isinstance(n, Node))]
 
     def check_labels(self, labels: np.ndarray) -> None:
-        """Raise ArgumentError if a sparse target has labels that are no classes.
+        """Raise ArgumentError for labels that are no classes, in a dense target for numbers that are no probabilities.
 
         Parameters
         ----------
@@ -99,6 +108,21 @@ class _ClassNLL(Node):
         """
         if self.target_is_sparse:
             check_labels(self, labels, self.n_class)
+        else:
+            check_fractions(self, "the target", labels)
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target's labels; weights are finite and masks from 0 to 1."""
+        weights = [("the class weights", self.class_weights), ("the example weights", self.example_weights)]
+        masks = [
+            ("mask_class_labeled", self.mask_class_labeled),
+            ("mask_class_not_present", self.mask_class_not_present),
+        ]
+        return [
+            (self.target, self.check_labels),
+            *((n, partial(check_finite, self, what)) for what, n in weights if isinstance(n, Node)),
+            *((n, partial(check_fractions, self, what)) for what, n in masks if isinstance(n, Node)),
+        ]
 
     def _probabilities(self) -> Any:
         return self.pred.output

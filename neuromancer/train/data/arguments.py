@@ -11,22 +11,25 @@ import numpy as np
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.printable import described
+from neuromancer.train.checks import known, switch, whole
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric
+from neuromancer.train.data.labels import IGNORED, holds
 from neuromancer.train.data.placement import Placed
 from neuromancer.train.data.slots import Slot
 from neuromancer.train.data.volumes import LabelledVolume, Volume
 from neuromancer.train.data.warp import Warp
+from neuromancer.utils import as_floatX
 
 LABEL = "PatchSampler"
+BALANCE_VOXELS = 1 << 26
+"""How many voxels are looked at to find classes, unless told otherwise."""
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 def seed_of(seed: Any) -> int:
     """A seed, or ArgumentError."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ArgumentError("not a seed", node=LABEL, got=seed, expected="a whole number of at least 0")
-    return int(seed)
+    return whole(seed, "seed", LABEL)
 
 
 def batch_size_of(node: Node, wanted: int | None) -> int:
@@ -51,10 +54,36 @@ def scale_of(scale: Any) -> Any:
     if scale is None or callable(scale):
         return scale
     if isinstance(scale, (tuple, list)) and len(scale) == 2:
-        middle, width = (float(v) for v in scale)
-        if np.isfinite(middle) and np.isfinite(width) and width != 0:
-            return middle, width
+        real = all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in scale)
+        if real and np.isfinite(as_floatX(scale)).all() and as_floatX(scale[1]) != 0:
+            return float(scale[0]), float(scale[1])
     raise ArgumentError("not a scaling", node=LABEL, got=scale, expected="(middle, width), a function, or None")
+
+
+def check_options(axes: Any, pad_raw: Any, ignore: Any, balance: Any, balance_voxels: Any, **functions: Any) -> None:
+    """Raise ArgumentError or InputTypeError for options of a sampler that cannot be or have no effect."""
+    if axes is not None and not isinstance(axes, str):
+        raise InputTypeError("unusable axes", node=LABEL, got=repr(axes)[:100], expected="a text such as 'zyx'")
+    switch(pad_raw, "pad_raw", LABEL)
+    if ignore is not None:
+        whole(ignore, "ignore", LABEL, least=-(1 << 63))
+    whole(balance_voxels, "balance_voxels", LABEL, 1)
+    if balance is None and balance_voxels != BALANCE_VOXELS:
+        raise ArgumentError("balance_voxels has no effect without balance", node=LABEL, got=balance_voxels)
+    for name, function in functions.items():
+        if function is not None and (not callable(function) or isinstance(function, type)):
+            raise InputTypeError(f"{name} is no function", node=LABEL, got=repr(function)[:100])
+        whole(getattr(function, "margin", 0), f"margin of {name}", LABEL)
+
+
+def require_ignorable(ignore: int | None, volumes: Sequence[Volume]) -> None:
+    """Raise ArgumentError for a label to ignore that no volume can hold."""
+    dtypes = [np.dtype(v.labels.array.dtype) for v in volumes]
+    if ignore not in (None, IGNORED) and not any(d.kind == "f" or holds(d, ignore) for d in dtypes):
+        raise ArgumentError(
+            "ignore has no effect: no labels can have this value", node=LABEL, got=ignore,
+            expected=f"a value of {sorted({str(d) for d in dtypes})}",
+        )  # fmt: skip
 
 
 def volumes_of(volumes: Any, axes: str | None) -> list[LabelledVolume]:
@@ -87,7 +116,8 @@ def _all_pairs(volumes: tuple[Any, ...]) -> bool:
 
 def augmentations_of(augment: Any, frame: PatchFrame) -> tuple[list[Geometric], list[Augmentation]]:
     """Augmentations that move voxels, checked, and functions, each in their order."""
-    if not isinstance(augment, (list, tuple)) or not all(callable(a) or isinstance(a, Geometric) for a in augment):
+    listed = isinstance(augment, (list, tuple)) and not any(isinstance(a, type) for a in augment)
+    if not listed or not all(callable(a) or isinstance(a, Geometric) for a in augment):
         raise InputTypeError(
             "not a list of augmentations",
             node=LABEL,
@@ -121,6 +151,13 @@ def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) ->
         if any(labelled)
         else "pad_raw=True, which mirrors raw data, or "
         f"{volume.shown([n + s for n, s in zip(volume.sizes, short, strict=True)])} raw voxels",
+    )
+
+
+def require_read(volume: Volume, slots: Sequence[Slot]) -> None:
+    """Raise UnknownNameError for an extra array of a volume that the loss does not read."""
+    known(
+        volume.extras, [s.name for s in slots if s.role == "extra"], "the loss reads no such extra array", volume.label
     )
 
 

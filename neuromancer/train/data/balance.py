@@ -34,7 +34,8 @@ def shares_of(balance: Any) -> dict[Any, float]:
     {0: 0.2, 2: 0.5}
     """
     given = balance if isinstance(balance, Mapping) else {FOREGROUND: balance}
-    numbers = all(isinstance(s, (int, float)) and not isinstance(s, bool) and 0 <= s <= 1 for s in given.values())
+    kinds = (int, float, np.integer, np.floating)
+    numbers = all(isinstance(s, kinds) and not isinstance(s, bool) and 0 <= s <= 1 for s in given.values())
     classes = all(c == FOREGROUND or (isinstance(c, (int, np.integer)) and not isinstance(c, bool)) for c in given)
     if not numbers or not classes or not 0 < len(given) or sum(given.values()) > 1 + 1e-9:
         raise ArgumentError(
@@ -79,8 +80,6 @@ class ClassIndex:
         limit: int,
         seed: int,
     ) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
-            raise ArgumentError("unusable balance_voxels", node="PatchSampler", got=limit, expected="at least 1")
         rng = np.random.default_rng([seed, 0x1DE])
         middle = [frame.offsets[k] + frame.strides[k] * c for k, c in enumerate(frame.centre)]
         boxes = [[(a + m, b + m + 1) for (a, b), m in zip(r, middle, strict=True)] for r in ranges]
@@ -116,7 +115,7 @@ class ClassIndex:
         labels = volume.read_labels([a for a, _ in block], [b for _, b in block])
         present = _values(labels)
         if len(found) < SHOWN:
-            found.update(present[:SHOWN].astype(int).tolist())
+            found.update(int(c) for c in present[:SHOWN] if np.isfinite(c))
         for c in self.counts:
             if not ((present > 0).any() if c == FOREGROUND else (present == c).any()):
                 continue

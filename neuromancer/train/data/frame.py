@@ -137,7 +137,8 @@ def frame_of(prediction: Node, patch_size: Sequence[int] | None = None) -> Patch
 
 def _sizes(source: Node, wanted: Sequence[int] | None) -> list[int]:
     declared = source.shape.spatial_shape
-    given: list[Any] = list(declared) if wanted is None else list(wanted)
+    listed = isinstance(wanted, (Sequence, np.ndarray)) and not isinstance(wanted, str)
+    given: list[Any] = list(declared) if wanted is None else list(wanted) if listed else [wanted]
     if len(given) != len(declared) or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) for n in given):
         raise ShapeError(
             "the size of the patches is unknown" if wanted is None else "not a patch size",

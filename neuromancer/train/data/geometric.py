@@ -34,7 +34,10 @@ def axes_of(axes: str | Sequence[int] | None, frame: PatchFrame, who: str) -> li
     tags = [frame.tags[k] for k in own]
     if axes is None:
         return own
-    names = list(axes) if isinstance(axes, str) else [tags[i] if -len(tags) <= i < len(tags) else i for i in axes]
+    numbered = isinstance(axes, (Sequence, np.ndarray)) and all(isinstance(i, (int, np.integer, str)) for i in axes)
+    if not numbered:
+        raise ArgumentError("no such axes", node=who, got=axes, expected=f"tags out of {''.join(tags)!r}")
+    names = [tags[i] if not isinstance(i, str) and -len(tags) <= i < len(tags) else i for i in axes]
     if not set(names) <= set(tags) or len(set(names)) != len(names):
         raise ArgumentError("no such axes", node=who, got=axes, expected=f"tags out of {''.join(tags)!r}")
     return [own[tags.index(str(name))] for name in names]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from neuromancer.errors import ArgumentError
+from neuromancer.train.checks import amount, whole
 from neuromancer.train.data.geometric import probability
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -49,7 +51,8 @@ class GreyValues:
 
     def __post_init__(self) -> None:
         probability(self.p, "GreyValues")
-        _amounts("GreyValues", contrast=self.contrast, brightness=self.brightness, gamma=self.gamma)
+        for name in ("contrast", "brightness", "gamma"):
+            amount(getattr(self, name), name, "GreyValues")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """Changed raw patch, same labels."""
@@ -89,7 +92,7 @@ class Noise:
 
     def __post_init__(self) -> None:
         probability(self.p, "Noise")
-        _amounts("Noise", sigma=self.sigma)
+        amount(self.sigma, "sigma", "Noise")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """Noisy raw patch, same labels."""
@@ -119,7 +122,8 @@ class Blur:
 
     def __post_init__(self) -> None:
         probability(self.p, "Blur")
-        _amounts("Blur", sigma=self.sigma)
+        for sigma in _each(self.sigma):
+            amount(sigma, "sigma", "Blur")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """Blurred raw patch, same labels."""
@@ -128,7 +132,7 @@ class Blur:
         from scipy.ndimage import gaussian_filter
 
         share = rng.random()
-        sigma = np.broadcast_to(np.asarray(self.sigma, float), raw.ndim - 1) * share
+        sigma = _per_axis(self.sigma, raw, "Blur", "sigma") * share
         return gaussian_filter(raw, (0, *sigma), mode="reflect"), labels
 
 
@@ -156,12 +160,14 @@ class CutOut:
 
     def __post_init__(self) -> None:
         probability(self.p, "CutOut")
-        _amounts("CutOut", size=self.size, number=self.number)
+        for size in _each(self.size):
+            whole(size, "size", "CutOut", 1)
+        whole(self.number, "number", "CutOut", 1)
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """Raw patch with boxes filled, same labels."""
         grey, sizes = raw.mean(), np.array(raw.shape[1:])
-        largest = np.minimum(np.broadcast_to(self.size, len(sizes)), sizes)
+        largest = np.minimum(_per_axis(self.size, raw, "CutOut", "size"), sizes)
         for _ in range(self.number):
             if rng.random() >= self.p:
                 continue
@@ -189,8 +195,11 @@ class OneOf:
     functions: Sequence[Callable[[np.ndarray, np.ndarray, np.random.Generator], Pair]]
 
     def __post_init__(self) -> None:
-        if not self.functions or not all(callable(f) for f in self.functions):
-            raise ArgumentError("needs functions", node="OneOf", got=repr(self.functions)[:200])
+        several = isinstance(self.functions, Sequence) and len(self.functions) > 0
+        if not several or any(not callable(f) or isinstance(f, type) for f in self.functions):
+            raise ArgumentError(
+                "needs functions", node="OneOf", got=repr(self.functions)[:200], expected="[Blur(), ...]"
+            )
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """What the drawn function returns."""
@@ -203,11 +212,13 @@ def _around_one(amount: float, shape: tuple[int, ...], rng: np.random.Generator)
     return np.exp(rng.uniform(-log, log, shape))
 
 
-def _amounts(who: str, **values: float | Sequence[float]) -> None:
-    for name, value in values.items():
-        try:
-            numbers = np.asarray(value, dtype=float)
-        except (TypeError, ValueError):
-            numbers = np.array(np.nan)
-        if not np.isfinite(numbers).all() or (numbers < 0).any():
-            raise ArgumentError(f"unusable {name}", node=who, got=value, expected="at least 0")
+def _each(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) else [value]
+
+
+def _per_axis(value: Any, raw: np.ndarray, who: str, name: str) -> np.ndarray:
+    """A number per spatial axis of a patch."""
+    values, n = _each(value), raw.ndim - 1
+    if len(values) not in (1, n) or (len(values) == 1 < n and np.ndim(value)):
+        raise ArgumentError(f"unusable {name}", node=who, got=value, expected=f"one number, or {n}")
+    return np.broadcast_to(np.array(values), n)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.affinities import affinities_from_segmentation, check_neighbourhood
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 
 IGNORED = -1
@@ -72,7 +73,7 @@ class LabelRules:
         Returns
         -------
         numpy.ndarray, (f, *spatial)
-            int64, or floating point where the labels are.
+            int64, or floating point where the labels are, or where ignored ones are NaN: for targets that are numbers.
 
         Raises
         ------
@@ -80,7 +81,7 @@ class LabelRules:
             For a label that is no class or does not fit the target's dtype.
         """
         result, off = block[inner], None
-        if self.ignore is not None and (block.dtype.kind == "f" or _holds(block.dtype, self.ignore)):
+        if self.ignore is not None and (block.dtype.kind == "f" or holds(block.dtype, self.ignore)):
             off = result == self.ignore
         if mask is not None:
             off = (mask == 0) if off is None else off | (mask == 0)
@@ -92,9 +93,10 @@ class LabelRules:
                 )
             result = mapped[inner]
         if result.dtype.kind != "f":
-            result = result.astype(np.int64)
+            result = exact_cast(result, np.int64, label, "the labels")
         if off is not None and off.any():
-            result = np.where(off, IGNORED if result.dtype.kind != "f" else np.nan, result)
+            numbers = result.dtype.kind == "f" or (self.n_class is None and np.dtype(self.dtype).kind == "f")
+            result = np.where(off, np.nan if numbers else IGNORED, result)
         self._check(result, label, where)
         return result
 
@@ -124,7 +126,7 @@ class LabelRules:
             )
 
 
-def _holds(dtype: np.dtype, value: int) -> bool:
+def holds(dtype: np.dtype, value: int) -> bool:
     """Whether a dtype of integers or bool can hold a value."""
     if dtype.kind == "b":
         return value in (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import pickle
 import queue
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from neuromancer.errors import ArgumentError, EngineError, InputTypeError
+from neuromancer.train.checks import switch, whole
+from neuromancer.utils import as_array
 
 LABEL = "BackgroundLoader"
 PATIENCE = 5.0
@@ -29,6 +32,32 @@ class BatchSource(Protocol):
         """The batch of a step: a function of the step alone."""
 
 
+def copied(batch: Any) -> Any:
+    """A batch that stays as it is while its source fills the same arrays again.
+
+    Arrays, tensors and lists are copied; other objects, whose meaning only the source knows, are passed on.
+
+    Examples
+    --------
+    >>> buffer = np.zeros(2)
+    >>> kept, = copied((buffer,))
+    >>> buffer[:] = 1
+    >>> kept.tolist()
+    [0.0, 0.0]
+    """
+    return tuple(_copy(value) for value in batch) if isinstance(batch, (tuple, list)) else batch
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if callable(getattr(value, "detach", None)) and callable(getattr(value, "clone", None)):
+        return value.detach().clone()
+    if isinstance(value, (list, tuple, dict)):
+        return copy.deepcopy(value)
+    return np.array(as_array(value)) if hasattr(value, "__array__") and hasattr(value, "shape") else value
+
+
 class BackgroundLoader:
     """Makes batches ahead of time, in threads or in processes.
 
@@ -38,6 +67,9 @@ class BackgroundLoader:
     Threads suit sources whose work is done outside of Python's lock, such as reading files, NumPy and SciPy on large
     arrays; a :class:`PatchSampler` is one. Processes cost a copy of the source each and the transport of every batch,
     and a script that uses them must start its work under ``if __name__ == "__main__":``.
+
+    What waits in the queue is copied, so that a source may fill the same arrays again and again (with one worker;
+    several call it at the same time). A source that never does says so by an attribute ``fresh = True``.
 
     Parameters
     ----------
@@ -69,13 +101,11 @@ class BackgroundLoader:
             raise InputTypeError(
                 "the source makes no batches", node=LABEL, got=type(source).__name__, expected="a method batch(step)"
             )
-        for name, value, least in (("workers", workers, 1), ("ahead", ahead, 0)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise ArgumentError(f"unusable {name}", node=LABEL, got=value, expected=f"at least {least}")
-        self.ahead = int(ahead)
+        workers, self.ahead = whole(workers, "workers", LABEL, 1), whole(ahead, "ahead", LABEL)
+        processes = switch(processes, "processes", LABEL)
         self._lock = threading.Lock()
         self._pending: dict[int, Future[Any]] = {}
-        self._workers: _Threads | _Processes = (_Processes if processes else _Threads)(source, int(workers))
+        self._workers: _Threads | _Processes = (_Processes if processes else _Threads)(source, workers)
         # No method of this object, which could then never be collected. Runs at the interpreter's exit at the latest.
         self._finish = weakref.finalize(self, _finish, self._workers, self._pending)
 
@@ -173,7 +203,9 @@ def _work(source: BatchSource, tasks: queue.SimpleQueue[tuple[int, Future[Any]] 
         step, future = task
         if future.set_running_or_notify_cancel():
             try:
-                future.set_result(source.batch(step))
+                batch = source.batch(step)
+                future.set_result(batch if getattr(source, "fresh", False) else copied(batch))
+                del batch
             except BaseException as error:
                 future.set_exception(error)
         # A batch must not live on while this thread waits for the next task.

@@ -11,10 +11,14 @@ import numpy as np
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.train.data.arguments import (
+    BALANCE_VOXELS,
     LABEL,
     augmentations_of,
     batch_size_of,
+    check_options,
+    require_ignorable,
     require_provided,
+    require_read,
     require_room,
     scale_of,
     seed_of,
@@ -100,6 +104,8 @@ class PatchSampler:
     [(2, 1, 12, 12), (2, 1, 5, 5)]
     """
 
+    fresh = True
+
     def __init__(
         self,
         prediction: Model | Node,
@@ -111,7 +117,7 @@ class PatchSampler:
         seed: int = 0,
         axes: str | None = None,
         balance: Any = None,
-        balance_voxels: int = 1 << 26,
+        balance_voxels: int = BALANCE_VOXELS,
         ignore: int | None = IGNORED,
         augment: Sequence[Any] = (),
         pad_raw: bool = False,
@@ -127,6 +133,9 @@ class PatchSampler:
                 got=repr(prediction)[:100],
                 expected="a node, or a model with designate_nodes(prediction_node=...)",
             )
+        check_options(
+            axes, pad_raw, ignore, balance, balance_voxels, label_map=label_map, targets=targets
+        )  # fmt: skip
         self.frame: PatchFrame = frame_of(node, patch_size)
         self.seed = seed_of(seed)
         self.slots = slots_of(prediction, node, target)
@@ -152,8 +161,10 @@ class PatchSampler:
         self.volumes = [
             Volume(v, number, self.frame, rules, scale_of(scale)) for number, v in enumerate(volumes_of(volumes, axes))
         ]
-        if targets is None:
-            for volume in self.volumes:
+        require_ignorable(ignore, self.volumes)
+        for volume in self.volumes:
+            require_read(volume, self.slots)
+            if targets is None:
                 require_provided(volume, self.slots)
         plain = Placed(Placement(self.frame, Orientation.plain(self.frame.ndim)))
         ranges = [v.starts(plain.raw, plain.labels, self.pad_raw) for v in self.volumes]
@@ -255,7 +266,7 @@ class PatchSampler:
         for function in self._functions:
             shapes, dtype = (raw.shape, labels.shape), labels.dtype
             # A view of the source must not be written to.
-            raw, labels = function(np.array(raw), labels, rng)
+            raw, labels = map(np.asarray, _pair_of(function(np.array(raw), labels, rng), function))
             if (raw.shape, labels.shape) != shapes or labels.dtype != dtype:
                 raise ShapeError(
                     f"{function!r} changed what it was given",
@@ -263,7 +274,8 @@ class PatchSampler:
                     got=f"raw {raw.shape}, labels {labels.shape} {labels.dtype}",
                     expected=f"raw {shapes[0]}, labels {shapes[1]} {dtype}",
                 )
-        return raw, labels
+        # A function may fill the same arrays for every patch.
+        return (np.array(raw), np.array(labels)) if self._functions else (raw, labels)
 
     def _arranged(self, raw: np.ndarray, labels: np.ndarray, extras: dict[str, np.ndarray]) -> list[np.ndarray]:
         made: Any = (labels,) if self.targets is None else self.targets(labels)
@@ -276,7 +288,8 @@ class PatchSampler:
                 got=len(made),
                 expected=f"{len(open_slots)}, for {[s.name for s in open_slots]}",
             )
-        by_name = {**extras, **{s.name: np.asarray(a) for s, a in zip(open_slots, made, strict=True)}}
+        own = np.asarray if self.targets is None else np.array  # A function may fill the same arrays for every patch.
+        by_name = {**extras, **{s.name: own(a) for s, a in zip(open_slots, made, strict=True)}}
         return [raw if s.role == "raw" else s.checked(by_name[s.name], self.frame) for s in self.slots]
 
     def __repr__(self) -> str:
@@ -289,3 +302,11 @@ def _block(start: np.ndarray, needed: list[tuple[int, int]]) -> tuple[list[int],
         [int(s) + a for s, (a, _) in zip(start, needed, strict=True)],
         [int(s) + b + 1 for s, (_, b) in zip(start, needed, strict=True)],
     )
+
+
+def _pair_of(value: Any, function: Any) -> tuple[Any, Any]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InputTypeError(
+            f"{function!r} returned no pair", node=LABEL, got=type(value).__name__, expected="(raw, labels)"
+        )
+    return value[0], value[1]

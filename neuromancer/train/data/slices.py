@@ -11,6 +11,7 @@ import numpy as np
 
 from neuromancer.dense.raw import fold
 from neuromancer.errors import ArgumentError
+from neuromancer.train.checks import switch, whole
 from neuromancer.train.data.geometric import probability
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -42,6 +43,7 @@ class DropSlices:
 
     def __post_init__(self) -> None:
         probability(self.p, "DropSlices")
+        switch(self.repeat, "repeat", "DropSlices")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """Raw patch with slices missing, same labels."""
@@ -84,8 +86,8 @@ class ShiftSlices:
 
     def __post_init__(self) -> None:
         probability(self.p, "ShiftSlices")
-        if isinstance(self.shift, bool) or not isinstance(self.shift, (int, np.integer)) or self.shift < 0:
-            raise ArgumentError("unusable shift", node="ShiftSlices", got=self.shift, expected="a whole number >= 0")
+        whole(self.shift, "shift", "ShiftSlices")
+        switch(self.onwards, "onwards", "ShiftSlices")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
         """Raw patch with slices moved, same labels."""
@@ -111,6 +113,6 @@ class ShiftSlices:
 
 def _spatial(axis: int, raw: np.ndarray, who: str) -> int:
     """Axis of the array for a spatial axis."""
-    if not -(raw.ndim - 1) <= axis < raw.ndim - 1:
+    if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or not -(raw.ndim - 1) <= axis < raw.ndim - 1:
         raise ArgumentError("no such axis", node=who, got=axis, expected=f"a spatial axis below {raw.ndim - 1}")
     return axis % (raw.ndim - 1) + 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.graph.node import Node
 from neuromancer.graph.patches import patch_source
@@ -87,8 +88,15 @@ class Slot:
         return array
 
     def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Examples (f, *spatial) as one array with the axes of the slot."""
-        result = np.stack(arrays).astype(self.dtype, copy=False)
+        """Examples (f, *spatial) as one array with the axes of the slot.
+
+        Raises
+        ------
+        ArgumentError
+            For a value that the dtype cannot hold. Labels must not be rounded either.
+        """
+        what, ids = f"the array for {self.name!r}", self.role != "raw"
+        result = np.stack([exact_cast(a, self.dtype, "PatchSampler", what, ids) for a in arrays])
         present = ["b", "f", *(t for t in self.tags if t in SPATIAL)]
         if "f" not in self.tags:
             result, present = result[:, 0], [t for t in present if t != "f"]

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast
 from neuromancer.dense.raw import normalise, read
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
+from neuromancer.masked import chosen, split
+from neuromancer.train.checks import amount, mapping
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.labels import LabelRules
-from neuromancer.volumes.objects import open_array
+from neuromancer.volumes.objects import guarded, open_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,8 @@ class LabelledVolume:
     weight : float, optional
         How often patches come from this volume, relative to the others; default: by number of positions.
     mask : array or path, (*spatial), optional
-        Of the labels' size; voxels where it is 0 are as if not labelled.
+        Of the labels' size; voxels where it is 0 are as if not labelled, as are those that are masked in `labels` if
+        these are a masked array.
     extras : dict of str to array or path, optional
         Further arrays of the labels' size that the loss reads, e.g. example weights, by name of their input node; or
         one vector (f,) for all patches of this volume where that node has no spatial axes.
@@ -89,7 +93,8 @@ class Volume:
     ) -> None:
         self.label, self.frame, self.rules, self.scale = f"volume {number}", frame, rules, scale
         with blame(self.label):
-            raw, labels = open_array(given.raw, "raw"), open_array(given.labels, "labels")
+            known, hidden = split(given.labels)
+            raw, labels = _opened(given.raw, "raw"), _opened(known, "labels")
             for what, array in (("raw", raw), ("labels", labels)):
                 _check_array(array, what)
             self.order = self._order(raw, given.axes)
@@ -105,11 +110,13 @@ class Volume:
             self.sizes, self.label_sizes = self.raw.sizes, self.labels.sizes
             self.label_start = self._offset(given.label_offset)
             self.label_stop = tuple(a + n for a, n in zip(self.label_start, self.label_sizes, strict=True))
-            self.mask = None if given.mask is None else self._like_labels(given.mask, "mask")
-            self.extras = {name: self._extra(value, name) for name, value in given.extras.items()}
+            self.mask = None if given.mask is None else self._like_labels(chosen(given.mask), "mask")
+            self.hidden = None if hidden is None else self._like_labels(hidden, "labels")
+            extras = mapping(given.extras, "extras", self.label, "arrays by the name of their input node")
+            self.extras = {name: self._extra(value, name) for name, value in extras.items()}
             rules.check_dtype(np.dtype(labels.dtype))
-        if given.weight is not None and not (np.isfinite(given.weight) and given.weight >= 0):
-            raise ArgumentError("a weight must be a number of at least 0", node=self.label, got=given.weight)
+        if given.weight is not None:
+            amount(given.weight, "weight", self.label)
         self.weight = given.weight
 
     # ---- checks
@@ -122,7 +129,7 @@ class Volume:
         tags = self.frame.tags
         own = tags[self.frame.own.start :]
         if axes is not None:
-            if sorted(axes) not in (sorted(own), sorted(tags)):
+            if not isinstance(axes, str) or sorted(axes) not in (sorted(own), sorted(tags)):
                 raise ArgumentError(
                     "wrong axes", got=axes, expected=f"an order of {''.join(own)!r}", nearest="".join(own)
                 )
@@ -150,8 +157,9 @@ class Volume:
                     nearest=f"label_offset={low} or {self.shown([(r + 1) // 2 for r in room])}",
                 )
             return tuple(r // 2 for r in room)
-        if len(given) != len(self.order) or any(int(o) != o for o in given):
-            raise ShapeError("not an offset", got=list(given), expected=f"{len(self.order)} whole numbers")
+        listed = isinstance(given, (Sequence, np.ndarray)) and len(given) == len(self.order)
+        if not listed or not all(isinstance(o, (int, np.integer)) and not isinstance(o, bool) for o in given):
+            raise ShapeError("not an offset", got=repr(given)[:100], expected=f"{len(self.order)} whole numbers")
         offset = [0] * self.frame.ndim
         for k, o in zip(self.order, given, strict=True):
             offset[k] = int(o)
@@ -169,7 +177,7 @@ class Volume:
         return str(tuple(int(values[k]) for k in self.order))
 
     def _like_labels(self, value: Any, what: str) -> _Blocks:
-        array = open_array(value, what)
+        array = _opened(value, what)
         _check_array(array, what)
         blocks = _Blocks(array, self.order, self.frame.ndim, what)
         if blocks.sizes != self.label_sizes:
@@ -181,8 +189,8 @@ class Volume:
         return blocks
 
     def _extra(self, value: Any, name: str) -> _Blocks | np.ndarray:
-        array = open_array(value, name)
-        return np.asarray(array[:]) if len(array.shape) == 1 < len(self.order) else self._like_labels(array, name)
+        array = _opened(value, name)
+        return np.array(array[:]) if len(array.shape) == 1 < len(self.order) else self._like_labels(array, name)
 
     # ---- reading
     def read_raw(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
@@ -192,12 +200,12 @@ class Volume:
             with blame(self.label):
                 return normalise(block, self.frame.dtype)
         if not callable(self.scale):
-            middle, width = (np.asarray(v, self.frame.dtype) for v in self.scale)
-            return (block.astype(self.frame.dtype) - middle) / width
+            middle, width = (exact_cast(v, self.frame.dtype, self.label, "the scale") for v in self.scale)
+            return (exact_cast(block, self.frame.dtype, self.label, "the raw data") - middle) / width
         scaled = np.asarray(self.scale(block))
         if scaled.shape != block.shape:
             raise ShapeError("scale changed the shape", node=self.label, got=scaled.shape, expected=block.shape)
-        return scaled.astype(self.frame.dtype)
+        return exact_cast(scaled, self.frame.dtype, self.label, "the scaled raw data")
 
     def read_labels(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
         """Labels as the network is to learn them, of what lies inside the labelled part.
@@ -212,11 +220,11 @@ class Volume:
         high = [b - o + m for b, o, m in zip(stops, self.label_start, margin, strict=True)]
         block = self.labels.read_nearest(low, high)
         inner = (slice(None), *(slice(m, n - m) for m, n in zip(margin, block.shape[1:], strict=True)))
-        mask = None
-        if self.mask is not None:
-            mask = self.mask.read_nearest(
-                [a + m for a, m in zip(low, margin, strict=True)], [b - m for b, m in zip(high, margin, strict=True)]
-            )
+        inside = [a + m for a, m in zip(low, margin, strict=True)], [b - m for b, m in zip(high, margin, strict=True)]
+        mask = None if self.mask is None else self.mask.read_nearest(*inside)
+        if self.hidden is not None:
+            visible = np.invert(self.hidden.read_nearest(*inside)).all(axis=0, keepdims=True)
+            mask = visible if mask is None else np.where(visible, mask, 0)
 
         def where(index: Sequence[int]) -> str:
             tags = ", ".join(self.frame.tags[k] for k in self.order)
@@ -287,6 +295,10 @@ class _Blocks:
         block = self.read([a for a, _ in inside], [b for _, b in inside])
         pad = [(a - s, t - b) for s, t, (a, b) in zip(starts, stops, inside, strict=True)]
         return np.pad(block, [(0, 0), *pad], mode="edge") if any(p != (0, 0) for p in pad) else block
+
+
+def _opened(value: Any, what: str) -> Any:
+    return guarded(open_array(value, what), what)
 
 
 def _check_array(array: Any, what: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError
+from neuromancer.train.checks import amount
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric, axes_of, probability
 from neuromancer.train.data.placement import Placement
@@ -73,17 +74,19 @@ class Warp(Geometric):
             "rotation": self.rotation.values() if isinstance(self.rotation, Mapping) else [self.rotation],
         }
         for name, values in amounts.items():
-            if not all(isinstance(v, (int, float, np.number)) and np.isfinite(v) and v >= 0 for v in values):
-                raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="at least 0")
+            for value in values:
+                amount(value, name, "Warp")
         for name, given in (("spacing", self.spacing), ("elastic", self.elastic)):
             if isinstance(given, (Sequence, np.ndarray)) and len(given) != n:
                 raise ArgumentError(f"unusable {name}", node="Warp", got=given, expected=f"{n} numbers")
-        for name, positive in (
-            ("spacing", self._each(self.spacing or 1)),
-            ("distance", [1 if self.distance is None else self.distance]),
-        ):
-            if not all(np.isfinite(v) and v > 0 for v in positive):
-                raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="above 0")
+        if self.spacing is not None and not isinstance(self.spacing, (Sequence, np.ndarray)):
+            raise ArgumentError("unusable spacing", node="Warp", got=self.spacing, expected=f"{n} numbers")
+        for name, positive in (("spacing", self.spacing), ("distance", self.distance)):
+            for value in [] if positive is None else self._each(positive):
+                if not amount(value, name, "Warp") > 0:
+                    raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="above 0")
+        if self.distance is not None and not any(self._each(self.elastic)):
+            raise ArgumentError("distance has no effect without elastic", node="Warp", got=self.distance)
         if n < 2 and (self.shear or self.rotation):
             raise ArgumentError("one axis has no plane to turn or shear in", node="Warp", got=self)
         for a, b in self._planes(frame):

@@ -47,6 +47,49 @@ def test_ignored_and_masked_labels_become_minus_one():
     assert set(np.unique(PatchSampler(flat(), (RAW, np.full(RAW.shape, -1))).batch(0)[1])) == {-1}
 
 
+@pytest.mark.parametrize("mask", [None, np.arange(480).reshape(20, 24) % 2])
+def test_ignored_labels_of_targets_that_are_numbers_are_nan(mask):
+    node = chain(NET, (10, 10), "b,f,y,x")
+    probability = nm.Conv(node, 1, (1, 1), activation_func="sig", print_repr=False)
+    target = nm.Input_like(probability, name="t", print_repr=False)
+    nll = nm.BinaryNLL(probability, target, print_repr=False)
+    labels = np.where(np.arange(480).reshape(RAW.shape) % 3, 1, -1).astype("int16")
+    volume = LabelledVolume(RAW, labels, mask=mask)
+    raw, drawn = PatchSampler(probability, volume, target=target).batch(0)
+    assert drawn.dtype == "float32" and set(np.unique(drawn[~np.isnan(drawn)])) == {1} and np.isnan(drawn).any()
+    assert np.isfinite(nll(raw, drawn)).all()
+
+
+def test_labels_are_never_others_after_a_cast():
+    node = chain(NET, (10, 10), "b,f,y,x")
+    single = nm.Input_like(node, "float32", override_f=1, name="single", print_repr=False)
+    wide = nm.Input_like(node, "int64", override_f=1, name="wide", print_repr=False)
+    for target, label, message in (
+        (wide, 2**63 + 5, "does not fit int64; got 9223372036854775813"),  # below 0 in 64 bits with a sign
+        (single, 2**24 + 1, "does not fit float32; got 16777217"),  # the same as its neighbour
+    ):
+        sampler = PatchSampler(node, (RAW, np.full(RAW.shape, label, "uint64")), target=target)
+        with pytest.raises(ArgumentError, match=message):
+            sampler.batch(0)
+    batch = PatchSampler(node, (RAW, np.full(RAW.shape, 2**24, "uint64")), target=single).batch(0)
+    assert (batch[1] == 2**24).all()
+
+
+def test_raw_data_keeps_its_values():
+    labels = np.zeros(RAW.shape, "uint8")
+    for raw, options in (
+        (np.full(RAW.shape, 1e300), {}),
+        (np.full(RAW.shape, 1e300), {"scale": (0, 1)}),
+        (RAW, {"scale": lambda block: block + 1e300}),
+        (RAW, {"augment": [lambda raw, labels, rng: (raw + np.float64(1e300), labels)]}),
+    ):
+        with pytest.raises(ArgumentError, match=r"does not fit float32; got 1e\+300"):
+            PatchSampler(flat(), (raw, labels), **options).batch(0)
+    for scale in ((1e300, 1), (0, 1e-60), (0, 1e300)):
+        with pytest.raises(ArgumentError):
+            PatchSampler(flat(), (RAW, labels), scale=scale)
+
+
 def test_boundaries_are_the_same_in_a_patch_as_in_the_whole():
     rng = np.random.default_rng(0)
     objects = np.kron(rng.integers(0, 5, (4, 4)), np.ones((6, 7), int))

@@ -59,6 +59,27 @@ def files(tmp_path):
     return tmp_path, raw, labels
 
 
+def test_missing_and_damaged_parts_are_never_patches(files):
+    folder, raw, labels = files
+    layout = h5py.VirtualLayout(raw.shape, raw.dtype)
+    layout[:6] = h5py.VirtualSource(folder / "gone.h5", "raw", shape=raw.shape)[:6]
+    with h5py.File(folder / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("raw", layout)
+    with h5py.File(folder / "virtual.h5") as file:
+        for given in (f"{folder}/virtual.h5", file["raw"]):
+            with pytest.raises(FileError, match=r"gone\.h5: no such file"):
+                sampler((given, labels))
+    memory = zarr.create_array({}, shape=raw.shape, chunks=(4, 10, 10), dtype=raw.dtype)
+    memory[:] = raw
+    (folder / "data.zarr/raw/c/1/1/1").write_bytes(b"short")
+    zarr.core.sync.sync(memory.store.set("c/1/1/1", zarr.core.buffer.cpu.Buffer.from_bytes(b"short")))
+    for given in (f"{folder}/data.zarr/raw", memory):
+        made = sampler((given, labels))
+        with pytest.raises(FileError, match=r"a block cannot be read.*chunk c/1/1/1"):
+            for k in range(20):
+                made.batch(k)
+
+
 def test_files_hold_the_same_as_arrays(files):
     folder, raw, labels = files
     reference = sampler((raw, labels)).batch(3)

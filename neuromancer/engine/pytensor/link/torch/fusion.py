@@ -12,6 +12,7 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import add
 
 from neuromancer.engine.pytensor.ops.conv import Conv
+from neuromancer.engine.pytensor.ops.fence import without_fence
 from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.pool import MaxPool
 
@@ -92,4 +93,4 @@ def bias_before_pool(fgraph: FunctionGraph, node: Apply) -> Variable | None:
     return None
 
 
-FUSIONS: tuple[GraphRewriter, ...] = (Fusion(bias_before_pool), Fusion(conv_bias))
+FUSIONS: tuple[GraphRewriter, ...] = (Fusion(without_fence), Fusion(bias_before_pool), Fusion(conv_bias))

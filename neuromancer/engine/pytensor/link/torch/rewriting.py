@@ -11,6 +11,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewrite
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
 from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
+from neuromancer.engine.pytensor.link.torch.runs import CutRuns
 
 REQUIRED = ("minimum_compile",)
 INCOMPATIBLE = (
@@ -33,7 +34,7 @@ INCOMPATIBLE = (
 def rewriter() -> GraphRewriter:
     """All rewrites, in order."""
     query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=INCOMPATIBLE)
-    return SequentialGraphRewriter(optdb.query(query), *FUSIONS)
+    return SequentialGraphRewriter(CutRuns(), optdb.query(query), *FUSIONS)
 
 
 def rewritten(op: HasInnerGraph) -> FunctionGraph:

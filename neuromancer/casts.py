@@ -1,0 +1,164 @@
+"""Casts that keep every value: what a narrower dtype cannot hold is refused, not wrapped, cut or made infinite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError
+
+KINDS = "biuf"
+
+
+def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array", ids: bool = False) -> np.ndarray:
+    """`array` in another dtype with every value kept; as it is if it has the dtype.
+
+    Integers must fit, numbers that become integers must be whole, and what is finite must stay finite. Floating point
+    may round. Where neither can happen, nothing is looked at but the dtypes.
+
+    Parameters
+    ----------
+    array : array-like of numbers, any shape
+    dtype : numpy dtype
+        bool, integer or floating point.
+    node, what : optional
+        For messages: who complains, and about what.
+    ids : bool
+        Whole numbers that tell things apart (labels, numbers of objects), so that they must not be rounded either: in
+        float32, they may go up to 2**24.
+
+    Raises
+    ------
+    InputTypeError
+        If it holds no real numbers.
+    ArgumentError
+        For a value that the dtype cannot hold; the message names it.
+
+    Examples
+    --------
+    >>> exact_cast(np.array([1.0, 2.0]), "uint8")
+    array([1, 2], dtype=uint8)
+    >>> exact_cast(np.array([7, 300]), "uint8")
+    Traceback (most recent call last):
+        ...
+    neuromancer.errors.ArgumentError: the array does not fit uint8; got 300; expected whole numbers from 0 to 255
+    """
+    array, kind = np.asarray(array), np.dtype(dtype)
+    if array.dtype == kind:
+        return array
+    if array.dtype.kind not in KINDS:
+        raise InputTypeError(f"{what} holds no real numbers", node=node, got=str(array.dtype), expected=str(kind))
+    if kind.kind == "f":
+        return _as_float(array, kind, node, what, ids)
+    if array.size and not np.can_cast(array.dtype, kind, "safe"):
+        _require_integers(array, kind, node, what)
+    return array.astype(kind)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number of Python or NumPy; bools, arrays and text are not.
+
+    Examples
+    --------
+    >>> is_number(1), is_number(np.float32(0.5)), is_number(True), is_number(np.ones(1)), is_number(1j)
+    (True, True, False, False, False)
+    """
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is an integer of Python or NumPy; bools are not.
+
+    Examples
+    --------
+    >>> is_whole(3), is_whole(np.int16(3)), is_whole(3.0), is_whole(True)
+    (True, True, False, False)
+    """
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def fits_kind(source: Any, target: Any) -> bool:
+    """Whether arrays of a dtype may be given where another is declared; fractions are no integers, nor numbers bools.
+
+    Examples
+    --------
+    >>> fits_kind("int64", "uint8"), fits_kind("int64", "float32"), fits_kind("float32", "int64")
+    (True, True, False)
+    """
+    a, b = np.dtype(source), np.dtype(target)
+    return a.kind in KINDS and ((a.kind in "iu" and b.kind in "iu") or np.can_cast(a, b, "same_kind"))
+
+
+def holds(dtype: Any, value: Any) -> bool:
+    """Whether a dtype can hold a number: integers exactly, floating point but for rounding.
+
+    Examples
+    --------
+    >>> holds("uint8", 255), holds("uint8", 0.5), holds("float32", 0.1), holds("float32", 1e300), holds("int8", np.nan)
+    (True, False, True, False, False)
+    """
+    try:
+        exact_cast(value, dtype)
+    except NeuromancerError:
+        return False
+    return True
+
+
+def limits(dtype: Any) -> str:
+    """What a dtype can hold, in words.
+
+    Examples
+    --------
+    >>> limits("int16"), limits("float32")
+    ('whole numbers from -32768 to 32767', 'magnitudes up to 3.40282e+38')
+    """
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return f"magnitudes up to {np.finfo(kind).max:g}"
+    low, high = _range(kind)
+    return f"whole numbers from {low} to {high}"
+
+
+def _as_float(array: np.ndarray, kind: np.dtype, node: Any, what: str, ids: bool) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        result = array.astype(kind)
+    if not array.size or array.dtype.kind == "b":
+        return result
+    if ids and (array.dtype.kind in "iu" or array.dtype.itemsize > kind.itemsize):
+        most = 2 ** (np.finfo(kind).nmant + 1)
+        far = _beyond(array, -most, most)
+        if far is not None:
+            raise _refused(node, what, kind, far, f"up to {most}, so that none is rounded to its neighbour")
+    if not np.can_cast(array.dtype, kind, "safe") and not np.isfinite(result).all():
+        lost = array[np.isinf(result) & np.isfinite(array)]
+        if lost.size:
+            raise _refused(node, what, kind, lost[0], limits(kind))
+    return result
+
+
+def _require_integers(array: np.ndarray, kind: np.dtype, node: Any, what: str) -> None:
+    wrong = None
+    if array.dtype.kind == "f":
+        broken = array[~(np.isfinite(array) & (array == np.floor(array)))]
+        wrong = broken[0] if broken.size else None
+    wrong = _beyond(array, *_range(kind)) if wrong is None else wrong
+    if wrong is not None:
+        raise _refused(node, what, kind, wrong, limits(kind))
+
+
+def _range(kind: np.dtype) -> tuple[int, int]:
+    if kind.kind == "b":
+        return 0, 1
+    info = np.iinfo(kind)
+    return int(info.min), int(info.max)
+
+
+def _beyond(array: np.ndarray, low: int, high: int) -> Any:
+    """The most extreme value outside of a range; None if there is none."""
+    most, least = array.max().item(), array.min().item()
+    return most if most > high else least if least < low else None
+
+
+def _refused(node: Any, what: str, kind: np.dtype, value: Any, expected: str) -> ArgumentError:
+    return ArgumentError(f"{what} does not fit {kind}", node=node, got=value, expected=expected)

@@ -1,0 +1,229 @@
+"""Arguments of dense prediction, checked before anything is opened or made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from math import prod
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from neuromancer import volumes
+from neuromancer.casts import holds, is_number, is_whole, limits
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
+from neuromancer.volumes.paths import is_address, split_path
+
+PRECISIONS = ("f32", "tf32", "bf16", "f16")
+STORE_OPTIONS = tuple(
+    name
+    for name, p in signature(volumes.create_sink).parameters.items()
+    if p.kind is p.KEYWORD_ONLY and name != "existing"
+)
+MOST_VOXELS = (1 << 63) - 1
+Number = int | float
+
+
+def checked_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """`value` if it is one of a few names, or ArgumentError."""
+    if not isinstance(value, (str, NoneType)) or value not in allowed:
+        nearest = nearest_name(value, [a for a in allowed if a is not None])
+        raise ArgumentError("unknown choice", node=name, got=value, expected=f"one of {allowed}", nearest=nearest)
+    return value
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """`value` if it is True or False, or InputTypeError; text such as "False" would be taken for True."""
+    if not isinstance(value, (bool, np.bool_)) and not (is_whole(value) and value in (0, 1)):
+        raise InputTypeError("neither True nor False", node=name, got=value, expected="True or False")
+    return bool(value)
+
+
+def checked_count(name: str, value: Any, least: int) -> int:
+    """`value` if it is a whole number of at least `least`, or ArgumentError."""
+    if not is_whole(value) or value < least:
+        raise ArgumentError("not a number of them", node=name, got=value, expected=f"a whole number >= {least}")
+    return int(value)
+
+
+def checked_tile(tile: Any) -> tuple[int, ...] | None:
+    """Sizes of a tile, or ShapeError."""
+    if tile is None:
+        return None
+    return checked_sizes("tile", tile, "voxels of the result per spatial axis")
+
+
+def checked_sizes(name: str, sizes: Any, meaning: str) -> tuple[int, ...]:
+    """Sizes of at least 1, or ShapeError."""
+    several = isinstance(sizes, (tuple, list)) or (isinstance(sizes, np.ndarray) and sizes.ndim == 1)
+    if not several or not len(sizes) or not all(is_whole(n) and n >= 1 for n in sizes):
+        raise ShapeError("needs a positive size per axis", node=name, got=sizes, expected=f"whole numbers: {meaning}")
+    return tuple(int(n) for n in sizes)
+
+
+def checked_image(shape: Any) -> tuple[int, ...]:
+    """Shape of an image that is planned for, or ShapeError."""
+    sizes = checked_sizes("image", shape, "(f, (z,) y, x)")
+    if prod(sizes) > MOST_VOXELS:
+        raise ShapeError("more voxels than can be counted", node="image", got=sizes, expected=f"up to {MOST_VOXELS}")
+    return sizes
+
+
+def checked_dtype(dtype: Any) -> np.dtype:
+    """A dtype, or InputTypeError."""
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        raise InputTypeError("no such dtype", node="dtype", got=dtype, expected="e.g. 'uint8'") from None
+
+
+def checked_shard(shard: Any) -> tuple[int, int] | None:
+    """Number of a part and of all parts, or ArgumentError."""
+    if shard is None:
+        return None
+    pair = isinstance(shard, (tuple, list)) and len(shard) == 2 and all(is_whole(n) for n in shard)
+    if not pair or not 0 <= shard[0] < shard[1]:
+        raise ArgumentError("there is no such shard", node="shard", got=shard, expected="(i, n) with 0 <= i < n")
+    return int(shard[0]), int(shard[1])
+
+
+def checked_ranges(roi: Any, full: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, stop) of a region of interest along axes of these lengths, or ArgumentError."""
+    parts = (None,) * len(full) if roi is None else roi
+    if not isinstance(parts, (tuple, list)) or len(parts) != len(full):
+        raise ArgumentError(
+            "a region of interest needs one range per axis",
+            node="roi",
+            got=roi,
+            expected=f"{len(full)} slices, (start, stop) or None",
+        )
+    ranges = []
+    for part, n in zip(parts, full, strict=True):
+        ends: Any = (part.start, part.stop) if isinstance(part, slice) else (None, None) if part is None else part
+        pair = isinstance(ends, (tuple, list)) and len(ends) == 2 and all(e is None or is_whole(e) for e in ends)
+        step = part.step if isinstance(part, slice) else None
+        a, b = (0 if ends[0] is None else int(ends[0]), n if ends[1] is None else int(ends[1])) if pair else (0, 0)
+        if not 0 <= a < b <= n or not (step is None or (is_whole(step) and step == 1)):
+            raise ArgumentError(
+                "the region of interest does not lie in the result",
+                node="roi",
+                got=roi,
+                expected=f"whole numbers within {list(full)}",
+            )
+        ranges.append((a, b))
+    return ranges
+
+
+def checked_fill(fill: Any) -> Number | bool:
+    """The value for filling as a number of Python, whole where it is; InputTypeError for what is no number."""
+    if isinstance(fill, (bool, np.bool_)):
+        return bool(fill)
+    if not is_number(fill):
+        raise InputTypeError("not a number", node="fill", got=fill, expected="one real number for all channels")
+    number = fill.item() if isinstance(fill, np.generic) else fill
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def require_fill(fill: Number | bool, name: str, dtype: Any) -> None:
+    """Raise ArgumentError unless what is stored of a node can hold the value for filling."""
+    kind = np.dtype(dtype)
+    if (isinstance(fill, bool) and kind.kind != "b") or not holds(kind, fill):
+        nearest = None
+        if kind.kind in "iu" and not isinstance(fill, bool):
+            info = np.iinfo(kind)
+            nearest = 0 if fill != fill else int(min(max(fill, info.min), info.max))
+        raise ArgumentError(
+            f"what is stored of {name!r} cannot hold this value",
+            node="fill",
+            got=fill,
+            expected=f"{limits(kind)}, as {kind} has",
+            nearest=nearest,
+        )
+
+
+def checked_skip(skip_empty: Any) -> Any:
+    """What marks empty tiles: None, 'constant' or a number; else ArgumentError."""
+    if skip_empty is None or (isinstance(skip_empty, str) and skip_empty == "constant"):
+        return skip_empty
+    if not is_number(skip_empty) or skip_empty != skip_empty:
+        raise ArgumentError(
+            "no image is everywhere so",
+            node="skip_empty",
+            got=skip_empty,
+            expected="'constant', a number or None",
+            nearest="constant",
+        )
+    return skip_empty.item() if isinstance(skip_empty, np.generic) else skip_empty
+
+
+def require_skip(skip_empty: Any, dtype: Any) -> None:
+    """Raise ArgumentError for a value that no voxel of an image of a dtype can have."""
+    if is_number(skip_empty) and not holds(dtype, skip_empty):
+        raise ArgumentError(
+            "no voxel of the image has this value", node="skip_empty", got=skip_empty, expected=f"{limits(dtype)}"
+        )
+
+
+def checked_outs(out: Any, n: int, several: bool) -> tuple[Any, ...] | None:
+    """Where the result of each node goes; None for memory.
+
+    Raises
+    ------
+    ArgumentError
+        If there is not one output per node, or one is there twice.
+    """
+    if out is None:
+        return None
+    listed = isinstance(out, (list, tuple))
+    outs = tuple(out) if several and listed else (out,)
+    if len(outs) != n or (listed and not several):
+        raise ArgumentError(
+            "one output per node is needed", node="out", got=f"{len(out) if listed else 1}", expected=f"{n}"
+        )
+    places = [_place(o) for o in outs]
+    twice = next((o for k, o in enumerate(outs) if places[k] in places[:k]), None)
+    if twice is not None:
+        raise ArgumentError("two nodes would go to the same place", node="out", got=str(twice)[:200])
+    return outs
+
+
+def _place(out: Any) -> Any:
+    """What tells one output from another."""
+    if not isinstance(out, (str, os.PathLike)):
+        return id(out)
+    kind, path, dataset = split_path(out, "out")
+    return kind, path if is_address(path) else str(Path(path).absolute()), dataset
+
+
+def checked_store(store: Any, outs: Any) -> dict[str, Any] | None:
+    """Options for making a store, by names that there are."""
+    if store is None:
+        return None
+    if not isinstance(store, Mapping):
+        raise InputTypeError("not options by name", node="store", got=store, expected=f"a dict of {STORE_OPTIONS}")
+    unknown = [name for name in store if name not in STORE_OPTIONS]
+    if unknown:
+        raise ArgumentError(
+            "no such option of a store",
+            node="store",
+            got=unknown,
+            expected=f"some of {STORE_OPTIONS}",
+            nearest=nearest_name(unknown[0], STORE_OPTIONS),
+        )
+    if store and outs is None:
+        raise ArgumentError("only a result that goes to `out` has a store", node="store", got=dict(store))
+    return dict(store)
+
+
+def checked_journal(journal: Any, outs: Any) -> Path | None:
+    """Folder of the journal."""
+    if journal is None:
+        return None
+    if not isinstance(journal, (str, os.PathLike)) or not os.fspath(journal):
+        raise InputTypeError("not a folder", node="journal", got=journal, expected="a path")
+    if outs is None:
+        raise ArgumentError("only a result that goes to `out` has a journal", node="journal", got=str(journal))
+    return Path(journal)

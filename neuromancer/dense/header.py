@@ -1,0 +1,78 @@
+"""What a journal says of its run: sealed with a digest, and read with every type looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from neuromancer.errors import FileError
+from neuromancer.files import read_small
+
+VERSION = 2
+"""Version 1 had no digest."""
+LIMIT = 1 << 20
+MOST_TILES = 1 << 62
+FIELDS = {"version": int, "fingerprints": dict, "layout": dict, "tiles": int, "salt": str, "complete": bool}
+
+
+def sealed(header: Mapping[str, Any]) -> bytes:
+    """Text of ``run.json``.
+
+    Examples
+    --------
+    >>> header = {"version": 2, "fingerprints": {}, "layout": {}, "tiles": 3, "salt": "", "complete": False}
+    >>> parsed(sealed(header)) == header, parsed(sealed(header).replace(b"3,", b"4,"))
+    (True, 'its checksum is wrong')
+    """
+    return json.dumps({**header, "digest": _digest(header)}, indent=1).encode()
+
+
+def parsed(text: bytes) -> dict[str, Any] | str:
+    """The header that a text holds, or what is wrong with it."""
+    try:
+        header = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return "not JSON"
+    if not isinstance(header, dict) or type(header.get("version")) is not int:
+        return "no version"
+    if header["version"] not in (1, VERSION):
+        return f"version {header['version']}"[:100]
+    digest = header.pop("digest", None) if header["version"] > 1 else ""
+    if set(header) != set(FIELDS) or any(type(header[key]) is not kind for key, kind in FIELDS.items()):
+        return "other fields"
+    prints = header["fingerprints"]
+    if not all(type(value) is str for value in prints.values()) or not 0 <= header["tiles"] < MOST_TILES:
+        return "other values"
+    if digest not in ("", _digest(header)) or (header["version"] > 1 and not digest):
+        return "its checksum is wrong"
+    return header
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """The header in a file, None if there is none.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read, or is not what was written.
+    """
+    way_out = f"a whole one; or remove {path.parent} and the result to begin anew, or name another output"
+    try:
+        found = parsed(read_small(path, LIMIT))
+    except FileNotFoundError as error:
+        if not path.is_symlink():
+            return None
+        raise FileError("a link that leads nowhere", node=str(path), expected=way_out) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FileError("cannot be read", node=str(path), got=reason, expected=way_out) from error
+    if isinstance(found, str):
+        raise FileError("is not a journal of this version", node=str(path), got=found, expected=way_out)
+    return found
+
+
+def _digest(header: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(header, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

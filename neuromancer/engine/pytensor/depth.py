@@ -1,0 +1,103 @@
+"""Deep graphs: PyTensor follows a graph by functions that call themselves, once or more per operation."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextvars import copy_context
+from ctypes import c_ulong, py_object, pythonapi
+from typing import TypeVar
+
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import io_toposort
+
+from neuromancer.errors import EngineError
+from neuromancer.exclusive import building_lock
+
+SHALLOW = 100
+"""Operations in a row for which an ordinary stack is enough."""
+FRAMES = 40
+"""Calls inside each other per operation at most, a few of them for every rewrite that is being tried."""
+STACK, STACK_PER_OPERATION, LARGEST_STACK = 1 << 26, 1 << 15, 1 << 30
+"""Bytes of the stack of a thread; only what is used of it takes memory."""
+
+T = TypeVar("T")
+
+
+def depth(outputs: Iterable[Variable]) -> int:
+    """Number of operations of the longest way through a graph.
+
+    Examples
+    --------
+    >>> from neuromancer.engine import tensor
+    >>> x = tensor("x", (None,), "float32")
+    >>> depth([x]), depth([(x + 1) * (x + 1)])
+    (0, 3)
+    """
+    outputs = list(outputs)
+    depths: dict[Variable, int] = {}
+    for node in io_toposort([], outputs):
+        here = 1 + max((depths.get(v, 0) for v in node.inputs), default=0)
+        depths.update((v, here) for v in node.outputs)
+    return max((depths.get(v, 0) for v in outputs), default=0)
+
+
+def with_room(outputs: Iterable[Variable], work: Callable[[], T]) -> T:
+    """Return ``work()``, done in a thread with a stack that is large enough for the graph of `outputs`.
+
+    Graphs of ordinary depth are worked on where they are.
+
+    Raises
+    ------
+    EngineError
+        If the system does not give the thread its stack.
+    """
+    operations = depth(outputs)
+    if operations <= SHALLOW:
+        return work()
+    size = min(STACK + STACK_PER_OPERATION * operations, LARGEST_STACK)
+    done: Future[T] = Future()
+    context, caller = copy_context(), threading.get_ident()
+
+    def run() -> None:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + FRAMES * operations)
+        try:
+            with building_lock.lent_by(caller):
+                done.set_result(context.run(work))
+        except BaseException as error:
+            done.set_exception(error)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    with building_lock:  # limit and size of stacks belong to the process
+        thread = _started(run, size, operations)
+        _wait(thread)
+    return done.result()
+
+
+def _started(run: Callable[[], None], size: int, operations: int) -> threading.Thread:
+    thread = threading.Thread(target=run, name="deep graph", daemon=True)
+    before = threading.stack_size(size)
+    try:
+        thread.start()
+    except RuntimeError:
+        raise EngineError(
+            "a graph of this depth needs a larger stack than the system gives",
+            node="engine",
+            got=f"{operations} operations in a row, {size >> 20} MiB",
+        ) from None
+    finally:
+        threading.stack_size(before)
+    return thread
+
+
+def _wait(thread: threading.Thread) -> None:
+    """Wait for a thread; an interrupt goes to it, as it would without the thread."""
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread.ident or 0), py_object(KeyboardInterrupt))

@@ -1,0 +1,82 @@
+"""What building a node takes. Files are held to it before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from neuromancer.graph.node import Node
+
+OPERATIONS = 32
+"""Symbolic operations of a plain node; counted generously, as inner ones that are simplified away take time, too."""
+ENOUGH = 1 << 62
+"""Where products stop: nothing may be as large."""
+
+
+class Demand(NamedTuple):
+    """Upper bound on what building a node takes.
+
+    Parameters
+    ----------
+    operations : int
+        Symbolic operations written, each a fraction of a millisecond.
+    numbers : int
+        Values allocated beyond the arrays that the node is given, 8 bytes each.
+
+    Examples
+    --------
+    >>> Demand(operations=8) + Demand(operations=4, numbers=100)
+    Demand(operations=12, numbers=100)
+    """
+
+    operations: int = OPERATIONS
+    numbers: int = 0
+
+    def __add__(self, other: object) -> Demand:
+        if not isinstance(other, Demand):
+            return NotImplemented
+        return Demand(self.operations + other.operations, self.numbers + other.numbers)
+
+
+def magnitude(value: Any) -> int:
+    """Size of an argument that should be an integer; 0 for anything else, which constructors refuse."""
+    return abs(int(value)) if isinstance(value, (int, np.integer)) else 0
+
+
+def product(sizes: Any) -> int:
+    """Product of an argument that should be one or several sizes; at most about :data:`ENOUGH` squared.
+
+    Examples
+    --------
+    >>> product([3, 4]), product(5), product(None)
+    (12, 5, 1)
+    """
+    several = sizes if isinstance(sizes, (list, tuple, np.ndarray)) else [sizes]
+    result = 1
+    for size in several:
+        if isinstance(size, (int, np.integer)):
+            result *= min(magnitude(size), ENOUGH)
+        if result > ENOUGH:
+            break
+    return result
+
+
+def nodes_in(value: Any) -> Iterator[Node]:
+    """Nodes in an argument that is one, or a list or tuple of them."""
+    for entry in value if isinstance(value, (list, tuple)) else (value,):
+        if hasattr(entry, "_calc_comp_cost"):
+            yield entry
+
+
+def inherited(arguments: Mapping[str, Any]) -> Demand:
+    """What comes with a node's parents: references to them, and the offsets of fragments, which every node copies."""
+    offsets = operations = 0
+    for value in arguments.values():
+        for node in nodes_in(value):
+            operations += 1
+            if node.shape is not None:
+                offsets = max(offsets, node.shape.mfp_offsets.size)
+    return Demand(operations, 4 * offsets)

@@ -1,0 +1,126 @@
+"""Checks of what a Trainer is given: all of it has an effect, or is refused before anything is made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError, InputTypeError, nearest_name
+from neuromancer.train.checks import amount, known, mapping, switch, whole
+from neuromancer.train.meta import CLIPS
+from neuromancer.train.optimisers import OPTIMISERS
+from neuromancer.train.schedules import BoundSchedule
+from neuromancer.train.stopping import EarlyStopping
+
+LABEL = "Trainer"
+COUNTS = ("history_every", "validate_every", "n_validation", "preview_every", "workers")
+OPEN_COUNTS = ("n_steps", "batch_size", "keep_every")
+SWITCHES = ("processes", "overwrite")
+OPEN_SWITCHES = ("plots", "progress")
+NEEDS = {
+    "n_validation": "validation", "metrics": "validation", "early_stopping": "validation", "preview": "folder",
+    "preview_every": "preview", "checkpoint_minutes": "folder", "keep_every": "folder", "overwrite": "folder",
+}  # fmt: skip
+"""Without what else an option would have no effect."""
+
+
+def check_values(given: Mapping[str, Any]) -> None:
+    """Raise ArgumentError or InputTypeError for an option that has a value which it cannot have."""
+    for name in COUNTS:
+        whole(given[name], name, LABEL, 1)
+    for name in OPEN_COUNTS:
+        if given[name] is not None:
+            whole(given[name], name, LABEL, 1)
+    for name in ("seed", "ahead"):
+        whole(given[name], name, LABEL)
+    for name in ("minutes", "checkpoint_minutes"):
+        if given[name] is not None or name == "checkpoint_minutes":
+            amount(given[name], name, LABEL, infinite=True)
+    for name in (*SWITCHES, *(n for n in OPEN_SWITCHES if given[n] is not None)):
+        switch(given[name], name, LABEL)
+    for name, kind, expected in (
+        ("folder", (str, os.PathLike), "a path"),
+        ("name", str, "a text"),
+        ("early_stopping", EarlyStopping, "an EarlyStopping"),
+    ):
+        if given[name] is not None and not isinstance(given[name], kind):
+            raise InputTypeError(f"unusable {name}", node=LABEL, got=repr(given[name])[:100], expected=expected)
+
+
+def check_needs(given: Mapping[str, Any], defaults: Mapping[str, Any], measures: bool) -> None:
+    """Raise ArgumentError for an option that would have no effect, for want of another one.
+
+    Parameters
+    ----------
+    given, defaults : mapping of str to value
+        Options by name, and those that nobody has changed.
+    measures : bool
+        Whether there is anything to measure: validation data, or an error node.
+    """
+    changed = {
+        name
+        for name, value in given.items()
+        if value is not defaults[name] and not (isinstance(value, (int, float)) and value == defaults[name])
+    }
+    for name, other in NEEDS.items():
+        if name in changed and given[other] is None:
+            raise ArgumentError(
+                f"{name} has no effect without {other}" + (" data" if other == "validation" else ""),
+                node=LABEL, got=_short(given[name]), expected=f"{other}=...",
+            )  # fmt: skip
+    if "validate_every" in changed and not measures:
+        raise ArgumentError(
+            "validate_every has no effect without validation data or an error node",
+            node=LABEL, got=given["validate_every"], expected="validation=..., or designate_nodes(error_node=...)",
+        )  # fmt: skip
+    if given["plots"] and given["folder"] is None:
+        raise ArgumentError("plots have no effect without folder", node=LABEL, got=True, expected="folder=...")
+
+
+def check_loading(workers: int, processes: bool) -> None:
+    """Raise ArgumentError for several workers where batches come in one order."""
+    if workers > 1 or processes:
+        raise ArgumentError(
+            "an iterator is read by one thread", node=LABEL, got=f"workers={workers}, processes={processes}",
+            expected="workers=1, processes=False, or data with batch(step)",
+        )  # fmt: skip
+
+
+def check_metric(metric: str, names: list[str]) -> None:
+    """Raise ArgumentError for a metric of early stopping that no validation measures."""
+    if metric not in names:
+        raise ArgumentError(
+            "unknown metric", node="early_stopping", got=metric, expected=f"one of {names}",
+            nearest=nearest_name(metric, names),
+        )  # fmt: skip
+
+
+def check_meta(optimiser: Any, params: Any, schedules: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Meta-parameters and schedules as dicts; UnknownNameError for those that the optimiser does not have."""
+    known([optimiser], OPTIMISERS, "unknown optimiser", LABEL)
+    rule = OPTIMISERS[optimiser]
+    params = mapping({} if params is None else params, "optimiser_params", LABEL, "numbers by name")
+    schedules = mapping({} if schedules is None else schedules, "schedules", LABEL, "schedules by target")
+    names = [name for name in (*rule.meta_names, *CLIPS) if name not in rule.unused]
+    known(params, names, f"{optimiser} has no such meta-parameter", LABEL)
+    foreign = {name for other in OPTIMISERS.values() for name in other.meta_names} - set(names)
+    known([t for t in schedules if t in foreign], names, f"{optimiser} has no such meta-parameter", LABEL)
+    return params, schedules
+
+
+def check_starts(schedules: list[BoundSchedule], params: Mapping[str, Any]) -> None:
+    """Raise ArgumentError for a meta-parameter that is set, and then by its schedule to another value."""
+    for schedule in schedules:
+        value = params.get(schedule.target)
+        if value is not None and not schedule.from_target and not np.array_equal(schedule.start, value):
+            raise ArgumentError(
+                f"{schedule.target} is given twice", node=LABEL, expected="one of them",
+                got=f"{value!r} in optimiser_params, {schedule.start!r} as start of its schedule",
+            )  # fmt: skip
+
+
+def _short(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) else repr(value)[:100]

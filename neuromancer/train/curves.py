@@ -1,0 +1,324 @@
+"""Curves of training: how a value changes with the number of the training step.
+
+A schedule is a pure function of the step and of the value at the beginning, so that a training that is resumed at step
+n goes on with the value that it had there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuromancer.errors import ArgumentError
+from neuromancer.train.checks import switch, whole
+
+if TYPE_CHECKING:
+    from neuromancer.model import Model
+    from neuromancer.train.schedules import BoundSchedule
+
+
+class Schedule:
+    """How a value changes with the step; the base of all schedules.
+
+    Parameters
+    ----------
+    start : number or array, optional
+        Value at step 0; default: the one that the target has when the schedule is bound to it.
+
+    Raises
+    ------
+    ArgumentError
+        For numbers that cannot be.
+
+    Examples
+    --------
+    >>> class Halving(Schedule):
+    ...     def factor(self, step):
+    ...         return 0.5**step
+    >>> Halving(start=8.0).value(2)
+    2.0
+    """
+
+    def __init__(self, start: Any = None) -> None:
+        self.start = None if start is None else finite(start, "start", self)
+
+    def factor(self, step: int) -> Any:
+        """The value at `step` as a multiple of that at the start."""
+        raise NotImplementedError
+
+    def value(self, step: int, start: Any = None) -> Any:
+        """The value at a step.
+
+        Parameters
+        ----------
+        step : int
+            Number of training steps done.
+        start : number or array, optional
+            Value at step 0; default: the schedule's own.
+
+        Raises
+        ------
+        ArgumentError
+            If there is neither, or the step is negative.
+        """
+        if step < 0:
+            raise ArgumentError("steps count from 0", node=type(self).__name__, got=step)
+        start = self.start if start is None else start
+        if start is None:
+            raise ArgumentError(
+                "a schedule without a start is to be bound to a model", node=type(self).__name__, got="start=None"
+            )
+        return self._at(int(step), start)
+
+    def _at(self, step: int, start: Any) -> Any:
+        return start * self.factor(step)
+
+    def turns(self) -> list[int]:
+        """Steps at which the value can be at its largest or smallest; between them it neither rises above nor falls
+        below what it is there."""
+        return [0]
+
+    def bind(self, model: Model, target: str, start: Any = None) -> BoundSchedule:
+        """Connect the schedule to a value of a model.
+
+        Parameters
+        ----------
+        model : Model
+        target : str
+            A meta-parameter (``lr``, ``mom``, ``wd``, ``beta2``, ``clip_value``, ``clip_norm``), a property
+            (``dropout_rates``, ``gradnet_rates``, ``mixing``), another number that the model has as an attribute, or a
+            parameter that is not trained as ``<node>_<parameter>``.
+        start : number or array, optional
+            Value at step 0; default: that of the schedule, else the target's present one.
+
+        Returns
+        -------
+        BoundSchedule
+
+        Raises
+        ------
+        UnknownNameError
+            If the model has no such value.
+        ArgumentError
+            If it cannot be set.
+        """
+        from neuromancer.train.schedules import BoundSchedule
+
+        return BoundSchedule(self, model, target, start)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if v is not None)
+        return f"{type(self).__name__}({values})"
+
+
+class DecaySchedule(Schedule):
+    """Multiply by a factor again and again: ``start * factor ** (step // every)``.
+
+    Parameters
+    ----------
+    factor : float
+        Above 0.
+    every : int
+        Number of steps between multiplications.
+    start : number or array, optional
+        See :class:`Schedule`.
+
+    Examples
+    --------
+    >>> [DecaySchedule(0.5, every=10, start=8.0).value(n) for n in (0, 9, 10, 35)]
+    [8.0, 8.0, 4.0, 1.0]
+    """
+
+    def __init__(self, factor: float, every: int = 1000, start: Any = None) -> None:
+        super().__init__(start)
+        self.decay, self.every = _positive(factor, "factor", self), _count(every, "every", self)
+
+    def factor(self, step: int) -> float:
+        """See the class."""
+        return self.decay ** (step // self.every)
+
+
+class LinearSchedule(Schedule):
+    """From start to end along a line of `n_steps` steps, constant after that.
+
+    Parameters
+    ----------
+    n_steps : int
+    end : number or array
+        Value from step `n_steps` on.
+    every : int
+        The value changes only every so many steps.
+    start : number or array, optional
+        See :class:`Schedule`.
+
+    Examples
+    --------
+    >>> [LinearSchedule(100, end=1.0, start=3.0).value(n) for n in (0, 50, 100, 200)]
+    [3.0, 2.0, 1.0, 1.0]
+    """
+
+    def __init__(self, n_steps: int, end: Any = 0.0, every: int = 1, start: Any = None) -> None:
+        super().__init__(start)
+        self.n_steps, self.every = _count(n_steps, "n_steps", self), _count(every, "every", self)
+        self.end = finite(end, "end", self)
+
+    def turns(self) -> list[int]:
+        """See :class:`Schedule`."""
+        return [0, self.n_steps + self.every]
+
+    def _at(self, step: int, start: Any) -> Any:
+        done = min(1.0, step // self.every * self.every / self.n_steps)
+        return start + (self.end - start) * done
+
+
+class CosineSchedule(Schedule):
+    """From start to end along half a cosine, constant after that (Loshchilov & Hutter 2017, arXiv:1608.03983).
+
+    Parameters
+    ----------
+    n_steps : int
+    end : number or array
+        Value from step `n_steps` on.
+    restart : bool
+        Begin again at the start every `n_steps` steps instead of staying at the end.
+    start : number or array, optional
+        See :class:`Schedule`.
+
+    Examples
+    --------
+    >>> [round(CosineSchedule(100, start=2.0).value(n), 3) for n in (0, 50, 100, 150)]
+    [2.0, 1.0, 0.0, 0.0]
+    """
+
+    def __init__(self, n_steps: int, end: Any = 0.0, restart: bool = False, start: Any = None) -> None:
+        super().__init__(start)
+        self.n_steps, self.restart = _count(n_steps, "n_steps", self), switch(restart, "restart", type(self).__name__)
+        self.end = finite(end, "end", self)
+
+    def turns(self) -> list[int]:
+        """See :class:`Schedule`."""
+        return [0, self.n_steps - 1, self.n_steps]
+
+    def _at(self, step: int, start: Any) -> Any:
+        done = step % self.n_steps if self.restart else min(step, self.n_steps)
+        return self.end + (start - self.end) * (0.5 * (1 + float(np.cos(np.pi * done / self.n_steps))))
+
+
+class StepSchedule(Schedule):
+    """Values that are set at given steps and stay until the next.
+
+    Parameters
+    ----------
+    updates : iterable of (step, value)
+        Steps ascending.
+    start : number or array, optional
+        Before the first of them; see :class:`Schedule`.
+
+    Examples
+    --------
+    >>> [StepSchedule([(10, 0.5), (20, 0.1)], start=1.0).value(n) for n in (9, 10, 19, 20)]
+    [1.0, 0.5, 0.5, 0.1]
+    """
+
+    def __init__(self, updates: Iterable[tuple[int, Any]], start: Any = None) -> None:
+        super().__init__(start)
+        try:
+            self.updates = [(whole(n, "step", type(self).__name__), finite(v, "a value", self)) for n, v in updates]
+        except (TypeError, ValueError) as error:
+            if isinstance(error, ArgumentError):
+                raise
+            raise ArgumentError(
+                "updates must be pairs (step, value)", node=type(self).__name__, got=repr(updates)[:200]
+            ) from None
+        steps = [step for step, _ in self.updates]
+        if not steps:
+            raise ArgumentError(
+                "there are no updates", node=type(self).__name__, got=[], expected="[(step, value), ...]"
+            )
+        if steps != sorted(set(steps)):
+            raise ArgumentError(
+                "the steps must ascend", node=type(self).__name__, got=steps, nearest=str(sorted(set(steps)))
+            )
+
+    def turns(self) -> list[int]:
+        """See :class:`Schedule`."""
+        return [0, *(step for step, _ in self.updates)]
+
+    def _at(self, step: int, start: Any) -> Any:
+        return next((value for when, value in reversed(self.updates) if when <= step), start)
+
+
+class WarmUpSchedule(Schedule):
+    """Rise along a line to the full value, then follow another schedule, whose step 0 is the end of the rise.
+
+    Parameters
+    ----------
+    n_steps : int
+        Length of the rise.
+    then : Schedule, optional
+        What follows; default: the full value stays.
+    factor : float
+        Fraction of the full value at step 0, between 0 and 1.
+    start : number or array, optional
+        The full value; default: that of `then`, else see :class:`Schedule`.
+
+    Examples
+    --------
+    >>> schedule = WarmUpSchedule(10, then=CosineSchedule(100), start=2.0)
+    >>> [schedule.value(n) for n in (0, 5, 10, 60, 110)]
+    [0.0, 1.0, 2.0, 1.0, 0.0]
+    """
+
+    def __init__(self, n_steps: int, then: Schedule | None = None, factor: float = 0.0, start: Any = None) -> None:
+        super().__init__(start)
+        self.n_steps = _count(n_steps, "n_steps", self)
+        if then is not None and not isinstance(then, Schedule):
+            raise ArgumentError("then must be a schedule", node=type(self).__name__, got=repr(then)[:200])
+        if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)) or not 0 <= factor <= 1:
+            raise ArgumentError("factor must lie between 0 and 1", node=type(self).__name__, got=factor)
+        self.then, self.lowest = then, float(factor)
+        if then is not None and then.start is not None:
+            if self.start is not None and not np.array_equal(self.start, then.start):
+                raise ArgumentError(
+                    "two different starts", node=type(self).__name__, got=f"{start!r}, and {then.start!r} in then",
+                    expected="one of them",
+                )  # fmt: skip
+            self.start = then.start
+
+    def turns(self) -> list[int]:
+        """See :class:`Schedule`."""
+        return [0, self.n_steps, *(self.n_steps + n for n in (self.then.turns() if self.then else []))]
+
+    def _at(self, step: int, start: Any) -> Any:
+        later = max(0, step - self.n_steps)
+        full = start if self.then is None else self.then._at(later, start)
+        rise = min(1.0, step / self.n_steps)
+        return full * (self.lowest + (1 - self.lowest) * rise)
+
+
+def finite(value: Any, what: str, schedule: Any) -> Any:
+    """A finite float, or an array of them that is nobody else's."""
+    try:
+        array = np.array(value, dtype="float64")
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if isinstance(value, (str, bool, np.bool_)) or np.iscomplexobj(value) or not np.isfinite(array).all():
+        raise ArgumentError(f"{what} must be finite numbers", node=type(schedule).__name__, got=repr(value)[:200])
+    return array if array.ndim else float(array)
+
+
+def _positive(value: Any, what: str, schedule: Any) -> float:
+    number = finite(value, what, schedule)
+    if np.ndim(number) or number <= 0:
+        raise ArgumentError(f"{what} must be a number above 0", node=type(schedule).__name__, got=value)
+    return float(number)
+
+
+def _count(value: Any, what: str, schedule: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ArgumentError(
+            f"{what} must be a number of steps", node=type(schedule).__name__, got=value, expected="an int >= 1"
+        )
+    return int(value)

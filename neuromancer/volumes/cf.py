@@ -1,0 +1,160 @@
+"""Values that are stored in another form, with attributes that say which: the CF conventions, as xarray reads them."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from neuromancer.volumes.stored import Opened
+
+FILLS = ("_FillValue", "missing_value")
+KEYS = ("scale_factor", "add_offset", "_Unsigned", *FILLS)
+"""Attributes that say how values are stored; those of a result are none of them."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How stored values become those that are meant.
+
+    Parameters
+    ----------
+    stored : numpy.dtype
+        As which stored values are read.
+    dtype : numpy.dtype
+        Of the values that are meant.
+    fills : tuple of float
+        Stored values that stand for none; they become NaN.
+    scale, offset : number, optional
+        Values are ``stored * scale + offset``.
+    """
+
+    stored: np.dtype
+    dtype: np.dtype
+    fills: tuple[Any, ...] = ()
+    scale: Any = None
+    offset: Any = None
+
+    def unpacked(self, block: np.ndarray) -> np.ndarray:
+        """The values that are meant, of a block as it is stored.
+
+        Examples
+        --------
+        >>> packing = packing_of({"scale_factor": 0.5, "_FillValue": -1}, np.dtype("int16"))[0]
+        >>> packing.unpacked(np.array([4, -1], "int16")).tolist()
+        [2.0, nan]
+        """
+        block = block.view(self.stored) if block.dtype.itemsize == self.stored.itemsize else block
+        values = block.astype(self.dtype)
+        for fill in self.fills:
+            values[block == fill] = np.nan
+        if self.scale is not None:
+            values *= self.scale
+        if self.offset is not None:
+            values += self.offset
+        return values
+
+
+class Unpacked:
+    """A packed array as the values that are meant; unpacked block by block.
+
+    Parameters
+    ----------
+    opened : Opened
+        Of the packed array.
+    packing : Packing
+    """
+
+    def __init__(self, opened: Opened, packing: Packing) -> None:
+        self.array, self.packing, self._read = opened.array, packing, opened.read
+        self.shape, self.ndim, self.dtype = tuple(self.array.shape), len(self.array.shape), packing.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self.packing.unpacked(np.asarray(self._read(self.array, key)))
+
+
+def unpacked(opened: Opened, attributes: Mapping[str, Any]) -> Opened:
+    """An array as its attributes mean it; itself where they say nothing."""
+    packing, doubts = packing_of(attributes, np.dtype(opened.array.dtype))
+    opened = replace(opened, doubts=(*opened.doubts, *doubts))
+    if packing is None:
+        return opened
+    fill = packing.unpacked(np.full(1, opened.fill, np.dtype(opened.array.dtype)))[0]
+    return replace(opened, array=Unpacked(opened, packing), read=lambda array, key: array[key], fill=fill)
+
+
+def packing_of(attributes: Mapping[str, Any], dtype: np.dtype) -> tuple[Packing | None, tuple[str, ...]]:
+    """How values are packed, None if they are not; and what of the attributes makes no sense."""
+    if dtype.kind not in "biuf" or not (set(KEYS) | {"dtype"}) & set(attributes):
+        return None, ()
+    if _text(attributes.get("dtype")) == "bool" and dtype.kind in "iu":
+        return Packing(dtype, np.dtype(bool)), ()
+    numbers = {key: _numbers(attributes[key]) for key in KEYS if key in attributes and key != "_Unsigned"}
+    for key in ("scale_factor", "add_offset"):
+        if len(numbers.get(key) or ()) > 1:
+            numbers[key] = None
+    doubts = tuple(f"{key} {attributes[key]!r}"[:80] for key, found in numbers.items() if found is None)
+    stored = _signed(dtype, _text(attributes.get("_Unsigned")))
+    fills = tuple(_stored_fill(v, stored, dtype) for key in FILLS for v in numbers.get(key) or () if not np.isnan(v))
+    scale, offset = ((numbers.get(key) or (None,))[0] for key in ("scale_factor", "add_offset"))
+    if scale is None and offset is None:
+        wanted = stored
+        if fills and stored.kind != "f":
+            wanted = np.dtype("float32" if stored.itemsize <= 2 else "float64")
+    else:
+        wanted = _wide_enough(stored, scale, offset, bool(fills))
+    packing = Packing(stored, wanted, fills, scale, offset)
+    return (packing if packing != Packing(dtype, dtype) else None), doubts
+
+
+def _wide_enough(stored: np.dtype, scale: Any, offset: Any, gaps: bool) -> np.dtype:
+    """The dtype that xarray gives scaled values."""
+    kinds = [np.asarray(v).dtype for v in (scale, offset) if v is not None]
+    if len(kinds) == 2 and (kinds[0] != kinds[1] or kinds[0] not in (np.float32, np.float64)):
+        return np.dtype("float64")
+    if scale is None or (kinds[0].kind != "f" and (gaps or stored.kind == "f")):
+        return np.dtype("float64")
+    four_bytes = len(kinds) == 2 and stored.kind in "iu" and stored.itemsize == 4
+    return np.dtype("float64") if four_bytes else kinds[0]
+
+
+def _signed(dtype: np.dtype, unsigned: str | None) -> np.dtype:
+    """Signed integers as unsigned ones, or the other way round, where `_Unsigned` says so."""
+    wanted = {("i", "true"): "u", ("u", "false"): "i"}.get((dtype.kind, (unsigned or "").lower()))
+    return dtype if wanted is None else np.dtype(f"{dtype.byteorder}{wanted}{dtype.itemsize}")
+
+
+def _stored_fill(value: Any, stored: np.dtype, dtype: np.dtype) -> Any:
+    """A fill value, which is given in the dtype of the file, as it is read."""
+    limits = np.iinfo(dtype) if stored != dtype else None
+    if limits is None or not limits.min <= value <= limits.max:
+        return value
+    return np.array(value).astype(dtype).view(stored)[()]
+
+
+def _numbers(value: Any) -> tuple[Any, ...] | None:
+    """Numbers of an attribute; None if it holds something else.
+
+    Zarr 3 keeps fill values of floating point in base64, as xarray writes them.
+    """
+    if isinstance(value, (str, bytes)):
+        try:
+            return (float(value),)
+        except ValueError:
+            pass
+        try:
+            return struct.unpack("<d", base64.standard_b64decode(value))
+        except (ValueError, struct.error):
+            return None
+    array = np.ravel(np.asarray(value))
+    return tuple(array) if array.dtype.kind in "biuf" and array.size else None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    return value.decode(errors="replace") if isinstance(value, bytes) else value if isinstance(value, str) else None

@@ -1,0 +1,78 @@
+"""Chunks that are files: one that is not there is fill value by the format, anything else in its place is damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from neuromancer.volumes.missing import whole_index
+
+METADATA = ("zarr.json", ".zarray", "attributes.json")
+"""Files of which one lies in the folder of every array."""
+
+
+def require_absent(folder: Path, key: str) -> None:
+    """Raise OSError if a chunk that was not found was not simply left out.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    key : str
+        Of the chunk, below it.
+    """
+    path = folder / key
+    for place in (path, *path.parents):
+        if place == folder:
+            break
+        if place.is_symlink() and not place.exists():
+            raise OSError(f"{place.relative_to(folder)} is a link that leads nowhere")
+        if place.exists() and (place.is_dir() if place == path else not place.is_dir()):
+            raise OSError(f"{place.relative_to(folder)} is a {'folder' if place == path else 'file'}")
+    if not any((folder / name).exists() for name in METADATA):
+        raise OSError("the metadata of its array has gone")
+
+
+def is_blank(folder: Path) -> bool:
+    """Whether nothing but metadata lies in the folder of an array."""
+    return not any(
+        any(entry.iterdir()) if entry.is_dir() else not entry.name.startswith((".", "zarr.json", "attributes.json"))
+        for entry in folder.iterdir()
+    )
+
+
+class Watched:
+    """Reads blocks, and looks whether chunks that were not found were left out on purpose.
+
+    Parameters
+    ----------
+    read : callable
+        (array, slices) -> numpy.ndarray.
+    folder : Path
+    chunks : sequence of int
+        Voxels per file.
+    key : callable
+        Name of a chunk from its number per axis.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Any, Any], Any],
+        folder: Path,
+        chunks: Sequence[int],
+        key: Callable[[tuple[int, ...]], str],
+    ) -> None:
+        self.read, self.folder, self.chunks, self.key = read, folder, tuple(chunks), key
+
+    def __call__(self, array: Any, index: Any) -> Any:
+        block = self.read(array, index)
+        where = whole_index(index, array.shape)
+        if where is not None:
+            touched = (range(s.start // c, -(-s.stop // c)) for s, c in zip(where, self.chunks, strict=True))
+            for number in product(*touched):
+                key = self.key(number)
+                if not (self.folder / key).is_file():
+                    require_absent(self.folder, key)
+        return block

@@ -1,0 +1,81 @@
+"""Coordinates of voxels, as xarray and netCDF keep them along every dimension: voxel size, position and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.units import long_unit
+
+Coordinate = tuple[np.ndarray, Any]
+"""Positions along a dimension, and their unit."""
+
+
+def stated_by(names: Sequence[Any], coordinate: Callable[[Any], Coordinate | None]) -> Stated:
+    """What coordinates say of a place.
+
+    Parameters
+    ----------
+    names : sequence
+        Of the dimensions, in the stored order.
+    coordinate : callable
+        Positions along a dimension and their unit; None where there are none.
+
+    Returns
+    -------
+    Stated
+        Per stored axis. A unit that only some coordinates name is that of all.
+    """
+    found = [coordinate(name) for name in names]
+    values = [None if c is None else c[0] for c in found]
+    steps = [None if v is None else step_of(v) for v in values]
+    units = [None if c is None else c[1] for c in found]
+    spoken = next((u for u in units if long_unit(u) is not None), None)
+    return Stated(
+        [abs(s) if isinstance(s, float) else s for s in steps],
+        [None if v is None else _first(v) for v in values],
+        [spoken if u is None else u for u in units],
+        [-1 if isinstance(s, float) and s < 0 else 1 for s in steps],
+    )
+
+
+def step_of(values: np.ndarray) -> float | str | None:
+    """Distance of positions; None for a single one, and what is odd about those that have none.
+
+    Examples
+    --------
+    >>> step_of(np.array([3.0, 2.5, 2.0])), step_of(np.array([7])), step_of(np.array([0, 1, 3]))
+    (-0.5, None, 'uneven')
+    """
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        return str(values.dtype)
+    if len(values) < 2:
+        return None
+    return spacing(values) or "uneven"
+
+
+def spacing(values: Any) -> float | None:
+    """Distance of evenly spaced numbers, below 0 if they fall; None for others.
+
+    Examples
+    --------
+    >>> spacing(np.array([1.0, 1.5, 2.0])), spacing(np.array(["a", "b"])), spacing(np.array([0, 1, 3]))
+    (0.5, None, None)
+    >>> spacing(np.array([8, 4, 0], "uint8"))
+    -4.0
+    """
+    values = np.asarray(values) if values is not None else np.empty(0)
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or len(values) < 2:
+        return None
+    step = (float(values[-1]) - float(values[0])) / (len(values) - 1)
+    even = np.isfinite(step) and step != 0 and np.allclose(np.diff(values.astype(float)), step, rtol=1e-3, atol=0)
+    return float(f"{step:.12g}") if even else None
+
+
+def _first(values: np.ndarray) -> float | None:
+    """Position of the first voxel."""
+    known = values.ndim == 1 and values.dtype.kind in "iuf" and len(values) and np.isfinite(values[0])
+    return float(values[0]) if known else None

@@ -1,0 +1,315 @@
+"""What an HDF5 data set refers to outside itself: sources of a virtual one, raw files, filters.
+
+The library reads fill value where a source is not there, and zeros where a raw file is too short.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib import import_module
+from itertools import groupby
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neuromancer.errors import MissingDependencyError, reason
+from neuromancer.volumes.missing import Part, whole_index
+from neuromancer.volumes.protocol import Where
+from neuromancer.volumes.stored import file_identity
+
+VIRTUAL_PREFIX, EXTERNAL_PREFIX = "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"
+UNLIMITED = h5py.h5s.UNLIMITED
+
+
+def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Part]:
+    """What a data set refers to and what is not there or too small.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    label : str
+        Its name in errors.
+    seen : set of (str, str)
+        Files and names of the virtual data sets that refer to this one.
+
+    Raises
+    ------
+    MissingDependencyError
+        If chunks are packed with a filter that is not installed.
+    """
+    _require_filters(dataset, label)
+    if dataset.external:
+        return list(_external(dataset))
+    me = (dataset.file.filename, dataset.name)
+    if not dataset.is_virtual or me in seen:
+        return []
+    parts: list[Part] = []
+    maps = sorted(dataset.virtual_sources(), key=lambda m: m.file_name)
+    for name, some in groupby(maps, key=lambda m: m.file_name):
+        parts += _of_source_file(dataset, name, list(some), label, seen | {me})
+    return parts
+
+
+def identity(dataset: Any) -> str:
+    """Size and date of all files in which the voxels of a data set lie, beside its own."""
+    names = {m.file_name for m in dataset.virtual_sources()} if dataset.is_virtual else set()
+    paths = [str(_found(dataset, name)) for name in sorted(names) if name != "." and "%b" not in name]
+    paths += [str(_raw_path(dataset, name)) for name, *_ in dataset.external or ()]
+    return " ".join(file_identity(p) for p in paths if Path(p).is_file())
+
+
+def spanned(dataset: Any) -> Any:
+    """A virtual data set whose numbered sources do not end where one of them is missing.
+
+    The library keeps to how a data set was opened first: the one that is given is closed.
+    """
+    maps = [m for m in dataset.virtual_sources() if "%b" in m.file_name + m.dset_name] if dataset.is_virtual else []
+    longest = max((max(_numbers(dataset, m), default=0) for m in maps), default=0)
+    if not longest:
+        return dataset
+    file, name, access = dataset.file, dataset.name.encode(), dataset.id.get_access_plist()
+    dataset.id.close()
+    access.set_virtual_printf_gap(longest)
+    return h5py.Dataset(h5py.h5d.open(file.id, name, access))
+
+
+class Watched:
+    """Reads a virtual data set, and looks whether its sources were there: the library does not say.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        whole = tuple(slice(0, n) for n in dataset.shape)
+        found = {name: _found(dataset, name) for name in {m.file_name for m in dataset.virtual_sources()}}
+        pairs = [(found[m.file_name], _box(m.vspace, dataset.shape) or whole) for m in dataset.virtual_sources()]
+        self.paths = [path for path, _ in pairs if path is not None]
+        self.boxes = np.array([[(s.start, s.stop) for s in box] for path, box in pairs if path is not None])
+
+    def __call__(self, dataset: Any, key: Any) -> np.ndarray:
+        block = np.asarray(dataset[key])
+        where = whole_index(key, dataset.shape)
+        if where is not None and self.paths:
+            starts, stops = ([getattr(s, end) for s in where] for end in ("start", "stop"))
+            touched = ((self.boxes[..., 0] < stops) & (self.boxes[..., 1] > starts)).all(-1)
+            for path in {self.paths[k] for k in np.flatnonzero(touched)}:
+                if not path.exists():
+                    raise FileNotFoundError(f"source file {path} has gone")
+        return block
+
+
+# ---- virtual data sets
+def _of_source_file(
+    dataset: Any, name: str, maps: Sequence[Any], label: str, seen: frozenset[tuple[str, str]]
+) -> Iterator[Part]:
+    """Missing parts of the mappings into one source file."""
+    if "%b" in name or any("%b" in m.dset_name for m in maps):
+        for m in maps:
+            yield from _numbered(dataset, m, label, seen)
+        return
+    try:
+        with _opened(dataset, name) as file:
+            for m in maps:
+                yield from _of_source(dataset, file, name, m, label, seen)
+    except OSError as error:
+        why = reason(error) if _found(dataset, name) is not None else "no such file"
+        yield from (Part(f"source file {name}", why, _box(m.vspace, dataset.shape)) for m in maps)
+
+
+def _of_source(
+    dataset: Any, file: Any, name: str, m: Any, label: str, seen: frozenset[tuple[str, str]]
+) -> Iterator[Part]:
+    """Missing parts of one mapping into an open source file."""
+    where, what = _box(m.vspace, dataset.shape), f"source {name}:{m.dset_name}"
+    found = file.get(m.dset_name)
+    if not isinstance(found, h5py.Dataset):
+        yield Part(what, "no such data set", where)
+    elif (why := _too_small(found, m, where)) is not None:
+        yield Part(what, why, where)
+    else:
+        for part in missing_parts(found, label, seen):
+            yield replace(part, name=f"{part.name} (of {what})", where=where)
+
+
+def _too_small(found: Any, m: Any, where: Where | None) -> str | None:
+    """Why a source does not hold the voxels that are mapped; None if it does."""
+    if m.src_space.get_select_type() == h5py.h5s.SEL_HYPERSLABS and m.src_space.is_regular_hyperslab():
+        needed = [
+            None if UNLIMITED in (n, block) else start + (n - 1) * step + block
+            for start, step, n, block in zip(*m.src_space.get_regular_hyperslab(), strict=True)
+        ]
+        fits = len(needed) == found.ndim and all(
+            n is None or n <= size for n, size in zip(needed, found.shape, strict=False)
+        )
+        return None if fits else f"has shape {found.shape}, where {tuple(n or 0 for n in needed)} is needed"
+    count = None if where is None else prod(s.stop - s.start for s in where)
+    if count is not None and found.size is not None and found.size < count:
+        return f"has {found.size} voxels of {count}"
+    return None
+
+
+def _box(space: Any, shape: Sequence[int]) -> Where | None:
+    """Region of the virtual data set around what a mapping fills; None if it is not known."""
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return tuple(slice(0, n) for n in shape)
+    if not space.is_regular_hyperslab():
+        return None
+    ends = []
+    for start, step, n, block in zip(*space.get_regular_hyperslab(), strict=True):
+        if UNLIMITED in (n, block):
+            return None
+        ends.append((int(start), int(start + (n - 1) * step + block)))
+    return tuple(slice(a, b) for a, b in ends)
+
+
+def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]) -> Iterator[Part]:
+    """Missing parts of sources whose names hold a number: those before the last one that is there."""
+    there = _numbers(dataset, m)
+    if not there:
+        yield Part(f"source {m.file_name}:{m.dset_name}", "there is none")
+    for k in range(max(there, default=-1) + 1):
+        file_name, name = (_with_number(text, k) for text in (m.file_name, m.dset_name))
+        where = _block(m.vspace, k)
+        if where is not None and any(s.stop > n for s, n in zip(where, dataset.shape, strict=True)):
+            where = None
+        if k not in there:
+            yield Part(f"source {file_name}:{name}", "no such file or data set", where)
+            continue
+        try:
+            with _opened(dataset, file_name) as file:
+                found = file.get(name)
+                if not isinstance(found, h5py.Dataset):
+                    yield Part(f"source {file_name}:{name}", "no such data set", where)
+                elif (why := _too_small(found, m, where)) is not None:
+                    yield Part(f"source {file_name}:{name}", why, where)
+                else:
+                    for part in missing_parts(found, label, seen):
+                        yield replace(part, name=f"{part.name} (of source {file_name}:{name})", where=where)
+        except OSError as error:
+            yield Part(f"source file {file_name}", reason(error), where)
+
+
+def _numbers(dataset: Any, m: Any) -> set[int]:
+    """Numbers for which there is a source file, or a data set in the only one."""
+    if "%b" not in m.file_name:
+        with suppress(OSError, KeyError), _opened(dataset, m.file_name) as file:
+            parent, _, last = m.dset_name.strip("/").rpartition("/")
+            return _matching(file[parent or "/"], last)
+        return set()
+    folder, last = os.path.split(m.file_name)
+    for place in _places(dataset, folder or ".", dataset.id.get_access_plist().get_virtual_prefix(), VIRTUAL_PREFIX):
+        with suppress(OSError):
+            found = _matching([p.name for p in place.iterdir()], last)
+            if found:
+                return found
+    return set()
+
+
+def _matching(names: Any, pattern: str) -> set[int]:
+    before, after = pattern.split("%b", 1)
+    asked = re.compile(re.escape(before.replace("%%", "%")) + r"(\d+)" + re.escape(after.replace("%%", "%")))
+    return {int(found[1]) for name in names if (found := asked.fullmatch(name)) is not None}
+
+
+def _with_number(text: str, k: int) -> str:
+    return text.replace("%b", str(k)).replace("%%", "%")
+
+
+def _block(space: Any, k: int) -> Where | None:
+    """Region of the k-th numbered source."""
+    if not space.is_regular_hyperslab():
+        return None
+    ends = []
+    for start, step, n, block in zip(*space.get_regular_hyperslab(), strict=True):
+        first = start + k * step if n == UNLIMITED else start
+        ends.append((int(first), int(first + block if n == UNLIMITED else start + (n - 1) * step + block)))
+    return tuple(slice(a, b) for a, b in ends)
+
+
+# ---- files
+@contextmanager
+def _opened(dataset: Any, name: str) -> Iterator[Any]:
+    """A source file, opened as the library does it."""
+    if name == ".":
+        yield dataset.file
+        return
+    path = _found(dataset, name)
+    if path is None:
+        raise FileNotFoundError(name)
+    with h5py.File(path, "r" if dataset.file.mode == "r" else "r+") as file:
+        yield file
+
+
+def _found(dataset: Any, name: str) -> Path | None:
+    """Where the library finds a source file."""
+    prefix = dataset.id.get_access_plist().get_virtual_prefix()
+    return next((p for p in _places(dataset, name, prefix, VIRTUAL_PREFIX) if p.exists()), None)
+
+
+def _places(dataset: Any, name: str, prefix: bytes, variable: str) -> Iterator[Path]:
+    """Where the library looks for a file, in its order."""
+    own = Path(dataset.file.filename)
+    last = Path(name)
+    if last.is_absolute():
+        yield last
+        last = Path(last.name)
+    for given in (*os.environ.get(variable, "").split(":"), os.fsdecode(prefix or b"")):
+        if given:
+            yield Path(given.replace("${ORIGIN}", str(own.parent))) / last
+    yield own.parent / last
+    yield last
+    yield own.resolve().parent / last
+
+
+def _raw_path(dataset: Any, name: str) -> Path:
+    """Where the library takes an external raw file from."""
+    prefix = os.environ.get(EXTERNAL_PREFIX) or os.fsdecode(dataset.id.get_access_plist().get_efile_prefix() or b"")
+    return Path(prefix.replace("${ORIGIN}", str(Path(dataset.file.filename).parent))) / name
+
+
+def _external(dataset: Any) -> Iterator[Part]:
+    """External raw files that are not there or too short."""
+    total, begin = prod(dataset.shape) * dataset.dtype.itemsize, 0
+    for name, offset, size in dataset.external:
+        needed = min(int(size), total - begin)
+        path = _raw_path(dataset, name)
+        room = path.stat().st_size - offset if path.is_file() else 0
+        if room < needed:
+            why = f"ends {needed - room} bytes too early" if path.is_file() else "no such file"
+            yield Part(f"raw file {name}", why, _planes(dataset, begin + max(0, room), begin + needed))
+        begin += needed
+
+
+def _planes(dataset: Any, first: int, last: int) -> Where:
+    """Region along the first axis that holds some bytes."""
+    plane = max(1, prod(dataset.shape[1:]) * dataset.dtype.itemsize)
+    return (slice(first // plane, -(-last // plane)), *(slice(0, n) for n in dataset.shape[1:]))
+
+
+# ---- filters
+def _require_filters(dataset: Any, label: str) -> None:
+    """Raise MissingDependencyError if chunks were packed in a way for which there is no library."""
+    properties = dataset.id.get_create_plist()
+    for k in range(properties.get_nfilters()):
+        code, _, _, name = properties.get_filter(k)
+        if h5py.h5z.filter_avail(code) or not dataset.id.get_storage_size():
+            continue
+        with suppress(ImportError):
+            import_module("hdf5plugin")  # registers its filters
+        if not h5py.h5z.filter_avail(code):
+            raise MissingDependencyError(
+                "is packed with an HDF5 filter that is not installed",
+                node=label,
+                got=f"{os.fsdecode(name)!r} ({code}) of {dataset.name}",
+                expected="the filter, e.g. of the package hdf5plugin",
+                nearest="pip install hdf5plugin",
+            )

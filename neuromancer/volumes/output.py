@@ -1,0 +1,181 @@
+"""One place for a volume in files: looked at, made, opened, or cleared of what was left half made."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from neuromancer.arrays import library
+from neuromancer.errors import FileError, InputTypeError, ShapeError, naming, translating
+from neuromancer.files import followed
+from neuromancer.places import is_address
+from neuromancer.volumes.axes import Layout
+from neuromancer.volumes.fresh import Note
+from neuromancer.volumes.paths import require_kind
+from neuromancer.volumes.protocol import Locator
+from neuromancer.volumes.request import Request
+from neuromancer.volumes.sink import ArraySink, require_same
+
+MODULES = {
+    "hdf5": "neuromancer.volumes.hdf5",
+    "zarr": "neuromancer.volumes.zarrs",
+    "npy": "neuromancer.volumes.flat",
+    "tif": "neuromancer.volumes.tiff",
+    "tensorstore": "neuromancer.volumes.tensorstores",
+}
+
+
+def forget(trace: str) -> None:
+    """Of an output that nobody else waits for, nothing is noted."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output at a path, whether or not it is there.
+
+    Parameters
+    ----------
+    locator : Locator
+    request : Request
+        What it is to be like.
+    """
+
+    locator: Locator
+    request: Request
+
+    def find(self) -> ArraySink | None:
+        """The output, open for writing; None if it is not there.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written to.
+        ShapeError, InputTypeError
+            If it has another shape or dtype.
+        """
+        taken = self._taken()
+        if taken is None:
+            return None
+        try:
+            if len(taken.shape) != len(self.locator.axes):
+                raise ShapeError(
+                    "the output has another shape",
+                    node=str(self.locator),
+                    got=tuple(taken.shape),
+                    expected=f"axes {self.locator.axes}",
+                )
+            sink = module_of(self.locator).make_sink(taken, self.request.layout, str(self.locator), self.locator)
+        except ShapeError:
+            _close(taken)
+            raise
+        try:
+            require_same(sink.shape, sink.dtype, self.request.shape, self.request.dtype, str(self.locator))
+        except (ShapeError, InputTypeError):
+            sink.close()
+            raise
+        return sink
+
+    def require_free(self) -> None:
+        """Raise FileError if the output exists, or the file or folder of which it would be all."""
+        looked_at = getattr(module_of(self.locator), "is_taken", None)
+        if looked_at is not None and self._is_there() and looked_at(self.locator):
+            raise _exists(self.locator)
+        taken = self._taken()
+        inside = self.locator.kind in ("hdf5", "zarr") and bool(self.locator.dataset)
+        if taken is not None or (self._is_there() and not inside and not is_address(self.locator.path)):
+            _close(taken)
+            raise _exists(self.locator)
+
+    def create(self, note: Note = forget) -> None:
+        """Make it, full of zeros.
+
+        Parameters
+        ----------
+        note : callable
+            Is told what will show that it is this output, before it exists; see :meth:`discard`.
+
+        Raises
+        ------
+        FileError
+            If it exists or cannot be created.
+        ArgumentError, InputTypeError
+            For options that the kind of file does not have.
+        """
+        try:
+            module_of(self.locator).create(self.locator, self.request, note)
+        except FileError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise _exists(self.locator) from error
+            raise
+
+    def discard(self, traces: Collection[str]) -> None:
+        """Remove it if it is the one that was noted, and what is left of making it.
+
+        Parameters
+        ----------
+        traces : collection of str
+            What was noted while it was made.
+        """
+        module_of(self.locator).discard(self.locator, traces)
+
+    def _is_there(self) -> bool:
+        with naming(self.locator, "cannot be looked at"):
+            return is_address(self.locator.path) or followed(self.locator.path).exists()
+
+    def _taken(self) -> Any:
+        return _open(self.locator) if self._is_there() else None
+
+
+def open_sink(locator: Locator) -> ArraySink:
+    """Open an output that exists, for writing.
+
+    Parameters
+    ----------
+    locator : Locator
+        That of a sink.
+
+    Raises
+    ------
+    FileError
+        If it is not there or cannot be written to.
+    """
+    found = None
+    if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
+        found = _open(locator)
+    if found is None:
+        raise FileError("no such output", node=str(locator))
+    return module_of(locator).make_sink(found, Layout(locator.axes, locator.spatial), str(locator), locator)
+
+
+def module_of(locator: Locator) -> Any:
+    """The module for a kind of files."""
+    return import_module(MODULES[locator.kind])
+
+
+def _exists(locator: Locator) -> FileError:
+    return FileError(
+        "the output exists and is not overwritten", node=str(locator), expected="resume=True, or another name"
+    )
+
+
+def _open(locator: Locator) -> Any:
+    """The array of an output that exists; None if it is not in the file."""
+    if not is_address(locator.path) and locator.kind != "tensorstore":
+        require_kind(str(followed(locator.path)), locator.kind, str(locator))
+    with translating(locator, "cannot be opened for writing"):
+        found = module_of(locator).open_for_writing(locator)
+    if found is None or hasattr(found, "visititems"):
+        if found is not None:
+            found.close()
+        return None
+    return found
+
+
+def _close(array: Any) -> None:
+    """Close the file of an HDF5 data set."""
+    if library(array) == "h5py":
+        array.file.close()

@@ -1,0 +1,56 @@
+"""A zarr store that does not take damage for chunks that were left out; needs zarr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.storage import StorePath, WrapperStore
+
+from neuromancer.volumes.chunk_files import METADATA, require_absent
+
+
+class CheckedStore(WrapperStore):
+    """Another store, whose chunks are files, or were never written; anything else is an OSError.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+    """
+
+    folder: Path | None = None
+    prefix = ""
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Content of a chunk; None if it was never written."""
+        return self._checked(key, await self._store.get(key, prototype, byte_range))
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        """Parts of chunks."""
+        asked = list(key_ranges)
+        found = await self._store.get_partial_values(prototype, asked)
+        return [self._checked(key, value) for (key, _), value in zip(asked, found, strict=True)]
+
+    def _checked(self, key: str, value: Any) -> Any:
+        name = key.removeprefix(self.prefix)
+        if value is None and self.folder is not None and name not in METADATA:
+            require_absent(self.folder, name)
+        if value is not None and len(value) == 0:
+            raise OSError("holds 0 bytes")
+        return value
+
+
+def checked(array: Any, folder: Path | None) -> Any:
+    """The same array for reading, through a checked store.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    folder : Path, optional
+        Of the array, in a local store.
+    """
+    store = CheckedStore(array.store)
+    store.folder, store.prefix = folder, f"{array.path}/" if array.path else ""
+    place = StorePath(store, array.path)
+    return zarr.Array(zarr.AsyncArray(metadata=array.metadata, store_path=place))
