@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import os
 import re
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
@@ -28,6 +24,7 @@ from neuromancer.console import FAILED as FAILED
 from neuromancer.console import INTERRUPTED as INTERRUPTED
 from neuromancer.dense.reduction import reduction
 from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
+from neuromancer.pool import Pool
 from neuromancer.printable import printable
 from neuromancer.progress import say
 
@@ -208,18 +205,6 @@ def _image_shape(node: nm.Node, spatial: Sequence[int]) -> tuple[int, ...]:
     return (int(node.input_nodes[0].shape["f"]), *spatial)
 
 
-def _set_device(device: str | None) -> None:
-    """Of a worker: what was asked for goes before what its environment says."""
-    if device is not None:
-        os.environ["NEUROMANCER_DEVICE"] = config.device = device
-
-
-def _begin_worker(device: str | None) -> None:
-    # Ctrl-C reaches all processes of a terminal; it ends a worker without a word, as the first one explains it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _set_device(device)
-
-
 def _predict(options: argparse.Namespace) -> int:
     """Predict a volume with a stored model, tile by tile, in bounded memory; restartable.
 
@@ -229,9 +214,7 @@ def _predict(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         executor = None
         if options.workers:
-            executor = stack.enter_context(
-                ProcessPoolExecutor(options.workers, get_context("spawn"), _begin_worker, (options.device,))
-            )
+            executor = stack.enter_context(Pool(options.workers, options.device))
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", IncompleteWarning)
         warnings.simplefilter("always", MetadataWarning)

@@ -110,11 +110,11 @@ def local_target(path: Any, what: str) -> Path:
     return place
 
 
-def require_replaceable(path: Path) -> None:
-    """Raise FileError if something else than a file is at a path."""
+def require_replaceable(path: Path, what: str | None = None) -> None:
+    """Raise FileError if something else than a file is at a path, which `what` calls in errors."""
     found = kind_at(path)
     if found not in (None, "a file") or not path.name:
-        raise FileError("cannot be written", node=str(path), got=found, expected="the path of a file")
+        raise FileError("cannot be written", node=what or str(path), got=found, expected="the path of a file")
 
 
 def absolute(path: str, what: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 import neuromancer as nm
 from neuromancer import cli
 from neuromancer.config import config
+from neuromancer.pool import set_device
 
 zarr = pytest.importorskip("zarr", reason="zarr is an extra")
 
@@ -186,9 +187,9 @@ def test_device_is_set(model, monkeypatch):
     assert cli.main(["plan", str(model), "20", "20", "20", "--device", "auto"]) == cli.DONE
     assert config.device == "auto"
     monkeypatch.setenv("NEUROMANCER_DEVICE", "cpu")
-    cli._set_device(None)
+    set_device(None)
     assert os.environ["NEUROMANCER_DEVICE"] == "cpu"
-    cli._set_device("cuda:1")  # in a worker
+    set_device("cuda:1")  # in a worker
     assert config.device == os.environ["NEUROMANCER_DEVICE"] == "cuda:1"
 
 
