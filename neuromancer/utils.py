@@ -73,7 +73,7 @@ def as_array(value: Any) -> np.ndarray:
 
 
 class _Randomness:
-    """The package's own generators, restarted whenever ``config.seed`` is set; NumPy's global state is never touched."""
+    """The package's own generators, restarted whenever ``config.seed`` is set; NumPy's own is never touched."""
 
     def __init__(self) -> None:
         self._lock = Exclusive()
@@ -150,7 +150,7 @@ def check_name(name: Any, owner: Any, printable: bool = True) -> str:
         got = f"{type(name).__name__} {name!r}"[:200]
         raise InputTypeError("a name must be a string", node=owner, got=got, expected="a str")
     if len(name) > NAME_LENGTH:
-        got = f"{len(name)} characters, {ascii(name[:30])}..."
+        got = f"{len(name)} characters, {name[:30]!a}..."
         raise ArgumentError("the name is too long", node=owner, got=got, expected=f"at most {NAME_LENGTH} characters")
     refused = UNPRINTABLE if printable else (SURROGATE,)
     bad = [c for c in name if unicodedata.category(c) in refused]
@@ -159,7 +159,7 @@ def check_name(name: Any, owner: Any, printable: bool = True) -> str:
         raise ArgumentError(
             f"the name has characters that cannot be {'printed' if printable else 'stored'}",
             node=owner,
-            got=f"{ascii(bad[0])} in {ascii(name[:60])}",
+            got=f"{bad[0]!a} in {name[:60]!a}",
             expected="no control characters, line separators or surrogates" if printable else "no surrogates",
             nearest=clean[:60] or None,
         )

@@ -26,7 +26,7 @@ def test_a_name_is_a_string(name):
 
 @pytest.mark.parametrize("bad", ["\0", "\n", "\x1b", "\x7f", "\x85", "\u2028", "\ud800"])
 def test_names_that_cannot_be_printed(bad):
-    with pytest.raises(ArgumentError, match="cannot be printed; got .* in 'a.*b'.*nearest valid: ab") as caught:
+    with pytest.raises(ArgumentError, match=r"cannot be printed; got .* in 'a.*b'.*nearest valid: ab") as caught:
         check_name(f"a{bad}b", "conv")
     assert str(caught.value).isprintable()
     if bad == "\ud800":
@@ -37,7 +37,7 @@ def test_names_that_cannot_be_printed(bad):
 
 
 def test_names_are_not_too_long():
-    with pytest.raises(ArgumentError, match="the name is too long; got 100000 characters.*expected at most 1000"):
+    with pytest.raises(ArgumentError, match=r"the name is too long; got 100000 characters.*expected at most 1000"):
         check_name("w" * 100_000, "conv")
 
 
@@ -47,8 +47,8 @@ def test_most_names_are_names_of_files(name):
 
 
 HARD = [
-    "", ".", "..", "/", "../out", "run/1", "run\\1", "run_1", "a:b", "a?b", "a*b", '"a"', "<a>", "a|b", " a", "a ", "a.",
-    ".a", "a\0", "a\n", "CON", "con", "nul.txt", "COM1", "LPT9.h5", "x" * 121, "x" * 300, "x" * 301, "層" * 200,
+    "", ".", "..", "/", "../out", "run/1", "run\\1", "run_1", "a:b", "a?b", "a*b", '"a"', "<a>", "a|b", " a", "a ",
+    "a.", ".a", "a\0", "a\n", "CON", "con", "nul.txt", "COM1", "LPT9.h5", "x" * 121, "x" * 300, "x" * 301, "層" * 200,
     "é", unicodedata.normalize("NFD", "é"), "a\u202eb", "a\ud800b", "run_1-a7becdaa",
 ]  # fmt: skip
 

@@ -126,8 +126,8 @@ class Node(metaclass=NodeType):
     def _build_output(self) -> None:
         """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
 
-        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for. A copy has the
-        precision of the original, whatever is configured by now.
+        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for. A copy has
+        the precision of the original, whatever is configured by now.
         """
         before = self.output
         self._make_output()

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive, building_lock
-from neuromancer.utils import check_name, safe_file_name
+from neuromancer.utils import NAME_LENGTH, check_name, safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
@@ -23,8 +23,9 @@ def free_name(proposal: str, *taken: Container[str]) -> str:
     """The proposed name if it is free, else with the next free number at its end."""
     name = proposal
     while not name or any(name in names for names in taken):
-        stem, digits = re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
-        name = f"{stem}{int(digits) + 1 if digits else 1}"
+        stem, digits = re.fullmatch(r"(.*?)(\d{0,9})", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        number = str(int(digits) + 1 if digits else 1)
+        name = stem[: NAME_LENGTH - len(number)] + number
     return name
 
 

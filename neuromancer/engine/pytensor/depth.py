@@ -67,7 +67,7 @@ def with_room(outputs: Iterable[Variable], work: Callable[[], T]) -> T:
         try:
             with building_lock.lent_by(caller):
                 done.set_result(context.run(work))
-        except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
+        except BaseException as error:
             done.set_exception(error)
         finally:
             sys.setrecursionlimit(limit)
