@@ -29,19 +29,6 @@ class Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1, for the parser.
-
-    Examples
-    --------
-    >>> positive("3")
-    3
-    """
-    if not (text.isdecimal() and len(text) < 10 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {10**9 - 1}")
-    return int(text)
-
-
 def run(program: str, command: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Carry out a command.
 

@@ -90,13 +90,6 @@ def test_wrong_usage_shows_arguments_safely(capsys):
         assert ended.value.code == 2 and "c\\x1b[2J" in text and "https://***@host" in text
 
 
-def test_numbers():
-    assert console.positive("12") == 12
-    for text in ("0", "-1", "1.5", "nan", "1e3", "", "9" * 20):
-        with pytest.raises(Exception, match="whole number"):
-            console.positive(text)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="closes standard streams by a shell")
 def test_closed_standard_streams(tmp_path):
     """No file gets the number of a stream that is closed, so nothing that is printed goes into it."""

@@ -167,7 +167,7 @@ def test_files_and_groups_and_what_is_closed(contents, tmp_path):
             InputTypeError,
             "another dtype",
         ),
-        (lambda: da.from_array(VALUES, chunks=-1).map_blocks(_lost, dtype="u1"), FileError, "got worker lost"),
+        (lambda: da.from_array(VALUES, chunks=-1).map_blocks(_lost, dtype="u1"), FileError, "worker lost"),
     ],
 )
 def test_blocks_are_what_the_array_says(array, error, says):
