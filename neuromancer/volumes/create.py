@@ -16,13 +16,16 @@ from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
+from neuromancer.volumes.objects import is_array, library
 from neuromancer.volumes.options import check_kinds, check_request, checked_block
-from neuromancer.volumes.output import MODULES, Output
-from neuromancer.volumes.paths import split_path
+from neuromancer.volumes.output import MODULES, Output, open_sink
+from neuromancer.volumes.paths import is_address, split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
+
+__all__ = ["create_sink", "open_sink", "output_at"]
 
 
 def create_sink(
