@@ -46,7 +46,7 @@ class GraphManager:
     """
 
     def __init__(self, name: str = "") -> None:
-        self.name = check_name(name, "model", printable=False)
+        self.name = check_name(name, "model", stored=True)
         self.nodes: dict[str, Node] = {}
         self.splits: dict[str, dict[str, Any]] = {}
 
@@ -197,7 +197,7 @@ class ModelContainer:
         """
         from neuromancer.model import Model
 
-        name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", printable=False)
+        name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", stored=True)
         with self._lock:
             if name in self.models:
                 raise ArgumentError(

@@ -16,10 +16,9 @@ from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
-from neuromancer.volumes.objects import is_array, library
 from neuromancer.volumes.options import check_kinds, check_request, checked_block
 from neuromancer.volumes.output import MODULES, Output, open_sink
-from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
@@ -99,6 +98,7 @@ def create_sink(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "result.npy"
     >>> sink = create_sink(path, (2, 5, 6), "float32", spatial="yx")
     >>> sink[0:2, 1:3, 0:6] = np.ones((2, 2, 6), "float32")

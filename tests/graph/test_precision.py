@@ -11,7 +11,7 @@ from neuromancer import engine as E
 T = nm.T
 
 
-class Scaled(nm.Node):
+class Stretched(nm.Node):
     """A user's node with numbers, an array and a parameter of double precision."""
 
     def __init__(self, parent, name="scaled"):
@@ -40,7 +40,7 @@ MAKERS = {
     "constant": lambda x: nm.ApplyFunc(x, lambda v: v - E.constant(np.float64(0.1))),
     "tensor": lambda x: nm.FromTensor(x.output * np.float64(0.5), x.shape, x),
     "function": lambda x: nm.FromTensor(lambda v: v * np.float64(0.5), x.shape, x),
-    "own node": Scaled,
+    "own node": Stretched,
     "own layer": lambda x: Layer(x, 3, print_repr=False),
 }
 
