@@ -10,7 +10,7 @@ import numpy as np
 
 from neuromancer.errors import NeuromancerError, reason
 
-SMALL_FLOATS = ("bfloat16", "float8", "float6", "float4")
+SMALL_FLOATS = ("bfloat16", "float8_", "float6_", "float4_")
 """Beginnings of the names of dtypes that NumPy does not compute with; all their values are float32 numbers."""
 
 

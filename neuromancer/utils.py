@@ -107,23 +107,23 @@ def seed(value: int | None) -> None:
     config.seed = value
 
 
-def check_name(name: Any, owner: Any, printable: bool = True) -> str:
-    """Return a name that can be stored and, if it is to be `printable`, written and drawn as it is.
+def check_name(name: Any, owner: Any, stored: bool = False) -> str:
+    """Return a name that is text of a bounded length; characters that cannot be printed are escaped where it is shown.
 
     Parameters
     ----------
     name : str
     owner : Node or str
         Whose name it is, for the message.
-    printable : bool
-        Refuse control characters and separators of lines.
+    stored : bool
+        Refuse halves of surrogate pairs, which no encoding holds.
 
     Raises
     ------
     InputTypeError
         If it is no string.
     ArgumentError
-        If it has more than 1000 characters, halves of surrogate pairs, or what cannot be printed.
+        If it has more than 1000 characters, or cannot be stored.
 
     Examples
     --------
@@ -136,16 +136,14 @@ def check_name(name: Any, owner: Any, printable: bool = True) -> str:
     if len(name) > NAME_LENGTH:
         got = f"{len(name)} characters, {name[:30]!a}..."
         raise ArgumentError("the name is too long", node=owner, got=got, expected=f"at most {NAME_LENGTH} characters")
-    refused = UNPRINTABLE if printable else (SURROGATE,)
-    bad = [c for c in name if unicodedata.category(c) in refused]
+    bad = [c for c in name if unicodedata.category(c) == SURROGATE] if stored else []
     if bad:
-        clean = "".join(c for c in name if c not in bad)
         raise ArgumentError(
-            f"the name has characters that cannot be {'printed' if printable else 'stored'}",
+            "the name has characters that cannot be stored",
             node=owner,
             got=f"{bad[0]!a} in {name[:60]!a}",
-            expected="no control characters, line separators or surrogates" if printable else "no surrogates",
-            nearest=clean[:60] or None,
+            expected="no surrogates",
+            nearest="".join(c for c in name if c not in bad)[:60] or None,
         )
     return str(name)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.arrays import as_array
 from neuromancer.casts import exact_cast, fits_kind, holds, limits
 from neuromancer.errors import ArgumentError, InputTypeError
 
@@ -108,6 +109,12 @@ def test_kinds_and_limits():
     assert fits_kind("int64", "uint8") and fits_kind("float64", "float32") and fits_kind("bool", "int8")
     assert not fits_kind("float32", "int64") and not fits_kind("complex64", "float32") and not fits_kind("int8", "bool")
     assert limits("bool") == "whole numbers from 0 to 1"
+
+
+def test_numbers_are_taken_with_the_dtype_that_they_have():
+    for kind in ("float16", "float32", "float64", "longdouble", "int8", "bool"):
+        assert as_array(np.ones(2, kind)).dtype == kind and as_array([np.ones(2, kind)]).dtype == kind
+    assert as_array([[0.1, 1]]).dtype == "float64"
 
 
 # ---- where numbers come in

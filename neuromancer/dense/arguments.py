@@ -27,11 +27,11 @@ MOST_VOXELS = (1 << 63) - 1
 Number = int | float
 
 
-def checked_choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+def checked_choice(name: str, value: Any, allowed: Sequence[Any], problem: str = "unknown choice") -> Any:
     """`value` if it is one of a few names, or ArgumentError."""
     if not isinstance(value, (str, NoneType)) or value not in allowed:
         nearest = nearest_name(value, [a for a in allowed if a is not None])
-        raise ArgumentError("unknown choice", node=name, got=value, expected=f"one of {allowed}", nearest=nearest)
+        raise ArgumentError(problem, node=name, got=value, expected=f"one of {allowed}", nearest=nearest)
     return value
 
 

@@ -56,7 +56,7 @@ class _Holder:
                 return cls(words[0], int(words[1]), "", "")
             found = cls(**json.loads(text))
             names = (found.host, found.started, found.key, *found.traces)
-            if all(type(name) is str for name in names) and type(found.pid) is int:
+            if type(found.traces) is list and all(type(name) is str for name in names) and type(found.pid) is int:
                 return found
         return None
 

@@ -176,7 +176,7 @@ def predict_dense(
         fill=checked_fill(fill),
         skip_empty=checked_skip(skip_empty),
         check_nan=_nan_is_error(checked_choice("on_nan", on_nan, (None, "error", "keep")), outs, reductions),
-        precision=checked_choice("precision", precision, PRECISIONS),
+        precision=checked_choice("precision", precision, PRECISIONS, "unknown precision"),
         on_missing=checked_choice("on_missing", on_missing, CHOICES),
     )
     request = Request(

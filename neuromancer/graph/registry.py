@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Container, Iterator
@@ -11,24 +12,20 @@ from weakref import WeakSet
 
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive, building_lock
-from neuromancer.utils import check_name, safe_file_name
+from neuromancer.utils import NAME_LENGTH, check_name, safe_file_name
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import Node
     from neuromancer.model import Model
-
-MAX_DIGITS = 18
 
 
 def free_name(proposal: str, *taken: Container[str]) -> str:
     """The proposed name if it is free, else with the next free number at its end."""
     name = proposal
     while not name or any(name in names for names in taken):
-        stem = name.rstrip("0123456789")
-        # Of a longer number only the end counts on: Python refuses to read thousands of digits.
-        stem = name[: max(len(stem), len(name) - MAX_DIGITS)]
-        digits = name[len(stem) :]
-        name = f"{stem}{int(digits) + 1 if digits else 1}"
+        stem, digits = re.fullmatch(r"(.*?)(\d{0,9})", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        number = str(int(digits) + 1 if digits else 1)
+        name = stem[: NAME_LENGTH - len(number)] + number
     return name
 
 
@@ -49,7 +46,7 @@ class GraphManager:
     """
 
     def __init__(self, name: str = "") -> None:
-        self.name = check_name(name, "model", printable=False)
+        self.name = check_name(name, "model", stored=True)
         self.nodes: dict[str, Node] = {}
         self.splits: dict[str, dict[str, Any]] = {}
 
@@ -200,7 +197,7 @@ class ModelContainer:
         """
         from neuromancer.model import Model
 
-        name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", printable=False)
+        name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", stored=True)
         with self._lock:
             if name in self.models:
                 raise ArgumentError(

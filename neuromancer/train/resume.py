@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,9 +54,9 @@ def checkpoint_of(folder: str | Path, checkpoint: str | Path | None = None) -> P
     return Path(checkpoint) if checkpoint is not None else last_of(Path(folder))
 
 
-def load_checkpoint(path: Path) -> Model:
+def load_checkpoint(path: Path, functors: Mapping[str, Callable[..., Any]] | None = None) -> Model:
     """The model of a checkpoint; FileError if no Trainer has written the file."""
-    model = modelload(path)
+    model = modelload(path, functors=functors)
     if "step" not in model.training_state:
         raise FileError("no checkpoint of a training", node=str(path), expected="a file written by a Trainer")
     return model

@@ -242,7 +242,15 @@ class Trainer:
 
     # ---- files
     @classmethod
-    def resume(cls, folder: str | Path, data: Any, *, checkpoint: str | Path | None = None, **options: Any) -> Trainer:
+    def resume(
+        cls,
+        folder: str | Path,
+        data: Any,
+        *,
+        checkpoint: str | Path | None = None,
+        functors: Mapping[str, Callable[..., Any]] | None = None,
+        **options: Any,
+    ) -> Trainer:
         """A trainer that goes on from the last checkpoint of a folder.
 
         Parameters
@@ -253,6 +261,8 @@ class Trainer:
             the model that is loaded.
         checkpoint : path, optional
             Another file of the folder to go on from.
+        functors : mapping of str to callable, optional
+            Functions of your own that the network uses, see :func:`neuromancer.modelload`.
         **options
             Further arguments of the class. What is given is obeyed: meta-parameters in `optimiser_params` and starts of
             `schedules` replace those of the checkpoint, all others stay as they were there. `n_steps` and `minutes`
@@ -270,7 +280,7 @@ class Trainer:
         """
         require_options(options, OPTIONS)
         path = checkpoint_of(local_file(folder, "folder"), checkpoint)
-        return cls._going_on(load_checkpoint(path), path, folder, data, options)
+        return cls._going_on(load_checkpoint(path, functors), path, folder, data, options)
 
     @classmethod
     def _going_on(cls, model: Model, path: Path, folder: str | Path, data: Any, options: Mapping[str, Any]) -> Trainer:

@@ -17,12 +17,14 @@ from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.options import check_kinds, check_request, checked_block
-from neuromancer.volumes.output import MODULES, Output
+from neuromancer.volumes.output import MODULES, Output, open_sink
 from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
+
+__all__ = ["create_sink", "open_sink", "output_at"]
 
 
 def create_sink(
@@ -96,6 +98,7 @@ def create_sink(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp()) / "result.npy"
     >>> sink = create_sink(path, (2, 5, 6), "float32", spatial="yx")
     >>> sink[0:2, 1:3, 0:6] = np.ones((2, 2, 6), "float32")

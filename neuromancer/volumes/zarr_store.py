@@ -22,6 +22,11 @@ class CheckedStore(WrapperStore):
     folder: Path | None = None
     prefix = ""
 
+    @property
+    def root(self) -> Any:
+        """Where a store of files lies; None for others."""
+        return getattr(self._store, "root", None)
+
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         """Content of a chunk; None if it was never written."""
         return self._checked(key, await self._store.get(key, prototype, byte_range))

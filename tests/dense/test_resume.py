@@ -366,6 +366,7 @@ LEFT = [
     f"{os.uname().nodename} {os.getppid()}",
     json.dumps({"host": os.uname().nodename, "pid": 0, "started": "", "key": "", "traces": ["x", "0" * 32]}),
     json.dumps({"host": os.uname().nodename, "pid": os.getppid(), "started": "1", "key": "", "traces": []}),
+    json.dumps({"host": os.uname().nodename, "pid": 0, "started": "", "key": "", "traces": "0" * 32}),
     "elsewhere 1",
 ]
 

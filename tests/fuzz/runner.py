@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 ROOT = Path(__file__).parents[2]
-START, CASE = 120.0, 30.0
+START, CASE = 300.0, 60.0
 """Seconds that a child may take to begin, and for a case."""
 
 

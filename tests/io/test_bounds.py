@@ -248,7 +248,7 @@ def test_saved_models_fit_their_own_bounds(documents):
     """What the package writes, it reads, with room to spare."""
     for document, arrays in documents.values():
         model = nm.model_manager.newmodel(None)
-        build(model, document, arrays, "zoo")
+        build(model, document, arrays, "zoo", {})
         assert len(describe(model)[0]["nodes"]) == len(document["nodes"])
         nm.model_manager.delmodel(model.name)
 

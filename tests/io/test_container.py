@@ -295,3 +295,22 @@ def test_a_link_is_written_through(saved, fresh_model, tmp_path):
     fresh_model.save(link)
     assert link.is_symlink()
     assert (nm.modelload(saved)["conv"].b.get_value() == 7).all()
+
+
+def test_mode_and_links_of_what_is_replaced_stay(tmp_path):
+    path, link = tmp_path / "model.h5", tmp_path / "link.h5"
+    link.symlink_to(path.name)
+    umask = os.umask(0o027)
+    try:
+        write_file(link, {"a": 1}, {})
+    finally:
+        os.umask(umask)
+    assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o604)
+    write_file(link, {"a": 2}, {})
+    assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o604 and read_file(path)[0] == {"a": 2}
+    path.unlink()
+    path.symlink_to(link.name)
+    with pytest.raises(FileError, match="round in a circle"):
+        write_file(link, {"a": 3}, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.h5", "model.h5"]

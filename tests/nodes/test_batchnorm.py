@@ -180,6 +180,77 @@ def test_constant_features_have_finite_gradients():
     assert all(np.isfinite(g).all() for g in grads(np.ones((2, 2, 9, 9), "float32")))
 
 
+def passed_on(shape, tags="b,f,y,x", **kwargs):
+    """Batch normalisation of the input itself: weights are the identity."""
+    parent = source(shape, tags)
+    n = parent.shape["f"]
+    kwargs = {"batch_normalisation": "train", "print_repr": False, "b": np.zeros(n), **kwargs}
+    return nm.Perceptron(parent, n, "lin", w=np.eye(n), **kwargs)
+
+
+@pytest.mark.parametrize("offset", [0, 1, -3, 1000, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1, 1e3, 1e6])
+def test_any_offset_and_scale(offset, scale):
+    node = passed_on((2, 3, 20, 21))
+    x = (offset + scale * random(2, 3, 20, 21)).astype("float32")
+    double = x.astype("float64")
+    mean, std = statistics(double)
+    want = (double - per_feature(mean, 4)) / per_feature(std, 4)
+    np.testing.assert_allclose(node(x), want, atol=1e-5)
+    train(node, x, 1)
+    got = node.get_param_values()
+    np.testing.assert_allclose(got["mean"], 0.0005 * mean, rtol=1e-5, atol=1e-10)
+    np.testing.assert_allclose(got["std"], 0.9995 + 0.0005 * std, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.1, -1 / 3, 1000.1, 1e6, -1e30, 1e-30])
+@pytest.mark.parametrize("tags", ["b,f,y,x", "b,f", "b,y,f"])
+@pytest.mark.parametrize("mode", ["train", "fadeout"])
+def test_constant_features_become_nothing(value, tags, mode):
+    shape = {"b,f,y,x": (2, 3, 19, 23), "b,f": (1001, 3), "b,y,f": (7, 31, 3)}[tags]
+    node = passed_on(shape, tags, batch_normalisation=mode)
+    x = random(*shape).astype("float32")
+    constant = (slice(None), 1) if tags != "b,y,f" else (slice(None), slice(None), 1)
+    x[constant] = value
+    y = node(x)
+    assert not y[constant].any()
+    assert np.isfinite(y).all()
+    assert np.abs(y).max() > 1
+
+
+@pytest.mark.parametrize("value", [1, 0.1, 1000, 1e6])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_an_empty_patch_gives_the_bias(value, size):
+    node = nm.Conv(
+        source((1, 4, 24, 24)), 5, (size, size), activation_func="lin", batch_normalisation="train", print_repr=False
+    )
+    b = node.get_param_values()["b"]
+    y = node(np.full((1, 4, 24, 24), value, "float32"))
+    np.testing.assert_array_equal(y, np.broadcast_to(per_feature(b, 4), y.shape))
+
+
+def test_one_voxel_that_differs():
+    node = passed_on((1, 1, 10, 10), "b,f,y,x")
+    for place in ((0, 0, 0, 0), (0, 0, 5, 5)):
+        x = np.full((1, 1, 10, 10), 1000, "float32")
+        x[place] = np.nextafter(np.float32(1000), np.float32(2000))
+        double = x.astype("float64")
+        mean, std = statistics(double)
+        np.testing.assert_allclose(node(x), (double - mean) / std, atol=1e-5)
+
+
+def test_gradients_far_from_zero():
+    """Gradients do not depend on an offset of the input."""
+    node = passed_on((2, 2, 5, 5))
+    weights = random(2, 2, 5, 5, seed=3).astype("float32")
+    gradient = nm.make_func(node.input_tensors, E.grad((node.output * weights).sum(), node.input_tensors))
+    x = random(2, 2, 5, 5).astype("float32")
+    x = np.round(x * 16) / 16  # exact also beside 1e5
+    near, far = gradient(x)[0], gradient(x + np.float32(1e5))[0]
+    np.testing.assert_allclose(far, near, rtol=1e-4, atol=1e-6)
+    assert np.abs(near).max() > 0.1
+
+
 def test_rebuilding_keeps_the_updates_of_the_original():
     node = conv("train")
     before = node.all_extra_updates

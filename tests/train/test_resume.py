@@ -35,6 +35,22 @@ def test_meta_parameters_that_are_given_win(folder):
     assert meta["mom"] == pytest.approx(0.9)
 
 
+def halved(x):
+    return x / 2
+
+
+def test_functions_of_ones_own_are_handed_over(tmp_path):
+    model = nm.model_manager.newmodel()
+    x = nm.Input((None, 1), "b,f", name="x", print_repr=False)
+    y = nm.ApplyFunc(nm.Perceptron(x, 1, activation_func="lin", print_repr=False), halved, name="y")
+    target = nm.Input_like(y, name="t", print_repr=False)
+    model.designate_nodes("x", target, nm.AggregateLoss(nm.SquaredLoss(y, target, print_repr=False), name="loss"), y)
+    Trainer(model, X, n_steps=2, folder=tmp_path, plots=False).run()
+    with pytest.raises(errors.FileError, match=r"functors=\{'halved': function\}"):
+        resume(tmp_path)
+    assert resume(tmp_path, functors={"halved": halved}).run().steps == 8
+
+
 def test_those_that_are_not_given_stay(folder):
     trainer = resume(folder)
     assert trainer.model.lr == pytest.approx(0.01) and not trainer.default_lr

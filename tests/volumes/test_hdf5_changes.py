@@ -26,7 +26,7 @@ def path(request, tmp_path):
     return tmp_path / "a.h5"
 
 
-def add(file, size=100_000):
+def add(file, size=2000):
     """A data set with room for its values behind the end of the file, and a group."""
     file["new/probs"] = np.ones(size)
     file["group/0"].attrs["seen"] = "x" * 500
