@@ -82,8 +82,10 @@ class Output:
     def require_free(self) -> None:
         """Raise FileError if the output exists, or the file or folder of which it would be all."""
         looked_at = getattr(module_of(self.locator), "is_taken", None)
-        if looked_at is not None and self._is_there() and looked_at(self.locator):
-            raise _exists(self.locator)
+        if looked_at is not None and self._is_there():
+            _require_kind(self.locator)
+            if looked_at(self.locator):
+                raise _exists(self.locator)
         taken = self._taken()
         inside = self.locator.kind in ("hdf5", "zarr") and bool(self.locator.dataset)
         if taken is not None or (self._is_there() and not inside and not is_address(self.locator.path)):
@@ -162,10 +164,15 @@ def _exists(locator: Locator) -> FileError:
     )
 
 
-def _open(locator: Locator) -> Any:
-    """The array of an output that exists; None if it is not in the file."""
+def _require_kind(locator: Locator) -> None:
+    """Raise FileError if something else lies there than what the kind is stored in, such as a pipe."""
     if not is_address(locator.path) and locator.kind != "tensorstore":
         require_kind(str(followed(locator.path)), locator.kind, str(locator))
+
+
+def _open(locator: Locator) -> Any:
+    """The array of an output that exists; None if it is not in the file."""
+    _require_kind(locator)
     with translating(locator, "cannot be opened for writing"):
         found = module_of(locator).open_for_writing(locator)
     if found is None or hasattr(found, "visititems"):
