@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from pytensor.tensor.special import LogSoftmax, Softmax
 
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
 from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, axes_of, convert, reshape
+
+LONG = 1 << 14
+"""Terms from which on a sum is made in two stages."""
 
 Reduction = Callable[[Any, Any, bool], Any]
 
@@ -31,8 +34,23 @@ def _register(cls: type, reduce: Reduction, dtypes: tuple[str, ...]) -> None:
     convert.register(cls)(form)
 
 
+def _sum(x: Output, axes: list[int], keep: bool) -> Any:
+    """Sum; over a long last axis in two stages, the first of them a product with ones.
+
+    OpenVINO adds term to term, in as many sums as registers have lanes, and makes one sum of two in a row.
+    """
+    shape = [int(n) for n in x.get_shape()]
+    last = len(shape) - 1
+    if last in axes and shape[last] >= LONG:
+        part = next(p for p in range(isqrt(shape[last]), 0, -1) if shape[last] % p == 0)
+        ones = opset13.constant(np.ones((part, 1), "float32"))
+        split = reshape(x, [*shape[:last], shape[last] // part, part])
+        x = reshape(opset13.matmul(split, ones, False, False).output(0), [*shape[:last], shape[last] // part])
+    return opset13.reduce_sum(x, axes, keep)
+
+
 for _cls, _reduce in (
-    (Sum, opset13.reduce_sum),
+    (Sum, _sum),
     (Prod, opset13.reduce_prod),
     (Max, opset13.reduce_max),
     (Min, opset13.reduce_min),
