@@ -33,6 +33,8 @@ def test_a_deep_network_trains_and_predicts(tmp_path):
 
 
 def test_a_thousand_nodes():
+    if nm.engine.NAME == "theano":
+        pytest.skip("Theano's compiler calls itself once per operation")
     x = nm.Input((1, 1), "b,f", name="x", print_repr=False)
     y = x
     for _ in range(1000):

