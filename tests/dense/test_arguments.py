@@ -20,6 +20,14 @@ BEYOND_UINT8 = (-1, 256, 1.5, -0.5, float("nan"), float("inf"), 10**30, np.float
 NO_NUMBERS = (1j, "0", None, [0, 1], np.zeros(2), b"0", (), {})
 
 
+@pytest.fixture(autouse=True)
+def installed(request):
+    """What a case stores into is an extra."""
+    values = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    if any("zarr" in str(value) for value in values):
+        pytest.importorskip("zarr")
+
+
 @pytest.fixture(scope="module")
 def net():
     return plane_net()

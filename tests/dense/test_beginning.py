@@ -87,6 +87,14 @@ def contents(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.fixture(autouse=True)
+def installed(request):
+    """What a case stores into is an extra."""
+    values = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    if any("zarr" in str(value) for value in values):
+        pytest.importorskip("zarr")
+
+
 @pytest.fixture
 def case(monkeypatch):
     put_as_a_step(monkeypatch)
