@@ -14,8 +14,8 @@ from neuromancer.casts import KINDS, is_number, is_whole
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 
 SCALES = {"uint8": 255, "uint16": 65535}
-TRIAL = (2, 3, 4)
-"""Images and voxels per axis of the example on which functions are tried, but for the last axis, which has one."""
+TRIAL, TRIAL_LAST = (2, 3, 4), 5
+"""Images and voxels per axis of the example on which functions are tried, and along the last axis; no two alike."""
 NAMES = (*SCALES, "argmax")
 EXPECTED = f"one of {NAMES}, a channel, a list of channels, ('threshold', t), a function, or a list of these"
 
@@ -58,7 +58,7 @@ class Reduction:
                 )
         return values
 
-    def stored(self, features: int, dtype: Any, ndim: int = 2) -> tuple[int, np.dtype]:
+    def stored(self, features: int, dtype: Any, ndim: int = 2, last: int = 1) -> tuple[int, np.dtype]:
         """Number of channels and dtype that are stored of so many values of a dtype; functions are tried.
 
         Parameters
@@ -67,6 +67,8 @@ class Reduction:
         dtype : numpy dtype
         ndim : int
             Number of spatial axes.
+        last : int
+            Voxels of the example along the last axis.
 
         Raises
         ------
@@ -75,7 +77,7 @@ class Reduction:
         ShapeError, InputTypeError
             If a function does not keep the voxels, or returns no numbers.
         """
-        example = np.full((features, *TRIAL[:ndim], 1), 0.5, dtype)
+        example = np.full((features, *TRIAL[:ndim], last), 0.5, dtype)
         for step in self.steps:
             if isinstance(step, tuple) and step[0] != "threshold" and max(step) >= len(example):
                 raise ArgumentError(

@@ -25,6 +25,7 @@ from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
 from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.planning import SLACK, Buffers, Planner, Wish
+from neuromancer.dense.reduction import TRIAL_LAST
 from neuromancer.dense.results import Results, begin, undo
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import (
@@ -195,6 +196,10 @@ class Run:
             require_fill(rules.filling(m), output.name, output.dtype)
         if self.team is not None:
             self.team.check(self)
+        if self.team is None or self.team.in_process:
+            # Functions for other processes may rely on what only those have; here they are tried on one column alone.
+            for node, reduction in zip(self.network.nodes, rules.reductions, strict=True):
+                reduction.stored(node.shape["f"], self.network.dtype, len(self.planner.sizes), TRIAL_LAST)
         options = {"spatial": self.spatial, **(self.request.store or {})}
         for out, output in zip(self.request.outs or (), outputs, strict=False):
             check_sink(out, output.shape, output.dtype, options)

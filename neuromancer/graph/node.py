@@ -56,7 +56,7 @@ class Node(metaclass=NodeType):
     parent : Node, list of Node or None
         Where the node's input comes from; None for a source.
     name : str
-        Name of up to 1000 characters without control characters, made unique within the model.
+        Name of up to 1000 characters, made unique within the model.
     print_repr : bool
         Print the representation of the finished node.
 

@@ -121,6 +121,7 @@ def reducing(result):
         ({"reduce": ("threshold", True)}, ArgumentError),
         ({"reduce": ["argmax", "uint8"]}, ArgumentError),
         ({"reduce": {}.get}, ArgumentError),
+        ({"reduce": reducing(lambda v: v[..., ::2])}, ShapeError),
         ({"reduce": reducing(lambda v: v[..., ::2, :])}, ShapeError),
         ({"reduce": reducing(lambda v: v[0])}, ShapeError),
         ({"reduce": reducing(lambda v: v.tolist())}, ShapeError),
