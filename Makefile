@@ -19,7 +19,7 @@ help:
 	@echo "make test     the test suite"
 	@echo "make test-theano  the same with Theano as the engine, in an environment of its own"
 	@echo "make fuzz     attack the readers of model files, pickles and journals: N=20000 cases, SEED=..."
-	@echo "make lint     ruff and mypy"
+	@echo "make lint     ruff, mypy, and the floors of the house: who may import whom"
 	@echo "make bench    measure against torch by hand and others, and write the pages on performance"
 	@echo "make clean    remove .venv, caches and the examples' output"
 
@@ -76,6 +76,7 @@ lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
@@ -92,4 +93,4 @@ bench-quick: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/scaling.py --quick
 
 clean:
-	rm -rf $(VENV) $(THEANO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks examples/output
+	rm -rf $(VENV) $(THEANO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output

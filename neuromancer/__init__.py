@@ -26,8 +26,7 @@ from neuromancer.utils import as_floatX, seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
 from neuromancer.various import *
 from neuromancer.various import __all__ as _various
-
-__version__ = "0.1.0"
+from neuromancer.version import __version__ as __version__
 
 __all__ = [
     "ConstantParam",

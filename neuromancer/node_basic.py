@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from neuromancer.graph.node import Node
-from neuromancer.graph.registry import ModelContainer, model_manager
-from neuromancer.graph.split import split
+from neuromancer.graph.registry import ModelContainer
+from neuromancer.models.model import model_manager
 from neuromancer.nodes.apply import ApplyFunc, FromTensor
 from neuromancer.nodes.functors import register_functor
 from neuromancer.nodes.inputs import GenericInput, Input, Input_like
 from neuromancer.nodes.merge import Add, Concat, MultMerge
+from neuromancer.nodes.node import Node
+from neuromancer.nodes.split import split
 from neuromancer.nodes.value import InitialState_like, ValueNode
 
 __all__ = [

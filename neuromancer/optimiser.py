@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from neuromancer.train.optimisers import SGD, AdaDelta, AdaGrad, Adam, AdamW, Optimiser
-from neuromancer.train.schedules import (
-    BoundSchedule,
-    CosineSchedule,
-    DecaySchedule,
-    LinearSchedule,
-    Schedule,
-    StepSchedule,
-    WarmUpSchedule,
-)
+from neuromancer.optim.optimisers import SGD, AdaDelta, AdaGrad, Adam, AdamW, Optimiser
+from neuromancer.train.binding import BoundSchedule, Schedule
+from neuromancer.train.schedules import CosineSchedule, DecaySchedule, LinearSchedule, StepSchedule, WarmUpSchedule
 
 __all__ = [
     "SGD",

@@ -12,12 +12,12 @@ from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+    from neuromancer.graph.node import GraphNode
 
 MAX_NDIM = 3
 
 
-def common_source(nodes: Sequence[Node]) -> Node:
+def common_source(nodes: Sequence[GraphNode]) -> GraphNode:
     """The one source of all nodes; raises GraphError with the reason where they have none or several."""
     sources = [only_source(node) for node in nodes]
     for node, source in zip(nodes, sources, strict=True):
@@ -31,7 +31,7 @@ def common_source(nodes: Sequence[Node]) -> Node:
     return sources[0]
 
 
-def only_source(node: Node) -> Node:
+def only_source(node: GraphNode) -> GraphNode:
     """The one source of a node that can be predicted densely; raises GraphError with the reason otherwise."""
     if node.shape is None or not 1 <= node.shape.ndim <= MAX_NDIM:
         raise GraphError(
@@ -71,12 +71,12 @@ def only_source(node: Node) -> Node:
     return source
 
 
-def is_stack(source: Node, node: Node, raw_shape: Sequence[int], dtype: Any) -> bool:
+def is_stack(source: GraphNode, node: GraphNode, raw_shape: Sequence[int], dtype: Any) -> bool:
     """Whether an image is a stack for a 2-D network; raises if it fits the network neither way.
 
     Parameters
     ----------
-    source, node : Node
+    source, node : GraphNode
         Source of the network, and the node that errors name.
     raw_shape : sequence of int
     dtype : numpy dtype
@@ -119,7 +119,7 @@ def is_stack(source: Node, node: Node, raw_shape: Sequence[int], dtype: Any) -> 
 
 
 def check_size(
-    node: Node, axes: Sequence[AxisGeometry], sizes: Sequence[int], volume: Sequence[int], pad_raw: bool
+    node: GraphNode, axes: Sequence[AxisGeometry], sizes: Sequence[int], volume: Sequence[int], pad_raw: bool
 ) -> None:
     """Raise ShapeError unless an image of `sizes`, mirrored to `volume`, holds a field of view."""
     least = [max(1, n - v + max(g.context + 1, g.least)) for n, v, g in zip(sizes, volume, axes, strict=True)]
@@ -134,7 +134,7 @@ def check_size(
         )
 
 
-def check_same_grid(nodes: Sequence[Node], axes: Sequence[Sequence[AxisGeometry]]) -> None:
+def check_same_grid(nodes: Sequence[GraphNode], axes: Sequence[Sequence[AxisGeometry]]) -> None:
     """Raise GraphError where nodes that are predicted together come out on different grids."""
     for node, own in zip(nodes, axes, strict=True):
         if [g.step for g in own] != [g.step for g in axes[0]]:
@@ -147,7 +147,7 @@ def check_same_grid(nodes: Sequence[Node], axes: Sequence[Sequence[AxisGeometry]
 
 
 def check_same_padding(
-    nodes: Sequence[Node], axes: Sequence[Sequence[AxisGeometry]], alone: Sequence[Any], together: Any
+    nodes: Sequence[GraphNode], axes: Sequence[Sequence[AxisGeometry]], alone: Sequence[Any], together: Any
 ) -> None:
     """Raise GraphError where mirroring the image for all nodes would change what one that pads by itself gives."""
     for node, own, frame in zip(nodes, axes, alone, strict=True):

@@ -13,7 +13,7 @@ from neuromancer import engine as E
 from neuromancer.graph.geometry import ancestors, sizes_of_all
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+    from neuromancer.graph.node import GraphNode
 
 BYTE = 2.5
 """Work of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
@@ -48,14 +48,14 @@ class Costs:
 
     Parameters
     ----------
-    twins : sequence of Node
+    twins : sequence of GraphNode
         The wanted nodes of the graph in the form in which it is evaluated.
     lost : sequence of dict of int to int
         Sliding form, per axis: voxels that a node has lost against the raw data, by the node's ``id``. Empty for the
         plain form.
     """
 
-    def __init__(self, twins: Sequence[Node], lost: Sequence[dict[int, int]]) -> None:
+    def __init__(self, twins: Sequence[GraphNode], lost: Sequence[dict[int, int]]) -> None:
         self.twins = twins
         self.dtype = np.dtype(twins[0].output.dtype)
         self.nodes = [n for n in ancestors(twins) if n.shape is not None and n.shape.ndim and n.shape.hastag("f")]
@@ -113,7 +113,7 @@ class Costs:
         return sum(alive.get(p, 0.0) for p in set(self.parents[k]) if self.last_use[p] <= k)
 
     def _convolution(
-        self, n: Node, kernel: tuple[int, ...], before: Sequence[int], after: Sequence[int], images: int
+        self, n: GraphNode, kernel: tuple[int, ...], before: Sequence[int], after: Sequence[int], images: int
     ) -> tuple[float, float, float, float, float]:
         """(work, products, bytes of a prepared kernel, bytes of scratch, bytes of its result) of a node's kernel."""
         n_out, n_in, *taps = kernel
@@ -130,7 +130,7 @@ class Costs:
         return work, products, prepared, scratch, images * prod(out) * n_out * self.dtype.itemsize
 
 
-def _kernel(n: Node) -> tuple[int, ...] | None:
+def _kernel(n: GraphNode) -> tuple[int, ...] | None:
     """Shape of a node's kernel, (n_out, n_in, *taps), or of its matrix; None without one."""
     w = n.params.get("w")
     if w is None:

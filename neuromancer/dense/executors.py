@@ -7,29 +7,25 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import numpy as np
 
 from neuromancer.config import config
-from neuromancer.dense.jobs import HERE, Context, Job, do_tiles
-from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, Report, file_error, write_tile
-from neuromancer.dense.reduction import require_importable
+from neuromancer.dense.jobs import HERE, Context, Functors, Job, ModelFile, PortableModel, do_tiles
+from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, Report, Threads, file_error, write_tile
+from neuromancer.dense.reduction import Reduction, require_importable
 from neuromancer.dense.work import Work
 from neuromancer.errors import ArgumentError, NeuromancerError, PredictionError
+from neuromancer.graph.node import GraphNode
 from neuromancer.graph.registry import model_manager
-from neuromancer.io.container import write_file
-from neuromancer.io.describe import describe, own_functors
 from neuromancer.volumes.missing import Part
-
-if TYPE_CHECKING:
-    from neuromancer.dense.run import Run
-    from neuromancer.model import Model
 
 TASK_TILES = 16
 """Tiles of a task at most: so many are done again if its worker is lost."""
@@ -37,7 +33,7 @@ TASKS_PER_WORKER = 8
 """Into so many tasks per worker the tiles are divided, if there are enough."""
 
 
-def model_of(nodes: tuple[Any, ...]) -> Model:
+def model_of(nodes: Sequence[GraphNode]) -> PortableModel:
     """The model to which nodes belong.
 
     Raises
@@ -47,10 +43,42 @@ def model_of(nodes: tuple[Any, ...]) -> Model:
     """
     for model in list(model_manager.models.values()):
         if all(model.nodes.get(n.name) is n for n in nodes):
-            return model
+            return cast(PortableModel, model)
     raise ArgumentError(
         "only nodes of a model can be sent to other processes", node=nodes[0], got="a model that was deleted"
     )
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What workers are told of a prediction, besides its plan and the rules.
+
+    Parameters
+    ----------
+    nodes : sequence of GraphNode
+        What is predicted.
+    source : Source
+        The image.
+    masks : sequence of Source
+    sinks : list of Sink
+        Per node.
+    threads : Threads
+    cache_bytes : int
+        Bytes for blocks of the image that several tiles need.
+    skip : bool
+        Leave out tiles that fail.
+    folder : Path or None
+        Of the journal: all workers can read what lies there.
+    """
+
+    nodes: Sequence[GraphNode]
+    source: Any
+    masks: Sequence[Any]
+    sinks: list[Any]
+    threads: Threads
+    cache_bytes: int
+    skip: bool
+    folder: Path | None
 
 
 class Team:
@@ -122,20 +150,20 @@ class Team:
             ) from error
         self._renew()
 
-    def check(self, run: Run) -> None:
+    def check(self, nodes: Sequence[GraphNode], reductions: Sequence[Reduction], source: Any) -> None:
         """Raise ArgumentError if image, network or functions cannot be found by other processes."""
         if self.in_process:
             return
-        for reduction in run.request.rules.reductions:
+        for reduction in reductions:
             reduction.require_portable()
-        if run.source.locator is None:
+        if source.locator is None:
             raise ArgumentError(
                 "other processes cannot open the image",
                 node="executor",
                 got="an array in memory",
                 expected="a path, or an array in a file",
             )
-        for functor in own_functors(model_of(run.network.nodes)).values():
+        for functor in model_of(nodes).own_functors.values():
             require_importable(functor, "functor")
 
     def close(self) -> None:
@@ -150,76 +178,78 @@ class Team:
 
     def carry_out(
         self,
-        run: Run,
         work: Work,
+        given: Assignment,
         todo: Iterator[int],
         count: int,
         commit: Callable[[Report], None] | None,
         progress: Callable[[int], Any],
-    ) -> dict[int, str]:
-        """Have tiles done; returns those left out, and why.
+    ) -> tuple[dict[int, str], dict[str, Part]]:
+        """Have tiles done; returns those left out, and why, and parts of the image that were read as fill value.
 
         Raises
         ------
         PredictionError
             If workers are lost again and again.
         """
-        job = self._job(run, work)
-        size = 1 if job.sinks is None else max(1, min(TASK_TILES, count // (TASKS_PER_WORKER * self.workers)))
-        here = (os.getpid(), job.key)
-        try:
-            if self.in_process:
-                HERE[here] = Context(work.__enter__(), run.sinks)
-            given = _Given(self, job, run.sinks, commit, progress)
-            failed = given.run(todo, size)
-            run.filled |= given.filled
-            return failed
-        finally:
-            context = HERE.pop(here, None)
-            if context is not None:
-                context.work.__exit__()
+        with self._model_file(given) as (model, functors):
+            job = self._job(work, given, model, functors)
+            size = 1 if job.sinks is None else max(1, min(TASK_TILES, count // (TASKS_PER_WORKER * self.workers)))
+            here = (os.getpid(), job.key)
+            try:
+                if self.in_process:
+                    HERE[here] = Context(work.__enter__(), given.sinks)
+                tasks = _Given(self, job, given.sinks, commit, progress)
+                return tasks.run(todo, size), tasks.filled
+            finally:
+                context = HERE.pop(here, None)
+                if context is not None:
+                    context.work.__exit__()
 
-    def _job(self, run: Run, work: Work) -> Job:
-        nodes = run.network.nodes
-        share = all(sink.locator is not None and not sink.exclusive for sink in run.sinks)
-        masks: tuple[Any, ...] = ()
-        model: Path | bytes = b""
-        functors: dict[str, Callable[..., Any]] = {}
-        if not self.in_process:
-            model = _model_file(run)
-            functors = own_functors(model_of(nodes))
-            masks = tuple(
-                mask[(slice(None),) * len(mask.shape)] if mask.locator is None else mask.locator
-                for mask in run.mask_sources
-            )
+    def _job(self, work: Work, given: Assignment, model: ModelFile | None, functors: Functors) -> Job:
+        share = all(sink.locator is not None and not sink.exclusive for sink in given.sinks)
+        masks = () if self.in_process else tuple(_portable(mask) for mask in given.masks)
         return Job(
             key=uuid.uuid4().hex,
             plan=work.plan,
             rules=work.rules,
-            source=run.source.locator,
+            source=given.source.locator,
             masks=masks,
-            sinks=tuple(sink.locator for sink in run.sinks) if share or self.in_process else None,
+            sinks=tuple(sink.locator for sink in given.sinks) if share or self.in_process else None,
             model=model,
             functors=functors,
-            nodes=tuple(n.name for n in nodes),
-            threads=run.threads,
-            cache=run.cache_bytes,
-            skip=run.request.skip,
+            nodes=tuple(n.name for n in given.nodes),
+            threads=given.threads,
+            cache=given.cache_bytes,
+            skip=given.skip,
             settings=(config.floatX, config.backend, config.device),
         )
 
+    @contextmanager
+    def _model_file(self, given: Assignment) -> Iterator[tuple[ModelFile | None, Functors]]:
+        """The network in a file beside the journal, where all workers can read it; else the content of such a file."""
+        if self.in_process:
+            yield None, {}
+            return
+        model = model_of(given.nodes)
+        load = type(model).load
+        if given.folder is None:
+            with tempfile.TemporaryDirectory() as folder:
+                model.save(Path(folder) / "model")
+                content = (Path(folder) / "model").read_bytes()
+            yield ModelFile(load, content), model.own_functors
+            return
+        path = given.folder / f"model-{uuid.uuid4().hex[:8]}"
+        try:
+            model.save(path)
+            yield ModelFile(load, path.resolve()), model.own_functors
+        finally:
+            path.unlink(missing_ok=True)
 
-def _model_file(run: Run) -> Path | bytes:
-    """The network in a file beside the journal, where all workers can read it; else the content of such a file."""
-    document, arrays = describe(model_of(run.network.nodes))
-    if run.journal is not None:
-        path = run.journal.folder / f"model-{uuid.uuid4().hex[:8]}"
-        write_file(path, document, arrays)
-        run.temporary.append(path)
-        return path.resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        write_file(Path(folder) / "model", document, arrays)
-        return (Path(folder) / "model").read_bytes()
+
+def _portable(mask: Any) -> Any:
+    """Where workers find a mask; the mask itself if it lies in memory."""
+    return mask[(slice(None),) * len(mask.shape)] if mask.locator is None else mask.locator
 
 
 class _Given:

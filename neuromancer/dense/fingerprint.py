@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromancer.graph.construction import bound_arguments
 from neuromancer.graph.geometry import ancestors
-from neuromancer.io.describe import bound_arguments
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+    from neuromancer.graph.node import GraphNode
 
 
-def model_fingerprint(nodes: Sequence[Node]) -> str:
+def model_fingerprint(nodes: Sequence[GraphNode]) -> str:
     """Digest of the graph above nodes: classes, arguments, connections and the values of all parameters.
 
     Names do not count, so that a model that was saved and loaded under another one is the same.
 
     Parameters
     ----------
-    nodes : sequence of Node
+    nodes : sequence of GraphNode
 
     Returns
     -------

@@ -15,11 +15,12 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 
 from neuromancer.errors import GraphError
-from neuromancer.graph.geometry import IDENTITY, ancestors, period, raw_interval, sizes_through, windows_of
+from neuromancer.graph.geometry import ancestors, period, raw_interval, sizes_through, windows_of
 from neuromancer.graph.tagged_shape import exact
+from neuromancer.graph.window import IDENTITY
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+    from neuromancer.graph.node import GraphNode
 
 MAX_PERIODS = 64
 """How many periods above the smallest possible size are searched for one that the network takes."""
@@ -132,7 +133,7 @@ class PeriodicAxis(AxisGeometry):
         )
 
 
-def can_slide(nodes: Sequence[Node]) -> bool:
+def can_slide(nodes: Sequence[GraphNode]) -> bool:
     """Whether the graph has a sliding form: nothing makes a grid finer, and every node knows how to dilate itself.
 
     A user's node that declares no windows is built alike in all forms, so it cannot take part where it would have to
@@ -150,13 +151,13 @@ def can_slide(nodes: Sequence[Node]) -> bool:
     return True
 
 
-def _parent_strides(node: Node, ndim: int) -> list[float]:
+def _parent_strides(node: GraphNode, ndim: int) -> list[float]:
     """Strides of the first parent with as many spatial axes, else ones."""
     fitting = (p.shape.strides.tolist() for p in node.parents if p.shape is not None and p.shape.ndim == ndim)
     return next(fitting, [1.0] * ndim)
 
 
-def require_declared_sizes(node: Node) -> None:
+def require_declared_sizes(node: GraphNode) -> None:
     """Raise GraphError where a user's node changes sizes in a way that its field of view and strides do not explain."""
     for n in ancestors([node]):
         if n.windows is not None or n.is_source or n.shape is None or not n.parents or n.parents[0].shape is None:
@@ -174,14 +175,14 @@ def require_declared_sizes(node: Node) -> None:
                 )
 
 
-def sliding_geometry(node: Node, twin: Node) -> tuple[list[AxisGeometry], list[dict[int, int]]]:
+def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometry], list[dict[int, int]]]:
     """Geometry of every axis in the sliding form, and how many voxels each node has lost on it.
 
     Parameters
     ----------
-    node : Node
+    node : GraphNode
         The node as built.
-    twin : Node
+    twin : GraphNode
         Its copy in the dense form, whose strides are the dilations.
 
     Returns
@@ -218,12 +219,12 @@ def sliding_geometry(node: Node, twin: Node) -> tuple[list[AxisGeometry], list[d
     return axes, lost
 
 
-def plain_geometry(nodes: Sequence[Node]) -> list[list[PeriodicAxis]]:
+def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:
     """Geometry of every axis of networks that are evaluated as they are, together.
 
     Parameters
     ----------
-    nodes : sequence of Node
+    nodes : sequence of GraphNode
         Nodes of one graph.
 
     Returns
@@ -256,7 +257,7 @@ def plain_geometry(nodes: Sequence[Node]) -> list[list[PeriodicAxis]]:
     return axes
 
 
-def _periodic_axis(node: Node, k: int, p: int, size: int, out: int) -> PeriodicAxis:
+def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> PeriodicAxis:
     step = exact(node.shape.strides[k])
     reach = [raw_interval(node, k, i, i) for i in range(max(1, int(p / step)))]
     return PeriodicAxis(

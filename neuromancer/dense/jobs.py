@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -30,11 +30,57 @@ from neuromancer.errors import NeuromancerError, node_label
 from neuromancer.graph.registry import model_manager
 from neuromancer.volumes.missing import Part
 
-if TYPE_CHECKING:
-    from neuromancer.model import Model
-
 KEPT = 2
 """Predictions that a worker keeps ready, with network and files."""
+
+
+Functors = dict[str, Callable[..., Any]]
+
+
+class PortableModel(Protocol):
+    """What a model must be able to do so that its nodes can be evaluated by other processes."""
+
+    name: str
+
+    @property
+    def own_functors(self) -> Functors:
+        """The user's functions that the model's file names."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model into a file."""
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> PortableModel:
+        """The model in a file."""
+
+    def __getitem__(self, name: str) -> Any:
+        """A node by its name."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A network on its way to a worker.
+
+    Parameters
+    ----------
+    load : callable
+        The class method that reads it.
+    content : Path or bytes
+        The file, or what is in it.
+    """
+
+    load: Callable[..., PortableModel]
+    content: Path | bytes
+
+    def open(self, functors: Functors) -> PortableModel:
+        """Build the network, under a name that no other has."""
+        name = f"worker {uuid.uuid4().hex[:8]}"
+        if isinstance(self.content, Path):
+            return self.load(self.content, name=name, functors=functors)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            path.write_bytes(self.content)
+            return self.load(path, name=name, functors=functors)
 
 
 @dataclass(frozen=True)
@@ -51,8 +97,8 @@ class Job:
     masks : tuple of locators and arrays
     sinks : tuple of locators, or None
         None if values go back to who gave the task.
-    model : Path or bytes
-        The network's file, or its content.
+    model : ModelFile or None
+        The network; None for threads of this process, which have it.
     functors : dict of str to callable
         The user's functions that the network's file names.
     nodes : tuple of str
@@ -71,8 +117,8 @@ class Job:
     source: Any
     masks: tuple[Any, ...]
     sinks: tuple[Any, ...] | None
-    model: Path | bytes
-    functors: dict[str, Callable[..., Any]]
+    model: ModelFile | None
+    functors: Functors
     nodes: tuple[str, ...]
     threads: Threads
     cache: int
@@ -187,7 +233,7 @@ def _open(job: Job) -> Context:
     if "NEUROMANCER_DEVICE" not in os.environ:
         config.device = device
     current = model_manager.current
-    model = _load(job)
+    model = cast(ModelFile, job.model).open(job.functors)
     model_manager.current = current
     network = DenseNetwork([model[name] for name in job.nodes])
     source = reopen_source(job.source)
@@ -199,15 +245,3 @@ def _open(job: Job) -> Context:
     work = Work(job.plan, job.rules, network, CachedSource(source, job.cache) if job.cache else source, mask)
     work.__enter__()
     return Context(work, sinks, [*stores, *sinks], model.name)
-
-
-def _load(job: Job) -> Model:
-    from neuromancer.io.load import modelload
-
-    name = f"worker {uuid.uuid4().hex[:8]}"
-    if isinstance(job.model, Path):
-        return modelload(job.model, name=name, functors=job.functors)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model"
-        path.write_bytes(job.model)
-        return modelload(path, name=name, functors=job.functors)

@@ -22,11 +22,12 @@ from neuromancer.dense.geometry import (
 from neuromancer.dense.raw import normalise
 from neuromancer.errors import GraphError, ShapeError
 from neuromancer.graph.function import make_func
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
 
 if TYPE_CHECKING:
     from neuromancer.dense.tiles import Part, Tile
-    from neuromancer.graph.node import Node
+    from neuromancer.graph.node import GraphNode
 
 Evaluation = Generator[None, None, list[np.ndarray]]
 """An evaluation that pauses where something else can be started, and returns values per node."""
@@ -37,7 +38,7 @@ class DenseNetwork:
 
     Parameters
     ----------
-    nodes : sequence of Node
+    nodes : sequence of GraphNode
         Nodes with spatial axes that depend on one tensor source, the same for all.
 
     Attributes
@@ -57,7 +58,7 @@ class DenseNetwork:
         If the network cannot be predicted densely; the message says which node is the reason.
     """
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[GraphNode]) -> None:
         self.nodes = tuple(nodes)
         self.source = common_source(self.nodes)
         for node in self.nodes:
@@ -197,7 +198,7 @@ def _rest(steps: Evaluation) -> list[np.ndarray]:
             return end.value
 
 
-def dense_network(nodes: Sequence[Node]) -> DenseNetwork:
+def dense_network(nodes: Sequence[GraphNode]) -> DenseNetwork:
     """The dense form of nodes, made once and kept with the first of them.
 
     Raises
@@ -218,7 +219,7 @@ def dense_network(nodes: Sequence[Node]) -> DenseNetwork:
     return kept[key]
 
 
-def _axis_order(node: Node, from_result: bool) -> list[int]:
+def _axis_order(node: GraphNode, from_result: bool) -> list[int]:
     """Axis permutation between a node's layout and (f, b, *spatial)."""
     shape = node.shape
     ours = [shape.tag2index("f"), shape.tag2index("b"), *shape.spatial_axes]

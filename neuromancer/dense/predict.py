@@ -25,6 +25,7 @@ from neuromancer.dense.arguments import (
     checked_store,
     checked_tile,
 )
+from neuromancer.dense.executors import Team
 from neuromancer.dense.memory import memory_budget, parse_bytes
 from neuromancer.dense.network import dense_network
 from neuromancer.dense.pipeline import Threads, checked_threads
@@ -38,12 +39,11 @@ from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.volumes.missing import CHOICES
 
 if TYPE_CHECKING:
-    from neuromancer.dense.executors import Team
-    from neuromancer.graph.node import Node
+    from neuromancer.graph.node import GraphNode
 
 
 def predict_dense(
-    nodes: Node | Sequence[Node],
+    nodes: GraphNode | Sequence[GraphNode],
     raw_img: Any,
     as_uint8: bool = False,
     pad_raw: bool = False,
@@ -76,7 +76,7 @@ def predict_dense(
 
     Parameters
     ----------
-    nodes : Node or sequence of Node
+    nodes : GraphNode or sequence of GraphNode
         What to predict. Several nodes of one graph are evaluated together: what they share, once per tile.
     raw_img : array, Source or path, (f, (z,) y, x)
         See :meth:`neuromancer.node_basic.Node.predict_dense`. Masked voxels of a masked array are as those where `mask`
@@ -214,7 +214,7 @@ def predict_dense(
 
 
 def plan_dense(
-    nodes: Node | Sequence[Node],
+    nodes: GraphNode | Sequence[GraphNode],
     image: Any,
     dtype: Any = None,
     *,
@@ -233,7 +233,7 @@ def plan_dense(
 
     Parameters
     ----------
-    nodes : Node or sequence of Node
+    nodes : GraphNode or sequence of GraphNode
     image : tuple of int, or array, Source or path
         Shape of the image, (f, (z,) y, x), or the image.
     dtype : numpy dtype, optional
@@ -289,8 +289,6 @@ def _team(executor: Any, workers: Any, retries: Any) -> Iterator[Team | None]:
             raise ArgumentError("tasks are given to an executor", node="workers", got=workers, expected="executor=...")
         yield None
         return
-    from neuromancer.dense.executors import Team
-
     team = Team(executor, workers, retries)
     try:
         yield team

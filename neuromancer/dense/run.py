@@ -10,13 +10,14 @@ from functools import cached_property
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.dense.arguments import require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.executors import Assignment, Team
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.making import CreationLock
 from neuromancer.dense.mask import combined
@@ -47,9 +48,6 @@ from neuromancer.places import local_file
 from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
 from neuromancer.volumes.missing import Part, listed
-
-if TYPE_CHECKING:
-    from neuromancer.dense.executors import Team
 
 CACHE_SHARE = 8
 """One part in so many of the memory keeps blocks of the image that the next tiles need as well."""
@@ -115,7 +113,6 @@ class Run:
         self.journal: Journal | None = None
         self.results: Results | None = None
         self.sinks: list[Any] = []
-        self.temporary: list[Path] = []
         self.filled: dict[str, Part] = {}
 
     # ---- plan
@@ -195,7 +192,7 @@ class Run:
         for m, output in enumerate(outputs):
             require_fill(rules.filling(m), output.name, output.dtype)
         if self.team is not None:
-            self.team.check(self)
+            self.team.check(self.network.nodes, rules.reductions, self.source)
         if self.team is None or self.team.in_process:
             # Functions for other processes may rely on what only those have; here they are tried on one column alone.
             for node, reduction in zip(self.network.nodes, rules.reductions, strict=True):
@@ -223,7 +220,8 @@ class Run:
                 bar.update(voxels / 1e6)
 
             if self.team is not None:
-                failed = self.team.carry_out(self, work, todo, count, commit, advance)
+                failed, filled = self.team.carry_out(work, self._assignment(), todo, count, commit, advance)
+                self.filled |= filled
             else:
                 with work:
                     failed = Pipeline(work, self.sinks, threads, commit, self.request.skip, advance).run(todo)
@@ -236,6 +234,18 @@ class Run:
             warnings.warn(
                 f"{len(failed)} of {count} tiles could not be predicted: {some}", IncompleteWarning, stacklevel=5
             )
+
+    def _assignment(self) -> Assignment:
+        return Assignment(
+            nodes=self.network.nodes,
+            source=self.source,
+            masks=self.mask_sources,
+            sinks=self.sinks,
+            threads=self.threads,
+            cache_bytes=self.cache_bytes,
+            skip=self.request.skip,
+            folder=None if self.journal is None else self.journal.folder,
+        )
 
     def _warn_of_filled(self) -> None:
         parts = list((self.filled | filled_parts(self.source, *self.mask_sources)).values())
@@ -366,9 +376,7 @@ class Run:
         return {"plan": plan.fingerprint(), "output": " ".join(sink.fingerprint() for sink in self.sinks)}
 
     def close(self) -> None:
-        """Close what was opened here, and remove files that were only for workers."""
-        for path in self.temporary:
-            path.unlink(missing_ok=True)
+        """Close what was opened here."""
         if self.results is not None:
             self.results.close()
         for store in self._opened:

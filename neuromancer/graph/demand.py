@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
 
 OPERATIONS = 32
 """Symbolic operations of a plain node; counted generously, as inner ones that are simplified away take time, too."""
@@ -64,7 +61,7 @@ def product(sizes: Any) -> int:
     return result
 
 
-def nodes_in(value: Any) -> Iterator[Node]:
+def nodes_in(value: Any) -> Iterator[Any]:
     """Nodes in an argument that is one, or a list or tuple of them."""
     for entry in value if isinstance(value, (list, tuple)) else (value,):
         if hasattr(entry, "_calc_comp_cost"):

@@ -8,71 +8,23 @@ up-convolutions, where the receptive field depends on the voxel's phase.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, lcm
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from neuromancer.errors import ShapeError
+from neuromancer.graph.protocol import NodeLike
 from neuromancer.graph.tagged_shape import TaggedShape, exact
+from neuromancer.graph.window import IDENTITY, Window
 
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
-
-
-@dataclass(frozen=True)
-class Window:
-    """What one output voxel needs of the parent, along one axis.
-
-    Output voxel i needs the parent's voxels ``i // up * down - before`` up to ``size - 1`` further.
-
-    Parameters
-    ----------
-    size : int
-        Number of parent voxels needed.
-    down, up : int
-        Step of the window (pooling, striding) and repetition (up-convolution); one of the two is 1.
-    before, after : int
-        Voxels padded at either end of the parent; negative where it is cropped.
-
-    Examples
-    --------
-    >>> Window(size=4, down=2).output_size(10)
-    4
-    >>> Window(size=4, down=2).needed(3, 3)
-    (6, 9)
-    """
-
-    size: int = 1
-    down: int = 1
-    up: int = 1
-    before: int = 0
-    after: int = 0
-
-    def remainder(self, size: int) -> int:
-        """Parent voxels left over at the far end; 0 where the window tiles the parent exactly."""
-        return (size + self.before + self.after - self.size) % self.down
-
-    def output_size(self, size: int | None) -> int | None:
-        """Output size for a parent of `size` voxels (what is left over is ignored); not positive if it does not fit."""
-        if size is None:
-            return None
-        return ((size + self.before + self.after - self.size) // self.down + 1) * self.up
-
-    def needed(self, low: int, high: int) -> tuple[int, int]:
-        """First and last parent voxel that the output voxels `low` to `high` need, padding included."""
-        return (
-            low // self.up * self.down - self.before,
-            high // self.up * self.down - self.before + self.size - 1,
-        )
+N = TypeVar("N", bound=NodeLike)
 
 
-IDENTITY = Window()
 MAX_PHASES = 4096
 """Voxels after which fields of view have to repeat."""
 
 
-def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | None] | None = None) -> TaggedShape:
+def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int | None] | None = None) -> TaggedShape:
     """Shape of a node that looks at its parent through `windows`.
 
     Records the windows on the node and derives sizes, strides, field of view and centre from the (first) parent's.
@@ -113,7 +65,7 @@ def window_shape(node: Node, windows: Sequence[Window], sizes: Sequence[int | No
     return result
 
 
-def _with_true_fov(node: Node, shape: TaggedShape) -> TaggedShape:
+def _with_true_fov(node: NodeLike, shape: TaggedShape) -> TaggedShape:
     """Replace the field of view by the largest one over all phases (they differ below an up-convolution)."""
     node.shape = shape
     extents = []
@@ -123,7 +75,7 @@ def _with_true_fov(node: Node, shape: TaggedShape) -> TaggedShape:
     return TaggedShape(shape.shape, shape.tags, shape.strides.tolist(), shape.mfp_offsets, extents, shape.centre)
 
 
-def _phases(node: Node, axis: int) -> int:
+def _phases(node: NodeLike, axis: int) -> int:
     """Number of voxels after which a node's fields of view repeat; ShapeError if no real network has as many."""
     phases = max(1, int(period([node], axis) / exact(node.shape.strides[axis])))
     if phases > MAX_PHASES:
@@ -136,16 +88,16 @@ def _phases(node: Node, axis: int) -> int:
     return phases
 
 
-def ancestors(nodes: Iterable[Node]) -> list[Node]:
+def ancestors(nodes: Iterable[N]) -> list[N]:
     """All nodes that `nodes` are computed from, themselves included, parents first."""
-    order: dict[int, Node] = {}
+    order: dict[int, N] = {}
     for node in nodes:
         for n in node.sub_graph():
             order.setdefault(id(n), n)
     return list(order.values())
 
 
-def windows_of(node: Node) -> tuple[Window, ...]:
+def windows_of(node: NodeLike) -> tuple[Window, ...]:
     """The node's windows onto its parents, one per spatial axis.
 
     Nodes that declare none are element-wise, or a user's own: then the windows follow from how strides, field of view
@@ -171,13 +123,13 @@ def windows_of(node: Node) -> tuple[Window, ...]:
     return tuple(windows)
 
 
-def period(nodes: Iterable[Node], axis: int) -> int:
+def period(nodes: Iterable[NodeLike], axis: int) -> int:
     """Raw voxels by which the input must move for the whole graph to move along: lcm of all strides."""
     spatial = [n.shape for n in ancestors(nodes) if n.shape is not None and n.shape.ndim > axis]
     return lcm(*(exact(shape.strides[axis]).numerator for shape in spatial))
 
 
-def raw_interval(node: Node, axis: int, low: int, high: int) -> tuple[int, int]:
+def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, int]:
     """First and last raw coordinate on which the node's voxels `low` to `high` depend.
 
     Parameters
@@ -213,7 +165,7 @@ def raw_interval(node: Node, axis: int, low: int, high: int) -> tuple[int, int]:
     return min(a for a, _ in raw), max(b for _, b in raw)
 
 
-def sizes_through(node: Node, axis: int, source_size: int) -> int | None:
+def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:
     """Output size for a source of `source_size` voxels, or None where the graph cannot take that size.
 
     A size does not fit when a window leaves voxels over or has too few, or merged branches come out different.
@@ -221,7 +173,7 @@ def sizes_through(node: Node, axis: int, source_size: int) -> int | None:
     return sizes_of_all(node, axis, source_size).get(id(node))
 
 
-def sizes_of_all(node: Node, axis: int, source_size: int) -> dict[int, int]:
+def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
     """Sizes of `node` and all that it needs, by their ``id``; empty where `sizes_through` is None."""
     sizes: dict[int, int] = {}
     for n in ancestors([node]):
@@ -242,7 +194,7 @@ def sizes_of_all(node: Node, axis: int, source_size: int) -> dict[int, int]:
     return sizes
 
 
-def merged_geometry(node: Node, shape: TaggedShape) -> TaggedShape:
+def merged_geometry(node: NodeLike, shape: TaggedShape) -> TaggedShape:
     """Give a merge node (Concat, Add, ...) the field of view that covers all of its parents'.
 
     Parameters
@@ -266,7 +218,7 @@ def merged_geometry(node: Node, shape: TaggedShape) -> TaggedShape:
     return _with_true_fov(node, shape)
 
 
-def require_same_spatial_rank(node: Node, parents: Sequence[Node]) -> None:
+def require_same_spatial_rank(node: NodeLike, parents: Sequence[NodeLike]) -> None:
     """Raise ShapeError unless all parents have the same tags in the same order."""
     tags = [list(p.shape.tags) for p in parents]
     if any(t != tags[0] for t in tags):

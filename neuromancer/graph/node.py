@@ -1,11 +1,9 @@
-"""The base class of all nodes: building, registering, evaluating, inspecting."""
+"""The base class of all nodes: how they are built and registered, the graph around them, their parameters."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,74 +16,24 @@ from neuromancer.errors import (
     InputTypeError,
     ShapeError,
     UnknownNameError,
-    blame,
     nearest_name,
 )
-from neuromancer.graph import inspection
 from neuromancer.graph.demand import Demand
 from neuromancer.graph.function import make_func
-from neuromancer.graph.geometry import Window
 from neuromancer.graph.node_type import NodeType
-from neuromancer.graph.rebuild import BuildMode, rebuild
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.utils import as_array, check_name
-
-if TYPE_CHECKING:
-    from neuromancer.dense.plan import DensePlan
-    from neuromancer.pictures import Picture
+from neuromancer.graph.window import BuildMode, Window
+from neuromancer.utils import as_array, check_name, pretty_string_ops
 
 # Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
 OPTIONAL_PARAMS = ("gamma", "std", "mean")
 
 
-class Node(metaclass=NodeType):
-    """A step of the computation; all nodes derive from it.
+class GraphNode(metaclass=NodeType):
+    """What a node is before anything evaluates it: its place in the graph, its shape and its parameters.
 
-    Called with arrays for its sources, in the order of ``input_nodes``, a node returns its value as an array. The
-    function is compiled at the first call and kept.
-
-    To write one's own node, derive from Node, call ``Node.__init__`` first, validate and make parameters in the
-    constructor, and override ``_make_output`` (sets ``self.output``), ``_calc_shape`` (sets ``self.shape``) and
-    ``_calc_comp_cost`` (sets ``self.computational_cost``). They run after the constructor, in this order, and may run
-    again on copies: read the parents through attributes of the node, and create nothing in them. The defaults pass
-    output and shape of the first parent on, at a cost of one operation per element.
-
-    Parameters
-    ----------
-    parent : Node, list of Node or None
-        Where the node's input comes from; None for a source.
-    name : str
-        Name of up to 1000 characters, made unique within the model.
-    print_repr : bool
-        Print the representation of the finished node.
-
-    Attributes
-    ----------
-    output : symbolic variable
-    shape : TaggedShape
-    params : dict of str to parameter
-    children : dict of str to Node
-    computational_cost : float
-        Multiply-accumulates (or elements processed) of one evaluation.
-    build_mode : BuildMode
-        The form in which the node is built.
-
-    Raises
-    ------
-    InputTypeError
-        If `parent` is anything else than nodes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from neuromancer import Input, Node
-    >>> class Twice(Node):
-    ...     def _make_output(self):
-    ...         self.output = 2 * self.parent.output
-    >>> inp = Input((2, 3), "b,f", print_repr=False)
-    >>> Twice(inp, name="twice")(np.ones((2, 3), "float32")).tolist()
-    [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
+    See :class:`neuromancer.Node`, which adds evaluation.
     """
 
     is_source: bool = False
@@ -103,15 +51,17 @@ class Node(metaclass=NodeType):
     _finalised: bool = False
     construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
 
-    def __init__(self, parent: Node | Sequence[Node] | None, name: str = "", print_repr: bool = False) -> None:
+    def __init__(
+        self, parent: GraphNode | Sequence[GraphNode] | None, name: str = "", print_repr: bool = False
+    ) -> None:
         self.name: str = model_manager.active().unique_name(check_name("" if name is None else name, self))
         self._print_repr = print_repr
         several = parent if isinstance(parent, (list, tuple)) else [] if parent is None else [parent]
         for p in several:
-            if not isinstance(p, Node):
+            if not isinstance(p, GraphNode):
                 raise InputTypeError("a parent must be a node", node=self, got=f"{type(p).__name__} {p!r}"[:200])
         self.parent: Any = parent
-        self.children: dict[str, Node] = {}
+        self.children: dict[str, GraphNode] = {}
         self.params: dict[str, Any] = {}
         self.computational_cost: float = 0
         self.output: Any = None
@@ -145,11 +95,15 @@ class Node(metaclass=NodeType):
             if "params" not in vars(self):
                 raise GraphError("the constructor must call the one of its base class first", node=self)
             self.refined = any(p.refined for p in self.parents)
-            self._build_output()
-            self._calc_shape()
+            self._build()
             self.refined = self.refined or any(w.up > 1 for w in self.windows or ())
             self._calc_comp_cost()
             self._finalised = True
+
+    def _build(self) -> None:
+        """Make output and shape, also of a copy that is built in another form."""
+        self._build_output()
+        self._calc_shape()
 
     def _build_output(self) -> None:
         """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
@@ -178,7 +132,7 @@ class Node(metaclass=NodeType):
         self.computational_cost = 0 if shape is None else shape.stripnone_prod
 
     @property
-    def _first_parent(self) -> Node:
+    def _first_parent(self) -> GraphNode:
         if not self.parents:
             raise GraphError("a node without a parent must define its output, shape and cost itself", node=self)
         return self.parents[0]
@@ -199,13 +153,13 @@ class Node(metaclass=NodeType):
 
     # ---- the graph around the node
     @property
-    def parents(self) -> tuple[Node, ...]:
+    def parents(self) -> tuple[GraphNode, ...]:
         """The direct parents, always as a tuple."""
         if self.parent is None:
             return ()
         return tuple(self.parent) if isinstance(self.parent, (list, tuple)) else (self.parent,)
 
-    def sub_graph(self) -> Iterator[Node]:
+    def sub_graph(self) -> Iterator[GraphNode]:
         """All nodes that this one is computed from, itself included, parents first and none twice.
 
         Raises
@@ -214,7 +168,7 @@ class Node(metaclass=NodeType):
             If a node is among its own ancestors.
         """
         done: set[int] = set()
-        open_: dict[int, Node] = {id(self): self}
+        open_: dict[int, GraphNode] = {id(self): self}
         stack = [(self, iter(self.parents))]
         while stack:
             node, parents = stack[-1]
@@ -232,9 +186,9 @@ class Node(metaclass=NodeType):
                 yield node
 
     @property
-    def all_parents(self) -> dict[str, Node]:
+    def all_parents(self) -> dict[str, GraphNode]:
         """All nodes of the sub-graph by name, this one included, parents first."""
-        named: dict[str, Node] = {}
+        named: dict[str, GraphNode] = {}
         for node in self.sub_graph():
             if named.setdefault(node.name, node) is not node:
                 raise GraphError(
@@ -245,9 +199,9 @@ class Node(metaclass=NodeType):
         return named
 
     @property
-    def all_children(self) -> dict[str, Node]:
+    def all_children(self) -> dict[str, GraphNode]:
         """All nodes that are computed from this one, by name, without itself."""
-        found: dict[str, Node] = {}
+        found: dict[str, GraphNode] = {}
         todo = list(self.children.values())
         while todo:
             node = todo.pop(0)
@@ -257,7 +211,7 @@ class Node(metaclass=NodeType):
         return found
 
     @property
-    def input_nodes(self) -> list[Node]:
+    def input_nodes(self) -> list[GraphNode]:
         """The sources that this node needs, in calling order."""
         return [n for n in self.sub_graph() if n.is_source]
 
@@ -404,7 +358,7 @@ class Node(metaclass=NodeType):
         self._feature_names = None if names is None else tuple(names)
 
     # ---- evaluation
-    def input_checks(self) -> Sequence[tuple[Node, Callable[[np.ndarray], None]]]:
+    def input_checks(self) -> Sequence[tuple[GraphNode, Callable[[np.ndarray], None]]]:
         """What must hold of arrays that are fed to parents: pairs of a parent and a function that raises otherwise.
 
         Losses check their targets so. The functions get the arrays as they came, before these are cast to the dtypes of
@@ -413,218 +367,28 @@ class Node(metaclass=NodeType):
         """
         return ()
 
-    def _function(self, key: str, make: Callable[[], make_func]) -> make_func:
-        if key not in self._functions:
-            with E.building():
-                if key not in self._functions:  # another thread may have been first
-                    self._functions[key] = make()
-        return self._functions[key]
-
-    @property
-    def _output_func(self) -> make_func:
-        return self._function("output", lambda: make_func(self.input_tensors, self.output, name=self.name))
-
-    def __call__(self, *args: Any) -> Any:
-        """Value of the node for the given arrays, one per source in the order of ``input_nodes``.
-
-        Without arguments the function is only compiled (a graph without sources is evaluated).
-
-        Raises
-        ------
-        InputTypeError, ShapeError
-            With a table of what is needed and what came.
-        """
-        if not args and self.input_nodes:
-            return self._output_func()
-        with blame(self):
-            return self._output_func(*inspection.check_arrays(self, self.input_nodes, args))
-
-    def infer(self, *args: Any) -> Any:
-        """Value of the node in its inference form: without dropout, with running batch statistics.
-
-        Parameters
-        ----------
-        *args : array
-            One per source, as for calling the node.
-        """
-        arrays = inspection.check_arrays(self, self.input_nodes, args)
-        return self._function("inference", self._make_inference_func)(*arrays)
-
-    def _make_inference_func(self) -> make_func:
-        twin = rebuild([self], BuildMode(inference=True))[self]
-        return make_func(self.input_tensors, twin.output, name=f"{self.name}_inference")
-
-    def get_debug_outputs(self, *args: Any) -> list[Any]:
-        """Values of the node's inner variables for the given arrays; an empty list, and a warning, if it keeps none."""
-        if not self._debug_outputs:
-            warnings.warn(f"node {self.name!r} has no debug outputs", stacklevel=2)
-            return []
-        func = self._function(
-            "debug", lambda: make_func(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg")
-        )
-        return func(*inspection.check_arrays(self, self.input_nodes, args))
-
-    def predict_dense(
-        self,
-        raw_img: Any,
-        as_uint8: bool = False,
-        pad_raw: bool = False,
-        progress: bool | None = None,
-        precision: str = "f32",
-        **options: Any,
-    ) -> Any:
-        """Prediction at every voxel of an image of any size: the answer for the whole image at once.
-
-        Parameters
-        ----------
-        raw_img : array, (f, (z,) y, x)
-            At least as large as the field of view. Spatial axes in the order of the input node's. 8-bit and other
-            integers are scaled to [0, 1] by 255; bool and float are taken as they are. A 2-D network predicts each
-            z slice of a stack by itself.
-        as_uint8 : bool
-            Return ``floor(255 * prediction)`` as uint8.
-        pad_raw : bool
-            Mirror the image at its borders so that the result has its size.
-        progress : bool, optional
-            Show a progress bar; None follows ``config.progress``.
-        precision : {'f32', 'tf32', 'bf16', 'f16'}
-            'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
-            processors and GPUs with units for it, as is 'tf32' (11 bits) on a GPU (``docs/backends.md``).
-        **options
-            For volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``, ``augment``,
-            ``executor`` and others; see :func:`neuromancer.predict_dense`.
-
-        Returns
-        -------
-        numpy.ndarray, (f, (z,) y, x)
-            Spatial size ``raw - fov + 1``; voxel i belongs to raw voxel ``i + offsets`` (``docs/dense.md``).
-
-        Raises
-        ------
-        ShapeError, InputTypeError, GraphError
-            If image and network do not fit together.
-        ArgumentError, DeviceError, MissingDependencyError
-            If the precision is unknown, or network, processor or installation do not have it.
-        """
-        from neuromancer.dense import predict_dense
-
-        return predict_dense(self, raw_img, as_uint8, pad_raw, progress, precision, **options)
-
-    def plan_dense(self, image: Any, dtype: Any = None, **options: Any) -> DensePlan:
-        """How `predict_dense` would go about an image, or one of a shape; see :func:`neuromancer.plan_dense`."""
-        from neuromancer.dense import plan_dense
-
-        return plan_dense(self, image, dtype, **options)
-
-    def test_run(self, on_shape_mismatch: str = "warn", debug_outputs: bool = False) -> Any:
-        """Evaluate the node on random data of the declared shapes and report shape, time and speed.
-
-        Parameters
-        ----------
-        on_shape_mismatch : {'warn', 'raise', 'ignore'}
-            What to do if the output has another shape than declared.
-        debug_outputs : bool
-            Also return the debug outputs.
-
-        Returns
-        -------
-        array, or tuple of array and list
-        """
-        return inspection.test_run(self, on_shape_mismatch, debug_outputs)
-
-    # ---- measuring and showing
-    @property
-    def last_exec_time(self) -> float | None:
-        """Duration of the last call in seconds, None before the first."""
-        func = self._functions.get("output")
-        return None if func is None else func.last_exec_time
-
-    @property
-    def local_exec_time(self) -> float:
-        """Time of this node alone in milliseconds, measured if that has not been done yet."""
-        if "local" not in self._exec_times:
-            self.measure_exectime(print_info=False)
-        return self._exec_times["local"]
-
-    @property
-    def total_exec_time(self) -> float:
-        """Time of this node with everything that it is computed from, in milliseconds."""
-        if "total" not in self._exec_times:
-            self.measure_exectime(print_info=False, local=False)
-        return self._exec_times["total"]
-
-    def measure_exectime(
-        self,
-        n_samples: int = 5,
-        n_warmup: int = 4,
-        print_info: bool = True,
-        local: bool = True,
-        nonegative: bool = True,
-    ) -> float:
-        """Median time of evaluating the node on random data.
-
-        Parameters
-        ----------
-        n_samples : int
-            Number of timed runs.
-        n_warmup : int
-            Runs before, which do not count.
-        print_info : bool
-            Print the result.
-        local : bool
-            Subtract the time that computing the parents takes.
-        nonegative : bool
-            Return 0 instead of a negative difference.
-
-        Returns
-        -------
-        float
-            Milliseconds.
-        """
-        return inspection.measure_exectime(self, n_samples, n_warmup, print_info, local, nonegative)
-
-    def plot_theano_graph(self, outfile: str | Path | None = None, compiled: bool = True, **kwargs: Any) -> str:
-        """Draw the symbolic graph of this node's function into a file.
-
-        Parameters
-        ----------
-        outfile : str or Path, optional
-            Path ending in .png (also the default), .svg, .pdf or .dot (DOT text needs no graphviz); default
-            ``<name>.png`` in a new folder for temporary files, which only this user can read.
-        compiled : bool
-            Draw the compiled, optimised graph instead of the one as written.
-        **kwargs
-            Options for the engine's plotting function.
-
-        Returns
-        -------
-        str
-            The path.
-
-        Raises
-        ------
-        MissingDependencyError
-            If graphviz is not installed.
-        FileError
-            If the file cannot be written, or there is no folder for temporary files.
-        """
-        return inspection.plot_graph(self, outfile, compiled, **kwargs)
-
-    def plot(self, path: str | Path | None = None, format: str | None = None, **options: Any) -> Picture:
-        """Picture of this node and all that it is computed from; see ``Model.plot``."""
-        from neuromancer.pictures import describe_node, plot
-
-        return plot(describe_node(self), path, format, **options)
-
     def _repr_extra(self) -> str:
         """Further lines of the representation; layers say there how they are set."""
         return ""
 
     def __repr__(self) -> str:
-        return inspection.describe(self)
+        first = f"<{type(self).__name__}-Node>" + (f" {self.name!r} " if self.name else "")
+        if self.shape is None:
+            return first
+        parts = []
+        if self.param_count:
+            parts.append(f"#Params={self.param_count:,} ")
+        if self.computational_cost:
+            parts.append(f"Comp.Cost={pretty_string_ops(self.computational_cost)}, ")
+        text = f"{first}\n  {''.join(parts)}Out:{self.shape!r}"
+        names = [n.name for n in self.input_nodes]
+        if len(names) > 1:
+            text += f"\n  Order of sources={names}, "
+        extra = self._repr_extra()
+        return f"{text}\n  {extra}" if extra else text
 
-    def __copy__(self) -> Node:
-        twin: Node = type(self).__new__(type(self))
+    def __copy__(self) -> GraphNode:
+        twin: GraphNode = type(self).__new__(type(self))
         vars(twin).update(vars(self))
         return twin
 
@@ -639,7 +403,7 @@ class Node(metaclass=NodeType):
 
 def require_node(value: Any, node: Any, what: str) -> None:
     """Raise InputTypeError unless `value` is a node."""
-    if not isinstance(value, Node):
+    if not isinstance(value, GraphNode):
         raise InputTypeError(f"{what} must be a node", node=node, got=f"{type(value).__name__} {value!r}"[:200])
 
 
@@ -655,6 +419,6 @@ def _single(output: Any) -> Any:
     return E.T.cast(output, "float32") if isinstance(output, E.Variable) and _is_double(output) else output
 
 
-def is_shaped(node: Node) -> bool:
+def is_shaped(node: GraphNode) -> bool:
     """Whether the node's output is a tensor with tags (a GenericInput has none)."""
     return isinstance(node.shape, TaggedShape)

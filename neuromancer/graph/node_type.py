@@ -5,15 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import GraphError, InputTypeError, blame, nearest_name
 from neuromancer.graph.registry import model_manager
 from neuromancer.progress import say
-
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
 
 
 class NodeType(type):
@@ -72,7 +69,7 @@ def _finalising(init: Callable[..., None]) -> Callable[..., None]:
     """Constructor that runs the hooks at its end, so that a derived constructor finds a finished base."""
 
     @functools.wraps(init)
-    def wrapped(self: Node, *args: Any, **kwargs: Any) -> None:
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         self._finalise_init()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TypeVar, cast
 
 from neuromancer.errors import GraphError, ShapeError
 from neuromancer.graph.geometry import ancestors, windows_of
+from neuromancer.graph.node import GraphNode
 from neuromancer.graph.tagged_shape import exact
 
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+N = TypeVar("N", bound=GraphNode)
 
 MARGIN = 128
 """How far around a wish the nearest valid sizes are searched, in multiples of the graph's largest stride."""
@@ -20,37 +20,37 @@ EFFORT = 2_000_000
 """Steps through the graph after which the search for a valid size ends."""
 
 
-def patch_source(node: Node) -> Node:
+def patch_source(node: N) -> N:
     """The first source of `node` that has spatial axes; GraphError if there is none."""
     for source in node.input_nodes:
         if source.shape is not None and source.shape.ndim:
-            return source
+            return cast(N, source)
     raise GraphError("no source with spatial axes", node=node, got=[n.name for n in node.input_nodes])
 
 
 def patch_size_through(
-    node: Node, axis: int, size: int, mfp: bool = False, source: Node | None = None
-) -> dict[Node, int] | None:
+    node: GraphNode, axis: int, size: int, mfp: bool = False, source: GraphNode | None = None
+) -> dict[GraphNode, int] | None:
     """Sizes of all nodes along one axis for a source of another size, or None if the graph cannot take it.
 
     Parameters
     ----------
-    node : Node
+    node : GraphNode
     axis : int
         Which spatial axis.
     size : int
         Size of the source.
     mfp : bool
         Pretend that max-fragment pooling is switched on in every layer that can do it. Sizes are those of a fragment.
-    source : Node, optional
+    source : GraphNode, optional
         Which source; default the first with spatial axes. Others keep their sizes.
 
     Returns
     -------
-    dict of Node to int, or None
+    dict of GraphNode to int, or None
     """
     source = source or patch_source(node)
-    sizes: dict[Node, int] = {}
+    sizes: dict[GraphNode, int] = {}
     for n in ancestors([node]):
         if n is source:
             sizes[n] = size
@@ -76,7 +76,7 @@ def patch_size_through(
     return sizes
 
 
-def _size_after(n: Node, axis: int, size: int, mfp: bool) -> int | None:
+def _size_after(n: GraphNode, axis: int, size: int, mfp: bool) -> int | None:
     if _joins_fragments(n):
         return size * int(n.parents[0].shape.strides[axis])
     w = windows_of(n)[axis]
@@ -88,13 +88,13 @@ def _size_after(n: Node, axis: int, size: int, mfp: bool) -> int | None:
     return None if out is None or out <= 0 or w.remainder(size) else out
 
 
-def _joins_fragments(n: Node) -> bool:
+def _joins_fragments(n: GraphNode) -> bool:
     if n.shape is None or not n.parents or n.parents[0].shape is None:
         return False
     return len(n.parents[0].shape.mfp_offsets) > len(n.shape.mfp_offsets)
 
 
-def get_valid_patch_sizes(node: Node, low: int = 1, high: int | None = None, mfp: bool = False) -> list[list[int]]:
+def get_valid_patch_sizes(node: GraphNode, low: int = 1, high: int | None = None, mfp: bool = False) -> list[list[int]]:
     """All sizes that the source of a graph may have.
 
     They follow from the windows of all nodes, so branches, up-convolutions, padding and any pooling factor are
@@ -102,7 +102,7 @@ def get_valid_patch_sizes(node: Node, low: int = 1, high: int | None = None, mfp
 
     Parameters
     ----------
-    node : Node
+    node : GraphNode
         Usually the prediction node.
     low, high : int
         Range of sizes, both included; `high` is by default far enough for a few sizes above the declared one.
@@ -138,18 +138,18 @@ def get_valid_patch_sizes(node: Node, low: int = 1, high: int | None = None, mfp
     return result
 
 
-def _step(node: Node, axis: int) -> int:
+def _step(node: GraphNode, axis: int) -> int:
     """Largest stride of the graph along an axis."""
     shapes = [n.shape for n in ancestors([node]) if n.shape is not None and n.shape.ndim > axis]
     return max([1, *(int(exact(s.strides[axis])) for s in shapes)])
 
 
-def nearest_patch_sizes(node: Node, axis: int, size: int, mfp: bool = False) -> list[int]:
+def nearest_patch_sizes(node: GraphNode, axis: int, size: int, mfp: bool = False) -> list[int]:
     """The valid sizes next to `size` along an axis: itself, or one below and one above where there are any.
 
     Parameters
     ----------
-    node : Node
+    node : GraphNode
     axis : int
         Which spatial axis.
     size : int
@@ -181,7 +181,7 @@ def nearest_patch_sizes(node: Node, axis: int, size: int, mfp: bool = False) -> 
     return [s for s in (below, above) if s is not None]
 
 
-def require_patch_size(node: Node, sizes: Sequence[int], mfp: bool = False) -> None:
+def require_patch_size(node: GraphNode, sizes: Sequence[int], mfp: bool = False) -> None:
     """Raise ShapeError, naming the nearest valid sizes per axis, unless the graph takes a patch of these sizes."""
     source = patch_source(node)
     tags = [source.shape.tags[i] for i in source.shape.spatial_axes]

@@ -7,35 +7,15 @@ model does not notice. User-defined nodes take part without any code of their ow
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from neuromancer import engine as E
-from neuromancer.graph.geometry import ancestors
-
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import N, ancestors
+from neuromancer.graph.window import BuildMode
 
 
-@dataclass(frozen=True)
-class BuildMode:
-    """In which form a node is built.
-
-    Parameters
-    ----------
-    inference : bool
-        No dropout, running statistics in batch normalisation.
-    dense : bool
-        Every position at stride 1: pools slide, what follows is dilated (à trous, Li, Zhao & Wang 2014,
-        arXiv:1412.4526).
-    """
-
-    inference: bool = False
-    dense: bool = False
-
-
-def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) -> dict[Node, Node]:
+def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> dict[N, N]:
     """Copy the graph above `nodes` in another form.
 
     Parameters
@@ -53,7 +33,7 @@ def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) ->
     dict of Node to Node
         Every original, parents first, and its copy.
     """
-    copies: dict[Node, Node] = {}
+    copies: dict[N, N] = {}
     with E.building():
         for node in ancestors(nodes):
             twin = copy.copy(node)
@@ -61,15 +41,14 @@ def rebuild(nodes: Sequence[Node], mode: BuildMode, free_sizes: bool = False) ->
             vars(twin).update({key: _map(value, copies, tensors) for key, value in vars(node).items()})
             twin.detach(mode)
             if not node.is_source:
-                twin._build_output()
-                twin._calc_shape()
+                twin._build()
             elif free_sizes:
                 twin.free_sizes()
             copies[node] = twin
     return copies
 
 
-def _map(value: Any, copies: dict[Node, Node], tensors: dict[Any, Any]) -> Any:
+def _map(value: Any, copies: Mapping[Any, Any], tensors: dict[Any, Any]) -> Any:
     """Replace nodes, also inside lists, tuples and dicts, by their copies, and their outputs in kept expressions."""
     if type(value) in (list, tuple) and any(_is_node(v) and v in copies for v in value):
         return type(value)(_map(v, copies, tensors) for v in value)

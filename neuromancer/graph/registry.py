@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakSet
 
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive, building_lock
+from neuromancer.graph.protocol import NodeLike
 from neuromancer.utils import NAME_LENGTH, check_name, safe_file_name
-
-if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
-    from neuromancer.model import Model
 
 
 def free_name(proposal: str, *taken: Container[str]) -> str:
@@ -47,7 +44,7 @@ class GraphManager:
 
     def __init__(self, name: str = "") -> None:
         self.name = check_name(name, "model", stored=True)
-        self.nodes: dict[str, Node] = {}
+        self.nodes: dict[str, NodeLike] = {}
         self.splits: dict[str, dict[str, Any]] = {}
 
     def unique_name(self, proposal: str) -> str:
@@ -62,7 +59,7 @@ class GraphManager:
         """
         return free_name(proposal, self.nodes, self.splits)
 
-    def register(self, node: Node) -> None:
+    def register(self, node: NodeLike) -> None:
         """Add a finished node under its (unique) name."""
         if node.name in self.nodes:
             raise ArgumentError("the name is taken", node=node, got=node.name, expected="a name not in this model")
@@ -85,12 +82,12 @@ class GraphManager:
         return len(self.nodes)
 
     @property
-    def sources(self) -> list[Node]:
+    def sources(self) -> Sequence[NodeLike]:
         """Nodes into which data is fed."""
         return [n for n in self.nodes.values() if n.is_source]
 
     @property
-    def sinks(self) -> list[Node]:
+    def sinks(self) -> Sequence[NodeLike]:
         """Nodes that no other node uses."""
         return [n for n in self.nodes.values() if not n.children]
 
@@ -114,15 +111,18 @@ class GraphManager:
         return repr(list(self.nodes))
 
 
-class _Selection:
+M = TypeVar("M", bound=GraphManager)
+
+
+class _Selection(Generic[M]):
     """Which models a thread has chosen."""
 
     def __init__(self) -> None:
-        self.current: Model | None = None
-        self.last: Model | None = None
+        self.current: M | None = None
+        self.last: M | None = None
 
 
-class ModelContainer:
+class ModelContainer(Generic[M]):
     """All models of the process, and the one to which new nodes go: the current one, of every thread its own.
 
     A thread starts without a current model. ``newmodel`` and ``getmodel`` choose one for the thread that calls them;
@@ -146,15 +146,18 @@ class ModelContainer:
     >>> model_manager.delmodel("segmentation")
     """
 
+    model_class: ClassVar[type[Any]] = GraphManager
+    """Class of new models; the floor of the models puts theirs here."""
+
     def __init__(self) -> None:
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, M] = {}
         self._lock = Exclusive()
         self._of_thread = threading.local()
-        self._selections: WeakSet[_Selection] = WeakSet()
+        self._selections: WeakSet[_Selection[M]] = WeakSet()
 
     @property
-    def _selection(self) -> _Selection:
-        selection: _Selection | None = getattr(self._of_thread, "selection", None)
+    def _selection(self) -> _Selection[M]:
+        selection: _Selection[M] | None = getattr(self._of_thread, "selection", None)
         if selection is None:
             selection = self._of_thread.selection = _Selection()
             with self._lock:
@@ -162,24 +165,24 @@ class ModelContainer:
         return selection
 
     @property
-    def current(self) -> Model | None:
+    def current(self) -> M | None:
         """The model that gets this thread's new nodes."""
         return self._selection.current
 
     @current.setter
-    def current(self, model: Model | None) -> None:
+    def current(self, model: M | None) -> None:
         self._selection.current = model
 
     @property
-    def last(self) -> Model | None:
+    def last(self) -> M | None:
         """The model that was current in this thread before."""
         return self._selection.last
 
     @last.setter
-    def last(self, model: Model | None) -> None:
+    def last(self, model: M | None) -> None:
         self._selection.last = model
 
-    def newmodel(self, name: str | None = None) -> Model:
+    def newmodel(self, name: str | None = None) -> M:
         """Create a model and make it current.
 
         Parameters
@@ -195,7 +198,6 @@ class ModelContainer:
         InputTypeError
             If it is no string.
         """
-        from neuromancer.model import Model
 
         name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", stored=True)
         with self._lock:
@@ -206,15 +208,15 @@ class ModelContainer:
                     got=name,
                     expected=f"a name not in {list(self.models)}",
                 )
-            model = self.models[name] = Model(name)
+            model = self.models[name] = self.model_class(name)
         self._activate(model)
         return model
 
-    def setdefault(self) -> Model:
+    def setdefault(self) -> M:
         """Create the model "default" and make it current; ArgumentError if it exists."""
         return self.newmodel("default")
 
-    def getmodel(self, name: str = "default") -> Model:
+    def getmodel(self, name: str = "default") -> M:
         """Return a model and make it current. UnknownNameError if there is none of this name."""
         model = self[name]
         self._activate(model)
@@ -237,7 +239,7 @@ class ModelContainer:
             raise ArgumentError("there is no last model to go back to", node="model_manager", got=list(self.models))
         self.current, self.last = self.last, self.current
 
-    def active(self) -> Model:
+    def active(self) -> M:
         """The current model; where there is none yet, the thread's default one."""
         if self.current is not None:
             return self.current
@@ -248,7 +250,7 @@ class ModelContainer:
             return self.newmodel(name)
 
     @contextmanager
-    def all_or_nothing(self) -> Iterator[Model]:
+    def all_or_nothing(self) -> Iterator[M]:
         """Yield the active model; if the block raises, the nodes and splits that it added vanish again.
 
         Meanwhile other threads add no nodes.
@@ -277,11 +279,11 @@ class ModelContainer:
                     del model.splits[name]
                 raise
 
-    def _activate(self, model: Model) -> None:
+    def _activate(self, model: M) -> None:
         if model is not self.current:
             self.last, self.current = self.current, model
 
-    def __getitem__(self, name: str) -> Model:
+    def __getitem__(self, name: str) -> M:
         if name not in self.models:
             raise UnknownNameError(
                 f"no model named {name!r}",
@@ -296,4 +298,4 @@ class ModelContainer:
         return repr(list(self.models))
 
 
-model_manager = ModelContainer()
+model_manager: ModelContainer[Any] = ModelContainer()

@@ -13,27 +13,27 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import FileError, NeuromancerError, short
+from neuromancer.graph.construction import constructor
 from neuromancer.graph.registry import model_manager
-from neuromancer.graph.split import split
-from neuromancer.io.describe import constructor
 from neuromancer.io.limits import MAX_NODES, Budget
 from neuromancer.io.names import find_class
 from neuromancer.io.values import Decoder
 from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.split import split
 from neuromancer.nodes.value import ValueNode
 from neuromancer.utils import check_name, rng
 from neuromancer.variables import VariableParam
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
-    from neuromancer.model import Model
+    from neuromancer.nodes.node import Node
+    from neuromancer.optim.trainable import TrainableGraph
 
 STATISTICS = ("mean", "std")
 LAYER_PARAMS = ("w", "b", "gamma", *STATISTICS)
 
 
 @contextmanager
-def new_model(name: str | None) -> Iterator[Model]:
+def new_model(name: str | None) -> Iterator[TrainableGraph]:
     """A new current model that vanishes again, the old one being current as before, if the block raises."""
     before = model_manager.current, model_manager.last
     # What constructors draw is overwritten, so the package's generator is left where it was.
@@ -67,7 +67,7 @@ def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
 
 
 def build(
-    model: Model,
+    model: TrainableGraph,
     document: dict[str, Any],
     arrays: Mapping[str, np.ndarray],
     where: str,
@@ -78,7 +78,7 @@ def build(
 
     Parameters
     ----------
-    model : Model
+    model : TrainableGraph
     document : dict
         As :func:`neuromancer.io.describe.describe` makes it.
     arrays : mapping of str to numpy.ndarray
@@ -127,7 +127,7 @@ def _training_state(state: Any) -> dict[str, Any]:
     return state
 
 
-def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:
+def _split(model: TrainableGraph, entry: dict[str, Any], decode: Decoder) -> None:
     node = decode({"node": entry["node"]})
     names = entry.get("parts") or entry["name"]
     index, n_out = decode(entry["index"]), entry["n_out"]
@@ -144,7 +144,7 @@ def _split(model: Model, entry: dict[str, Any], decode: Decoder) -> None:
         part.feature_names = entry.get("features", {}).get(name)
 
 
-def _node(model: Model, entry: dict[str, Any], decode: Decoder, lenient: bool) -> None:
+def _node(model: TrainableGraph, entry: dict[str, Any], decode: Decoder, lenient: bool) -> None:
     name, cls = entry["name"], find_class(entry["class"])
     if not isinstance(name, str) or name in model.nodes:
         raise FileError("two nodes have the same name", node=str(name)[:200])
@@ -194,7 +194,7 @@ def _complete(bound: inspect.BoundArguments) -> dict[str, Any]:
     return {**defaults, **bound.arguments}
 
 
-def _rename(model: Model, node: Node, name: str) -> None:
+def _rename(model: TrainableGraph, node: Node, name: str) -> None:
     """Give a node whose constructor takes no name the one that it had."""
     if node.name != name:
         check_name(name, type(node).__name__)

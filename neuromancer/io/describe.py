@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +10,25 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError
-from neuromancer.graph.node import Node
+from neuromancer.graph.construction import bound_arguments
 from neuromancer.io.container import array_path
 from neuromancer.io.names import class_name
 from neuromancer.io.values import Arrays, Encoder
 from neuromancer.nodes.functors import functor_name, is_functor, is_tensor_function
+from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
+from neuromancer.version import __version__
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.optim.trainable import TrainableGraph
 
 
-def describe(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def describe(model: TrainableGraph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Everything that a file holds about a model.
 
     Parameters
     ----------
-    model : Model
+    model : TrainableGraph
 
     Returns
     -------
@@ -40,8 +41,6 @@ def describe(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     ArgumentError
         If a node has an argument that no file can hold, such as a lambda.
     """
-    from neuromancer import __version__
-
     arrays = Arrays()
     encode = Encoder(model.nodes.values(), arrays)
     parts = {part: label for label, split in model.splits.items() for part in split["parts"]}
@@ -80,25 +79,13 @@ def describe(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return document, arrays.by_path
 
 
-def own_functors(model: Model) -> dict[str, Callable[..., Any]]:
+def own_functors(model: TrainableGraph) -> dict[str, Callable[..., Any]]:
     """Functions of a model that are not the package's, by their names in its file; a worker is given them with it."""
     parts = {part for split in model.splits.values() for part in split["parts"]}
     nodes = [node for name, node in model.nodes.items() if name not in parts]
     values = [(v, node) for node in nodes for v in bound_arguments(node).values()]
     named = {functor_name(v, node): v for v, node in values if is_functor(v)}
     return {name: functor for name, functor in named.items() if not is_tensor_function(name)}
-
-
-def constructor(cls: type) -> inspect.Signature:
-    """Signature of a node's constructor without ``self``."""
-    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-
-def bound_arguments(node: Node) -> dict[str, Any]:
-    """What a node was constructed with, by the constructor's names, without those left at their defaults."""
-    args, kwargs = node.construction
-    return dict(constructor(type(node)).bind(*args, **kwargs).arguments)
 
 
 def _state(node: Node, arrays: Arrays, encode: Encoder) -> dict[str, Any]:
@@ -138,7 +125,7 @@ def _arrays(values: Mapping[str, Any], arrays: Arrays, *place: str) -> dict[str,
     return {key: arrays.add(np.asarray(value), array_path(*place, key)) for key, value in values.items()}
 
 
-def _history(model: Model) -> dict[str, Any]:
+def _history(model: TrainableGraph) -> dict[str, Any]:
     history = {key: np.asarray(value) for key, value in model.history.items()}
     bad = {key: value.dtype for key, value in history.items() if value.dtype.kind not in "biuf"}
     if bad:

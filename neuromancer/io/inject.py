@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from neuromancer.errors import ArgumentError, ShapeError
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
-    from neuromancer.model import Model
+    from neuromancer.nodes.node import Node
+    from neuromancer.optim.trainable import TrainableGraph
 
 ARGUMENTS = ("child_name", "shape", "tags", "strides", "fov", "dtype", "name", "parent_no")
 
@@ -32,7 +32,7 @@ def entry_names(entry: dict[str, Any]) -> list[str]:
     return list(entry["parts"] or []) if "split" in entry else [entry["name"]]
 
 
-def inject(document: dict[str, Any], wish: dict[str, Any], model: Model) -> None:
+def inject(document: dict[str, Any], wish: dict[str, Any], model: TrainableGraph) -> None:
     """Replace a parent of a node by a new input, and leave out what nothing uses any more.
 
     Parameters
@@ -41,7 +41,7 @@ def inject(document: dict[str, Any], wish: dict[str, Any], model: Model) -> None
         Is changed.
     wish : dict
         See :func:`neuromancer.modelload`.
-    model : Model
+    model : TrainableGraph
         What the document describes.
 
     Raises
@@ -99,7 +99,7 @@ def _tags(tags: Any) -> list[str]:
     return tags.split(",") if isinstance(tags, str) else [str(t) for t in tags]
 
 
-def _drop_unused(document: dict[str, Any], model: Model) -> None:
+def _drop_unused(document: dict[str, Any], model: TrainableGraph) -> None:
     """Leave out nodes that had children and have none any more."""
     roles = document["designations"]
     kept = {n.name for n in model.sinks} | {r for r in roles.values() if isinstance(r, str)}

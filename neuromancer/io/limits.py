@@ -11,10 +11,10 @@ import numpy as np
 from neuromancer.errors import FileError
 from neuromancer.graph.demand import Demand, inherited
 from neuromancer.graph.geometry import period
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import exact
 from neuromancer.nodes.apply import PART
 from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.node import Node
 
 MAX_NODES = 4096
 OPERATIONS, TEXT = 100_000, 64

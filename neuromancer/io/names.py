@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from neuromancer.errors import FileError, nearest_name
-from neuromancer.graph.node import Node
+from neuromancer.nodes.node import Node
 
 PACKAGE = __name__.partition(".")[0]
 MAIN = "__main__"

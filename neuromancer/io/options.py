@@ -15,7 +15,7 @@ from neuromancer.io.inject import inject
 from neuromancer.io.resize import resize
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.optim.trainable import TrainableGraph
 
 REPLACEMENTS = ("remove", "predict", "const")
 Entry = dict[str, Any]
@@ -66,7 +66,7 @@ def _positive(value: Any) -> bool:
 
 
 def apply_options(
-    document: dict[str, Any], arrays: Mapping[str, np.ndarray], options: Options, model: Model
+    document: dict[str, Any], arrays: Mapping[str, np.ndarray], options: Options, model: TrainableGraph
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Change a document.
 
@@ -75,7 +75,7 @@ def apply_options(
     document : dict
     arrays : mapping of str to numpy.ndarray
     options : Options
-    model : Model
+    model : TrainableGraph
         What the document describes.
 
     Returns
@@ -148,7 +148,7 @@ def _unlock(entry: Entry) -> None:
             entry["arguments"][key] = {"array": entry["parameters"][key]["array"]}
 
 
-def _names_to_lock(wanted: Any, entries: dict[str, Entry], model: Model) -> list[str]:
+def _names_to_lock(wanted: Any, entries: dict[str, Entry], model: TrainableGraph) -> list[str]:
     layers = [name for name, entry in entries.items() if _layer_params(entry)]
     if not isinstance(wanted, (list, tuple)):
         return layers[: int(wanted)]

@@ -9,18 +9,20 @@ from neuromancer.graph.patches import nearest_patch_sizes, patch_size_through, p
 from neuromancer.io.inject import entry_names, references
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
-    from neuromancer.model import Model
+    from neuromancer.nodes.node import Node
+    from neuromancer.optim.trainable import TrainableGraph
 
 
-def resize(document: dict[str, Any], model: Model, patch: list[int] | None, batch: int | None, mfp: bool) -> None:
+def resize(
+    document: dict[str, Any], model: TrainableGraph, patch: list[int] | None, batch: int | None, mfp: bool
+) -> None:
     """Change the sizes of the sources in a document.
 
     Parameters
     ----------
     document : dict
         Is changed.
-    model : Model
+    model : TrainableGraph
         What the document describes.
     patch : list of int or None
         Spatial sizes of the input.
@@ -68,7 +70,7 @@ def _larger(node: Node, axis: int, size: int | None) -> int:
 
 
 # ---- max-fragment pooling
-def _check_mfp(model: Model, source: Node, target: Node, batch: int | None) -> int:
+def _check_mfp(model: TrainableGraph, source: Node, target: Node, batch: int | None) -> int:
     if model.prediction_node is None:
         raise GraphError("max-fragment pooling needs a prediction node", node=f"model {model.name}")
     if target.shape is None or target.shape.ndim != source.shape.ndim:
@@ -92,7 +94,7 @@ def _pools(node: Node) -> bool:
     return hasattr(node, "mfp") and any(w.down > 1 for w in node.windows or ())
 
 
-def _switch_on(document: dict[str, Any], model: Model, target: Node) -> set[str]:
+def _switch_on(document: dict[str, Any], model: TrainableGraph, target: Node) -> set[str]:
     """Set ``mfp`` everywhere and insert FragmentsToDense in front of the prediction node.
 
     Returns
@@ -138,7 +140,7 @@ def _joined(node: Node) -> bool:
 
 # ---- sizes
 def _new_sizes(
-    model: Model, source: Node, target: Node, patch: list[int], mfp: bool, dense: set[str]
+    model: TrainableGraph, source: Node, target: Node, patch: list[int], mfp: bool, dense: set[str]
 ) -> dict[str, list[int]]:
     """Spatial sizes of all sources that follow the input, the input included."""
     sizes: list[dict[str, int]] = []

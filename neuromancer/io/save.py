@@ -10,10 +10,10 @@ from neuromancer.io.describe import describe
 from neuromancer.places import local_target
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.optim.trainable import TrainableGraph
 
 
-def save(model: Model, path: str | os.PathLike[str]) -> None:
+def save(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
     """Write a model into one HDF5 file; see :meth:`neuromancer.Model.save`."""
     target = local_target(path, "model file")
     document, arrays = describe(model)

@@ -18,10 +18,10 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, FileError, short
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.io.limits import MAX_INTEGER, TEXT, Budget
 from neuromancer.nodes.functors import find_functor, functor_name, is_functor
+from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
 NUMERIC = "biuf"

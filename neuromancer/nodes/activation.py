@@ -8,8 +8,8 @@ from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
-from neuromancer.graph.node import Node
 from neuromancer.nodes.layout import feature_vector, is_int
+from neuromancer.nodes.node import Node
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 

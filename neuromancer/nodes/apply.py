@@ -9,9 +9,10 @@ from typing import Any
 from neuromancer import engine as E
 from neuromancer.errors import InputTypeError, ShapeError, node_label
 from neuromancer.graph.demand import Demand, magnitude
-from neuromancer.graph.node import Node, require_node
+from neuromancer.graph.node import require_node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.functors import functor_name
+from neuromancer.nodes.node import Node
 
 PART = 8
 """Symbolic operations of a part of a node."""

@@ -7,12 +7,12 @@ from fractions import Fraction
 from typing import Any
 
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
-from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.crop_pad import Crop
 from neuromancer.nodes.layout import axis_name, require_tensor
 from neuromancer.nodes.merge import Add, Concat
+from neuromancer.nodes.node import Node
 from neuromancer.nodes.upconv import UpConv
 
 MERGE_MODES = ("concat", "add")

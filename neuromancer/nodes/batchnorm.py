@@ -6,8 +6,8 @@ from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, nearest_name
-from neuromancer.graph.node import Node
 from neuromancer.nodes.layout import feature_vector
+from neuromancer.nodes.node import Node
 
 MODES = (False, "train", "fadeout", "predict")
 KEEP = 0.9995

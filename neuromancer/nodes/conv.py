@@ -9,9 +9,9 @@ from typing import Any
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.geometry import Window, window_shape
-from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.graph.window import Window
 from neuromancer.nodes.fragments import (
     fragment_demand,
     fragment_pool,
@@ -29,6 +29,7 @@ from neuromancer.nodes.layout import (
     swap_layout,
 )
 from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.node import Node
 from neuromancer.nodes.perceptron import check_dual_parent, check_shared_dual
 from neuromancer.nodes.upconv import UpConv
 

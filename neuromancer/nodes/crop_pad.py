@@ -9,10 +9,11 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.casts import holds, is_number
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.geometry import Window, window_shape
-from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.graph.window import Window
 from neuromancer.nodes.layout import axis_name, per_axis, require_tensor
+from neuromancer.nodes.node import Node
 
 
 def _require_spatial(parent: Node, node: Node) -> TaggedShape:

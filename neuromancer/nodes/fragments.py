@@ -16,10 +16,10 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand
 from neuromancer.graph.demand import product as size_of_all
-from neuromancer.graph.geometry import IDENTITY
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.graph.window import IDENTITY
 from neuromancer.nodes.layout import require_layout, swap_layout
+from neuromancer.nodes.node import Node
 
 
 def fragment_pool(x: Any, pool: Sequence[int], mode: str = "max") -> Any:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, overload
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, FileError, InputTypeError
-from neuromancer.graph.node import Node
+from neuromancer.nodes.node import Node
 
 TENSOR = "T"
 """Stands for the engine's tensor namespace, so that files do not depend on the engine."""

@@ -10,10 +10,10 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
-from neuromancer.graph.inspection import check_arrays
-from neuromancer.graph.node import Node
+from neuromancer.graph.feeding import check_arrays
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape
 from neuromancer.nodes.layout import positive_int
+from neuromancer.nodes.node import Node
 
 DEFAULT_TAGS = {2: "b,f", 3: "b,f,x", 4: "b,f,y,x", 5: "b,f,z,y,x"}
 """Tags of an input that is given none, by its number of axes."""

@@ -10,8 +10,9 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
-from neuromancer.graph.node import Node, is_shaped, require_node
+from neuromancer.graph.node import is_shaped, require_node
 from neuromancer.graph.tagged_shape import TaggedShape, require_tag
+from neuromancer.nodes.node import Node
 
 CHANNELS_FIRST = "b,f and one to three spatial axes, or b,z,f,y,x"
 SEARCH = 1 << 12

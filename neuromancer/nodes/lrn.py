@@ -10,8 +10,8 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, nearest_name
 from neuromancer.graph.demand import Demand, product
-from neuromancer.graph.geometry import Window, window_shape
-from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import window_shape
+from neuromancer.graph.window import Window
 from neuromancer.nodes.layout import (
     as_float,
     axis_name,
@@ -22,6 +22,7 @@ from neuromancer.nodes.layout import (
     require_tensor,
     swap_layout,
 )
+from neuromancer.nodes.node import Node
 from neuromancer.variables import ConstantParam, VariableParam
 
 LRN_MODES = ("spatial", "channel")

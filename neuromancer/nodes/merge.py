@@ -10,8 +10,9 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import InputTypeError, ShapeError
 from neuromancer.graph.geometry import merged_geometry, require_same_spatial_rank
-from neuromancer.graph.node import Node, is_shaped, require_node
+from neuromancer.graph.node import is_shaped, require_node
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
+from neuromancer.nodes.node import Node
 
 
 def _require_tensors(parents: Sequence[Any], node: Node) -> None:

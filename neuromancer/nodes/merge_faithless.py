@@ -8,9 +8,9 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError
-from neuromancer.graph.node import Node
 from neuromancer.nodes.layout import require_tensor
 from neuromancer.nodes.merge import Concat, require_equal_sizes
+from neuromancer.nodes.node import Node
 from neuromancer.utils import new_seed
 from neuromancer.variables import VariableParam
 

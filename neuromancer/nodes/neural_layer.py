@@ -11,10 +11,10 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.demand import Demand, magnitude
-from neuromancer.graph.node import Node
 from neuromancer.nodes import batchnorm
 from neuromancer.nodes.activation import find_activation
 from neuromancer.nodes.layout import feature_vector, positive_int
+from neuromancer.nodes.node import Node
 from neuromancer.utils import as_floatX, new_seed
 from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.layout import as_float, require_features, require_tensor
 from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.node import Node
 
 
 def dot_features(x: Any, w: Any, axis: int) -> Any:

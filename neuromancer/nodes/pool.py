@@ -8,9 +8,9 @@ from typing import Any
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.geometry import Window, window_shape
-from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.graph.window import Window
 from neuromancer.nodes.fragments import (
     fragment_demand,
     fragment_pool,
@@ -19,6 +19,7 @@ from neuromancer.nodes.fragments import (
     require_fragments,
 )
 from neuromancer.nodes.layout import as_float, axis_name, nearest_sizes, per_axis, require_layout, swap_layout
+from neuromancer.nodes.node import Node
 
 # Windows never reach over an end, so that counting padded voxels or not makes no difference.
 POOL_MODES = {

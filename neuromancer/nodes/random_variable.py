@@ -6,9 +6,10 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError
-from neuromancer.graph.node import Node, require_node
+from neuromancer.graph.node import require_node
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.losses.common import align, require_fit, require_tensor
+from neuromancer.nodes.node import Node
 from neuromancer.utils import new_seed
 
 

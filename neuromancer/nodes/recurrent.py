@@ -8,10 +8,10 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node
 from neuromancer.nodes.activation import FUNCTIONS
 from neuromancer.nodes.layout import as_float, require_features, require_tensor
 from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.node import Node
 from neuromancer.nodes.perceptron import dot_features
 
 

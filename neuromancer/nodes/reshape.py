@@ -7,9 +7,9 @@ from math import prod
 from typing import Any
 
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.losses.common import require_tensor
+from neuromancer.nodes.node import Node
 
 
 class Reshape(Node):

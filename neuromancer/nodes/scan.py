@@ -10,11 +10,12 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 from neuromancer.graph.demand import Demand, magnitude, nodes_in
-from neuromancer.graph.geometry import IDENTITY, ancestors, windows_of
-from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import ancestors, windows_of
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.graph.window import IDENTITY
 from neuromancer.nodes.layout import positive_int, require_tensor
+from neuromancer.nodes.node import Node
 
 Nodes = Node | Sequence[Node] | None
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.layout import positive_int, require_tensor
+from neuromancer.nodes.node import Node
 
 LINEAR = ("lin", "linear")
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import GraphError
-from neuromancer.graph.geometry import Window, window_shape
-from neuromancer.graph.node import Node
+from neuromancer.graph.geometry import window_shape
+from neuromancer.graph.window import Window
 from neuromancer.nodes.layout import as_float, per_axis, require_features, require_layout, swap_layout
 from neuromancer.nodes.neural_layer import NeuralLayer
+from neuromancer.nodes.node import Node
 
 
 class UpConv(NeuralLayer):

@@ -12,10 +12,10 @@ from neuromancer.casts import KINDS, exact_cast
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand, magnitude, product
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape, require_tag
 from neuromancer.nodes.inputs import check_dtype
 from neuromancer.nodes.layout import positive_int, require_tensor
+from neuromancer.nodes.node import Node
 from neuromancer.utils import as_array
 from neuromancer.variables import ConstantParam, VariableWeight
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import GraphError
-from neuromancer.graph.node import Node, is_shaped
+from neuromancer.graph.construction import bound_arguments, constructor
+from neuromancer.graph.node import GraphNode, is_shaped
 from neuromancer.graph.registry import model_manager
-from neuromancer.io.describe import bound_arguments, constructor
 from neuromancer.pictures.info import EdgeInfo, GraphInfo, NodeInfo, ParamInfo
 
 if TYPE_CHECKING:
+    from neuromancer.graph.roles import DesignatedGraph
     from neuromancer.graph.tagged_shape import TaggedShape
-    from neuromancer.model import Model
 
 ROLES = {
     "input_node": "input",
@@ -33,7 +33,7 @@ MAX_VALUE = 160
 """Longest text of an argument."""
 
 
-def describe_model(model: Model) -> GraphInfo:
+def describe_model(model: DesignatedGraph) -> GraphInfo:
     """Describe all nodes of a model.
 
     Parameters
@@ -68,12 +68,12 @@ def describe_model(model: Model) -> GraphInfo:
     return _describe(f"model {model.name}", _in_order(model.nodes.values()), model, reference)
 
 
-def describe_node(node: Node) -> GraphInfo:
+def describe_node(node: GraphNode) -> GraphInfo:
     """Describe a node and all that it is computed from.
 
     Parameters
     ----------
-    node : Node
+    node : GraphNode
 
     Returns
     -------
@@ -83,15 +83,17 @@ def describe_node(node: Node) -> GraphInfo:
     return _describe(f"node {node.name}", list(node.sub_graph()), models[0] if models else None, node)
 
 
-def _in_order(nodes: Iterable[Node]) -> list[Node]:
-    order: dict[int, Node] = {}
+def _in_order(nodes: Iterable[GraphNode]) -> list[GraphNode]:
+    order: dict[int, GraphNode] = {}
     for node in nodes:
         for n in node.sub_graph():
             order.setdefault(id(n), n)
     return list(order.values())
 
 
-def _describe(title: str, nodes: list[Node], model: Model | None, reference: Node | None) -> GraphInfo:
+def _describe(
+    title: str, nodes: list[GraphNode], model: DesignatedGraph | None, reference: GraphNode | None
+) -> GraphInfo:
     position = {id(node): i for i, node in enumerate(nodes)}
     total = sum(_number(node.computational_cost) or 0.0 for node in nodes)
     infos = [_node_info(node, model, total) for node in nodes]
@@ -115,11 +117,11 @@ def _describe(title: str, nodes: list[Node], model: Model | None, reference: Nod
     )
 
 
-def _with_params(node: Node, info: NodeInfo) -> Iterable[tuple[Any, ParamInfo]]:
+def _with_params(node: GraphNode, info: NodeInfo) -> Iterable[tuple[Any, ParamInfo]]:
     return zip(node.params.values(), info.params, strict=True)
 
 
-def _node_info(node: Node, model: Model | None, total: float) -> NodeInfo:
+def _node_info(node: GraphNode, model: DesignatedGraph | None, total: float) -> NodeInfo:
     params = [_param_info(key, param) for key, param in node.params.items()]
     shape = node.shape if is_shaped(node) else None
     cost = _number(node.computational_cost)
@@ -153,7 +155,7 @@ def _known_offsets(shape: TaggedShape) -> list[int | None]:
     return [None if f < 0 else int(o) for o, f in zip(shape.offsets, shape.fov, strict=True)]
 
 
-def _kind(node: Node) -> str:
+def _kind(node: GraphNode) -> str:
     if node.is_source:
         return "source"
     if not node.parents:
@@ -163,7 +165,7 @@ def _kind(node: Node) -> str:
     return "layer" if node.params else "operation"
 
 
-def _roles(node: Node, model: Model | None) -> list[str]:
+def _roles(node: GraphNode, model: DesignatedGraph | None) -> list[str]:
     if model is None:
         return []
     roles = [label for role, label in ROLES.items() if getattr(model, role) is node]
@@ -183,7 +185,7 @@ def _param_info(name: str, param: Any) -> ParamInfo:
     )
 
 
-def _arguments(node: Node) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _arguments(node: GraphNode) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     given = bound_arguments(node)
     signature = constructor(type(node)).parameters
     shown = [(key, value_text(value)) for key, value in given.items() if key not in HIDDEN_ARGUMENTS]
@@ -204,7 +206,7 @@ def value_text(value: Any) -> str:
     >>> value_text(np.zeros((2, 3))), value_text(abs), value_text((1, np.int64(2)))
     ('array (2, 3) float64', 'abs', '(1, 2)')
     """
-    if isinstance(value, Node):
+    if isinstance(value, GraphNode):
         text = value.name
     elif isinstance(value, np.generic):
         text = repr(value.item())

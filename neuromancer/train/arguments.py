@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, InputTypeError, nearest_name
+from neuromancer.optim.meta import CLIPS
+from neuromancer.optim.optimisers import OPTIMISERS
+from neuromancer.train.binding import BoundSchedule
 from neuromancer.train.checks import amount, known, mapping, switch, whole
-from neuromancer.train.meta import CLIPS
-from neuromancer.train.optimisers import OPTIMISERS
-from neuromancer.train.schedules import BoundSchedule
 from neuromancer.train.stopping import EarlyStopping
 
 LABEL = "Trainer"

@@ -13,7 +13,7 @@ from neuromancer.train.files import remove_remains, require_writable
 from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 
 @dataclass

@@ -7,110 +7,13 @@ n goes on with the value that it had there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neuromancer.errors import ArgumentError
+from neuromancer.train.binding import Schedule, finite
 from neuromancer.train.checks import switch, whole
-
-if TYPE_CHECKING:
-    from neuromancer.model import Model
-    from neuromancer.train.schedules import BoundSchedule
-
-
-class Schedule:
-    """How a value changes with the step; the base of all schedules.
-
-    Parameters
-    ----------
-    start : number or array, optional
-        Value at step 0; default: the one that the target has when the schedule is bound to it.
-
-    Raises
-    ------
-    ArgumentError
-        For numbers that cannot be.
-
-    Examples
-    --------
-    >>> class Halving(Schedule):
-    ...     def factor(self, step):
-    ...         return 0.5**step
-    >>> Halving(start=8.0).value(2)
-    2.0
-    """
-
-    def __init__(self, start: Any = None) -> None:
-        self.start = None if start is None else finite(start, "start", self)
-
-    def factor(self, step: int) -> Any:
-        """The value at `step` as a multiple of that at the start."""
-        raise NotImplementedError
-
-    def value(self, step: int, start: Any = None) -> Any:
-        """The value at a step.
-
-        Parameters
-        ----------
-        step : int
-            Number of training steps done.
-        start : number or array, optional
-            Value at step 0; default: the schedule's own.
-
-        Raises
-        ------
-        ArgumentError
-            If there is neither, or the step is negative.
-        """
-        if step < 0:
-            raise ArgumentError("steps count from 0", node=type(self).__name__, got=step)
-        start = self.start if start is None else start
-        if start is None:
-            raise ArgumentError(
-                "a schedule without a start is to be bound to a model", node=type(self).__name__, got="start=None"
-            )
-        return self._at(int(step), start)
-
-    def _at(self, step: int, start: Any) -> Any:
-        return start * self.factor(step)
-
-    def turns(self) -> list[int]:
-        """Steps at which the value can be at its largest or smallest; between them it neither rises above nor falls
-        below what it is there."""
-        return [0]
-
-    def bind(self, model: Model, target: str, start: Any = None) -> BoundSchedule:
-        """Connect the schedule to a value of a model.
-
-        Parameters
-        ----------
-        model : Model
-        target : str
-            A meta-parameter (``lr``, ``mom``, ``wd``, ``beta2``, ``clip_value``, ``clip_norm``), a property
-            (``dropout_rates``, ``gradnet_rates``, ``mixing``), another number that the model has as an attribute, or a
-            parameter that is not trained as ``<node>_<parameter>``.
-        start : number or array, optional
-            Value at step 0; default: that of the schedule, else the target's present one.
-
-        Returns
-        -------
-        BoundSchedule
-
-        Raises
-        ------
-        UnknownNameError
-            If the model has no such value.
-        ArgumentError
-            If it cannot be set.
-        """
-        from neuromancer.train.schedules import BoundSchedule
-
-        return BoundSchedule(self, model, target, start)
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if v is not None)
-        return f"{type(self).__name__}({values})"
 
 
 class DecaySchedule(Schedule):
@@ -296,17 +199,6 @@ class WarmUpSchedule(Schedule):
         full = start if self.then is None else self.then._at(later, start)
         rise = min(1.0, step / self.n_steps)
         return full * (self.lowest + (1 - self.lowest) * rise)
-
-
-def finite(value: Any, what: str, schedule: Any) -> Any:
-    """A finite float, or an array of them that is nobody else's."""
-    try:
-        array = np.array(value, dtype="float64")
-    except (TypeError, ValueError):
-        array = np.array(np.nan)
-    if isinstance(value, (str, bool, np.bool_)) or np.iscomplexobj(value) or not np.isfinite(array).all():
-        raise ArgumentError(f"{what} must be finite numbers", node=type(schedule).__name__, got=repr(value)[:200])
-    return array if array.ndim else float(array)
 
 
 def _positive(value: Any, what: str, schedule: Any) -> float:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuromancer.errors import TrainingError
+from neuromancer.optim.trainable import KEPT_PARAMETER_SETS
 from neuromancer.train.checkpoints import not_finite
-from neuromancer.train.training import KEPT_PARAMETER_SETS
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 NAMED = 4
 """How many parameters a message names."""

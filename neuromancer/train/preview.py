@@ -16,7 +16,7 @@ from neuromancer.train.validation import undisturbed
 from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 Pair = tuple[np.ndarray, np.ndarray | None]
 

@@ -16,8 +16,7 @@ from neuromancer.printable import printable
 from neuromancer.progress import say
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
-    from neuromancer.train.trainer import Trainer
+    from neuromancer.models.model import Model
 
 LINE_EVERY, BAR_EVERY = 10.0, 0.5
 """Seconds between lines, and between changes of a bar."""
@@ -97,13 +96,10 @@ def voxels_of(model: Model, batch: tuple[np.ndarray, ...]) -> int:
     return int(n * np.prod([shape[axis] for axis in node.shape.spatial_axes]))
 
 
-def head_text(trainer: Trainer) -> str:
+def head_text(optimiser: str, rate: str, is_default: bool, step: int, n_steps: int | None) -> str:
     """How a training is done, in a line."""
-    rates = [repr(schedule) for schedule in trainer.schedules if schedule.target == "lr"]
-    rate = rates[0] if rates else f"lr {trainer.model.lr:g}"
-    rate += f" (the default of {trainer.optimiser})" if trainer.default_lr else ""
-    end = "" if trainer.n_steps is None else f" to {trainer.n_steps}"
-    return f"{trainer.optimiser}, {rate}, from step {trainer.step}{end}"
+    rate += f" (the default of {optimiser})" if is_default else ""
+    return f"{optimiser}, {rate}, from step {step}{'' if n_steps is None else f' to {n_steps}'}"
 
 
 def state_text(model: Model, voxels: int, measured: Mapping[str, float]) -> str:

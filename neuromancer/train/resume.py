@@ -6,18 +6,39 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, nearest_name
-from neuromancer.io.load import modelload
+from neuromancer.models.model import Model, modelload
+from neuromancer.train.binding import BoundSchedule
 from neuromancer.train.checkpoints import Position, last_of
+from neuromancer.train.history import History
+from neuromancer.train.stopping import EarlyStopping
 
-if TYPE_CHECKING:
-    from neuromancer.model import Model
-    from neuromancer.train.schedules import BoundSchedule
-    from neuromancer.train.trainer import Trainer
+
+class Resumable(Protocol):
+    """What :func:`restore` needs of a trainer."""
+
+    name: str
+    model: Model
+    optimiser: str
+    n_steps: int | None
+    first: Any
+    watch: EarlyStopping
+    history: History
+    schedules: list[BoundSchedule]
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """How batches are drawn."""
+
+    def go_on_at(self, position: Position, path: Path, same_name: bool) -> None:
+        """Begin at a position other than step 0."""
+
+    def starts_anew(self, schedule: BoundSchedule) -> bool:
+        """Whether a schedule begins at a value that the trainer was given."""
 
 
 def require_options(options: Iterable[str], allowed: Iterable[str]) -> None:
@@ -62,7 +83,7 @@ def load_checkpoint(path: Path, functors: Mapping[str, Callable[..., Any]] | Non
     return model
 
 
-def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
+def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
     """Put a new trainer where an earlier one was.
 
     Parameters

@@ -10,15 +10,15 @@ import numpy as np
 
 from neuromancer.arrays import in_memory
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, NeuromancerError, ShapeError, blame
-from neuromancer.graph.node import Node
 from neuromancer.masked import unmasked
+from neuromancer.nodes.node import Node
 from neuromancer.printable import described
 from neuromancer.train.checks import whole
 from neuromancer.train.data.loader import BatchSource, copied
 from neuromancer.volumes.accept import accepted, is_array, is_closed
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 LABEL = "training data"
 

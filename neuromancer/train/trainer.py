@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.errors import NeuromancerError, TrainingError
+from neuromancer.optim.optimisers import OPTIMISERS
 from neuromancer.places import local_file
 from neuromancer.train.arguments import check_loading, check_meta, check_metric, check_needs, check_starts, check_values
+from neuromancer.train.binding import BoundSchedule, Schedule
 from neuromancer.train.checkpoints import Checkpoints, Position, at
 from neuromancer.train.data.loader import BackgroundLoader
 from neuromancer.train.failure import UNDONE, is_finite, undo
 from neuromancer.train.history import History
-from neuromancer.train.optimisers import OPTIMISERS
 from neuromancer.train.plots import plot_history, require_matplotlib
 from neuromancer.train.preview import Preview
 from neuromancer.train.reporting import Report, head_text, state_text, voxels_of
 from neuromancer.train.result import TrainingResult
 from neuromancer.train.resume import checkpoint_of, load_checkpoint, reading, require_options, restore
-from neuromancer.train.schedules import BoundSchedule, Schedule, make_schedules
+from neuromancer.train.schedules import make_schedules
 from neuromancer.train.sources import (
     ArrayBatches,
     as_source,
@@ -41,7 +42,7 @@ from neuromancer.train.stopping import EarlyStopping, Interruption
 from neuromancer.train.validation import training_error, validation_of
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 COLUMNS = ("step", "seconds", "loss", "loss_smooth", "lr", "mom", "step_time", "wait_time")
 PLOT_EVERY = 30.0
@@ -295,6 +296,11 @@ class Trainer:
             restore(trainer, state, path)
         return trainer
 
+    def _head(self) -> str:
+        rates = [repr(schedule) for schedule in self.schedules if schedule.target == "lr"]
+        rate = rates[0] if rates else f"lr {self.model.lr:g}"
+        return head_text(self.optimiser, rate, self.default_lr, self.step, self.n_steps)
+
     def go_on_at(self, position: Position, path: Path, same_name: bool) -> None:
         """Begin at a position other than step 0, that of a checkpoint."""
         self._position, self._began = position, position.step
@@ -377,7 +383,7 @@ class Trainer:
             self._loading() as loader,
             Report(self.name, self.n_steps, self.step, self.progress) as report,
         ):
-            report.note(f"{self._label}: {head_text(self)}")
+            report.note(f"{self._label}: {self._head()}")
             reason = self._limit()
             try:
                 while reason is None:

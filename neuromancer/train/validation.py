@@ -10,16 +10,17 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, blame
+from neuromancer.graph.feeding import check_arrays
 from neuromancer.graph.function import make_func
-from neuromancer.graph.inspection import check_arrays
-from neuromancer.graph.node import Node
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
+from neuromancer.nodes.node import Node
 from neuromancer.train.checks import mapping
 from neuromancer.train.data.loader import BatchSource, copied
 from neuromancer.train.sources import FirstBatches, as_source, require_fitting, require_loss
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 Metric = Callable[..., float]
 LABEL = "validation data"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.volumes.stored import Opened
+from neuromancer.volumes.opened import Opened
 
 FILLS = ("_FillValue", "missing_value")
 KEYS = ("scale_factor", "add_offset", "_Unsigned", *FILLS)

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from neuromancer.volumes.missing import whole_index
+from neuromancer.volumes.blocks import whole_index
 
 METADATA = ("zarr.json", ".zarray", "attributes.json")
 """Files of which one lies in the folder of every array."""

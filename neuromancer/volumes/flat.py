@@ -16,12 +16,14 @@ from numpy.lib.format import open_memmap
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout
+from neuromancer.volumes.blocks import whole_index
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh
-from neuromancer.volumes.missing import Part, shown, whole_index
+from neuromancer.volumes.missing import Part, shown
+from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink
-from neuromancer.volumes.stored import Opened, file_identity
+from neuromancer.volumes.stored import file_identity
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:

@@ -20,10 +20,11 @@ from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
 from neuromancer.volumes.hdf5_changes import change, roll_back
+from neuromancer.volumes.opened import Opened, read
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink
-from neuromancer.volumes.stored import Opened, file_identity, member, read
+from neuromancer.volumes.stored import file_identity, member
 
 IDENTITY = "neuromancer_id"
 NO_POSITIONS = b"This is a netCDF dimension but not a netCDF variable"

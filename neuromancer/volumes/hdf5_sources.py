@@ -20,7 +20,8 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import MissingDependencyError, reason
-from neuromancer.volumes.missing import Part, whole_index
+from neuromancer.volumes.blocks import whole_index
+from neuromancer.volumes.missing import Part
 from neuromancer.volumes.protocol import Where
 from neuromancer.volumes.stored import file_identity
 

@@ -16,12 +16,14 @@ from neuromancer.masked import unmasked
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import accepted, checked_block
 from neuromancer.volumes.axes import letters
+from neuromancer.volumes.blocks import read_block, whole_index
 from neuromancer.volumes.cf import Unpacked
 from neuromancer.volumes.coordinates import Coordinate, stated_by
 from neuromancer.volumes.flat import mapping_of, read_mapped
-from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, whole_index
+from neuromancer.volumes.missing import Filled, Part, require_whole
+from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import split_path
-from neuromancer.volumes.stored import Opened, StoredArray
+from neuromancer.volumes.stored import StoredArray
 
 
 def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:

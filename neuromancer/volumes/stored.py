@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ from neuromancer.errors import (
     nearest_name,
     translating,
 )
-from neuromancer.masked import unmasked
 from neuromancer.places import is_address
 from neuromancer.printable import redact
 from neuromancer.volumes.accept import checked_dtype, checked_shape
-from neuromancer.volumes.missing import Filled, Part, read_block, require_whole, shown
+from neuromancer.volumes.blocks import read_block
+from neuromancer.volumes.missing import Filled, require_whole
+from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import EXPECTED, local_path, require_content, require_kind, split_path
-from neuromancer.volumes.placement import Stated
-from neuromancer.volumes.protocol import Where
 
 OPENERS = {
     "hdf5": "neuromancer.volumes.hdf5",
@@ -38,63 +36,6 @@ OPENERS = {
     "n5": "neuromancer.volumes.tensorstores",
     "tensorstore": "neuromancer.volumes.tensorstores",
 }
-
-
-def read(array: Any, key: Any) -> np.ndarray:
-    """Read a part of an array, by slices."""
-    return np.asarray(unmasked(array[key], "image"))
-
-
-def _chunk(where: Where) -> str:
-    return f"chunk {shown(where)}"
-
-
-@dataclass
-class Opened:
-    """An open array, and what its file says about it.
-
-    Parameters
-    ----------
-    array : object
-        Has shape, dtype and slicing.
-    axes : str, optional
-        Letters of the axes.
-    placement : Stated
-        What the file says of its place.
-    chunks : tuple of int, optional
-    read : callable
-        (array, slices) -> numpy.ndarray.
-    close : callable
-        Closes what was opened.
-    identity : str
-        What says that the data is another one without reading it, for the fingerprint.
-    lock : bool
-        Whether two threads must not read at once.
-    fill : number
-        What the store reads where nothing was ever written.
-    missing : sequence of Part
-        What is known to be missing or damaged before anything is read.
-    name_of : callable
-        Name of a chunk, from its slices.
-    blank : bool
-        Whether nothing was ever written, so that all is fill value.
-    doubts : tuple of str
-        What the file says and cannot be true, besides its place.
-    """
-
-    array: Any
-    axes: str | None = None
-    placement: Stated = field(default_factory=Stated)
-    chunks: tuple[int, ...] | None = None
-    read: Callable[[Any, Any], np.ndarray] = read
-    close: Callable[[], None] = lambda: None
-    identity: str = ""
-    lock: bool = False
-    fill: Any = 0
-    missing: Sequence[Part] = ()
-    name_of: Callable[[Where], str] = _chunk
-    blank: bool = False
-    doubts: tuple[str, ...] = ()
 
 
 class StoredArray:

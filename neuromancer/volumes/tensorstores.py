@@ -14,10 +14,11 @@ from neuromancer.errors import FileError, translating
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.chunk_files import Watched, is_blank
 from neuromancer.volumes.conventions import SIZES, axes_stated, stated_by
+from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.sink import ArraySink
-from neuromancer.volumes.stored import Opened, member, require
+from neuromancer.volumes.stored import member, require
 
 EXTRA = "tensorstore"
 INHERITED = (*SIZES[:2], "pixelResolution", "offset", "axes", "unit", "units")

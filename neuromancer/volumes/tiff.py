@@ -17,10 +17,11 @@ from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.flat import FlatSink, check_options, discard, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
 from neuromancer.volumes.missing import require_whole, shown
+from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.stored import Opened, file_identity, member, require
+from neuromancer.volumes.stored import file_identity, member, require
 from neuromancer.volumes.tiff_pages import damage, missing_parts, odd_page, ravel, restored, stated_shape
 from neuromancer.volumes.units import says_no_unit, short_unit
 

@@ -31,11 +31,12 @@ from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
+from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
-from neuromancer.volumes.stored import Opened, member, require
+from neuromancer.volumes.stored import member, require
 from neuromancer.volumes.tiff_pages import missing_parts
 
 IDENTITY = "neuromancer_id"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import neuromancer as nm
 from neuromancer.dense import predict
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
 
 RNG = np.random.default_rng(0)
 TAGS = {1: "b,f,x", 2: "b,f,y,x", 3: "b,f,z,y,x"}

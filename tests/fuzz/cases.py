@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 import neuromancer as nm
-from neuromancer import cli
+from neuromancer.commands import volumes as cli
 from neuromancer.dense.resume import Journal
 from neuromancer.errors import NeuromancerError
 from neuromancer.io.container import BLOCK, MAGIC, VERSION, _digest, write_file

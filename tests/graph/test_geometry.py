@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import neuromancer as nm
 from neuromancer import engine as E
-from neuromancer.graph.geometry import Window, period, raw_interval, sizes_through, windows_of
+from neuromancer.graph.geometry import period, raw_interval, sizes_through, windows_of
+from neuromancer.graph.window import Window
 
 
 def influence(node, position):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import neuromancer as nm
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
 
 X = np.random.default_rng(0).random((2, 3, 6, 6)).astype("float32")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.cli import main as neuromancer
-from neuromancer.io.cli import main as convert
+from neuromancer.commands.convert import main as convert
+from neuromancer.commands.volumes import main as neuromancer
 from neuromancer.io.container import read_file, write_file
 from tests.io import graphs
 from tests.io.graphs import QUIET, functions, image, layers
@@ -181,7 +181,7 @@ def test_classes(fresh_model, tmp_path, name):
         "tests.io.graphs:np",
         "tests.io.graphs:unregistered",
         "neuromancer.errors:node_label",
-        "neuromancer.io.load:modelload",
+        "neuromancer.models.model:modelload",
         "torch.serialization:save",
         "torch.utils.collect_env:run",
         "numpy:save",

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.commands.convert import main
 from neuromancer.errors import ArgumentError, FileError
-from neuromancer.io.cli import main
 from neuromancer.io.legacy.pickles import read_pickle
 from tests.io.test_container import refused
 

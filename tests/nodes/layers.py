@@ -9,7 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 import neuromancer as nm
 from neuromancer import engine as E
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
 
 TAGS = {1: "b,f,x", 2: "b,f,y,x", 3: "b,f,z,x,y"}
 

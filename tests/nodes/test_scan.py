@@ -10,7 +10,8 @@ import pytest
 import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
 from tests.nodes.layers import check_gradients, random, randomise, registered, source
 from tests.nodes.test_recurrent import CELLS, N
 

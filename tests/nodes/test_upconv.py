@@ -7,7 +7,8 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
-from neuromancer.graph.rebuild import BuildMode, rebuild
+from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.window import BuildMode
 from tests.nodes.layers import check_gradients, per_feature, random, randomise, registered, source, up_convolve
 
 

@@ -15,8 +15,8 @@ import pytest
 
 import neuromancer as nm
 from neuromancer import errors
+from neuromancer.commands.train import main
 from neuromancer.train import Trainer
-from neuromancer.train.cli import main
 from neuromancer.train.config_file import load_config
 from tests.train.nets import Squares, classifier, parameters
 
@@ -211,7 +211,7 @@ def create_data(model):
 
 
 def start(config: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "neuromancer.train", str(config), *arguments]
+    command = [sys.executable, "-m", "neuromancer.commands.train", str(config), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

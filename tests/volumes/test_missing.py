@@ -10,8 +10,9 @@ import pytest
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MissingDependencyError
 from neuromancer.train.data.volumes import _opened
 from neuromancer.volumes import Locator, open_source
+from neuromancer.volumes.blocks import chunks_of
 from neuromancer.volumes.flat import mapping_of
-from neuromancer.volumes.missing import Filled, Part, chunks_of, listed, shown
+from neuromancer.volumes.missing import Filled, Part, listed, shown
 from tests.volumes.worlds import Sliced, numbered
 
 WHOLE = numbered((6, 8, 10), "uint8") + np.uint8(1)

@@ -7,11 +7,11 @@ from pytensor.graph.basic import Constant, Variable
 
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.pytensor import forks  # noqa: F401 (prepares forked children)
+from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.pytensor.kernels.fewer import conv_cost
 from neuromancer.engine.pytensor.kernels.pool import pool_copies
-from neuromancer.engine.pytensor.link.torch.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
 from neuromancer.engine.pytensor.ops.fence import fence
 from neuromancer.engine.pytensor.ops.maximin import maximin_pairs

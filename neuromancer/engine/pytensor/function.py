@@ -21,11 +21,11 @@ from neuromancer.config import config
 from neuromancer.engine.common import checks
 from neuromancer.engine.common.pending import Done
 from neuromancer.engine.pytensor.depth import with_room
+from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
 from neuromancer.engine.pytensor.kernels.memory import reserve
 from neuromancer.engine.pytensor.link.accelerator import Accelerator, accelerator_for
 from neuromancer.engine.pytensor.link.torch.arithmetic import arithmetic
-from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 from neuromancer.engine.pytensor.link.torch.linker import torch_mode
 from neuromancer.engine.pytensor.link.torch.program import Counters, Program, download, upload
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, TORCH_DTYPES

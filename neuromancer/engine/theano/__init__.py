@@ -16,7 +16,7 @@ from neuromancer.engine.theano import namespace as T
 from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose
 from neuromancer.engine.theano.draw import dot_text, draw
 from neuromancer.engine.theano.fence import fence
-from neuromancer.engine.theano.function import CompiledFunction, building, disconnected_grad, function, grad
+from neuromancer.engine.theano.function import CompiledFunction, building, function, grad
 from neuromancer.engine.theano.maximin import maximin_pairs
 from neuromancer.engine.theano.pooling import pool
 from neuromancer.engine.theano.random import RandomStream
@@ -25,6 +25,7 @@ from neuromancer.engine.theano.tensors import (
     ConstantVariable,
     SharedVariable,
     constant,
+    disconnected_grad,
     generic,
     known_shape,
     log_softmax,

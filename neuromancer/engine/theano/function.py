@@ -15,7 +15,6 @@ from theano.gof import Constant, Variable
 from theano.gof.graph import ancestors
 from theano.gof.graph import inputs as graph_inputs
 from theano.gradient import DisconnectedType
-from theano.gradient import disconnected_grad as _disconnected_grad
 from theano.tensor import TensorType
 
 from neuromancer.config import config
@@ -68,11 +67,6 @@ def grad(cost: Variable, wrt: Sequence[Variable]) -> list[Variable | None]:
     with building():
         gradients = theano.grad(cost, list(wrt), disconnected_inputs="ignore", return_disconnected="Disconnected")
     return [None if isinstance(g.type, DisconnectedType) else g for g in gradients]
-
-
-def disconnected_grad(x: Variable) -> Variable:
-    """Return `x` as a constant to every gradient."""
-    return _disconnected_grad(x)
 
 
 @dataclass

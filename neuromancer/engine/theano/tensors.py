@@ -11,6 +11,7 @@ import theano.tensor as T
 from theano.gof import Constant, Variable
 from theano.gof import generic as _generic_type
 from theano.gof.graph import io_toposort
+from theano.gradient import disconnected_grad as _disconnected_grad
 from theano.tensor import TensorConstant, TensorType, addbroadcast
 from theano.tensor import constant as _constant
 from theano.tensor.elemwise import DimShuffle
@@ -191,10 +192,13 @@ def log_softmax(x: Variable, axis: int) -> Variable:
     return shifted - T.log(T.sum(T.exp(shifted), axis=axis, keepdims=True))
 
 
+def disconnected_grad(x: Variable) -> Variable:
+    """Return `x` as a constant to every gradient."""
+    return _disconnected_grad(x)
+
+
 def _below_zero(x: Variable, axis: int) -> Variable:
     """x minus its maximum, which changes neither softmax nor its gradient."""
-    from neuromancer.engine.theano.function import disconnected_grad
-
     return x - disconnected_grad(x.max(axis=axis, keepdims=True))
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import FileError
-from neuromancer.graph.split import split
+from neuromancer.graph.construction import constructor
 from neuromancer.io.container import array_path
-from neuromancer.io.describe import constructor
 from neuromancer.io.legacy.pickles import Name, Record, finished, read_pickle
 from neuromancer.io.names import find_class, package_classes
 from neuromancer.io.values import Arrays
 from neuromancer.nodes.functors import tensor_functions
+from neuromancer.nodes.split import split
 
 MAX_VALUES = 100_000
 MAX_DEPTH = 30

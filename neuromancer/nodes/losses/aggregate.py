@@ -11,9 +11,9 @@ from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import InputTypeError
 from neuromancer.graph.demand import Demand, nodes_in
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.losses.common import finite_vector, require_tensor
+from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
 

@@ -11,7 +11,6 @@ from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand, magnitude
-from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.layout import positive_int
@@ -23,6 +22,7 @@ from neuromancer.nodes.losses.targets import (
     check_fractions,
     check_labels,
 )
+from neuromancer.nodes.node import Node
 from neuromancer.nodes.softmax import Softmax, class_count
 
 SIGMOID = ("sig", "sigmoid", "logistic")

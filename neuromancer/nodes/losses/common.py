@@ -10,8 +10,9 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
-from neuromancer.graph.node import Node, is_shaped, require_node
+from neuromancer.graph.node import is_shaped, require_node
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
 EPS = 1e-5

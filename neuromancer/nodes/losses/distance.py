@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from neuromancer import engine as E
-from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import (
     align,
     require_fit,
     require_tensor,
     scalar_param,
 )
+from neuromancer.nodes.node import Node
 
 
 class EuclideanDistance(Node):

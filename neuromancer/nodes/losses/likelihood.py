@@ -9,7 +9,6 @@ from typing import Any
 
 from neuromancer import engine as E
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import (
     EPS,
     align,
@@ -19,6 +18,7 @@ from neuromancer.nodes.losses.common import (
     require_tensor,
 )
 from neuromancer.nodes.losses.targets import MISSING_NUMBERS, Check, check_fractions
+from neuromancer.nodes.node import Node
 
 
 class BinaryNLL(Node):

@@ -12,11 +12,11 @@ from neuromancer import engine as E
 from neuromancer.affinities import check_neighbourhood
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.node import Node
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.losses.classification import softmax_of
 from neuromancer.nodes.losses.common import EPS, align, finite_vector, require_fit, require_tensor
 from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_objects
+from neuromancer.nodes.node import Node
 
 
 class MalisNLL(Node):

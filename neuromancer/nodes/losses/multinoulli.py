@@ -11,7 +11,6 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.classification import one_hot, softmax_of
 from neuromancer.nodes.losses.common import (
     EPS,
@@ -21,6 +20,7 @@ from neuromancer.nodes.losses.common import (
     require_tensor,
 )
 from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_labels
+from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
 

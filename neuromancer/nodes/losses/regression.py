@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from neuromancer import engine as E
-from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import (
     align,
     labelled,
@@ -14,6 +13,7 @@ from neuromancer.nodes.losses.common import (
     require_tensor,
     scalar_param,
 )
+from neuromancer.nodes.node import Node
 
 
 class _DeviationLoss(Node):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.graph.node import Node
 from neuromancer.graph.registry import model_manager
 from neuromancer.nodes.conv import Conv
 from neuromancer.nodes.losses.common import require_fit, require_tensor
 from neuromancer.nodes.losses.regression import AbsLoss
+from neuromancer.nodes.node import Node
 
 DERIVATIVE = (1.0, 0.0, -1.0)
 SMOOTHING = (0.3, 0.4, 0.3)

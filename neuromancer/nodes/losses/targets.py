@@ -10,8 +10,8 @@ import numpy as np
 
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError
-from neuromancer.graph.node import Node
 from neuromancer.nodes.losses.common import EPS, MISSING
+from neuromancer.nodes.node import Node
 
 Check = Callable[[np.ndarray], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
-from neuromancer.graph.node import Node
+from neuromancer.nodes.node import Node
 from neuromancer.printable import described
 from neuromancer.train.checks import known, switch, whole
 from neuromancer.train.data.frame import PatchFrame

@@ -13,7 +13,7 @@ from neuromancer.graph.patches import patch_size_through, patch_source, require_
 from neuromancer.graph.tagged_shape import exact
 
 if TYPE_CHECKING:
-    from neuromancer.graph.node import Node
+    from neuromancer.nodes.node import Node
 
 
 @dataclass(frozen=True)

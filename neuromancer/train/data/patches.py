@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
-from neuromancer.graph.node import Node
+from neuromancer.nodes.node import Node
 from neuromancer.train.data.arguments import (
     BALANCE_VOXELS,
     LABEL,
@@ -32,7 +32,7 @@ from neuromancer.train.data.slots import slots_of
 from neuromancer.train.data.volumes import Volume
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 TRIES = 8
 """Voxels of a class that are tried before a warp is weakened to fit around one."""

@@ -10,13 +10,13 @@ import numpy as np
 
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
-from neuromancer.graph.node import Node
 from neuromancer.graph.patches import patch_source
+from neuromancer.nodes.node import Node
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.labels import IGNORED
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 SPATIAL = ("z", "y", "x")
 

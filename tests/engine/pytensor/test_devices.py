@@ -8,7 +8,7 @@ import torch
 
 from neuromancer import engine as E
 from neuromancer.config import config
-from neuromancer.engine.pytensor.link.torch.devices import resolve_device
+from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.errors import DeviceError, EngineError
 from tests.dense.nets import image, volume_net
 

@@ -10,7 +10,8 @@ import torch
 
 from neuromancer import engine as E
 from neuromancer.config import config
-from neuromancer.engine.pytensor.link.torch import devices, transfers
+from neuromancer.engine.pytensor import devices
+from neuromancer.engine.pytensor.link.torch import transfers
 from neuromancer.engine.pytensor.link.torch.transfers import Transfers
 from neuromancer.errors import InputTypeError, OutOfMemoryError
 from tests.dense.nets import image, volume_net

@@ -11,8 +11,8 @@ import torch
 
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
+from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fourier, fragments, winograd
-from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from neuromancer.config import config
+from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.threads import each
-from neuromancer.engine.pytensor.link.torch.devices import resolve_device
 
 Ints = tuple[int, ...]
 

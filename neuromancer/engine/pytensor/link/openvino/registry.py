@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from openvino import Output, Type, opset13
-from pytensor.graph.basic import Apply
+from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
-
-if TYPE_CHECKING:
-    from neuromancer.engine.pytensor.link.openvino.builder import Builder
 
 TYPES = {
     "bool": Type.boolean,
@@ -44,8 +41,33 @@ class Missing(Unsupported):
     """The graph has no OpenVINO form at any size; the message says what is missing."""
 
 
+class FormBuilder(Protocol):
+    """What a form may ask of whoever makes the model."""
+
+    def known(self, variable: Variable) -> np.ndarray | None:
+        """Value of a variable that follows from sizes, constants and parameters; None for all others."""
+
+    def require(self, variable: Variable, what: str) -> np.ndarray:
+        """`known`, or Unsupported where the value depends on the data."""
+
+    def tensor(self, variable: Variable) -> Output:
+        """`variable` as a node of the model."""
+
+    def kernel(self, variable: Variable) -> Output:
+        """`variable` as the kernel of a convolution."""
+
+    def constant(self, value: np.ndarray) -> Output:
+        """`value` as a node of the model."""
+
+    def shape(self, variable: Variable) -> tuple[int, ...]:
+        """Sizes of a variable."""
+
+    def used(self, variable: Variable) -> bool:
+        """Whether anything reads an output."""
+
+
 @singledispatch
-def convert(op: Op, node: Apply, build: Builder) -> Sequence[Any]:
+def convert(op: Op, node: Apply, build: FormBuilder) -> Sequence[Any]:
     """Return the outputs of `node`: nodes of the model, or numpy arrays where they follow from sizes alone.
 
     Raises

@@ -19,8 +19,8 @@ from pytensor.graph.fg import FunctionGraph, Output
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.type import TensorType
 
+from neuromancer.engine.pytensor.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.kernels.conv import channels_last
-from neuromancer.engine.pytensor.link.torch.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,

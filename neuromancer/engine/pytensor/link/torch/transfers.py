@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuromancer.engine.pytensor.link.torch.devices import is_lack_of_memory
+from neuromancer.engine.pytensor.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.link.torch.program import Counters
 from neuromancer.engine.pytensor.ops.base import tensor_view
 from neuromancer.errors import OutOfMemoryError

@@ -7,7 +7,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.errors import ArgumentError, UnknownNameError
-from neuromancer.train.meta import MetaParams
+from neuromancer.optim.meta import MetaParams
 
 
 def test_defaults_and_precision():

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import neuromancer
+from neuromancer.commands.console import DONE, INTERRUPTED, Parser, prepare_streams, run
 from neuromancer.config import config as package_config
-from neuromancer.console import DONE, INTERRUPTED, Parser, prepare_streams, run
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import write_whole
 from neuromancer.places import local_file

@@ -11,11 +11,11 @@ import sys
 import pytest
 
 import neuromancer as nm
-from neuromancer import console
+from neuromancer.commands import console
+from neuromancer.commands import convert as convert
+from neuromancer.commands import train as train
 from neuromancer.errors import FileError, UnknownNameError
-from neuromancer.io import cli as convert
 from neuromancer.progress import say, voxel_bar
-from neuromancer.train import cli as train
 
 
 class Stream(io.StringIO):
@@ -97,7 +97,7 @@ def test_closed_standard_streams(tmp_path):
     node = nm.Conv(nm.Input((None, 1, 5), "b,f,x", name="räw", print_repr=False), 1, (3,), print_repr=False)
     model.designate_nodes(node.input_nodes[0], prediction_node=node)
     model.save(tmp_path / "model.h5")
-    command = f"{sys.executable} -m neuromancer.cli info {tmp_path}/model.h5"
+    command = f"{sys.executable} -m neuromancer.commands.volumes info {tmp_path}/model.h5"
     script = f"{command} | true; echo ${{PIPESTATUS[0]}}; {command} <&- >&- 2>&-; echo $?"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("0\n0\n", "")

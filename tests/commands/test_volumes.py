@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer import cli
+from neuromancer.commands import volumes as cli
+from neuromancer.commands.pool import set_device
 from neuromancer.config import config
-from neuromancer.pool import set_device
 
 zarr = pytest.importorskip("zarr", reason="zarr is an extra")
 
@@ -197,8 +197,8 @@ def test_interrupted_and_resumed(model, tmp_path):
     np.save(tmp_path / "raw.npy", raw)
     out = tmp_path / "probs.zarr"
     command = [
-        sys.executable, "-m", "neuromancer.cli", "predict", str(model), str(tmp_path / "raw.npy"), str(out),
-        "--quiet", "--memory", "200MB",
+        sys.executable, "-m", "neuromancer.commands.volumes", "predict", str(model), str(tmp_path / "raw.npy"),
+        str(out), "--quiet", "--memory", "200MB",
     ]  # fmt: skip
     for sent in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(

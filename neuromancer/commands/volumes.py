@@ -18,13 +18,13 @@ import numpy as np
 import shtab
 
 import neuromancer as nm
+from neuromancer.commands.console import DONE, USAGE, Parser, prepare_streams, run, tell
+from neuromancer.commands.console import FAILED as FAILED
+from neuromancer.commands.console import INTERRUPTED as INTERRUPTED
+from neuromancer.commands.pool import Pool
 from neuromancer.config import config
-from neuromancer.console import DONE, USAGE, Parser, prepare_streams, run, tell
-from neuromancer.console import FAILED as FAILED
-from neuromancer.console import INTERRUPTED as INTERRUPTED
 from neuromancer.dense.reduction import reduction
 from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
-from neuromancer.pool import Pool
 from neuromancer.printable import printable
 from neuromancer.progress import say
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from neuromancer import pool
+from neuromancer.commands import pool
 
 
 def test_an_interrupt_ends_tasks_and_nothing_else(monkeypatch):

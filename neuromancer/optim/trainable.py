@@ -7,29 +7,30 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, GraphError, UnknownNameError, nearest_name
+from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive
+from neuromancer.graph.feeding import check_arrays
 from neuromancer.graph.function import make_func
-from neuromancer.graph.inspection import check_arrays
-from neuromancer.graph.node import Node
+from neuromancer.graph.roles import DesignatedGraph
 from neuromancer.nodes.losses.aggregate import AggregateLoss
 from neuromancer.nodes.losses.common import finite_vector
+from neuromancer.nodes.node import Node
+from neuromancer.optim.meta import CLIPS, MetaParams
+from neuromancer.optim.optimisers import OPTIMISERS, Optimiser
+from neuromancer.optim.stats import StatsTable
 from neuromancer.printable import printable
-from neuromancer.train.meta import CLIPS, MetaParams
-from neuromancer.train.optimisers import OPTIMISERS, Optimiser
-from neuromancer.train.stats import StatsTable
 
 TIMED_STEPS, SMOOTHED_STEPS = 50, 200
 KEPT_PARAMETER_SETS = 3
 
 
-class Training:
-    """Training of the loss node; a part of :class:`neuromancer.model.Model`.
+class TrainableGraph(DesignatedGraph):
+    """A graph whose loss node can be trained; :class:`neuromancer.Model` derives from it.
 
     Functions and optimisers are built when they are first used.
 
@@ -47,12 +48,31 @@ class Training:
         Where a :class:`neuromancer.Trainer` is: what JSON can hold; saved and loaded with the model.
     """
 
-    name: str
-    loss_node: Node | None
-    prediction_node: Node | None
-    debug_outputs: list[Node]
+    if TYPE_CHECKING:  # its nodes can be evaluated
+        nodes: dict[str, Node]  # type: ignore[assignment]
+        input_node: Node | None
+        target_node: Node | None
+        loss_node: Node | None
+        prediction_node: Node | None
+        error_node: Node | None
+        prediction_ext: list[Node]  # type: ignore[assignment]
+        debug_outputs: list[Node]  # type: ignore[assignment]
 
-    def _forget_training(self) -> None:
+        def _require(self, role: str) -> Node: ...
+        @property
+        def sources(self) -> Sequence[Node]: ...
+        @property
+        def sinks(self) -> Sequence[Node]: ...
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
+        self.meta = MetaParams(f"model {self.name}")
+        self.history: dict[str, Any] = {}
+        self.training_state: dict[str, Any] = {}
+        self._stepping = Exclusive()
+        self._roles_changed()
+
+    def _roles_changed(self) -> None:
         """Start again without functions, optimisers and history; for another loss."""
         self.optimisers: dict[str, Optimiser] = {}
         self.pending_states: dict[str, dict[str, np.ndarray]] = {}
@@ -60,23 +80,6 @@ class Training:
         self._training_functions: dict[str, make_func] = {}
         self._losses: deque[float] = deque(maxlen=SMOOTHED_STEPS)
         self._seconds: deque[float] = deque(maxlen=TIMED_STEPS)
-
-    def _init_training(self) -> None:
-        self.meta = MetaParams(f"model {self.name}")
-        self.history: dict[str, Any] = {}
-        self.training_state: dict[str, Any] = {}
-        self._stepping = Exclusive()
-        self._forget_training()
-
-    @property
-    def _label(self) -> str:
-        return f"model {self.name}"
-
-    def _require(self, role: str) -> Node:
-        node = getattr(self, role)
-        if node is None:
-            raise GraphError(f"no {role} is designated", node=self._label, expected=f"designate_nodes({role}=...)")
-        return node
 
     # ---- evaluating
     def _loss_arrays(self, args: Sequence[Any]) -> list[Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuromancer.console import DONE, Parser, prepare_streams, run
-from neuromancer.graph.registry import model_manager
-from neuromancer.io.load import modelload
+from neuromancer.commands.console import DONE, Parser, prepare_streams, run
+from neuromancer.models.model import model_manager, modelload
 
 
 def convert(old: str | Path, new: str | Path) -> None:

@@ -19,7 +19,7 @@ from neuromancer.nodes.softmax import Softmax
 from neuromancer.progress import say
 
 if TYPE_CHECKING:
-    from neuromancer.model import Model
+    from neuromancer.models.model import Model
 
 LABEL = "simple_cnn"
 

@@ -24,7 +24,7 @@ from neuromancer.errors import (
     ShapeError,
     UnknownNameError,
 )
-from neuromancer.graph import inspection
+from neuromancer.nodes import inspection
 
 
 def source(shape=(2, 3), tags="b,f", **kwargs):
@@ -346,25 +346,19 @@ class TestInspection:
         with pytest.raises(ShapeError, match="another shape than declared"):
             node.test_run(on_shape_mismatch="raise")
 
-    def test_measure_exectime_is_a_median_without_warm_ups(self, monkeypatch):
+    def test_time_alone_is_without_that_of_the_parents(self, monkeypatch):
         node = nm.ApplyFunc(nm.ApplyFunc(source(), T.tanh), T.sqr)
-        clock = [0.0]
+        asked = []
 
-        class Timed:
-            def __init__(self, times):
-                self.times = times
+        def median_times(functions, data, n_samples, n_warmup):
+            asked.append((len(functions), n_samples, n_warmup))
+            return [3000.0, 1000.0][: len(functions)]
 
-            def __call__(self, *args):
-                clock[0] += next(self.times)
-
-        from neuromancer.graph import inspection
-
-        monkeypatch.setattr(inspection.time, "perf_counter", lambda: clock[0])
-        node._functions["output"] = Timed(iter([9, 9, 1, 5, 3]))
-        monkeypatch.setattr(inspection, "make_func", lambda *a, **k: Timed(iter([8, 8, 1, 1, 1])))
-        assert node.measure_exectime(n_samples=3, n_warmup=2, print_info=False) == pytest.approx(2000.0)
-        assert node.total_exec_time == pytest.approx(3000.0)
-        assert node.local_exec_time == pytest.approx(2000.0)
+        monkeypatch.setattr(inspection, "median_times", median_times)
+        assert node.measure_exectime(n_samples=3, n_warmup=2, print_info=False) == 2000.0
+        assert (node.total_exec_time, node.local_exec_time) == (3000.0, 2000.0)
+        assert node.measure_exectime(print_info=False, local=False) == 3000.0
+        assert asked == [(2, 3, 2), (1, 5, 4)]
 
     def test_measure_exectime_for_real(self, capsys):
         node = Plain(source())

@@ -8,9 +8,9 @@ import pytest
 import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
+from neuromancer.optim.meta import MetaParams
+from neuromancer.optim.optimisers import OPTIMISERS
 from neuromancer.optimiser import SGD, AdaDelta, AdaGrad, Adam
-from neuromancer.train.meta import MetaParams
-from neuromancer.train.optimisers import OPTIMISERS
 from neuromancer.variables import VariableParam
 from tests.train.nets import line, points
 

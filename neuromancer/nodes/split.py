@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, blame
-from neuromancer.graph.node import Node, is_shaped
+from neuromancer.graph.node import is_shaped
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.nodes.apply import FromTensor
+from neuromancer.nodes.node import Node
 from neuromancer.utils import check_name
 
 LABEL = "split"

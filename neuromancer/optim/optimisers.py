@@ -19,7 +19,7 @@ from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
 from neuromancer.graph.function import make_func
-from neuromancer.train.meta import CLIPS, MetaParams
+from neuromancer.optim.meta import CLIPS, MetaParams
 from neuromancer.variables import VariableParam
 
 Updates = list[tuple[Any, Any]]

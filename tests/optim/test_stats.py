@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuromancer.train.stats import StatsTable
+from neuromancer.optim.stats import StatsTable
 
 
 def test_values_and_text():

@@ -1,0 +1,1 @@
+"""The command lines ``neuromancer``, ``neuromancer-train`` and ``neuromancer-convert``."""

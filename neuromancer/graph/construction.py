@@ -1,0 +1,20 @@
+"""What a node was constructed with."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from neuromancer.graph.node import GraphNode
+
+
+def constructor(cls: type) -> inspect.Signature:
+    """Signature of a node's constructor without ``self``."""
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def bound_arguments(node: GraphNode) -> dict[str, Any]:
+    """What a node was constructed with, by the constructor's names, without those left at their defaults."""
+    args, kwargs = node.construction
+    return dict(constructor(type(node)).bind(*args, **kwargs).arguments)

@@ -1,0 +1,152 @@
+"""Arrays for the sources of a graph: those that a caller gives, checked and converted, and random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from neuromancer.casts import exact_cast, fits_kind
+from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.graph.node import GraphNode
+from neuromancer.masked import unmasked
+from neuromancer.printable import Lines, printable
+from neuromancer.utils import as_array, rng
+
+
+def check_arrays(
+    node: GraphNode, sources: Sequence[GraphNode], arrays: Sequence[Any], evaluated: Sequence[GraphNode] | None = None
+) -> list[Any]:
+    """Convert what a node is called with to its sources' dtypes, or raise with a table of needed and given.
+
+    Every value is kept: one that the dtype cannot hold is refused, as are labels that the losses among the evaluated
+    nodes, and what these depend on, cannot use.
+
+    Parameters
+    ----------
+    node : Node
+        Who is called.
+    sources : sequence of Node
+        What needs data, in calling order.
+    arrays : sequence of array
+        The data.
+    evaluated : sequence of Node, optional
+        What is computed from them; default: `node`.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    InputTypeError, ShapeError, ArgumentError
+    """
+    if len(arrays) != len(sources):
+        raise InputTypeError(
+            f"{len(sources)} inputs required, {len(arrays)} given",
+            node=node,
+            got=_table(sources, arrays),
+            expected="one array per source, in this order",
+        )
+    given = [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
+    for place, check in _input_checks(sources, [node] if evaluated is None else evaluated):
+        check(given[place])
+    return [
+        a if s.shape is None else exact_cast(a, s.output.dtype, node, f"input {s.name!r}")
+        for s, a in zip(sources, given, strict=True)
+    ]
+
+
+def _input_checks(
+    sources: Sequence[GraphNode], nodes: Iterable[GraphNode]
+) -> Iterator[tuple[int, Callable[[Any], None]]]:
+    """Checks of what is fed, with the number of the source that each is for; none twice."""
+    places = {id(source): k for k, source in enumerate(sources)}
+    known = {id(n): n for node in nodes for n in node.sub_graph()}
+    for node in known.values():
+        for parent, check in node.input_checks():
+            if id(parent) in places:
+                yield places[id(parent)], check
+
+
+def _check_array(
+    node: GraphNode, source: GraphNode, value: Any, sources: Sequence[GraphNode], arrays: Sequence[Any]
+) -> Any:
+    if source.shape is None:
+        return value
+    dtype = source.output.dtype
+    try:
+        array = as_array(unmasked(value, node))
+    except ValueError as error:
+        raise ShapeError(
+            f"input {source.name!r} is no array", node=node, got=str(error), expected=repr(source.shape)
+        ) from None
+    if not fits_kind(array.dtype, dtype):
+        raise InputTypeError(
+            f"input {source.name!r} has the wrong dtype",
+            node=node,
+            got=_table(sources, arrays),
+            expected=str(dtype),
+        )
+    declared = source.shape.shape
+    if array.ndim != len(declared) or any(d is not None and d != n for d, n in zip(declared, array.shape, strict=True)):
+        raise ShapeError(
+            f"input {source.name!r} has the wrong shape",
+            node=node,
+            got=_table(sources, arrays),
+            expected=repr(source.shape),
+        )
+    return array
+
+
+def _table(sources: Sequence[GraphNode], arrays: Sequence[Any]) -> str:
+    rows = [f"\n  {'source':<20}{'required':<43} given"]
+    for i in range(max(len(sources), len(arrays))):
+        name = sources[i].name if i < len(sources) else "-"
+        need = "-"
+        if i < len(sources):
+            need = "any object" if sources[i].shape is None else f"{sources[i].shape!r} {sources[i].output.dtype}"
+        given = "-"
+        if i < len(arrays):
+            given = _given(arrays[i])
+        rows.append(f"  {name:<19} {need:<43} {given}")
+    return Lines("\n".join([rows[0], *map(printable, rows[1:])]) + "\n")
+
+
+def _given(value: Any) -> str:
+    if not isinstance(value, (str, dict, set)):
+        with suppress(ValueError):  # lists of different lengths
+            array = as_array(value)
+            return f"{array.shape} {array.dtype}"
+    return type(value).__name__
+
+
+def random_inputs(node: GraphNode) -> list[Any]:
+    """Random data in [0, 1) for every source of a node, 0 for labels.
+
+    An unknown size is taken from another source's axis of the same tag (the batch size from any node), else as 1.
+    """
+    data: list[Any] = []
+    sizes: dict[str, int] = {}
+    for n in node.sub_graph():
+        if n.shape is not None:
+            known = {tag: size for tag, size in zip(n.shape.tags, n.shape, strict=True) if size}
+            sizes.update((tag, size) for tag, size in known.items() if n.is_source or tag == "b")
+    for source in node.input_nodes:
+        if source.shape is None:
+            raise ArgumentError(
+                "cannot make random data for a generic input",
+                node=node,
+                got=source.name,
+                expected="only tensor sources",
+            )
+        shape = [s or sizes.get(tag, 1) for tag, s in zip(source.shape.tags, source.shape, strict=True)]
+        data.append(rng().random(shape).astype(source.output.dtype))
+    for place, check in _input_checks(node.input_nodes, [node]):
+        try:
+            check(data[place])
+        except NeuromancerError:  # fractions are no labels, 0 is always one
+            data[place] = np.zeros_like(data[place])
+    return data
