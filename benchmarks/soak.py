@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 import neuromancer as nm
-from neuromancer.dense import pipeline, results
+from neuromancer.dense import pipeline
+from neuromancer.dense.result_stores import ResultStores
 
 STORES = {"zarr": "result.zarr", "sharded zarr": "sharded.zarr", "HDF5": "result.h5:/values", "npy": "result.npy"}
 OPTIONS: dict[str, dict[str, Any]] = {"sharded zarr": {"chunks": (2, 4, 4, 4), "shards": (2, 4, 8, 8)}}
@@ -55,7 +56,7 @@ def network() -> Any:
 
 def child(node: Any, raw: str, out: str, store: str, fatal: int) -> None:
     """Go on with the prediction, in a process of its own; never returns."""
-    make = results.Results.sink
+    make = ResultStores.sink
 
     def deadly(*args: Any, **kwargs: Any) -> Any:
         return Deadly(make(*args, **kwargs), fatal)
@@ -63,7 +64,7 @@ def child(node: Any, raw: str, out: str, store: str, fatal: int) -> None:
     status = 1
     try:
         pipeline.COMMIT_TILES = 3
-        results.Results.sink = deadly  # type: ignore[method-assign]
+        ResultStores.sink = deadly  # type: ignore[method-assign]
         options = OPTIONS.get(store, {"chunks": (2, 4, 8, 8)} if store != "npy" else {})
         node.predict_dense(raw, out=out, tile=TILE, resume=True, store=options, progress=False)
         status = 0

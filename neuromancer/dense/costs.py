@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
 BYTE = 2.5
-"""Work of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
+"""TileEvaluator of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
 STEP = 2e6
-"""Work of anything that happens once per evaluation of a node."""
+"""TileEvaluator of anything that happens once per evaluation of a node."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Costs:
     """Cost model of a graph.
 
     Every node reads its parents and writes its result; a node with a kernel takes the products of a convolution, at the
-    price that the engine names. Results live until the last node that reads them is done.
+    price that the engine names. ResultStores live until the last node that reads them is done.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ class Costs:
         params = {id(p): p for n in self.nodes for p in n.params.values()}
         self.parameters = sum(p.get_value().nbytes for p in params.values())
 
-    def __call__(self, fed: Sequence[int], images: int = 1) -> Cost:
-        """Cost for a raw range of `fed` voxels per axis of so many images."""
-        along = [self._extent(k, int(a)) for k, a in enumerate(fed)]
+    def __call__(self, sizes: Sequence[int], images: int = 1) -> Cost:
+        """Cost for a raw range of these sizes per axis, and so many images."""
+        along = [self._extent(k, int(a)) for k, a in enumerate(sizes)]
         extent = {id(n): [sizes.get(id(n), 1) for sizes in along] for n in self.nodes}
         size = {id(n): images * prod(extent[id(n)]) * (n.shape["f"] or 1) * self.dtype.itemsize for n in self.nodes}
         work = products = prepared = scratch = peak = 0.0
@@ -98,15 +98,15 @@ class Costs:
         peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
         return Cost(work, products, peak + scratch + prepared + self.parameters)
 
-    def _extent(self, axis: int, fed: int) -> dict[int, int]:
+    def _extent(self, axis: int, size: int) -> dict[int, int]:
         """Voxels of every node along an axis, by its ``id``."""
-        if (axis, fed) not in self._extents:
-            self._extents[axis, fed] = (
-                {id(n): max(1, fed - self.lost[axis].get(id(n), 0)) for n in self.nodes}
+        if (axis, size) not in self._extents:
+            self._extents[axis, size] = (
+                {id(n): max(1, size - self.lost[axis].get(id(n), 0)) for n in self.nodes}
                 if self.lost
-                else {key: n for twin in self.twins for key, n in sizes_of_all(twin, axis, fed).items()}
+                else {key: n for twin in self.twins for key, n in sizes_of_all(twin, axis, size).items()}
             )
-        return self._extents[axis, fed]
+        return self._extents[axis, size]
 
     def _ended(self, k: int, alive: dict[int, float]) -> float:
         """Bytes of parents that nothing after node k reads."""

@@ -53,8 +53,8 @@ class AxisGeometry:
         """Smallest size not below `size` that the network takes in one pass."""
         return size
 
-    def feed(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        """Raw range to feed for the output range, within one pass over `size` voxels.
+    def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
+        """Raw range that the output range needs, within one pass over `size` voxels.
 
         The range is wide enough that padding at its cut ends reaches no wanted voxel, and flush with the volume's ends
         where the network's own padding belongs.
@@ -63,17 +63,17 @@ class AxisGeometry:
         return first, min(size, max(stop + max(self.high, self.context), first + self.least))
 
     @property
-    def grain(self) -> Fraction:
+    def output_spacing(self) -> Fraction:
         """Distance of the voxels of the result in raw voxels: below 1 on grids finer than the image."""
         return min(self.step, Fraction(1))
 
     @property
-    def repeats(self) -> int:
+    def tile_alignment(self) -> int:
         """Output voxels after which feeding starts anew in the same way: tiles should begin at multiples of it."""
         return 1
 
-    def fed(self, size: int) -> int:
-        """Raw voxels that a tile of `size` output voxels in the middle of a volume is fed."""
+    def input_size(self, size: int) -> int:
+        """Raw voxels that a tile of `size` output voxels in the middle of a volume needs."""
         return max(size + max(self.context, self.high - min(self.low, 0)), self.least)
 
     def outputs(self, size: int) -> int:
@@ -87,7 +87,7 @@ class AxisGeometry:
 
 @dataclass(frozen=True)
 class PeriodicAxis(AxisGeometry):
-    """One axis of the plain form, which repeats every `period` raw voxels.
+    """One axis of the plain form, which tile_alignment every `period` raw voxels.
 
     Parameters
     ----------
@@ -111,20 +111,20 @@ class PeriodicAxis(AxisGeometry):
         size = max(size, self.smallest)
         return size + (self.residue - size) % self.period
 
-    def feed(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        low = self.lows[start % self.repeats] + start // self.repeats * self.period
-        high = self.highs[(stop - 1) % self.repeats] + (stop - 1) // self.repeats * self.period
+    def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
+        low = self.lows[start % self.tile_alignment] + start // self.tile_alignment * self.period
+        high = self.highs[(stop - 1) % self.tile_alignment] + (stop - 1) // self.tile_alignment * self.period
         first = max(0, min(low, floor(start * self.step))) // self.period * self.period
         least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context)
         return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
 
     @property
-    def repeats(self) -> int:
+    def tile_alignment(self) -> int:
         return max(1, int(self.period / self.step))
 
-    def fed(self, size: int) -> int:
-        far = 8 * self.repeats
-        start, stop = self.feed(far, far + size, 1 << 40)
+    def input_size(self, size: int) -> int:
+        far = 8 * self.tile_alignment
+        start, stop = self.input_range(far, far + size, 1 << 40)
         return stop - start
 
     def outputs(self, size: int) -> int:

@@ -88,6 +88,11 @@ class DenseNetwork:
         return ", ".join(node.name for node in self.nodes)
 
     @property
+    def names(self) -> list[str]:
+        """Names of the nodes, one by one."""
+        return [node.name for node in self.nodes]
+
+    @property
     def dtype(self) -> np.dtype:
         """Dtype of the values."""
         return np.dtype(self.twins[0].output.dtype)
@@ -109,7 +114,7 @@ class DenseNetwork:
             self._funcs.setdefault(precision, made)
         return self._funcs[precision]
 
-    def start(self, func: Any, block: np.ndarray, tile: Tile, together: int) -> Callable[[], list[np.ndarray]]:
+    def start(self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int) -> Callable[[], list[np.ndarray]]:
         """Begin to evaluate a tile; the function that is returned waits for its values.
 
         Parameters
@@ -119,7 +124,7 @@ class DenseNetwork:
         block : numpy.ndarray, (f, [z of a stack,] *spatial)
             The raw range of the tile.
         tile : Tile
-        together : int
+        images_per_batch : int
             Images of a stack that are evaluated at once.
 
         Returns
@@ -127,19 +132,19 @@ class DenseNetwork:
         function that returns a list of numpy.ndarray, (f, images, *spatial)
             Per node, the mean over the tile's views.
         """
-        steps = self._evaluation(func, block, tile, together)
+        steps = self._evaluation(func, block, tile, images_per_batch)
         next(steps)
         return lambda: _rest(steps)
 
-    def _evaluation(self, func: Any, block: np.ndarray, tile: Tile, together: int) -> Evaluation:
+    def _evaluation(self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int) -> Evaluation:
         """Values of a tile, by one call after the other; pauses while a call is under way."""
         block = block[:, None] if block.ndim == len(self.joint) + 1 else block
         images = block.shape[1]
-        if images <= together:
+        if images <= images_per_batch:
             return (yield from self._images(func, block, tile))
         some = []
-        for i in range(0, images, together):
-            values = yield from self._images(func, block[:, i : i + together], tile)
+        for i in range(0, images, images_per_batch):
+            values = yield from self._images(func, block[:, i : i + images_per_batch], tile)
             some.append(values)
         return [np.concatenate(parts, axis=1) for parts in zip(*some, strict=True)]
 
@@ -198,8 +203,8 @@ def _rest(steps: Evaluation) -> list[np.ndarray]:
             return end.value
 
 
-def dense_network(nodes: Sequence[GraphNode]) -> DenseNetwork:
-    """The dense form of nodes, made once and kept with the first of them.
+def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
+    """The dense form of one or several nodes, made once and kept with the first of them.
 
     Raises
     ------
@@ -208,14 +213,15 @@ def dense_network(nodes: Sequence[GraphNode]) -> DenseNetwork:
     GraphError
         If they cannot be predicted densely.
     """
-    if not nodes:
+    several: Sequence[GraphNode] = nodes if isinstance(nodes, (list, tuple)) else [nodes]  # type: ignore[list-item]
+    if not several:
         raise ShapeError("there is no node to predict", node="predict_dense", got="[]", expected="at least one node")
-    key = "dense" if len(nodes) == 1 else "dense " + " ".join(str(id(n)) for n in nodes)
-    kept: dict[str, Any] = nodes[0]._functions
+    key = "dense" if len(several) == 1 else "dense " + " ".join(str(id(n)) for n in several)
+    kept: dict[str, Any] = several[0]._functions
     if key not in kept:
         with E.building():
             if key not in kept:  # another thread may have been first
-                kept[key] = DenseNetwork(nodes)
+                kept[key] = DenseNetwork(several)
     return kept[key]
 
 

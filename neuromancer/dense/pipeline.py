@@ -15,12 +15,12 @@ import numpy as np
 
 from neuromancer.dense.arguments import checked_count
 from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.work import Fetched, Work
+from neuromancer.dense.tile_evaluator import Fetched, TileEvaluator
 from neuromancer.errors import FileError, InputTypeError, NeuromancerError, PredictionError
 from neuromancer.printable import printable
 
 COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
-"""Results are made durable after so many tiles, or so much time: once for all of them."""
+"""ResultStores are made durable after so many tiles, or so much time: once for all of them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Pipeline:
 
     Parameters
     ----------
-    work : Work
+    evaluator : TileEvaluator
         Entered.
     sinks : sequence of Sink
         Per node.
@@ -110,15 +110,15 @@ class Pipeline:
 
     def __init__(
         self,
-        work: Work,
+        evaluator: TileEvaluator,
         sinks: Sequence[Any],
         threads: Threads,
         commit: Callable[[Report], None] | None = None,
         skip: bool = False,
         progress: Callable[[int], Any] | None = None,
     ) -> None:
-        self.work, self.sinks, self.threads, self.skip = work, sinks, threads, skip
-        self.plan: DensePlan = work.plan
+        self.evaluator, self.sinks, self.threads, self.skip = evaluator, sinks, threads, skip
+        self.plan: DensePlan = evaluator.plan
         self.commit, self.progress = commit, progress
         self.failed: dict[int, str] = {}
         self._finished: list[int] = []
@@ -153,9 +153,9 @@ class Pipeline:
             committer = stack.enter_context(_executor(min(1, self.threads.writers), "commit"))
             try:
                 while True:
-                    while len(begun) < self.work.depth:
+                    while len(begun) < self.evaluator.depth:
                         for index in islice(todo, self.threads.ahead - len(waiting)):
-                            waiting.append((index, readers.submit(self.work.fetch, index)))
+                            waiting.append((index, readers.submit(self.evaluator.fetch, index)))
                         if not waiting:
                             break
                         index, future = waiting.popleft()
@@ -188,7 +188,7 @@ class Pipeline:
             fetched = future.result()
         except OSError as error:
             raise file_error("cannot be read", self._name(index), error) from error
-        return self.work.begin(fetched)
+        return self.evaluator.begin(fetched)
 
     def _values(self, index: int, begun: Future[Callable[[], list[np.ndarray]]]) -> list[np.ndarray] | None:
         """Values of a tile; None where it is left out."""
@@ -200,7 +200,7 @@ class Pipeline:
             reason = printable(f"{type(error).__name__}: {error}")
             self.failed[index] = self._uncommitted[index] = reason
             tile = self.plan.tile(index)
-            return [self.work.filled(tile, m) for m in range(len(self.sinks))]
+            return [self.evaluator.filled(tile, m) for m in range(len(self.sinks))]
 
     def _write(self, index: int, values: Sequence[np.ndarray]) -> None:
         write_tile(self.plan, self.sinks, index, values)

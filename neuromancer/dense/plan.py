@@ -55,7 +55,7 @@ class DensePlan:
         The image in each of its views.
     tile_shape : tuple of int, (images, *spatial)
         Voxels of the result per tile; those at the end may be smaller.
-    together : int
+    images_per_batch : int
         Images of a stack that are evaluated at once.
     offsets : tuple of tuple of int
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
@@ -80,7 +80,7 @@ class DensePlan:
     axes: tuple[tuple[AxisGeometry, ...], ...]
     frames: tuple[Frame, ...]
     tile_shape: tuple[int, ...]
-    together: int
+    images_per_batch: int
     offsets: tuple[tuple[int, ...], ...]
     form: str
     products: float
@@ -192,12 +192,12 @@ class DensePlan:
     @property
     def layout(self) -> dict[str, list[int] | int]:
         """How the result is cut; what a restart takes over."""
-        return {"tile": list(self.tile_shape), "together": self.together}
+        return {"tile": list(self.tile_shape), "together": self.images_per_batch}
 
     def fingerprint(self) -> str:
         """Digest of all that says which voxels are computed from which, and how they are cut into tiles."""
         image = (self.raw_shape, self.raw_dtype, self.axes, self.frames)
-        parts = (image, self.outputs, self.first_image, self.tile_shape, self.together)
+        parts = (image, self.outputs, self.first_image, self.tile_shape, self.images_per_batch)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def size(self, index: int) -> int:

@@ -1,45 +1,25 @@
-"""Dense prediction as it is called."""
+"""Dense prediction as it is called.
+
+Image -> :class:`PredictionRun` -> plan -> tiles -> network -> sinks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from neuromancer import volumes
 from neuromancer.casts import is_whole
-from neuromancer.dense.arguments import (
-    PRECISIONS,
-    checked_choice,
-    checked_count,
-    checked_dtype,
-    checked_fill,
-    checked_flag,
-    checked_image,
-    checked_journal,
-    checked_outs,
-    checked_shard,
-    checked_sizes,
-    checked_skip,
-    checked_store,
-    checked_tile,
-)
-from neuromancer.dense.executors import Team
-from neuromancer.dense.memory import memory_budget, parse_bytes
+from neuromancer.dense.arguments import checked_dtype, checked_image, checked_sizes
 from neuromancer.dense.network import dense_network
-from neuromancer.dense.pipeline import Threads, checked_threads
+from neuromancer.dense.options import PredictOptions
+from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.planning import Wish
-from neuromancer.dense.reduction import Reduction, reduction
-from neuromancer.dense.run import Request, Run
+from neuromancer.dense.run import PredictionRun
 from neuromancer.dense.stores import DescribedSource
-from neuromancer.dense.work import Rules
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
-from neuromancer.volumes.missing import CHOICES
-
-if TYPE_CHECKING:
-    from neuromancer.graph.node import GraphNode
+from neuromancer.dense.workers import worker_pool
+from neuromancer.errors import InputTypeError
+from neuromancer.graph.node import GraphNode
 
 
 def predict_dense(
@@ -76,7 +56,7 @@ def predict_dense(
 
     Parameters
     ----------
-    nodes : GraphNode or sequence of GraphNode
+    nodes : Node or sequence of Node
         What to predict. Several nodes of one graph are evaluated together: what they share, once per tile.
     raw_img : array, Source or path, (f, (z,) y, x)
         See :meth:`neuromancer.node_basic.Node.predict_dense`. Masked voxels of a masked array are as those where `mask`
@@ -167,49 +147,16 @@ def predict_dense(
     [(2, 18, 28), (1, 17, 27)]
     >>> nm.model_manager.delmodel("two nodes")
     """
-    several = isinstance(nodes, (list, tuple))
-    network = dense_network(nodes if several else [nodes])  # type: ignore[arg-type,list-item]
-    outs = checked_outs(out, len(network.nodes), several)
-    reductions = _reductions(reduce, checked_flag("as_uint8", as_uint8), [n.name for n in network.nodes])
-    rules = Rules(
-        reductions=reductions,
-        fill=checked_fill(fill),
-        skip_empty=checked_skip(skip_empty),
-        check_nan=_nan_is_error(checked_choice("on_nan", on_nan, (None, "error", "keep")), outs, reductions),
-        precision=checked_choice("precision", precision, PRECISIONS, "unknown precision"),
-        on_missing=checked_choice("on_missing", on_missing, CHOICES),
-    )
-    request = Request(
-        wish=Wish(checked_flag("pad_raw", pad_raw), roi, augment, checked_tile(tile)),
-        rules=rules,
-        outs=outs,
-        resume=checked_flag("resume", resume),
-        memory=parse_bytes(memory),
-        axes=axes,
-        mask=mask,
-        shard=checked_shard(shard),
-        threads=checked_threads(threads),
-        skip=checked_choice("on_error", on_error, ("stop", "skip")) == "skip",
-        journal=checked_journal(journal, outs),
-        store=checked_store(store, outs),
-    )
-    if (shard is not None or resume) and outs is None:
-        raise ArgumentError("only what is stored can be shared out or gone on with", node="out", got=None)
-    with _team(executor, workers, retries) as team:
-        run = Run(network, raw_img, request, memory_budget, team)
-        try:
-            sinks = run.execute(progress)
-        finally:
-            run.close()
-    if outs is not None:
-        return list(outs) if several else outs[0]
-    results = [sink.array for sink in sinks]
-    if volumes.is_dataarray(raw_img) and all(g.grain == 1 for g in network.joint):
-        first = run.planner.roi[0][0]
-        results = [
-            volumes.result_array(raw_img, values, (first, *o) if run.planner.stack else o, run.spatial, node.name)
-            for values, o, node in zip(results, run.planner.offsets, network.nodes, strict=True)
-        ]
+    network, several = dense_network(nodes), isinstance(nodes, (list, tuple))
+    options = PredictOptions.checked(
+        network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out, resume=resume,
+        memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill, augment=augment,
+        tile=tile, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan, on_missing=on_missing,
+        journal=journal, store=store,
+    )  # fmt: skip
+    with worker_pool(executor, workers, retries) as pool, PredictionRun(network, raw_img, options, pool) as run:
+        run.execute(progress)
+        results = run.results()
     return results if several else results[0]
 
 
@@ -233,7 +180,7 @@ def plan_dense(
 
     Parameters
     ----------
-    nodes : GraphNode or sequence of GraphNode
+    nodes : Node or sequence of Node
     image : tuple of int, or array, Source or path
         Shape of the image, (f, (z,) y, x), or the image.
     dtype : numpy dtype, optional
@@ -253,68 +200,15 @@ def plan_dense(
     ShapeError, InputTypeError, GraphError, ArgumentError
         If image, network and options do not fit together.
     """
-    several = isinstance(nodes, (list, tuple))
-    network = dense_network(nodes if several else [nodes])  # type: ignore[arg-type,list-item]
+    network, several = dense_network(nodes), isinstance(nodes, (list, tuple))
     if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
         image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
         raise InputTypeError("the image has its own dtype", node="dtype", got=dtype, expected="None")
-    reductions = _reductions(reduce, checked_flag("as_uint8", as_uint8), [n.name for n in network.nodes])
-    rules = Rules(reductions, on_missing=checked_choice("on_missing", on_missing, CHOICES))
-    wish = Wish(checked_flag("pad_raw", pad_raw), roi, augment, checked_tile(tile))
+    options = PredictOptions.checked(
+        network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce, roi=roi,
+        augment=augment, tile=tile, on_missing=on_missing,
+    )  # fmt: skip
     blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")
-    request = Request(wish=wish, rules=rules, memory=parse_bytes(memory), axes=axes)
-    run = Run(network, image, request, memory_budget)
-    try:
-        if blocks is not None and any(len(blocks) != len(o.shape) for o in run.planner.outputs):
-            raise ShapeError(
-                "chunks have other axes than the result",
-                node="chunks",
-                got=blocks,
-                expected=f"sizes like {run.planner.outputs[0].shape}",
-            )
-        return run.plan(units=None if blocks is None else [blocks] * len(network.nodes))
-    finally:
-        run.close()
-
-
-@contextmanager
-def _team(executor: Any, workers: Any, retries: Any) -> Iterator[Team | None]:
-    """The workers of an executor; None without one. Executors that were made for it end with it."""
-    if workers is not None:
-        checked_count("workers", workers, 1)
-    checked_count("retries", retries, 0)
-    if executor is None:
-        if workers is not None:
-            raise ArgumentError("tasks are given to an executor", node="workers", got=workers, expected="executor=...")
-        yield None
-        return
-    team = Team(executor, workers, retries)
-    try:
-        yield team
-    finally:
-        team.close()
-
-
-def _nan_is_error(on_nan: str | None, outs: Any, reductions: Sequence[Reduction]) -> bool:
-    """Whether values that are not numbers are refused: integers cannot hold them, and what is stored should not."""
-    scaled = any(r.scales for r in reductions)
-    if on_nan == "keep" and scaled:
-        raise ArgumentError(
-            "integers cannot hold what is not a number",
-            node="on_nan",
-            got="keep",
-            expected="'error', or floating point",
-        )
-    return outs is not None or scaled if on_nan is None else on_nan == "error"
-
-
-def _reductions(reduce: Any, as_uint8: bool, names: Sequence[str]) -> tuple[Reduction, ...]:
-    if as_uint8 and reduce is not None:
-        raise ArgumentError("only one of the two can be", node="reduce", got=f"{reduce!r} and as_uint8=True")
-    if isinstance(reduce, dict):
-        unknown = sorted(set(reduce) - set(names))
-        if unknown:
-            raise ArgumentError("no such node is predicted", node="reduce", got=unknown, expected=list(names))
-        return tuple(reduction(reduce.get(name)) for name in names)
-    return (reduction("uint8" if as_uint8 else reduce),) * len(names)
+    with PredictionRun(network, image, options) as run:
+        return run.plan_for(blocks)

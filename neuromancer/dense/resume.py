@@ -113,8 +113,8 @@ class Journal:
             If it does not say so.
         """
         layout = self.header["layout"]
-        tile, together = layout.get("tile"), layout.get("together")
-        sizes = [*tile, together] if type(tile) is list else [None]
+        tile, images_per_batch = layout.get("tile"), layout.get("together")
+        sizes = [*tile, images_per_batch] if type(tile) is list else [None]
         if set(layout) != {"tile", "together"} or any(type(n) is not int or not 0 < n < 1 << 62 for n in sizes):
             raise FileError(
                 "does not say how the result is cut",

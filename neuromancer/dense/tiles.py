@@ -99,7 +99,7 @@ class Frame:
         origin = self.origins[node][k]
         return (origin - stop + 1, origin - start + 1) if self.view.flips[k] else (origin + start, origin + stop)
 
-    def feeds(
+    def input_ranges(
         self, axes: Sequence[Sequence[AxisGeometry]], start: Sequence[int], stops: Sequence[Sequence[int]]
     ) -> list[tuple[list[tuple[int, int]], tuple[Ranges, ...], tuple[Ranges, ...]]]:
         """Evaluations for a range of the result.
@@ -154,7 +154,7 @@ class Frame:
         if not ranges:
             return None
         joint = covering(tuple(g[k] for g in axes))  # all nodes are evaluated, also those of which nothing is wanted
-        first, last = joint.feed(min(i for i, _ in ranges), max(n for _, n in ranges), size)
+        first, last = joint.input_range(min(i for i, _ in ranges), max(n for _, n in ranges), size)
         begin = [g[k].first_output(first) for g in axes]
         cut = [slice(i - f, n - f) if i < n else slice(0, 0) for f, (_, i, n) in zip(begin, wanted, strict=True)]
         place = [
@@ -174,7 +174,7 @@ def make_tile(
     axes: Sequence[Sequence[AxisGeometry]],
 ) -> Tile:
     """Tile of a range of the result, given per node where it ends."""
-    found = [(frame, feed) for frame in frames for feed in frame.feeds(axes, start, stops)]
+    found = [(frame, feed) for frame in frames for feed in frame.input_ranges(axes, start, stops)]
     low = tuple(min(fed[j][0] for _, (fed, _, _) in found) for j in range(len(start)))
     high = tuple(max(fed[j][1] for _, (fed, _, _) in found) for j in range(len(start)))
     alone = len(found) == 1 and all(place.step == 1 for place in found[0][1][2][0])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.dense.making import CreationLock
+from neuromancer.dense.creation_lock import CreationLock
 from neuromancer.dense.run import Run
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError
 from tests.dense.nets import image, plane_net

@@ -122,7 +122,7 @@ def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tm
 
 def test_processes_share_the_memory_that_is_free(raw, tmp_path, monkeypatch):
     budgets = []
-    monkeypatch.setattr("neuromancer.dense.predict.memory_budget", lambda: budgets.append(1) or 4_000_000)
+    monkeypatch.setattr("neuromancer.dense.run.memory_budget", lambda: budgets.append(1) or 4_000_000)
     node = volume_net()
     node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "alone.h5")
     with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
@@ -239,7 +239,7 @@ def test_a_result_that_another_shard_made_meanwhile_is_not_made_again(raw, tmp_p
 
 
 def test_another_shard_that_never_finishes_making_the_result(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("neuromancer.dense.making.WAIT", 0.2)
+    monkeypatch.setattr("neuromancer.dense.creation_lock.WAIT", 0.2)
     folder = tmp_path / "out.npy.progress"
     folder.mkdir()
     (folder / "making").write_text("elsewhere 1")

@@ -15,7 +15,7 @@ from neuromancer import engine as E
 from neuromancer.dense import Threads
 from neuromancer.dense.network import dense_network
 from neuromancer.dense.pipeline import Pipeline
-from neuromancer.dense.planning import Buffers
+from neuromancer.dense.plan_builder import Buffers
 from neuromancer.dense.resume import Journal
 from neuromancer.errors import IncompleteWarning, OutOfMemoryError, PredictionError
 from tests.dense.nets import image, plane_net, volume_net

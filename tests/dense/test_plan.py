@@ -68,7 +68,7 @@ def plans(draw):
         axes=(tuple(axes),),
         frames=(frame,),
         tile_shape=(1, *tile),
-        together=1,
+        images_per_batch=1,
         offsets=((0,) * ndim,),
         form="sliding",
         products=1.0,
@@ -207,17 +207,17 @@ def test_periodic_axes_are_data_and_equal_the_graph():
         for start in range(20):
             for stop in (start + 1, start + 5):
                 low, high = raw_interval(node, k, start, stop - 1)
-                assert g.lows[start % g.repeats] + start // g.repeats * g.period == low
-                assert g.highs[(stop - 1) % g.repeats] + (stop - 1) // g.repeats * g.period == high
+                assert g.lows[start % g.tile_alignment] + start // g.tile_alignment * g.period == low
+                assert g.highs[(stop - 1) % g.tile_alignment] + (stop - 1) // g.tile_alignment * g.period == high
 
 
 def test_a_covering_axis_feeds_at_least_as_much():
     a, b = AxisGeometry(0, 4, 4, 2, 5), AxisGeometry(-2, 2, 0, 0, 3)
     both = covering((a, b))
     for start, stop in ((0, 3), (5, 9), (10, 16)):
-        fed = both.feed(start, stop, 20)
+        fed = both.input_range(start, stop, 20)
         for g in (a, b):
-            low, high = g.feed(start, stop, 20)
+            low, high = g.input_range(start, stop, 20)
             assert fed[0] <= low and fed[1] >= high
     axes = DenseNetwork([unet((26, 26))]).axes[0]
     assert covering((axes[0], axes[0])) == axes[0]

@@ -373,7 +373,7 @@ LEFT = [
 
 @pytest.mark.parametrize("name", ["a.npy", "a.h5:probs", "a.tif", "a.zarr"])
 def test_what_is_there_stays_whatever_lock_lies_beside_it(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("neuromancer.dense.making.WAIT", 0.05)
+    monkeypatch.setattr("neuromancer.dense.creation_lock.WAIT", 0.05)
     node, raw = volume_net(), image(1, 9, 30, 30)
     out = tmp_path / name.partition(":")[0]
     sink = nm.volumes.create_sink(tmp_path / name, (2, 6, 25, 25), "float32")

@@ -214,7 +214,7 @@ class Journals:
         lies = self._change(r)
 
         def go_on() -> str:
-            with patch("neuromancer.dense.making.WAIT", 0.1):  # for another process that makes the result
+            with patch("neuromancer.dense.creation_lock.WAIT", 0.1):  # for another process that makes the result
                 return self._go_on(r, lies)
 
         return go_on

@@ -107,7 +107,7 @@ def test_tiles_of_any_cut(monkeypatch) -> None:
     want = node.predict_dense(raw)
     nm.config.backend = "openvino"
     for budget in (40_000, 300_000, 1 << 30):
-        monkeypatch.setattr("neuromancer.dense.predict.memory_budget", lambda budget=budget: budget)
+        monkeypatch.setattr("neuromancer.dense.run.memory_budget", lambda budget=budget: budget)
         agree(node.predict_dense(raw), want)
 
 

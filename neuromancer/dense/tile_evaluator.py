@@ -1,4 +1,4 @@
-"""What is done for one tile: read, evaluate, reduce; and what to do with tiles that need none of it."""
+"""One tile: read, evaluated, postprocessed; or filled where nothing is to be predicted."""
 
 from __future__ import annotations
 
@@ -14,53 +14,14 @@ from neuromancer import engine as E
 from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.postprocess import Postprocess
 from neuromancer.dense.raw import read
-from neuromancer.dense.reduction import Reduction
 from neuromancer.dense.tiles import Tile
 from neuromancer.errors import PredictionError
 
 logger = logging.getLogger("neuromancer")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What is done with a tile's values.
-
-    Parameters
-    ----------
-    reductions : tuple of Reduction
-        Per node.
-    fill : float
-        Value where nothing is predicted.
-    skip_empty : {None, 'constant'} or float
-        Tiles whose image is the same everywhere, or everywhere this value, are filled.
-    check_nan : bool
-        Raise where a value is not a number.
-    precision : str
-        Of the network's function.
-    on_missing : str
-        What becomes of missing parts of the image; the source does it.
-    """
-
-    reductions: tuple[Reduction, ...]
-    fill: float = 0
-    skip_empty: Any = None
-    check_nan: bool = False
-    precision: str = "f32"
-    on_missing: str = "error"
-
-    def filling(self, m: int) -> Any:
-        """Value where nothing is predicted, as it is stored of a node."""
-        return self.reductions[m].filling(self.fill)
-
-    @property
-    def label(self) -> str:
-        """All rules as text; part of the fingerprint of a run."""
-        reduced = "; ".join(r.label for r in self.reductions)
-        filled = " on_missing='fill'" if self.on_missing == "fill" else ""
-        return f"[{reduced}] fill={self.fill!r} skip_empty={self.skip_empty!r} precision={self.precision}{filled}"
 
 
 @dataclass(frozen=True)
@@ -72,17 +33,21 @@ class Fetched:
     inside: list[np.ndarray | None]
 
 
-class Work:
+class TileEvaluator:
     """Reads and computes tiles of a plan.
 
     Parameters
     ----------
     plan : DensePlan
-    rules : Rules
+    postprocess : Postprocess
     network : DenseNetwork
     source : Source
         The image.
     mask : Mask or None
+    precision : str
+        Of the network's function.
+    skip_empty : {None, 'constant'} or float
+        Tiles whose image is the same everywhere, or everywhere this value, are filled.
     shared : bool
         Threads use it side by side; then one tile is evaluated at a time.
 
@@ -95,19 +60,22 @@ class Work:
     def __init__(
         self,
         plan: DensePlan,
-        rules: Rules,
+        postprocess: Postprocess,
         network: DenseNetwork,
         source: Any,
         mask: Mask | AllMasks | None,
+        *,
+        precision: str = "f32",
+        skip_empty: Any = None,
         shared: bool = False,
     ) -> None:
-        self.plan, self.rules, self.network, self.source, self.mask = plan, rules, network, source, mask
-        self.shared, self.depth = shared, 1
+        self.plan, self.postprocess, self.network, self.source, self.mask = plan, postprocess, network, source, mask
+        self.precision, self.skip_empty, self.shared, self.depth = precision, skip_empty, shared, 1
         self._func: Any = None
         self._most: float = inf
 
-    def __enter__(self) -> Work:
-        self._func = self.network.func(self.rules.precision).compile()
+    def __enter__(self) -> TileEvaluator:
+        self._func = self.network.func(self.precision).compile()
         # Of the whole plan, so that every shard and every restart chooses alike.
         self._func.expect(self.plan.products, self.plan.work)
         self.depth = 1 if self.shared else E.calls_under_way()
@@ -180,7 +148,7 @@ class Work:
         """Begin with a tile; None if it is too large. What was too large once is not tried again."""
         if _voxels(tile) > self._most:
             return None
-        return self._if_it_fits(tile, lambda: self.network.start(self._func, block, tile, self.plan.together))
+        return self._if_it_fits(tile, lambda: self.network.start(self._func, block, tile, self.plan.images_per_batch))
 
     def _ended(self, begun: Callable[[], list[np.ndarray]] | None, tile: Tile) -> list[np.ndarray] | None:
         """Values of a tile that has been begun; None if it is too large."""
@@ -216,7 +184,7 @@ class Work:
                     place[...] = value
 
     def _reduced(self, tile: Tile, m: int, values: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
-        if self.rules.check_nan and values.size and np.isnan(values.min()):
+        if self.postprocess.check_nan and values.size and np.isnan(values.min()):
             # Where nothing is wanted, an image may hold anything.
             wanted = True if inside is None else inside if self.plan.stack else inside[None]
             found = np.isnan(values) & wanted
@@ -227,7 +195,7 @@ class Work:
                     got=f"{int(found.sum())} of {values.size} values NaN",
                     expected="finite values; on_nan='keep' stores them as they are",
                 )
-        values = self.rules.reductions[m].apply(values)
+        values = self.postprocess.reductions[m].apply(values)
         output = self.plan.outputs[m]
         if (len(values), values.dtype) != (output.shape[0], np.dtype(output.dtype)):
             raise PredictionError(
@@ -238,20 +206,20 @@ class Work:
             )
         values = values if self.plan.stack else values[:, 0]
         if inside is not None and not inside.all():
-            values = np.where(inside, values, np.asarray(self.rules.filling(m), values.dtype))
+            values = np.where(inside, values, np.asarray(self.postprocess.filling(m), values.dtype))
         return values
 
     def filled(self, tile: Tile, m: int) -> np.ndarray:
         """What stands where nothing is predicted: the value for filling."""
         output = self.plan.outputs[m]
         images = (tile.images[1] - tile.images[0],) if self.plan.stack else ()
-        return np.full((output.shape[0], *images, *tile.shapes[m]), self.rules.filling(m), output.dtype)
+        return np.full((output.shape[0], *images, *tile.shapes[m]), self.postprocess.filling(m), output.dtype)
 
     def _inside(self, tile: Tile, m: int) -> np.ndarray | None:
         """The mask at the voxels of a node's tile; None without a mask."""
         if self.mask is None:
             return None
-        steps = [g.grain for g in self.plan.axes[m]]
+        steps = [g.output_spacing for g in self.plan.axes[m]]
         positions = [
             ((np.arange(a, a + n) * step.numerator) // step.denominator if step != 1 else np.arange(a, a + n)) + first
             for a, n, step, first in zip(tile.start, tile.shapes[m], steps, self.plan.offsets[m], strict=True)
@@ -263,7 +231,7 @@ class Work:
         return self.mask.at(positions)
 
     def _is_empty(self, block: np.ndarray) -> bool:
-        wanted = self.rules.skip_empty
+        wanted = self.skip_empty
         if wanted is None or not block.size:
             return False
         value = block.flat[0] if wanted == "constant" else wanted

@@ -13,36 +13,15 @@ from neuromancer.dense.checks import check_same_padding, check_size, is_stack
 from neuromancer.dense.costs import Cost
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.network import DenseNetwork
+from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import DensePlan, Output
-from neuromancer.dense.planner import appraise, choose
-from neuromancer.dense.reduction import Reduction
 from neuromancer.dense.symmetry import View, views
+from neuromancer.dense.tile_search import appraise, choose
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 
 SLACK = 1.25
 """What allocators hold of the memory for every byte that is in use; what is planned was up to so much too low."""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What of the result is wanted.
-
-    Parameters
-    ----------
-    pad_raw : bool
-    roi : tuple or None
-        Per spatial axis (of the result; with z for stacks): slice, (start, stop) or None.
-    augment : str or None
-        See :func:`neuromancer.dense.symmetry.views`.
-    tile : tuple of int or None
-        Tile to take instead of choosing one: ([images,] *spatial).
-    """
-
-    pad_raw: bool = False
-    roi: tuple | None = None
-    augment: str | None = None
-    tile: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +33,7 @@ class Buffers:
     blocks : int
         Raw blocks in memory at once.
     results : int
-        Results in memory at once.
+        ResultStores in memory at once.
     fixed : int
         Bytes of caches, whatever the tile.
     under_way : int
@@ -77,13 +56,13 @@ class _Whole:
         transferred = network.dtype.itemsize * sum(n.shape["f"] for n in (network.source, *network.nodes))
         self.per_voxel += transferred * (2 * buffers.under_way + bool(buffers.under_way))
 
-    def __call__(self, fed: Sequence[int], images: int = 1) -> Cost:
-        cost = self.network.costs(fed, images)
-        waiting = self.per_voxel * prod(fed) * max(images, self.images)
+    def __call__(self, sizes: Sequence[int], images: int = 1) -> Cost:
+        cost = self.network.costs(sizes, images)
+        waiting = self.per_voxel * prod(sizes) * max(images, self.images)
         return replace(cost, memory=cost.memory + waiting + self.buffers.fixed)
 
 
-class Planner:
+class PlanBuilder:
     """Everything about a prediction that is known before the tile is.
 
     Parameters
@@ -91,9 +70,7 @@ class Planner:
     network : DenseNetwork
     raw_shape : tuple of int, (f, [z of a stack,] *spatial)
     raw_dtype : numpy dtype
-    wish : Wish
-    reductions : sequence of Reduction
-        Per node.
+    options : PredictOptions
 
     Attributes
     ----------
@@ -105,7 +82,7 @@ class Planner:
     Raises
     ------
     ShapeError, InputTypeError, ArgumentError, GraphError
-        If image, network and wishes do not fit together.
+        If image, network and options do not fit together.
     """
 
     def __init__(
@@ -113,21 +90,20 @@ class Planner:
         network: DenseNetwork,
         raw_shape: Sequence[int],
         raw_dtype: np.dtype,
-        wish: Wish,
-        reductions: Sequence[Reduction],
+        options: PredictOptions,
     ) -> None:
-        self.network, self.wish = network, wish
+        self.network, self.options = network, options
         self.raw_shape, self.raw_dtype = tuple(int(n) for n in raw_shape), np.dtype(raw_dtype)
         node = network.nodes[0]
         self.stack = is_stack(network.source, node, self.raw_shape, self.raw_dtype)
         self.sizes = self.raw_shape[2 if self.stack else 1 :]
         self.images = self.raw_shape[1] if self.stack else 1
-        group = views(wish.augment, len(self.sizes))
+        group = views(options.augment, len(self.sizes))
         if len(group) > 1 and any(g.step < 1 for g in network.axes[0]):
             raise GraphError(
                 "a result finer than the image has no voxel of its own for every raw voxel to average over views",
                 node=node,
-                got=f"augment={wish.augment!r}",
+                got=f"augment={options.augment!r}",
                 expected="augment=None",
             )
         self._check_room(group)
@@ -135,11 +111,14 @@ class Planner:
         self.roi = self._parse_roi([max(n) for n in zip(*shapes, strict=True)])
         (z, z_stop), *ranges = self.roi
         self.outputs = []
-        for n, shape, reduction in zip(network.nodes, shapes, reductions, strict=True):
+        for n, shape, reduction in zip(network.nodes, shapes, options.postprocess.reductions, strict=True):
             spatial = [max(0, min(b, size) - a) for (a, b), size in zip(ranges, shape, strict=True)]
             if min(spatial) < 1:
                 raise ArgumentError(
-                    "the region of interest lies outside the result of this node", node=n, got=wish.roi, expected=shape
+                    "the region of interest lies outside the result of this node",
+                    node=n,
+                    got=options.roi,
+                    expected=shape,
                 )
             features, dtype = reduction.stored(n.shape["f"], network.dtype, len(self.sizes))
             lead = (features, z_stop - z) if self.stack else (features,)
@@ -147,7 +126,7 @@ class Planner:
         self.frames = tuple(self._frame(view, [a for a, _ in ranges]) for view in group)
         self.offsets = tuple(
             tuple(
-                int(self._first(g) + a * g.grain) for g, (a, _) in zip(axes, ranges, strict=True)
+                int(self._first(g) + a * g.output_spacing) for g, (a, _) in zip(axes, ranges, strict=True)
             )
             for axes in network.axes
         )  # fmt: skip
@@ -155,12 +134,12 @@ class Planner:
     # ---- geometry
     def _first(self, g: AxisGeometry) -> int:
         """Raw voxel of the first voxel of the whole result."""
-        return 0 if self.wish.pad_raw else g.offset
+        return 0 if self.options.pad_raw else g.offset
 
     def _length(self, g: AxisGeometry, size: int) -> int:
         """Voxels of the whole result along an axis."""
         step, context = g.step, g.context
-        if self.wish.pad_raw:
+        if self.options.pad_raw:
             return int(size / step) if step < 1 else size
         return size - context if step >= 1 else g.outputs(size)
 
@@ -172,7 +151,7 @@ class Planner:
             for m in nodes:
                 g, own = self.network.axes[m][k], self.network.axes[m][j]
                 start = self._first(own)
-                stop = start + (size if self.wish.pad_raw else size - own.context)
+                stop = start + (size if self.options.pad_raw else size - own.context)
                 low, high = (size - stop, size - start) if view.flips[k] else (start, stop)
                 front = max(front, g.offset - low)
                 back = max(back, high - g.offset - (size - g.context))
@@ -187,7 +166,7 @@ class Planner:
             sizes = [self.sizes[j] for j in view.order]
             volume = [n + a + b for n, a, b in zip(sizes, before, after, strict=True)]
             for node, axes in zip(self.network.nodes, self.network.axes, strict=True):
-                check_size(node, axes, sizes, volume, self.wish.pad_raw)
+                check_size(node, axes, sizes, volume, self.options.pad_raw)
 
     def _frame(self, view: View, shift: Sequence[int], nodes: Sequence[int] | None = None) -> Frame:
         everyone = range(len(self.network.nodes))
@@ -202,7 +181,7 @@ class Planner:
                 if view.flips[k]:
                     origin.append(sizes[k] - 1 - shift[j] - start - g.offset + before[k])
                 else:
-                    origin.append(shift[j] + int((before[k] + start - g.offset) / g.grain))
+                    origin.append(shift[j] + int((before[k] + start - g.offset) / g.output_spacing))
             origins.append(tuple(origin))
         volume = tuple(n + a + b for n, a, b in zip(sizes, before, after, strict=True))
         frame = Frame(view, sizes, tuple(before), volume, tuple(origins))
@@ -214,7 +193,7 @@ class Planner:
     def _parse_roi(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """(start, stop) of the images and per spatial axis."""
         full = [self.images, *shape] if self.stack else list(shape)
-        return [*([] if self.stack else [(0, 1)]), *checked_ranges(self.wish.roi, full)]
+        return [*([] if self.stack else [(0, 1)]), *checked_ranges(self.options.roi, full)]
 
     # ---- the plan
     def plan(
@@ -266,17 +245,17 @@ class Planner:
             for n, o in zip(self.network.nodes, outputs, strict=True)
         )
         costs = _Whole(self.network, buffers, raw_voxel, voxel, at_once)
-        wanted = self.wish.tile or (layout and layout["tile"])
+        wanted = self.options.tile or (layout and layout["tile"])
         if wanted:
             tile = self._given_tile(tuple(wanted), extent, align)
-            together = int(layout["together"]) if layout else 1
+            images_per_batch = int(layout["together"]) if layout else 1
             cut = [ceil(t / d) for t, d in zip(tile[1:], steps, strict=True)]
-            choice = appraise(joint, outs, costs, cut, together, extent[0])  # type: ignore[arg-type]
+            choice = appraise(joint, outs, costs, cut, images_per_batch, extent[0])  # type: ignore[arg-type]
         else:
             inner = [a // gcd(a, d) for a, d in zip(align[1:], steps, strict=True)]
             choice = choose(joint, outs, costs, budget / SLACK, extent[0], inner)  # type: ignore[arg-type]
-            together = choice.images
-            across = min(extent[0], ceil(together / align[0]) * align[0])
+            images_per_batch = choice.images
+            across = min(extent[0], ceil(images_per_batch / align[0]) * align[0])
             tile = (across, *(min(n, t * d) for n, t, d in zip(extent[1:], choice.tile, steps, strict=True)))
         if strict and choice.memory * SLACK > budget:
             whole = f" of at least {tuple(align)} voxels, the blocks of the store" if prod(align) > 1 else ""
@@ -296,7 +275,7 @@ class Planner:
             axes=tuple(tuple(axes) for axes in self.network.axes),
             frames=self.frames,
             tile_shape=tile,
-            together=together,
+            images_per_batch=images_per_batch,
             offsets=self.offsets,
             form=self.network.form,
             products=choice.products * scale,

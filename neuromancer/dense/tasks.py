@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
 from neuromancer.dense.plan import DensePlan
+from neuromancer.dense.postprocess import Postprocess
 from neuromancer.dense.stores import filled_parts, reopen_sink, reopen_source
-from neuromancer.dense.work import Rules, Work
+from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.errors import NeuromancerError, node_label
 from neuromancer.graph.registry import model_manager
 from neuromancer.volumes.missing import Part
@@ -84,7 +85,7 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
-class Job:
+class TaskSpec:
     """Everything that a worker needs to know; small, and the same for all tasks of a prediction.
 
     Parameters
@@ -92,13 +93,15 @@ class Job:
     key : str
         Of this prediction.
     plan : DensePlan
-    rules : Rules
+    postprocess : Postprocess
+    precision : str
+    skip_empty : None, 'constant' or float
     source : locator
     masks : tuple of locators and arrays
     sinks : tuple of locators, or None
-        None if values go back to who gave the task.
-    model : ModelFile or None
-        The network; None for threads of this process, which have it.
+        None if values are returned to the caller.
+    model : ModelFile
+        The network.
     functors : dict of str to callable
         The user's functions that the network's file names.
     nodes : tuple of str
@@ -113,11 +116,13 @@ class Job:
 
     key: str
     plan: DensePlan
-    rules: Rules
+    postprocess: Postprocess
+    precision: str
+    skip_empty: Any
     source: Any
     masks: tuple[Any, ...]
     sinks: tuple[Any, ...] | None
-    model: ModelFile | None
+    model: ModelFile
     functors: Functors
     nodes: tuple[str, ...]
     threads: Threads
@@ -127,26 +132,40 @@ class Job:
 
 
 @dataclass
-class Context:
-    """A job made ready in a process."""
+class OpenTask:
+    """A task made ready in a process.
 
-    work: Work
-    sinks: list[Any] = field(default_factory=list)
+    Parameters
+    ----------
+    evaluator : TileEvaluator
+        Entered.
+    sinks : list of Sink, or None
+        Per node; None if values are returned to the caller.
+    threads : Threads
+    skip : bool
+    stores : list
+        What was opened for it.
+    model : str
+        Name of the model that was loaded for it.
+    """
+
+    evaluator: TileEvaluator
+    sinks: list[Any] | None
+    threads: Threads
+    skip: bool
     stores: list[Any] = field(default_factory=list)
     model: str = ""
 
     def close(self) -> None:
         """Close the stores and forget the network."""
-        self.work.__exit__()
+        self.evaluator.__exit__()
         for store in self.stores:
             store.close()
         if self.model:
             model_manager.delmodel(self.model)
 
 
-HERE: dict[tuple[int, str], Context] = {}
-"""Predictions of this process itself, which its threads share; by process, because a fork copies this."""
-_kept: OrderedDict[str, Context] = OrderedDict()
+_kept: OrderedDict[str, OpenTask] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -159,7 +178,7 @@ class Outcome:
     report : Report
         Tiles whose values are durable (or are in `values`), and tiles left out.
     values : dict of int to list of numpy.ndarray
-        Values per node of the tiles that are to be written by who gave the task.
+        Values per node of the tiles that the caller writes.
     error : Exception or None
         Why it stopped.
     filled : dict of str to Part
@@ -172,11 +191,11 @@ class Outcome:
     filled: dict[str, Part] = field(default_factory=dict)
 
 
-def do_tiles(job: Job, indices: list[int]) -> Outcome:
-    """Do some tiles of a job; what a worker runs."""
-    context = _context(job)
-    collected = None if job.sinks is not None else _Collected(len(job.plan.outputs))
-    sinks, threads = (context.sinks, job.threads) if collected is None else (collected.sinks, IN_TURN)
+def do_tiles(task: TaskSpec | OpenTask, indices: list[int]) -> Outcome:
+    """Run some tiles of a prediction; what a worker does."""
+    ready = task if isinstance(task, OpenTask) else _opened(task)
+    collected = _Collected(len(ready.evaluator.plan.outputs)) if ready.sinks is None else None
+    sinks, threads = (ready.sinks or [], ready.threads) if collected is None else (collected.sinks, IN_TURN)
     report, error = Report(), None
 
     def note(some: Report) -> None:
@@ -184,12 +203,12 @@ def do_tiles(job: Job, indices: list[int]) -> Outcome:
         report.failed.update(some.failed)
 
     try:
-        Pipeline(context.work, sinks, threads, note, job.skip).run(indices)
+        Pipeline(ready.evaluator, sinks, threads, note, ready.skip).run(indices)
     except NeuromancerError as stopped:
         stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes do not travel
         error = stopped
     values = {} if collected is None else dict(zip(indices, collected.tiles(), strict=False))
-    return Outcome(report, values, error, filled_parts(*context.stores))
+    return Outcome(report, values, error, filled_parts(*ready.stores))
 
 
 class _Collected:
@@ -214,34 +233,33 @@ class _Keep:
         """Whoever writes the values makes them durable."""
 
 
-def _context(job: Job) -> Context:
-    found = HERE.get((os.getpid(), job.key))
-    if found is not None:
-        return found
+def _opened(task: TaskSpec) -> OpenTask:
     with _lock:
-        if job.key not in _kept:
-            _kept[job.key] = _open(job)
+        if task.key not in _kept:
+            _kept[task.key] = _open(task)
             while len(_kept) > KEPT:
                 _kept.popitem(last=False)[1].close()
-        _kept.move_to_end(job.key)
-        return _kept[job.key]
+        _kept.move_to_end(task.key)
+        return _kept[task.key]
 
 
-def _open(job: Job) -> Context:
-    """Network, files and function of a job, in a process that has none of them."""
-    config.floatX, config.backend, device = job.settings
+def _open(task: TaskSpec) -> OpenTask:
+    """Network, files and function of a task, in a process that has none of them."""
+    config.floatX, config.backend, device = task.settings
     if "NEUROMANCER_DEVICE" not in os.environ:
         config.device = device
     current = model_manager.current
-    model = cast(ModelFile, job.model).open(job.functors)
+    model = task.model.open(task.functors)
     model_manager.current = current
-    network = DenseNetwork([model[name] for name in job.nodes])
-    source = reopen_source(job.source)
-    stores = [source]
-    masks = [given if isinstance(given, np.ndarray) else reopen_source(given) for given in job.masks]
-    stores += [mask for mask in masks if not isinstance(mask, np.ndarray)]
-    mask = combined(masks, job.plan.raw_shape[1:])
-    sinks = [reopen_sink(locator) for locator in job.sinks or ()]
-    work = Work(job.plan, job.rules, network, CachedSource(source, job.cache) if job.cache else source, mask)
-    work.__enter__()
-    return Context(work, sinks, [*stores, *sinks], model.name)
+    network = DenseNetwork([model[name] for name in task.nodes])
+    source = reopen_source(task.source)
+    masks = [given if isinstance(given, np.ndarray) else reopen_source(given) for given in task.masks]
+    sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
+    cached = CachedSource(source, task.cache) if task.cache else source
+    evaluator = TileEvaluator(
+        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]),
+        precision=task.precision, skip_empty=task.skip_empty,
+    )  # fmt: skip
+    evaluator.__enter__()
+    stores = [source, *(mask for mask in masks if not isinstance(mask, np.ndarray)), *(sinks or ())]
+    return OpenTask(evaluator, sinks, task.threads, task.skip, stores, model.name)

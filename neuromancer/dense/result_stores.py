@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from neuromancer import volumes
-from neuromancer.dense import making
+from neuromancer.dense import creation_lock
 from neuromancer.dense.plan import Output
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import given_sink
 from neuromancer.errors import FileError, NeuromancerError
 
 
-class Results:
+class ResultStores:
     """Where the results of a run go.
 
     Parameters
@@ -100,7 +100,9 @@ class Results:
             place.discard(traces)
 
 
-def begin(folder: Path, joins: bool, results: Results, make: Callable[[Callable[[str], None]], Journal]) -> Journal:
+def begin(
+    folder: Path, joins: bool, results: ResultStores, make: Callable[[Callable[[str], None]], Journal]
+) -> Journal:
     """Make results and journal, unless another process does, for which this one waits then.
 
     Whatever ends it, a kill included, leaves nothing, or what the next call clears before it begins, or a journal with
@@ -112,7 +114,7 @@ def begin(folder: Path, joins: bool, results: Results, make: Callable[[Callable[
         Of the journal.
     joins : bool
         Whether this run may go on with what another process makes.
-    results : Results
+    results : ResultStores
     make : callable
         Makes the results, of which it notes what it is given, and then the journal.
 
@@ -121,8 +123,8 @@ def begin(folder: Path, joins: bool, results: Results, make: Callable[[Callable[
     FileError
         If there is a result without a journal, or another process does not finish making it.
     """
-    lock = making.CreationLock(folder)
-    limit = time.monotonic() + making.WAIT
+    lock = creation_lock.CreationLock(folder)
+    limit = time.monotonic() + creation_lock.WAIT
     while (found := Journal.find(folder)) is None:
         if lock.acquire():
             return _make(folder, lock, results, make)
@@ -134,8 +136,8 @@ def begin(folder: Path, joins: bool, results: Results, make: Callable[[Callable[
 
 def _make(
     folder: Path,
-    lock: making.CreationLock,
-    results: Results,
+    lock: creation_lock.CreationLock,
+    results: ResultStores,
     make: Callable[[Callable[[str], None]], Journal],
 ) -> Journal:
     try:
@@ -152,7 +154,10 @@ def _make(
 
 
 def undo(
-    results: Results, traces: Collection[str], lock: making.CreationLock | None = None, folder: Path | None = None
+    results: ResultStores,
+    traces: Collection[str],
+    lock: creation_lock.CreationLock | None = None,
+    folder: Path | None = None,
 ) -> None:
     """Remove the results that were made, unless a journal says what is in them."""
     try:

@@ -67,7 +67,7 @@ def choose(
     align : sequence of int, optional
         Tiles begin at multiples of so many voxels.
     """
-    units = [lcm(max(1, int(g.repeats)), a) for g, a in zip(axes, align or [1] * len(out), strict=True)]
+    units = [lcm(max(1, int(g.tile_alignment)), a) for g, a in zip(axes, align or [1] * len(out), strict=True)]
     at = _Volume(axes, out, costs, images)
     best = at(at.out)
     while best.memory > budget:
@@ -83,10 +83,10 @@ def choose(
             break
         best = better
     if best.tile == at.out:
-        together = 1
-        while together < images and at(best.tile, min(2 * together, images)).memory <= budget:
-            together = min(2 * together, images)
-        best = at(best.tile, together)
+        images_per_batch = 1
+        while images_per_batch < images and at(best.tile, min(2 * images_per_batch, images)).memory <= budget:
+            images_per_batch = min(2 * images_per_batch, images)
+        best = at(best.tile, images_per_batch)
     return best
 
 
@@ -95,15 +95,15 @@ def appraise(
     out: Sequence[int],
     costs: Costs,
     tile: Sequence[int],
-    together: int = 1,
+    images_per_batch: int = 1,
     images: int = 1,
 ) -> Choice:
     """What a volume costs with a given tile, and so many images of a stack together; see `choose`."""
-    return _Volume(axes, out, costs, images)(tuple(tile), together)
+    return _Volume(axes, out, costs, images)(tuple(tile), images_per_batch)
 
 
 def _price(smaller: Choice, larger: Choice) -> float:
-    """Work added per memory freed."""
+    """TileEvaluator added per memory freed."""
     freed = larger.memory - smaller.memory
     return (smaller.work - larger.work) / freed if freed > 0 else inf
 
@@ -114,34 +114,34 @@ class _Volume:
     def __init__(self, axes: Sequence[AxisGeometry], out: Sequence[int], costs: Costs, images: int) -> None:
         self.axes, self.out, self.costs, self.images = axes, tuple(out), costs, images
         self.whole = [g.one_pass_size(n + g.context) for g, n in zip(axes, out, strict=True)]
-        self._fed: dict[tuple[int, int], int] = {}
+        self._input_sizes: dict[tuple[int, int], int] = {}
         self._known: dict[tuple[int, ...], Choice] = {}
         self._once = costs(self.whole, images).products
 
-    def __call__(self, tile: tuple[int, ...], together: int = 1) -> Choice:
-        key = (*tile, together)
+    def __call__(self, tile: tuple[int, ...], images_per_batch: int = 1) -> Choice:
+        key = (*tile, images_per_batch)
         if key not in self._known:
-            self._known[key] = self._evaluate(tile, together)
+            self._known[key] = self._evaluate(tile, images_per_batch)
         return self._known[key]
 
-    def fed(self, axis: int, size: int) -> int:
+    def input_size(self, axis: int, size: int) -> int:
         """Raw voxels for so many output voxels along an axis; tiles at the ends need no more than those in between."""
-        if (axis, size) not in self._fed:
-            self._fed[axis, size] = min(self.whole[axis], self.axes[axis].fed(size))
-        return self._fed[axis, size]
+        if (axis, size) not in self._input_sizes:
+            self._input_sizes[axis, size] = min(self.whole[axis], self.axes[axis].input_size(size))
+        return self._input_sizes[axis, size]
 
-    def _evaluate(self, tile: tuple[int, ...], together: int) -> Choice:
+    def _evaluate(self, tile: tuple[int, ...], images_per_batch: int) -> Choice:
         counts = [ceil(n / t) for n, t in zip(self.out, tile, strict=True)]
-        largest = self.costs([self.fed(k, t) for k, t in enumerate(tile)], together)
+        largest = self.costs([self.input_size(k, t) for k, t in enumerate(tile)], images_per_batch)
         mean = [
-            self.fed(k, ceil(n / c)) if c > 1 else self.whole[k]
+            self.input_size(k, ceil(n / c)) if c > 1 else self.whole[k]
             for k, (n, c) in enumerate(zip(self.out, counts, strict=True))
         ]
-        usual = self.costs(mean, together)
-        tiles = prod(counts) * ceil(self.images / together)
+        usual = self.costs(mean, images_per_batch)
+        tiles = prod(counts) * ceil(self.images / images_per_batch)
         products = usual.products * tiles
         overlap = max(0.0, 1 - self._once / products) if products else 0.0
-        return Choice(tile, together, tiles, usual.work * tiles, products, overlap, largest.memory)
+        return Choice(tile, images_per_batch, tiles, usual.work * tiles, products, overlap, largest.memory)
 
 
 def _cuts(tile: tuple[int, ...], units: Sequence[int]) -> list[tuple[int, ...]]:

@@ -15,7 +15,7 @@ from neuromancer import engine as E
 from neuromancer.dense import costs as costs_module
 from neuromancer.dense import memory
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.planner import choose
+from neuromancer.dense.tile_search import choose
 
 
 def chain(ndim=3, pool=2):
@@ -54,7 +54,7 @@ def test_stays_within_memory_and_takes_what_is_least_otherwise(predictor):
         assert choice.tiles > 1 and choice.work > whole.work * 0.99 and choice.overlap > 0
     assert [c.work for c in smaller] == sorted(c.work for c in smaller)
     least = choose(predictor.joint, out, predictor.costs, 1)
-    assert all(t <= max(1, g.repeats) for t, g in zip(least.tile, predictor.joint, strict=True))
+    assert all(t <= max(1, g.tile_alignment) for t, g in zip(least.tile, predictor.joint, strict=True))
 
 
 def test_no_simple_choice_is_better():
@@ -64,7 +64,7 @@ def test_no_simple_choice_is_better():
     choice = choose(predictor.joint, out, predictor.costs, budget)
     for counts in product(range(1, 7), repeat=3):
         tile = [ceil(n / c) for n, c in zip(out, counts, strict=True)]
-        cost = predictor.costs([g.fed(t) for g, t in zip(predictor.joint, tile, strict=True)])
+        cost = predictor.costs([g.input_size(t) for g, t in zip(predictor.joint, tile, strict=True)])
         if cost.memory <= budget:
             assert choice.work <= 1.1 * cost.work * prod(counts)
 
@@ -84,11 +84,11 @@ test_aligned_tiles.predictor = DenseNetwork([chain()])
 
 def test_periodic_networks_get_tiles_of_whole_periods():
     predictor = DenseNetwork([unet()])
-    assert [g.repeats for g in predictor.joint] == [2, 2]
+    assert [g.tile_alignment for g in predictor.joint] == [2, 2]
     choice = choose(predictor.joint, [333, 333], predictor.costs, 2e6)
     assert all(t % 2 == 0 for t in choice.tile)
-    fed = [g.feed(t, 2 * t, 10_000) for g, t in zip(predictor.joint, choice.tile, strict=True)]
-    assert [b - a for a, b in fed] == [g.fed(t) for g, t in zip(predictor.joint, choice.tile, strict=True)]
+    fed = [g.input_range(t, 2 * t, 10_000) for g, t in zip(predictor.joint, choice.tile, strict=True)]
+    assert [b - a for a, b in fed] == [g.input_size(t) for g, t in zip(predictor.joint, choice.tile, strict=True)]
 
 
 def test_images_together_as_memory_allows():

@@ -1,0 +1,134 @@
+"""What a dense prediction is asked for: every argument, checked and packed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuromancer.dense.arguments import (
+    PRECISIONS,
+    checked_choice,
+    checked_fill,
+    checked_flag,
+    checked_journal,
+    checked_outs,
+    checked_shard,
+    checked_skip,
+    checked_store,
+    checked_tile,
+)
+from neuromancer.dense.memory import parse_bytes
+from neuromancer.dense.pipeline import Threads, checked_threads
+from neuromancer.dense.postprocess import Postprocess, checked_reductions
+from neuromancer.errors import ArgumentError
+from neuromancer.volumes.missing import CHOICES
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Arguments of :func:`neuromancer.predict_dense`, besides network, image and executor.
+
+    Parameters
+    ----------
+    postprocess : Postprocess
+        What becomes of the network's values.
+    pad_raw, roi, augment, tile
+        Which part of the result to compute, and how it is divided.
+    axes, mask, skip_empty, on_missing
+        About the image.
+    precision : str
+        Of convolutions.
+    memory : float or None
+        Bytes.
+    outs : tuple or None
+        Where the result of each node goes; None for memory.
+    resume, shard, journal, store
+        About stored results.
+    threads, skip
+        How tiles are run.
+    """
+
+    postprocess: Postprocess
+    pad_raw: bool = False
+    roi: Any = None
+    augment: str | None = None
+    tile: tuple[int, ...] | None = None
+    axes: str | None = None
+    mask: Any = None
+    skip_empty: Any = None
+    on_missing: str = "error"
+    precision: str = "f32"
+    memory: float | None = None
+    outs: tuple[Any, ...] | None = None
+    resume: bool = False
+    shard: tuple[int, int] | None = None
+    journal: Path | None = None
+    store: Mapping[str, Any] | None = None
+    threads: Threads | None = None
+    skip: bool = False
+
+    @classmethod
+    def checked(
+        cls,
+        names: Sequence[str],
+        several: bool = False,
+        *,
+        as_uint8: bool = False,
+        reduce: Any = None,
+        fill: float = 0,
+        on_nan: str | None = None,
+        on_error: str = "stop",
+        out: Any = None,
+        **given: Any,
+    ) -> PredictOptions:
+        """Options from the arguments that a caller gives.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the nodes that are predicted.
+        several : bool
+            Whether they were given as a list.
+        as_uint8, reduce, fill, on_nan, on_error, out, **given
+            See :func:`neuromancer.predict_dense`.
+
+        Raises
+        ------
+        ArgumentError, InputTypeError, ShapeError
+            Naming the argument.
+        """
+        outs = checked_outs(out, len(names), several)
+        reductions = checked_reductions(reduce, checked_flag("as_uint8", as_uint8), names)
+        skip = checked_choice("on_error", on_error, ("stop", "skip")) == "skip"
+        postprocess = Postprocess.checked(reductions, checked_fill(fill), on_nan, stored=outs is not None)
+        for name in ("journal", "store"):
+            given[name] = CHECKS_WITH_OUT[name](given.get(name), outs)
+        values = {name: CHECKS[name](value) if name in CHECKS else value for name, value in given.items()}
+        options = cls(postprocess=postprocess, outs=outs, skip=skip, **values)
+        if outs is None and (options.shard is not None or options.resume):
+            raise ArgumentError("shard and resume require out", node="out", got=None, expected="a path")
+        return options
+
+    @property
+    def label(self) -> str:
+        """Whatever changes the values that are stored, as text; part of the fingerprint of a run."""
+        post, filled = self.postprocess, " on_missing='fill'" if self.on_missing == "fill" else ""
+        reduced = "; ".join(r.label for r in post.reductions)
+        skipped = f"skip_empty={self.skip_empty!r} precision={self.precision}"
+        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}"
+
+
+CHECKS = {
+    "pad_raw": lambda value: checked_flag("pad_raw", value),
+    "tile": checked_tile,
+    "skip_empty": checked_skip,
+    "precision": lambda value: checked_choice("precision", value, PRECISIONS, "unknown precision"),
+    "on_missing": lambda value: checked_choice("on_missing", value, CHOICES),
+    "memory": parse_bytes,
+    "resume": lambda value: checked_flag("resume", value),
+    "shard": checked_shard,
+    "threads": checked_threads,
+}
+CHECKS_WITH_OUT = {"journal": checked_journal, "store": checked_store}

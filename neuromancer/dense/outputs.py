@@ -1,0 +1,190 @@
+"""Where the results of a run go: a store per node, and the journal of what is in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from neuromancer.dense.creation_lock import CreationLock
+from neuromancer.dense.options import PredictOptions
+from neuromancer.dense.pipeline import Report
+from neuromancer.dense.plan import DensePlan, Output
+from neuromancer.dense.result_stores import ResultStores, begin, undo
+from neuromancer.dense.resume import Journal
+from neuromancer.dense.stores import ArraySink, is_sink, place_of
+from neuromancer.errors import ArgumentError, FileError
+from neuromancer.places import local_file
+
+
+class Planned(Protocol):
+    """What outputs ask of the run that they belong to."""
+
+    def plan(self, layout: Mapping[str, Any] | None = None) -> DensePlan:
+        """The plan, aligned to the stores that are open; with the tile of an earlier plan if its layout is given."""
+
+    def new_stores(self) -> ResultStores:
+        """Stores that are to be made."""
+
+    def known_stores(self) -> ResultStores:
+        """Stores that were made before."""
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of everything that does not depend on the results."""
+
+
+class Outputs:
+    """The results of a run, in memory or in stores; what is in them is known as long as there is a journal.
+
+    Parameters
+    ----------
+    options : PredictOptions
+
+    Attributes
+    ----------
+    sinks : list of Sink
+        Per node, once opened.
+    journal : Journal or None
+    """
+
+    def __init__(self, options: PredictOptions) -> None:
+        self.options = options
+        self.sinks: list[Any] = []
+        self.journal: Journal | None = None
+        self._stores: ResultStores | None = None
+
+    @property
+    def stored(self) -> bool:
+        """Whether results go to `out`."""
+        return self.options.outs is not None
+
+    @property
+    def units(self) -> list[tuple[int, ...] | None]:
+        """Per node: block of its store that no two tiles may share."""
+        return [sink.unit_of_write for sink in self.sinks]
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the journal, if there is one."""
+        return None if self.journal is None else self.journal.folder
+
+    @contextmanager
+    def open(self, run: Planned, outputs: Sequence[Output]) -> Iterator[DensePlan]:
+        """Make or open everything; gives the plan that fits it.
+
+        Raises
+        ------
+        FileError, ArgumentError
+            If something exists already, or does not, or belongs to another prediction. Then nothing is left behind.
+        """
+        if self.options.outs is None:
+            self.sinks = [ArraySink(np.empty(o.shape, o.dtype)) for o in outputs]
+            yield run.plan()
+            return
+        plan = self._opened(run, self.options.outs)
+        try:
+            yield plan
+        finally:
+            if self.journal is not None:
+                self.journal.close()
+
+    def missing(self, plan: DensePlan) -> tuple[Iterator[int], int]:
+        """Tiles of a plan that are not done, and how many these are."""
+        if self.journal is None:
+            return iter(plan.indices()), len(plan)
+        done = self.journal.done()
+        return done.missing(plan.indices()), len(plan) - done.count(plan.indices())
+
+    @property
+    def commit(self) -> Callable[[Report], None] | None:
+        """Notes which tiles are durable; None without a journal."""
+        return None if self.journal is None else self.journal.commit
+
+    def flush(self) -> None:
+        """Make durable what no journal has made so."""
+        if self.stored and self.journal is None:
+            for sink in self.sinks:
+                sink.flush()
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._stores is not None:
+            self._stores.close()
+
+    # ---- making and opening
+    def _opened(self, run: Planned, outs: Sequence[Any]) -> DensePlan:
+        folder = self._journal_folder(outs)
+        joins = self.options.resume or self.options.shard is not None
+        if folder is None:
+            if joins:
+                raise ArgumentError(
+                    "without a place in the file system nothing is known of earlier runs",
+                    node="resume" if self.options.resume else "shard",
+                    got=f"out of type {type(outs[0]).__name__}",
+                    expected="a path as out, or a folder as journal",
+                )
+            return self._make_without_journal(run)
+        found = Journal.find(folder)
+        return self._begin(run, folder, joins) if found is None else self._continue(run, found, joins)
+
+    def _journal_folder(self, outs: Sequence[Any]) -> Path | None:
+        if self.options.journal is not None:
+            return local_file(self.options.journal, "journal")
+        place = place_of(outs[0], outs[0] if is_sink(outs[0]) else None)
+        return None if place is None else place.with_name(place.name + ".progress")
+
+    def _make_without_journal(self, run: Planned) -> DensePlan:
+        traces: list[str] = []
+        self._stores = stores = run.new_stores()
+        stores.require_free()
+        try:
+            self.sinks = stores.make(traces.append)
+            return run.plan()
+        except BaseException:
+            undo(stores, traces)
+            raise
+
+    def _begin(self, run: Planned, folder: Path, joins: bool) -> DensePlan:
+        """Make stores and journal; what can fail without them is done before."""
+        self._stores = stores = run.new_stores()
+        if not joins and not os.path.lexists(folder / "making"):
+            stores.require_free()
+        fixed, made = run.fingerprints(), list[DensePlan]()
+
+        def make(note: Callable[[str], None]) -> Journal:
+            self.sinks = stores.make(note)
+            plan = run.plan()
+            made.append(plan)
+            return Journal.create(folder, fixed | self._prints_of(plan), plan.layout, plan.count)
+
+        found = begin(folder, joins, stores, make)
+        if not made:
+            return self._continue(run, found, joins)
+        self.journal = found
+        return made[0]
+
+    def _continue(self, run: Planned, found: Journal, joins: bool) -> DensePlan:
+        if not joins:
+            raise FileError(
+                "there is a prediction already",
+                node=str(found.folder),
+                got=f"{len(found.done())} of {found.header['tiles']} tiles done",
+                expected="resume=True to go on with it, another output, or no such folder to begin anew",
+            )
+        self._stores = run.known_stores()
+        self.sinks = self._stores.open()
+        plan = run.plan(found.layout)
+        found.require_same(run.fingerprints() | self._prints_of(plan))
+        if found.header["tiles"] != plan.count:
+            raise FileError("is about another number of tiles", node=str(found.folder), expected=f"{plan.count}")
+        # What a process that was killed noted about making it is no longer true when something is written into it.
+        CreationLock(found.folder).forget()
+        self.journal = found
+        return plan
+
+    def _prints_of(self, plan: DensePlan) -> dict[str, str]:
+        return {"plan": plan.fingerprint(), "output": " ".join(sink.fingerprint() for sink in self.sinks)}
