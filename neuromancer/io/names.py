@@ -6,6 +6,7 @@ A file never makes anything be imported: its classes are those that exist as sub
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from neuromancer.errors import FileError, nearest_name
@@ -22,7 +23,9 @@ def _all_classes(cls: type[Node] = Node) -> Iterator[type[Node]]:
 
 
 def _in_package(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == PACKAGE
+    """Whether one of our modules holds this class: `__module__` alone can say so of a user's class, too."""
+    module = sys.modules.get(cls.__module__) if cls.__module__.partition(".")[0] == PACKAGE else None
+    return getattr(module, cls.__qualname__, None) is cls
 
 
 def package_classes() -> dict[str, type[Node]]:

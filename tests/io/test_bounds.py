@@ -21,7 +21,7 @@ from neuromancer.io.build import build
 from neuromancer.io.container import write_file
 from neuromancer.io.describe import describe
 from neuromancer.io.limits import MAX_NODES, Budget
-from neuromancer.io.names import package_classes
+from neuromancer.io.names import class_name, package_classes
 from tests.fuzz import zoo
 from tests.io.test_container import refused
 
@@ -94,6 +94,12 @@ def oversized(documents, name):
             entry["arguments"] |= change
         return document, arrays
     raise AssertionError(f"no model of tests/fuzz/zoo.py has a node of class {name}")
+
+
+def test_a_class_that_only_says_it_is_ours_is_not():
+    theirs = type("Theirs", (nm.Node,), {"__module__": "neuromancer.graph.node"})
+    assert "Theirs" not in package_classes()
+    assert class_name(theirs) == "neuromancer.graph.node:Theirs"
 
 
 def test_every_class_has_a_case():
