@@ -11,6 +11,8 @@ OTHERS = {"pytensor", "theano"} - {ENGINE}
 collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
 if find_spec("openvino") is None:
     collect_ignore_glob.append("neuromancer/engine/pytensor/link/openvino/*")
+if find_spec("zarr") is None:
+    collect_ignore_glob.append("neuromancer/volumes/zarr_store.py")
 
 # Theano locks the folder of compiled code while it compiles: every process of the test run gets its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")

@@ -15,7 +15,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.dense.creation_lock import CreationLock
-from neuromancer.dense.run import Run
+from neuromancer.dense.run import PredictionRun
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError
 from tests.dense.nets import image, plane_net
 

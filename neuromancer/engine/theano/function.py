@@ -32,7 +32,7 @@ from neuromancer.errors import (
     OutOfMemoryError,
     ShapeError,
 )
-from neuromancer.exclusive import building_lock
+from neuromancer.exclusive import Exclusive, building_lock
 
 _SIZES_DIFFER = re.compile(
     r"dimension mis-?match|could not be broadcast|shapes .* not aligned|all the input array dimensions", re.IGNORECASE
@@ -101,6 +101,7 @@ class CompiledFunction:
         self.counters = Counters()
         self._inputs = list(inputs)
         self._single = isinstance(outputs, Variable)
+        self._calling = Exclusive()
         with building():
             self.theano_function = theano.function(
                 inputs,
@@ -130,7 +131,8 @@ class CompiledFunction:
             )
         values = [self._argument(variable, value) for variable, value in zip(self._inputs, args, strict=True)]
         try:
-            with np.errstate(all="ignore"):  # a log of 0 is -inf, in every engine
+            # A log of 0 is -inf, in every engine. Theano keeps arguments and values of a call with the function.
+            with self._calling, np.errstate(all="ignore"):
                 results = self.theano_function(*values)
         except NeuromancerError:
             raise
