@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
-from neuromancer.dense import predict
+from neuromancer.dense import run
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
@@ -87,7 +87,7 @@ def test_random_networks_sizes_and_tiles(case):
     assert node.shape.fov == fov
     raw = RNG.random((2, *raw_size)).astype("float32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "memory_budget", lambda: budget)
+        patch.setattr(run, "memory_budget", lambda: budget)
         close(node.predict_dense(raw), by_definition(node, raw))
 
 
@@ -96,7 +96,7 @@ def test_one_tile_or_many_give_the_same(monkeypatch):
     raw = RNG.random((2, 11, 24, 27)).astype("float32")
     whole = node.predict_dense(raw)
     for budget in (30_000, 200_000):
-        monkeypatch.setattr(predict, "memory_budget", lambda budget=budget: budget)
+        monkeypatch.setattr(run, "memory_budget", lambda budget=budget: budget)
         close(node.predict_dense(raw), whole, 1e-6)
 
 
@@ -140,7 +140,7 @@ def test_stack_is_predicted_slice_by_slice(monkeypatch):
     stack = RNG.random((2, 5, 15, 14)).astype("float32")
     want = np.stack([node.predict_dense(stack[:, z]) for z in range(5)], axis=1)
     close(node.predict_dense(stack), want, 1e-6)
-    monkeypatch.setattr(predict, "memory_budget", lambda: 1)
+    monkeypatch.setattr(run, "memory_budget", lambda: 1)
     close(node.predict_dense(stack), want, 1e-6)
 
 
@@ -208,7 +208,7 @@ def same_net(pool=1):
 
 @pytest.mark.parametrize("budget", [3_000, 1 << 30])
 def test_same_padding_is_exact_up_to_the_edges(monkeypatch, budget):
-    monkeypatch.setattr(predict, "memory_budget", lambda: budget)
+    monkeypatch.setattr(run, "memory_budget", lambda: budget)
     node = same_net()
     raw = RNG.random((2, 19, 23)).astype("float32")
     close(node.predict_dense(raw), free_function(node)(raw[None])[0])
@@ -216,7 +216,7 @@ def test_same_padding_is_exact_up_to_the_edges(monkeypatch, budget):
 
 @pytest.mark.parametrize("budget", [3_000, 1 << 30])
 def test_same_padding_with_pools_contains_the_strided_answer(monkeypatch, budget):
-    monkeypatch.setattr(predict, "memory_budget", lambda: budget)
+    monkeypatch.setattr(run, "memory_budget", lambda: budget)
     node = same_net(pool=2)
     raw = RNG.random((2, 18, 22)).astype("float32")
     got = node.predict_dense(raw)
@@ -237,7 +237,7 @@ def test_crop_and_pad_nodes():
         want = free_function(node)(raw[None])[0]
         close(node.predict_dense(raw), want)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(predict, "memory_budget", lambda: 1)
+            patch.setattr(run, "memory_budget", lambda: 1)
             close(node.predict_dense(raw), want)
         assert node.predict_dense(raw, pad_raw=True).shape[1:] == raw.shape[1:]
 
@@ -258,7 +258,7 @@ def unet(size=(22, 22), mode="valid"):
 @pytest.mark.parametrize("budget", [40_000, 1 << 30])
 @pytest.mark.parametrize("mode", ["valid", "same"])
 def test_upconvolution_networks_equal_one_pass(monkeypatch, mode, budget):
-    monkeypatch.setattr(predict, "memory_budget", lambda: budget)
+    monkeypatch.setattr(run, "memory_budget", lambda: budget)
     node = unet((26, 26) if mode == "valid" else (24, 24), mode)
     raw = RNG.random((1, 46, 42) if mode == "valid" else (1, 44, 40)).astype("float32")
     want = free_function(node)(raw[None])[0]

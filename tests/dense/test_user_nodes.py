@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.dense import predict
+from neuromancer.dense import run
 from neuromancer.errors import GraphError
 from tests.dense.test_predict import by_definition, close
 
@@ -69,7 +69,7 @@ def conv(parent, pool=1):
     ids=["kernel", "kernel below a pool", "stride", "stride below a pool"],
 )
 def test_equals_the_definition(build, budget, monkeypatch):
-    monkeypatch.setattr(predict, "memory_budget", lambda: budget)
+    monkeypatch.setattr(run, "memory_budget", lambda: budget)
     node = build()
     for extra in (0, 1, 5, 12):
         raw = RNG.random((2, node.shape.fov[0] + extra)).astype("float32")
