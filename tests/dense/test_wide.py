@@ -33,29 +33,29 @@ def network(layers, size, weights=None):
 
 
 @pytest.fixture
-def fewer(monkeypatch):
-    """The choice of a way, as it is for large images."""
-    from neuromancer.engine.pytensor.kernels import fewer
+def algorithms(monkeypatch):
+    """The choice of an algorithm, as it is for large images."""
+    from neuromancer.engine.pytensor.kernels import conv_algorithm
 
-    choose = fewer.way_for
-    monkeypatch.setattr(fewer, "START", 0.0)
+    choose = conv_algorithm.algorithm_for
+    monkeypatch.setattr(conv_algorithm, "START", 0.0)
     choose.cache_clear()
-    yield fewer
+    yield conv_algorithm
     choose.cache_clear()
 
 
 @pytest.mark.parametrize("layers", list(LAYERS.values()), ids=list(LAYERS))
-def test_values_are_those_of_the_definition(layers, fewer, monkeypatch):
-    ways, choose = [], fewer.way_for
+def test_values_are_those_of_the_definition(layers, algorithms, monkeypatch):
+    chosen, choose = [], algorithms.algorithm_for
     extent = 1
     stride = 1
     for kernel, pool in layers:
         extent, stride = extent + (kernel + pool - 2) * stride, stride * pool
     node, weights = network(layers, extent)
     raw = image(1, *(extent + n for n in (19, 17, 22))).astype("float32") / 255
-    monkeypatch.setattr(fewer, "way_for", lambda *a: ways.append(choose(*a)) or ways[-1])
+    monkeypatch.setattr(algorithms, "algorithm_for", lambda *a: chosen.append(choose(*a)) or chosen[-1])
     dense = node.predict_dense(raw)
-    assert any(way is not None for way in ways)
+    assert any(algorithm is not None for algorithm in chosen)
     one, _ = network(layers, extent, weights)
     rng = np.random.default_rng(0)
     places = [rng.integers(0, dense.shape[1:]) for _ in range(25)] + [np.zeros(3, int), np.array(dense.shape[1:]) - 1]

@@ -10,7 +10,7 @@ from neuromancer.engine.pytensor import forks  # noqa: F401 (prepares forked chi
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
-from neuromancer.engine.pytensor.kernels.fewer import conv_cost
+from neuromancer.engine.pytensor.kernels.conv_algorithm import conv_cost
 from neuromancer.engine.pytensor.kernels.pool import pool_copies
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
 from neuromancer.engine.pytensor.ops.fence import fence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuromancer.train.data.geometric import Flip, Geometric, Rotate90
-from neuromancer.train.data.grey import Blur, CutOut, GreyValues, Noise, OneOf
+from neuromancer.train.data.intensity import Blur, CutOut, GreyValues, Noise, OneOf
 from neuromancer.train.data.labels import AffinityTargets, labels_to_boundaries
 from neuromancer.train.data.loader import BackgroundLoader
 from neuromancer.train.data.patches import PatchSampler

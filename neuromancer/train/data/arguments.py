@@ -12,11 +12,11 @@ from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeE
 from neuromancer.nodes.node import Node
 from neuromancer.printable import described
 from neuromancer.train.checks import known, switch, whole
+from neuromancer.train.data.batch_fields import BatchField
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric
 from neuromancer.train.data.labels import IGNORED, holds
 from neuromancer.train.data.placement import Placed
-from neuromancer.train.data.slots import Slot
 from neuromancer.train.data.volumes import LabelledVolume, Volume
 from neuromancer.train.data.warp import Warp
 from neuromancer.utils import as_floatX
@@ -154,16 +154,16 @@ def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) ->
     )
 
 
-def require_read(volume: Volume, slots: Sequence[Slot]) -> None:
+def require_read(volume: Volume, fields: Sequence[BatchField]) -> None:
     """Raise UnknownNameError for an extra array of a volume that the loss does not read."""
     known(
-        volume.extras, [s.name for s in slots if s.role == "extra"], "the loss reads no such extra array", volume.label
+        volume.extras, [s.name for s in fields if s.role == "extra"], "the loss reads no such extra array", volume.label
     )
 
 
-def require_provided(volume: Volume, slots: Sequence[Slot]) -> None:
+def require_provided(volume: Volume, fields: Sequence[BatchField]) -> None:
     """Raise GraphError or ShapeError unless a volume has something that fits for every source of the loss."""
-    lacking = [s.name for s in slots if s.role == "extra" and s.name not in volume.extras]
+    lacking = [s.name for s in fields if s.role == "extra" and s.name not in volume.extras]
     if lacking:
         raise GraphError(
             "the loss reads more than raw data and labels",
@@ -172,11 +172,11 @@ def require_provided(volume: Volume, slots: Sequence[Slot]) -> None:
             expected=f"LabelledVolume(..., extras={{{lacking[0]!r}: array}}), or targets=function",
         )
     channels = volume.labels.channels
-    for slot in slots:
-        if slot.role == "target" and slot.features not in (None, channels):
+    for field in fields:
+        if field.role == "target" and field.features not in (None, channels):
             raise ShapeError(
-                f"the labels do not fit the target {slot.name!r}",
+                f"the labels do not fit the target {field.name!r}",
                 node=volume.label,
                 got=f"{channels} channels, shape {tuple(volume.labels.array.shape)}",
-                expected=f"{slot.features} channels",
+                expected=f"{field.features} channels",
             )

@@ -25,10 +25,10 @@ from neuromancer.train.data.arguments import (
     volumes_of,
 )
 from neuromancer.train.data.balance import ClassIndex, shares_of
+from neuromancer.train.data.batch_fields import fields_of
 from neuromancer.train.data.frame import PatchFrame, frame_of
 from neuromancer.train.data.labels import IGNORED, LabelRules
 from neuromancer.train.data.placement import Orientation, Placed, Placement
-from neuromancer.train.data.slots import slots_of
 from neuromancer.train.data.volumes import Volume
 
 if TYPE_CHECKING:
@@ -138,16 +138,16 @@ class PatchSampler:
         )  # fmt: skip
         self.frame: PatchFrame = frame_of(node, patch_size)
         self.seed = seed_of(seed)
-        self.slots = slots_of(prediction, node, target)
+        self.fields = fields_of(prediction, node, target)
         self.batch_size = batch_size_of(node, batch_size)
         self.pad_raw, self.targets = bool(pad_raw), targets
         self._geometric, self._functions = augmentations_of(augment, self.frame)
-        goal = next((slot for slot in self.slots if slot.role == "target"), None)
+        goal = next((field for field in self.fields if field.role == "target"), None)
         if goal is None and targets is None:
             raise GraphError(
                 "cannot tell which source of the loss the labels are for",
                 node=LABEL,
-                got=[s.name for s in self.slots if s.role != "raw"],
+                got=[s.name for s in self.fields if s.role != "raw"],
                 expected="target=node, or targets=function",
             )
         direct = goal is not None and targets is None
@@ -163,9 +163,9 @@ class PatchSampler:
         ]
         require_ignorable(ignore, self.volumes)
         for volume in self.volumes:
-            require_read(volume, self.slots)
+            require_read(volume, self.fields)
             if targets is None:
-                require_provided(volume, self.slots)
+                require_provided(volume, self.fields)
         plain = Placed(Placement(self.frame, Orientation.plain(self.frame.ndim)))
         ranges = [v.starts(plain.raw, plain.labels, self.pad_raw) for v in self.volumes]
         for volume, found in zip(self.volumes, ranges, strict=True):
@@ -210,7 +210,7 @@ class PatchSampler:
             raise ArgumentError("not a step", node=LABEL, got=step, expected="a whole number of at least 0")
         rng = np.random.default_rng([self.seed, int(step)])
         rows = [self._example(rng) for _ in range(self.batch_size)]
-        return tuple(slot.stack(arrays) for slot, arrays in zip(self.slots, zip(*rows, strict=True), strict=True))
+        return tuple(field.stack(arrays) for field, arrays in zip(self.fields, zip(*rows, strict=True), strict=True))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         """Batches from step 0 on, without an end."""
@@ -220,16 +220,16 @@ class PatchSampler:
             step += 1
 
     def _example(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Arrays of one example, (f, *spatial), per slot."""
+        """Arrays of one example, (f, *spatial), per field."""
         volume, start, placed = self._place(rng)
         raw = placed.cut_raw(volume.read_raw(*_block(start, placed.raw)))
         where = _block(start, placed.labels)
         labels = placed.cut_labels(volume.read_labels(*where))
         extras = {
-            slot.name: extra if extra.ndim == 1 else placed.cut_labels(extra)
-            for slot in self.slots
-            if slot.role == "extra" and slot.name in volume.extras
-            for extra in [volume.read_extra(slot.name, *where)]
+            field.name: extra if extra.ndim == 1 else placed.cut_labels(extra)
+            for field in self.fields
+            if field.role == "extra" and field.name in volume.extras
+            for extra in [volume.read_extra(field.name, *where)]
         }
         if self.frame.stack:
             raw, labels = raw[:, 0], labels[:, 0]
@@ -280,17 +280,17 @@ class PatchSampler:
     def _arranged(self, raw: np.ndarray, labels: np.ndarray, extras: dict[str, np.ndarray]) -> list[np.ndarray]:
         made: Any = (labels,) if self.targets is None else self.targets(labels)
         made = list(made) if isinstance(made, (tuple, list)) else [made]
-        open_slots = [s for s in self.slots if s.role != "raw" and s.name not in extras]
-        if len(made) != len(open_slots):
+        open_fields = [s for s in self.fields if s.role != "raw" and s.name not in extras]
+        if len(made) != len(open_fields):
             raise GraphError(
                 "targets returned the wrong number of arrays",
                 node=LABEL,
                 got=len(made),
-                expected=f"{len(open_slots)}, for {[s.name for s in open_slots]}",
+                expected=f"{len(open_fields)}, for {[s.name for s in open_fields]}",
             )
         own = np.asarray if self.targets is None else np.array  # A function may fill the same arrays for every patch.
-        by_name = {**extras, **{s.name: own(a) for s, a in zip(open_slots, made, strict=True)}}
-        return [raw if s.role == "raw" else s.checked(by_name[s.name], self.frame) for s in self.slots]
+        by_name = {**extras, **{s.name: own(a) for s, a in zip(open_fields, made, strict=True)}}
+        return [raw if s.role == "raw" else s.checked(by_name[s.name], self.frame) for s in self.fields]
 
     def __repr__(self) -> str:
         return f"PatchSampler({self.frame.label}, {len(self.volumes)} volumes, {sum(self.n_positions)} positions)"

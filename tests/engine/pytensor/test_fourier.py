@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
-from neuromancer.engine.pytensor.kernels import fewer, fourier, memory
+from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, memory
 from neuromancer.engine.pytensor.kernels.fourier import LANES, Tiling, best_tiling, columns
 
 DIRECT = {2: conv2d, 3: conv3d}
@@ -273,7 +273,10 @@ def test_few_channels_are_filled_up():
 
 def test_work_says_which_layers_pay():
     """Kernels of many taps take as many products as those of few."""
-    ways = [fewer.way_for((1, 80, 47 + k, 47 + k, 47 + k), (80, 80, k, k, k), (1, 1, 1)) for k in (3, 5, 7, 9)]
+    ways = [
+        conv_algorithm.algorithm_for((1, 80, 47 + k, 47 + k, 47 + k), (80, 80, k, k, k), (1, 1, 1))
+        for k in (3, 5, 7, 9)
+    ]
     assert all(isinstance(way, Tiling) for way in ways)
     direct = [80 * 80 * 48**3 * k**3 for k in (3, 5, 7, 9)]
     shares = [way.work / products for way, products in zip(ways, direct, strict=True)]

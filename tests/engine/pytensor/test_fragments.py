@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.kernels import conv as kernels
-from neuromancer.engine.pytensor.kernels import fewer, fragments
+from neuromancer.engine.pytensor.kernels import conv_algorithm, fragments
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 
 
@@ -160,7 +160,7 @@ def test_convolutions_without_stride_and_padding_come_here(monkeypatch, stride, 
 
 def test_a_plan_for_a_gpu_has_room_for_copies(monkeypatch):
     layer = ((1, 20, 9, 40, 40), (30, 20, 3, 3, 3), (1, 2, 2), "float32")
-    monkeypatch.setattr(fewer, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(conv_algorithm, "resolve_device", lambda name: torch.device("cuda"))
     products, kept, scratch = E.conv_cost(*layer)
     out = 7 * 36 * 36
     assert products == out * 20 * 30 * 27 and kept == 0

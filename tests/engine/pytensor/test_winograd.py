@@ -1,4 +1,4 @@
-"""Convolution with fewer products over two axes agrees with a direct one, whatever the tiles."""
+"""Convolution with fewer products over two axes agrees with a direct one, whatever the winograd_transforms."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
-from neuromancer.engine.pytensor.kernels import tiles, winograd
-from neuromancer.engine.pytensor.kernels.tiles import matrices
+from neuromancer.engine.pytensor.kernels import winograd, winograd_transforms
 from neuromancer.engine.pytensor.kernels.winograd import LANES
+from neuromancer.engine.pytensor.kernels.winograd_transforms import matrices
 
 DIRECT = {2: conv2d, 3: conv3d}
 
 
-@pytest.mark.parametrize("size", list(tiles.POINTS))
+@pytest.mark.parametrize("size", list(winograd_transforms.POINTS))
 @pytest.mark.parametrize("taps", [1, 2, 3, 4, 5, 6])
 def test_matrices_are_a_correlation(taps, size):
     a, g, b = matrices(taps, size)
@@ -29,7 +29,7 @@ def test_matrices_are_a_correlation(taps, size):
 
 
 def test_choice_and_transforms_agree():
-    assert set(tiles.POINTS) == set(winograd.TRANSFORM) and tiles.LANES == LANES
+    assert set(winograd_transforms.POINTS) == set(winograd.TRANSFORM) and winograd_transforms.LANES == LANES
 
 
 @st.composite

@@ -10,7 +10,7 @@ import neuromancer as nm
 from neuromancer.errors import ArgumentError
 from neuromancer.train.data import Flip, LabelledVolume, PatchSampler, Warp
 from neuromancer.train.data import balance as balance_module
-from tests.train.data.worlds import chain, classifier
+from tests.train.data.factories import chain, classifier
 
 NET = [((2, 3), (2, 1), "valid")]
 

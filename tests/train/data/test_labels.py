@@ -9,7 +9,7 @@ import neuromancer as nm
 from neuromancer.affinities import affinities_from_segmentation, neighbourhood
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.train.data import AffinityTargets, Flip, LabelledVolume, PatchSampler, Warp, labels_to_boundaries
-from tests.train.data.worlds import chain, classifier, positions
+from tests.train.data.factories import chain, classifier, positions
 
 NET = [((3, 3), (2, 2), "valid")]
 

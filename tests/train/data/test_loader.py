@@ -14,7 +14,7 @@ import pytest
 
 from neuromancer.errors import ArgumentError, EngineError, InputTypeError, UnknownNameError
 from neuromancer.train.data import BackgroundLoader, Flip, GreyValues, PatchSampler, Warp
-from tests.train.data.worlds import chain
+from tests.train.data.factories import chain
 
 
 class Steps:

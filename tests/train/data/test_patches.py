@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import neuromancer as nm
 from neuromancer.train.data import Flip, LabelledVolume, PatchSampler, Rotate90
-from tests.train.data.worlds import chain, classifier, decode, positions
+from tests.train.data.factories import chain, classifier, decode, positions
 
 
 @st.composite

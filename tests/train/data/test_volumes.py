@@ -21,7 +21,7 @@ from neuromancer.errors import (
 )
 from neuromancer.train.data import LabelledVolume, PatchSampler
 from neuromancer.volumes.objects import open_array
-from tests.train.data.worlds import chain, classifier, positions
+from tests.train.data.factories import chain, classifier, positions
 
 zarr = pytest.importorskip("zarr", reason="zarr 3 needs a younger NumPy than Theano")
 

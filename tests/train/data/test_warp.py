@@ -13,7 +13,7 @@ from neuromancer.train.data import Flip, LabelledVolume, PatchSampler, Rotate90,
 from neuromancer.train.data.frame import frame_of
 from neuromancer.train.data.placement import Orientation, Placed, Placement
 from neuromancer.train.data.warp import WarpField
-from tests.train.data.worlds import chain, decode, positions
+from tests.train.data.factories import chain, decode, positions
 
 NET = [((2, 3, 3), (1, 2, 2), "valid")]
 

@@ -123,7 +123,7 @@ class Tiling:
         return result.flatten(0, 1).flatten(-2)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """The convolution of x with a kernel that has been `transformed`; see `fewer.Way`."""
+        """The convolution of x with a kernel that has been `transformed`; see `conv_algorithm.ConvAlgorithm`."""
         flat = x.ndim == 4
         source = x.movedim(1, -1).contiguous()
         result = empty(*(() if flat else x.shape[:1]), *self.out, self.n_out)
@@ -159,7 +159,7 @@ class Tiling:
             groups = tuple(room // LANES for room in self.room)
             ins, outs = (np.array([*place, count, len(nz), len(ny)]) for count in groups)
 
-            def take_in(part: tuple[int, int], g: np.ndarray = ins, v: np.ndarray = v) -> None:
+            def input_transform(part: tuple[int, int], g: np.ndarray = ins, v: np.ndarray = v) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
                 for a, b in _pieces(*part, group):
                     run("rows_in")(nx, image, work, g, a, b)
@@ -169,16 +169,16 @@ class Tiling:
             def multiply(part: tuple[int, int], v: np.ndarray = v, s: np.ndarray = s) -> None:
                 products(v, kernel, s, self.room[0] - self.n_in, *part)
 
-            def give_out(part: tuple[int, int], g: np.ndarray = outs, s: np.ndarray = s) -> None:
+            def output_transform(part: tuple[int, int], g: np.ndarray = outs, s: np.ndarray = s) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
                 for a, b in _pieces(*part, group):
                     run("planes_out")(nz, s, work, g, self.columns, a, b)
                     run("columns")(ny, (), work, b - a, min(len(nz), self.edges[0]), len(nz), half)
                     run("rows_out")(nx, work, target, bias, g, a, b)
 
-            each(take_in, _parts(some * groups[0], threads, groups[0]), threads)
+            each(input_transform, _parts(some * groups[0], threads, groups[0]), threads)
             each(multiply, _parts(self.points, threads), threads)
-            each(give_out, _parts(some * groups[1], threads, groups[1]), threads)
+            each(output_transform, _parts(some * groups[1], threads, groups[1]), threads)
 
 
 def _compiled(module: str) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ from torch.nn.functional import pad as zero_pad
 from neuromancer.engine.common.costs import direct_conv_cost
 
 Ints = tuple[int, ...]
-Way = Callable[[], torch.Tensor]
+Run = Callable[[], torch.Tensor]
 
 MOST = 2**31 - 1
 """Values of an image, as input or result, with which cuDNN can deal."""
@@ -86,11 +86,11 @@ class Trials:
         Time that a way takes.
     """
 
-    def __init__(self, seconds: Callable[[Way], float]) -> None:
+    def __init__(self, seconds: Callable[[Run], float]) -> None:
         self.seconds = seconds
         self.chosen: dict[Any, int] = {}
 
-    def __call__(self, kind: Any, ways: Sequence[Way]) -> torch.Tensor:
+    def __call__(self, kind: Any, ways: Sequence[Run]) -> torch.Tensor:
         """The result, by the fastest way; one for which the device lacks memory or a kernel is not taken."""
         if kind not in self.chosen:
             times, failure = {}, None
@@ -105,7 +105,7 @@ class Trials:
         return ways[self.chosen[kind]]()
 
 
-def on_the_device(way: Way) -> float:
+def on_the_device(way: Run) -> float:
     """Seconds by the clock of the GPU, the second time."""
     stream = torch.cuda.current_stream(way().device)
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

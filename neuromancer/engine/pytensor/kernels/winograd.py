@@ -124,7 +124,7 @@ class Tiling:
         return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """The convolution of x with a kernel that has been `transformed`; see `fewer.Way`."""
+        """The convolution of x with a kernel that has been `transformed`; see `conv_algorithm.ConvAlgorithm`."""
         n, size = self.size, (0,) * self.size
         source = x.movedim(1, -1).contiguous()
         result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
@@ -134,7 +134,7 @@ class Tiling:
             images = (images[0][None], images[1][None])
         *above, top, left = (0, *pad) if x.ndim == 4 else pad
         ahead = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
-        take_in, give_out = _transforms().compiled()
+        input_transform, output_transform = _transforms().compiled()
         chunks, lock = self.chunks(), threading.Lock()
 
         def work() -> None:
@@ -154,14 +154,14 @@ class Tiling:
                     place = (first, *self.per_phase, *self.dilation, *self.edges)
                     for i, j in product(*map(range, self.parts)):
                         around = (*above, top - i * ahead[0], left - j * ahead[1])
-                        take_in(size, images[0][image], v.view(n, n, depth, some, -1).numpy(), *place, *around)
+                        input_transform(size, images[0][image], v.view(n, n, depth, some, -1).numpy(), *place, *around)
                         for k in range(self.taps):
                             rows = v.narrow(1, k * self.reach * some, length * some)
                             if i == j == k == 0:
                                 torch.bmm(rows, w[i, j, k], out=s)
                             else:
                                 s.baddbmm_(rows, w[i, j, k])
-                    give_out(size, s.view(n, n, length, some, -1).numpy(), images[1][image], offsets, *place)
+                    output_transform(size, s.view(n, n, length, some, -1).numpy(), images[1][image], offsets, *place)
 
         threads = torch.get_num_threads()
         if threads == 1 or self.tiles * self.batch <= self.step:
@@ -198,4 +198,4 @@ def _along_both(size: int, *taps: int) -> torch.Tensor:
 
 def _transforms() -> ModuleType:
     """The module of the transforms, imported when they are needed: numba takes a third of a second."""
-    return import_module("neuromancer.engine.pytensor.kernels.tiles")
+    return import_module("neuromancer.engine.pytensor.kernels.winograd_transforms")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pytensor.graph.basic import Apply
 
-from neuromancer.engine.pytensor.kernels import fewer
+from neuromancer.engine.pytensor.kernels import conv_algorithm
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.link.torch.arithmetic import ROUNDED, Rounded
@@ -48,7 +48,7 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
     def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         rest = tuple(d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True))
         turned = w.transpose(0, 1)
-        way = fewer.way(gy, turned, stride, dilation, rest, prepared=False) if min(rest) >= 0 else None
+        way = conv_algorithm.algorithm(gy, turned, stride, dilation, rest, prepared=False) if min(rest) >= 0 else None
         if way is None:
             return op.kernel(x, channels_last(w), gy)
         return way.conv(gy, way.transformed(turned.flip(axes)), None, rest)
@@ -101,12 +101,12 @@ class FewerProducts:
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """The convolution of x and w."""
-        way = fewer.way(x, w, *self.op.geometry, prepared=self.lasting)
+        way = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting)
         if way is None:
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
         return way.conv(x, self._transformed(w, way), bias, self.op.pad)
 
-    def _transformed(self, w: torch.Tensor, way: fewer.Way) -> torch.Tensor:
+    def _transformed(self, w: torch.Tensor, way: conv_algorithm.ConvAlgorithm) -> torch.Tensor:
         if not self.lasting:
             return way.transformed(w)
         kept = self._kept

@@ -1,4 +1,4 @@
-"""Convolutions with fewer products than a direct one: which way is the fastest, by layer and size of an image."""
+"""The fastest algorithm for a convolution, by layer and size of an image: direct, Winograd or Fourier."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from neuromancer.engine.pytensor.kernels import fourier, fragments, winograd
 Ints = tuple[int, ...]
 
 SAVES = 0.75
-"""A way has to take less than this part of the time of a direct convolution."""
+"""Maximum cost relative to direct convolution."""
 START = 1e8
-"""Time of handing out the work, in products of a direct convolution."""
+"""Dispatch overhead, in multiply-adds of a direct convolution."""
 LANES = 16
 """Channels of a result up to which a direct convolution takes the same time."""
 
 
-class Way(Protocol):
-    """A way to compute a convolution of one size: a tiling of `winograd` or of `fourier`.
+class ConvAlgorithm(Protocol):
+    """How a convolution of one size is computed: a tiling of `winograd` or of `fourier`.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Way(Protocol):
         Parameters
         ----------
         x : Tensor, (b, n_in, [z,] y, x)
-            Without the padding that the way was chosen for.
+            Without the padding for which the algorithm was chosen.
         w : Tensor
             A kernel that has been `transformed`.
         bias : Tensor, optional, (n_out,)
@@ -71,8 +71,10 @@ class Way(Protocol):
         """
 
 
-def way(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True) -> Way | None:
-    """The way that is faster than a direct convolution; None if there is none.
+def algorithm(
+    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True
+) -> ConvAlgorithm | None:
+    """The algorithm that is faster than a direct convolution; None if there is none.
 
     Parameters
     ----------
@@ -85,11 +87,11 @@ def way(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Int
     if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
         return None
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    return way_for(padded, tuple(w.shape), tuple(dilation), prepared)
+    return algorithm_for(padded, tuple(w.shape), tuple(dilation), prepared)
 
 
 @lru_cache(maxsize=4096)
-def way_for(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True) -> Way | None:
+def algorithm_for(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True) -> ConvAlgorithm | None:
     """The same for a convolution in float32 without padding and strides, by the shapes alone."""
     reach = [d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=True)]
     if len(w_shape) not in (4, 5) or x_shape[0] < 1 or any(n <= r for n, r in zip(x_shape[2:], reach, strict=True)):
@@ -113,7 +115,7 @@ def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple
         return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     if dtype != "float32" or device != "cpu" or not prod(w_shape):
         return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    best = way_for(tuple(x_shape), tuple(w_shape), tuple(dilation))
+    best = algorithm_for(tuple(x_shape), tuple(w_shape), tuple(dilation))
     if best is None:
         return _direct(x_shape, w_shape, dilation), 0.0, 0.0
     return best.work, float(best.prepared), float(best.scratch)

@@ -22,7 +22,7 @@ SPATIAL = ("z", "y", "x")
 
 
 @dataclass(frozen=True)
-class Slot:
+class BatchField:
     """One array of a batch.
 
     Parameters
@@ -88,7 +88,7 @@ class Slot:
         return array
 
     def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Examples (f, *spatial) as one array with the axes of the slot.
+        """Examples (f, *spatial) as one array with the axes of the field.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Slot:
         return np.ascontiguousarray(np.transpose(result, [present.index(t) for t in self.tags]))
 
 
-def slots_of(model: Model | Node, prediction: Node, target: Node | str | None) -> list[Slot]:
+def fields_of(model: Model | Node, prediction: Node, target: Node | str | None) -> list[BatchField]:
     """What a batch consists of.
 
     Parameters
@@ -118,7 +118,7 @@ def slots_of(model: Model | Node, prediction: Node, target: Node | str | None) -
 
     Returns
     -------
-    list of Slot
+    list of BatchField
         In the order of the loss's sources, or raw data and target.
 
     Raises
@@ -150,13 +150,13 @@ def slots_of(model: Model | Node, prediction: Node, target: Node | str | None) -
         others = [s for s in sources if s is not raw]
         target = others[0] if len(others) == 1 else None
     n_class = None if loss is None or target is None else _classes(loss, target)
-    slots = [_slot(s, raw, target, n_class) for s in sources]
+    fields = [_field(s, raw, target, n_class) for s in sources]
     if len(sources) == 1:
-        slots.append(Slot("labels", "target", tuple(raw.shape.tags), "int32"))
-    return slots
+        fields.append(BatchField("labels", "target", tuple(raw.shape.tags), "int32"))
+    return fields
 
 
-def _slot(source: Node, raw: Node, target: Node | None, n_class: int | None) -> Slot:
+def _field(source: Node, raw: Node, target: Node | None, n_class: int | None) -> BatchField:
     role = "raw" if source is raw else "target" if source is target else "extra"
     shape = source.shape
     wrong = shape is None or not set(shape.tags) <= {"b", "f", *SPATIAL}
@@ -168,7 +168,7 @@ def _slot(source: Node, raw: Node, target: Node | None, n_class: int | None) -> 
             expected=f"b, f and the spatial axes of {raw.name!r}",
         )
     features = shape["f"] if shape.hastag("f") else 1
-    return Slot(
+    return BatchField(
         source.name, role, tuple(shape.tags), str(source.output.dtype), features, n_class if role == "target" else None
     )
 

@@ -18,7 +18,7 @@ from neuromancer.train.data import (
     Rotate90,
     ShiftSlices,
 )
-from tests.train.data.worlds import chain
+from tests.train.data.factories import chain
 
 ALL = [
     GreyValues(gamma=0.3),

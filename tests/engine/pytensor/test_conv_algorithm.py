@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d, conv3d
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
-from neuromancer.engine.pytensor.kernels import fewer, fourier, winograd
+from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, winograd
 from neuromancer.engine.pytensor.link.torch.convolution import FewerProducts
 from neuromancer.engine.pytensor.ops.conv import Conv
 
@@ -20,9 +20,9 @@ MODULES = {fourier.Tiling: "fourier", winograd.Tiling: "winograd"}
 @pytest.fixture(autouse=True)
 def small_ones_too(monkeypatch):
     """Small convolutions count as if nothing had to be handed out, so that tests are quick."""
-    monkeypatch.setattr(fewer, "START", 0.0)
-    monkeypatch.setattr(fewer, "SAVES", 0.9)
-    choose = fewer.way_for
+    monkeypatch.setattr(conv_algorithm, "START", 0.0)
+    monkeypatch.setattr(conv_algorithm, "SAVES", 0.9)
+    choose = conv_algorithm.algorithm_for
     choose.cache_clear()
     yield
     choose.cache_clear()
@@ -30,10 +30,10 @@ def small_ones_too(monkeypatch):
 
 def test_small_ones_are_direct(monkeypatch):
     shapes = (1, 64, 40, 44), (64, 64, 3, 3), (1, 1)
-    assert fewer.way_for(*shapes) is not None
-    monkeypatch.setattr(fewer, "START", 1e8)
-    fewer.way_for.cache_clear()
-    assert fewer.way_for(*shapes) is None
+    assert conv_algorithm.algorithm_for(*shapes) is not None
+    monkeypatch.setattr(conv_algorithm, "START", 1e8)
+    conv_algorithm.algorithm_for.cache_clear()
+    assert conv_algorithm.algorithm_for(*shapes) is None
 
 
 def geometry_of(ndim, **options):
@@ -72,10 +72,10 @@ def test_taken_where_it_pays(x_shape, w_shape, options, expected):
     geometry = geometry_of(len(x_shape) - 2, **options)
     # shapes without memory that still are on the host
     x, w = (torch.zeros(1).expand(shape) for shape in (x_shape, w_shape))
-    assert name(fewer.way(x, w, **geometry)) == expected
+    assert name(conv_algorithm.algorithm(x, w, **geometry)) == expected
     x, w = (torch.zeros(1, dtype=torch.float64).expand(shape) for shape in (x_shape, w_shape))
-    assert fewer.way(x, w, **geometry) is None
-    assert fewer.way(x.float().to("meta"), w.float().to("meta"), **geometry) is None
+    assert conv_algorithm.algorithm(x, w, **geometry) is None
+    assert conv_algorithm.algorithm(x.float().to("meta"), w.float().to("meta"), **geometry) is None
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_taken_where_it_pays(x_shape, w_shape, options, expected):
 def test_the_faster_of_both_ways_and_of_a_direct_one(x_shape, w_shape, options, expected):
     geometry = geometry_of(len(x_shape) - 2, **options)
     padded = (*x_shape[:2], *(n + 2 * p for n, p in zip(x_shape[2:], geometry["pad"], strict=True)))
-    way = fewer.way_for(padded, w_shape, geometry["dilation"])
+    way = conv_algorithm.algorithm_for(padded, w_shape, geometry["dilation"])
     assert name(way) == expected
     if way is not None:
         direct = direct_conv_cost(padded, w_shape, geometry["dilation"], "float32")[0]
-        assert way.work < fewer.SAVES * direct * max(fewer.LANES, w_shape[0]) / w_shape[0]
+        assert way.work < conv_algorithm.SAVES * direct * max(conv_algorithm.LANES, w_shape[0]) / w_shape[0]
         others = [m.best_tiling(padded, w_shape, geometry["dilation"], True) for m in (winograd, fourier)]
         assert way.work == min(other.work for other in others if other is not None)
 
@@ -96,10 +96,14 @@ def test_the_faster_of_both_ways_and_of_a_direct_one(x_shape, w_shape, options, 
 def test_a_kernel_for_one_call_has_to_be_worth_its_transform():
     x, w = torch.zeros(1, 256, 14, 14), torch.zeros(256, 256, 3, 3)
     geometry = geometry_of(2)
-    assert name(fewer.way(x, w, **geometry)) == "winograd" and fewer.way(x, w, **geometry, prepared=False) is None
+    assert name(conv_algorithm.algorithm(x, w, **geometry)) == "winograd"
+    assert conv_algorithm.algorithm(x, w, **geometry, prepared=False) is None
     x, w = torch.zeros(1, 80, 9, 9, 9), torch.zeros(80, 80, 5, 5, 5)
     geometry = geometry_of(3)
-    assert fewer.way(x, w, **geometry) is not None and fewer.way(x, w, **geometry, prepared=False) is None
+    assert (
+        conv_algorithm.algorithm(x, w, **geometry) is not None
+        and conv_algorithm.algorithm(x, w, **geometry, prepared=False) is None
+    )
 
 
 # ---- costs
@@ -111,7 +115,7 @@ def test_plans_are_told_of_the_way_that_is_taken(x_shape, w_shape, options, expe
     products, kept, scratch = E.conv_cost(*layer, "float32")
     direct = direct_conv_cost(*layer, "float32")
     assert E.conv_cost(*layer, "float64") == direct
-    way = fewer.way_for(*layer)
+    way = conv_algorithm.algorithm_for(*layer)
     if way is None:
         assert (kept, scratch) == (0, 0) and products == direct[0] * max(16, w_shape[0]) / w_shape[0]
     else:
@@ -129,7 +133,7 @@ def test_plans_are_told_of_the_way_that_is_taken(x_shape, w_shape, options, expe
     ],
 )
 def test_a_transformed_kernel_takes_what_plans_are_told(x_shape, w_shape):
-    way = fewer.way_for(x_shape, w_shape, (1,) * (len(x_shape) - 2))
+    way = conv_algorithm.algorithm_for(x_shape, w_shape, (1,) * (len(x_shape) - 2))
     assert way.transformed(torch.zeros(w_shape)).nbytes == way.prepared
 
 
@@ -142,7 +146,7 @@ def test_no_outputs_cost_nothing():
 @pytest.fixture
 def one_length(monkeypatch):
     """Tiles of 12 inputs only, as every length has to be compiled."""
-    known = fewer.way_for, fourier.best_tiling
+    known = conv_algorithm.algorithm_for, fourier.best_tiling
     monkeypatch.setattr(fourier, "SIZES", (12,))
     for function in known:
         function.cache_clear()
@@ -185,7 +189,7 @@ def test_one_transform_is_kept_though_images_change(monkeypatch):
         winograd.Tiling((1, 40, 3, 20, 20), (20, 40, 2, 4, 4), (1, 1, 1), 6),
         fourier.Tiling((1, 40, 6, 20, 20), (20, 40, 2, 4, 4), (1, 1, 1), (6, 8, 8)),
     ]
-    monkeypatch.setattr(fewer, "way_for", lambda shape, *rest: ways[0] if shape[2] == 3 else ways[1])
+    monkeypatch.setattr(conv_algorithm, "algorithm_for", lambda shape, *rest: ways[0] if shape[2] == 3 else ways[1])
     done = []
     for tiling in (winograd.Tiling, fourier.Tiling):
         transformed = tiling.transformed
