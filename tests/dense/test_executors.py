@@ -194,7 +194,7 @@ def test_shards(raw, tmp_path, order):
     check(sink, want)
     with pytest.raises(ArgumentError, match="no such shard"):
         node.predict_dense(raw, out=sink, tile=TILE, shard=(3, 3))
-    with pytest.raises(ArgumentError, match="only what is stored"):
+    with pytest.raises(ArgumentError, match="shard and resume require out"):
         node.predict_dense(raw, shard=(0, 2))
 
 

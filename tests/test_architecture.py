@@ -1,0 +1,28 @@
+"""The page on the architecture tells of the floors that the linter holds."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_page_has_the_floors_of_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = next(c["layers"] for c in contracts if c["type"] == "layers")
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in page.splitlines() if row.startswith("| `")]
+    held = [set(re.findall(r"\w+", floor)) for floor in floors]
+    assert set().union(*rows) == set().union(*held)
+    place = {name: k for k, row in enumerate(rows) for name in row}
+    order = [{place[name] for name in floor} for floor in held]
+    assert all(max(above) <= min(below) for above, below in pairwise(order))
+
+
+def test_every_file_that_the_page_names_is_there():
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", page)
+    assert named and not [name for name in named if not (ROOT / "neuromancer" / name).exists()]
