@@ -16,7 +16,7 @@ from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import DensePlan, Output
 from neuromancer.dense.symmetry import View, views
-from neuromancer.dense.tile_search import appraise, choose
+from neuromancer.dense.tile_search import Choice, appraise, choose
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 
@@ -232,6 +232,38 @@ class PlanBuilder:
         for unit in units:
             blocks = (1,) * len(extent) if unit is None else unit[1:] if self.stack else (1, *unit[1:])
             align = [lcm(a, b) for a, b in zip(align, blocks, strict=True)]
+        choice, tile, images_per_batch = self._choose(budget, outputs, extent, align, buffers, layout)
+        if strict and choice.memory * SLACK > budget:
+            raise _too_large(budget, choice.memory * SLACK, align)
+        scale = prod(max(1, int(g.step)) for g in self.network.joint) * len(self.frames)
+        return DensePlan(
+            raw_shape=self.raw_shape,
+            raw_dtype=self.raw_dtype.name,
+            stack=self.stack,
+            outputs=outputs,
+            axes=tuple(tuple(axes) for axes in self.network.axes),
+            frames=self.frames,
+            tile_shape=tile,
+            images_per_batch=images_per_batch,
+            offsets=self.offsets,
+            form=self.network.form,
+            products=choice.products * scale,
+            work=choice.work * scale,
+            overlap=choice.overlap,
+            memory=choice.memory,
+            first_image=self.roi[0][0] if self.stack else 0,
+        )
+
+    def _choose(
+        self,
+        budget: float,
+        outputs: Sequence[Output],
+        extent: tuple[int, ...],
+        align: Sequence[int],
+        buffers: Buffers,
+        layout: dict | None,
+    ) -> tuple[Choice, tuple[int, ...], int]:
+        """What the volume costs, voxels of the result per tile, and images per batch."""
         joint = self.network.joint
         steps = [max(1, int(g.step)) for g in joint]
         outs = [
@@ -257,33 +289,7 @@ class PlanBuilder:
             images_per_batch = choice.images
             across = min(extent[0], ceil(images_per_batch / align[0]) * align[0])
             tile = (across, *(min(n, t * d) for n, t, d in zip(extent[1:], choice.tile, steps, strict=True)))
-        if strict and choice.memory * SLACK > budget:
-            whole = f" of at least {tuple(align)} voxels, the blocks of the store" if prod(align) > 1 else ""
-            raise ArgumentError(
-                f"a tile{whole} does not fit into the memory",
-                node="memory",
-                got=f"{budget / 1e6:.3g} MB",
-                expected=f"at least {choice.memory * SLACK / 1e6:.3g} MB"
-                + (", or smaller chunks or shards" if whole else ""),
-            )
-        scale = prod(steps) * len(self.frames)
-        return DensePlan(
-            raw_shape=self.raw_shape,
-            raw_dtype=self.raw_dtype.name,
-            stack=self.stack,
-            outputs=outputs,
-            axes=tuple(tuple(axes) for axes in self.network.axes),
-            frames=self.frames,
-            tile_shape=tile,
-            images_per_batch=images_per_batch,
-            offsets=self.offsets,
-            form=self.network.form,
-            products=choice.products * scale,
-            work=choice.work * scale,
-            overlap=choice.overlap,
-            memory=choice.memory,
-            first_image=self.roi[0][0] if self.stack else 0,
-        )
+        return choice, tile, images_per_batch
 
     def _given_tile(self, tile: tuple[int, ...], extent: Sequence[int], align: Sequence[int]) -> tuple[int, ...]:
         tile = (1, *tile) if len(tile) == len(extent) - 1 else tile
@@ -299,3 +305,13 @@ class PlanBuilder:
                 nearest=tuple(min(n, ceil(t / a) * a) for t, n, a in zip(tile, extent, align, strict=True)),
             )
         return tile
+
+
+def _too_large(budget: float, needed: float, align: Sequence[int]) -> ArgumentError:
+    whole = f" of at least {tuple(align)} voxels, the blocks of the store" if prod(align) > 1 else ""
+    return ArgumentError(
+        f"a tile{whole} does not fit into the memory",
+        node="memory",
+        got=f"{budget / 1e6:.3g} MB",
+        expected=f"at least {needed / 1e6:.3g} MB" + (", or smaller chunks or shards" if whole else ""),
+    )

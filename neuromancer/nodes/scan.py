@@ -176,7 +176,12 @@ class ScanN(Node):
         self.out_memory = self.step_result if out_memory is None else _list(out_memory)
         self.in_iterate, self.in_iterate_0 = _list(in_iterate), _list(in_iterate_0)
         self.unroll_scan, self.last_only = bool(unroll_scan), bool(last_only)
-        self._check_nodes(out_memory is None)
+        self._check_tensors()
+        self._check_counts(out_memory is None)
+        self._check_memories()
+        self._check_sequences()
+        self._check_results()
+        self._check_starts()
         self.n_steps = self._count_steps(n_steps)
         self.truncate_gradient = (
             None if truncate_gradient is None else positive_int(truncate_gradient, "truncate_gradient", self)
@@ -200,7 +205,7 @@ class ScanN(Node):
         return Demand(32 + around + 2 * one + (steps * (one // 2 + 4) if arguments.get("unroll_scan") else 0))
 
     # ---- checks
-    def _check_nodes(self, default_memory: bool) -> None:
+    def _check_tensors(self) -> None:
         for what, nodes in (
             ("a step_result", self.step_result),
             ("an in_memory", self.in_memory),
@@ -213,6 +218,8 @@ class ScanN(Node):
             once = what in ("a step_result", "an in_memory", "an in_iterate_0")
             if once and len(set(nodes)) != len(nodes):
                 raise ArgumentError(f"{what} is given twice", node=self, got=_names(nodes))
+
+    def _check_counts(self, default_memory: bool) -> None:
         if not self.step_result or not self.in_memory:
             raise ArgumentError(
                 "needs at least one step_result and one in_memory",
@@ -235,6 +242,8 @@ class ScanN(Node):
                 expected="as many of both",
                 nearest="the first part of split(node, 'r', index=1, strip_singleton_dims=True)",
             )
+
+    def _check_memories(self) -> None:
         for old, new in zip(self.in_memory, self.out_memory, strict=True):
             if not _same_shape(old.shape, new.shape):
                 raise ShapeError(
@@ -243,6 +252,8 @@ class ScanN(Node):
                     got=repr(new.shape),
                     expected=repr(old.shape),
                 )
+
+    def _check_sequences(self) -> None:
         for sequence, first in zip(self.in_iterate, self.in_iterate_0, strict=True):
             if not sequence.shape.hastag("r"):
                 raise ShapeError("a sequence needs an axis r", node=self, got=f"{sequence.name}: {sequence.shape!r}")
@@ -253,6 +264,8 @@ class ScanN(Node):
                     got=repr(first.shape),
                     expected=repr(sequence.shape.delaxis("r")),
                 )
+
+    def _check_results(self) -> None:
         if not self.last_only and any(n.shape.hastag("r") for n in self.step_result):
             raise ShapeError(
                 "a result has an axis r already",
@@ -260,6 +273,8 @@ class ScanN(Node):
                 got=next(f"{n.name}: {n.shape!r}" for n in self.step_result if n.shape.hastag("r")),
                 expected="results without it, or last_only=True",
             )
+
+    def _check_starts(self) -> None:
         starts = [*self.in_memory, *self.in_iterate_0]
         if len({id(n.output) for n in starts}) != len(starts):
             raise GraphError("two memories or first slices are the same tensor", node=self, got=_names(starts))

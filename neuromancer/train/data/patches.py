@@ -125,14 +125,7 @@ class PatchSampler:
         label_map: Callable[[np.ndarray], np.ndarray] | None = None,
         targets: Callable[[np.ndarray], Any] | None = None,
     ) -> None:
-        node = prediction if isinstance(prediction, Node) else getattr(prediction, "prediction_node", None)
-        if not isinstance(node, Node):
-            raise InputTypeError(
-                "no node predicts",
-                node=LABEL,
-                got=repr(prediction)[:100],
-                expected="a node, or a model with designate_nodes(prediction_node=...)",
-            )
+        node = _predicting(prediction)
         check_options(
             axes, pad_raw, ignore, balance, balance_voxels, label_map=label_map, targets=targets
         )  # fmt: skip
@@ -142,22 +135,7 @@ class PatchSampler:
         self.batch_size = batch_size_of(node, batch_size)
         self.pad_raw, self.targets = bool(pad_raw), targets
         self._geometric, self._functions = augmentations_of(augment, self.frame)
-        goal = next((field for field in self.fields if field.role == "target"), None)
-        if goal is None and targets is None:
-            raise GraphError(
-                "cannot tell which source of the loss the labels are for",
-                node=LABEL,
-                got=[s.name for s in self.fields if s.role != "raw"],
-                expected="target=node, or targets=function",
-            )
-        direct = goal is not None and targets is None
-        rules = LabelRules(
-            goal.dtype if goal is not None and direct else "int64",
-            goal.n_class if goal is not None and direct else None,
-            ignore,
-            label_map,
-            getattr(label_map, "margin", 0),
-        )
+        rules = self._label_rules(ignore, label_map)
         self.volumes = [
             Volume(v, number, self.frame, rules, scale_of(scale)) for number, v in enumerate(volumes_of(volumes, axes))
         ]
@@ -178,6 +156,24 @@ class PatchSampler:
             else None
         )
         self._chances = {kind: self._volume_chances(kind) for kind in (None, *self.shares)}
+
+    def _label_rules(self, ignore: int | None, label_map: Callable[[np.ndarray], np.ndarray] | None) -> LabelRules:
+        goal = next((field for field in self.fields if field.role == "target"), None)
+        if goal is None and self.targets is None:
+            raise GraphError(
+                "cannot tell which source of the loss the labels are for",
+                node=LABEL,
+                got=[s.name for s in self.fields if s.role != "raw"],
+                expected="target=node, or targets=function",
+            )
+        direct = goal if self.targets is None else None
+        return LabelRules(
+            "int64" if direct is None else direct.dtype,
+            None if direct is None else direct.n_class,
+            ignore,
+            label_map,
+            getattr(label_map, "margin", 0),
+        )
 
     # ---- checks
     def _volume_chances(self, kind: Any) -> np.ndarray:
@@ -310,3 +306,16 @@ def _pair_of(value: Any, function: Any) -> tuple[Any, Any]:
             f"{function!r} returned no pair", node=LABEL, got=type(value).__name__, expected="(raw, labels)"
         )
     return value[0], value[1]
+
+
+def _predicting(prediction: Any) -> Node:
+    """The node that predicts: itself, or a model's."""
+    node = prediction if isinstance(prediction, Node) else getattr(prediction, "prediction_node", None)
+    if not isinstance(node, Node):
+        raise InputTypeError(
+            "no node predicts",
+            node=LABEL,
+            got=repr(prediction)[:100],
+            expected="a node, or a model with designate_nodes(prediction_node=...)",
+        )
+    return node
