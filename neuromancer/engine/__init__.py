@@ -53,6 +53,11 @@ def _select(name: str) -> None:
 _select(os.environ.get("NEUROMANCER_ENGINE", DEFAULT))
 
 if TYPE_CHECKING:
+    from neuromancer.engine import pytensor, theano
+    from neuromancer.engine.interface import Engine
     from neuromancer.engine.pytensor import *  # noqa: F403 (the interface, for type checkers)
+
+    one: Engine = pytensor
+    other: Engine = theano
 
 __all__ = ["DEFAULT", "ENGINES", *NAMES]

@@ -13,9 +13,11 @@ from neuromancer.engine import interface
 
 
 def test_every_name_is_there_and_documented() -> None:
+    assert len(interface.NAMES) > 30
     for name in interface.NAMES:
         assert hasattr(E, name)
-        assert name in interface.__doc__
+        own = vars(interface.Engine).get(name)
+        assert own.__doc__ if own is not None else name in interface.Engine.__doc__
     assert E.NAME == os.environ.get("NEUROMANCER_ENGINE", E.DEFAULT)
 
 
