@@ -52,7 +52,7 @@ def _key() -> str:
 
 
 def _work() -> float:
-    """TileEvaluator of the convolution that is measured."""
+    """Work of the convolution that is measured."""
     return E.conv_cost(SHAPE, KERNEL, (1, 1, 1), config.floatX)[0]
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
 BYTE = 2.5
-"""TileEvaluator of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
+"""Work of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
 STEP = 2e6
-"""TileEvaluator of anything that happens once per evaluation of a node."""
+"""Work of anything that happens once per evaluation of a node."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Costs:
     """Cost model of a graph.
 
     Every node reads its parents and writes its result; a node with a kernel takes the products of a convolution, at the
-    price that the engine names. ResultStores live until the last node that reads them is done.
+    price that the engine names. Results live until the last node that reads them is done.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from neuromancer.errors import FileError, InputTypeError, NeuromancerError, Pred
 from neuromancer.printable import printable
 
 COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
-"""ResultStores are made durable after so many tiles, or so much time: once for all of them."""
+"""Results are made durable after so many tiles, or so much time: once for all of them."""
 
 
 @dataclass(frozen=True)

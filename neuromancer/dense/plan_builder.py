@@ -33,7 +33,7 @@ class Buffers:
     blocks : int
         Raw blocks in memory at once.
     results : int
-        ResultStores in memory at once.
+        Results in memory at once.
     fixed : int
         Bytes of caches, whatever the tile.
     under_way : int

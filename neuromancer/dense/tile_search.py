@@ -103,7 +103,7 @@ def appraise(
 
 
 def _price(smaller: Choice, larger: Choice) -> float:
-    """TileEvaluator added per memory freed."""
+    """Work added per memory freed."""
     freed = larger.memory - smaller.memory
     return (smaller.work - larger.work) / freed if freed > 0 else inf
 

@@ -71,7 +71,7 @@ class TaggedShape:
     Raises
     ------
     ShapeError
-        For unknown or duplicate tags, wrong lengths, sizes that are not positive.
+        For unknown or duplicate tags, wrong lengths, negative sizes.
 
     Examples
     --------

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -277,3 +277,28 @@ def test_a_dask_cluster_that_loses_a_worker(raw, tmp_path):
         thread.join()
         assert killed
     check(sink, want)
+
+
+class Losing(Executor):
+    """Runs tasks at once, but loses the first ones."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.times -= 1
+        if self.times >= 0:
+            future.set_exception(RuntimeError("the worker is gone"))
+        else:
+            future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_a_task_is_given_out_as_often_as_retries_say(raw, tmp_path, retries):
+    node, options = volume_net(), {"tile": (9, 35, 39), "retries": retries}
+    got = node.predict_dense(tmp_path / "raw.npy", executor=Losing(retries), **options)
+    np.testing.assert_array_equal(got, node.predict_dense(raw))
+    with pytest.raises(PredictionError, match=f"lost {retries + 1} times"):
+        node.predict_dense(tmp_path / "raw.npy", executor=Losing(retries + 1), **options)

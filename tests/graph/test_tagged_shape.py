@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -160,3 +162,18 @@ def test_spatial_members_are_consistent(case):
     assert sh.ndim == len(sh.strides) == len(sh.fov) == len(sh.offsets) == sh.mfp_offsets.shape[1]
     assert [sh.tags[i] for i in sh.spatial_axes] == [t for t in tags if t in SPATIAL_TAGS]
     assert sh.copy() == sh
+
+
+def test_another_field_of_view_starts_at_the_same_raw_voxel():
+    padded = TaggedShape([1, 20, 20], "b,y,x", fov=[5, 5], centre=[1, 2])
+    assert padded.updatefov(0, 9).centre == [3, 2] and padded.updatefov(0, 9).fov == [9, 5]
+    assert padded.updatefov(-1, 2).centre == [1, Fraction(1, 2)]
+    plain = TaggedShape([1, 20], "b,x", fov=[5])
+    assert plain.updatefov(0, 8).centre == [Fraction(7, 2)] and plain.updatefov(0, 8).offsets == [4]
+
+
+def test_sizes_are_not_negative():
+    assert TaggedShape([2, 0], "b,x").shape == [2, 0]
+    for size in (-1, 1.0, True, "3"):
+        with pytest.raises(ShapeError, match="not a size"):
+            TaggedShape([2, size], "b,x")
