@@ -99,7 +99,8 @@ def chain_of(node: nm.Node, memory_format: torch.memory_format) -> Chain:
     weights = []
     for layer in layers:
         w = layer.params["w"].get_value()
-        weights.append((w[(..., *(slice(None, None, -1),) * (w.ndim - 2))].copy(), layer.params["b"].get_value()))
+        mirrored = np.flip(w, tuple(range(2, w.ndim)))
+        weights.append((mirrored.copy(), layer.params["b"].get_value()))
     return Chain(weights, [layer.pool_shape for layer in layers], memory_format=memory_format)
 
 

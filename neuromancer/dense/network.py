@@ -200,7 +200,8 @@ def _rest(steps: Evaluation) -> list[np.ndarray]:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value
+            values: list[np.ndarray] = end.value
+            return values
 
 
 def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
@@ -222,7 +223,8 @@ def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
         with E.building():
             if key not in kept:  # another thread may have been first
                 kept[key] = DenseNetwork(several)
-    return kept[key]
+    network: DenseNetwork = kept[key]
+    return network
 
 
 def _axis_order(node: GraphNode, from_result: bool) -> list[int]:

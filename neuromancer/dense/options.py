@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from neuromancer.dense.arguments import (
     PRECISIONS,
@@ -24,6 +24,47 @@ from neuromancer.dense.pipeline import Threads, checked_threads
 from neuromancer.dense.postprocess import Postprocess, checked_reductions
 from neuromancer.errors import ArgumentError
 from neuromancer.volumes.missing import CHOICES
+
+
+class DenseOptions(TypedDict, total=False):
+    """Keyword arguments of :func:`neuromancer.predict_dense`, for editors and type checkers."""
+
+    out: Any
+    resume: bool
+    memory: str | float | None
+    axes: str | None
+    reduce: Any
+    roi: Any
+    mask: Any
+    skip_empty: Any
+    fill: float
+    augment: str | None
+    tile: Sequence[int] | None
+    shard: tuple[int, int] | None
+    executor: Any
+    workers: int | None
+    retries: int
+    threads: Threads | None
+    on_error: str
+    on_nan: str | None
+    on_missing: str
+    journal: str | Path | None
+    store: dict[str, Any] | None
+
+
+class PlanOptions(TypedDict, total=False):
+    """Keyword arguments of :func:`neuromancer.plan_dense`, for editors and type checkers."""
+
+    as_uint8: bool
+    pad_raw: bool
+    memory: str | float | None
+    axes: str | None
+    reduce: Any
+    roi: Any
+    augment: str | None
+    tile: Sequence[int] | None
+    on_missing: str
+    chunks: Sequence[int] | None
 
 
 @dataclass(frozen=True)

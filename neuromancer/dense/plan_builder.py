@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, gcd, lcm, prod
+from typing import Any
 
 import numpy as np
 
@@ -202,7 +203,7 @@ class PlanBuilder:
         units: Sequence[tuple[int, ...] | None] | None = None,
         buffers: Buffers = Buffers(),
         strict: bool = False,
-        layout: dict | None = None,
+        layout: dict[str, Any] | None = None,
     ) -> DensePlan:
         """The plan for a budget of memory.
 
@@ -261,7 +262,7 @@ class PlanBuilder:
         extent: tuple[int, ...],
         align: Sequence[int],
         buffers: Buffers,
-        layout: dict | None,
+        layout: dict[str, Any] | None,
     ) -> tuple[Choice, tuple[int, ...], int]:
         """What the volume costs, voxels of the result per tile, and images per batch."""
         joint = self.network.joint

@@ -25,6 +25,9 @@ from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.graph.window import BuildMode, Window
 from neuromancer.utils import as_array, check_name, pretty_string_ops
+from neuromancer.variables import ConstantParam, VariableParam
+
+Param = VariableParam | ConstantParam
 
 # Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
 OPTIONAL_PARAMS = ("gamma", "std", "mean")
@@ -62,10 +65,10 @@ class GraphNode(metaclass=NodeType):
                 raise InputTypeError("a parent must be a node", node=self, got=f"{type(p).__name__} {p!r}"[:200])
         self.parent: Any = parent
         self.children: dict[str, GraphNode] = {}
-        self.params: dict[str, Any] = {}
+        self.params: dict[str, Param] = {}
         self.computational_cost: float = 0
         self.output: Any = None
-        self.shape: Any = None
+        self.shape: TaggedShape = None  # type: ignore[assignment]  # _calc_shape sets it
         self._debug_outputs: list[Any] = []
         self._feature_names: tuple[str, ...] | None = None
         self._functions: dict[str, make_func] = {}
@@ -221,7 +224,7 @@ class GraphNode(metaclass=NodeType):
         return [n.output for n in self.input_nodes]
 
     # ---- parameters
-    def _collect_params(self, wanted: Callable[[Any], bool]) -> dict[str, Any]:
+    def _collect_params(self, wanted: Callable[[Any], bool]) -> dict[str, Param]:
         return {
             f"{node.name}_{key}": param
             for node in self.all_parents.values()
@@ -230,17 +233,17 @@ class GraphNode(metaclass=NodeType):
         }
 
     @property
-    def all_params(self) -> dict[str, Any]:
+    def all_params(self) -> dict[str, Param]:
         """All parameters of the sub-graph as ``<node>_<parameter>``."""
         return self._collect_params(lambda p: True)
 
     @property
-    def all_trainable_params(self) -> dict[str, Any]:
+    def all_trainable_params(self) -> dict[str, Param]:
         """The parameters of the sub-graph that training changes."""
         return self._collect_params(lambda p: bool(p.apply_train))
 
     @property
-    def all_nontrainable_params(self) -> dict[str, Any]:
+    def all_nontrainable_params(self) -> dict[str, Param]:
         """The parameters of the sub-graph that training leaves alone."""
         return self._collect_params(lambda p: not p.apply_train)
 

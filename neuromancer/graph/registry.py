@@ -208,7 +208,8 @@ class ModelContainer(Generic[M]):
                     got=name,
                     expected=f"a name not in {list(self.models)}",
                 )
-            model = self.models[name] = self.model_class(name)
+            model: M = self.model_class(name)
+            self.models[name] = model
         self._activate(model)
         return model
 

@@ -144,7 +144,7 @@ class DesignatedGraph(GraphManager):
 
     def _find(self, role: str, value: Any) -> GraphNode:
         if isinstance(value, str):
-            return self[value]
+            value = self[value]
         if not isinstance(value, GraphNode):
             raise InputTypeError(f"{role} must be one node or its name", node=self._label, got=repr(value)[:200])
         if self.nodes.get(value.name) is not value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import floor, prod
 from typing import Any
@@ -236,6 +236,9 @@ class TaggedShape:
 
     def __len__(self) -> int:
         return len(self._shape)
+
+    def __iter__(self) -> Iterator[int | None]:
+        return iter(self._shape)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TaggedShape):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 
+from neuromancer.dense.options import DenseOptions
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.exclusive import building_lock
 from neuromancer.graph import registry
@@ -114,7 +115,15 @@ class Model(TrainableGraph):
             function = self._ext_function
         return function(*arrays)
 
-    def predict_dense(self, raw_img: Any, as_uint8: bool = False, pad_raw: bool = False, **kwargs: Any) -> np.ndarray:
+    def predict_dense(
+        self,
+        raw_img: Any,
+        as_uint8: bool = False,
+        pad_raw: bool = False,
+        progress: bool | None = None,
+        precision: str = "f32",
+        **options: Unpack[DenseOptions],
+    ) -> Any:
         """Prediction at every voxel of an image of any size; see ``Node.predict_dense``.
 
         Parameters
@@ -124,14 +133,15 @@ class Model(TrainableGraph):
             Return ``floor(255 * prediction)`` as uint8.
         pad_raw : bool
             Mirror the image at its borders so that the result has its size.
-        **kwargs
+        progress, precision, **options
             Further arguments of the node's method.
 
         Returns
         -------
         numpy.ndarray, (f, (z,) y, x)
         """
-        return self._require("prediction_node").predict_dense(raw_img, as_uint8=as_uint8, pad_raw=pad_raw, **kwargs)
+        node = self._require("prediction_node")
+        return node.predict_dense(raw_img, as_uint8, pad_raw, progress, precision, **options)
 
     def test_run_prediction(self) -> Any:
         """Evaluate the prediction node on random data and report shape and speed; returns its output."""

@@ -79,7 +79,8 @@ def fragment_offsets(shape: TaggedShape, pool: Sequence[int]) -> np.ndarray:
     [[0], [1], [2]]
     """
     phases = np.array(list(product(*(range(p) for p in pool)))) * shape.strides
-    return (phases[:, None] + shape.mfp_offsets[None]).reshape(-1, shape.ndim).astype(int)
+    offsets: np.ndarray = phases[:, None] + shape.mfp_offsets[None]
+    return offsets.reshape(-1, shape.ndim).astype(int)
 
 
 def fragment_shape(shape: TaggedShape, parent: TaggedShape, pool: Sequence[int]) -> TaggedShape:

@@ -215,7 +215,7 @@ class GenericInput(Node):
         return check_arrays(self, [self], args)[0]
 
     def _calc_shape(self) -> None:
-        self.shape = None
+        self.shape = None  # type: ignore[assignment]  # of objects there is none
 
     def _calc_comp_cost(self) -> None:
         self.computational_cost = 0

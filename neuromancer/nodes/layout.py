@@ -43,9 +43,10 @@ def require_features(parent: Any, node: Node, what: str = "the parent") -> int:
     """Number of features of a parent; an error if it has no axis f or their number is unknown."""
     shape = require_tensor(parent, node, what)
     require_tag(shape, "f", node)
-    if shape["f"] is None:
+    features: int | None = shape["f"]
+    if features is None:
         raise ShapeError(f"{what} must have a known number of features", node=node, got=repr(shape))
-    return shape["f"]
+    return features
 
 
 def require_layout(parent: Any, node: Node) -> TaggedShape:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from neuromancer import dense, pictures
 from neuromancer import engine as E
 from neuromancer.dense import DensePlan
+from neuromancer.dense.options import DenseOptions, PlanOptions
 from neuromancer.errors import blame
 from neuromancer.graph.feeding import check_arrays, random_inputs
 from neuromancer.graph.function import make_func
@@ -133,7 +134,8 @@ class Node(GraphNode):
         func = self._function(
             "debug", lambda: make_func(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg")
         )
-        return func(*check_arrays(self, self.input_nodes, args))
+        values: list[Any] = func(*check_arrays(self, self.input_nodes, args))
+        return values
 
     def predict_dense(
         self,
@@ -142,7 +144,7 @@ class Node(GraphNode):
         pad_raw: bool = False,
         progress: bool | None = None,
         precision: str = "f32",
-        **options: Any,
+        **options: Unpack[DenseOptions],
     ) -> Any:
         """Prediction at every voxel of an image of any size: the answer for the whole image at once.
 
@@ -179,7 +181,7 @@ class Node(GraphNode):
         """
         return dense.predict_dense(self, raw_img, as_uint8, pad_raw, progress, precision, **options)
 
-    def plan_dense(self, image: Any, dtype: Any = None, **options: Any) -> DensePlan:
+    def plan_dense(self, image: Any, dtype: Any = None, **options: Unpack[PlanOptions]) -> DensePlan:
         """How `predict_dense` would go about an image, or one of a shape; see :func:`neuromancer.plan_dense`."""
         return dense.plan_dense(self, image, dtype, **options)
 

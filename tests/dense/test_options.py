@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from itertools import product
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.dense.mask import Mask
+from neuromancer.dense.options import DenseOptions, PlanOptions
 from neuromancer.dense.reduction import reduction
 from neuromancer.dense.symmetry import views
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
@@ -23,6 +25,15 @@ def twice(values):
 
 def shrink(values):
     return values[..., :-1]
+
+
+# ---- signatures
+@pytest.mark.parametrize(
+    ("options", "function"), [(DenseOptions, nm.predict_dense), (PlanOptions, nm.plan_dense)], ids=["predict", "plan"]
+)
+def test_editors_know_every_option(options, function):
+    keywords = {p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert keywords == set(options.__annotations__)
 
 
 # ---- regions
