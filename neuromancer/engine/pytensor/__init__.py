@@ -6,7 +6,7 @@ import pytensor.tensor as T
 from pytensor.graph.basic import Constant, Variable
 
 from neuromancer.engine.common.views import apply_view
-from neuromancer.engine.pytensor import forks  # noqa: F401 (prepares forked children)
+from neuromancer.engine.pytensor import forks  # prepares forked children
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad

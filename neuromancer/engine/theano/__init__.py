@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuromancer.engine.theano import library  # noqa: F401 (makes Theano importable for all that follows)
+from neuromancer.engine.theano import library  # makes Theano importable for all that follows
 
 # isort: split
 
