@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import uuid
 from contextlib import suppress
@@ -20,6 +21,8 @@ from neuromancer.files import publish, read_small, replacing, temporary_of
 WAIT = 60.0
 """Seconds that a shard waits for another one which is making the result."""
 LIMIT = 1 << 20
+LEFT = re.compile(r"(making-[0-9a-f]{16}|\.making(-[0-9a-f]{16}|-run\.json)?\.[0-9a-f]{32}\.tmp)")
+"""Names of what a process that is killed leaves beside its lock; whatever else lies there is not ours."""
 _held: set[str] = set()
 """Locks that threads of this process hold: the number of a process alone may be that of an earlier one."""
 
@@ -83,6 +86,11 @@ def _state_of(pid: int) -> tuple[str, str]:
         return "", ""
 
 
+def _cut_short(text: bytes) -> bool:
+    """Whether a lock may have become this when the power failed while it was written."""
+    return not text.strip(b"\0") or text[:1] == b"{"
+
+
 class CreationLock:
     """The right to make a result: a file that others wait for, and that says after a kill what was being made.
 
@@ -119,6 +127,13 @@ class CreationLock:
             if text is None:
                 return False
             holder = _Holder.parse(text)
+            if holder is None and not _cut_short(text):
+                raise FileError(
+                    "is no note of another process that makes the result",
+                    node=str(self.path),
+                    got=text[:100].decode(errors="replace"),
+                    expected="a folder for the journal without a file of this name",
+                )
             return (holder is None or holder.is_gone()) and self._take_over(text, holder)
         except BaseException:
             with suppress(OSError):
@@ -151,15 +166,18 @@ class CreationLock:
         FileError
             If the system refuses.
         """
-        if os.path.lexists(self.path) and not self.path.is_dir():
+        text = None
+        with suppress(FileError):  # no file, so that it says nothing of a result
+            text = self._read()
+        if text is not None and (_Holder.parse(text) or _cut_short(text)):
             with naming(self.path):
                 self.path.unlink(missing_ok=True)
         self._sweep()
 
     def _sweep(self) -> None:
         """Remove what processes that were killed left beside the lock."""
-        for pattern in ("making-*", ".making*.tmp"):
-            for left in self.path.parent.glob(pattern):
+        with suppress(OSError):
+            for left in [p for p in self.path.parent.iterdir() if LEFT.fullmatch(p.name)]:
                 with suppress(OSError):
                     left.unlink()
 

@@ -19,6 +19,7 @@ from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import ArraySink, is_sink, place_of
 from neuromancer.errors import ArgumentError, FileError
 from neuromancer.places import local_file
+from neuromancer.volumes.missing import Part
 
 
 class Planned(Protocol):
@@ -103,6 +104,10 @@ class Outputs:
     def commit(self) -> Callable[[Report], None] | None:
         """Notes which tiles are durable; None without a journal."""
         return None if self.journal is None else self.journal.commit
+
+    def filled(self) -> dict[str, Part]:
+        """Parts of the image that earlier runs, and this one so far, have noted as filled."""
+        return {} if self.journal is None else self.journal.filled()
 
     def flush(self) -> None:
         """Make durable what no journal has made so."""

@@ -82,6 +82,23 @@ def test_a_finished_run_is_small(tmp_path):
     assert found.header["complete"] and len(found.done()) == 20 and not found.failures()
 
 
+def test_a_folder_with_other_files_keeps_them(tmp_path):
+    node, raw, folder = volume_net(), image(1, 9, 30, 30), tmp_path / "logs"
+    folder.mkdir()
+    names = ("train.log", "x.failed", "making-notes.txt", "run-7.log", "a-1-0123abcd.log", ".making.txt.tmp", "model-1")
+    for name in names:
+        (folder / name).write_text("of somebody else, and longer than a record")
+    for options in ({}, {"resume": True}):
+        node.predict_dense(raw, out=tmp_path / "a.npy", journal=folder, **options)
+        assert sorted(p.name for p in folder.iterdir()) == sorted(("run.json", *names))
+    (folder / "run.json").unlink()
+    (folder / "making").write_text("notes on making it")
+    with pytest.raises(FileError, match="is no note of another process"):
+        node.predict_dense(raw, out=tmp_path / "b.npy", journal=folder)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(("making", *names))
+    assert (folder / "making").read_text() == "notes on making it" and not (tmp_path / "b.npy").exists()
+
+
 def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
     """Of two processes that finish at once, one drops the records that the other is reading."""
     first = Journal.create(tmp_path / "j", PRINTS, {}, 4)
@@ -458,3 +475,16 @@ def test_kills_at_random_moments_and_inside_writes(store, kills):
     assert found.returncode == 0, found.stdout + found.stderr
     row = [cell.strip() for cell in found.stdout.splitlines()[-1].split("|")[1:-1]]
     assert row[0] == store and int(row[1]) >= kills and int(row[2]) >= 1 and row[3] == "0"
+
+
+def test_of_a_journal_without_a_digest_only_the_records_count(tmp_path):
+    node, raw, out = volume_net(), image(1, 9, 30, 30), tmp_path / "a.npy"
+    node.predict_dense(raw, out=out)
+    want, path = np.load(out), tmp_path / "a.npy.progress" / "run.json"
+    np.lib.format.open_memmap(out, "r+")[:] = 0
+    header = {key: value for key, value in json.loads(path.read_text()).items() if key != "digest"}
+    path.write_text(json.dumps(header | {"version": 1}))
+    assert not len(Journal.find(path.parent).done())
+    node.predict_dense(raw, out=out, resume=True)
+    np.testing.assert_array_equal(np.load(out), want)
+    assert Journal.find(path.parent).header["complete"] is True
