@@ -162,6 +162,8 @@ class Outputs:
 
         def make(note: Callable[[str], None]) -> Journal:
             self.sinks = stores.make(note)
+            for sink in self.sinks:
+                getattr(sink, "claim", lambda: None)()
             plan = run.plan()
             made.append(plan)
             return Journal.create(folder, fixed | self._prints_of(plan), plan.layout, plan.count)

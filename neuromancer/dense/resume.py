@@ -35,7 +35,7 @@ MOST_RECORDS = 1 << 30
 RECORD = struct.Struct("<QQI")
 """First tile, number of tiles, CRC-32 of both and the run's salt."""
 OWN = re.compile(r".+-\d+-[0-9a-f]{8}\.(log|failed|filled)", re.DOTALL)
-"""Names of files of records: machine, process, and a random number. A folder may hold other files, which are not ours."""
+"""Names of files of records: machine, process, and a random number; other files in the folder are not ours."""
 
 
 class Journal:

@@ -17,7 +17,7 @@ from neuromancer.dense.mask import Visible
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.masked import split
 from neuromancer.places import is_address
-from neuromancer.volumes.flat import mapping_of
+from neuromancer.volumes.flat import file_of, mapping_of
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.paths import split_path
 
@@ -186,7 +186,7 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
     ShapeError, InputTypeError
         If it does not fit the result.
     """
-    if type(out) is np.ndarray:
+    if type(out) is np.ndarray and file_of(out) is None:
         sink: Any = ArraySink(out)
     elif is_sink(out):
         sink = out

@@ -16,6 +16,7 @@ from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
+from neuromancer.volumes.flat import MappedSink, file_of
 from neuromancer.volumes.options import check_kinds, check_request, checked_block
 from neuromancer.volumes.output import MODULES, Output, open_sink
 from neuromancer.volumes.paths import split_path
@@ -227,7 +228,8 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
     if isinstance(out, np.ndarray):
         if not out.flags.writeable:
             raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
-        return ArraySink(out, layout, "out")
+        file = file_of(out)
+        return ArraySink(out, layout, "out") if file is None else MappedSink(out, file, layout, "out")
     return ForeignSink(out, layout, "out")
 
 

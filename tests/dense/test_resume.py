@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -406,6 +407,71 @@ def test_what_is_there_stays_whatever_lock_lies_beside_it(tmp_path, monkeypatch,
         with pytest.raises(FileError, match=r"exists and is not overwritten|another process"):
             node.predict_dense(raw, out=tmp_path / name, resume=k % 2 == 1)
     assert before == [p.read_bytes() for p in sorted({out, *out.rglob("*")}) if p.is_file()]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5:probs", "a.tif", "a.zarr", "a.zarr/inner"])
+def test_notes_that_are_forged_remove_nothing(tmp_path, name):
+    for module, kind in (("zarr", "zarr"), ("tifffile", "tif")):
+        if kind in name:
+            pytest.importorskip(module)
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    file = tmp_path / name.partition(":")[0].partition("/")[0]
+    for shape, dtype, value in (
+        ((2, 6, 25, 25), "float32", 1),
+        ((2, 6, 25, 26), "float32", 0),
+        ((2, 6, 25, 25), "f8", 0),
+    ):
+        traces = []
+        output = nm.volumes.output_at(tmp_path / name, shape, dtype)
+        output.create(traces.append)
+        sink = output.find()
+        if value:
+            sink[:1] = np.full((1, *shape[1:]), value, dtype)
+        sink.close()
+        traces += [f"{p.stat().st_ino}:{p.stat().st_mtime_ns}" for p in [file, *file.rglob("*")]]
+        before = {p: p.read_bytes() for p in [file, *file.rglob("*")] if p.is_file()}
+        folder = tmp_path / (Path(name.replace(":", ".").replace("zarr/", "zarr.")).name + ".progress")
+        folder.mkdir(exist_ok=True)
+        forged = {"host": os.uname().nodename, "pid": 0, "started": "", "key": "", "traces": traces}
+        (folder / "making").write_text(json.dumps(forged))
+        with pytest.raises(FileError, match="exists and is not overwritten"):
+            node.predict_dense(raw, out=tmp_path / name)
+        assert before == {p: p.read_bytes() for p in [file, *file.rglob("*")] if p.is_file()}
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+def replaced_by_zeros(path):
+    """A file of the same name, number and size."""
+    np.save(path, np.zeros_like(np.load(path)))
+
+
+def removed_and_made(path):
+    shape = np.load(path).shape
+    path.unlink()
+    np.save(path, np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize("replace", [replaced_by_zeros, removed_and_made])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_file_in_the_place_of_the_result_is_not_the_result(tmp_path, replace, given):
+    node, raw, path = volume_net(), image(1, 9, 30, 30), tmp_path / "q.npy"
+    if given:
+        np.save(path, np.zeros((2, 6, 25, 25), "float32"))
+
+    def predict(**options):
+        out = np.load(path, mmap_mode="r+") if given else path
+        return node.predict_dense(raw, out=out, journal=tmp_path / "j", **options)
+
+    predict()
+    predict(resume=True)
+    want = np.load(path)
+    np.testing.assert_allclose(want, node.predict_dense(raw), atol=1e-6)
+    shutil.copy(path, tmp_path / "copy.npy")
+    replace(path)
+    with pytest.raises(FileError, match="another output"):
+        predict(resume=True)
+    assert not np.load(path).any()
+    np.testing.assert_array_equal(np.load(tmp_path / "copy.npy"), want)
 
 
 def test_locks_that_are_no_files(tmp_path):
