@@ -34,6 +34,7 @@ from neuromancer.dense.stores import (
     blocks_to_be,
     check_sink,
     filled_parts,
+    fingerprint_of,
     image_sources,
     is_sink,
     require_apart,
@@ -199,7 +200,8 @@ class PredictionRun:
             check_sink(out, output.shape, output.dtype, store)
         if self.pool is None and not options.resume:
             self.network.func(options.precision).compile()
-        require_apart(self.source, options.outs or ())
+        masks = {"mask" if k == 0 else f"mask {k}": mask for k, mask in enumerate(self.mask_sources)}
+        require_apart({"image": self.source, **masks}, options.outs or ())
 
     def _run_tiles(self, plan: DensePlan, progress: bool | None) -> None:
         todo, count = self.outputs.missing(plan)
@@ -281,10 +283,10 @@ class PredictionRun:
     # ---- what outputs ask
     def fingerprints(self) -> dict[str, str]:
         """Of everything that does not depend on the results."""
-        mask = " ".join(source.fingerprint() for source in self.mask_sources)
+        mask = " ".join(fingerprint_of(source) for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
-            "image": self.source.fingerprint(),
+            "image": fingerprint_of(self.source),
             "options": f"{self.options.label} mask={mask}",
         }
 

@@ -233,10 +233,8 @@ def discard(locator: Locator, request: Request, traces: Collection[str]) -> None
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
 
     def is_new(alone: bool = True) -> bool:
-        with (
-            suppress(Exception),
-            h5py.File(target, "r") as file,
-        ):  # whatever the library says of a file that is not ours
+        # Whatever the library says of a file that is not ours, it is not.
+        with suppress(Exception), h5py.File(target, "r") as file:
             found = file[name]
             mine = str(found.attrs.get(IDENTITY, "")) in tokens(traces) and request.describes(found)
             return mine and (names_in(file) == [name] or not alone) and _is_blank(found, target)
