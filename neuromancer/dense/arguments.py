@@ -22,7 +22,7 @@ PRECISIONS = ("f32", "tf32", "bf16", "f16")
 STORE_OPTIONS = tuple(
     name
     for name, p in signature(volumes.create_sink).parameters.items()
-    if p.kind is p.KEYWORD_ONLY and name != "existing"
+    if p.kind is p.KEYWORD_ONLY and name not in ("existing", "spatial")  # which are for the prediction to say
 )
 MOST_VOXELS = (1 << 63) - 1
 Number = int | float
@@ -41,6 +41,11 @@ def checked_flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)) and not (is_whole(value) and value in (0, 1)):
         raise InputTypeError("neither True nor False", node=name, got=value, expected="True or False")
     return bool(value)
+
+
+def checked_progress(value: Any) -> bool | None:
+    """`progress` if it is True, False or None, or InputTypeError."""
+    return None if value is None else checked_flag("progress", value)
 
 
 def checked_count(name: str, value: Any, least: int) -> int:

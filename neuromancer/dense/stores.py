@@ -21,7 +21,7 @@ from neuromancer.volumes import behind
 from neuromancer.volumes.behind import overlap
 from neuromancer.volumes.flat import file_of, mapping_of
 from neuromancer.volumes.missing import Part
-from neuromancer.volumes.paths import split_path
+from neuromancer.volumes.paths import plain_name, split_path
 
 MOST_VOXELS = 1 << 62
 """More than any store can hold, and few enough for sizes and numbers of tiles to be whole numbers of 64 bits."""
@@ -312,8 +312,10 @@ def reopen_sink(locator: Any) -> Any:
     return locator.open() if hasattr(locator, "open") else volumes.open_sink(locator)
 
 
-def place_of(out: Any, sink: Any) -> Path | None:
+def place_of(out: Any, sink: Any, earlier: bool = False) -> Path | None:
     """Where in the file system a result goes, with the name of its data set; None for memory and remote stores.
+
+    Points in that name are written as ``%2E``, so that ``c/d`` and ``c.d`` are two; `earlier` versions did not do so.
 
     Examples
     --------
@@ -329,4 +331,7 @@ def place_of(out: Any, sink: Any) -> Path | None:
     if path is None or is_address(str(path)):
         return None
     place = Path(path)
+    dataset = plain_name(dataset)
+    if not earlier:
+        dataset = dataset.replace("%", "%25").replace(".", "%2E")
     return place.with_name(f"{place.name}.{dataset.replace('/', '.')}") if dataset else place

@@ -113,7 +113,7 @@ def _held_by_xarray(value: Any) -> Iterator[Any]:
 def _overlap(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.may_share_memory(one, other):
         with suppress(RuntimeError):  # too much work: it counts as shared
-            return np.shares_memory(one, other, MOST_WORK)
+            return np.shares_memory(one, other, MOST_WORK)  # type: ignore[arg-type]  # its stub knows two numbers
         return True
     return one is other or any(a.meets(b) for a in places(one) for b in places(other))
 
