@@ -21,6 +21,8 @@ from neuromancer.files import publish, read_small, replacing, temporary_of
 WAIT = 60.0
 """Seconds that a shard waits for another one which is making the result."""
 LIMIT = 1 << 20
+SUFFIX = ".progress"
+"""Of the folders of journals that no user names."""
 LEFT = re.compile(r"(making-[0-9a-f]{16}|\.making(-[0-9a-f]{16}|-run\.json)?\.[0-9a-f]{32}\.tmp)")
 """Names of what a process that is killed leaves beside its lock; whatever else lies there is not ours."""
 _held: set[str] = set()
@@ -108,7 +110,7 @@ class CreationLock:
     def __init__(self, folder: Path, name: str = "making") -> None:
         self.path = folder / name
         self.traces: list[str] = []
-        self._holder = _Holder.this_process()
+        self._holder, self._stays = _Holder.this_process(), False
 
     def acquire(self) -> bool:
         """Whether it is for this process to make the result; else another one has begun.
@@ -120,6 +122,8 @@ class CreationLock:
         """
         try:
             with naming(self.path.parent, "cannot be made"):
+                # A folder that is there may be left from a kill, or the user's own, which stays.
+                self._stays |= self.path.parent.suffix != SUFFIX and self.path.parent.is_dir()
                 self.path.parent.mkdir(exist_ok=True)
             if self._claim():
                 return True
@@ -155,8 +159,9 @@ class CreationLock:
                 self.path.unlink(missing_ok=True)
         if self.path.name == "making":
             self._sweep()
-        with suppress(OSError):
-            self.path.parent.rmdir()  # only if it is empty
+        if not self._stays:
+            with suppress(OSError):
+                self.path.parent.rmdir()  # only if it is empty
 
     def forget(self) -> None:
         """Remove a lock that was left behind after the journal had been made.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neuromancer.dense.creation_lock import CreationLock
+from neuromancer.dense.creation_lock import SUFFIX, CreationLock
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.pipeline import Report
 from neuromancer.dense.plan import DensePlan, Output
@@ -219,7 +219,7 @@ def _print_of(sinks: Sequence[Any]) -> str:
 def _beside(out: Any, earlier: bool) -> Path | None:
     """Folder for the journal of a result in files, by its name of today or that of earlier versions."""
     place = place_of(out, out if is_sink(out) else None, earlier)
-    return None if place is None else place.with_name(place.name + ".progress")
+    return None if place is None else place.with_name(place.name + SUFFIX)
 
 
 def _has_journal(folder: Path | None) -> bool:

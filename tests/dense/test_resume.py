@@ -92,6 +92,11 @@ def test_a_folder_with_other_files_keeps_them(tmp_path):
     for options in ({}, {"resume": True}):
         node.predict_dense(raw, out=tmp_path / "a.npy", journal=folder, **options)
         assert sorted(p.name for p in folder.iterdir()) == sorted(("run.json", *names))
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    with pytest.raises(FileError, match="not overwritten"):
+        node.predict_dense(raw, out=tmp_path / "c.npy", journal=tmp_path / "empty", resume=True)
+    assert (tmp_path / "empty").is_dir() and not list((tmp_path / "empty").iterdir())
     (folder / "run.json").unlink()
     (folder / "making").write_text("notes on making it")
     with pytest.raises(FileError, match="is no note of another process"):
