@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
 import re
 import sys
 import time
@@ -143,9 +144,12 @@ def _number(text: str) -> float:
     except ValueError:
         pass
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if math.isinf(number) and "inf" not in text.lower():
+        raise argparse.ArgumentTypeError(f"{text!r} is larger than any number of 64 bits")
+    return number
 
 
 def _count(text: str, least: int = 1) -> int:

@@ -15,13 +15,14 @@ import numpy as np
 from neuromancer import volumes
 from neuromancer.casts import holds, is_number, is_whole, limits
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
-from neuromancer.volumes.paths import is_address, split_path
+from neuromancer.volumes.behind import overlap
+from neuromancer.volumes.paths import is_address, plain_name, split_path
 
 PRECISIONS = ("f32", "tf32", "bf16", "f16")
 STORE_OPTIONS = tuple(
     name
     for name, p in signature(volumes.create_sink).parameters.items()
-    if p.kind is p.KEYWORD_ONLY and name != "existing"
+    if p.kind is p.KEYWORD_ONLY and name not in ("existing", "spatial")  # which are for the prediction to say
 )
 MOST_VOXELS = (1 << 63) - 1
 Number = int | float
@@ -40,6 +41,11 @@ def checked_flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)) and not (is_whole(value) and value in (0, 1)):
         raise InputTypeError("neither True nor False", node=name, got=value, expected="True or False")
     return bool(value)
+
+
+def checked_progress(value: Any) -> bool | None:
+    """`progress` if it is True, False or None, or InputTypeError."""
+    return None if value is None else checked_flag("progress", value)
 
 
 def checked_count(name: str, value: Any, least: int) -> int:
@@ -183,19 +189,23 @@ def checked_outs(out: Any, n: int, several: bool) -> tuple[Any, ...] | None:
         raise ArgumentError(
             "one output per node is needed", node="out", got=f"{len(out) if listed else 1}", expected=f"{n}"
         )
-    places = [_place(o) for o in outs]
-    twice = next((o for k, o in enumerate(outs) if places[k] in places[:k]), None)
+    twice = next((o for k, o in enumerate(outs) if any(_same_place(o, p) for p in outs[:k])), None)
     if twice is not None:
         raise ArgumentError("two nodes would go to the same place", node="out", got=str(twice)[:200])
     return outs
 
 
-def _place(out: Any) -> Any:
-    """What tells one output from another."""
-    if not isinstance(out, (str, os.PathLike)):
-        return id(out)
+def _same_place(one: Any, other: Any) -> bool:
+    """Whether two outputs are one, by whatever names and links."""
+    paths = [isinstance(out, (str, os.PathLike)) for out in (one, other)]
+    if all(paths):
+        return _place(one) == _place(other)
+    return not any(paths) and overlap(one, other)
+
+
+def _place(out: str | os.PathLike[str]) -> tuple[str, str, str]:
     kind, path, dataset = split_path(out, "out")
-    return kind, path if is_address(path) else str(Path(path).absolute()), dataset
+    return kind, path if is_address(path) else os.path.realpath(path), plain_name(dataset)
 
 
 def checked_store(store: Any, outs: Any) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import uuid
 from contextlib import suppress
@@ -20,6 +21,10 @@ from neuromancer.files import publish, read_small, replacing, temporary_of
 WAIT = 60.0
 """Seconds that a shard waits for another one which is making the result."""
 LIMIT = 1 << 20
+SUFFIX = ".progress"
+"""Of the folders of journals that no user names."""
+LEFT = re.compile(r"(making-[0-9a-f]{16}|\.making(-[0-9a-f]{16}|-run\.json)?\.[0-9a-f]{32}\.tmp)")
+"""Names of what a process that is killed leaves beside its lock; whatever else lies there is not ours."""
 _held: set[str] = set()
 """Locks that threads of this process hold: the number of a process alone may be that of an earlier one."""
 
@@ -83,6 +88,11 @@ def _state_of(pid: int) -> tuple[str, str]:
         return "", ""
 
 
+def _cut_short(text: bytes) -> bool:
+    """Whether a lock may have become this when the power failed while it was written."""
+    return not text.strip(b"\0") or text[:1] == b"{"
+
+
 class CreationLock:
     """The right to make a result: a file that others wait for, and that says after a kill what was being made.
 
@@ -100,7 +110,7 @@ class CreationLock:
     def __init__(self, folder: Path, name: str = "making") -> None:
         self.path = folder / name
         self.traces: list[str] = []
-        self._holder = _Holder.this_process()
+        self._holder, self._stays = _Holder.this_process(), False
 
     def acquire(self) -> bool:
         """Whether it is for this process to make the result; else another one has begun.
@@ -112,6 +122,8 @@ class CreationLock:
         """
         try:
             with naming(self.path.parent, "cannot be made"):
+                # A folder that is there may be left from a kill, or the user's own, which stays.
+                self._stays |= self.path.parent.suffix != SUFFIX and self.path.parent.is_dir()
                 self.path.parent.mkdir(exist_ok=True)
             if self._claim():
                 return True
@@ -119,6 +131,13 @@ class CreationLock:
             if text is None:
                 return False
             holder = _Holder.parse(text)
+            if holder is None and not _cut_short(text):
+                raise FileError(
+                    "is no note of another process that makes the result",
+                    node=str(self.path),
+                    got=text[:100].decode(errors="replace"),
+                    expected="a folder for the journal without a file of this name",
+                )
             return (holder is None or holder.is_gone()) and self._take_over(text, holder)
         except BaseException:
             with suppress(OSError):
@@ -140,8 +159,9 @@ class CreationLock:
                 self.path.unlink(missing_ok=True)
         if self.path.name == "making":
             self._sweep()
-        with suppress(OSError):
-            self.path.parent.rmdir()  # only if it is empty
+        if not self._stays:
+            with suppress(OSError):
+                self.path.parent.rmdir()  # only if it is empty
 
     def forget(self) -> None:
         """Remove a lock that was left behind after the journal had been made.
@@ -151,15 +171,18 @@ class CreationLock:
         FileError
             If the system refuses.
         """
-        if os.path.lexists(self.path) and not self.path.is_dir():
+        text = None
+        with suppress(FileError):  # no file, so that it says nothing of a result
+            text = self._read()
+        if text is not None and (_Holder.parse(text) or _cut_short(text)):
             with naming(self.path):
                 self.path.unlink(missing_ok=True)
         self._sweep()
 
     def _sweep(self) -> None:
         """Remove what processes that were killed left beside the lock."""
-        for pattern in ("making-*", ".making*.tmp"):
-            for left in self.path.parent.glob(pattern):
+        with suppress(OSError):
+            for left in [p for p in self.path.parent.iterdir() if LEFT.fullmatch(p.name)]:
                 with suppress(OSError):
                     left.unlink()
 

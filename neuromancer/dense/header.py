@@ -12,7 +12,7 @@ from neuromancer.errors import FileError
 from neuromancer.files import read_small
 
 VERSION = 2
-"""Version 1 had no digest."""
+"""Version 1 had no digest, so that nothing vouches for what it says of itself; its records have checksums."""
 LIMIT = 1 << 20
 MOST_TILES = 1 << 62
 FIELDS = {"version": int, "fingerprints": dict, "layout": dict, "tiles": int, "salt": str, "complete": bool}
@@ -48,7 +48,7 @@ def parsed(text: bytes) -> dict[str, Any] | str:
         return "other values"
     if digest not in ("", _digest(header)) or (header["version"] > 1 and not digest):
         return "its checksum is wrong"
-    return header
+    return header if header["version"] > 1 else header | {"complete": False}
 
 
 def read_header(path: Path) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from neuromancer.errors import ArgumentError
 
 SHARE = 2
 """An evaluation may use one part in so many of what is free: the volume, the result and others need memory too."""
-LEAST = 64 << 20
+LEAST, MOST = 64 << 20, 1 << 63
 CGROUP = Path("/sys/fs/cgroup")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
@@ -56,9 +55,10 @@ def parse_bytes(memory: Any) -> float | None:
     """
     if memory is None:
         return None
-    if is_number(memory) and 0 < memory < inf:
-        return float(memory)
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", str(memory), re.IGNORECASE)
-    if isinstance(memory, str) and found and 0 < float(found[1]) < inf:
-        return float(found[1]) * UNITS[(found[2] or "").lower()]
+    number = memory if is_number(memory) else 0
+    if isinstance(memory, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]|[kmg]i)?b?\s*", memory, re.IGNORECASE)
+        number = float(found[1]) * UNITS[(found[2] or "").lower()] if found else 0
+    if 0 < number <= MOST:
+        return float(number)
     raise ArgumentError("not an amount of memory", node="memory", got=memory, expected="bytes, or text like '4GB'")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from neuromancer.dense.creation_lock import CreationLock
+from neuromancer.dense.creation_lock import SUFFIX, CreationLock
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.pipeline import Report
 from neuromancer.dense.plan import DensePlan, Output
 from neuromancer.dense.result_stores import ResultStores, begin, undo
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import ArraySink, is_sink, place_of
-from neuromancer.errors import ArgumentError, FileError
+from neuromancer.errors import ArgumentError, FileError, NeuromancerError, OutOfMemoryError
 from neuromancer.places import local_file
+from neuromancer.volumes.missing import Part
 
 
 class Planned(Protocol):
@@ -82,7 +84,7 @@ class Outputs:
             If something exists already, or does not, or belongs to another prediction. Then nothing is left behind.
         """
         if self.options.outs is None:
-            self.sinks = [ArraySink(np.empty(o.shape, o.dtype)) for o in outputs]
+            self.sinks = [ArraySink(array) for array in _in_memory(outputs)]
             yield run.plan()
             return
         plan = self._opened(run, self.options.outs)
@@ -104,6 +106,10 @@ class Outputs:
         """Notes which tiles are durable; None without a journal."""
         return None if self.journal is None else self.journal.commit
 
+    def filled(self) -> dict[str, Part]:
+        """Parts of the image that earlier runs, and this one so far, have noted as filled."""
+        return {} if self.journal is None else self.journal.filled()
+
     def flush(self) -> None:
         """Make durable what no journal has made so."""
         if self.stored and self.journal is None:
@@ -117,7 +123,7 @@ class Outputs:
 
     # ---- making and opening
     def _opened(self, run: Planned, outs: Sequence[Any]) -> DensePlan:
-        folder = self._journal_folder(outs)
+        folder = self._journal_folder(run, outs)
         joins = self.options.resume or self.options.shard is not None
         if folder is None:
             if joins:
@@ -131,11 +137,11 @@ class Outputs:
         found = Journal.find(folder)
         return self._begin(run, folder, joins) if found is None else self._continue(run, found, joins)
 
-    def _journal_folder(self, outs: Sequence[Any]) -> Path | None:
+    def _journal_folder(self, run: Planned, outs: Sequence[Any]) -> Path | None:
         if self.options.journal is not None:
             return local_file(self.options.journal, "journal")
-        place = place_of(outs[0], outs[0] if is_sink(outs[0]) else None)
-        return None if place is None else place.with_name(place.name + ".progress")
+        folder, before = (_beside(outs[0], earlier) for earlier in (False, True))
+        return before if folder != before and _is_about(before, run) and not _has_journal(folder) else folder
 
     def _make_without_journal(self, run: Planned) -> DensePlan:
         traces: list[str] = []
@@ -157,6 +163,8 @@ class Outputs:
 
         def make(note: Callable[[str], None]) -> Journal:
             self.sinks = stores.make(note)
+            for sink in self.sinks:
+                getattr(sink, "claim", lambda: None)()
             plan = run.plan()
             made.append(plan)
             return Journal.create(folder, fixed | self._prints_of(plan), plan.layout, plan.count)
@@ -187,4 +195,42 @@ class Outputs:
         return plan
 
     def _prints_of(self, plan: DensePlan) -> dict[str, str]:
-        return {"plan": plan.fingerprint(), "output": " ".join(sink.fingerprint() for sink in self.sinks)}
+        return {"plan": plan.fingerprint(), "output": _print_of(self.sinks)}
+
+
+def _in_memory(outputs: Sequence[Output]) -> list[np.ndarray]:
+    """Arrays for results; OutOfMemoryError says how much they need."""
+    try:
+        return [np.empty(o.shape, o.dtype) for o in outputs]
+    except (MemoryError, ValueError) as error:  # the latter for more than can be addressed
+        nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in outputs)
+        raise OutOfMemoryError(
+            "the result does not fit into the memory",
+            node="out",
+            got=f"{nbytes / 1e9:.3g} GB for {', '.join(str(tuple(o.shape)) for o in outputs)}",
+            expected="out=..., a file in which it is stored tile by tile; or a region, roi=...",
+        ) from error
+
+
+def _print_of(sinks: Sequence[Any]) -> str:
+    return " ".join(sink.fingerprint() for sink in sinks)
+
+
+def _beside(out: Any, earlier: bool) -> Path | None:
+    """Folder for the journal of a result in files, by its name of today or that of earlier versions."""
+    place = place_of(out, out if is_sink(out) else None, earlier)
+    return None if place is None else place.with_name(place.name + SUFFIX)
+
+
+def _has_journal(folder: Path | None) -> bool:
+    return folder is not None and Journal.find(folder) is not None
+
+
+def _is_about(folder: Path | None, run: Planned) -> bool:
+    """Whether a journal is that of the results which are there, and not of others with a similar name."""
+    with suppress(NeuromancerError):
+        found = None if folder is None else Journal.find(folder)
+        if found is not None:
+            with closing(run.known_stores()) as stores:
+                return found.header["fingerprints"].get("output") == _print_of(stores.open())
+    return False

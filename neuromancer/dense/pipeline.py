@@ -18,6 +18,7 @@ from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.tile_evaluator import Fetched, TileEvaluator
 from neuromancer.errors import FileError, InputTypeError, NeuromancerError, PredictionError
 from neuromancer.printable import printable
+from neuromancer.volumes.missing import Part
 
 COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
 """Results are made durable after so many tiles, or so much time: once for all of them."""
@@ -68,10 +69,13 @@ class Report:
         Tiles whose values are in the store.
     failed : dict of int to str
         Tiles that could not be computed, and why.
+    filled : dict of str to Part
+        Parts of the image that were read as fill value so far, by name.
     """
 
     done: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    filled: dict[str, Part] = field(default_factory=dict)
 
 
 class _AtOnce(Executor):

@@ -53,7 +53,7 @@ def checked_reductions(reduce: Any, as_uint8: bool, names: Sequence[str]) -> tup
     if as_uint8 and reduce is not None:
         raise ArgumentError("only one of the two can be", node="reduce", got=f"{reduce!r} and as_uint8=True")
     if isinstance(reduce, dict):
-        unknown = sorted(set(reduce) - set(names))
+        unknown = [name for name in reduce if name not in names]
         if unknown:
             raise ArgumentError("no such node is predicted", node="reduce", got=unknown, expected=list(names))
         return tuple(reduction(reduce.get(name)) for name in names)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromancer.casts import is_whole
-from neuromancer.dense.arguments import checked_dtype, checked_image, checked_sizes
+from neuromancer.dense.arguments import checked_dtype, checked_image, checked_progress, checked_sizes
 from neuromancer.dense.network import dense_network
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.pipeline import Threads
@@ -147,7 +147,7 @@ def predict_dense(
     [(2, 18, 28), (1, 17, 27)]
     >>> nm.model_manager.delmodel("two nodes")
     """
-    network, several = dense_network(nodes), isinstance(nodes, (list, tuple))
+    network, several, shown = dense_network(nodes), isinstance(nodes, (list, tuple)), checked_progress(progress)
     options = PredictOptions.checked(
         network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out, resume=resume,
         memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill, augment=augment,
@@ -155,7 +155,7 @@ def predict_dense(
         journal=journal, store=store,
     )  # fmt: skip
     with worker_pool(executor, workers, retries) as pool, PredictionRun(network, raw_img, options, pool) as run:
-        run.execute(progress)
+        run.execute(shown)
         results = run.results()
     return results if several else results[0]
 

@@ -56,6 +56,7 @@ class Reduction:
                     got=f"{getattr(values, 'shape', type(values).__name__)}",
                     expected=f"an array (f, {', '.join(map(str, before))})",
                 )
+            values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as which all are stored
         return values
 
     def stored(self, features: int, dtype: Any, ndim: int = 2, last: int = 1) -> tuple[int, np.dtype]:

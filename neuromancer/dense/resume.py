@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import struct
 import uuid
@@ -25,13 +26,16 @@ import numpy as np
 from neuromancer.dense.header import VERSION, read_header, sealed
 from neuromancer.dense.pipeline import Report
 from neuromancer.dense.tileset import TileSet
-from neuromancer.errors import FileError, naming
+from neuromancer.errors import FileError, NeuromancerError, naming
 from neuromancer.files import fsync, publish, replacing, temporary_of
+from neuromancer.volumes.missing import Part
 
 MOST_RECORDS = 1 << 30
 """Bytes of records of one process: more than any run makes."""
 RECORD = struct.Struct("<QQI")
 """First tile, number of tiles, CRC-32 of both and the run's salt."""
+OWN = re.compile(r".+-\d+-[0-9a-f]{8}\.(log|failed|filled)", re.DOTALL)
+"""Names of files of records: machine, process, and a random number; other files in the folder are not ours."""
 
 
 class Journal:
@@ -48,7 +52,7 @@ class Journal:
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, dict(header)
         self._salt = str(header["salt"]).encode()
-        self._name = self._new_name()
+        self._name, self._said = self._new_name(), set[str]()
 
     # ---- opening
     @classmethod
@@ -142,7 +146,7 @@ class Journal:
         """Tiles that are durably in the result, as far as all processes have said so."""
         if self.header["complete"] is not True:
             try:
-                return TileSet(pair for path in sorted(self.folder.glob("*.log")) for pair in self._records(path))
+                return TileSet(pair for path in self._files("log") for pair in self._records(path))
             except FileNotFoundError as error:
                 # Another process saw that all was done, and dropped the records after it had said so.
                 found = Journal.find(self.folder)
@@ -183,21 +187,30 @@ class Journal:
 
     def failures(self) -> dict[int, str]:
         """Tiles that were left out, and why."""
-        found: dict[int, str] = {}
-        for path in sorted(self.folder.glob("*.failed")):
-            try:
-                lines = self._read(path).decode(errors="replace").splitlines()
-            except FileNotFoundError:
-                continue  # as above: all was done in the end
-            for line in lines:
-                try:
-                    index, reason = json.loads(line)
-                except (ValueError, TypeError, RecursionError):
-                    continue  # cut short by a crash; the tile counts as not done all the same
-                if type(index) is int and 0 <= index < self.header["tiles"]:
-                    found[index] = str(reason)
+        said = [pair for path in self._files("failed") for pair in self._pairs(path)]
+        found = {k: str(reason) for k, reason in said if type(k) is int and 0 <= k < self.header["tiles"]}
         done = self.done()
         return {index: reason for index, reason in found.items() if index not in done}
+
+    def filled(self) -> dict[str, Part]:
+        """Parts of the image that were read as fill value, by name, as far as all processes have said so."""
+        said = [pair for path in self._files("filled") for pair in self._pairs(path)]
+        return {name: Part(name, reason) for name, reason in said if type(name) is str and type(reason) is str}
+
+    def _files(self, ending: str) -> list[Path]:
+        """Files of records that runs have made."""
+        return sorted(path for path in self.folder.glob(f"*.{ending}") if OWN.fullmatch(path.name))
+
+    def _pairs(self, path: Path) -> Iterator[tuple[Any, Any]]:
+        """Pairs in JSON, one per line; a line that a crash cut short does not count."""
+        try:
+            lines = self._read(path).decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return  # as above: all was done in the end
+        for line in lines:
+            with suppress(ValueError, TypeError, RecursionError):
+                first, second = json.loads(line)
+                yield first, second
 
     # ---- writing
     def commit(self, report: Report) -> None:
@@ -208,12 +221,10 @@ class Journal:
         report : Report
             Its tiles must be durable already.
         """
-        if report.failed:
-            text = "".join(json.dumps([index, reason]) + "\n" for index, reason in report.failed.items())
-            with naming(self.folder), self._path("failed").open("a") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+        self._note("failed", report.failed.items())
+        new = {name: part.reason for name, part in report.filled.items() if name not in self._said}
+        self._note("filled", new.items())
+        self._said |= new.keys()
         if not report.done:
             return
         records = b"".join(RECORD.pack(a, n, self._check(a, n)) for a, n in _runs(report.done))
@@ -231,15 +242,25 @@ class Journal:
             self._name = self._new_name()
             raise FileError("cannot be written", node=str(self.folder), got=error.strerror) from error
 
+    def _note(self, ending: str, pairs: Iterable[tuple[Any, str]]) -> None:
+        text = "".join(json.dumps(pair) + "\n" for pair in pairs)
+        if text:
+            with naming(self.folder), self._path(ending).open("a") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+
     def close(self) -> None:
-        """If all tiles are done, mark the run as complete and drop the records."""
+        """If all tiles are done, mark the run as complete and drop the records; what was filled stays known."""
         if self.header["complete"] is not True and len(self.done()) == self.header["tiles"]:
             self.header |= {"version": VERSION, "complete": True}
             with replacing(self.folder / "run.json") as new:
                 new.write_bytes(sealed(self.header))
-            for path in [*self.folder.glob("*.log"), *self.folder.glob("*.failed")]:
-                with suppress(OSError):  # such as of a folder, which no run has made
-                    path.unlink()
+            said = {"log": self._records, "failed": self._pairs}
+            for path, read in [(path, read) for ending, read in said.items() for path in self._files(ending)]:
+                with suppress(OSError, NeuromancerError):  # such as of a folder, which no run has made
+                    if path.is_file() and (any(read(path)) or path.stat().st_size < RECORD.size):
+                        path.unlink()
 
     def _check(self, first: int, count: int) -> int:
         return zlib.crc32(self._salt + RECORD.pack(first, count, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from math import prod
@@ -22,7 +22,7 @@ from neuromancer.dense.memory import memory_budget
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.outputs import Outputs
-from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads
+from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
 from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.plan_builder import SLACK, Buffers, PlanBuilder
@@ -34,6 +34,7 @@ from neuromancer.dense.stores import (
     blocks_to_be,
     check_sink,
     filled_parts,
+    fingerprint_of,
     image_sources,
     is_sink,
     require_apart,
@@ -199,11 +200,13 @@ class PredictionRun:
             check_sink(out, output.shape, output.dtype, store)
         if self.pool is None and not options.resume:
             self.network.func(options.precision).compile()
-        require_apart(self.source, options.outs or ())
+        masks = {"mask" if k == 0 else f"mask {k}": mask for k, mask in enumerate(self.mask_sources)}
+        require_apart({"image": self.source, **masks}, options.outs or ())
 
     def _run_tiles(self, plan: DensePlan, progress: bool | None) -> None:
         todo, count = self.outputs.missing(plan)
         if not count:
+            self._warn_of_filled(self.outputs.filled())
             return
         with voxel_bar(plan.voxels(count), f"predicting {self.network.name}", progress) as bar:
 
@@ -212,17 +215,32 @@ class PredictionRun:
 
             evaluator = self._evaluator(plan)
             if self.pool is not None:
-                failed, self._filled = self.pool.run(
-                    evaluator, self._assignment(), todo, count, self.outputs.commit, advance
-                )
+                failed, self._filled = self.pool.run(evaluator, self._assignment(), todo, count, self._commit, advance)
             else:
                 threads = IN_TURN if count == 1 and self.options.threads is None else self.threads
                 with evaluator:
                     failed = Pipeline(
-                        evaluator, self.outputs.sinks, threads, self.outputs.commit, self.options.skip, advance
+                        evaluator, self.outputs.sinks, threads, self._commit, self.options.skip, advance
                     ).run(todo)
         self.outputs.flush()
-        self._warn(plan, count, failed)
+        parts = self.outputs.filled() | self._filled | filled_parts(self.source, *self.mask_sources)
+        if getattr(self.source, "blank", False):
+            parts["all of it"] = Part("all of it", "nothing was ever written")
+        self._warn_of_filled(parts)
+        self._warn_of_failed(plan, count, failed)
+
+    @property
+    def _commit(self) -> Callable[[Report], None] | None:
+        """Notes which tiles are durable, and what was missing of the image so far; None without a journal."""
+        commit = self.outputs.commit
+        if commit is None:
+            return None
+
+        def noted(report: Report) -> None:
+            report.filled = report.filled | filled_parts(self.source, *self.mask_sources)
+            commit(report)
+
+        return noted
 
     def _evaluator(self, plan: DensePlan) -> TileEvaluator:
         return TileEvaluator(
@@ -248,15 +266,15 @@ class PredictionRun:
             folder=self.outputs.folder,
         )
 
-    def _warn(self, plan: DensePlan, count: int, failed: Mapping[int, str]) -> None:
-        """Warn of parts of the image that were filled, and of tiles that were left out."""
-        parts = list((self._filled | filled_parts(self.source, *self.mask_sources)).values())
-        if getattr(self.source, "blank", False):
-            parts.append(Part("all of it", "nothing was ever written"))
+    def _warn_of_filled(self, parts: Mapping[str, Part]) -> None:
+        """Warn of parts of the image that were filled, by this run or those before it."""
         if parts:
             number = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
-            text = f"{number} of the image missing or damaged, read as fill value: {listed(parts)}"
-            warnings.warn(text, IncompleteWarning, stacklevel=6)
+            text = f"{number} of the image missing or damaged, read as fill value: {listed(list(parts.values()))}"
+            warnings.warn(printable(text), IncompleteWarning, stacklevel=6)
+
+    def _warn_of_failed(self, plan: DensePlan, count: int, failed: Mapping[int, str]) -> None:
+        """Warn of tiles that were left out."""
         if failed:
             some = "; ".join(f"{plan.tile(i)}: {printable(reason)}" for i, reason in list(failed.items())[:3])
             text = f"{len(failed)} of {count} tiles could not be predicted: {some}"
@@ -265,10 +283,10 @@ class PredictionRun:
     # ---- what outputs ask
     def fingerprints(self) -> dict[str, str]:
         """Of everything that does not depend on the results."""
-        mask = " ".join(source.fingerprint() for source in self.mask_sources)
+        mask = " ".join(fingerprint_of(source) for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
-            "image": self.source.fingerprint(),
+            "image": fingerprint_of(self.source),
             "options": f"{self.options.label} mask={mask}",
         }
 

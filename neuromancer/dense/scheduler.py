@@ -137,6 +137,7 @@ class TaskScheduler:
         for sink in self.sinks or ():
             sink.flush()
         if self.commit is not None:
+            self.report.filled = self.filled
             self.commit(self.report)
         self.report, self.committed = Report(), time.monotonic()
 

@@ -17,9 +17,11 @@ from neuromancer.dense.mask import Visible
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.masked import split
 from neuromancer.places import is_address
-from neuromancer.volumes.flat import mapping_of
+from neuromancer.volumes import behind
+from neuromancer.volumes.behind import overlap
+from neuromancer.volumes.flat import file_of, mapping_of
 from neuromancer.volumes.missing import Part
-from neuromancer.volumes.paths import split_path
+from neuromancer.volumes.paths import plain_name, split_path
 
 MOST_VOXELS = 1 << 62
 """More than any store can hold, and few enough for sizes and numbers of tiles to be whole numbers of 64 bits."""
@@ -186,7 +188,7 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
     ShapeError, InputTypeError
         If it does not fit the result.
     """
-    if type(out) is np.ndarray:
+    if type(out) is np.ndarray and file_of(out) is None:
         sink: Any = ArraySink(out)
     elif is_sink(out):
         sink = out
@@ -224,8 +226,8 @@ def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
         volumes.check_sink(out, tuple(shape), np.dtype(dtype), **meta)
 
 
-def require_apart(source: Any, outs: Sequence[Any]) -> None:
-    """Refuse a result that would be written over the image, by whatever name.
+def require_apart(sources: Mapping[str, Any], outs: Sequence[Any]) -> None:
+    """Refuse a result that would be written over the image or the mask, by whatever name.
 
     Raises
     ------
@@ -234,24 +236,19 @@ def require_apart(source: Any, outs: Sequence[Any]) -> None:
     for out in outs:
         if isinstance(out, (str, os.PathLike)):
             continue  # a path that exists is never written over
-        image, result = (_innermost(value) for value in (source, out))
-        both = isinstance(image, np.ndarray) and isinstance(result, np.ndarray)
-        if image is result or (both and np.shares_memory(image, result)) or _same_file(image, result):
-            raise ArgumentError(
-                "the result would be written over the image", node="out", got="the image", expected="another array"
-            )
+        for name, source in sources.items():
+            if overlap(source, out):
+                raise ArgumentError(
+                    f"the result would be written over the {name}",
+                    node="out",
+                    got=f"the {name}",
+                    expected="another array",
+                )
 
 
-def _innermost(store: Any) -> Any:
-    """The array behind sources and sinks."""
-    while hasattr(store, "array") or hasattr(store, "opened"):
-        store = store.opened() if hasattr(store, "opened") else store.array
-    return store
-
-
-def _same_file(image: Any, result: Any) -> bool:
-    place = volumes.place_in_files(image)
-    return place is not None and place == volumes.place_in_files(result)
+def fingerprint_of(source: Any) -> str:
+    """What changes with a source: of what lies in memory all values."""
+    return behind.fingerprint(source) if isinstance(source, volumes.ArraySource) else source.fingerprint()
 
 
 def blocks_to_be(
@@ -315,8 +312,10 @@ def reopen_sink(locator: Any) -> Any:
     return locator.open() if hasattr(locator, "open") else volumes.open_sink(locator)
 
 
-def place_of(out: Any, sink: Any) -> Path | None:
+def place_of(out: Any, sink: Any, earlier: bool = False) -> Path | None:
     """Where in the file system a result goes, with the name of its data set; None for memory and remote stores.
+
+    Points in that name are written as ``%2E``, so that ``c/d`` and ``c.d`` are two; `earlier` versions did not do so.
 
     Examples
     --------
@@ -332,4 +331,7 @@ def place_of(out: Any, sink: Any) -> Path | None:
     if path is None or is_address(str(path)):
         return None
     place = Path(path)
+    dataset = plain_name(dataset)
+    if not earlier:
+        dataset = dataset.replace("%", "%25").replace(".", "%2E")
     return place.with_name(f"{place.name}.{dataset.replace('/', '.')}") if dataset else place

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from neuromancer.arrays import offers
 from neuromancer.config import config
 from neuromancer.dense.arguments import checked_count
 from neuromancer.dense.pipeline import Report, Threads
@@ -18,7 +19,7 @@ from neuromancer.dense.reduction import Reduction, require_importable
 from neuromancer.dense.scheduler import TaskScheduler
 from neuromancer.dense.tasks import Functors, ModelFile, OpenTask, PortableModel, TaskSpec
 from neuromancer.dense.tile_evaluator import TileEvaluator
-from neuromancer.errors import ArgumentError, PredictionError
+from neuromancer.errors import ArgumentError, InputTypeError, PredictionError
 from neuromancer.graph.node import GraphNode
 from neuromancer.graph.registry import model_manager
 from neuromancer.volumes.missing import Part
@@ -126,8 +127,16 @@ class WorkerPool:
         self.tasks, self.retries = tasks or 2 * self.workers, retries
 
     def _renew(self) -> None:
-        self.executor = self._make()  # type: ignore[misc]
-        self._made.append(self.executor)
+        made = self._make()  # type: ignore[misc]
+        if not offers(made, "submit", "shutdown"):
+            raise InputTypeError(
+                "the function does not make an executor",
+                node="executor",
+                got=type(made).__name__,
+                expected="a concurrent.futures.Executor",
+            )
+        self.executor = made
+        self._made.append(made)
 
     def renew(self, error: Exception) -> None:
         """Another executor in the place of a broken one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from neuromancer.volumes.chunks import aligned, chunks_for, shards_for
 from neuromancer.volumes.create import check_sink, create_sink, output_at
 from neuromancer.volumes.dataarray import is_dataarray, lazy, result_array
-from neuromancer.volumes.objects import open_array, place_in_files
+from neuromancer.volumes.objects import open_array
 from neuromancer.volumes.output import Output, open_sink
 from neuromancer.volumes.protocol import Locator, Sink, Source
 from neuromancer.volumes.pyramid import write_pyramid
@@ -30,7 +30,6 @@ __all__ = [
     "open_sink",
     "open_source",
     "output_at",
-    "place_in_files",
     "result_array",
     "shards_for",
     "write_pyramid",

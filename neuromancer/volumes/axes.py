@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, ShapeError, nearest_name
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
 
 T = TypeVar("T")
 PASSED = "."
@@ -117,11 +117,15 @@ def layout_of(
 
     Raises
     ------
+    InputTypeError
+        If the names are no text.
     ArgumentError
         If the names are not those of the axes.
     ShapeError
         If an axis is missing or has no place.
     """
+    if named is not None and not isinstance(named, str):
+        raise InputTypeError("not names of axes", node="axes", got=named, expected="text, e.g. 'zyxc'")
     ndim = len(shape)
     spare = next((a for a in "zyx" if a not in spatial), "z")
     if named is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from neuromancer.arrays import library
+from neuromancer.casts import KINDS, is_whole
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
 from neuromancer.files import followed
 from neuromancer.places import absolute, is_address, kind_at
@@ -16,13 +18,16 @@ from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
+from neuromancer.volumes.flat import MappedSink, file_of
 from neuromancer.volumes.options import check_kinds, check_request, checked_block
 from neuromancer.volumes.output import MODULES, Output, open_sink
-from neuromancer.volumes.paths import split_path
+from neuromancer.volumes.paths import plain_name, split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
+
+MOST_BYTES = (1 << 63) - 1
 
 __all__ = ["create_sink", "open_sink", "output_at"]
 
@@ -153,6 +158,9 @@ def output_at(
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
+    name = plain_name(dataset)
+    if ".." in name.split("/") or (dataset and not name):
+        raise ArgumentError("no name of an array", node=str(out), got=dataset, expected="a name within the file")
     if not is_address(path):
         path = absolute(path, "output")
         folder = followed(path).parent
@@ -161,7 +169,7 @@ def output_at(
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
     blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
     groups = _shards(shards, size, blocks)
-    locator = Locator(file_kind, path, dataset, layout.stored, spatial)
+    locator = Locator(file_kind, path, name, layout.stored, spatial)
     request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
     check_request(locator, request)
     return Output(locator, request)
@@ -177,12 +185,27 @@ def _checked(
     spatial: str,
     direction: Sequence[int] | None,
 ) -> tuple[tuple[int, ...], np.dtype, Placement]:
-    size, kind = tuple(int(n) for n in shape), np.dtype(dtype)
-    if len(size) != len(spatial) + 1 or min(size) < 1:
-        raise ShapeError(
-            "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
-        )
+    label = str(out)[:100]
+    if not isinstance(spatial, str):
+        raise InputTypeError("not names of axes", node="spatial", got=spatial, expected="text, e.g. 'zyx'")
+    several = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
+    if not several or len(shape) != len(spatial) + 1 or not all(is_whole(n) and n >= 1 for n in shape):
+        raise ShapeError("not a shape of an output", node=label, got=shape, expected=f"(f, {', '.join(spatial)})")
+    size, kind = tuple(int(n) for n in shape), _number_dtype(dtype)
+    if prod(size) * kind.itemsize > MOST_BYTES:
+        raise ShapeError("more than any store can hold", node=label, got=size, expected=f"up to {MOST_BYTES} bytes")
     return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
+
+
+def _number_dtype(dtype: Any) -> np.dtype:
+    """A dtype of numbers that a prediction can have, or InputTypeError."""
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        kind = np.dtype(object)
+    if dtype is None or kind.kind not in KINDS:
+        raise InputTypeError("no dtype of an output", node="dtype", got=dtype, expected="bool, integer or float")
+    return kind
 
 
 def _shards(
@@ -227,7 +250,8 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
     if isinstance(out, np.ndarray):
         if not out.flags.writeable:
             raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
-        return ArraySink(out, layout, "out")
+        file = file_of(out)
+        return ArraySink(out, layout, "out") if file is None else MappedSink(out, file, layout, "out")
     return ForeignSink(out, layout, "out")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
-from collections.abc import Collection, Sequence
+import struct
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -17,13 +21,16 @@ from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.blocks import whole_index
-from neuromancer.volumes.fresh import Note, discard_fresh, fresh
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, is_blank, new_token, tokens
 from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
-from neuromancer.volumes.sink import FileSink
+from neuromancer.volumes.sink import ArraySink, FileSink
 from neuromancer.volumes.stored import file_identity
+
+HEAD, BITS, FEWEST_BITS = 10, 128, 12
+"""Bytes before the text of a .npy header; bits of a token, and as few as tell one file from another."""
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
@@ -123,6 +130,15 @@ def mapping_of(array: Any) -> tuple[mmap.mmap, int] | None:
     return None
 
 
+def file_of(array: Any) -> Path | None:
+    """The file to which an array is mapped, as far as it says so."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and array.filename is not None:
+            return Path(array.filename)
+        array = array.base
+    return None
+
+
 def read_mapped(array: np.ndarray, key: Any) -> np.ndarray:
     """Copy of a block of a mapped file.
 
@@ -156,7 +172,7 @@ class FlatSink(FileSink):
         self.start = int(array.offset)
         self._handle: int | None = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         if not self.identity:
-            self.identity = str(os.fstat(self._handle).st_ino)
+            self.identity = token_of(self.path) or str(os.fstat(self._handle).st_ino)
 
     def _write(self, where: Where, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values, self.array.dtype)
@@ -198,6 +214,37 @@ class FlatSink(FileSink):
             self._handle = None
 
 
+class MappedSink(ArraySink):
+    """Output into a memory map that the user has open.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+    file : Path
+        To which it is mapped.
+    layout, label
+        As for :class:`ArraySink`.
+    """
+
+    def __init__(self, array: np.ndarray, file: Path, layout: Layout, label: str) -> None:
+        super().__init__(array, layout, label, identity=_identity(file))
+        self.file = file
+
+    def claim(self) -> None:
+        """Make the file known from all others, as far as it can be, before something is noted about it."""
+        with naming(self.file):
+            if not token_of(self.file):
+                stamp(self.file)
+            self.identity = _identity(self.file)
+
+
+def _identity(file: Path) -> str:
+    try:
+        return f"{file.stat().st_ino} {token_of(file)}"
+    except FileNotFoundError:
+        return ""
+
+
 def check_options(request: Request, label: str) -> None:
     """Refuse what a flat file cannot do."""
     if request.compression not in ("default", None):
@@ -217,16 +264,82 @@ def create(locator: Locator, request: Request, note: Note) -> None:
     check_options(request, label)
     if locator.dataset:
         raise ArgumentError("a .npy file holds one array, without a name", node=label, got=locator.dataset)
+    token = new_token(note)
     with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
-        header = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
-        np.lib.format.write_array_header_1_0(file, header | {"shape": request.stored_shape})
+        file.write(_new_header(request, token))
         size = int(np.prod(request.stored_shape, dtype=object)) * np.dtype(request.dtype).itemsize
         file.truncate(file.tell() + size)
 
 
-def discard(locator: Locator, traces: Collection[str]) -> None:
+def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
     """Remove the file if it was left half made, as far as the notes about it prove that."""
-    discard_fresh(followed(locator.path), traces)
+
+    def opened() -> np.memmap | None:
+        return open_for_writing(locator) if token_of(followed(locator.path)) in tokens(traces) else None
+
+    discard_flat(locator, request, traces, opened)
+
+
+def discard_flat(
+    locator: Locator, request: Request, traces: Collection[str], opened: Callable[[], np.memmap | None]
+) -> None:
+    """See :func:`discard`; `opened` gives the voxels of a file that may be the one that was noted."""
+    target = followed(locator.path)
+
+    def is_new() -> bool:
+        with suppress(Exception):  # whatever a library says of a file that is not ours
+            array = opened()
+            if array is not None and request.describes(array):
+                return is_blank(target, int(array.offset), int(array.offset) + array.nbytes)
+        return False
+
+    discard_fresh(target, traces, is_new)
+
+
+def _new_header(request: Request, token: str) -> bytes:
+    """Beginning of a .npy file that tells it from all others.
+
+    A header may have any length, blanks at its end mean nothing, and whoever writes a file anew begins with a header of
+    its own: a token stands there as spaces and tabs.
+    """
+    plain = io.BytesIO()
+    stated = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
+    np.lib.format.write_array_header_1_0(plain, stated | {"shape": request.stored_shape})
+    text = plain.getvalue()[HEAD:].rstrip() + _blanks(token)
+    text += b" " * (-(HEAD + len(text) + 1) % 64) + b"\n"
+    return plain.getvalue()[: HEAD - 2] + struct.pack("<H", len(text)) + text
+
+
+def _blanks(token: str) -> bytes:
+    return format(int(token, 16), f"0{BITS}b").replace("0", " ").replace("1", "\t").encode()
+
+
+def token_of(path: Path) -> str:
+    """The token in a .npy file, as 32 digits; empty if there is none."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+        if head[:7] != b"\x93NUMPY\x01" or len(head) < HEAD:
+            return ""
+        text = file.read(struct.unpack("<H", head[-2:])[0])
+    blanks = text[len(text.rstrip()) :].rstrip(b"\n")[:BITS].ljust(BITS)
+    bits = blanks.replace(b" ", b"0").replace(b"\t", b"1")
+    return f"{int(bits, 2):032x}" if b"1" in bits and not bits.strip(b"01") else ""
+
+
+def stamp(path: Path) -> None:
+    """Put a token into a .npy file of another make, as many bits of one as there are blanks."""
+    with path.open("r+b") as file:
+        head = file.read(HEAD)
+        if head[:7] != b"\x93NUMPY\x01" or len(head) < HEAD:
+            return
+        text = file.read(struct.unpack("<H", head[-2:])[0])
+        plain = len(text.rstrip())
+        room = min(BITS, len(text) - plain - 1)
+        if room >= FEWEST_BITS:
+            file.seek(HEAD + plain)
+            file.write(b"\t" + _blanks(uuid.uuid4().hex)[1:room])
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> FlatSink:

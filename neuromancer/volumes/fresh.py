@@ -2,11 +2,13 @@
 
 Whoever makes a result writes down, before anything exists, what will be noted here: a token, after which the place of
 the half-made file is named, and then the number and time of the file, which it keeps when it gets its name. What is
-found later under that name and with that number and time has not been written to since: it may be removed.
+found later under that name and with that number and time has not been written to since. Notes can be forged, so that it
+is removed only if it is also what would be made anew, and holds nothing yet.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -20,6 +22,7 @@ from neuromancer.files import fsync, publish
 Note = Callable[[str], None]
 """Keeps what is said of an output, durably."""
 TOKEN = re.compile(r"[0-9a-f]{32}")
+BLOCK = 1 << 20
 
 
 def new_token(note: Note) -> str:
@@ -67,7 +70,9 @@ def fresh(target: Path, note: Note, folder: Path | None = None) -> Iterator[Path
         _remove(new)
 
 
-def discard_fresh(target: Path, traces: Collection[str], folder: Path | None = None) -> bool:
+def discard_fresh(
+    target: Path, traces: Collection[str], is_new: Callable[[], bool], folder: Path | None = None
+) -> bool:
     """Remove what is left of a file or folder that was being made; whether it had its name already.
 
     Parameters
@@ -75,11 +80,13 @@ def discard_fresh(target: Path, traces: Collection[str], folder: Path | None = N
     target : Path
     traces : collection of str
         What was noted.
+    is_new : callable
+        Whether the target is what would be made, and nothing has been written into it.
     folder : Path, optional
         As for :func:`fresh`.
     """
     left = [_half_made(folder or target.parent, token) for token in tokens(traces)]
-    named = bool(left) and os.path.lexists(target) and trace_of(target) in traces and _is_empty(target)
+    named = bool(left) and os.path.lexists(target) and trace_of(target) in traces and is_new()
     for place in left:
         _remove(place)
     if named:
@@ -94,9 +101,21 @@ def _half_made(folder: Path, token: str) -> Path:
     return folder / f".{token}.tmp"
 
 
-def _is_empty(target: Path) -> bool:
-    """Whether a folder holds nothing but descriptions of arrays; the time of a file says it."""
-    return not target.is_dir() or all(p.is_dir() or p.name == "zarr.json" for p in target.rglob("*"))
+def is_blank(path: Path, start: int, stop: int) -> bool:
+    """Whether a part of a file is 0 everywhere; of what was never written nothing is read."""
+    with path.open("rb", buffering=0) as file:
+        while start < stop:
+            try:
+                start = file.seek(start, os.SEEK_DATA) if hasattr(os, "SEEK_DATA") else file.seek(start)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing was written from there on
+                    return True
+                raise
+            block = file.read(max(0, min(BLOCK, stop - start)))
+            if not block or block.strip(b"\0"):
+                return not block
+            start += len(block)
+    return True
 
 
 def _remove(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from neuromancer.volumes.cf import unpacked
 from neuromancer.volumes.conventions import axes_stated, stated_by
 from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
-from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens, was_fresh
+from neuromancer.volumes.fresh import Note, discard_fresh, fresh, is_blank, new_token, tokens, was_fresh
 from neuromancer.volumes.hdf5_changes import change, roll_back
 from neuromancer.volumes.opened import Opened, read
 from neuromancer.volumes.protocol import Locator
@@ -227,24 +228,34 @@ def create(locator: Locator, request: Request, note: Note) -> None:
         change(target, identity, add)
 
 
-def discard(locator: Locator, traces: Collection[str]) -> None:
+def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
     """Remove the data set if it was left half made, as far as the notes about it prove that."""
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
-    if discard_fresh(target, traces) or not target.exists():
+
+    def is_new(alone: bool = True) -> bool:
+        # Whatever the library says of a file that is not ours, it is not.
+        with suppress(Exception), h5py.File(target, "r") as file:
+            found = file[name]
+            mine = str(found.attrs.get(IDENTITY, "")) in tokens(traces) and request.describes(found)
+            return mine and (names_in(file) == [name] or not alone) and _is_blank(found, target)
+        return False
+
+    if discard_fresh(target, traces, is_new) or not target.exists():
         return
     with naming(str(locator)):
         for token in tokens(traces):
             roll_back(target, token)
-        with h5py.File(target, "r") as file:
-            found = file.get(name)
-            identity = str(found.attrs.get(IDENTITY, "")) if isinstance(found, h5py.Dataset) else ""
-            alone = names_in(file) == [name]
-        if identity not in tokens(traces):
-            return
-        if alone and was_fresh(target, traces):
+        if is_new() and was_fresh(target, traces):
             target.unlink()
-            return
-        change(target, identity, lambda file: file.__delitem__(name))
+        elif is_new(alone=False):
+            change(target, tokens(traces)[0], lambda file: file.__delitem__(name))
+
+
+def _is_blank(array: Any, path: Path) -> bool:
+    """Whether nothing but 0 was written into a data set."""
+    places: list[tuple[int, int]] = []
+    array.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
+    return all(is_blank(path, at, at + size) for at, size in places)
 
 
 def _require_room(file: Any, name: str, label: str) -> None:

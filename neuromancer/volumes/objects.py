@@ -54,19 +54,6 @@ def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
     return None
 
 
-def place_in_files(array: Any) -> tuple[str, str] | None:
-    """File of an open array, whatever links lead to it, and where in it; None for memory and remote stores."""
-    kind = library(array)
-    if isinstance(array, np.memmap) and array.filename is not None:
-        return os.path.realpath(array.filename), str(array.offset)
-    if kind == "h5py":
-        return os.path.realpath(array.file.filename), str(array.name)
-    if kind == "zarr":
-        folder = zarrs.local_folder(array)
-        return None if folder is None else (os.path.realpath(folder), "")
-    return None
-
-
 def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
     """The series of an open TIFF file; None for other objects of tifffile."""
     file = getattr(given, "parent", given)

@@ -115,14 +115,14 @@ class Output:
             raise
 
     def discard(self, traces: Collection[str]) -> None:
-        """Remove it if it is the one that was noted, and what is left of making it.
+        """Remove it if it is the one that was noted and holds nothing yet, and what is left of making it.
 
         Parameters
         ----------
         traces : collection of str
             What was noted while it was made.
         """
-        module_of(self.locator).discard(self.locator, traces)
+        module_of(self.locator).discard(self.locator, self.request, traces)
 
     def _is_there(self) -> bool:
         with naming(self.locator, "cannot be looked at"):

@@ -68,6 +68,17 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
     raise FileError("cannot tell the kind of file", node=label, got=text, expected=f"a name ending in {tuple(KINDS)}")
 
 
+def plain_name(dataset: str) -> str:
+    """Name of an array in a file, as it is written without what means nothing.
+
+    Examples
+    --------
+    >>> plain_name("/a//./b/")
+    'a/b'
+    """
+    return "/".join(part for part in dataset.split("/") if part not in ("", "."))
+
+
 def local_path(path: str | os.PathLike[str], label: str) -> str:
     """A path from the root of the file system, or an address as it is."""
     text = path_text(path, label)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import is_number
 from neuromancer.errors import ArgumentError, nearest_name
 from neuromancer.volumes.units import UNITS, long_unit, says_no_unit
 
@@ -99,7 +100,8 @@ def checked_placement(
             expected="such as 'nm', 'um' or 'micrometer'",
             nearest=nearest_name(unit, UNITS),
         )
-    if direction is not None and (len(direction) != len(spatial) or set(direction) - {1, -1}):
+    turns = list(direction) if isinstance(direction, (list, tuple, np.ndarray)) else []
+    if direction is not None and (len(turns) != len(spatial) or not all(is_number(d) and d in (1, -1) for d in turns)):
         raise ArgumentError(
             "no directions", node="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
         )

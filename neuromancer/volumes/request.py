@@ -54,6 +54,10 @@ class Request:
         """Shards in the stored order."""
         return None if self.shards is None else self.layout.per_stored(self.shards, 1)
 
+    def describes(self, array: Any) -> bool:
+        """Whether an array has the shape and dtype of what is to be made."""
+        return tuple(array.shape) == self.stored_shape and np.dtype(array.dtype) == self.dtype
+
     @property
     def axis_names(self) -> tuple[str, ...]:
         """Names of the stored axes: c for channels."""

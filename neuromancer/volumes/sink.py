@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import exact_cast, fits_kind
 from neuromancer.errors import InputTypeError, ShapeError, naming, translating
 from neuromancer.files import fsync
 from neuromancer.printable import printable
@@ -79,8 +80,8 @@ class ArraySink:
         ------
         ShapeError
             If the slices do not lie in the volume, or the block has another shape.
-        InputTypeError
-            If its values cannot be held.
+        InputTypeError, ArgumentError
+            If it is of another kind of numbers, or a value cannot be held; floating point may be rounded.
         FileError
             If the system refuses, e.g. because the disk is full.
         """
@@ -89,8 +90,9 @@ class ArraySink:
         wanted = tuple(len(range(s.start, s.stop, s.step)) for s in index)
         if values.shape != wanted:
             raise ShapeError("a block of the wrong shape", node=self.label, got=values.shape, expected=wanted)
-        if not np.can_cast(values.dtype, self.dtype, "same_kind"):
+        if not fits_kind(values.dtype, self.dtype):
             raise InputTypeError("values of the wrong kind", node=self.label, got=values.dtype, expected=self.dtype)
+        values = exact_cast(values, self.dtype, self.label, "the block")
         if not values.size:
             return
         with translating(self.label, "cannot be written"):

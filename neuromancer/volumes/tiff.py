@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import struct
+from collections.abc import Collection
 from math import inf, prod
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, naming, reason
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.flat import FlatSink, check_options, discard, mapped, read_part
+from neuromancer.volumes.flat import FlatSink, check_options, discard_flat, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
 from neuromancer.volumes.missing import require_whole, shown
 from neuromancer.volumes.opened import Opened
@@ -259,3 +260,8 @@ def create(locator: Locator, request: Request, note: Note) -> None:
             )
     except ValueError as error:
         raise ArgumentError("cannot be written as OME-TIFF", node=label, got=str(error)) from error
+
+
+def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
+    """Remove the file if it was left half made, as far as the notes about it prove that."""
+    discard_flat(locator, request, traces, lambda: open_for_writing(locator))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterable
+from contextlib import suppress
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from neuromancer.volumes.stored import member, require
 from neuromancer.volumes.tiff_pages import missing_parts
 
 IDENTITY = "neuromancer_id"
+METADATA = "zarr.json"
 FINEST = "0"
 COMPRESSIONS = ("default", "blosc", "zstd", "gzip", None)
 
@@ -366,16 +369,17 @@ def _workplace(root: Path) -> Path:
     return root
 
 
-def discard(locator: Locator, traces: Collection[str]) -> None:
+def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
     """Remove the array if it was left half made, as far as the notes about it prove that."""
     for names in (_names(locator, False), _names(locator, True)):
         if is_address(locator.path):
-            _discard_remote(join(locator.path, *names), traces)
+            _discard_remote(join(locator.path, *names), request, traces)
             continue
         root = followed(locator.path)
         for depth in range(len(names) + 1):
             place = root.joinpath(*names[:depth])
-            if discard_fresh(place, traces, _workplace(root)):
+            inner = root.joinpath(*names)
+            if discard_fresh(place, traces, partial(_is_new, place, inner, request, traces), _workplace(root)):
                 if place.name == FINEST:
                     _forget_image(place.parent)
                 return
@@ -389,11 +393,27 @@ def _forget_image(folder: Path) -> None:
         del zarr_of(str(folder)).open_group(folder, mode="r+").attrs["ome"]
 
 
-def _discard_remote(address: str, traces: Collection[str]) -> None:
-    found = open_node(address)
-    if found is not None and str(found.attrs.get(IDENTITY, "")) in tokens(traces):
+def _is_new(outer: Path, inner: Path, request: Request, traces: Collection[str]) -> bool:
+    """Whether a folder holds nothing but one array, as it would be made, into which nothing has been written."""
+    way = [inner, *inner.parents]
+    expected = {folder / METADATA for folder in way[: way.index(outer) + 1]}
+    with suppress(Exception):  # whatever the library says of a folder that is not ours
+        return _is_meant(open_node(str(inner)), request, traces) and expected == {
+            path for path in outer.rglob("*") if not path.is_dir()
+        }
+    return False
+
+
+def _is_meant(array: Any, request: Request, traces: Collection[str]) -> bool:
+    known = array is not None and str(array.attrs.get(IDENTITY, "")) in tokens(traces)
+    return known and request.describes(array)
+
+
+def _discard_remote(address: str, request: Request, traces: Collection[str]) -> None:
+    if _is_meant(open_node(address), request, traces):
         files, path = require("fsspec.core", "remote", address).url_to_fs(address)
-        files.rm(path, recursive=True)
+        if all(name.endswith(METADATA) for name in files.find(path)):
+            files.rm(path, recursive=True)
 
 
 def _group(path: str) -> Any:

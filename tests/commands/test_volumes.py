@@ -278,6 +278,7 @@ def test_nothing_is_made_for_options_that_cannot_be(model, raw, tmp_path, capsys
     ("option", "value"),
     [
         ("--fill", "one"),
+        ("--fill", "1e999"),
         ("--fill", ""),
         ("--workers", "-1"),
         ("--workers", "1.5"),

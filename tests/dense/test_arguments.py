@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -12,7 +13,15 @@ import pytest
 import neuromancer as nm
 from neuromancer.dense import Threads
 from neuromancer.dense.arguments import STORE_OPTIONS, checked_fill, checked_ranges, require_fill
-from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, PredictionError, ShapeError
+from neuromancer.errors import (
+    ArgumentError,
+    FileError,
+    InputTypeError,
+    NeuromancerError,
+    OutOfMemoryError,
+    PredictionError,
+    ShapeError,
+)
 from tests.dense.nets import image, plane_net, volume_net
 
 STORES = ("result.npy", "result.h5:/a/b", "result.zarr", "result.tif")
@@ -394,3 +403,61 @@ def test_plans_that_cannot_be(net, image_, options, error):
 
 def test_a_shape_may_be_of_numpy_integers(net):
     assert str(net.plan_dense((np.int64(1), np.int32(18), 19))) == str(net.plan_dense((1, 18, 19)))
+
+
+# ---- arguments of other types, and beyond all bounds
+def fails(values):
+    raise AssertionError("is not called")
+
+
+WRONG = {
+    "reduce": [{1: "uint8", "a": "argmax"}, {None: fails}],
+    "axes": [5, ["c", "y", "x"], object()],
+    "memory": [10**400, "9" * 400, float("inf"), float("nan"), -1, [1]],
+    "executor": [lambda: 5, int, 5],
+    "progress": ["no", "False", 2, [True]],
+    "store": [{"spatial": "xy"}, {"spatial": None}, {"existing": "open"}, {"shape": (1, 2)}, {"direction": 5}, {1: 2}],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_arguments_that_mean_nothing_are_refused_before_anything_is_made(net, here, name, value):
+    refused(here, (ArgumentError, InputTypeError), lambda: net.predict_dense("raw.npy", out="r.npy", **{name: value}))
+
+
+def test_a_result_that_no_memory_holds(net, here):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array("huge.zarr", shape=[10**12] * 2, chunks=[64] * 2, dtype="u1")
+    message = refused(here, OutOfMemoryError, lambda: net.predict_dense("huge.zarr"))
+    assert "GB" in message and "out=" in message
+
+
+def test_names_of_arrays_in_a_file(net, here):
+    for name in ("r.h5:/.", "r.h5:..", "r.h5:a/../b"):
+        refused(here, ArgumentError, lambda name=name: net.predict_dense("raw.npy", out=name))
+    for name in ("r.h5:/c/d", "r.h5:/c.d", "r.h5:/c//e.f/./g"):
+        net.predict_dense("raw.npy", out=name)
+        net.predict_dense("raw.npy", out=name, resume=True)
+    with h5py.File("r.h5") as file:
+        np.testing.assert_array_equal(file["c/d"][()], file["c.d"][()])
+        np.testing.assert_array_equal(file["c/d"][()], file["c/e.f/g"][()])
+
+
+def test_a_journal_under_its_name_of_earlier_versions(net, here):
+    net.predict_dense("raw.npy", out="r.h5:/c.d")
+    (here / "r.h5.c%2Ed.progress").rename(here / "r.h5.c.d.progress")
+    net.predict_dense("raw.npy", out="r.h5:/c.d", resume=True)
+    with pytest.raises(FileError, match="there is a prediction already"):
+        net.predict_dense("raw.npy", out="r.h5:/c.d")
+    assert not (here / "r.h5.c%2Ed.progress").exists()
+
+
+def test_functions_may_return_any_order_of_bytes(net, here):
+    want = net.predict_dense("raw.npy")
+    for function in (lambda v: v.astype(">f4"), [lambda v: v.astype(">f4"), lambda v: v + 0]):
+        net.predict_dense("raw.npy", out="r.npy", reduce=function, journal="j", resume=False)
+        found = np.load("r.npy")
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, want)
+        (here / "r.npy").unlink()
+        shutil.rmtree(here / "j")

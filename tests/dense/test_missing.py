@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.dense import Threads
+from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning
 from neuromancer.volumes import open_source
 from tests.dense.nets import image, volume_net
@@ -140,6 +142,26 @@ def test_a_restart_fills_as_before(net, tmp_path):
     warned(lambda: net.predict_dense(raw, resume=True, **options))
     wanted = net.predict_dense(with_fill((slice(8, 12), slice(0, 8), slice(0, 8)))[None])
     np.testing.assert_allclose(np.load(out), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("made", [chunked, virtual])
+def test_what_was_filled_before_an_interruption_is_said_in_the_end(net, tmp_path, monkeypatch, made):
+    raw, out = made(tmp_path, ["0/0/0"] if made is chunked else [0]), tmp_path / "out.npy"
+    options = {"out": out, "tile": TILE, "on_missing": "fill", "threads": Threads(0, 0, 1, 1)}
+    begun = TileEvaluator.begin
+
+    def stop(self, fetched):
+        if fetched.tile.start[0] >= 4:
+            raise KeyboardInterrupt
+        return begun(self, fetched)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TileEvaluator, "begin", stop)
+        with pytest.raises(KeyboardInterrupt):
+            net.predict_dense(raw, **options)
+    for _ in range(2):  # the result stays what it is
+        _, said = warned(lambda: net.predict_dense(raw, resume=True, **options))
+        assert len(said) == 1 and ("[0:4, 0:8, 0:8]" if made is chunked else "s0.h5") in said[0]
 
 
 def test_sources_that_are_open_already(net, tmp_path):

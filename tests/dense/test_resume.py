@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,28 @@ def test_a_finished_run_is_small(tmp_path):
     assert [p.name for p in (tmp_path / "j").iterdir()] == ["run.json"]
     found = Journal.find(tmp_path / "j")
     assert found.header["complete"] and len(found.done()) == 20 and not found.failures()
+
+
+def test_a_folder_with_other_files_keeps_them(tmp_path):
+    node, raw, folder = volume_net(), image(1, 9, 30, 30), tmp_path / "logs"
+    folder.mkdir()
+    names = ("train.log", "x.failed", "making-notes.txt", "run-7.log", "a-1-0123abcd.log", ".making.txt.tmp", "model-1")
+    for name in names:
+        (folder / name).write_text("of somebody else, and longer than a record")
+    for options in ({}, {"resume": True}):
+        node.predict_dense(raw, out=tmp_path / "a.npy", journal=folder, **options)
+        assert sorted(p.name for p in folder.iterdir()) == sorted(("run.json", *names))
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "c.npy", np.zeros(3))
+    with pytest.raises(FileError, match="not overwritten"):
+        node.predict_dense(raw, out=tmp_path / "c.npy", journal=tmp_path / "empty", resume=True)
+    assert (tmp_path / "empty").is_dir() and not list((tmp_path / "empty").iterdir())
+    (folder / "run.json").unlink()
+    (folder / "making").write_text("notes on making it")
+    with pytest.raises(FileError, match="is no note of another process"):
+        node.predict_dense(raw, out=tmp_path / "b.npy", journal=folder)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(("making", *names))
+    assert (folder / "making").read_text() == "notes on making it" and not (tmp_path / "b.npy").exists()
 
 
 def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
@@ -391,6 +414,71 @@ def test_what_is_there_stays_whatever_lock_lies_beside_it(tmp_path, monkeypatch,
     assert before == [p.read_bytes() for p in sorted({out, *out.rglob("*")}) if p.is_file()]
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.h5:probs", "a.tif", "a.zarr", "a.zarr/inner"])
+def test_notes_that_are_forged_remove_nothing(tmp_path, name):
+    for module, kind in (("zarr", "zarr"), ("tifffile", "tif")):
+        if kind in name:
+            pytest.importorskip(module)
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    file = tmp_path / name.partition(":")[0].partition("/")[0]
+    for shape, dtype, value in (
+        ((2, 6, 25, 25), "float32", 1),
+        ((2, 6, 25, 26), "float32", 0),
+        ((2, 6, 25, 25), "f8", 0),
+    ):
+        traces = []
+        output = nm.volumes.output_at(tmp_path / name, shape, dtype)
+        output.create(traces.append)
+        sink = output.find()
+        if value:
+            sink[:1] = np.full((1, *shape[1:]), value, dtype)
+        sink.close()
+        traces += [f"{p.stat().st_ino}:{p.stat().st_mtime_ns}" for p in [file, *file.rglob("*")]]
+        before = {p: p.read_bytes() for p in [file, *file.rglob("*")] if p.is_file()}
+        folder = tmp_path / (Path(name.replace(":", ".").replace("zarr/", "zarr.")).name + ".progress")
+        folder.mkdir(exist_ok=True)
+        forged = {"host": os.uname().nodename, "pid": 0, "started": "", "key": "", "traces": traces}
+        (folder / "making").write_text(json.dumps(forged))
+        with pytest.raises(FileError, match="exists and is not overwritten"):
+            node.predict_dense(raw, out=tmp_path / name)
+        assert before == {p: p.read_bytes() for p in [file, *file.rglob("*")] if p.is_file()}
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+
+def replaced_by_zeros(path):
+    """A file of the same name, number and size."""
+    np.save(path, np.zeros_like(np.load(path)))
+
+
+def removed_and_made(path):
+    shape = np.load(path).shape
+    path.unlink()
+    np.save(path, np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize("replace", [replaced_by_zeros, removed_and_made])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_file_in_the_place_of_the_result_is_not_the_result(tmp_path, replace, given):
+    node, raw, path = volume_net(), image(1, 9, 30, 30), tmp_path / "q.npy"
+    if given:
+        np.save(path, np.zeros((2, 6, 25, 25), "float32"))
+
+    def predict(**options):
+        out = np.load(path, mmap_mode="r+") if given else path
+        return node.predict_dense(raw, out=out, journal=tmp_path / "j", **options)
+
+    predict()
+    predict(resume=True)
+    want = np.load(path)
+    np.testing.assert_allclose(want, node.predict_dense(raw), atol=1e-6)
+    shutil.copy(path, tmp_path / "copy.npy")
+    replace(path)
+    with pytest.raises(FileError, match="another output"):
+        predict(resume=True)
+    assert not np.load(path).any()
+    np.testing.assert_array_equal(np.load(tmp_path / "copy.npy"), want)
+
+
 def test_locks_that_are_no_files(tmp_path):
     node, raw = volume_net(), image(1, 9, 30, 30)
     lock = tmp_path / "a.npy.progress" / "making"
@@ -458,3 +546,16 @@ def test_kills_at_random_moments_and_inside_writes(store, kills):
     assert found.returncode == 0, found.stdout + found.stderr
     row = [cell.strip() for cell in found.stdout.splitlines()[-1].split("|")[1:-1]]
     assert row[0] == store and int(row[1]) >= kills and int(row[2]) >= 1 and row[3] == "0"
+
+
+def test_of_a_journal_without_a_digest_only_the_records_count(tmp_path):
+    node, raw, out = volume_net(), image(1, 9, 30, 30), tmp_path / "a.npy"
+    node.predict_dense(raw, out=out)
+    want, path = np.load(out), tmp_path / "a.npy.progress" / "run.json"
+    np.lib.format.open_memmap(out, "r+")[:] = 0
+    header = {key: value for key, value in json.loads(path.read_text()).items() if key != "digest"}
+    path.write_text(json.dumps(header | {"version": 1}))
+    assert not len(Journal.find(path.parent).done())
+    node.predict_dense(raw, out=out, resume=True)
+    np.testing.assert_array_equal(np.load(out), want)
+    assert Journal.find(path.parent).header["complete"] is True

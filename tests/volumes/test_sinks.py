@@ -368,3 +368,44 @@ def test_remote_outputs():
     with pytest.raises(FileError, match="not overwritten"):
         create_sink(path, (1, 4, 5, 6), "float32")
     assert create_sink(path, (1, 4, 5, 6), "float32", existing="open")[:].any()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.zarr", "a.tif", None])
+def test_values_that_do_not_fit_are_refused_and_not_wrapped(tmp_path, name):
+    if name == "a.tif":
+        pytest.importorskip("tifffile")
+    shape = (1, 2, 3, 4)
+    wrong = [("i1", 300, "i8"), ("i2", 70_000, "i4"), ("u1", -1, "i8"), ("f4", 1e39, "f8"), ("u1", 1.5, "f8")]
+    right = [("i1", 3, "i8"), ("u1", 3, "i8"), ("f4", 0.1, "f8"), ("f4", np.inf, "f8"), ("f4", 3, ">i4")]
+    for k, (dtype, value, other) in enumerate(wrong + right):
+        (tmp_path / str(k)).mkdir()
+        out = np.zeros(shape, dtype) if name is None else tmp_path / str(k) / name
+        sink = create_sink(out, shape, dtype)
+        block = np.full(shape, value, other)
+        if k < len(wrong):
+            with pytest.raises((ArgumentError, InputTypeError)):
+                sink[:, :, :, :] = block
+            assert not sink[:, :, :, :].any()
+        else:
+            sink[:, :, :, :] = block
+            np.testing.assert_array_equal(sink[:, :, :, :], block.astype(dtype))
+        sink.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ("abc", "f4"),
+        (None, "f4"),
+        (5, "f4"),
+        ((1, 2.5, 3, 4), "f4"),
+        ((1, 0, 3, 4), "f4"),
+        ((1, 10**12, 10**12, 10**12), "f4"),
+        *(((1, 2, 3, 4), dtype) for dtype in ("xyz", "U5", complex, object, "M8[s]", "V4", None, [("a", "f4")], 5)),
+    ],
+)
+def test_what_no_output_can_be(tmp_path, shape, dtype):
+    for name in ("a.npy", "a.h5"):
+        with pytest.raises((ShapeError, InputTypeError)):
+            create_sink(tmp_path / name, shape, dtype)
+    assert not list(tmp_path.iterdir())
