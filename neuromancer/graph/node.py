@@ -362,10 +362,17 @@ class GraphNode(metaclass=NodeType):
         """What must hold of arrays that are fed to parents: pairs of a parent and a function that raises otherwise.
 
         Losses check their targets so. The functions get the arrays as they came, before these are cast to the dtypes of
-        their sources, whenever something is evaluated that depends on this node; parents that are not fed are not
-        checked.
+        their sources, whenever something is evaluated that depends on this node. Parents are checked that are fed, or
+        that only select and rearrange what is fed (:meth:`rearranged`).
         """
         return ()
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        """What the node makes of its parents' arrays if it only selects and rearranges values, in NumPy; else None.
+
+        Through such nodes labels are checked.
+        """
+        return None
 
     def _repr_extra(self) -> str:
         """Further lines of the representation; layers say there how they are set."""
