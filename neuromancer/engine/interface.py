@@ -13,7 +13,8 @@ CompiledFunction     class of what `function` returns; has ``counters.uploads`` 
                      ``expect(work)`` and ``release()``; ``start(*arguments)`` begins a call, and ``result()`` of what
                      it returns waits for it: at once where `calls_under_way` is 1
 ConstantVariable     ``ConstantVariable(value, name)``: symbolic constant that can be subclassed
-SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``
+SharedVariable       ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``;
+                     ``snapshot()``: the value, left where it is, and ``restore(snapshot)``
 RandomStream         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``,
                      ``get_state``, ``set_state``
 tensor               ``tensor(name, shape, dtype)``: symbolic input; None in the shape is an unknown size
