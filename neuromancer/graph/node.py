@@ -108,15 +108,17 @@ class GraphNode(metaclass=NodeType):
     def _build_output(self) -> None:
         """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
 
-        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for. A copy has
-        the precision of the original, whatever is configured by now.
+        An output stays float64 if there is no parent, as then it is what was asked for, and if all parents that are of
+        floating point are float64; where one of them has the configured precision, that is the output's. A copy has the
+        precision of the original, whatever is configured by now.
         """
         before = self.output
         self._make_output()
         if before is not None:
             wanted = _is_double(before)
         else:
-            wanted = config.floatX == "float64" or not self.parents or any(_is_double(p.output) for p in self.parents)
+            kinds = {kind for p in self.parents for kind in _dtypes(p.output) if kind.startswith("float")}
+            wanted = config.floatX == "float64" or not self.parents or kinds == {"float64"}
         if not wanted:
             self.output = _single(self.output)
 
@@ -414,9 +416,14 @@ def require_node(value: Any, node: Any, what: str) -> None:
         raise InputTypeError(f"{what} must be a node", node=node, got=f"{type(value).__name__} {value!r}"[:200])
 
 
-def _is_double(output: Any) -> bool:
+def _dtypes(output: Any) -> list[str]:
+    """The dtype of an output, or those of the outputs in a list, where they have one."""
     several = output if isinstance(output, (list, tuple)) else [output]
-    return any(getattr(each, "dtype", None) == "float64" for each in several)
+    return [str(each.dtype) for each in several if hasattr(each, "dtype")]
+
+
+def _is_double(output: Any) -> bool:
+    return "float64" in _dtypes(output)
 
 
 def _single(output: Any) -> Any:
