@@ -105,6 +105,18 @@ def holds(dtype: Any, value: Any) -> bool:
     return True
 
 
+def vanishes(dtype: Any, value: Any) -> bool:
+    """Whether a number other than 0 becomes 0 in a dtype, where it may mean something else.
+
+    Examples
+    --------
+    >>> vanishes("float32", 1e-50), vanishes("float64", 1e-50), vanishes("float32", 0), vanishes("float32", 1e-30)
+    (True, False, False, False)
+    """
+    given = np.asarray(value)
+    return bool((given != 0) & (given.astype(dtype) == 0))
+
+
 def limits(dtype: Any) -> str:
     """What a dtype can hold, in words.
 

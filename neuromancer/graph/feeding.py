@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from neuromancer.casts import exact_cast, fits_kind
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 from neuromancer.graph.node import GraphNode
@@ -51,24 +49,40 @@ def check_arrays(
             expected="one array per source, in this order",
         )
     given = [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
-    for place, check in _input_checks(sources, [node] if evaluated is None else evaluated):
-        check(given[place])
+    fed = dict(zip(map(id, sources), given, strict=True))
+    for parent, check in _input_checks([node] if evaluated is None else evaluated):
+        values = _rearranged(parent, fed)
+        if values is not None:
+            check(values)
     return [
         a if s.shape is None else exact_cast(a, s.output.dtype, node, f"input {s.name!r}")
         for s, a in zip(sources, given, strict=True)
     ]
 
 
-def _input_checks(
-    sources: Sequence[GraphNode], nodes: Iterable[GraphNode]
-) -> Iterator[tuple[int, Callable[[Any], None]]]:
-    """Checks of what is fed, with the number of the source that each is for; none twice."""
-    places = {id(source): k for k, source in enumerate(sources)}
+def _input_checks(nodes: Iterable[GraphNode]) -> Iterator[tuple[GraphNode, Callable[[Any], None]]]:
+    """Checks of what the nodes, and those that they depend on, read; none twice."""
     known = {id(n): n for node in nodes for n in node.sub_graph()}
     for node in known.values():
-        for parent, check in node.input_checks():
-            if id(parent) in places:
-                yield places[id(parent)], check
+        yield from node.input_checks()
+
+
+def _rearranged(node: GraphNode, fed: dict[int, Any]) -> Any:
+    """What a node gives for arrays that are fed, if on the way values are selected and rearranged only; else None.
+
+    Parameters
+    ----------
+    node : Node
+    fed : dict of int to array or None
+        Arrays by the identity of their nodes; those on the way are added.
+    """
+    if id(node) not in fed:
+        for each in node.sub_graph():
+            if id(each) not in fed:
+                arrays = [fed[id(p)] for p in each.parents]
+                known = arrays and all(array is not None for array in arrays)
+                fed[id(each)] = each.rearranged(arrays) if known else None
+    return fed[id(node)]
 
 
 def _check_array(
@@ -144,9 +158,14 @@ def random_inputs(node: GraphNode) -> list[Any]:
             )
         shape = [s or sizes.get(tag, 1) for tag, s in zip(source.shape.tags, source.shape, strict=True)]
         data.append(rng().random(shape).astype(source.output.dtype))
-    for place, check in _input_checks(node.input_nodes, [node]):
+    fed = dict(zip(map(id, node.input_nodes), data, strict=True))
+    for parent, check in _input_checks([node]):
+        values = _rearranged(parent, fed)
         try:
-            check(data[place])
+            if values is not None:
+                check(values)
         except NeuromancerError:  # fractions are no labels, 0 is always one
-            data[place] = np.zeros_like(data[place])
+            for source in parent.input_nodes:
+                fed[id(source)][...] = 0
+            fed = {id(source): fed[id(source)] for source in node.input_nodes}
     return data

@@ -111,15 +111,17 @@ class GraphNode(metaclass=NodeType):
     def _build_output(self) -> None:
         """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
 
-        An output stays float64 if a parent's is, or if there is no parent: then it is what was asked for. A copy has
-        the precision of the original, whatever is configured by now.
+        An output stays float64 if there is no parent, as then it is what was asked for, and if all parents that are of
+        floating point are float64; where one of them has the configured precision, that is the output's. A copy has the
+        precision of the original, whatever is configured by now.
         """
         before = self.output
         self._make_output()
         if before is not None:
             wanted = _is_double(before)
         else:
-            wanted = config.floatX == "float64" or not self.parents or any(_is_double(p.output) for p in self.parents)
+            kinds = {kind for p in self.parents for kind in _dtypes(p.output) if kind.startswith("float")}
+            wanted = config.floatX == "float64" or not self.parents or kinds == {"float64"}
         if not wanted:
             self.output = _single(self.output)
 
@@ -365,10 +367,17 @@ class GraphNode(metaclass=NodeType):
         """What must hold of arrays that are fed to parents: pairs of a parent and a function that raises otherwise.
 
         Losses check their targets so. The functions get the arrays as they came, before these are cast to the dtypes of
-        their sources, whenever something is evaluated that depends on this node; parents that are not fed are not
-        checked.
+        their sources, whenever something is evaluated that depends on this node. Parents are checked that are fed, or
+        that only select and rearrange what is fed (:meth:`rearranged`).
         """
         return ()
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        """What the node makes of its parents' arrays if it only selects and rearranges values, in NumPy; else None.
+
+        Through such nodes labels are checked.
+        """
+        return None
 
     def _repr_extra(self) -> str:
         """Further lines of the representation; layers say there how they are set."""
@@ -410,9 +419,14 @@ def require_node(value: Any, node: Any, what: str) -> None:
         raise InputTypeError(f"{what} must be a node", node=node, got=f"{type(value).__name__} {value!r}"[:200])
 
 
-def _is_double(output: Any) -> bool:
+def _dtypes(output: Any) -> list[str]:
+    """The dtype of an output, or those of the outputs in a list, where they have one."""
     several = output if isinstance(output, (list, tuple)) else [output]
-    return any(getattr(each, "dtype", None) == "float64" for each in several)
+    return [str(each.dtype) for each in several if hasattr(each, "dtype")]
+
+
+def _is_double(output: Any) -> bool:
+    return "float64" in _dtypes(output)
 
 
 def _single(output: Any) -> Any:

@@ -111,7 +111,7 @@ def build(
             else:
                 _node(model, entry, decode, lenient=document.get("lenient", False))
         model.designate_nodes(**document["designations"])
-        model.meta.restore(document["meta"])
+        model.meta.restore(document["meta"], document.get("meta_given"))
         for name, states in document["optimisers"].items():
             model.pending_states[name] = {key: decode.array(ref["array"]) for key, ref in states.items()}
         recent = {key: decode.array(ref["array"]).tolist() for key, ref in document["recent"].items()}

@@ -67,6 +67,7 @@ def describe(model: TrainableGraph) -> tuple[dict[str, Any], dict[str, np.ndarra
         "nodes": nodes,
         "designations": model.designations,
         "meta": {key: float(p.get_value()) for key, p in model.meta.params.items()},
+        "meta_given": sorted(model.meta.given),
         "optimisers": {name: _arrays(values, arrays, "optimisers", name) for name, values in states.items()},
         "recent": _arrays({"loss": list(model._losses), "seconds": list(model._seconds)}, arrays, "recent"),
         "history": _arrays(_history(model), arrays, "history"),

@@ -330,14 +330,16 @@ class Model(TrainableGraph):
 
     def _set_rates(self, key: str, rates: Any, below: float) -> None:
         params = self._rate_params(key)
-        numbers = as_floatX(rates)  # a rate of almost 1 must not become 1 when it is stored
+        numbers = as_floatX(rates)  # what is stored must not be 1, nor 0 for another rate
+        lost = ((numbers == 0) & (np.asarray(rates) != 0)).any()
         numbers = np.broadcast_to(numbers, (len(params),)) if numbers.ndim == 0 else numbers
-        if numbers.shape != (len(params),) or not all(0 <= float(n) < below for n in numbers):
+        if lost or numbers.shape != (len(params),) or not all(0 <= float(n) < below for n in numbers):
             raise ArgumentError(
                 f"cannot set the {key}s",
                 node=self._label,
                 got=rates,
-                expected=f"one number or {len(params)} numbers, 0 <= rate {'<' if below <= 1 else '<='} 1",
+                expected=f"one number or {len(params)} numbers in {numbers.dtype}, "
+                f"0 <= rate {'<' if below <= 1 else '<='} 1",
             )
         for param, value in zip(params, numbers, strict=True):
             param.set_value(value)

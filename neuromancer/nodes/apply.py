@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any
 
+import numpy as np
+
 from neuromancer import engine as E
 from neuromancer.errors import InputTypeError, ShapeError, node_label
 from neuromancer.graph.demand import Demand, magnitude
@@ -145,6 +147,7 @@ class FromTensor(Node):
                 raise InputTypeError("tensor must be a symbolic variable", node=self, got=type(tensor).__name__)
             _require_rank(self, tensor, tensor_shape)
         self.tensor, self.tensor_shape = tensor, tensor_shape
+        self.selection: Callable[[Any], Any] | None = None  # what `split` takes, of arrays as of tensors
         self._shape_of_parent = tensor_parent.shape
 
     @classmethod
@@ -159,6 +162,10 @@ class FromTensor(Node):
         result = _evaluate(self, "tensor function", lambda: self.tensor(self.parent.output))
         _require_rank(self, result, self.tensor_shape)
         self.output = result
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        """The part that is taken, in a part of a split."""
+        return None if self.selection is None else self.selection(arrays[0])
 
     def _calc_shape(self) -> None:
         self.shape = self.tensor_shape.copy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, nearest_name
 from neuromancer.nodes.layout import feature_vector
@@ -16,6 +18,8 @@ EPSILON = 1e-6
 """Added to the standard deviation of a batch."""
 TINY_VARIANCE = 1e-20
 """Below this the root's slope, which is infinite at 0, is cut off."""
+ROUNDING = 4
+"""Deviations of so many units of a feature's last place may be nothing but rounding."""
 
 
 def check_mode(mode: Any, node: Node) -> bool | str:
@@ -38,6 +42,10 @@ def centred(x: Any, axis: int) -> tuple[Any, Any, Any]:
     distance is exactly 0, so a constant feature has the deviation 0 whatever its size; and a small deviation beside a
     large mean keeps its digits. The mean does not depend on which element it is, so nor do gradients.
 
+    A feature that deviates from its mean by no more than rounding is constant to the gradient: it is propagated as if
+    the feature were divided by its magnitude, as rounding divided by next to nothing would drown what is learnt
+    elsewhere.
+
     Parameters
     ----------
     x : symbolic tensor
@@ -55,7 +63,20 @@ def centred(x: Any, axis: int) -> tuple[Any, Any, Any]:
     shift = distance.mean(axis=others)
     deviations = distance - feature_vector(shift, x.ndim, axis)
     variance = (deviations**2).mean(axis=others)
-    return deviations, origin + shift, E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
+    mean = origin + shift
+    magnitude = E.T.abs(mean)
+    # False for a mean of 0, which does not round: weights that begin with 0 must be able to leave it.
+    constant = E.T.lt(variance, (ROUNDING * float(np.finfo(x.dtype).eps) * magnitude) ** 2)
+    variance = E.T.switch(constant, E.disconnected_grad(variance), variance)
+    std = E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
+    factor = E.disconnected_grad(E.T.switch(constant, std / (magnitude + EPSILON), 1))
+    return _with_scaled_gradient(deviations, feature_vector(factor, x.ndim, axis)), mean, std
+
+
+def _with_scaled_gradient(x: Any, factor: Any) -> Any:
+    """x, to the gradient of which a factor is applied."""
+    value = E.disconnected_grad(x)
+    return value + factor * (x - value)
 
 
 def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = None, deviations: Any = None) -> Any:
@@ -80,7 +101,7 @@ def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = No
     if deviations is None:
         deviations = x - feature_vector(mean, x.ndim, axis)
     if rate is not None:
-        deviations += feature_vector((1 - rate) * mean, x.ndim, axis)
+        deviations = rate * deviations + (1 - rate) * x
         std, gamma = rate * std + (1 - rate), rate * gamma + (1 - rate)
     return deviations * feature_vector(gamma / std, x.ndim, axis)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,10 +70,18 @@ class Crop(Node):
                 )
 
     def _make_output(self) -> None:
+        self.output = self._cut(self.parent.output) if any(self.crop) else self.parent.output
+
+    def _cut(self, x: Any) -> Any:
         shape, index = self.parent.shape, [slice(None)] * len(self.parent.shape)
         for axis, c, d in zip(shape.spatial_axes, self.crop, self.dilation, strict=True):
             index[axis] = slice(c * d, -c * d or None)
-        self.output = self.parent.output[tuple(index)] if any(self.crop) else self.parent.output
+        return x[tuple(index)]
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """What is left of an array."""
+        cut: np.ndarray = self._cut(arrays[0])
+        return cut
 
     def _calc_shape(self) -> None:
         self.shape = window_shape(self, [Window(before=-c, after=-c) for c in self.crop])
@@ -138,6 +147,11 @@ class Pad(Node):
             sizes[axis] = sizes[axis] + 2 * p * d
         canvas = E.T.alloc(np.asarray(self.value, dtype=x.dtype), *sizes)
         self.output = E.T.set_subtensor(canvas[tuple(index)], x) if any(self.pad) else x
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """An array with the voxels that are added."""
+        width = dict(zip(self.parent.shape.spatial_axes, self.pad, strict=True))
+        return np.pad(arrays[0], [(width.get(i, 0),) * 2 for i in range(arrays[0].ndim)], constant_values=self.value)
 
     def _calc_shape(self) -> None:
         self.shape = window_shape(self, [Window(before=p, after=p) for p in self.pad])

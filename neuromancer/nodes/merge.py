@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,12 @@ class Concat(Node):
 
     def _make_output(self) -> None:
         self.output = E.T.concatenate([p.output for p in self.parent], axis=self.axis)
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        """The arrays side by side; None if they do not fit, which the function that is called says."""
+        with suppress(ValueError):
+            return np.concatenate(arrays, axis=self.axis)
+        return None
 
     def _calc_shape(self) -> None:
         shape = _common_shape(self.parent)

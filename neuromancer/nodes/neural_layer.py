@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import vanishes
+from neuromancer.config import config
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.nodes import batchnorm
@@ -73,13 +75,14 @@ class NeuralLayer(Node):
         self.batch_normalisation = batchnorm.check_mode(batch_normalisation, self)
         self.gradnet_mode = gradnet_mode
         number = not isinstance(dropout_rate, (bool, np.bool_)) and isinstance(dropout_rate, (int, float, np.number))
-        # a rate of almost 1 must not become 1 when it is stored
-        if not number or not 0 <= dropout_rate < 1 or as_floatX(dropout_rate) == 1:
+        # what is stored must not be 1, nor 0 for another rate
+        inside = number and 0 <= dropout_rate < 1 and as_floatX(dropout_rate) < 1
+        if not inside or vanishes(config.floatX, dropout_rate):
             raise ArgumentError(
                 "dropout_rate must be the probability of dropping a feature",
                 node=self,
                 got=dropout_rate,
-                expected="a number in [0, 1)",
+                expected=f"a number in [0, 1), in {config.floatX}",
             )
         self._rate = float(dropout_rate)
 

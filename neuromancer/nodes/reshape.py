@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.tagged_shape import TaggedShape
@@ -99,8 +102,16 @@ class Reshape(Node):
         return sizes
 
     def _make_output(self) -> None:
-        x = self.parent.output
-        self.output = x.reshape([x.shape[int(s)] if isinstance(s, str) else s for s in self._sizes])
+        self.output = self._reshaped(self.parent.output)
+
+    def _reshaped(self, x: Any) -> Any:
+        return x.reshape([x.shape[int(s)] if isinstance(s, str) else s for s in self._sizes])
+
+    def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+        """An array in the new shape; None if it does not go into it, which the function that is called says."""
+        with suppress(ValueError):
+            return self._reshaped(arrays[0])
+        return None
 
     def _calc_shape(self) -> None:
         self.shape = self._declared.copy()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.casts import holds
+from neuromancer.casts import holds, vanishes
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.variables import VariableParam
 
@@ -107,7 +107,7 @@ class MetaParams:
             For a name that is not allowed.
         ArgumentError
             For a value that is not finite or negative; mom and beta2 must be below 1. What counts is the value in
-            ``config.floatX``, with which training computes.
+            ``config.floatX``, with which training computes; a number other than 0 must not be 0 there.
         """
         values = {key: 0.0 if value is None and key in CLIPS else value for key, value in values.items()}
         checked = {}
@@ -118,11 +118,17 @@ class MetaParams:
             self.params[key].set_value(number)
         self.given |= set(values)
 
-    def restore(self, values: dict[str, Any]) -> None:
-        """Set what a file holds; a value that is the default's counts as not given, as files do not say who set it."""
+    def restore(self, values: dict[str, Any], given: Iterable[str] | None = None) -> None:
+        """Set what a file holds, and which of it somebody has set.
+
+        Files of earlier versions do not say so; then values that are the defaults' count as not given.
+        """
         before, defaults = set(self.given), MetaParams()
         self.set(values)
-        self.given = before | {key for key in values if self[key] != defaults[key]}
+        chosen = [key for key in values if self[key] != defaults[key]] if given is None else list(given)
+        for key in chosen:
+            self._require(key, self.params)
+        self.given = before | set(chosen)
 
     @property
     def clipping(self) -> tuple[bool, ...]:
@@ -135,12 +141,14 @@ class MetaParams:
         given = np.asarray(value)
         real = not given.ndim and given.dtype.kind in "iuf" and holds(kind, given)
         number = given.astype(kind) if real else np.asarray(np.nan, kind)
-        if not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1):
+        wrong = not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1)
+        if wrong or vanishes(kind, given):
             raise ArgumentError(
                 f"{key} cannot have this value",
                 node=self.label,
                 got=value,
-                expected=f"{'0 <= value < 1' if key in BELOW_ONE else 'a finite number >= 0'}, in {kind}",
+                expected=f"{'0 <= value < 1' if key in BELOW_ONE else 'a finite number >= 0'}, in {kind}, where "
+                f"{np.nextafter(kind.type(0), kind.type(1)):.2g} is the smallest above 0",
             )
         return number
 

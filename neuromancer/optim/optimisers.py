@@ -10,7 +10,8 @@ of prelu among them), ValueNode and InitialState_like. Where a limit is set, g i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -105,7 +106,9 @@ class Optimiser:
         self.meta = meta or MetaParams(self.name)
         self.history = history
         self.state: dict[str, VariableParam] = {}
-        self._history: list[list[VariableParam]] = []
+        self._changed = list({id(v): v for v in (*params, *(v for v, _ in self.extra_updates))}.values())
+        self._history: deque[list[Any]] = deque(maxlen=history)
+        self._common: dict[tuple[str, int], Any] = {}  # expressions, of the step that is being built
         self._steps: dict[tuple[bool, ...], make_func] = {}
 
     # ---- the rule
@@ -117,12 +120,29 @@ class Optimiser:
         """Updates of state that all parameters share; runs before those of the parameters."""
         return []
 
-    def _value(self, key: str) -> Any:
-        return self.meta.params[key]
+    def _once(self, key: str, like: Any, make: Callable[[], Any]) -> Any:
+        """A scalar expression that the updates of many parameters have in common, to be computed with one of them.
+
+        Copies of it would be the same to the step, but not to the compiler, which compares each with all others.
+        """
+        place = (key, like.ndim)
+        if place not in self._common:
+            scalar = make()
+            self._common[place] = scalar.dimshuffle(*["x"] * like.ndim) if like.ndim else scalar
+        return self._common[place]
+
+    def _value(self, key: str, like: Any) -> Any:
+        """A meta-parameter."""
+        return self._once(key, like, lambda: self.meta.params[key])
+
+    def _rest(self, key: str, like: Any) -> Any:
+        """1 - a meta-parameter."""
+        return self._once(f"1 - {key}", like, lambda: 1 - self.meta.params[key])
 
     def _decay(self, p: Any) -> Any:
         """R of the formulas."""
-        return self._value("wd") * float(p.apply_reg) * p
+        a = float(p.apply_reg)
+        return self._once(f"wd * {a}", p, lambda: self.meta.params["wd"] * a) * p
 
     def _state(self, key: str, like: Any = None) -> VariableParam:
         """State variable, zeros like a parameter or a scalar 0 at first."""
@@ -133,11 +153,11 @@ class Optimiser:
 
     # ---- running
     def _build(self) -> make_func:
+        self._common = {}
         with E.building():
             updates = self._common_updates()
             for i, (p, g) in enumerate(zip(self.params, self._clipped_grads(), strict=True)):
                 updates += [(v, _cast(new, v)) for v, new in self._update(i, p, g)]
-            updates += self._history_updates()
             known = {id(v) for v, _ in updates}
             updates += [(v, _cast(new, v)) for v, new in self.extra_updates if id(v) not in known]
         return make_func(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
@@ -147,30 +167,14 @@ class Optimiser:
         grads = self.grads
         by_value, by_norm = self.meta.clipping
         if by_value:
-            limit = self._value("clip_value")
+            limit = self.meta.params["clip_value"]
             grads = [E.T.clip(g, -limit, limit) for g in grads]
         if by_norm and grads:
-            limit = self._value("clip_norm")
+            limit = self.meta.params["clip_norm"]
             norm = E.T.sqrt(sum(E.T.sum(g**2) for g in grads))
-            grads = [g * (limit / E.T.maximum(norm, limit)) for g in grads]
+            scale = limit / E.T.maximum(norm, limit)
+            grads = [g * self._once("clip", g, lambda: scale) for g in grads]
         return grads
-
-    def _changed(self) -> list[Any]:
-        """What a step changes besides its own state: parameters, and what they carry along, such as running means."""
-        known = {id(p) for p in self.params}
-        return [*self.params, *{id(v): v for v, _ in self.extra_updates if id(v) not in known}.values()]
-
-    def _history_updates(self) -> Updates:
-        """Shift the kept parameter sets by one; the newest gets the values from before the step."""
-        self._history = self._history or [
-            [
-                VariableParam(p.get_value(), name=f"{p.name}_before{k + 1}", apply_train=False, apply_reg=False)
-                for p in self._changed()
-            ]
-            for k in range(self.history)
-        ]
-        sets = [self._changed(), *self._history]
-        return [pair for new, old in zip(sets[1:], sets[:-1], strict=True) for pair in zip(new, old, strict=True)]
 
     @property
     def step(self) -> make_func:
@@ -193,7 +197,10 @@ class Optimiser:
         list
             Loss before the update, then the debug outputs.
         """
-        return self.step(*args)
+        before = [variable.snapshot() for variable in self._changed] if self.history else []
+        results: list[Any] = self.step(*args)
+        self._history.append(before)
+        return results
 
     def set_opt_meta_params(self, values: dict[str, float]) -> None:
         """Set meta-parameters by name (``lr``, ``mom``, ``wd``, ``clip_value``, ``clip_norm``; Adam also ``beta2``).
@@ -267,10 +274,10 @@ class Optimiser:
                 got=f"history={self.history}",
                 expected="an optimiser with history >= 1 after its first step",
             )
-        oldest = [old.get_value() for old in self._history[-1]]
-        for variables in (self._changed(), *self._history[:-1]):
-            for variable, value in zip(variables, oldest, strict=True):
-                variable.set_value(value)
+        oldest = self._history[0]
+        for variable, value in zip(self._changed, oldest, strict=True):
+            variable.restore(value)
+        self._history = deque([oldest], self.history)
         self.set_state({})
 
     def __repr__(self) -> str:
@@ -298,8 +305,8 @@ class SGD(Optimiser):
 
     def _update(self, i: int, p: Any, g: Any) -> Updates:
         d = self._state(f"{i}_direction", p)
-        new = g + self._value("mom") * d
-        return [(d, new), (p, p - self._value("lr") * (new + self._decay(p)))]
+        new = g + self._value("mom", p) * d
+        return [(d, new), (p, p - self._value("lr", p) * (new + self._decay(p)))]
 
 
 class AdaGrad(Optimiser):
@@ -330,9 +337,9 @@ class AdaGrad(Optimiser):
 
     def _update(self, i: int, p: Any, g: Any) -> Updates:
         h = self._state(f"{i}_squares", p)
-        new = h + (2 - self._state("started")) * g**2
+        new = h + self._once("weight", p, lambda: 2 - self._state("started")) * g**2
         some = E.T.gt(new, 0)
-        scale = E.T.switch(some, self._value("lr") / E.T.sqrt(E.T.switch(some, new, 1)), 0)
+        scale = E.T.switch(some, self._value("lr", p) / E.T.sqrt(E.T.switch(some, new, 1)), 0)
         return [(h, new), (p, p - scale * (g + self._decay(p)))]
 
 
@@ -359,12 +366,13 @@ class AdaDelta(Optimiser):
     default_lr = 1.0
 
     def _update(self, i: int, p: Any, g: Any) -> Updates:
-        s, d, mom = self._state(f"{i}_squares", p), self._state(f"{i}_steps", p), self._value("mom")
+        s, d, mom = self._state(f"{i}_squares", p), self._state(f"{i}_steps", p), self._value("mom", p)
+        rest = self._rest("mom", p)
         step = g * E.T.sqrt(d + EPS) / E.T.sqrt(s + EPS)
         return [
-            (s, mom * s + (1 - mom) * g**2),
-            (d, mom * d + (1 - mom) * step**2),
-            (p, p - self._value("lr") * (step + self._decay(p))),
+            (s, mom * s + rest * g**2),
+            (d, mom * d + rest * step**2),
+            (p, p - self._value("lr", p) * (step + self._decay(p))),
         ]
 
 
@@ -397,15 +405,19 @@ class Adam(Optimiser):
 
     def _update(self, i: int, p: Any, g: Any) -> Updates:
         m, s = self._state(f"{i}_mean", p), self._state(f"{i}_squares", p)
-        mom, beta2, t = self._value("mom"), self._value("beta2"), self._state("steps") + 1
-        mean = mom * m + (1 - mom) * g
-        squares = beta2 * s + (1 - beta2) * g**2
-        step = self._scaled(mean, squares, mom**t, beta2**t)
-        return [(m, mean), (s, squares), (p, p - self._value("lr") * (step + self._decay(p)))]
+        mean = self._value("mom", p) * m + self._rest("mom", p) * g
+        squares = self._value("beta2", p) * s + self._rest("beta2", p) * g**2
+        step = self._scaled(mean, squares)
+        return [(m, mean), (s, squares), (p, p - self._value("lr", p) * (step + self._decay(p)))]
 
-    def _scaled(self, mean: Any, squares: Any, mom_t: Any, beta2_t: Any) -> Any:
-        """The step for the moments' estimates, given the decays' powers."""
-        return E.T.sqrt(1 - beta2_t) / (1 - mom_t) * mean / E.T.sqrt(squares + EPS)
+    def _seen(self, key: str) -> Any:
+        """``1 - decay^t``, the share of a running mean that has been seen until this step."""
+        return 1 - self.meta.params[key] ** (self._state("steps") + 1)
+
+    def _scaled(self, mean: Any, squares: Any) -> Any:
+        """The step for the moments' estimates."""
+        factor = self._once("step", mean, lambda: E.T.sqrt(self._seen("beta2")) / self._seen("mom"))
+        return factor * mean / E.T.sqrt(squares + EPS)
 
 
 class AdamW(Adam):
@@ -431,8 +443,9 @@ class AdamW(Adam):
     AdamW(lr=0.001, mom=0.9, wd=0.01, beta2=0.999, clip_norm=1)
     """
 
-    def _scaled(self, mean: Any, squares: Any, mom_t: Any, beta2_t: Any) -> Any:
-        return mean / (1 - mom_t) / (E.T.sqrt(squares / (1 - beta2_t)) + EPS_W)
+    def _scaled(self, mean: Any, squares: Any) -> Any:
+        mean = mean / self._once("mean", mean, lambda: self._seen("mom"))
+        return mean / (E.T.sqrt(squares / self._once("squares", squares, lambda: self._seen("beta2"))) + EPS_W)
 
 
 OPTIMISERS: dict[str, type[Optimiser]] = {cls.__name__: cls for cls in (SGD, AdaGrad, AdaDelta, Adam, AdamW)}

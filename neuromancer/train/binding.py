@@ -11,6 +11,7 @@ from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, UnknownNameError, blame, nearest_name
 from neuromancer.models.model import Model
 from neuromancer.optim.meta import CLIPS, DEFAULTS
+from neuromancer.utils import as_floatX
 
 PROPERTIES = ("dropout_rates", "gradnet_rates", "mixing")
 """Properties of a model, besides the meta-parameters, that can be scheduled."""
@@ -211,9 +212,9 @@ class BoundSchedule:
 
     def _set(self, value: Any) -> None:
         if self.target in self.model.meta.params:
-            self.model.meta.set({self.target: value})
+            self.model.meta.set({self.target: value if self.target in CLIPS else _faded(value)})
         elif self._is_attribute():
-            setattr(self.model, self.target, value)
+            setattr(self.model, self.target, _faded(value) if self.target in PROPERTIES else value)
         else:
             param = self._params()[self.target]
             if not np.isfinite(value).all():
@@ -263,6 +264,11 @@ class BoundSchedule:
 
     def __repr__(self) -> str:
         return f"{self.target}: {self.schedule!r} from {self.start!r}"
+
+
+def _faded(value: Any) -> Any:
+    """A value with 0 for what has decayed to less than the configured precision has."""
+    return np.where(as_floatX(value) == 0, 0.0, value) if np.ndim(value) else value * bool(as_floatX(value))
 
 
 def finite(value: Any, what: str, schedule: Any) -> Any:

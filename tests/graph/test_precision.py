@@ -71,6 +71,26 @@ def test_double_precision_where_it_is_asked_for(make):
     assert make(source()).output.dtype == "float64"
 
 
+JOINS = {
+    "Add": lambda a, b: nm.Add(a, b, print_repr=False),
+    "MultMerge": lambda a, b: nm.MultMerge(a, b, print_repr=False),
+    "Concat": lambda a, b: nm.Concat([a, b], print_repr=False),
+    "SquaredLoss": lambda a, b: nm.SquaredLoss(a, b, print_repr=False),
+    "GaussianNLL": lambda a, b: nm.GaussianNLL(a, a, b, print_repr=False),
+}
+
+
+@pytest.mark.parametrize("join", JOINS.values(), ids=list(JOINS))
+def test_the_configured_precision_wins_where_two_meet(join):
+    x = nm.Input((4, 3), "b,f", name="x", print_repr=False)
+    value = nm.ValueNode((4, 3), "b,f", dtype="float64", value=1.0, print_repr=False)
+    for pair in ((x, value), (value, x)):
+        node = join(*pair)
+        assert node.output.dtype == node(np.ones((4, 3), "float32")).dtype == "float32"
+    both = join(value, nm.ValueNode((4, 3), "b,f", dtype="float64", value=1.0, print_repr=False))
+    assert both.output.dtype == "float64"
+
+
 def test_an_input_of_double_precision_stays_so():
     assert nm.ApplyFunc(source("float64"), T.tanh).output.dtype == "float64"
 

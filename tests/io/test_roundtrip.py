@@ -52,6 +52,7 @@ def test_everything_is_restored(pair):
     assert {key: float(p.get_value()) for key, p in copy.meta.params.items()} == {
         key: float(p.get_value()) for key, p in model.meta.params.items()
     }
+    assert copy.meta.given == model.meta.given == {"lr", "mom", "wd"}
     assert copy.loss_smooth == model.loss_smooth and copy.time_per_step == model.time_per_step
     assert {k: v.tolist() for k, v in copy.history.items()} == {"loss": [0, 1, 2], "step": [0, 1, 2]}
     assert not copy.optimisers, "optimisers are built when they are first used"

@@ -231,6 +231,51 @@ def test_an_empty_patch_gives_the_bias(value, size):
     np.testing.assert_array_equal(y, np.broadcast_to(per_feature(b, 4), y.shape))
 
 
+def weight_gradients(x, floatX, mode="train", rate=None):
+    """Gradients of two weights, of which the first belongs to a feature that may be constant, for random targets."""
+    nm.config.floatX = floatX
+    node = passed_on((len(x), 2), "b,f", batch_normalisation=mode)
+    if rate is not None:
+        node.set_param_values({"gradnet_rate": rate})
+    weights = random(len(x), 2, seed=5).astype(floatX)
+    grads = nm.make_func(node.input_tensors, E.grad((node.output * weights).mean(), [node.w, *node.input_tensors]))
+    return grads(x.astype(floatX))
+
+
+@pytest.mark.parametrize("value", [0, 0.1, 255, -1e5])
+@pytest.mark.parametrize("floatX", ["float32", "float64"])
+def test_constant_features_teach_nothing(value, floatX):
+    """Their gradient is 0; what rounding leaves of it does not grow by the division by almost 0."""
+    x = random(1001, 2)
+    usual = np.abs(weight_gradients(x, floatX)[0]).max()
+    x[:, 0] = value
+    gradient = weight_gradients(x, floatX)[0]
+    assert usual > 0.01
+    assert np.abs(gradient[0, 0]) < 1e-6 * usual
+
+
+def test_rounding_of_a_constant_teaches_nothing():
+    x = random(1001, 2)
+    x[:, 0] = 1000
+    x[::3, 0] = np.nextafter(np.float32(1000), np.float32(2000))
+    assert np.abs(weight_gradients(x, "float32")[0][0, 0]) < 1e-5
+
+
+def test_weights_of_nothing_can_learn():
+    nm.config.floatX = "float64"
+    node = passed_on((50, 1), "b,f")
+    node.set_param_values({"w": 0.0})
+    gradient = nm.make_func(node.input_tensors, E.grad((node.output * node.input_tensors[0]).mean(), [node.w]))
+    assert np.isfinite(gradient(random(50, 1))).all() and gradient(random(50, 1))[0] > 1e5
+
+
+def test_a_constant_that_fades_out_is_learnt_like_any():
+    x = random(101, 2)
+    x[:, 0] = 1000
+    plain, faded = (weight_gradients(x, "float64", m, r)[1] for m, r in ((False, None), ("fadeout", 0.0)))
+    np.testing.assert_allclose(faded, plain, rtol=1e-12)
+
+
 def test_one_voxel_that_differs():
     node = passed_on((1, 1, 10, 10), "b,f,y,x")
     for place in ((0, 0, 0, 0), (0, 0, 5, 5)):

@@ -118,6 +118,7 @@ def test_scalar_for_a_single_feature():
             ArgumentError,
             r"dropout_rate must be the probability.*got 1.0; expected a number in \[0, 1\)",
         ),
+        ({"dropout_rate": 1e-50}, ArgumentError, "dropout_rate"),
         ({"dropout_rate": -0.1}, ArgumentError, "dropout_rate"),
         ({"dropout_rate": "0.5"}, ArgumentError, "dropout_rate"),
         ({"dropout_rate": np.nan}, ArgumentError, "dropout_rate"),

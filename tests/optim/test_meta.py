@@ -46,6 +46,10 @@ def test_every_instance_has_its_own():
         ("wd", 2**200),
         ("mom", 1 - 1e-9),  # 1 in single precision
         ("beta2", np.float64(1 - 1e-12)),
+        ("lr", 1e-50),  # 0 in single precision
+        ("wd", 1e-46),
+        ("mom", np.float64(1e-50)),
+        ("clip_norm", 1e-50),  # which would mean: no limit
         ("lr", 1j),
         ("lr", True),
     ],
@@ -62,6 +66,32 @@ def test_unknown_names_give_the_nearest():
         MetaParams().set({"beta": 0.9})
     with pytest.raises(UnknownNameError):
         MetaParams(rate=1)
+
+
+def test_small_values_stay_what_they_are():
+    assert MetaParams(lr=1e-45, clip_norm=1e-40)["lr"] > 0
+    assert MetaParams(clip_norm=1e-40).clipping == (False, True)
+    nm.config.floatX = "float64"
+    assert MetaParams(lr=1e-50)["lr"] == 1e-50
+
+
+def test_a_schedule_may_decay_to_nothing_but_not_to_no_limit(fresh_model):
+    fresh_model.lr = fresh_model.clip_norm = 1.0
+    nm.DecaySchedule(0.5, every=1).bind(fresh_model, "lr").apply(400)
+    assert fresh_model.lr == 0
+    with pytest.raises(ArgumentError, match="clip_norm cannot have this value"):
+        nm.DecaySchedule(0.5, every=1).bind(fresh_model, "clip_norm").apply(400)
+
+
+def test_what_is_restored_is_given_where_the_file_says_so():
+    meta = MetaParams()
+    meta.restore({"lr": 1.0, "mom": 0.5}, ["lr"])
+    assert meta.given == {"lr"}
+    meta = MetaParams()
+    meta.restore({"lr": 1.0, "mom": 0.5})
+    assert meta.given == {"mom"}
+    with pytest.raises(UnknownNameError):
+        meta.restore({"lr": 1.0}, ["rate"])
 
 
 def test_limits_are_off_at_zero_or_none():

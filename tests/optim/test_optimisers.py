@@ -195,6 +195,46 @@ def test_repair_goes_back_and_forgets_moments(kind):
         np.testing.assert_array_equal(a.get_value(), b.get_value())
 
 
+def test_kept_parameters_are_no_part_of_the_step():
+    """A compiler that compares all outputs with all would take its time for them."""
+    plain, kept = (problem(SGD, history=n)[0] for n in (0, 3))
+    plain(RNG.normal(size=3))
+    kept(RNG.normal(size=3))
+    assert len(plain.step.updates) == len(kept.step.updates)
+
+
+def scalar_operations(optimiser):
+    """Number of operations on scalars in the updates, without the gradients."""
+    open_, seen, count = [new for _, new in optimiser.step.updates], set(optimiser.grads), 0
+    while open_:
+        variable = open_.pop()
+        if variable not in seen and variable.owner is not None:
+            count += variable.ndim == 0
+            open_ += variable.owner.inputs
+        seen.add(variable)
+    return count
+
+
+@pytest.mark.parametrize("kind", list(OPTIMISERS))
+def test_scalars_are_computed_once_for_all_parameters(kind):
+    few, many = (problem(OPTIMISERS[kind], (True,) * n, meta=MetaParams(wd=0.1))[0] for n in (2, 12))
+    assert 0 < scalar_operations(few) == scalar_operations(many)
+
+
+def test_repair_can_be_done_again():
+    optimiser, params = problem(SGD, history=3, meta=MetaParams(lr=0.1))
+    first = params[0].get_value()
+    for _ in range(2):
+        optimiser(RNG.normal(size=3))
+    for _ in range(2):
+        optimiser.repair()
+        np.testing.assert_array_equal(params[0].get_value(), first)
+    optimiser(RNG.normal(size=3))
+    assert not np.array_equal(params[0].get_value(), first)
+    optimiser.repair()
+    np.testing.assert_array_equal(params[0].get_value(), first)
+
+
 def test_repair_needs_a_history():
     optimiser, _ = problem(SGD)
     with pytest.raises(ArgumentError, match="there are no earlier parameters; got history=0"):

@@ -119,6 +119,14 @@ class SharedVariable(TensorSharedVariable):
             new_value, f"shared variable {self.name}", self.dtype, self.type.shape
         )
 
+    def snapshot(self) -> Any:
+        """Return the value as it lies on its device, for `restore`: values are replaced, never written into."""
+        return self.container.storage[0]
+
+    def restore(self, snapshot: Any) -> None:
+        """Put back what `snapshot` returned."""
+        self.container.storage[0] = snapshot
+
     def clone(self, **kwargs: Any) -> TensorSharedVariable:
         """Return a plain shared variable on the same storage: what graphs are made of when PyTensor copies them."""
         twin = TensorSharedVariable(

@@ -137,6 +137,14 @@ class SharedVariable(TensorSharedVariable):
             new_value, f"shared variable {self.name}", self.dtype, self.tag.known_shape
         )
 
+    def snapshot(self) -> Any:
+        """Return a copy of the value for `restore`: Theano writes new values into the memory of old ones."""
+        return self.get_value()
+
+    def restore(self, snapshot: Any) -> None:
+        """Put back what `snapshot` returned."""
+        self.set_value(snapshot)
+
     def clone(self) -> TensorSharedVariable:
         """Return a plain shared variable on the same storage: what graphs are made of when Theano copies them."""
         twin = TensorSharedVariable(type=self.type, value=None, strict=None, container=self.container, name=self.name)

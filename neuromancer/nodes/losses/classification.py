@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ class OneHot(Node):
     Parameters
     ----------
     target : Node
-        Labels; size 1 on `axis`. Labels below 0 or not below `n_class` give all zeros.
+        Labels; size 1 on `axis`. Negative ones mean not labelled and give all zeros; where they are fed, other labels
+        than integers below `n_class` are refused.
     n_class : int
         Number of classes: size of the result on `axis`.
     axis : str or int
@@ -97,6 +99,10 @@ class OneHot(Node):
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         return Demand(numbers=2 * magnitude(arguments.get("n_class")))
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The labels are classes."""
+        return [(self.parent, partial(check_labels, self, n_class=self.n_class))]
 
     def _make_output(self) -> None:
         self.output = one_hot(self.parent.output, self.axis, self.n_class, config.floatX)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from neuromancer import engine as E
 from neuromancer.nodes.losses.common import (
     align,
@@ -9,6 +11,7 @@ from neuromancer.nodes.losses.common import (
     require_tensor,
     scalar_param,
 )
+from neuromancer.nodes.losses.targets import MISSING_ONLY, Check, check_finite
 from neuromancer.nodes.node import Node
 
 
@@ -31,8 +34,8 @@ class EuclideanDistance(Node):
 
     Notes
     -----
-    Where a feature of prediction or target is NaN the distance is 0. The gradient at distance 0 is 0. Axis f
-    stays with size 1.
+    Where a feature of prediction or target is NaN the distance is 0; an infinite target is refused. The gradient at
+    distance 0 is 0. Axis f stays with size 1.
 
     Examples
     --------
@@ -49,6 +52,10 @@ class EuclideanDistance(Node):
         require_tensor(target, self, "the target")
         require_fit(self, "target", target, pred)
         self.parent = [pred, target]
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target is finite or NaN."""
+        return [(self.parent[1], partial(check_finite, self, "the target", besides=MISSING_ONLY))]
 
     def _make_output(self) -> None:
         pred, target = self.parent
@@ -87,7 +94,8 @@ class RampLoss(Node):
 
     Notes
     -----
-    ``mean_f max(0, d_low - d_big + margin)``, NaN counting as 0. Axis f stays with size 1.
+    ``mean_f max(0, d_low - d_big + margin)``, NaN counting as 0; infinite values that are fed are refused. Axis f
+    stays with size 1.
 
     Examples
     --------
@@ -107,6 +115,13 @@ class RampLoss(Node):
         require_fit(self, "d_big", d_big, d_low)
         self.parent = [d_low, d_big]
         scalar_param(self, "margin", margin)
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """Both values are finite or NaN."""
+        return [
+            (node, partial(check_finite, self, what, besides=MISSING_ONLY))
+            for what, node in zip(("d_low", "d_big"), self.parent, strict=True)
+        ]
 
     def _make_output(self) -> None:
         low, big = self.parent

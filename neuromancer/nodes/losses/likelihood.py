@@ -17,7 +17,7 @@ from neuromancer.nodes.losses.common import (
     require_fit,
     require_tensor,
 )
-from neuromancer.nodes.losses.targets import MISSING_NUMBERS, Check, check_fractions
+from neuromancer.nodes.losses.targets import MISSING_NUMBERS, Check, check_finite, check_fractions
 from neuromancer.nodes.node import Node
 
 
@@ -108,7 +108,7 @@ class GaussianNLL(Node):
     sig : Node
         Standard deviation (> 0), or its natural logarithm; mu's shape.
     target : Node
-        Observed value; mu's shape, an axis s of samples may be lacking.
+        Observed value, finite; mu's shape, an axis s of samples may be lacking.
     sig_is_log : bool
         `sig` is the logarithm; this is the numerically safe form.
     name : str
@@ -147,6 +147,10 @@ class GaussianNLL(Node):
         require_fit(self, "target", target, mu)
         self.sig_is_log = sig_is_log
         self.parent = [mu, sig, target]
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target is finite."""
+        return [(self.parent[2], partial(check_finite, self, "the target"))]
 
     def _make_output(self) -> None:
         shape = self.parent[0].shape

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from neuromancer import engine as E
+from neuromancer.nodes.conv import Conv
 from neuromancer.nodes.losses.common import (
     align,
     labelled,
@@ -13,6 +15,7 @@ from neuromancer.nodes.losses.common import (
     require_tensor,
     scalar_param,
 )
+from neuromancer.nodes.losses.targets import MISSING_NUMBERS, Check, check_finite
 from neuromancer.nodes.node import Node
 
 
@@ -31,6 +34,12 @@ class _DeviationLoss(Node):
         self.axis = pred.shape.tag2index("f")
         scalar_param(self, "margin", margin)
         scalar_param(self, "scale_correction", scale_correction)
+
+    def input_checks(self) -> list[tuple[Node, Check]]:
+        """The target is finite or missing; nothing can be missing of one that is convolved."""
+        if isinstance(self.target, Conv):
+            return [(self.target.parent, partial(check_finite, self, "the target that is convolved"))]
+        return [(self.target, partial(check_finite, self, "the target", besides=MISSING_NUMBERS))]
 
     def _penalty(self, deviation: Any) -> Any:
         """Penalty of a deviation that is not negative."""
@@ -66,7 +75,7 @@ class SquaredLoss(_DeviationLoss):
     pred : Node
         Any shape with an axis f.
     target : Node
-        pred's shape, an axis s of samples may be lacking. -666 and NaN mean missing.
+        pred's shape, an axis s of samples may be lacking. -666 and NaN mean missing; infinite values are refused.
     margin : float, optional
         Deviations up to the margin cost nothing; changeable as parameter ``margin``.
     scale_correction : float, optional

@@ -32,7 +32,7 @@ def SobelizedLoss(pred: Node, target: Node, loss_type: str = "abs", loss_kwargs:
     pred : Node
         Images with 1 to 3 spatial axes in layout ``b,f,...``.
     target : Node
-        Same shape. Missing values cannot be marked.
+        Same shape. Missing values cannot be marked: NaN is refused.
     loss_type : {'abs'}
         Which loss: :class:`AbsLoss`.
     loss_kwargs : dict, optional

@@ -24,8 +24,9 @@ class Besides:
     found: Callable[[np.ndarray], np.ndarray]
 
 
+MISSING_ONLY = Besides("NaN where missing", np.isnan)
 MISSING_NUMBERS = Besides("-666 or NaN where missing", lambda v: np.isnan(v) | (np.abs(v - MISSING) < 1e-2))
-IGNORED_NUMBERS = Besides("negative or NaN where ignored", lambda v: np.isnan(v) | (v < 0))
+IGNORED_NUMBERS = Besides("negative or NaN where ignored", lambda v: np.isnan(v) | ((v < 0) & np.isfinite(v)))
 SHOWN = 10
 """Values that a message names, at most."""
 
@@ -37,7 +38,7 @@ def check_labels(node: Node, labels: np.ndarray, n_class: int) -> None:
         return
     bad = labels >= n_class
     if labels.dtype.kind == "f":
-        bad |= labels != np.floor(labels)
+        bad |= ~_whole(labels)
     _refuse(
         node,
         "the target has labels that are no classes",
@@ -52,9 +53,12 @@ def check_objects(node: Node, labels: np.ndarray, dtype: str) -> None:
     """Raise ArgumentError for numbers of objects that are no integers, or that would be rounded in a dtype."""
     labels = np.asarray(labels)
     if labels.dtype.kind == "f":
-        bad = ~(labels == np.floor(labels))
         _refuse(
-            node, "the segmentation has labels that are no objects", labels, bad, "integers, those below 1 are none"
+            node,
+            "the segmentation has labels that are no objects",
+            labels,
+            ~_whole(labels),
+            "integers, those below 1 are none",
         )
     if np.dtype(dtype).kind == "f":
         exact_cast(labels, dtype, node, "the segmentation", ids=True)
@@ -73,11 +77,20 @@ def check_fractions(node: Node, what: str, values: np.ndarray, besides: Besides 
     _refuse(node, f"{what} has values out of range", values, ~good, expected)
 
 
-def check_finite(node: Node, what: str, values: np.ndarray) -> None:
-    """Raise ArgumentError for NaN and infinity."""
+def check_finite(node: Node, what: str, values: np.ndarray, besides: Besides | None = None) -> None:
+    """Raise ArgumentError for infinity and NaN, besides what has a meaning of its own."""
     values = np.asarray(values)
     if values.dtype.kind == "f":
-        _refuse(node, f"{what} has values that are not finite", values, ~np.isfinite(values), "finite numbers")
+        good, expected = np.isfinite(values), "finite numbers"
+        if besides is not None:
+            good |= besides.found(values)
+            expected += f", {besides.text}"
+        _refuse(node, f"{what} has values that are not finite", values, ~good, expected)
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Where floating point numbers are integers."""
+    return np.isfinite(values) & (values == np.floor(values))
 
 
 def _refuse(node: Any, problem: str, values: np.ndarray, bad: np.ndarray, expected: str, noun: str = "values") -> None:

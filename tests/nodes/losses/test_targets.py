@@ -89,6 +89,101 @@ def test_targets_that_are_computed_are_not_checked(fresh_model):
     assert np.isfinite(nll(X, T * 255)).all()
 
 
+def parts(t):
+    """Class labels as the second of three features, of which the others are something else."""
+    return nm.split(t, n_out=3, name="part")[1]
+
+
+REARRANGED = {
+    "split": ((None, 3), "b,f", parts, lambda v: np.stack([v * 0 + 300, v, v * 0 - 0.5], 1)),
+    "crop": (
+        (None, 1, 3),
+        "b,f,x",
+        lambda t: nm.Reshape(nm.Crop(t, (1,), print_repr=False), (None, 1), "b,f", print_repr=False),
+        lambda v: np.stack([v * 0 + 99, v, v * 0 + 98], 1)[:, None],
+    ),
+    "reshape": (
+        (None, 1, 1),
+        "b,f,x",
+        lambda t: nm.Reshape(t, (None, 1), "b,f", print_repr=False),
+        lambda v: v[:, None, None],
+    ),
+    "two of them": (
+        (None, 6),
+        "b,f",
+        lambda t: parts(nm.split(t, index=[3])[1]),
+        lambda v: np.repeat(v[:, None], 6, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", list(REARRANGED))
+def test_labels_are_checked_behind_what_rearranges_them(fresh_model, way):
+    shape, tags, rearrange, arrange = REARRANGED[way]
+    probs = nm.Softmax(source("raw", (None, 3)), print_repr=False)
+    target = rearrange(source("t", shape, tags))
+    nll = nm.MultinoulliNLL(probs, target, target_is_sparse=True, print_repr=False)
+    raw, labels = np.zeros((4, 3), "float32"), np.array([0, 1, 2, -1])
+    np.testing.assert_allclose(nll(raw, arrange(labels))[:, 0], np.log(3) * 4 / 3 * (labels >= 0), rtol=1e-4)
+    with pytest.raises(ArgumentError, match=r"no classes; got \[9(\.0)?\] \(1 of 4 labels\)"):
+        nll(raw, arrange(np.array([0, 9, 2, -1])))
+    assert np.isfinite(nll.test_run()).all()
+
+
+def test_labels_are_checked_behind_a_pad_and_side_by_side(fresh_model):
+    probs = nm.Softmax(source("raw", (1, 4, 5), "b,f,x"), 2, 2, print_repr=False)
+    sides = [source(name, (1, 1, 3), "b,f,x", "int16") for name in "ab"]
+    target = nm.Pad(nm.Concat(sides, print_repr=False), (1,), value=-1, print_repr=False)
+    nll = nm.MultinoulliNLL(probs, target, target_is_sparse=True, print_repr=False)
+    assert np.isfinite(nll(np.zeros((1, 4, 5)), [[[0, 1, 0]]], [[[1, -1, 0]]])).all()
+    with pytest.raises(ArgumentError, match=r"got \[7\]"):
+        nll(np.zeros((1, 4, 5)), [[[0, 1, 0]]], [[[1, 7, 0]]])
+
+
+def test_one_hot_codes_of_labels(fresh_model):
+    labels = source("labels", (None, 1), dtype="int16")
+    code = nm.OneHot(labels, 3, print_repr=False)
+    probs = nm.Softmax(source("raw", (None, 3)), print_repr=False)
+    nll = nm.MultinoulliNLL(probs, code, print_repr=False)
+    for node, extra in ((code, []), (nll, [np.zeros((2, 3))])):
+        assert np.isfinite(node(*extra, [[2], [-1]])).all()
+        with pytest.raises(ArgumentError, match=r"no classes; got \[9\].*integers from 0 to 2"):
+            node(*extra, [[2], [9]])
+
+
+REGRESSIONS = {
+    "SquaredLoss": (lambda p, t: nm.SquaredLoss(p, t, print_repr=False), True),
+    "AbsLoss": (lambda p, t: nm.AbsLoss(p, t, print_repr=False), True),
+    "GaussianNLL": (lambda p, t: nm.GaussianNLL(p, p, t, print_repr=False), False),
+    "EuclideanDistance": (lambda p, t: nm.EuclideanDistance(p, t, print_repr=False), True),
+    "RampLoss": (lambda p, t: nm.RampLoss(p, t, print_repr=False), True),
+    "SobelizedLoss": (lambda p, t: nm.SobelizedLoss(p, t, loss_kwargs={"print_repr": False}), False),
+}
+
+
+@pytest.mark.parametrize("kind", list(REGRESSIONS))
+def test_numbers_are_finite_or_missing(fresh_model, kind):
+    make, may_be_missing = REGRESSIONS[kind]
+    loss = make(*(source(name, (1, 1, 5), "b,f,x") for name in "pt"))
+    p, t = np.ones((1, 1, 5)), np.zeros((1, 1, 5))
+    assert np.isfinite(loss(p, t)).all()
+    for value in (np.inf, -np.inf, np.nan):
+        t[0, 0, 2] = value
+        if may_be_missing and np.isnan(value):
+            assert np.isfinite(loss(p, t)).all()
+        else:
+            with pytest.raises(ArgumentError, match=rf"not finite; got \[{value}\] \(1 of 5"):
+                loss(p, t)
+
+
+def test_infinity_is_no_label(fresh_model):
+    probs = nm.Softmax(source("raw", (None, 3)), print_repr=False)
+    nll = nm.MultinoulliNLL(probs, source("t", (None, 1)), target_is_sparse=True, print_repr=False)
+    for value in (-np.inf, np.inf):
+        with pytest.raises(ArgumentError, match="no classes"):
+            nll(np.zeros((2, 3)), [[0], [value]])
+
+
 @pytest.fixture
 def binary(fresh_model):
     y = source("y", (None, 1))

@@ -28,12 +28,20 @@ INCOMPATIBLE = (
     "scan_split_non_sequence_decomposition_and_solve",
 )
 """Tags of rewrites that make operations for C code or write into their inputs, in the names of PyTensor 3.0 and 3.3."""
+ALGEBRA = (
+    "dot_diag_to_elemwise",
+    "orthogonal_dot_transpose_to_eye",
+    "selection_dot_to_indexing",
+    "useless_symmetric_transpose",
+)
+"""Rewrites that ask of every product whether a matrix is diagonal, orthogonal or of another special form. For that they
+follow the graph, so that the time to compile grows with the square of the number of layers."""
 
 
 @cache
 def rewriter() -> GraphRewriter:
     """All rewrites, in order."""
-    query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=INCOMPATIBLE)
+    query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=(*INCOMPATIBLE, *ALGEBRA))
     return SequentialGraphRewriter(CutRuns(), optdb.query(query), *FUSIONS)
 
 
