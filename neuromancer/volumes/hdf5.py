@@ -40,7 +40,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         require_target(file, dataset, label)
         found = file.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
-            name = member(names_in(file), dataset, label)
+            name = member(names_in(file, label), dataset, label)
             require_target(file, name, label)
             found = file[name]
         return describe(hdf5_sources.spanned(found), file.close, file_identity(path), label)
@@ -51,6 +51,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
 
 def describe(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
     """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
+    hdf5_sources.require_no_pipes(array, label)
     attributes, unread = attributes_of(array)
     dimensions, odd = dimensions_of(array)
     names = [d.name for d in dimensions]
@@ -60,17 +61,17 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "", label: s
         placement = stated_by_coordinates(dimensions, _coordinate)
     if IDENTITY in attributes:
         placement = replace(placement, voxel_size=_with_gaps(placement.voxel_size), offset=_with_gaps(placement.offset))
-    elsewhere = hdf5_sources.identity(array)
+    elsewhere, missing = hdf5_sources.identity(array), hdf5_sources.missing_parts(array, label)
     opened = Opened(
         array,
         axes,
         placement,
         array.chunks,
-        read=hdf5_sources.Watched(array) if array.is_virtual else read,
+        read=hdf5_sources.Watched(array, missing) if array.is_virtual or array.external else read,
         close=close,
         identity=f"{identity} {elsewhere}" if elsewhere else identity,
         fill=array.fillvalue,
-        missing=hdf5_sources.missing_parts(array, label),
+        missing=missing,
         blank=not (array.is_virtual or array.external or array.id.get_storage_size()),
         doubts=(*unread, *odd, *odd_axes(attributes)),
     )
@@ -97,13 +98,14 @@ def _with_gaps(values: Any) -> Any:
     return [None if np.isnan(v) else v for v in values] if known else values
 
 
-def names_in(file: Any) -> list[str]:
+def names_in(file: Any, label: str = "hdf5") -> list[str]:
     """Paths of all data sets of an open file, but for the coordinates of others; of links to some, if there is none."""
     found: dict[str, bool] = {}
     links: list[str] = []
 
     def note(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            hdf5_sources.require_no_pipes(item, label)
             found[name] = item.ndim > 1 or not is_scale(item)
 
     file.visititems(note)
@@ -116,6 +118,8 @@ def require_target(file: Any, path: str, label: str) -> None:
     here = file
     for name in path.strip("/").split("/") if path else ():
         link = here.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            hdf5_sources.require_link(here, link.filename, label)
         try:
             here = here[name]
         except (KeyError, OSError, RuntimeError) as error:
