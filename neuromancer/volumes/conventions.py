@@ -16,19 +16,23 @@ DIMENSION_UNITS = "dimension_units"
 """Of tensorstore and Neuroglancer: size and unit of every stored axis, such as "40 nm"."""
 
 
-def axes_stated(attributes: Mapping[str, Any]) -> str | None:
-    """Letters of the axes that attributes name."""
+def axes_stated(attributes: Mapping[str, Any], ndim: int) -> str | None:
+    """Letters of the axes that attributes name, if they are as many as there are."""
     for given in _axes_in(attributes).values():
         names = names_in(given)
-        if names:
+        if names and len(names) == ndim:
             return letters(names) if all(names) else None
     return None
 
 
-def odd_axes(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """What attributes have in the place of names of axes, and is none."""
-    found = _axes_in(attributes).items()
-    return tuple(f"{key} {given!r}"[:80] for key, given in found if given is not None and names_in(given) is None)
+def odd_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[str, ...]:
+    """What attributes have in the place of names of axes, and is none, or names another number of them."""
+    odd = []
+    for key, given in _axes_in(attributes).items():
+        names = names_in(given)
+        if given is not None and (names is None or (letters(names) is not None and len(names) != ndim)):
+            odd.append(f"{key} {given!r}"[:80])
+    return tuple(odd)
 
 
 def names_in(given: Any) -> list[str] | None:

@@ -55,7 +55,7 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "", label: s
     attributes, unread = attributes_of(array)
     dimensions, odd = dimensions_of(array)
     names = [d.name for d in dimensions]
-    axes = letters(names) if any(names) else axes_stated(attributes)
+    axes = letters(names) if any(names) else axes_stated(attributes, array.ndim)
     placement = stated_by(attributes)
     if placement.voxel_size is None and any(d.scale is not None for d in dimensions):
         placement = stated_by_coordinates(dimensions, _coordinate)
@@ -73,7 +73,7 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "", label: s
         fill=array.fillvalue,
         missing=missing,
         blank=not (array.is_virtual or array.external or array.id.get_storage_size()),
-        doubts=(*unread, *odd, *odd_axes(attributes)),
+        doubts=(*unread, *odd, *odd_axes(attributes, array.ndim)),
     )
     return unpacked(opened, attributes)
 
