@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from neuromancer.printable import described
 from neuromancer.volumes.paths import EXPECTED
 
 NUMBERS = "bool, integer or float"
+MOST_VOXELS = 2**63
 
 
 def is_array(value: Any) -> bool:
@@ -118,7 +120,8 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
     Raises
     ------
     ShapeError
-        If it is not known, as after boolean indexing with dask, or there is none: a null data set of HDF5.
+        If it is not known, as after boolean indexing with dask, or there is none: a null data set of HDF5. If it
+        has more voxels than an index can count.
     """
     shape = array.shape
     if shape is None:
@@ -131,6 +134,8 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
     if not known:
         hint = "array.compute_chunk_sizes()" if hasattr(type(array), "compute_chunk_sizes") else None
         raise ShapeError("its sizes are not known", node=what, got=f"shape {shape}", expected="sizes", nearest=hint)
+    if prod(sizes) >= MOST_VOXELS:
+        raise ShapeError("has more voxels than any file", node=what, got=f"shape {shape}", expected=f"< {MOST_VOXELS}")
     return sizes
 
 

@@ -123,6 +123,7 @@ def chunks_of(where: Where, shape: Sequence[int], chunks: Sequence[int] | None) 
     [(slice(0, 4, None),), (slice(4, 7, None),)]
     """
     sizes = chunks or [1] * (len(shape) - 2) + [int(n) for n in shape[-2:]]
+    sizes = [c or max(1, int(n)) for c, n in zip(sizes, shape, strict=True)]
     axes = [
         [slice(k * c, min((k + 1) * c, int(n))) for k in range(s.start // c, -(-s.stop // c))]
         for s, c, n in zip(where, sizes, shape, strict=True)

@@ -56,7 +56,8 @@ def calibrated(stated: Stated, layout: Layout) -> tuple[Placement, tuple[str, ..
             if unit is None and sizes[k] is not None and not any(f" of {axes[k]}:" in d for d in doubts):
                 doubts.append(f"voxel size of {axes[k]}: {sizes[k]:g}, without a unit")
             sizes[k], offsets[k] = _converted(sizes[k], unit, base), _converted(offsets[k], unit, base)
-    direction = [-1 if v == -1 else 1 for v in _per_axis(stated.direction, layout, "direction", doubts)]
+    directions = zip(axes, _per_axis(stated.direction, layout, "direction", doubts), strict=True)
+    direction = [-1 if _number(v, a, "direction", doubts) == -1 else 1 for a, v in directions]
     return Placement(known_or_none(sizes), known_or_none(offsets), base, directed(direction)), tuple(doubts)
 
 

@@ -150,7 +150,10 @@ def _numbers(value: Any) -> tuple[Any, ...] | None:
             return struct.unpack("<d", base64.standard_b64decode(value))
         except (ValueError, struct.error):
             return None
-    array = np.ravel(np.asarray(value))
+    try:
+        array = np.ravel(np.asarray(value))
+    except ValueError:  # lists of different lengths
+        return None
     return tuple(array) if array.dtype.kind in "biuf" and array.size else None
 
 

@@ -7,9 +7,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from neuromancer.errors import FileError
+from neuromancer.places import kind_at
 from neuromancer.volumes.blocks import whole_index
+from neuromancer.volumes.protocol import Where
 
-METADATA = ("zarr.json", ".zarray", "attributes.json")
+METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
 """Files of which one lies in the folder of every array."""
 
 
@@ -29,10 +32,18 @@ def require_absent(folder: Path, key: str) -> None:
             break
         if place.is_symlink() and not place.exists():
             raise OSError(f"{place.relative_to(folder)} is a link that leads nowhere")
-        if place.exists() and (place.is_dir() if place == path else not place.is_dir()):
-            raise OSError(f"{place.relative_to(folder)} is a {'folder' if place == path else 'file'}")
+        kind = kind_at(place)
+        if kind not in (None, "a file" if place == path else "a folder"):
+            raise OSError(f"{place.relative_to(folder)} is {kind}")
     if not any((folder / name).exists() for name in METADATA):
         raise OSError("the metadata of its array has gone")
+
+
+def require_no_pipe(path: Path) -> None:
+    """Raise FileError if a pipe or a device lies where a file may: whoever opens it waits for ever."""
+    kind = kind_at(path)
+    if kind not in (None, "a file", "a folder"):
+        raise FileError("is no file", node=str(path), got=kind, expected="a file")
 
 
 def is_blank(folder: Path) -> bool:
@@ -67,12 +78,17 @@ class Watched:
         self.read, self.folder, self.chunks, self.key = read, folder, tuple(chunks), key
 
     def __call__(self, array: Any, index: Any) -> Any:
-        block = self.read(array, index)
         where = whole_index(index, array.shape)
+        self._require_files(where)
+        block = self.read(array, index)
+        self._require_files(where)
+        return block
+
+    def _require_files(self, where: Where | None) -> None:
+        """Raise OSError if something else than a file lies in the place of a chunk, or chunks went with their array."""
         if where is not None:
             touched = (range(s.start // c, -(-s.stop // c)) for s, c in zip(where, self.chunks, strict=True))
             for number in product(*touched):
                 key = self.key(number)
                 if not (self.folder / key).is_file():
                     require_absent(self.folder, key)
-        return block

@@ -16,18 +16,47 @@ DIMENSION_UNITS = "dimension_units"
 """Of tensorstore and Neuroglancer: size and unit of every stored axis, such as "40 nm"."""
 
 
-def axes_stated(attributes: Mapping[str, Any]) -> str | None:
-    """Letters of the axes that attributes name."""
-    transform = attributes.get("transform")
-    for names in (
-        attributes.get("_ARRAY_DIMENSIONS"),
-        attributes.get("axes"),
-        attributes.get("axis_names"),
-        transform.get("axes") if isinstance(transform, Mapping) else None,
-    ):
-        if isinstance(names, (str, list, tuple, np.ndarray)) and np.ndim(names) < 2 and len(names):
-            return letters(list(names)) if all(names) else None
+def axes_stated(attributes: Mapping[str, Any], ndim: int) -> str | None:
+    """Letters of the axes that attributes name, if they are as many as there are."""
+    for given in _axes_in(attributes).values():
+        names = names_in(given)
+        if names and len(names) == ndim:
+            return letters(names) if all(names) else None
     return None
+
+
+def odd_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[str, ...]:
+    """What attributes have in the place of names of axes, and is none, or names another number of them."""
+    odd = []
+    for key, given in _axes_in(attributes).items():
+        names = names_in(given)
+        if given is not None and (names is None or (letters(names) is not None and len(names) != ndim)):
+            odd.append(f"{key} {given!r}"[:80])
+    return tuple(odd)
+
+
+def names_in(given: Any) -> list[str] | None:
+    """Names of axes, one after the other; None if there are none in what was given.
+
+    Examples
+    --------
+    >>> names_in("zyx"), names_in(["z", None]), names_in([["z"], "y"]), names_in(3.5)
+    (['z', 'y', 'x'], ['z', ''], None, None)
+    """
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
+    if isinstance(given, bytes):
+        given = given.decode(errors="replace")
+    if not isinstance(given, (str, list, tuple)) or any(not isinstance(n, (str, bytes, type(None))) for n in given):
+        return None
+    return [n.decode(errors="replace") if isinstance(n, bytes) else n or "" for n in given]
+
+
+def _axes_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Where programs leave the names of axes."""
+    transform = attributes.get("transform")
+    found = {name: attributes.get(name) for name in ("_ARRAY_DIMENSIONS", "axes", "axis_names")}
+    return found | {"transform.axes": transform.get("axes") if isinstance(transform, Mapping) else None}
 
 
 def stated_by(attributes: Mapping[str, Any]) -> Stated:

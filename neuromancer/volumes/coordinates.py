@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.errors import reason
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.units import long_unit
 
-Coordinate = tuple[np.ndarray, Any]
+Coordinate = tuple[Any, Any]
 """Positions along a dimension, and their unit."""
 
 
@@ -22,24 +23,34 @@ def stated_by(names: Sequence[Any], coordinate: Callable[[Any], Coordinate | Non
     names : sequence
         Of the dimensions, in the stored order.
     coordinate : callable
-        Positions along a dimension and their unit; None where there are none.
+        Positions along a dimension and their unit; None where there are none. Where it fails, they are unknown.
 
     Returns
     -------
     Stated
         Per stored axis. A unit that only some coordinates name is that of all.
     """
-    found = [coordinate(name) for name in names]
+    found = [_found(coordinate, name) for name in names]
     values = [None if c is None else c[0] for c in found]
-    steps = [None if v is None else step_of(v) for v in values]
+    steps = [v if v is None or isinstance(v, str) else step_of(v) for v in values]
     units = [None if c is None else c[1] for c in found]
     spoken = next((u for u in units if long_unit(u) is not None), None)
     return Stated(
         [abs(s) if isinstance(s, float) else s for s in steps],
-        [None if v is None else _first(v) for v in values],
+        [None if v is None or isinstance(v, str) else _first(v) for v in values],
         [spoken if u is None else u for u in units],
         [-1 if isinstance(s, float) and s < 0 else 1 for s in steps],
     )
+
+
+def _found(coordinate: Callable[[Any], Coordinate | None], name: Any) -> Coordinate | None:
+    """A coordinate; what forbids to read it stands in the place of one, for the user to see."""
+    try:
+        return coordinate(name)
+    except MemoryError:
+        raise
+    except Exception as error:  # of whatever library reads it
+        return f"positions that cannot be read: {reason(error)}", None
 
 
 def step_of(values: np.ndarray) -> float | str | None:

@@ -16,10 +16,11 @@ from neuromancer.files import followed, fsync
 from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.cf import unpacked
-from neuromancer.volumes.conventions import axes_stated, stated_by
+from neuromancer.volumes.conventions import axes_stated, odd_axes, stated_by
 from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, is_blank, new_token, tokens, was_fresh
+from neuromancer.volumes.hdf5_attributes import Dimension, attributes_of, dimensions_of, is_scale, text_of
 from neuromancer.volumes.hdf5_changes import change, roll_back
 from neuromancer.volumes.opened import Opened, read
 from neuromancer.volumes.protocol import Locator
@@ -28,7 +29,7 @@ from neuromancer.volumes.sink import FileSink
 from neuromancer.volumes.stored import file_identity, member
 
 IDENTITY = "neuromancer_id"
-NO_POSITIONS = b"This is a netCDF dimension but not a netCDF variable"
+NO_POSITIONS = "This is a netCDF dimension but not a netCDF variable"
 DEFAULT_NAME = "data"
 FILTERS = {"default": None, None: None, "gzip": "gzip", "lzf": "lzf"}
 
@@ -40,7 +41,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         require_target(file, dataset, label)
         found = file.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
-            name = member(names_in(file), dataset, label)
+            name = member(names_in(file, label), dataset, label)
             require_target(file, name, label)
             found = file[name]
         return describe(hdf5_sources.spanned(found), file.close, file_identity(path), label)
@@ -51,52 +52,62 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
 
 def describe(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
     """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
-    attributes = dict(array.attrs)
-    names = [d.label or (d[0].name.rpartition("/")[2] if len(d) else "") for d in array.dims]
-    axes = letters(names) if any(names) else axes_stated(attributes)
+    hdf5_sources.require_no_pipes(array, label)
+    attributes, unread = attributes_of(array)
+    dimensions, odd = dimensions_of(array)
+    names = [d.name for d in dimensions]
+    axes = letters(names) if any(names) else axes_stated(attributes, array.ndim)
     placement = stated_by(attributes)
-    if placement.voxel_size is None and any(len(d) for d in array.dims):
-        placement = stated_by_coordinates(range(len(names)), lambda k: _coordinate(array.dims[k]))
+    if placement.voxel_size is None and any(d.scale is not None for d in dimensions):
+        placement = stated_by_coordinates(dimensions, _coordinate)
     if IDENTITY in attributes:
         placement = replace(placement, voxel_size=_with_gaps(placement.voxel_size), offset=_with_gaps(placement.offset))
-    elsewhere = hdf5_sources.identity(array)
+    elsewhere, missing = hdf5_sources.identity(array), hdf5_sources.missing_parts(array, label)
     opened = Opened(
         array,
         axes,
         placement,
         array.chunks,
-        read=hdf5_sources.Watched(array) if array.is_virtual else read,
+        read=hdf5_sources.Watched(array, missing) if array.is_virtual or array.external else read,
         close=close,
         identity=f"{identity} {elsewhere}" if elsewhere else identity,
         fill=array.fillvalue,
-        missing=hdf5_sources.missing_parts(array, label),
+        missing=missing,
         blank=not (array.is_virtual or array.external or array.id.get_storage_size()),
+        doubts=(*unread, *odd, *odd_axes(attributes, array.ndim)),
     )
     return unpacked(opened, attributes)
 
 
-def _coordinate(dimension: Any) -> Coordinate | None:
+def _coordinate(dimension: Dimension) -> Coordinate | None:
     """Positions along a dimension, of the scale that is attached to it; None where it is but a length."""
-    scale = dimension[0] if len(dimension) else None
-    if scale is None or bytes(scale.attrs.get("NAME", b"")).startswith(NO_POSITIONS):
+    scale = dimension.scale
+    if scale is None:
         return None
-    opened = unpacked(Opened(scale), dict(scale.attrs))
-    return opened.read(opened.array, slice(None)), scale.attrs.get("units")
+    attributes, _ = attributes_of(scale)
+    if text_of(attributes.get("NAME")).startswith(NO_POSITIONS):
+        return None
+    if scale.shape != (dimension.size,):
+        raise ValueError(f"positions of shape {scale.shape} for {dimension.size} voxels")
+    opened = unpacked(Opened(scale), attributes)
+    return opened.read(opened.array, slice(None)), attributes.get("units")
 
 
 def _with_gaps(values: Any) -> Any:
     """Values of an output of this package: HDF5 has no None, NaN stands for it."""
-    return values if values is None else [None if np.isnan(v) else v for v in values]
+    known = isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1
+    return [None if np.isnan(v) else v for v in values] if known else values
 
 
-def names_in(file: Any) -> list[str]:
+def names_in(file: Any, label: str = "hdf5") -> list[str]:
     """Paths of all data sets of an open file, but for the coordinates of others; of links to some, if there is none."""
     found: dict[str, bool] = {}
     links: list[str] = []
 
     def note(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = item.ndim > 1 or not item.is_scale
+            hdf5_sources.require_no_pipes(item, label)
+            found[name] = item.ndim > 1 or not is_scale(item)
 
     file.visititems(note)
     file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else links.append(name))
@@ -108,6 +119,8 @@ def require_target(file: Any, path: str, label: str) -> None:
     here = file
     for name in path.strip("/").split("/") if path else ():
         link = here.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            hdf5_sources.require_link(here, link.filename, label)
         try:
             here = here[name]
         except (KeyError, OSError, RuntimeError) as error:

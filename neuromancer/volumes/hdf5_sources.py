@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
 from math import prod
@@ -19,14 +19,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neuromancer.errors import MissingDependencyError, reason
-from neuromancer.volumes.blocks import whole_index
+from neuromancer.errors import FileError, MissingDependencyError, reason
+from neuromancer.places import kind_at
+from neuromancer.volumes.blocks import overlap, whole_index
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.protocol import Where
 from neuromancer.volumes.stored import file_identity
 
-VIRTUAL_PREFIX, EXTERNAL_PREFIX = "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"
+VIRTUAL_PREFIX, EXTERNAL_PREFIX, LINK_PREFIX = "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX", "HDF5_EXT_PREFIX"
 UNLIMITED = h5py.h5s.UNLIMITED
+MOST_REGIONS = 1000
 
 
 def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Part]:
@@ -44,10 +46,12 @@ def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = f
     ------
     MissingDependencyError
         If chunks are packed with a filter that is not installed.
+    FileError
+        If it refers to a pipe or a device.
     """
     _require_filters(dataset, label)
     if dataset.external:
-        return list(_external(dataset))
+        return list(_external(dataset, label))
     me = (dataset.file.filename, dataset.name)
     if not dataset.is_virtual or me in seen:
         return []
@@ -81,31 +85,106 @@ def spanned(dataset: Any) -> Any:
     return h5py.Dataset(h5py.h5d.open(file.id, name, access))
 
 
+@dataclass(frozen=True)
+class Misfit(Part):
+    """A part of which the library would make up voxels, or crash: its source has not the shape that is needed.
+
+    Parameters
+    ----------
+    regions : sequence of tuple of slice
+        The voxels that are mapped, in the stored order.
+    """
+
+    regions: Sequence[Where] = ()
+
+
 class Watched:
-    """Reads a virtual data set, and looks whether its sources were there: the library does not say.
+    """Reads a data set whose voxels lie in other files, and looks whether these are there: the library does not say.
 
     Parameters
     ----------
     dataset : h5py.Dataset
+    missing : sequence of Part
+        Of it; the library is not asked for a :class:`Misfit`.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, missing: Sequence[Part] = ()) -> None:
         whole = tuple(slice(0, n) for n in dataset.shape)
-        found = {name: _found(dataset, name) for name in {m.file_name for m in dataset.virtual_sources()}}
-        pairs = [(found[m.file_name], _box(m.vspace, dataset.shape) or whole) for m in dataset.virtual_sources()]
-        self.paths = [path for path, _ in pairs if path is not None]
-        self.boxes = np.array([[(s.start, s.stop) for s in box] for path, box in pairs if path is not None])
+        self.files = [(path, size, box or whole) for path, size, box in _files(dataset)]
+        self.boxes = _corners([box for *_, box in self.files])
+        self.misfits = [region for part in missing if isinstance(part, Misfit) for region in part.regions]
 
     def __call__(self, dataset: Any, key: Any) -> np.ndarray:
-        block = np.asarray(dataset[key])
         where = whole_index(key, dataset.shape)
-        if where is not None and self.paths:
-            starts, stops = ([getattr(s, end) for s in where] for end in ("start", "stop"))
-            touched = ((self.boxes[..., 0] < stops) & (self.boxes[..., 1] > starts)).all(-1)
-            for path in {self.paths[k] for k in np.flatnonzero(touched)}:
-                if not path.exists():
-                    raise FileNotFoundError(f"source file {path} has gone")
+        if where is None:
+            return np.asarray(dataset[key])
+        self._require_files(where)
+        parts = [where]
+        for misfit in self.misfits:
+            parts = [piece for part in parts for piece in outside(part, misfit)]
+        block = np.full([s.stop - s.start for s in where], dataset.fillvalue, dataset.dtype)
+        for part in parts:
+            block[_moved(part, where)] = dataset[part]
+        self._require_files(where)
         return block
+
+    def _require_files(self, where: Where) -> None:
+        """Raise OSError if a file has gone, or has become shorter."""
+        if not self.files:
+            return
+        starts, stops = ([getattr(s, end) for s in where] for end in ("start", "stop"))
+        touched = ((self.boxes[..., 0] < stops) & (self.boxes[..., 1] > starts)).all(-1)
+        for path, size in {self.files[k][:2] for k in np.flatnonzero(touched)}:
+            if not path.is_file():
+                raise FileNotFoundError(f"source file {path} has gone")
+            if path.stat().st_size < size:
+                raise OSError(f"raw file {path} has become shorter")
+
+
+def _files(dataset: Any, seen: frozenset[tuple[str, str]] = frozenset()) -> Iterator[tuple[Path, int, Where | None]]:
+    """Files in which voxels of a data set lie, how long each must stay, and what region of the data set lies there."""
+    begin = 0
+    for (name, offset, _), needed in zip(dataset.external or (), _external_sizes(dataset), strict=True):
+        path = _raw_path(dataset, name)
+        if path.is_file():
+            yield path, min(path.stat().st_size, offset + needed), _planes(dataset, begin, begin + needed)
+        begin += needed
+    me = (dataset.file.filename, dataset.name)
+    for m in dataset.virtual_sources() if dataset.is_virtual and me not in seen else ():
+        box = _box(m.vspace, dataset.shape)
+        path = None if m.file_name == "." else _found(dataset, m.file_name)
+        if path is not None:
+            yield path, 0, box
+        with suppress(OSError), _opened(dataset, m.file_name) as file:
+            found = file.get(m.dset_name)
+            if isinstance(found, h5py.Dataset):
+                yield from ((path, size, box) for path, size, _ in _files(found, seen | {me}))
+
+
+def _corners(boxes: Sequence[Where]) -> np.ndarray:
+    return np.array([[(s.start, s.stop) for s in box] for box in boxes])
+
+
+def outside(where: Where, hole: Where) -> list[Where]:
+    """Regions that together are one without another.
+
+    Examples
+    --------
+    >>> outside((slice(0, 9),), (slice(3, 5),))
+    [(slice(0, 3, None),), (slice(5, 9, None),)]
+    """
+    if not overlap(where, hole):
+        return [where]
+    parts = []
+    for k, (s, h) in enumerate(zip(where, hole, strict=True)):
+        pieces = (slice(s.start, h.start), slice(h.stop, s.stop))
+        parts += [(*where[:k], piece, *where[k + 1 :]) for piece in pieces if piece.start < piece.stop]
+        where = (*where[:k], slice(max(s.start, h.start), min(s.stop, h.stop)), *where[k + 1 :])
+    return parts
+
+
+def _moved(part: Where, where: Where) -> Where:
+    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, where, strict=True))
 
 
 # ---- virtual data sets
@@ -134,42 +213,72 @@ def _of_source(
     found = file.get(m.dset_name)
     if not isinstance(found, h5py.Dataset):
         yield Part(what, "no such data set", where)
-    elif (why := _too_small(found, m, where)) is not None:
-        yield Part(what, why, where)
     else:
-        for part in missing_parts(found, label, seen):
-            yield replace(part, name=f"{part.name} (of {what})", where=where)
+        yield from _of_found(found, what, m, label, seen, where, _regions(m.vspace, dataset.shape))
 
 
-def _too_small(found: Any, m: Any, where: Where | None) -> str | None:
+def _of_found(
+    found: Any,
+    what: str,
+    m: Any,
+    label: str,
+    seen: frozenset[tuple[str, str]],
+    where: Where | None,
+    regions: Sequence[Where],
+) -> Iterator[Part]:
+    """Missing parts of a source that is there."""
+    require_no_pipes(found, label)
+    why = _misfit(found, m, where, regions)
+    if why is not None:
+        yield Misfit(what, why, where, regions)
+        return
+    for part in missing_parts(found, label, seen):
+        name = f"{part.name} (of {what})"
+        yield Misfit(name, part.reason, where, regions) if isinstance(part, Misfit) else Part(name, part.reason, where)
+
+
+def _misfit(found: Any, m: Any, where: Where | None, regions: Sequence[Where]) -> str | None:
     """Why a source does not hold the voxels that are mapped; None if it does."""
-    if m.src_space.get_select_type() == h5py.h5s.SEL_HYPERSLABS and m.src_space.is_regular_hyperslab():
-        needed = [
-            None if UNLIMITED in (n, block) else start + (n - 1) * step + block
-            for start, step, n, block in zip(*m.src_space.get_regular_hyperslab(), strict=True)
+    if m.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+        mapped = sum(prod(s.stop - s.start for s in region) for region in regions)
+        fits = where is None or found.size == mapped
+        return None if fits else f"has {found.size} voxels of {mapped}"
+    needed = _ends(m.src_space)
+    fits = len(needed) == found.ndim and all(
+        n is None or n <= size for n, size in zip(needed, found.shape, strict=False)
+    )
+    return None if fits else f"has shape {found.shape}, where {tuple(n or 0 for n in needed)} is needed"
+
+
+def _ends(space: Any) -> list[int | None]:
+    """The smallest shape that holds what is selected; None for an axis without an end."""
+    if space.get_select_type() == h5py.h5s.SEL_HYPERSLABS and space.is_regular_hyperslab():
+        return [
+            None if UNLIMITED in (n, block) else int(start + (n - 1) * step + block)
+            for start, step, n, block in zip(*space.get_regular_hyperslab(), strict=True)
         ]
-        fits = len(needed) == found.ndim and all(
-            n is None or n <= size for n, size in zip(needed, found.shape, strict=False)
-        )
-        return None if fits else f"has shape {found.shape}, where {tuple(n or 0 for n in needed)} is needed"
-    count = None if where is None else prod(s.stop - s.start for s in where)
-    if count is not None and found.size is not None and found.size < count:
-        return f"has {found.size} voxels of {count}"
-    return None
+    return [int(last) + 1 for last in space.get_select_bounds()[1]]
+
+
+def _regions(space: Any, shape: Sequence[int]) -> list[Where]:
+    """Blocks of the virtual data set that a mapping fills; the region around them if they are very many."""
+    box = _box(space, shape)
+    if box is None:
+        return []
+    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or space.get_select_hyper_nblocks() > MOST_REGIONS:
+        return [box]
+    blocks = space.get_select_hyper_blocklist()
+    return [tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)) for first, last in blocks]
 
 
 def _box(space: Any, shape: Sequence[int]) -> Where | None:
     """Region of the virtual data set around what a mapping fills; None if it is not known."""
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return tuple(slice(0, n) for n in shape)
-    if not space.is_regular_hyperslab():
+    ends = _ends(space)
+    if None in ends:
         return None
-    ends = []
-    for start, step, n, block in zip(*space.get_regular_hyperslab(), strict=True):
-        if UNLIMITED in (n, block):
-            return None
-        ends.append((int(start), int(start + (n - 1) * step + block)))
-    return tuple(slice(a, b) for a, b in ends)
+    return tuple(slice(int(a), b) for a, b in zip(space.get_select_bounds()[0], ends, strict=True))
 
 
 def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]) -> Iterator[Part]:
@@ -187,14 +296,11 @@ def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]
             continue
         try:
             with _opened(dataset, file_name) as file:
-                found = file.get(name)
+                found, what = file.get(name), f"source {file_name}:{name}"
                 if not isinstance(found, h5py.Dataset):
-                    yield Part(f"source {file_name}:{name}", "no such data set", where)
-                elif (why := _too_small(found, m, where)) is not None:
-                    yield Part(f"source {file_name}:{name}", why, where)
+                    yield Part(what, "no such data set", where)
                 else:
-                    for part in missing_parts(found, label, seen):
-                        yield replace(part, name=f"{part.name} (of source {file_name}:{name})", where=where)
+                    yield from _of_found(found, what, m, label, seen, where, [] if where is None else [where])
         except OSError as error:
             yield Part(f"source file {file_name}", reason(error), where)
 
@@ -246,6 +352,7 @@ def _opened(dataset: Any, name: str) -> Iterator[Any]:
     path = _found(dataset, name)
     if path is None:
         raise FileNotFoundError(name)
+    require_no_pipe(path, str(path))
     with h5py.File(path, "r" if dataset.file.mode == "r" else "r+") as file:
         yield file
 
@@ -277,17 +384,51 @@ def _raw_path(dataset: Any, name: str) -> Path:
     return Path(prefix.replace("${ORIGIN}", str(Path(dataset.file.filename).parent))) / name
 
 
-def _external(dataset: Any) -> Iterator[Part]:
+def require_no_pipe(path: Path | None, label: str) -> None:
+    """Raise FileError if a pipe or a device lies where a file should: the library would wait for it for ever."""
+    kind = None if path is None else kind_at(path)
+    if kind not in (None, "a file", "a folder"):
+        raise FileError("a file of the image is none", node=label, got=f"{path} is {kind}", expected="a file")
+
+
+def require_no_pipes(dataset: Any, label: str) -> None:
+    """Raise FileError if a source is a pipe or a device; the library opens some to find the shape of a data set."""
+    for name in {m.file_name for m in dataset.virtual_sources()} if dataset.is_virtual else ():
+        folder, last = os.path.split(name)
+        if "%b" not in last:
+            require_no_pipe(_found(dataset, name), label)
+            continue
+        prefix = dataset.id.get_access_plist().get_virtual_prefix()
+        for place in filter(Path.is_dir, _places(dataset, folder or ".", prefix, VIRTUAL_PREFIX)):
+            for number in _matching([p.name for p in place.iterdir()], last):
+                require_no_pipe(place / _with_number(last, number), label)
+
+
+def require_link(group: Any, name: str, label: str) -> None:
+    """Raise FileError if an external link leads to a pipe or a device."""
+    require_no_pipe(next((p for p in _places(group, name, b"", LINK_PREFIX) if p.exists()), None), label)
+
+
+def _external(dataset: Any, label: str) -> Iterator[Part]:
     """External raw files that are not there or too short."""
-    total, begin = prod(dataset.shape) * dataset.dtype.itemsize, 0
-    for name, offset, size in dataset.external:
-        needed = min(int(size), total - begin)
+    begin = 0
+    for (name, offset, _), needed in zip(dataset.external, _external_sizes(dataset), strict=True):
         path = _raw_path(dataset, name)
+        require_no_pipe(path, label)
         room = path.stat().st_size - offset if path.is_file() else 0
         if room < needed:
             why = f"ends {needed - room} bytes too early" if path.is_file() else "no such file"
             yield Part(f"raw file {name}", why, _planes(dataset, begin + max(0, room), begin + needed))
         begin += needed
+
+
+def _external_sizes(dataset: Any) -> list[int]:
+    """Bytes of a data set that lie in each of its external raw files."""
+    left, sizes = prod(dataset.shape) * dataset.dtype.itemsize, []
+    for *_, size in dataset.external or ():
+        sizes.append(min(int(size), left))
+        left -= sizes[-1]
+    return sizes
 
 
 def _planes(dataset: Any, first: int, last: int) -> Where:

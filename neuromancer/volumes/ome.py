@@ -16,9 +16,22 @@ NOTE, UNKNOWN, DECREASING = "neuromancer", "unknown", "decreasing"
 
 def image_of(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Metadata of the (first) multiscale image of a group; None if it is none."""
+    images = _images_in(attributes)
+    image = images[0] if isinstance(images, list) and images else None
+    levels = image.get("datasets") if isinstance(image, Mapping) else None
+    named = isinstance(levels, list) and levels and all(isinstance(d, Mapping) and "path" in d for d in levels)
+    return image if named else None
+
+
+def odd_image(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a group has in the place of the metadata of a multiscale image, and is none."""
+    images = _images_in(attributes)
+    return (f"multiscales {images!r}"[:80],) if images and image_of(attributes) is None else ()
+
+
+def _images_in(attributes: Mapping[str, Any]) -> Any:
     ome = attributes.get("ome", attributes)
-    images = ome.get("multiscales") if isinstance(ome, Mapping) else None
-    return images[0] if isinstance(images, Sequence) and images else None
+    return ome.get("multiscales") if isinstance(ome, Mapping) else ome
 
 
 def levels_of(image: Mapping[str, Any]) -> list[str]:
@@ -51,7 +64,7 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
     try:
         axes = image["axes"]
         names = [str(a if isinstance(a, str) else a["name"]) for a in axes]
-        level = next(d for d in image["datasets"] if d["path"] == path)
+        level = next(d for d in image["datasets"] if str(d["path"]) == path)
     except (KeyError, TypeError, StopIteration) as error:
         raise FileError(
             "OME-Zarr metadata cannot be understood", node=label, got=repr(error), expected="version 0.4 or 0.5"
@@ -78,13 +91,17 @@ def _transformed(steps: Sequence[Any], n: int) -> tuple[Any, Any]:
     """Scale and offset after all steps, per axis; a value that is none stays as it is, for the user to see."""
     scale: list[Any] = [1.0] * n
     offset: list[Any] = [0.0] * n
-    for step in steps:
-        kind = step.get("type") if isinstance(step, Mapping) else None
-        if kind not in ("scale", "translation"):
+    kinds = [step.get("type") if isinstance(step, Mapping) else None for step in steps]
+    odd = next((kind for kind in kinds if kind not in ("scale", "translation", "identity")), scale)
+    if odd is not scale:
+        return f"a transformation of type {odd}", None
+    for step, kind in zip(steps, kinds, strict=True):
+        if kind == "identity":
             continue
         values = step.get(kind)
         if not isinstance(values, list) or len(values) != n:
-            return (values if kind == "scale" else scale), (None if kind == "scale" else values)
+            shown = f"{kind} {values}"
+            return (shown if kind == "scale" else scale), (None if kind == "scale" else shown)
         for k, value in enumerate(values):
             number = _number(value)
             if number is None and kind == "scale":
@@ -96,7 +113,8 @@ def _transformed(steps: Sequence[Any], n: int) -> tuple[Any, Any]:
                 offset[k] = offset[k] * number + 0.0 if isinstance(offset[k], float) else offset[k]
             elif isinstance(offset[k], float):
                 offset[k] += number
-    return scale, offset
+    # Without a scale, lengths are those of nothing.
+    return (scale if "scale" in kinds else None), (offset if kinds else None)
 
 
 def _number(value: Any) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 
 from neuromancer.errors import FileError, translating
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.chunk_files import Watched, is_blank
-from neuromancer.volumes.conventions import SIZES, axes_stated, stated_by
+from neuromancer.volumes.chunk_files import Watched, is_blank, require_no_pipe
+from neuromancer.volumes.conventions import SIZES, axes_stated, odd_axes, stated_by
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
@@ -22,6 +22,7 @@ from neuromancer.volumes.stored import member, require
 
 EXTRA = "tensorstore"
 INHERITED = (*SIZES[:2], "pixelResolution", "offset", "axes", "unit", "units")
+METADATA = {"n5": "attributes.json", "zarr": ".zarray", "zarr3": "zarr.json", "neuroglancer_precomputed": "info"}
 PATIENCE = 60.0
 """Seconds until a server that does not answer is given up; tensorstore itself asks again for many minutes."""
 
@@ -30,7 +31,9 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open an N5 data set, or what a description in JSON says, for reading."""
     ts = require("tensorstore", EXTRA, label)
     if path.startswith("{"):
-        return describe(ts.open(json.loads(path), read=True).result(PATIENCE))
+        spec = json.loads(path)
+        _require_metadata(spec)
+        return describe(ts.open(spec, read=True).result(PATIENCE))
     root = Path(path)
     folder = root / dataset
     if not _is_array(folder):
@@ -40,17 +43,25 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
     attributes = _attributes(folder)
     opened = describe(_open_n5(ts, folder, attributes))
-    array = opened.array
+    array, stated = opened.array, {**_inherited(folder, root), **attributes}
     return Opened(
         array.transpose(list(range(array.ndim))[::-1]),
-        *n5_stated({**_inherited(folder, root), **attributes}),
+        *n5_stated(stated, array.ndim),
         opened.chunks and opened.chunks[::-1],
         read=Watched(read, folder, opened.chunks[::-1], lambda number: "/".join(map(str, number[::-1])))
         if opened.chunks
         else read,
         identity=json.dumps(attributes, sort_keys=True),
         blank=is_blank(folder),
+        doubts=odd_axes(stated, array.ndim),
     )
+
+
+def _require_metadata(spec: Mapping[str, Any]) -> None:
+    """Raise FileError if a pipe or a device lies where the metadata of an array in a folder should."""
+    place, name = spec.get("kvstore"), METADATA.get(spec.get("driver", ""))
+    if isinstance(place, Mapping) and place.get("driver") == "file" and name is not None:
+        require_no_pipe(Path(str(place.get("path", ""))) / str(spec.get("path", "")) / name)
 
 
 def _open_n5(ts: Any, folder: Path, attributes: Mapping[str, Any]) -> Any:
@@ -69,7 +80,7 @@ def _open_n5(ts: Any, folder: Path, attributes: Mapping[str, Any]) -> Any:
     return ts.open(spec | {"kvstore": {"driver": "kvstack", "layers": layers}}, read=True, context=context).result()
 
 
-def n5_stated(attributes: Mapping[str, Any]) -> tuple[str | None, Stated]:
+def n5_stated(attributes: Mapping[str, Any], ndim: int) -> tuple[str | None, Stated]:
     """Axes and place of an N5 data set; it names its axes from the fastest to the slowest."""
     if isinstance(attributes.get("transform"), Mapping) and not any(name in attributes for name in SIZES):
         # COSEM's own are in the order of C.
@@ -77,8 +88,8 @@ def n5_stated(attributes: Mapping[str, Any]) -> tuple[str | None, Stated]:
         order = -1 if transform.get("order") == "F" else 1
         turned = {key: _turned(value) if order < 0 else value for key, value in transform.items()}
         attributes = {"transform": turned}
-        return axes_stated(attributes), stated_by(attributes)
-    stated, axes = stated_by(attributes), axes_stated(attributes)
+        return axes_stated(attributes, ndim), stated_by(attributes)
+    stated, axes = stated_by(attributes), axes_stated(attributes, ndim)
     size, offset = _turned(stated.voxel_size), _turned(stated.offset)
     factors = _turned(attributes.get("downsamplingFactors"))
     if factors is not None and isinstance(size, list) and len(size) == len(factors):
@@ -103,10 +114,14 @@ def _inherited(folder: Path, root: Path) -> dict[str, Any]:
 
 def _attributes(folder: Path) -> dict[str, Any]:
     file = folder / "attributes.json"
+    require_no_pipe(file)
     try:
-        return json.loads(file.read_text()) if file.exists() else {}
-    except json.JSONDecodeError as error:
+        found = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError as error:
         raise FileError("the file cannot be read", node=str(file), got=str(error)) from error
+    if not isinstance(found, dict):
+        raise FileError("the file cannot be read", node=str(file), got=type(found).__name__, expected="an object")
+    return found
 
 
 def _is_array(folder: Path) -> bool:
@@ -158,8 +173,14 @@ def _watched(array: Any) -> Callable[[Any, Any], np.ndarray]:
     """How an array is read; where it is a whole zarr or N5 array in a folder, with a look at its chunks."""
     spec, chunks = array.spec().to_json(), write_chunks(array)
     place, transform = spec.get("kvstore", {}), spec.get("transform", {})
-    key = _key_of(spec.get("driver"), spec.get("metadata", {}))
-    moved = "output" in transform or any(transform.get("input_inclusive_min", ()))
+    first = tuple(transform.get("input_inclusive_min", ()))
+    scale = spec.get("scale_metadata", {})
+    if spec.get("driver") == "neuroglancer_precomputed":
+        key = _precomputed_key(scale, tuple(array.shape))
+        moved = "output" in transform or first[:3] != tuple(scale.get("voxel_offset", (0, 0, 0)))
+    else:
+        key = _key_of(spec.get("driver"), spec.get("metadata", {}))
+        moved = "output" in transform or any(first)
     if key is None or chunks is None or moved or not isinstance(place, dict) or place.get("driver") != "file":
         return read
     return Watched(read, Path(place["path"]) / spec.get("path", ""), chunks, key)
@@ -174,6 +195,20 @@ def _key_of(driver: str, metadata: dict[str, Any]) -> Callable[[tuple[int, ...]]
         return lambda number: sign.join([*(["c"] if default else []), *map(str, number)])
     signs = {"zarr": metadata.get("dimension_separator", "."), "n5": "/"}
     return (lambda number: signs[driver].join(map(str, number))) if driver in signs else None
+
+
+def _precomputed_key(scale: Mapping[str, Any], shape: Sequence[int]) -> Callable[[tuple[int, ...]], str] | None:
+    """Name of a chunk's file of Neuroglancer, which says where it lies; None for shards and parts of a volume."""
+    sizes, first = scale.get("chunk_size"), scale.get("voxel_offset", (0, 0, 0))
+    if scale.get("sharding") is not None or sizes is None or list(shape[:3]) != scale.get("size"):
+        return None
+
+    def name(number: tuple[int, ...]) -> str:
+        begins = [k * c for k, c in zip(number, sizes, strict=False)]
+        ends = [min(b + c, n) for b, c, n in zip(begins, sizes, shape, strict=False)]
+        return f"{scale['key']}/" + "_".join(f"{o + b}-{o + e}" for o, b, e in zip(first, begins, ends, strict=True))
+
+    return name
 
 
 class TensorStoreSink(ArraySink):

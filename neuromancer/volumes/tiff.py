@@ -23,6 +23,7 @@ from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.request import Request
 from neuromancer.volumes.stored import file_identity, member, require
+from neuromancer.volumes.tiff_claims import require_possible
 from neuromancer.volumes.tiff_pages import damage, missing_parts, odd_page, ravel, restored, stated_shape
 from neuromancer.volumes.units import says_no_unit, short_unit
 
@@ -47,13 +48,14 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     except (tifffile.TiffFileError, struct.error) as error:
         raise _no_tiff(path, label, error) from error
     try:
+        require_possible(tifffile, file, label)
         odd = odd_page(file) if not dataset and len(file.series) > 1 else None
         if odd is not None:
             raise FileError(
-                "pages have different shapes",
+                "pages are of different kinds",
                 node=label,
-                got=f"page {odd[0]} of {odd[1]}, others of {max(file.series, key=len).keyframe.shape}",
-                expected=f"pages of one shape, or a series: {path}:0",
+                got=odd,
+                expected=f"pages of one shape and kind, or a series: {path}:0",
             )
         number = int(member([str(k) for k in range(len(file.series))], dataset, label))
         series = restored(tifffile, file, file.series[number])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.errors import FileError
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.protocol import Where
+from neuromancer.volumes.tiff_claims import companions, written_shape
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value, by type."""
@@ -24,7 +25,29 @@ NEEDED = {256, 257, 258, 259, 262, 266, DESCRIPTION, 277, 278, 284, 317, 322, 32
     *COUNTS,
 }
 """Tags without which a page cannot be read as it was meant."""
-UNSIGNED = {3: "u2", 4: "u4", 16: "u8"}
+UNSIGNED = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
+KIND = {
+    256: ("width", None),
+    257: ("length", None),
+    258: ("bits", 1),
+    259: ("compression", 1),
+    262: ("photometric", None),
+    266: ("fill order", 1),
+    277: ("samples", 1),
+    278: ("rows per strip", None),
+    284: ("planar configuration", 1),
+    317: ("predictor", 1),
+    322: ("tile width", None),
+    323: ("tile length", None),
+    339: ("sample format", 1),
+    32997: ("depth", 1),
+    32998: ("tile depth", None),
+}
+"""Tags that say how voxels are stored, with what they are where they are left out."""
+SAME = {32946: 8}
+"""Numbers of the same compression."""
+SIZED_OTHERWISE = (1, 6)
+"""No compression, and old JPEG: some programs leave the sizes of their strips out."""
 
 
 @dataclass(frozen=True)
@@ -36,39 +59,67 @@ class Damage:
     page : int or None
         None if pages are lost, which ones is not known.
     reason : str
+    offset : int
+        Where the tags of the page begin.
     """
 
     page: int | None
     reason: str
+    offset: int = 0
 
 
 def damage(path: str) -> Iterator[Damage]:
     """What the file itself shows: a chain of pages that breaks off, tags and voxels beyond its end."""
-    size = Path(path).stat().st_size
-    with Path(path).open("rb") as file:
-        head = file.read(4)
-        byteorder = ">" if head[:2] == b"MM" else "<"
-        big = head[2:] in (b"+\0", b"\0+")
-        number, entry, place = ("Q", 20, "Q") if big else ("H", 12, "I")
-
-        def read(offset: int, kind: str) -> int | None:
-            file.seek(offset)
-            data = file.read(struct.calcsize(byteorder + kind))
-            return None if len(data) < struct.calcsize(kind) else int(struct.unpack(byteorder + kind, data)[0])
-
-        offset, seen, page = read(8 if big else 4, place), set[int](), 0
+    with _Pages(path) as pages:
+        offset, seen, page = pages.first, set[int](), 0
         while offset:
-            tags = None if offset in seen or offset >= size else read(offset, number)
-            begin = offset + struct.calcsize(byteorder + number)
-            following = None if tags is None else read(begin + tags * entry, place)
-            if following is None:
+            found = None if offset in seen else pages.tags(offset)
+            # Where a copy was interrupted that had taken its room before, zeros follow: no tags, and no further page.
+            if found is None or not found[0].tags or 0 in found[0].tags:
                 yield Damage(None, f"the chain of pages breaks off after {page}")
                 return
-            file.seek(begin)
-            found = _Tags(file.read((tags or 0) * entry), byteorder, big)
-            yield from (Damage(page, reason) for reason in found.problems(file, size))
+            yield from (Damage(page, reason, offset) for reason in found[0].problems(pages.file, pages.size))
             seen.add(offset)
-            offset, page = following, page + 1
+            offset, page = found[1], page + 1
+
+
+class _Pages:
+    """Tags of the pages of a file, read as they lie there."""
+
+    def __init__(self, path: str) -> None:
+        self.size = Path(path).stat().st_size
+        self.file = Path(path).open("rb")
+        head = self.file.read(4)
+        self.byteorder = ">" if head[:2] == b"MM" else "<"
+        self.big = head[2:] in (b"+\0", b"\0+")
+        self.number, self.entry, self.place = ("Q", 20, "Q") if self.big else ("H", 12, "I")
+        self.first = self._number(8 if self.big else 4, self.place) or 0
+
+    def __enter__(self) -> _Pages:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+    def tags(self, offset: int) -> tuple[_Tags, int] | None:
+        """Tags that begin at an offset, and where those of the following page do; None if they are not there."""
+        number = self._number(offset, self.number) if offset < self.size else None
+        begin = offset + struct.calcsize(self.byteorder + self.number)
+        following = None if number is None else self._number(begin + number * self.entry, self.place)
+        if number is None or following is None:
+            return None
+        self.file.seek(begin)
+        return _Tags(self.file.read(number * self.entry), self.byteorder, self.big), following
+
+    def kind(self, page: Any) -> dict[str, Any] | None:
+        """How the voxels of a page are stored; None if its tags are not there."""
+        found = self.tags(page.offset)
+        return None if found is None else found[0].kind(self.file)
+
+    def _number(self, offset: int, kind: str) -> int | None:
+        self.file.seek(offset)
+        data = self.file.read(struct.calcsize(self.byteorder + kind))
+        return None if len(data) < struct.calcsize(kind) else int(struct.unpack(self.byteorder + kind, data)[0])
 
 
 class _Tags:
@@ -86,23 +137,65 @@ class _Tags:
             if n_bytes > self.inline and struct.unpack(self.byteorder + self.place, value)[0] + n_bytes > size:
                 yield f"tag {code} lies beyond the end of the file"
                 return
+        text = self._content(file, DESCRIPTION) if DESCRIPTION in self.tags else b""
+        kept = text.strip(b"\0 \r\n\t")
+        if len(text) > self.inline and not kept:
+            yield "its description has been lost: zeros"
+            return
+        if re.match(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<OME\b", kept, re.DOTALL) and not kept.endswith(b"OME>"):
+            yield "its OME metadata breaks off"
         offsets, counts = (self._values(file, codes) for codes in (OFFSETS, COUNTS))
         if offsets is None:
             return
-        counts = np.ones_like(offsets) if counts is None or len(counts) != len(offsets) else counts
+        if counts is not None and len(counts) == len(offsets):
+            if not (offsets.any() or counts.any()) and self._are_zeros(file):
+                yield "its tags have been lost: zeros"
+            if self.kind(file)["compression"] not in SIZED_OTHERWISE:
+                half = int(((offsets > 0) != (counts > 0)).sum())
+                if half:
+                    yield f"{half} of its {len(offsets)} strips or tiles have no place or no size"
+        else:
+            counts = np.ones_like(offsets)
         beyond = (offsets + counts > size) & (offsets > 0) & (counts > 0)
         if beyond.any():
             yield f"{int(beyond.sum())} of its {len(offsets)} strips or tiles lie beyond the end of the file"
+
+    def _are_zeros(self, file: Any) -> bool:
+        """Whether a value that lies elsewhere, other than those of strips that may be left out, is zeros throughout."""
+        long = [c for c, (kind, count, _) in self.tags.items() if count * SIZES.get(kind, 1) > self.inline]
+        return any(not self._content(file, c).strip(b"\0") for c in long if c not in (*OFFSETS, *COUNTS))
+
+    def kind(self, file: Any) -> dict[str, Any]:
+        """How the voxels are stored, by the names of the tags."""
+        found: dict[str, Any] = {}
+        for code, (name, default) in KIND.items():
+            values = self._values(file, (code,))
+            # One value for each sample, which may be the same for all.
+            some = set() if values is None else set(values.tolist())
+            found[name] = some.pop() if len(some) == 1 else default if values is None else tuple(values.tolist())
+        found["compression"] = SAME.get(found["compression"], found["compression"])
+        found["planar configuration"] = 1 if found["samples"] == 1 else found["planar configuration"]
+        rows = [n for n in (found["rows per strip"], found["length"]) if isinstance(n, int)]
+        found["rows per strip"] = min(rows, default=None)
+        return found
 
     def _values(self, file: Any, codes: tuple[int, ...]) -> np.ndarray | None:
         code = next((c for c in codes if c in self.tags), None)
         if code is None or self.tags[code][0] not in UNSIGNED:
             return None
+        kind, count, _ = self.tags[code]
+        content = self._content(file, code)
+        whole = len(content) == count * SIZES[kind]
+        return np.frombuffer(content, self.byteorder + UNSIGNED[kind]).astype("i8") if whole else None
+
+    def _content(self, file: Any, code: int) -> bytes:
+        """Bytes of a tag's value, which lies elsewhere if there is no room for it."""
         kind, count, value = self.tags[code]
-        if count * SIZES[kind] > self.inline:
+        n = count * SIZES.get(kind, 1)
+        if n > self.inline:
             file.seek(struct.unpack(self.byteorder + self.place, value)[0])
-            value = file.read(count * SIZES[kind])
-        return np.frombuffer(value, self.byteorder + UNSIGNED[kind], count).astype("i8")
+            value = file.read(n)
+        return bytes(value[:n])
 
 
 def missing_parts(file: Any, series: Any) -> list[Part]:
@@ -112,20 +205,26 @@ def missing_parts(file: Any, series: Any) -> list[Part]:
     ----------
     file : tifffile.TiffFile
     series : tifffile.TiffPageSeries
+
+    Raises
+    ------
+    FileError
+        If a page is stored in another way than the others.
     """
-    parts, pages = [], list(series.pages)
+    parts, pages, harmed = [], list(series.pages), set()
     owners = {id(p.parent): p.parent for p in pages if p is not None} or {0: file}
     for owner in owners.values():
-        # These have offsets and sizes of their own making.
-        if owner.is_ndpi or owner.is_lsm or owner.is_stk:
+        if _odd_by_design(owner):
             continue
-        mine = {int(np.atleast_1d(p.index)[-1]): k for k, p in enumerate(pages) if p is not None and p.parent is owner}
+        mine = {p.offset: k for k, p in enumerate(pages) if p is not None and p.parent is owner}
         several = f" of {owner.filename}" if len(owners) > 1 else ""
         for found in damage(owner.filehandle.path):
             if found.page is None:
                 parts.append(Part(f"pages{several}", found.reason))
-            elif found.page in mine:
-                parts.append(Part(f"page {found.page}{several}", found.reason, region(series, mine[found.page])))
+            elif found.offset in mine:
+                harmed.add(found.offset)
+                parts.append(Part(f"page {found.page}{several}", found.reason, region(series, mine[found.offset])))
+    require_alike(series, harmed)
     lost = [k for k, p in enumerate(pages) if p is None]
     gone = _missing_files(file) if lost else []
     parts += [Part(f"file {name}", "no such file") for name in gone]
@@ -178,12 +277,9 @@ def contradictions(file: Any, series: Any) -> Iterator[str]:
 
 def stated_shape(file: Any, series: Any) -> tuple[int, ...] | None:
     """Shape that tifffile or ImageJ wrote beside the images; None if there is none."""
-    text = series.keyframe.shaped_description
-    if text and text.lstrip().startswith("{"):
-        try:
-            return tuple(int(n) for n in json.loads(text)["shape"])
-        except (ValueError, KeyError, TypeError):
-            return None
+    written = written_shape(series.keyframe)
+    if written is not None:
+        return written
     if file.is_imagej and series.kind != "imagej":
         meta = file.imagej_metadata or {}
         lead = [max(1, int(meta.get(name, 1))) for name in ("frames", "slices", "channels")]
@@ -213,16 +309,64 @@ def restored(tifffile: Any, file: Any, series: Any) -> Any:
     return tifffile.TiffPageSeries(pages + [None] * lost, shape, series.dtype, axes, parent=file, kind=series.kind)
 
 
-def odd_page(file: Any) -> tuple[int, tuple[int, ...]] | None:
-    """Number and shape of a page of another shape between pages that belong together."""
+def odd_page(file: Any) -> str | None:
+    """What is odd about a page that parts others that belong together, damaged or of another kind; None if none is."""
     if any(s.kind != "generic" for s in file.series):
         return None
-    numbers = {int(np.atleast_1d(p.index)[-1]) for p in max(file.series, key=len).pages}
-    between = [k for k in range(min(numbers), max(numbers)) if k not in numbers]
-    return (between[0], file.pages[between[0]].shape) if between else None
+    for found in damage(file.filehandle.path):
+        return f"{'pages' if found.page is None else f'page {found.page}'}: {found.reason}"
+    series = max(file.series, key=len)
+    numbers = {int(np.atleast_1d(p.index)[-1]) for p in series.pages}
+    k = next((k for k in range(min(numbers), max(numbers)) if k not in numbers), None)
+    if k is None:
+        return None
+    odd = file.pages[k]
+    if odd.shape != series.keyframe.shape:
+        return f"page {k} of {odd.shape}, others of {series.keyframe.shape}"
+    with _Pages(file.filehandle.path) as pages:
+        return f"page {k}: {difference(pages.kind(odd), pages.kind(series.keyframe))}"
+
+
+def require_alike(series: Any, harmed: Collection[int] = ()) -> None:
+    """Raise FileError unless all pages of a series are stored as the first is: tifffile asks that one for all.
+
+    Parameters
+    ----------
+    series : tifffile.TiffPageSeries
+    harmed : collection of int
+        Offsets of pages that cannot be read anyway.
+    """
+    key = series.keyframe
+    with _Pages(key.parent.filehandle.path) as file:
+        wanted = file.kind(key)
+    pages = [p for p in series.pages if p is not None and not p.is_virtual and p.offset not in harmed]
+    for owner in {id(p.parent): p.parent for p in pages}.values():
+        if _odd_by_design(owner):
+            continue
+        with _Pages(owner.filehandle.path) as file:
+            for page in (p for p in pages if p.parent is owner):
+                odd = difference(file.kind(page), wanted)
+                if odd is not None:
+                    raise FileError(
+                        "pages are stored in different ways",
+                        node=str(owner.filehandle.path),
+                        got=f"page {page.index}: {odd}",
+                        expected="pages of one kind, with the same compression",
+                    )
+
+
+def difference(kind: dict[str, Any] | None, wanted: dict[str, Any] | None) -> str | None:
+    """What is different in the way two pages are stored; None if nothing is, or they cannot be read."""
+    odd = [] if kind is None or wanted is None else [name for name in wanted if kind[name] != wanted[name]]
+    return None if not odd or kind is None or wanted is None else f"{odd[0]} {kind[odd[0]]}, others {wanted[odd[0]]}"
+
+
+def _odd_by_design(file: Any) -> bool:
+    """Whether a file is of a kind whose tags have offsets and sizes of their own making."""
+    return bool(file.is_ndpi or file.is_lsm or file.is_stk)
 
 
 def _missing_files(file: Any) -> list[str]:
     """Files that the OME metadata names and that are not there."""
-    names = dict.fromkeys(re.findall(r'FileName="([^"]+)"', file.ome_metadata or ""))
-    return [name for name in names if not (Path(file.filehandle.dirname) / name).exists()]
+    folder = Path(file.filehandle.dirname)
+    return [name for name in companions(file.ome_metadata or "") if not (folder / name).exists()]

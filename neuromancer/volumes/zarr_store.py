@@ -6,9 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.storage import StorePath, WrapperStore
+from zarr.storage import LocalStore, StorePath, WrapperStore
 
-from neuromancer.volumes.chunk_files import METADATA, require_absent
+from neuromancer.volumes.chunk_files import METADATA, require_absent, require_no_pipe
+
+
+class FileStore(LocalStore):
+    """A store in a folder, of which nothing but files is opened."""
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """Content of a file; None if there is none."""
+        require_no_pipe(self.root / key)
+        return await super().get(key, prototype, byte_range)
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        """Parts of files."""
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    def get_sync(self, key: str, **options: Any) -> Any:
+        """Content of a file, at once."""
+        require_no_pipe(self.root / key)
+        return super().get_sync(key, **options)
 
 
 class CheckedStore(WrapperStore):
@@ -29,13 +47,20 @@ class CheckedStore(WrapperStore):
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         """Content of a chunk; None if it was never written."""
+        self._require_no_pipe(key)
         return self._checked(key, await self._store.get(key, prototype, byte_range))
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
         """Parts of chunks."""
         asked = list(key_ranges)
+        for key, _ in asked:
+            self._require_no_pipe(key)
         found = await self._store.get_partial_values(prototype, asked)
         return [self._checked(key, value) for (key, _), value in zip(asked, found, strict=True)]
+
+    def _require_no_pipe(self, key: str) -> None:
+        if self.folder is not None:
+            require_no_pipe(self.folder / key.removeprefix(self.prefix))
 
     def _checked(self, key: str, value: Any) -> Any:
         name = key.removeprefix(self.prefix)

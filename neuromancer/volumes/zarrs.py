@@ -27,12 +27,12 @@ from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.cf import KEYS, unpacked
 from neuromancer.volumes.chunk_files import is_blank
-from neuromancer.volumes.conventions import DIMENSION_UNITS, axes_stated, dimension_units, stated_by
+from neuromancer.volumes.conventions import DIMENSION_UNITS, axes_stated, dimension_units, names_in, odd_axes, stated_by
 from neuromancer.volumes.coordinates import Coordinate
 from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.missing import Part, shown
-from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
+from neuromancer.volumes.ome import image_metadata, image_of, levels_of, odd_image, read_level
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.protocol import Locator, Where
@@ -61,8 +61,9 @@ def zarr_of(path: str) -> Any:
 
 def open_node(path: str) -> Any:
     """The array or group at a path, for reading; None if there is nothing."""
+    zarr = zarr_of(path)
     try:
-        return zarr_of(path).open(path, mode="r")
+        return zarr.open(path if is_address(path) else _files_in(Path(path)), mode="r")
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -71,6 +72,11 @@ def open_node(path: str) -> Any:
         raise MissingDependencyError(
             "is packed with a codec that is not installed", node=path, got=str(error), expected="the codec's package"
         ) from error
+
+
+def _files_in(folder: Path) -> Any:
+    """The store in a folder, for reading."""
+    return require("neuromancer.volumes.zarr_store", "zarr", str(folder)).FileStore(folder, read_only=True)
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
@@ -123,11 +129,16 @@ def describe(array: Any, label: str, image: Any = None, level: str = "", group: 
         axes, placement = read_level(image, level, label)
     else:
         names = dimensions_of(array)
-        axes = letters(names) if names else axes_stated(attributes)
+        axes = letters(names) if names else axes_stated(attributes, array.ndim)
         placement = stated_by(attributes)
         if placement.voxel_size is None and names and group is not None:
             placement = stated_by_coordinates(names, lambda name: _coordinate(group, name))
     folder, blocks = local_folder(array), array.shards or array.chunks
+    if 0 in (*blocks, *array.chunks):
+        got = f"chunks of {tuple(blocks)}"
+        raise FileError(
+            "its metadata cannot be true", node=label, got=got, expected="at least 1 voxel along every axis"
+        )
 
     def name_of(where: Where) -> str:
         number = tuple(s.start // n for s, n in zip(where, blocks, strict=True))
@@ -143,6 +154,7 @@ def describe(array: Any, label: str, image: Any = None, level: str = "", group: 
         missing=_tiff_parts(array.store),
         name_of=name_of,
         blank=folder is not None and is_blank(folder),
+        doubts=(*odd_axes(attributes, array.ndim), *(() if group is None else odd_image(dict(group.attrs)))),
     )
     return unpacked(opened, packing_attributes(array, group))
 
@@ -163,15 +175,17 @@ def _group_around(array: Any) -> Any:
         return None
     zarr = require("zarr", "zarr", str(array))
     try:
-        return zarr.open_group(store=array.store, path=parent, mode="r")
+        root = getattr(array.store, "root", None)
+        store = _files_in(root) if isinstance(root, Path) else array.store
+        return zarr.open_group(store=store, path=parent, mode="r")
     except (FileNotFoundError, ValueError):
         return None
 
 
 def dimensions_of(array: Any) -> list[str]:
     """Names of the dimensions of an array; empty if one has none."""
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or []
-    return [str(n) for n in names] if all(names) else []
+    names = getattr(array.metadata, "dimension_names", None) or names_in(array.attrs.get("_ARRAY_DIMENSIONS")) or []
+    return [str(n) for n in names] if all(names) and len(names) == array.ndim else []
 
 
 def _coordinate(group: Any, name: str) -> Coordinate | None:
@@ -179,7 +193,8 @@ def _coordinate(group: Any, name: str) -> Coordinate | None:
     found = group.get(name)
     if found is None or getattr(found, "ndim", 0) != 1 or dimensions_of(found) != [name]:
         return None
-    opened = unpacked(Opened(found), packing_attributes(found, group))
+    checked = require("neuromancer.volumes.zarr_store", "zarr", name).checked
+    opened = unpacked(Opened(checked(found, local_folder(found))), packing_attributes(found, group))
     return opened.read(opened.array, slice(None)), found.attrs.get("units")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -214,6 +216,93 @@ def test_external_raw_files(tmp_path, monkeypatch):
     _gone(tmp_path / "a.raw")
     with pytest.raises(FileError, match=r"raw file a\.raw: no such file"):
         open_source("e.h5")
+
+
+def test_a_raw_file_that_is_cut_after_opening(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("e.h5", "w") as file:
+        made = file.create_dataset("raw", WHOLE.shape, "uint8", external=[("a.raw", 0, 60), ("b.raw", 0, 60)])
+        made[:] = WHOLE
+    with h5py.File("v.h5", "w") as file:
+        layout = h5py.VirtualLayout(WHOLE.shape, "uint8")
+        layout[:] = h5py.VirtualSource("e.h5", "raw", shape=WHOLE.shape)
+        file.create_virtual_dataset("raw", layout)
+    for name in ("e.h5", "v.h5"):
+        source = open_source(name)
+        np.testing.assert_array_equal(source[:], WHOLE[None])
+        whole = (tmp_path / "b.raw").read_bytes()
+        (tmp_path / "b.raw").write_bytes(whole[:40])
+        with pytest.raises(FileError, match=r"raw file .*b\.raw has become shorter"):
+            source[:]
+        (tmp_path / "b.raw").write_bytes(whole)
+        np.testing.assert_array_equal(source[:], WHOLE[None])
+
+
+INTERLEAVED = {"regular": ([0, 2, 4], [1, 3, 5]), "irregular": ([0, 2, 3], [1, 4, 5]), "whole": ([0, 1, 2], [3, 4, 5])}
+SMALLER = {
+    "planes": lambda planes: planes[:4],
+    "columns": lambda planes: planes[:, :, :4],
+    "axes": lambda planes: planes[0],
+    "more axes": lambda planes: planes[..., None],
+}
+
+
+@pytest.mark.parametrize("harm", SMALLER)
+@pytest.mark.parametrize("kind", INTERLEAVED)
+def test_a_source_that_was_replaced_by_a_smaller_one(tmp_path, kind, harm):
+    """The library reads other voxels, or crashes; it is not asked for these, and what others hold stays."""
+    layout = h5py.VirtualLayout(WHOLE.shape, "uint8")
+    for name, planes in zip("ab", INTERLEAVED[kind], strict=True):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["d"] = WHOLE
+        layout[planes] = h5py.VirtualSource(f"{name}.h5", "d", shape=WHOLE.shape)[planes]
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file.create_virtual_dataset("raw", layout, fillvalue=9)
+    np.testing.assert_array_equal(open_source(tmp_path / "all.h5")[:], WHOLE[None])
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["d"] = SMALLER[harm](WHOLE)
+    with pytest.raises(FileError, match=r"source b\.h5:d: has shape .* where \(6, 4, 5\) is needed"):
+        open_source(tmp_path / "all.h5")
+    with pytest.warns(IncompleteWarning, match=r"b\.h5"):
+        filled = open_source(tmp_path / "all.h5", on_missing="fill")[:]
+    np.testing.assert_array_equal(filled, without(*INTERLEAVED[kind][1], fill=9))
+
+
+def _virtual_source(folder):
+    return virtual(folder), folder / "s3.h5"
+
+
+def _numbered_source(folder):
+    return numbered_sources(folder), folder / "p-3.h5"
+
+
+def _raw_file(folder):
+    with h5py.File(folder / "e.h5", "w") as file:
+        file.create_dataset("raw", WHOLE.shape, "uint8", external=[(str(folder / "e.raw"), 0, WHOLE.nbytes)])[:] = WHOLE
+    return folder / "e.h5", folder / "e.raw"
+
+
+def _link(folder):
+    with h5py.File(folder / "there.h5", "w") as file:
+        file["raw"] = WHOLE
+    with h5py.File(folder / "link.h5", "w") as file:
+        file["em"] = h5py.ExternalLink("there.h5", "/raw")
+    return folder / "link.h5", folder / "there.h5"
+
+
+@pytest.mark.parametrize("make", [_virtual_source, _numbered_source, _raw_file, _link])
+def test_pipes_are_not_waited_for(tmp_path, make):
+    path, other = make(tmp_path)
+    source = open_source(path)
+    other.unlink()
+    os.mkfifo(other)
+    for on_missing in ("error", "fill"):
+        with pytest.raises(FileError, match=rf"{other.name} is a named pipe"):
+            open_source(path, on_missing=on_missing)
+    if make is not _link:
+        source.close()
+        with pytest.raises(FileError, match=rf"{other.name} is a named pipe"):
+            source[:]
 
 
 def test_links_that_lead_nowhere(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -184,6 +185,78 @@ def test_a_page_of_another_shape(tmp_path):
     refused(tmp_path / "a.tif", r"page 4 of \(10, 13\), others of \(19, 13\)")
     # whoever names a series means it
     np.testing.assert_array_equal(open_source(f"{tmp_path}/a.tif:0")[:], WHOLE[None, [0, 1, 2, 3, 5, 6]])
+
+
+ZLIB = {"compression": "zlib"}
+ODD = {
+    "uint16": (lambda page: page.astype("uint16"), {}, {}, "bits 16, others 8"),
+    "int8": (lambda page: page.view("int8"), {}, {}, "sample format 2, others 1"),
+    "RGB": (lambda page: np.stack([page] * 3, -1), {"photometric": "rgb"}, {}, "photometric 2|3\\)"),
+    "packed": (lambda page: page, ZLIB, {}, "compression 8, others 1"),
+    "packed uint16": (lambda page: page.astype("uint16"), ZLIB, ZLIB, "bits 16, others 8"),
+    "differences": (lambda page: page, ZLIB | {"predictor": True}, ZLIB, "predictor 2, others 1"),
+}
+
+
+@pytest.mark.parametrize("odd", [1, 4, 5])
+@pytest.mark.parametrize("kind", ODD)
+def test_a_page_that_is_stored_in_another_way(tmp_path, kind, odd):
+    change, its, others, says = ODD[kind]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for k, page in enumerate(WHOLE):
+            options = its if k == odd else others
+            file.write(change(page) if k == odd else page, contiguous=False, metadata=None, **options)
+    for on_missing in ("error", "fill"):
+        with pytest.raises(FileError, match=rf"a\.tif.*page {odd}.*({says})"):
+            open_source(tmp_path / "a.tif", on_missing=on_missing)
+
+
+@pytest.mark.parametrize("writer", ["packed", "ImageJ, packed", "OME, packed", "BigTIFF, packed"])
+def test_zeros_in_the_place_of_the_end(tmp_path, writer):
+    """As a copy leaves them that had taken its room before it was interrupted."""
+    path = tmp_path / ("a.ome.tif" if "OME" in writer else "a.tif")
+    WRITERS[writer](path)
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        pages = [file.pages[k].offset for k in (1, 5)]
+    for n in (*pages, *(page + 2 for page in pages), *range(pages[1] - 50, len(whole) - 1, len(whole) // 29)):
+        path.write_bytes(whole[:n] + bytes(len(whole) - n))
+        try:
+            found = open_source(path, axes="zyx")[:]
+        except FileError as error:
+            assert path.name in str(error)
+        else:  # nothing but what some programs add behind the voxels
+            np.testing.assert_array_equal(found, WHOLE[None])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OME.format(z=10**9, data="<TiffData/>"),
+        OME.format(z=7, data='<TiffData IFD="0" PlaneCount="1000000000"/>'),
+        f"ImageJ=1.54f\nimages={10**9}\nslices={10**9}\n",
+        json.dumps({"shape": [10**9, 19, 13]}),
+    ],
+)
+def test_more_images_than_there_can_be(tmp_path, text):
+    for on_missing in ("error", "fill"):
+        with pytest.raises(FileError, match=r"describes more than there can be; got 1000000000 images.*holds 7"):
+            open_source(pages(tmp_path / "a.tif", text), on_missing=on_missing)
+
+
+def test_a_file_of_an_ome_image_that_is_another_one(tmp_path):
+    name = '<TiffData FirstZ="{k}" IFD="0"><UUID FileName="{k}.ome.tif">urn:uuid:{k}</UUID></TiffData>'
+    text = OME.format(z=7, data="".join(name.format(k=k) for k in range(7)))
+    for k, page in enumerate(WHOLE):
+        own = text.replace("<OME ", f'<OME UUID="urn:uuid:{k}" ')
+        tifffile.imwrite(tmp_path / f"{k}.ome.tif", page, metadata=None, description=own)
+    path, other = tmp_path / "0.ome.tif", tmp_path / "5.ome.tif"
+    np.testing.assert_array_equal(open_source(path, axes="zyx")[:], WHOLE[None])
+    tifffile.imwrite(other, WHOLE[0], ome=True)
+    refused(path, r"5\.ome\.tif of urn:uuid:.*expected urn:uuid:5")
+    other.unlink()
+    os.mkfifo(other)
+    refused(path, r"5\.ome\.tif is a named pipe")
 
 
 def test_tiles_that_were_left_out_are_fill_value(tmp_path):
