@@ -63,8 +63,8 @@ class Engine(Protocol):
     ConstantVariable : type
         ``ConstantVariable(value, name)``: symbolic constant that can be subclassed.
     SharedVariable : type
-        ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``; ``snapshot()``: the
-        value, left where it is, and ``restore(snapshot)``.
+        ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``; the value left
+        where it is is ``snapshot()``, and ``restore(snapshot)`` puts it back.
     RandomStream : type
         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``, ``get_state``, ``set_state``.
     """
