@@ -153,7 +153,7 @@ def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "e
     image, hidden = split(raw)
     if image is raw:
         return as_source(raw, axes, spatial, on_missing), None
-    if axes is None and image.ndim == len(spatial):
+    if axes is None and image.ndim == len(spatial) and not volumes.is_dataarray(image):
         image, hidden = image[None], None if hidden is None else hidden[None]
     visible = None if hidden is None else Visible(as_source(hidden, axes, spatial, on_missing))
     return as_source(image, axes, spatial, on_missing), visible

@@ -213,7 +213,7 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """
     if isinstance(value, (str, os.PathLike)):
         return stored_at(value, what, on_missing)
-    value = unmasked(value, what)
+    value = unmasked(value, what, lazy=True)
     found = in_file(value, on_missing) if library(value) == "tifffile" else None
     if found is not None:
         return found
