@@ -42,13 +42,13 @@ from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.dense.workers import Assignment, WorkerPool
 from neuromancer.errors import IncompleteWarning, ShapeError
 from neuromancer.masked import chosen
-from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
 from neuromancer.volumes.missing import Part, listed
 
 CACHE_SHARE = 8
 """Fraction (1/n) of memory used for the block cache."""
 CACHE_MOST = 1 << 30
+BLANK = "nothing was ever written"
 CHUNK_LEAST, CHUNK_MOST = 1 << 15, 1 << 22
 """Bytes of a chunk of a store that is made: as many as leave room for a tile of whole chunks."""
 
@@ -251,14 +251,15 @@ class PredictionRun:
     def _warn(self, plan: DensePlan, count: int, failed: Mapping[int, str]) -> None:
         """Warn of parts of the image that were filled, and of tiles that were left out."""
         parts = list((self._filled | filled_parts(self.source, *self.mask_sources)).values())
-        if getattr(self.source, "blank", False):
-            parts.append(Part("all of it", "nothing was ever written"))
+        stores = [("image", self.source), *(("mask", source) for source in self.mask_sources)]
+        parts += [Part(f"the whole {what}", BLANK) for what, store in stores if getattr(store, "blank", False)]
         if parts:
             number = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
-            text = f"{number} of the image missing or damaged, read as fill value: {listed(parts)}"
+            what = "image or mask" if self.mask_sources else "the image"
+            text = f"{number} of {what} missing or damaged, read as fill value: {listed(parts)}"
             warnings.warn(text, IncompleteWarning, stacklevel=6)
         if failed:
-            some = "; ".join(f"{plan.tile(i)}: {printable(reason)}" for i, reason in list(failed.items())[:3])
+            some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
             text = f"{len(failed)} of {count} tiles could not be predicted: {some}"
             warnings.warn(text, IncompleteWarning, stacklevel=6)
 

@@ -21,7 +21,7 @@ from neuromancer.errors import (
     translating,
 )
 from neuromancer.places import is_address
-from neuromancer.printable import redact
+from neuromancer.printable import printable
 from neuromancer.volumes.accept import checked_dtype, checked_shape
 from neuromancer.volumes.blocks import read_block
 from neuromancer.volumes.missing import Filled, require_whole
@@ -104,7 +104,7 @@ class StoredArray:
             return read_block(found, key, str(self), self.on_missing, self.filled)
 
     def __repr__(self) -> str:
-        return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
+        return printable(f"{self.path}:{self.dataset}" if self.dataset else self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_opened", "_closing", "_lock", "_read_lock")}
