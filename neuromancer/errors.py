@@ -241,10 +241,11 @@ def short(value: object, limit: int = 200) -> str:
     ('[1, 2]', "'a...", 'int of 33216 bits')
     """
     try:
-        text = repr(_plain(value[:limit] if isinstance(value, (str, bytes, list, tuple)) else value))
+        text = repr(_plain(value[: 10 * limit] if isinstance(value, (str, bytes, list, tuple)) else value))
     except ValueError:
         bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
         return f"{type(value).__name__}{bits}"
+    text = redact(text)  # what is cut off is no longer known for a password
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
