@@ -17,7 +17,7 @@ from neuromancer.dense.plan import DensePlan, Output
 from neuromancer.dense.result_stores import ResultStores, begin, undo
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import ArraySink, is_sink, place_of
-from neuromancer.errors import ArgumentError, FileError
+from neuromancer.errors import ArgumentError, FileError, OutOfMemoryError
 from neuromancer.places import local_file
 
 
@@ -82,7 +82,7 @@ class Outputs:
             If something exists already, or does not, or belongs to another prediction. Then nothing is left behind.
         """
         if self.options.outs is None:
-            self.sinks = [ArraySink(np.empty(o.shape, o.dtype)) for o in outputs]
+            self.sinks = [_in_memory(o) for o in outputs]
             yield run.plan()
             return
         plan = self._opened(run, self.options.outs)
@@ -188,3 +188,16 @@ class Outputs:
 
     def _prints_of(self, plan: DensePlan) -> dict[str, str]:
         return {"plan": plan.fingerprint(), "output": " ".join(sink.fingerprint() for sink in self.sinks)}
+
+
+def _in_memory(output: Output) -> ArraySink:
+    """A result in memory."""
+    try:
+        return ArraySink(np.empty(output.shape, output.dtype))
+    except (MemoryError, ValueError):  # the latter for more bytes than can be counted
+        raise OutOfMemoryError(
+            "the result does not fit into the memory",
+            node=output.name,
+            got=f"shape {output.shape}, {output.dtype}",
+            expected="out, the path of a file or store",
+        ) from None

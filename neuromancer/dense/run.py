@@ -14,7 +14,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer import volumes
-from neuromancer.dense.arguments import require_fill, require_skip
+from neuromancer.dense.arguments import checked_image, require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.mask import combined
@@ -77,6 +77,8 @@ class PredictionRun:
         choice = options.on_missing
         self.source, visible = image_sources(raw, options.axes, network.spatial, choice)
         self.builder = PlanBuilder(network, self.source.shape, self.source.dtype, options)
+        for output in self.builder.outputs:
+            checked_image(output.shape, "result")
         self.spatial = "z" * self.builder.stack + network.spatial
         self.mask_sources = (
             [] if options.mask is None else [as_source(chosen(options.mask), None, self.spatial, choice, "mask")]

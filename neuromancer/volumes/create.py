@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
 
 __all__ = ["create_sink", "open_sink", "output_at"]
+
+MOST_BYTES = (1 << 63) - 1
+"""Of an output; libraries have no numbers beyond it."""
 
 
 def create_sink(
@@ -153,6 +157,8 @@ def output_at(
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
         raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
+    if {".", ".."} & set(dataset.split("/")):
+        raise FileError("no name of an array", node=str(out), got=dataset, expected="names without . and .. among them")
     if not is_address(path):
         path = absolute(path, "output")
         folder = followed(path).parent
@@ -182,6 +188,8 @@ def _checked(
         raise ShapeError(
             "not a shape of an output", node=str(out)[:100], got=size, expected=f"(f, {', '.join(spatial)})"
         )
+    if prod(size) * kind.itemsize > MOST_BYTES:
+        raise ShapeError("more than can be counted", node=str(out), got=size, expected=f"up to {MOST_BYTES} bytes")
     return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.arrays import library
+from neuromancer.arrays import library, offers
 from neuromancer.masked import unmasked
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import accepted, checked_block
@@ -69,8 +69,10 @@ def place_in_files(array: Any) -> tuple[str, str] | None:
 
 
 def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
-    """The series of an open TIFF file; None for other objects of tifffile."""
+    """The series of an open TIFF file; None for other objects of tifffile, and for a file that is closed."""
     file = getattr(given, "parent", given)
+    if not offers(file, "series"):
+        return None
     series = [k for k, s in enumerate(getattr(file, "series", ())) if s is given]
     path = getattr(getattr(file, "filehandle", None), "path", "")
     if not (series or given is file) or not Path(path).is_file():
