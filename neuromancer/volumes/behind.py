@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromancer.arrays import library, offers
+from neuromancer.errors import translating
 from neuromancer.volumes import hdf5, zarrs
 from neuromancer.volumes.chunk_files import damage_in
 from neuromancer.volumes.missing import Part
@@ -34,6 +35,11 @@ def stated_behind(array: Any, label: str) -> tuple[list[Part], bool]:
         Of dask, or what xarray reads lazily.
     label : str
         Its name in errors.
+
+    Raises
+    ------
+    FileError
+        If that cannot be told of one of them.
     """
     parts: dict[str, Part] = {}
     blank: list[bool] = []
@@ -42,7 +48,8 @@ def stated_behind(array: Any, label: str) -> tuple[list[Part], bool]:
         if folder is not None and not folder.is_dir():
             parts[str(folder)] = Part(str(folder), "no such folder")
             continue
-        opened = hdf5.describe(found) if library(found) == "h5py" else zarrs.describe(found, label)
+        with translating(label, "an array behind it cannot be read"):
+            opened = hdf5.describe(found) if library(found) == "h5py" else zarrs.describe(found, label)
         for part in [*opened.missing, *_damaged_chunks(found, folder)]:
             parts[part.name] = Part(part.name, part.reason)
         blank.append(opened.blank)
