@@ -12,7 +12,14 @@ import pytest
 import neuromancer as nm
 from neuromancer.dense import Threads
 from neuromancer.dense.arguments import STORE_OPTIONS, checked_fill, checked_ranges, require_fill
-from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, PredictionError, ShapeError
+from neuromancer.errors import (
+    ArgumentError,
+    InputTypeError,
+    NeuromancerError,
+    OutOfMemoryError,
+    PredictionError,
+    ShapeError,
+)
 from tests.dense.nets import image, plane_net, volume_net
 
 STORES = ("result.npy", "result.h5:/a/b", "result.zarr", "result.tif")
@@ -394,3 +401,13 @@ def test_plans_that_cannot_be(net, image_, options, error):
 
 def test_a_shape_may_be_of_numpy_integers(net):
     assert str(net.plan_dense((np.int64(1), np.int32(18), 19))) == str(net.plan_dense((1, 18, 19)))
+
+
+def test_results_that_no_memory_holds(fresh_model):
+    array = pytest.importorskip("dask.array", reason="dask is an extra")
+    node = volume_net()
+    huge = array.zeros((1, *(10**5,) * 3), dtype="uint8", chunks=1000)
+    with pytest.raises(OutOfMemoryError, match=r"the result does not fit into the memory.*expected out"):
+        node.predict_dense(huge)
+    with pytest.raises(ShapeError, match="more voxels than can be counted"):
+        node.plan_dense(array.zeros((1, *(10**7,) * 3), dtype="uint8", chunks=10**6))
