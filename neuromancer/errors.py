@@ -1,6 +1,7 @@
 """Errors of the package.
 
 Each names the node, what came, what was expected and, where there is one, the nearest valid value.
+Whatever they hold, their text is made fit to be shown here, and so is that of the package's warnings.
 Every class also inherits the builtin that fits it, so ``except ValueError`` keeps working.
 """
 
@@ -240,10 +241,11 @@ def short(value: object, limit: int = 200) -> str:
     ('[1, 2]', "'a...", 'int of 33216 bits')
     """
     try:
-        text = repr(_plain(value[:limit] if isinstance(value, (str, bytes, list, tuple)) else value))
+        text = repr(_plain(value[: 10 * limit] if isinstance(value, (str, bytes, list, tuple)) else value))
     except ValueError:
         bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
         return f"{type(value).__name__}{bits}"
+    text = redact(text)  # what is cut off is no longer known for a password
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -268,9 +270,16 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
     return close[0] if close else None
 
 
-class IncompleteWarning(UserWarning):
+class NeuromancerWarning(UserWarning):
+    """Base of the package's warnings; they may hold names from files, and are shown as errors are."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class IncompleteWarning(NeuromancerWarning):
     """Parts of a result are missing, as the caller allowed."""
 
 
-class MetadataWarning(UserWarning):
+class MetadataWarning(NeuromancerWarning):
     """What a file says about its voxel size, unit, position or values cannot be true, and counts as unknown."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromancer.errors import FileError, InputTypeError, reason
-from neuromancer.printable import described
+from neuromancer.printable import described, printable
 
 ADDRESS = re.compile(r"([a-zA-Z0-9+.-]+::)*[a-zA-Z][a-zA-Z0-9+.-]*://")
 HEAD = 64
@@ -72,7 +72,7 @@ def path_text(path: Any, what: str) -> str:
         raise InputTypeError("is no path", node=what, got=f"{described(path)}: {reason(error)}") from None
     if not text or "\0" in text:
         problem = "an empty path" if not text else "a path cannot hold a null character"
-        raise FileError(problem, node=what, got=repr(text)[:100])
+        raise FileError(problem, node=what, got=printable(repr(text))[:100])
     return text if is_address(text) else os.path.expanduser(text)  # noqa: PTH111 (never fails, unlike Path's)
 
 

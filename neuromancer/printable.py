@@ -17,14 +17,36 @@ _CREDENTIAL = (
     r"[\w-]{0,40}?(?:access|account|secret|api|session|shared)[_-]?(?:access[_-]?)?(?:key|token|signature)\w{0,10}|"
     r"[\w-]{0,40}?(?:token|password|passwd|pwd|secret)|sig(?:nature)?|authorization|credentials?)"
 )
+_ADDRESS = r"(:/{2,}|(?<![\w.+-])[a-zA-Z][\w+-]{1,30}:/)"
+"""What stands before the user of an address; with one slash, as pathlib writes it, no drive and no data set."""
+_NO_PORT = r"(?!\d+(?:/|\s|$)|:[\w+.-]+:/)"
+"""Neither the number of one follows, nor another address, as in zip://a::https://host."""
+_NAMED = rf"(?<![\w-]){_CREDENTIAL}"
 _PATTERNS = (
-    # user:password@ of an address. A secret key may hold slashes; what looks like a port is none.
-    (re.compile(r"([a-zA-Z][\w+.-]{1,30}:/{1,2})[^\s/@:]*:(?!\d+(?:/|\s|$))\S*@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"([a-zA-Z][\w+.-]{1,30}:/{1,2})[^\s/@]*@"), rf"\1{HIDDEN}@"),
-    # The query and the fragment of an address hold signatures and tokens, under any name.
-    (re.compile(r"(?<=://)([^\s'\"<>?#]*)[?#][^\s'\"<>]*"), rf"\1?{HIDDEN}"),
-    (re.compile(rf"((?<![\w-]){_CREDENTIAL}=)(?!\*\*\*)[^\s&;,'\"<>)]+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(rf"((?<![\w-]){_CREDENTIAL}['\"]?\s*[:=]\s*['\"])[^'\"]*", re.IGNORECASE), rf"\1{HIDDEN}"),
+    # user:password@ of an address, up to the last @ before the next address: a password may hold anything, spaces too.
+    (
+        re.compile(rf"{_ADDRESS}[^/@:'\"]{{0,100}}:(?!\d+/|:[\w+.-]+:/)(?:(?!://).){{0,400}}@", re.DOTALL),
+        rf"\1{HIDDEN}@",
+    ),
+    (re.compile(rf"{_ADDRESS}[^\s/@:]*:{_NO_PORT}\S*@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"((?:s3a?|gc?s|az|abfss?|oss)://)[^\s/@:]*:\S*@"), rf"\1{HIDDEN}@"),  # these have no ports
+    (re.compile(rf"{_ADDRESS}[^\s/@]*@"), rf"\1{HIDDEN}@"),
+    # The same in a text that was cut off within the password.
+    (re.compile(rf"(://)[^\s/@:.]+:{_NO_PORT}[^\s@]{{12,}}$"), rf"\1{HIDDEN}"),
+    # The query and the fragment of an address hold signatures and tokens, under any name; they end with its quotes.
+    (
+        re.compile(r"(?<=://)([^<>?#\n]{0,400})[?#](?=\S)(?:(?!['\"][,;:.)\]}]*(?:\s|$))[^\s<>])+"),
+        rf"\1?{HIDDEN}",
+    ),
+    (re.compile(rf"({_NAMED}=)(?!\*\*\*)[^\s&;,'\"<>)]+", re.IGNORECASE), rf"\1{HIDDEN}"),
+    # Options of stores, as Python or JSON writes them.
+    (
+        re.compile(rf"({_NAMED}['\"]?\s*[:=]\s*[bru]?(['\"]))(?:\\.|(?!\2).)*", re.IGNORECASE | re.DOTALL),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"(['\"]key['\"]\s*:\s*[bru]?(['\"]))(?:\\.|(?!\2).)*", re.IGNORECASE | re.DOTALL), rf"\1{HIDDEN}"),
+    (re.compile(rf"({_NAMED}['\"]\s*:\s*)\d[\w.]*", re.IGNORECASE), rf"\1{HIDDEN}"),
+    (re.compile(r"(['\"]?auth['\"]?\s*[:=]\s*\w*\()[^)]*", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"(authorization\s*[:=]\s*)(?:\w+\s+)?[^\s,'\"]+", re.IGNORECASE), rf"\1{HIDDEN}"),
 )
 
@@ -95,8 +117,8 @@ def described(value: Any) -> str:
             return printable(f"{name} of shape {shape}, dtype {getattr(value, 'dtype', 'unknown')}")
         n = 0 if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else len(value)
     except Exception:  # of a class that is not ours
-        return printable(f"{name} {_repr(value)[:100]}")
-    return f"{name} of {n}" if n > 20 else printable(f"{name} {_repr(value)[:100]}")
+        return f"{printable(name)} {printable(_repr(value))[:100]}"
+    return f"{name} of {n}" if n > 20 else f"{printable(name)} {printable(_repr(value))[:100]}"
 
 
 def _repr(value: object) -> str:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer import engine as E
 from neuromancer.affinities import affinities_from_segmentation
 from neuromancer.errors import InputTypeError
-from neuromancer.masked import chosen, split, unmasked
+from neuromancer.masked import chosen, hides, split, unmasked
 
 
 def hole(shape=(4, 5)):
@@ -66,3 +67,60 @@ def test_nodes_refuse_it(fresh_model):
     with pytest.raises(InputTypeError, match="masked"):
         node._output_func(patch)
     np.testing.assert_array_equal(node(np.ma.array(patch.data)), node(patch.data))
+
+
+def test_lists_that_hold_masked_arrays_are_one():
+    expected = np.stack([hole((4, 5)).mask, np.zeros((4, 5), bool)])
+    for value in ([hole(), hole().data], [list(hole()), hole().data], [[list(row) for row in hole()], hole().data]):
+        data, hidden = split(value)
+        np.testing.assert_array_equal(hidden, expected)
+        np.testing.assert_array_equal(data[0][~expected[0]], hole().compressed())
+        with pytest.raises(InputTypeError, match="5 of 40 values masked"):
+            unmasked(value, "raw")
+    assert unmasked([[np.ma.array([1, 2])]], "raw").tolist() == [[[1, 2]]]
+    with pytest.raises(InputTypeError, match="lists of equal lengths"):
+        split([[hole()], [hole(), hole()]])
+
+
+def test_blocks_that_are_masked_without_being_said_to_be():
+    array = pytest.importorskip("dask.array")
+    plain = array.from_array(hole().data, chunks=2)
+    for below, refused in ((5, True), (-1, False)):
+        lazy = plain.map_blocks(np.ma.masked_less, below, dtype=int, meta=plain._meta)
+        assert unmasked(lazy, "raw", lazy=True) is lazy and not hides(lazy)
+        for value in (lazy, [lazy]):
+            if refused:
+                with pytest.raises(InputTypeError, match="5 of 20 values masked"):
+                    unmasked(value, "raw")
+            else:
+                np.testing.assert_array_equal(np.reshape(unmasked(value, "raw"), (4, 5)), hole().data)
+
+
+def test_other_objects_that_give_masked_arrays():
+    class Given:
+        def __array__(self, dtype=None, copy=None):
+            return hole()
+
+    with pytest.raises(InputTypeError, match="masked"):
+        unmasked(Given(), "raw")
+
+
+def test_xarray_around_dask():
+    xarray, array = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
+    lazy = xarray.DataArray(array.zeros((4, 5), chunks=2), dims=("y", "x"))
+    lazy.variable._data = array.from_array(hole(), chunks=2)  # this version gives NaN instead
+    data, hidden = split(lazy)
+    assert data.dims == hidden.dims == ("y", "x")
+    np.testing.assert_array_equal(hidden.values, hole().mask)
+    np.testing.assert_array_equal(chosen(lazy).values[1], 0)
+    with pytest.raises(InputTypeError, match="5 of 20 values masked"):
+        unmasked(lazy, "raw")
+
+
+def test_parameters_and_constants_refuse_it():
+    for make in (lambda: E.SharedVariable(hole().astype("float32"), "w"), lambda: E.constant(hole())):
+        with pytest.raises(InputTypeError, match="5 of 20 values masked"):
+            make()
+    w = E.SharedVariable(np.zeros((4, 5), "float32"), "w")
+    with pytest.raises(InputTypeError, match="5 of 20 values masked"):
+        w.set_value(hole().astype("float32"))

@@ -7,7 +7,15 @@ import traceback
 
 import pytest
 
-from neuromancer.errors import FileError, InputTypeError, MissingDependencyError, NeuromancerError, naming, translating
+from neuromancer.errors import (
+    FileError,
+    InputTypeError,
+    MissingDependencyError,
+    NeuromancerError,
+    naming,
+    short,
+    translating,
+)
 from neuromancer.printable import LONGEST, Lines, described, escape, printable, redact
 
 SECRETS = ("s3cret", "AKIAUSER", "tok3n", "sIgNature")
@@ -25,12 +33,29 @@ SECRETS = ("s3cret", "AKIAUSER", "tok3n", "sIgNature")
         ("https://h/a.zarr?X-Amz-Signature=sIgNature&token=tok3n: no", "https://h/a.zarr?*** no"),
         ("https://h/a#access_token=tok3n", "https://h/a?***"),
         ("url: /a.zarr?sig=sIgNature&se=2 (refused)", "url: /a.zarr?sig=***&se=2 (refused)"),
+        ("https://u:a s3cret@h/a.zarr", "https://***@h/a.zarr"),
+        ("https://u:80 s3cret@h and https://v:c@d s3cret@i/a", "https://***@h and https://***@i/a"),
+        ("https://u ser:a\ts3\ncret, s3cret@h/a", "https://***@h/a"),
+        ("https://u:a\"b's3cret?#s3cret@h/a", "https://***@h/a"),
+        ("x://u:s3cret@h/a", "x://***@h/a"),
+        ("http:/u:a s3cret@h/a", "http:/***@h/a"),
+        ("s3://AKIAUSER:9/s3cret@bucket/a", "s3://***@bucket/a"),
+        ("simplecache::zip://a::https://u:b s3cret@h/a", "simplecache::zip://a::https://***@h/a"),
+        ("got 'https://u:" + "s3cret" * 9, "got 'https://***"),
+        ("'https://h/a b.zarr?any='s3cret'#tok3n': no", "'https://h/a b.zarr?***': no"),
+        ("{'password': \"it's3cret\", 'n': 3}", "{'password': \"***\", 'n': 3}"),
+        ("{'token': b's3cret', 'pwd': 123}", "{'token': b'***', 'pwd': ***}"),
+        ("{'key': 'AKIAUSER', 'anon': False}", "{'key': '***', 'anon': False}"),
+        ("auth=BasicAuth(login='u', password='s3cret')", "auth=BasicAuth(***)"),
         ("AccountKey=s3cret==;Endpoint=x", "AccountKey=***;Endpoint=x"),
         ("aws_secret_access_key='s3cret'", "aws_secret_access_key='***'"),
         ('{"access_key": "AKIAUSER", "path": "a"}', '{"access_key": "***", "path": "a"}'),
         ("Authorization: Bearer tok3n", "Authorization: ***"),
         ("s3://bucket/raw@2x.zarr", "s3://bucket/raw@2x.zarr"),
         ("http://host:8080/raw@2x.zarr", "http://host:8080/raw@2x.zarr"),
+        ("C:\\data\\me@home.zarr, D:/a:b@c.npy", "C:\\data\\me@home.zarr, D:/a:b@c.npy"),
+        ("memory://a.zarr:a_long_name", "memory://a.zarr:a_long_name"),
+        ("'x.h5:/raw@2', http://h/a is down: me@h", "'x.h5:/raw@2', http://h/a is down: me@h"),
         ("seed=0, token 'b', a key=3, c:/data/raw@2.npy", "seed=0, token 'b', a key=3, c:/data/raw@2.npy"),
     ],
 )
@@ -96,3 +121,9 @@ def test_tracebacks_hold_no_credentials(manager):
     with pytest.raises(FileError) as plain, manager("a.zarr", "cannot be read"):
         raise OSError("no address")
     assert isinstance(plain.value.__cause__, OSError)
+
+
+def test_credentials_are_hidden_before_a_text_is_cut():
+    address = "https://AKIAUSER:" + "s3cret " * 30 + "@h/a.zarr"
+    for text in (described(address), described({"url": address}), short(address), str(FileError("no", got=address))):
+        assert "s3cret" not in text and "https://***@" in text

@@ -15,7 +15,7 @@ import numpy as np
 from neuromancer import volumes
 from neuromancer.casts import holds, is_number, is_whole, limits
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
-from neuromancer.volumes.behind import overlap
+from neuromancer.volumes.held import overlap
 from neuromancer.volumes.paths import is_address, plain_name, split_path
 
 PRECISIONS = ("f32", "tf32", "bf16", "f16")
@@ -70,11 +70,11 @@ def checked_sizes(name: str, sizes: Any, meaning: str) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
-def checked_image(shape: Any) -> tuple[int, ...]:
-    """Shape of an image that is planned for, or ShapeError."""
-    sizes = checked_sizes("image", shape, "(f, (z,) y, x)")
+def checked_image(shape: Any, name: str = "image") -> tuple[int, ...]:
+    """Shape of an image that is planned for, or of a result, or ShapeError."""
+    sizes = checked_sizes(name, shape, "(f, (z,) y, x)")
     if prod(sizes) > MOST_VOXELS:
-        raise ShapeError("more voxels than can be counted", node="image", got=sizes, expected=f"up to {MOST_VOXELS}")
+        raise ShapeError("more voxels than can be counted", node=name, got=sizes, expected=f"up to {MOST_VOXELS}")
     return sizes
 
 

@@ -14,6 +14,7 @@ from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.tiles import Frame, Tile, make_tile
 from neuromancer.errors import ArgumentError
+from neuromancer.printable import printable
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ class DensePlan:
         lines = [f"image {size(self.raw_shape)} of {self.raw_dtype}"]
         for o, offsets in zip(self.outputs, self.offsets, strict=True):
             unit = "" if o.unit is None else f", written in blocks of {size(o.unit)}"
-            lines.append(f"{o.name}: {size(o.shape)} of {o.dtype}, voxel 0 at raw voxel {size(offsets)}{unit}")
+            where = f"voxel 0 at raw voxel {size(offsets)}{unit}"
+            lines.append(f"{printable(o.name)}: {size(o.shape)} of {o.dtype}, {where}")
         part = "" if len(self) == self.count else f"; here {self.first} to {self.last - 1}"
         lines.append(f"{self.count} tile{'s' * (self.count != 1)} of {spatial(self.tile_shape)}{part}")
         if len(self.frames) > 1:

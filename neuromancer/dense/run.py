@@ -14,7 +14,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer import volumes
-from neuromancer.dense.arguments import require_fill, require_skip
+from neuromancer.dense.arguments import checked_image, require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.mask import combined
@@ -43,13 +43,13 @@ from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.dense.workers import Assignment, WorkerPool
 from neuromancer.errors import IncompleteWarning, ShapeError
 from neuromancer.masked import chosen
-from neuromancer.printable import printable
 from neuromancer.progress import voxel_bar
 from neuromancer.volumes.missing import Part, listed
 
 CACHE_SHARE = 8
 """Fraction (1/n) of memory used for the block cache."""
 CACHE_MOST = 1 << 30
+BLANK = "nothing was ever written"
 CHUNK_LEAST, CHUNK_MOST = 1 << 15, 1 << 22
 """Bytes of a chunk of a store that is made: as many as leave room for a tile of whole chunks."""
 
@@ -78,6 +78,8 @@ class PredictionRun:
         choice = options.on_missing
         self.source, visible = image_sources(raw, options.axes, network.spatial, choice)
         self.builder = PlanBuilder(network, self.source.shape, self.source.dtype, options)
+        for output in self.builder.outputs:
+            checked_image(output.shape, "result")
         self.spatial = "z" * self.builder.stack + network.spatial
         self.mask_sources = (
             [] if options.mask is None else [as_source(chosen(options.mask), None, self.spatial, choice, "mask")]
@@ -224,8 +226,9 @@ class PredictionRun:
                     ).run(todo)
         self.outputs.flush()
         parts = self.outputs.filled() | self._filled | filled_parts(self.source, *self.mask_sources)
-        if getattr(self.source, "blank", False):
-            parts["all of it"] = Part("all of it", "nothing was ever written")
+        for what, store in [("image", self.source), *(("mask", source) for source in self.mask_sources)]:
+            if getattr(store, "blank", False):
+                parts[f"the whole {what}"] = Part(f"the whole {what}", BLANK)
         self._warn_of_filled(parts)
         self._warn_of_failed(plan, count, failed)
 
@@ -270,13 +273,14 @@ class PredictionRun:
         """Warn of parts of the image that were filled, by this run or those before it."""
         if parts:
             number = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
-            text = f"{number} of the image missing or damaged, read as fill value: {listed(list(parts.values()))}"
-            warnings.warn(printable(text), IncompleteWarning, stacklevel=6)
+            what = "image or mask" if self.mask_sources else "the image"
+            text = f"{number} of {what} missing or damaged, read as fill value: {listed(list(parts.values()))}"
+            warnings.warn(text, IncompleteWarning, stacklevel=6)
 
     def _warn_of_failed(self, plan: DensePlan, count: int, failed: Mapping[int, str]) -> None:
         """Warn of tiles that were left out."""
         if failed:
-            some = "; ".join(f"{plan.tile(i)}: {printable(reason)}" for i, reason in list(failed.items())[:3])
+            some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
             text = f"{len(failed)} of {count} tiles could not be predicted: {some}"
             warnings.warn(text, IncompleteWarning, stacklevel=6)
 

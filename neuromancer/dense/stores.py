@@ -17,9 +17,9 @@ from neuromancer.dense.mask import Visible
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.masked import split
 from neuromancer.places import is_address
-from neuromancer.volumes import behind
-from neuromancer.volumes.behind import overlap
+from neuromancer.volumes import held
 from neuromancer.volumes.flat import file_of, mapping_of
+from neuromancer.volumes.held import overlap
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.paths import plain_name, split_path
 
@@ -155,7 +155,7 @@ def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "e
     image, hidden = split(raw)
     if image is raw:
         return as_source(raw, axes, spatial, on_missing), None
-    if axes is None and image.ndim == len(spatial):
+    if axes is None and image.ndim == len(spatial) and not volumes.is_dataarray(image):
         image, hidden = image[None], None if hidden is None else hidden[None]
     visible = None if hidden is None else Visible(as_source(hidden, axes, spatial, on_missing))
     return as_source(image, axes, spatial, on_missing), visible
@@ -248,7 +248,7 @@ def require_apart(sources: Mapping[str, Any], outs: Sequence[Any]) -> None:
 
 def fingerprint_of(source: Any) -> str:
     """What changes with a source: of what lies in memory all values."""
-    return behind.fingerprint(source) if isinstance(source, volumes.ArraySource) else source.fingerprint()
+    return held.fingerprint(source) if isinstance(source, volumes.ArraySource) else source.fingerprint()
 
 
 def blocks_to_be(

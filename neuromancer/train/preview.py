@@ -10,6 +10,7 @@ import numpy as np
 
 from neuromancer.dense.predict import plan_dense
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.masked import computed
 from neuromancer.train.files import write_arrays
 from neuromancer.train.plots import plot_slices
 from neuromancer.train.validation import undisturbed
@@ -103,6 +104,7 @@ def _pair(name: Any, volume: Any) -> Pair:
 
 def _copied(array: Any) -> np.ndarray:
     """As an array in memory; what is masked stays so."""
+    array = computed(array)
     return array.copy() if isinstance(array, np.ma.MaskedArray) else np.array(array)
 
 

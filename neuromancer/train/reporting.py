@@ -64,7 +64,7 @@ class Report:
         step : int
         text : str
         """
-        self.last = time.monotonic()
+        self.last, text = time.monotonic(), printable(text)
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(step - self.bar.n)
         if self.lines:

@@ -53,7 +53,7 @@ class ArrayBatches:
                 expected=f"{len(sources)}: {[s.name for s in sources]}",
             )
         named = zip(arrays, sources, strict=True)
-        self.arrays = [accepted(unmasked(a, LABEL), f"{LABEL} for {s.name!r}") for a, s in named]
+        self.arrays = [accepted(unmasked(a, LABEL, lazy=True), f"{LABEL} for {s.name!r}") for a, s in named]
         self.seed = whole(seed, "seed", LABEL)
         self.axes = [s.shape.tag2index("b") if s.shape is not None and s.shape.hastag("b") else 0 for s in sources]
         for source, array, axis in zip(sources, self.arrays, self.axes, strict=True):
@@ -86,7 +86,7 @@ class ArrayBatches:
         rng = np.random.default_rng([self.seed, step])
         some = np.sort(rng.choice(self.length, self.batch_size, replace=False))
         return tuple(
-            np.asarray(getattr(a, "oindex", a)[(slice(None),) * axis + (some,)])
+            np.asarray(unmasked(getattr(a, "oindex", a)[(slice(None),) * axis + (some,)], LABEL))
             for a, axis in zip(self.arrays, self.axes, strict=True)
         )
 

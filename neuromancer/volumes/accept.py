@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.arrays import SMALL_FLOATS, as_array, library, offers
-from neuromancer.errors import FileError, InputTypeError, ShapeError
+from neuromancer.errors import FileError, InputTypeError, OutOfMemoryError, ShapeError
 from neuromancer.printable import described
 from neuromancer.volumes.paths import EXPECTED
 
@@ -23,7 +23,9 @@ def is_array(value: Any) -> bool:
 
 
 def is_closed(value: Any) -> bool:
-    """Whether something of h5py is of a file that has been closed."""
+    """Whether something of h5py, or a file of tifffile, has been closed."""
+    if library(value) == "tifffile":
+        return bool(getattr(getattr(value, "filehandle", None), "closed", False))
     return library(value) == "h5py" and offers(value, "id") and not value
 
 
@@ -47,6 +49,8 @@ def accepted(value: Any, what: str) -> Any:
         If it is no array, or one of something else than numbers.
     ShapeError
         If its sizes are not known, or it holds nothing.
+    OutOfMemoryError
+        If it has to be taken as a whole, and does not fit.
 
     Examples
     --------
@@ -63,6 +67,8 @@ def accepted(value: Any, what: str) -> Any:
             raise InputTypeError(
                 "is no array", node=what, got=f"{described(value)}: {error}", expected=EXPECTED
             ) from None
+        except MemoryError:
+            raise OutOfMemoryError("does not fit into the memory", node=what, got=described(value)) from None
         if value.ndim == 0 and value.dtype.kind not in "biuf":
             raise InputTypeError("is no array", node=what, got=described(value.item()), expected=EXPECTED)
     checked_shape(value, what)

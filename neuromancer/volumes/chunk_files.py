@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import product
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,10 @@ from neuromancer.volumes.protocol import Where
 
 METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
 """Files of which one lies in the folder of every array."""
+KEY = re.compile(r"c|(c\.)?\d+(\.\d+)*")
+"""Part of a chunk's key that is the name of a file or folder."""
+MOST = 1_000_000
+"""Files that are looked at where no block is asked for."""
 
 
 def require_absent(folder: Path, key: str) -> None:
@@ -44,6 +51,36 @@ def require_no_pipe(path: Path) -> None:
     kind = kind_at(path)
     if kind not in (None, "a file", "a folder"):
         raise FileError("is no file", node=str(path), got=kind, expected="a file")
+
+
+def damage_in(folder: Path, depth: int) -> list[tuple[str, str]]:
+    """Keys of chunks that are there and no files, and why; what cannot be read is found by whoever reads it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    depth : int
+        Names of which a key consists.
+    """
+    entries = ((place, level) for place, level in _entries(folder, 1, depth) if KEY.fullmatch(place.name))
+    found = []
+    for place, level in islice(entries, MOST):
+        key = os.path.relpath(place.path, folder).replace(os.sep, "/")
+        if place.is_symlink() and not Path(place.path).exists():
+            found.append((key, "is a link that leads nowhere"))
+        elif place.is_dir() == (level == depth):
+            found.append((key, f"is a {'folder' if place.is_dir() else 'file'}"))
+    return found
+
+
+def _entries(folder: str | Path, level: int, depth: int) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """What lies in a folder and in those below it, with how deep it lies."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry, level
+            if level < depth and entry.is_dir():
+                yield from _entries(entry.path, level + 1, depth)
 
 
 def is_blank(folder: Path) -> bool:

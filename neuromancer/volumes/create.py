@@ -31,6 +31,9 @@ MOST_BYTES = (1 << 63) - 1
 
 __all__ = ["create_sink", "open_sink", "output_at"]
 
+MOST_BYTES = (1 << 63) - 1
+"""Of an output; libraries have no numbers beyond it."""
+
 
 def create_sink(
     out: Any,

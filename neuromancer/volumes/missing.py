@@ -14,6 +14,7 @@ from neuromancer.errors import (
     IncompleteWarning,
     nearest_name,
 )
+from neuromancer.printable import printable
 from neuromancer.volumes.protocol import Where
 
 CHOICES = ("error", "fill")
@@ -39,7 +40,7 @@ class Part:
     where: Where | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return printable(f"{self.name}: {self.reason}")
 
 
 class Filled:

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.arrays import library
+from neuromancer.arrays import library, offers
 from neuromancer.masked import unmasked
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import accepted, checked_block
 from neuromancer.volumes.axes import letters
+from neuromancer.volumes.behind import stated_behind
 from neuromancer.volumes.blocks import read_block, whole_index
 from neuromancer.volumes.cf import Unpacked
 from neuromancer.volumes.coordinates import Coordinate, stated_by
 from neuromancer.volumes.flat import mapping_of, read_mapped
-from neuromancer.volumes.missing import Filled, Part, require_whole
+from neuromancer.volumes.missing import Filled, require_whole
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.stored import StoredArray
@@ -55,8 +56,10 @@ def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
 
 
 def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
-    """The series of an open TIFF file; None for other objects of tifffile."""
+    """The series of an open TIFF file; None for other objects of tifffile, and for a file that is closed."""
     file = getattr(given, "parent", given)
+    if not offers(file, "series"):
+        return None
     series = [k for k, s in enumerate(getattr(file, "series", ())) if s is given]
     path = getattr(getattr(file, "filehandle", None), "path", "")
     if not (series or given is file) or not Path(path).is_file():
@@ -78,24 +81,13 @@ def describe(array: Any, label: str) -> Opened:
     if kind == "tensorstore":
         return tensorstores.describe(array)
     if kind == "xarray":
-        return _describe_xarray(array)
+        return _describe_xarray(array, label)
     if kind == "dask":
-        chunks = tuple(int(c[0]) for c in array.chunks)
-        return Opened(array, chunks=chunks, missing=_missing_in_graph(array))
+        missing, blank = stated_behind(array, label)
+        return Opened(array, chunks=tuple(int(c[0]) for c in array.chunks), missing=missing, blank=blank)
     if mapping_of(array) is not None:
         return Opened(array, read=read_mapped)
     return Opened(array, lock=not isinstance(array, np.ndarray))
-
-
-def _missing_in_graph(array: Any) -> list[Part]:
-    """What is missing of HDF5 data sets that a dask array is made of; where in the array is not known."""
-    found: dict[str, Part] = {}
-    for layer in array.dask.layers.values():
-        # A data set is a layer by itself; the others, of tasks, may be very long.
-        for value in layer.values() if len(layer) == 1 else ():
-            if library(value) == "h5py":
-                found |= {part.name: Part(part.name, part.reason) for part in hdf5.describe(value).missing}
-    return list(found.values())
 
 
 class OpenArray:
@@ -150,22 +142,25 @@ def guarded(array: Any, label: str, on_missing: str = "error") -> Any:
     return array if plain else OpenArray(array, label, on_missing)
 
 
-def _describe_xarray(array: Any) -> Opened:
-    """Dimensions name the axes, their coordinates give voxel size and offset."""
+def _describe_xarray(array: Any, label: str) -> Opened:
+    """Dimensions name the axes, their coordinates, which a Variable has not, give voxel size and offset."""
+    variable, coords = getattr(array, "variable", array), getattr(array, "coords", {})
 
     def coordinate(name: Any) -> Coordinate | None:
-        if name not in array.coords:  # xarray would count
+        if name not in coords:  # xarray would count
             return None
-        found = array.coords[name]
+        found = coords[name]
         return found.values, found.attrs.get("units", found.attrs.get("unit"))
 
-    chunks = array.variable.chunks
+    # What it holds is asked for in this way alone: `data` would read it.
+    missing, blank = stated_behind(getattr(variable, "_data", None), label)
     return Opened(
-        array.variable,
+        variable,
         letters(array.dims),
         stated_by(array.dims, coordinate),
-        None if chunks is None else tuple(int(c[0]) for c in chunks),
-        read=lambda variable, key: np.asarray(variable[key].values),
+        None if variable.chunks is None else tuple(int(c[0]) for c in variable.chunks),
+        missing=missing,
+        blank=blank,
     )
 
 
@@ -200,7 +195,7 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     """
     if isinstance(value, (str, os.PathLike)):
         return stored_at(value, what, on_missing)
-    value = unmasked(value, what)
+    value = unmasked(value, what, lazy=True)
     found = in_file(value, on_missing) if library(value) == "tifffile" else None
     if found is not None:
         return found

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from neuromancer.printable import redact
+from neuromancer.printable import printable, redact
 
 Where = tuple[slice, ...]
 
@@ -40,7 +40,7 @@ class Locator:
     on_missing: str = "error"
 
     def __str__(self) -> str:
-        return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
+        return printable(f"{self.path}:{self.dataset}" if self.dataset else self.path)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={redact(value)!r}" for name, value in vars(self).items())

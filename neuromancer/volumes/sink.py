@@ -110,7 +110,7 @@ class ArraySink:
             return self.layout.view(np.asarray(self._read(index)))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.label} {self.shape} {self.dtype}>"
+        return printable(f"<{type(self).__name__} {self.label} {self.shape} {self.dtype}>")
 
     def _write(self, where: Where, values: np.ndarray) -> None:
         self.array[where] = values

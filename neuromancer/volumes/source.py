@@ -96,7 +96,7 @@ class ArraySource:
         return self.layout.view(self._blocks[index])
 
     def __repr__(self) -> str:
-        return f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>"
+        return printable(f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>")
 
     def fingerprint(self) -> str:
         """Short text that changes with the data: place, size and date of files, and some blocks of voxels.

@@ -21,7 +21,7 @@ from neuromancer.errors import (
     translating,
 )
 from neuromancer.places import is_address
-from neuromancer.printable import redact
+from neuromancer.printable import printable
 from neuromancer.volumes.accept import checked_dtype, checked_shape
 from neuromancer.volumes.blocks import read_block
 from neuromancer.volumes.missing import Filled, require_whole
@@ -104,7 +104,7 @@ class StoredArray:
             return read_block(found, key, str(self), self.on_missing, self.filled)
 
     def __repr__(self) -> str:
-        return redact(f"{self.path}:{self.dataset}" if self.dataset else self.path)
+        return _shown(self.path, self.dataset)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_opened", "_closing", "_lock", "_read_lock")}
@@ -123,8 +123,10 @@ class StoredArray:
             return self._opened[1]
 
     def identity(self) -> str:
-        """What says that the data is another one without reading it."""
-        return f"{self!r} {self.opened().identity}"
+        """What says that the data is another one without reading it; the same whatever links lead to it."""
+        local = self.kind != "tensorstore" and not is_address(self.path)
+        path = os.path.realpath(self.path) if local else self.path
+        return f"{_shown(path, self.dataset.strip('/'))} {self.opened().identity}"
 
     def close(self) -> None:
         """Close the file; it is opened again when something is read."""
@@ -153,6 +155,10 @@ class StoredArray:
             opened.close()
             raise
         return opened
+
+
+def _shown(path: str, dataset: str) -> str:
+    return printable(f"{path}:{dataset}" if dataset else path)
 
 
 def member(names: Iterable[str], wanted: str, label: str) -> str:

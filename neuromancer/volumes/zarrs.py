@@ -280,8 +280,10 @@ def open_for_writing(locator: Locator) -> Any:
 
 
 def local_folder(array: Any) -> Path | None:
-    """Folder of an array in a local store."""
-    root = getattr(array.store, "root", None)
+    """Folder of an array in a local store, also where fsspec stands between, as dask has it."""
+    root, files = getattr(array.store, "root", None), getattr(array.store, "fs", None)
+    if "file" in np.atleast_1d(getattr(files, "protocol", "")):
+        root = Path(array.store.path)
     return root / array.path if isinstance(root, Path) else None
 
 

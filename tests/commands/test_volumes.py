@@ -118,6 +118,19 @@ def test_plan_and_bench(model, capsys):
         (["plan", "MODEL", "1" + "0" * 30, "20", "20"], "voxels"),
         (["bench", "MODEL", "--shape", *["1000000000000"] * 3], "voxels"),
         *[
+            (["predict", "MODEL", "HUGE", f"OUT{end}", "--quiet"], "voxels")
+            for end in ("", "/a", ".npy", ".h5", ".tif")
+        ],
+        *[
+            (["predict", "MODEL", "RAW", f"OUT{end}", "--quiet"], "no name of")
+            for end in ("/.", ".h5:/.", ".h5:a/../b")
+        ],
+        *[(["predict", "MODEL", "RAW", f"no folder/a{end}", "--quiet"], "no such folder") for end in (".npy", ".zarr")],
+        (["predict", "MODEL", "RAW", "MODEL/a.npy", "--quiet"], "not a usable path"),
+        *[([command, "FOLDER", *more], "not a regular file") for command, more in (("info", []), ("plan", ["9"] * 3))],
+        *[(["predict", *paths, "--quiet"], "empty path") for paths in (("", "a", "b"), ("MODEL", "", "OUT"))],
+        (["predict", "MODEL", "RAW", "", "--quiet"], "empty path"),
+        *[
             (["predict", "MODEL", "RAW", "OUT", f"--roi={roi}", "--quiet"], "--roi")
             for roi in (":::,:", "", "5,:,:", "::2,:,:", ":,,:", "nan:,:,:", "9" * 30 + ":,:,:")
         ],
@@ -132,12 +145,21 @@ def test_plan_and_bench(model, capsys):
     ],
 )
 def test_errors_are_one_message(arguments, text, model, raw, tmp_path, capsys):
-    names = {"MODEL": str(model), "RAW": raw[0], "OUT": str(tmp_path / "out.zarr")}
-    assert cli.main([names.get(a, a) for a in arguments]) == cli.FAILED
+    names = {"MODEL": model, "RAW": raw[0], "OUT": tmp_path / "out.zarr", "HUGE": tmp_path / "huge.zarr"}
+    zarr.create_array(names["HUGE"], shape=[10**12] * 3, chunks=[64] * 3, dtype="uint8")
+    before = sorted(tmp_path.rglob("*"))
+    for name, path in [*names.items(), ("FOLDER", tmp_path)]:
+        arguments = [a.replace(name, str(path)) for a in arguments]
+    assert cli.main(arguments) == cli.FAILED
     error = capsys.readouterr().err
     assert error.startswith("neuromancer: ") and text in error and "Traceback" not in error
     assert "unexpected" not in error and error[:-1].isprintable() and len(error) < 3000
-    assert not (tmp_path / "out.zarr").exists()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_as_a_module():
+    found = subprocess.run([sys.executable, "-m", "neuromancer", "--version"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, f"neuromancer {nm.__version__}\n"), found.stderr
 
 
 @pytest.mark.parametrize(

@@ -461,3 +461,13 @@ def test_functions_may_return_any_order_of_bytes(net, here):
         np.testing.assert_array_equal(found, want)
         (here / "r.npy").unlink()
         shutil.rmtree(here / "j")
+
+
+def test_results_that_no_memory_holds(fresh_model):
+    array = pytest.importorskip("dask.array", reason="dask is an extra")
+    node = volume_net()
+    huge = array.zeros((1, *(10**5,) * 3), dtype="uint8", chunks=1000)
+    with pytest.raises(OutOfMemoryError, match=r"the result does not fit into the memory.*expected out"):
+        node.predict_dense(huge)
+    with pytest.raises(ShapeError, match="more voxels than can be counted"):
+        node.plan_dense(array.zeros((1, *(10**7,) * 3), dtype="uint8", chunks=10**6))

@@ -136,3 +136,27 @@ def test_structured_and_hard_masks():
     out = np.ma.array(empty, mask=empty == 0, hard_mask=True)
     with pytest.raises(InputTypeError, match=r"hard mask; expected out\.data"):
         node.predict_dense(raw, out=out)
+
+
+def test_an_xarray_around_a_masked_array():
+    xarray, array = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
+    node, masked = volume_net(), with_holes(image(1, 14, 30, 33))
+    given = xarray.DataArray(array.zeros((14, 30, 33), chunks=16), dims=("z", "y", "x"))
+    given.variable._data = array.from_array(masked[0], chunks=16)  # some versions of xarray make it NaN
+    np.testing.assert_allclose(node.predict_dense(given), as_given(node, masked), atol=1e-6)
+
+
+def test_nested_lists():
+    node, masked = volume_net(), with_holes(image(1, 14, 30, 33))
+    expected = as_given(node, masked)
+    np.testing.assert_allclose(node.predict_dense([list(masked[0])]), expected, atol=1e-6)
+    ones = np.ma.array(np.ones((14, 30, 33), "u1"), mask=masked[0].mask)
+    np.testing.assert_allclose(node.predict_dense(masked.data, mask=[list(ones)]), expected, atol=1e-6)
+
+
+def test_blocks_of_dask_that_are_masked_without_being_said_to_be():
+    array = pytest.importorskip("dask.array")
+    node, masked = volume_net(), with_holes(image(1, 14, 30, 33))
+    plain = array.from_array(masked.data, chunks=(1, 6, 16, 16))
+    with pytest.raises(InputTypeError, match="masked values"):
+        node.predict_dense(plain.map_blocks(lambda b: np.ma.masked_less(b, 0.5), dtype=plain.dtype, meta=plain._meta))

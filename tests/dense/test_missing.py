@@ -203,3 +203,10 @@ def test_other_choices(net):
     np.testing.assert_array_equal(
         net.predict_dense(RAW[None], on_missing="fill"), nm.predict_dense(net, RAW[None])
     )  # of an array in memory nothing can be missing
+
+
+def test_a_mask_into_which_nothing_was_written(net, tmp_path):
+    zarr.create_array(tmp_path / "mask.zarr", shape=RAW.shape, chunks=(4, 8, 8), dtype="uint8", fill_value=0)
+    found, said = warned(lambda: net.predict_dense(RAW[None], mask=tmp_path / "mask.zarr", fill=7))
+    assert (found == 7).all()
+    assert len(said) == 1 and "the whole mask: nothing was ever written" in said[0]

@@ -239,3 +239,10 @@ def test_stacks_are_cut_along_z_too():
     assert plan.stack and plan.extent == (50, 26, 26)
     assert plan.tile_shape[0] % 8 == 0
     assert plan.count == prod(ceil(n / t) for n, t in zip(plan.extent, plan.tile_shape, strict=True))
+
+
+def test_names_are_shown_safely(fresh_model):
+    raw = nm.Input((None, 1, 5, 9, 9), "b,f,z,y,x", print_repr=False)
+    node = nm.Conv(raw, 2, (3, 3, 3), name="no\x1b[31mde\nFAKE", print_repr=False)
+    text = str(node.plan_dense((1, 11, 23, 29)))
+    assert "no\\x1b[31mde\\nFAKE: 2 ×" in text and text.replace("\n", "").isprintable()

@@ -46,3 +46,17 @@ def test_previews(model, tmp_path):
     with h5py.File(path) as file:
         prediction = file["prediction"][()]
     assert not prediction[:, 2:4].any() and prediction[:, 4:].all()
+
+
+def test_of_dask(model, tmp_path):
+    lazy = pytest.importorskip("dask.array")
+    raw, labels = arrays()
+    plain = lazy.from_array(raw.data, chunks=2)
+    unsaid = plain.map_blocks(lambda b: np.ma.masked_less(b, 1), dtype=plain.dtype, meta=plain._meta)
+    with pytest.raises(InputTypeError, match=r"training data.*masked"):
+        as_source((unsaid, labels), model.loss_node, 1, 0).batch(0)
+    image = np.ma.array(np.random.default_rng(0).random((1, 9, 10)).astype("float32"))
+    image[0, 2:4] = np.ma.masked
+    preview = Preview(model, lazy.from_array(image, chunks=5), pictures=False)
+    (kept, _) = preview.volumes["preview"]
+    np.testing.assert_array_equal(kept.mask, image.mask)

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MissingDependencyError
+from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MetadataWarning, MissingDependencyError
 from neuromancer.train.data.volumes import _opened
 from neuromancer.volumes import Locator, open_source
 from neuromancer.volumes.blocks import chunks_of
@@ -161,3 +161,21 @@ def test_a_record_travels_empty():
     assert list(filled.parts) == ["page 1"]
     assert pickle.loads(pickle.dumps(filled)).parts == {}
     assert Locator("npy", "a.npy").on_missing == "error"
+
+
+def test_names_from_files_are_shown_safely(tmp_path):
+    bad = Part("source file s\x1b[31m\nFAKE.h5", "no such file\u202e")
+    assert listed([bad]).isprintable() and "s\\x1b[31m\\nFAKE.h5" in listed([bad])
+    with pytest.warns(IncompleteWarning) as caught:
+        Filled("raw\x1b.h5")([bad])
+    assert str(caught[0].message).isprintable() and "raw\\x1b.h5: read as fill value" in str(caught[0].message)
+    np.save(tmp_path / "a\x1b[31m\nb.npy", WHOLE)
+    source = open_source(tmp_path / "a\x1b[31m\nb.npy")
+    for text in (repr(source), str(source.locator), repr(source.locator), str(source.array)):
+        assert text.isprintable() and "a\\x1b[31m\\nb.npy" in text
+
+
+@pytest.mark.parametrize("kind", [IncompleteWarning, MetadataWarning])
+def test_warnings_are_shown_as_errors_are(kind):
+    text = str(kind("https://u:s3cret@h/a.zarr\x1b[31m\nFAKE"))
+    assert text == "https://***@h/a.zarr\\x1b[31m\\nFAKE" and str(kind("6 × 4 µm")) == "6 × 4 µm"

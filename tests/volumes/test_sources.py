@@ -19,6 +19,7 @@ from neuromancer.errors import (
     FileError,
     InputTypeError,
     MissingDependencyError,
+    OutOfMemoryError,
     ShapeError,
     UnknownNameError,
 )
@@ -200,6 +201,20 @@ def test_the_fingerprint_follows_the_data(tmp_path):
     assert len({first, stored, open_source(tmp_path / "b/a.npy").fingerprint()}) == 3
 
 
+@pytest.mark.parametrize("store", ["npy", "hdf5", "zarr"])
+def test_the_fingerprint_is_that_of_the_file_whatever_leads_to_it(store, tmp_path):
+    real = tmp_path / "real"
+    (real / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    path = str(STORES[store](numbered((3, 4, 5)), real))
+    ways = [path.replace("/real/", f"/{way}/") for way in ("link", "real/sub/..", "link/sub/..")]
+    prints = {open_source(way).fingerprint() for way in (path, *ways)}
+    if store == "hdf5":
+        with h5py.File(ways[0].partition(":")[0]) as file:
+            prints.add(open_source(file["in/raw"]).fingerprint())
+    assert len(prints) == 1
+
+
 def test_remote_addresses(tmp_path):
     made = zarr.create_array("memory://bucket/a.zarr/raw", shape=(4, 5, 6), dtype="uint8", overwrite=True)
     made[:] = numbered((4, 5, 6), "uint8")
@@ -283,6 +298,19 @@ def test_things_that_are_no_volumes(monkeypatch, tmp_path):
         open_source(np.zeros((3, 0, 5)))
     with pytest.raises(InputTypeError, match=r"no array|DataArray"):
         open_source(xarray.Dataset({"a": xarray.DataArray(np.zeros(3))}))
+    for huge in (range(10**12), [range(10**12)]):
+        with pytest.raises(OutOfMemoryError, match="does not fit into the memory"):
+            open_source(huge)
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((3, 4, 5), "uint8"), photometric="minisblack", metadata={"axes": "ZYX"}
+    )
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert open_source(file).shape == (1, 3, 4, 5)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        pass
+    with pytest.raises(FileError, match="is closed"):
+        open_source(file)
     path = STORES["n5"](numbered((3, 4, 5)), tmp_path)
     monkeypatch.setitem(sys.modules, "tensorstore", None)
     with pytest.raises(MissingDependencyError, match="extra 'tensorstore'"):

@@ -24,7 +24,7 @@ def numeric_array(value: Any, name: str | None) -> np.ndarray:
     InputTypeError
         If it is not numeric.
     """
-    array = np.array(value)
+    array = np.array(unmasked(value, name))
     if array.dtype.kind not in "biuf":
         raise InputTypeError(
             "a shared variable holds a numeric array", node=name, got=f"{type(value).__name__} of {array.dtype}"
@@ -40,7 +40,7 @@ def constant_array(value: Any, dtype: str | None) -> np.ndarray:
     InputTypeError, ArgumentError
         If the dtype cannot hold it.
     """
-    array = np.asarray(value)
+    array = np.asarray(unmasked(value, "constant"))
     if dtype is None and array.dtype == np.float64 and not isinstance(value, np.ndarray | np.generic):
         dtype = config.floatX
     return array if dtype is None else exact_cast(array, dtype, "constant", "the value")
@@ -58,7 +58,7 @@ def new_value(value: Any, node: str, dtype: str, shape: Sizes) -> np.ndarray:
     ArgumentError
         If the dtype cannot hold a value.
     """
-    array = np.array(value)
+    array = np.array(unmasked(value, node))
     if not fits_kind(array.dtype, dtype):
         raise InputTypeError("value of another kind", node=node, got=array.dtype.name, expected=dtype)
     if array.shape != tuple(shape):

@@ -33,6 +33,7 @@ from neuromancer.engine.pytensor.link.torch.transfers import Transfers
 from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.errors import InputTypeError
 from neuromancer.exclusive import building_lock
+from neuromancer.printable import printable
 
 
 @contextmanager
@@ -132,7 +133,7 @@ class CompiledFunction:
         )
 
     def __repr__(self) -> str:
-        return f"<function {self.name or '?'} of {len(self._inputs)} inputs on {self.device}>"
+        return f"<function {printable(self.name or '?')} of {len(self._inputs)} inputs on {self.device}>"
 
     def __call__(self, *args: Any) -> Any:
         """Compute the outputs from arrays, in the order of the inputs; then apply the updates.

@@ -33,6 +33,7 @@ from neuromancer.errors import (
     ShapeError,
 )
 from neuromancer.exclusive import Exclusive, building_lock
+from neuromancer.printable import printable
 
 _SIZES_DIFFER = re.compile(
     r"dimension mis-?match|could not be broadcast|shapes .* not aligned|all the input array dimensions", re.IGNORECASE
@@ -113,7 +114,7 @@ class CompiledFunction:
             )
 
     def __repr__(self) -> str:
-        return f"<function {self.name or '?'} of {len(self._inputs)} inputs on {self.device}>"
+        return f"<function {printable(self.name or '?')} of {len(self._inputs)} inputs on {self.device}>"
 
     def __call__(self, *args: Any) -> Any:
         """Compute the outputs from arrays, in the order of the inputs; then apply the updates.
