@@ -95,7 +95,8 @@ def _train(options: argparse.Namespace) -> int:
     copy, text = folder / config.path.name, config.path.read_bytes()
     with naming(copy):
         same = copy.is_file() and copy.read_bytes() == text
-    trainer.open_folder([] if same else [copy])
+    # Where a training has begun, it has left its configuration, which may since have been changed.
+    trainer.open_folder([] if same or (folder / "history.csv").exists() else [copy])
     if not same:
         write_whole(copy, text)
     return INTERRUPTED if trainer.run().reason == "interrupted" else DONE

@@ -26,7 +26,7 @@ def save(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
     if foreign:
         given = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in foreign)
         warnings.warn(
-            f"{printable(str(target))}: no file can name the functions {foreign} of the engine; to load the model, hand "
-            f"them over, modelload(..., functors={{{given}}}), or use one of those that files can name (docs/files.md)",
+            f"{printable(str(target))}: no file can name the functions {foreign} of the engine; to load the model, "
+            f"hand them over, modelload(..., functors={{{given}}}), or use one of those that docs/files.md lists",
             stacklevel=3,
         )
