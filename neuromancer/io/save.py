@@ -27,6 +27,6 @@ def save(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
         given = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in foreign)
         warnings.warn(
             f"{printable(str(target))}: no file can name the functions {foreign} of the engine; to load the model, "
-            f"hand them over, modelload(..., functors={{{given}}}), or use one of those that docs/files.md lists",
+            f"hand them over, modelload(..., functors={{{given}}}), or use elementwise, reduction or shape functions",
             stacklevel=3,
         )
