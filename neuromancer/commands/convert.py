@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,3 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
 
     return run("neuromancer-convert", command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import neuromancer
@@ -30,7 +30,7 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
     try:
         return name.strip(), ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter two by Python's parser
         return name.strip(), value
 
 
@@ -39,10 +39,10 @@ def parser() -> argparse.ArgumentParser:
     result = Parser(
         prog="neuromancer-train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    result.add_argument("config", type=Path, help="configuration file, such as examples/unet3d_lite.py")
+    result.add_argument("config", help="configuration file, such as examples/unet3d_lite.py")
     result.add_argument("--minutes", type=float, help="time limit, over all runs together")
     result.add_argument("--steps", type=int, metavar="N", help="last step")
-    result.add_argument("--folder", type=Path, help="where files go (default: a folder named like the file, beside it)")
+    result.add_argument("--folder", help="where files go (default: a folder named like the file, beside it)")
     either = result.add_mutually_exclusive_group()
     either.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
     either.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
@@ -89,11 +89,18 @@ def _train(options: argparse.Namespace) -> int:
     config = load_config(options.config, changes)
     config.settings.setdefault("progress", True)
     neuromancer.seed(config.settings.get("seed", 0))
-    folder = local_file(config.settings.get("folder") or config.path.with_suffix(""), "folder")
+    folder = config.settings.get("folder")
+    folder = local_file(config.path.with_suffix("") if folder is None else folder, "folder")
     trainer = config.trainer(folder, options.resume)
-    trainer.open_folder()
-    copy = folder / config.path.name
+    copy, text = folder / config.path.name, config.path.read_bytes()
     with naming(copy):
-        if not copy.exists() or not copy.samefile(config.path):
-            write_whole(copy, config.path.read_bytes())
+        same = copy.is_file() and copy.read_bytes() == text
+    # Where a training has begun, it has left its configuration, which may since have been changed.
+    trainer.open_folder([] if same or (folder / "history.csv").exists() else [copy])
+    if not same:
+        write_whole(copy, text)
     return INTERRUPTED if trainer.run().reason == "interrupted" else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,7 +7,9 @@ up-convolutions, where the receptive field depends on the voxel's phase.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 from math import floor, lcm
 from typing import TypeVar
@@ -22,6 +24,21 @@ N = TypeVar("N", bound=NodeLike)
 
 MAX_PHASES = 4096
 """Voxels after which fields of view have to repeat."""
+
+_walking: ContextVar[Callable[[NodeLike, int], None] | None] = ContextVar("walking", default=None)
+
+
+@contextmanager
+def asking(permit: Callable[[NodeLike, int], None]) -> Iterator[None]:
+    """Inside the block, call `permit(node, n)` before `n` walks through the graph for a node's field of view.
+
+    What it raises ends the construction of the node.
+    """
+    token = _walking.set(permit)
+    try:
+        yield
+    finally:
+        _walking.reset(token)
 
 
 def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int | None] | None = None) -> TaggedShape:
@@ -68,10 +85,12 @@ def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int 
 def _with_true_fov(node: NodeLike, shape: TaggedShape) -> TaggedShape:
     """Replace the field of view by the largest one over all phases (they differ below an up-convolution)."""
     node.shape = shape
+    phases, permit = [_phases(node, k) for k in range(shape.ndim)], _walking.get()
+    if permit is not None:
+        permit(node, sum(phases))
     extents = []
-    for k in range(shape.ndim):
-        phases = _phases(node, k)
-        extents.append(max(high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(phases))))
+    for k, n in enumerate(phases):
+        extents.append(max(high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(n))))
     return TaggedShape(shape.shape, shape.tags, shape.strides.tolist(), shape.mfp_offsets, extents, shape.centre)
 
 

@@ -36,6 +36,8 @@ class GraphManager:
 
     Attributes
     ----------
+    name : str
+        May be changed; the manager of the models then knows it by the new name.
     nodes : dict of str to Node
         In the order of their creation.
     splits : dict of str to dict
@@ -43,9 +45,20 @@ class GraphManager:
     """
 
     def __init__(self, name: str = "") -> None:
-        self.name = check_name(name, "model", stored=True)
+        self._name = check_name(name, "model", stored=True)
         self.nodes: dict[str, NodeLike] = {}
         self.splits: dict[str, dict[str, Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the graph. ArgumentError for one that is taken, too long or cannot be stored."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        name = check_name(name, f"model {self._name}", stored=True)
+        model_manager.rename(self, name)
+        self._name = name
 
     def unique_name(self, proposal: str) -> str:
         """The proposed name if it is free, else with the next free number at its end.
@@ -201,13 +214,7 @@ class ModelContainer(Generic[M]):
 
         name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", stored=True)
         with self._lock:
-            if name in self.models:
-                raise ArgumentError(
-                    "a model of this name exists",
-                    node="model_manager",
-                    got=name,
-                    expected=f"a name not in {list(self.models)}",
-                )
+            self._require_free(name)
             model: M = self.model_class(name)
             self.models[name] = model
         self._activate(model)
@@ -233,6 +240,23 @@ class ModelContainer(Generic[M]):
                     selection.last = None
                 if model is selection.current:
                     selection.current, selection.last = selection.last, None
+
+    def rename(self, model: GraphManager, name: str) -> None:
+        """Hold a model, if it is one of these, under another name; ArgumentError if that is taken."""
+        with self._lock:
+            if name == model.name or self.models.get(model.name) is not model:
+                return
+            self._require_free(name)
+            self.models[name] = self.models.pop(model.name)
+
+    def _require_free(self, name: str) -> None:
+        if name in self.models:
+            raise ArgumentError(
+                "a model of this name exists",
+                node="model_manager",
+                got=name,
+                expected=f"a name not in {list(self.models)}",
+            )
 
     def togglemodel(self) -> None:
         """Make the last model current and the current one last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -14,6 +15,8 @@ from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import FileError, NeuromancerError, short
 from neuromancer.graph.construction import constructor
+from neuromancer.graph.demand import ENOUGH
+from neuromancer.graph.geometry import asking
 from neuromancer.graph.registry import model_manager
 from neuromancer.io.limits import MAX_NODES, Budget
 from neuromancer.io.names import find_class
@@ -21,6 +24,7 @@ from neuromancer.io.values import Decoder
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.split import split
 from neuromancer.nodes.value import ValueNode
+from neuromancer.optim.optimisers import OPTIMISERS
 from neuromancer.utils import check_name, rng
 from neuromancer.variables import VariableParam
 
@@ -112,13 +116,40 @@ def build(
                 _node(model, entry, decode, lenient=document.get("lenient", False))
         model.designate_nodes(**document["designations"])
         model.meta.restore(document["meta"], document.get("meta_given"))
-        for name, states in document["optimisers"].items():
-            model.pending_states[name] = {key: decode.array(ref["array"]) for key, ref in states.items()}
-        recent = {key: decode.array(ref["array"]).tolist() for key, ref in document["recent"].items()}
-        model._losses.extend(recent.get("loss", []))
-        model._seconds.extend(recent.get("seconds", []))
-        model.history = {key: decode.array(ref["array"]).copy() for key, ref in document["history"].items()}
+        model.pending_states.update(_optimisers(document["optimisers"], decode))
+        for values, kept in _recent(document["recent"], model, decode):
+            kept.extend(values.tolist())
+        model.history = _history(document["history"], decode)
         model.training_state = _training_state(document.get("training", {}))
+
+
+def _optimisers(document: dict[str, Any], decode: Decoder) -> dict[str, dict[str, np.ndarray]]:
+    """State of the optimisers by name; what fits their parameters is known when they are made."""
+    states = {}
+    for name, state in document.items():
+        if name not in OPTIMISERS:
+            raise FileError("state of an unknown optimiser", node="file", got=short(name), expected=[*OPTIMISERS])
+        states[name] = {key: decode.array(ref["array"]) for key, ref in state.items()}
+    return states
+
+
+def _recent(
+    document: dict[str, Any], model: TrainableGraph, decode: Decoder
+) -> Iterator[tuple[np.ndarray, deque[float]]]:
+    """Numbers of the last steps, and where they are kept."""
+    places = {"loss": model._losses, "seconds": model._seconds}
+    for key, ref in document.items():
+        if key not in places:
+            raise FileError("unknown numbers of the last steps", node="file", got=short(key), expected=[*places])
+        values, most = decode.array(ref["array"]), places[key].maxlen or 0
+        if values.ndim != 1 or len(values) > most or values.dtype.kind not in "iuf":
+            raise FileError(
+                f"the {key} of the last steps is damaged", node="file", got=f"{values.dtype} {values.shape}",
+                expected=f"at most {most} numbers in a row",
+            )  # fmt: skip
+        if key == "seconds" and not (np.isfinite(values).all() and (values >= 0).all()):
+            raise FileError("the seconds of the last steps are no durations", node="file", got=short(values.tolist()))
+        yield values, places[key]
 
 
 def _training_state(state: Any) -> dict[str, Any]:
@@ -166,9 +197,9 @@ def _node(model: TrainableGraph, entry: dict[str, Any], decode: Decoder, lenient
         given["print_repr"] = False
     bound = _bind(signature, given)
     demand = decode.budget.node(cls, name, _complete(bound), values)
-    node = cls(*bound.args, **bound.kwargs)
+    with asking(decode.budget.walks):
+        node = cls(*bound.args, **bound.kwargs)
     node.demanded = demand
-    decode.budget.built(node)
     _rename(model, node, name)
     node.construction = original.args, original.kwargs
     _restore(node, stored, values, lenient)
@@ -178,9 +209,32 @@ def _node(model: TrainableGraph, entry: dict[str, Any], decode: Decoder, lenient
         stream = vars(node)[key]
         if not isinstance(stream, E.RandomStream):
             raise FileError("not a random stream", node=node, got=str(key)[:200])
-        stream.set_state(spec["seed"], decode.array(spec["array"]))
+        stream.set_state(spec["seed"], _positions(decode.copied(spec["array"]), node))
     if "features" in entry:
         node.feature_names = entry["features"]
+
+
+def _history(document: dict[str, Any], decode: Decoder) -> dict[str, np.ndarray]:
+    """Copies of the columns, which have an array each."""
+    left = sum(array.nbytes for array in decode.arrays.values())
+    history = {}
+    for key, ref in document.items():
+        array = decode.array(ref["array"])
+        left -= array.nbytes
+        if left < 0:
+            raise FileError("the history is larger than its arrays", node="file", got=short(key))
+        history[key] = array.copy()
+    return history
+
+
+def _positions(values: np.ndarray, node: Node) -> np.ndarray:
+    """Where a random stream is: keys, and numbers of draws, which have to leave room for more."""
+    if values.dtype != np.int64 or values.ndim != 2 or (values < 0).any() or (values[:, 1:] >= ENOUGH).any():
+        raise FileError(
+            "the position of a random stream is damaged", node=node, got=f"{values.dtype} {short(values.tolist())}",
+            expected="int64, two numbers for every draw, the second below 2**62",
+        )  # fmt: skip
+    return values
 
 
 def _bind(signature: inspect.Signature, arguments: dict[str, Any]) -> inspect.BoundArguments:

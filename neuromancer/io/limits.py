@@ -10,8 +10,7 @@ import numpy as np
 
 from neuromancer.errors import FileError
 from neuromancer.graph.demand import Demand, inherited
-from neuromancer.graph.geometry import period
-from neuromancer.graph.tagged_shape import exact
+from neuromancer.graph.protocol import NodeLike
 from neuromancer.nodes.apply import PART
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.node import Node
@@ -96,8 +95,6 @@ class Budget:
             self.spend(f"split {name}", Demand(PART * max(0, int(count))), nodes=max(0, int(count)))
             self._edges += int(count)
 
-    def built(self, node: Node) -> None:
-        """Count the way through the graph, once for every voxel until they repeat, that a field of view has taken."""
-        if node.refined and node.shape is not None:
-            phases = [period([node], k) // exact(s) for k, s in enumerate(node.shape.strides)]
-            self.spend(f"{type(node).__name__} {node.name}", Demand(int(sum(phases)) * self._edges // WALK))
+    def walks(self, node: NodeLike, n: int) -> None:
+        """Count `n` walks through the graph, which the field of view of a node under construction takes."""
+        self.spend(f"{type(node).__name__} {node.name}", Demand(n * self._edges // WALK))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING
 
+from neuromancer import engine as E
 from neuromancer.io.container import write_file
-from neuromancer.io.describe import describe
+from neuromancer.io.describe import describe, own_functors
 from neuromancer.places import local_target
+from neuromancer.printable import printable
 
 if TYPE_CHECKING:
     from neuromancer.optim.trainable import TrainableGraph
@@ -18,3 +21,12 @@ def save(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
     target = local_target(path, "model file")
     document, arrays = describe(model)
     write_file(target, document, arrays)
+    # Functions of one's own are known to need that; these look like those that files can name.
+    foreign = [name for name, f in own_functors(model).items() if any(f is known for known in vars(E.T).values())]
+    if foreign:
+        given = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in foreign)
+        warnings.warn(
+            f"{printable(str(target))}: no file can name the functions {foreign} of the engine; to load the model, "
+            f"hand them over, modelload(..., functors={{{given}}}), or use elementwise, reduction or shape functions",
+            stacklevel=3,
+        )

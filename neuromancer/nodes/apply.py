@@ -77,16 +77,16 @@ class ApplyFunc(Node):
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
-        functor = arguments.get("functor")
-        # To elementwise operations a number is a value, to other functions of the engine a rank or a count.
-        if hasattr(functor, "scalar_op") or not any(functor is known for known in vars(E.T).values()):
-            return Demand()
-        args, kwargs = arguments.get("args"), arguments.get("kwargs")
+        functor, args, kwargs = (arguments.get(key) for key in ("functor", "args", "kwargs"))
         given = [
             *(args if isinstance(args, (list, tuple)) else ()),
             *(kwargs if isinstance(kwargs, dict) else {}).values(),
         ]
-        return Demand(numbers=8 * sum(map(magnitude, given)))
+        demand = Demand() + Demand(PART * len(given))
+        # To elementwise operations a number is a value, to other functions of the engine a rank or a count.
+        if hasattr(functor, "scalar_op") or not any(functor is known for known in vars(E.T).values()):
+            return demand
+        return sum((_demand_of(value) for value in given), demand)
 
     @property
     def functor_path(self) -> str:
@@ -178,6 +178,27 @@ class FromTensor(Node):
 
     def _calc_comp_cost(self) -> None:
         self.computational_cost = 0
+
+
+def _demand_of(value: Any) -> Demand:
+    """What a function of the engine may make of an argument: a number is a rank or a count, a list may be axes."""
+    count, total = _numbers_in(value)
+    # Every axis is compared with every other one.
+    return Demand(count**2 if count > 1 else 0, 8 * total)
+
+
+def _numbers_in(value: Any) -> tuple[int, int]:
+    """How many whole numbers there are in an argument of any depth, and their sum."""
+    if isinstance(value, E.Constant):
+        value = value.data
+    if isinstance(value, (np.ndarray, np.generic)):
+        return (value.size, int(np.abs(value.astype("float64")).sum())) if value.dtype.kind in "biu" else (0, 0)
+    if isinstance(value, (list, tuple, dict)):
+        inner = [_numbers_in(entry) for entry in (value.values() if isinstance(value, dict) else value)]
+        return sum(count for count, _ in inner), sum(total for _, total in inner)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return (1, magnitude(value)) if isinstance(value, int) else (0, 0)
 
 
 def _evaluate(node: Node, what: str, call: Callable[[], Any]) -> Any:

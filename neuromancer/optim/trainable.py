@@ -282,17 +282,18 @@ class TrainableGraph(DesignatedGraph):
         Parameters
         ----------
         opt_name : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
-            Whose meta-parameters may be set: ``lr``, ``mom``, ``wd``, ``clip_value``, ``clip_norm``, for Adam and AdamW
-            also ``beta2``.
+            Whose meta-parameters may be set: ``lr``, ``mom`` (not of AdaGrad), ``wd``, ``clip_value``, ``clip_norm``,
+            for Adam and AdamW also ``beta2``.
         value_dict : dict of str to float
 
         Raises
         ------
         UnknownNameError, ArgumentError
-            For an unknown optimiser or meta-parameter, or a value that cannot be.
+            For an unknown optimiser, a meta-parameter that it does not have, or a value that cannot be.
         """
         self._require_optimiser(opt_name)
-        self.meta.set(value_dict, (*OPTIMISERS[opt_name].meta_names, *CLIPS))
+        rule = OPTIMISERS[opt_name]
+        self.meta.set(value_dict, [name for name in (*rule.meta_names, *CLIPS) if name not in rule.unused])
 
     @property
     def lr(self) -> float:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, TrainingError
-from neuromancer.train.files import remove_remains, require_writable
+from neuromancer.errors import ArgumentError, FileError, TrainingError, naming, short
+from neuromancer.optim.optimisers import OPTIMISERS
+from neuromancer.train.files import literal, remove_remains, require_writable
 from neuromancer.utils import safe_file_name
 
 if TYPE_CHECKING:
@@ -69,14 +74,91 @@ class Position:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Position:
-        """A position from what :meth:`get_state` returned, among other things."""
-        lists = {name: [float(v) for v in state[name]] for name in ("since", "times")}
-        return cls(int(state["step"]), float(state["seconds"]), int(state["best_step"]), **lists)
+        """A position from what :meth:`get_state` returned, among other things; see :func:`check_state`."""
+        return cls(**{field.name: state[field.name] for field in fields(cls)})
 
 
 def at(step: int) -> dict[str, Any]:
     """The part of a state that says where a training is, for another step, with nothing measured since."""
     return {"step": step, "since": [], "times": [0.0, 0.0]}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST_STEPS
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_duration(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _are_numbers(value: Any) -> bool:
+    return all(map(_are_numbers, value)) if isinstance(value, list) else _is_number(value)
+
+
+def _are(value: Any, *kinds: Callable[[Any], bool]) -> bool:
+    """Whether a value is a list of so many entries of these kinds."""
+    return isinstance(value, list) and len(value) == len(kinds) and all(f(v) for f, v in zip(kinds, value, strict=True))
+
+
+def _table(value: Any, kind: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(kind, value.values()))
+
+
+MOST_STEPS = 1 << 53
+STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda v: isinstance(v, str), "a text"),
+    "optimiser": (lambda v: isinstance(v, str) and v in OPTIMISERS, f"one of {[*OPTIMISERS]}"),
+    "data": (lambda v: v is None or _is_count(v), "a checksum"),
+    "arrays": (lambda v: _table(v, lambda n: type(n) is int), "whole numbers by name"),
+    "watch": (lambda v: _are(v, lambda best: best is None or _is_number(best), _is_count), "best value and patience"),
+    "criterion": (lambda v: _are(v, lambda m: isinstance(m, str), lambda b: type(b) is bool), "metric and direction"),
+    "starts": (lambda v: _table(v, _are_numbers), "finite numbers by target"),
+    "step": (_is_count, "a number of steps"),
+    "seconds": (_is_duration, "a duration"),
+    "best_step": (_is_count, "a number of steps"),
+    "since": (lambda v: isinstance(v, list) and all(map(_is_number, v)), "finite losses"),
+    "times": (lambda v: _are(v, _is_duration, _is_duration), "two durations"),
+}
+"""What the state of a training is made of: a check, and what passes it."""
+
+
+def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path) -> None:
+    """Raise FileError, which says what is wrong, for a state or a history that no Trainer has written.
+
+    Parameters
+    ----------
+    state : mapping of str to value
+        What :meth:`Checkpoints.write` was given.
+    history : mapping of str to array
+    path : Path
+        Where both are from.
+    """
+    for key, (check, expected) in STATE.items():
+        if key not in state or not check(state[key]):
+            raise FileError(
+                f"the state of the training is damaged: its {key}", node=str(path), expected=expected,
+                got=short(state[key]) if key in state else "nothing",
+            )  # fmt: skip
+    shapes = {np.shape(values) for values in history.values()}
+    steps = np.asarray(history.get("step", ()), "float64")
+    whole = np.isfinite(steps).all() and (steps == np.floor(steps)).all()
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes) or shapes - {steps.shape}:
+        raise FileError(
+            "the history of the training is damaged", node=str(path), got=f"columns of the shapes {sorted(shapes)}",
+            expected="columns of one length, and one of steps",
+        )  # fmt: skip
+    if not whole or (np.diff(steps, prepend=0) < 0).any() or (steps > state["step"]).any():
+        raise FileError(
+            "the history of the training is damaged: its steps", node=str(path), got=short(steps.tolist()),
+            expected=f"whole numbers that grow, up to {state['step']}",
+        )  # fmt: skip
+
+
+KIND = re.compile(r"last|best|final|\d+")
 
 
 class Checkpoints:
@@ -102,32 +184,43 @@ class Checkpoints:
         """Of a kind of checkpoint."""
         return self.folder / f"{self.file_name}-{kind}.h5"
 
-    def open(self, goes_on: bool) -> None:
+    def files(self) -> list[Path]:
+        """Checkpoints of this name that exist."""
+        return [
+            path
+            for path in sorted(self.folder.glob(f"{literal(self.file_name)}-*.h5"))
+            if KIND.fullmatch(path.stem.removeprefix(f"{self.file_name}-"))
+        ]
+
+    def open(self, goes_on: bool, others: Iterable[Path] = ()) -> None:
         """Make the folder; remove what an interrupted process left half-written.
 
         Parameters
         ----------
         goes_on : bool
-            Whether it may hold a training.
+            Whether files in it may be replaced: they are this training's, or the caller's to overwrite.
+        others : iterable of Path
+            Files besides checkpoints that the training is going to write.
 
         Raises
         ------
         ArgumentError
-            If it holds one that it may not hold.
+            If it holds a training, or files of anybody, that would be replaced and may not be.
         FileError
             If it cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError("the folder cannot be made", node=str(self.folder), got=error.strerror) from error
-        if not goes_on and self.path("last").exists():
+        found = [] if goes_on else [*self.files(), *(path for path in others if os.path.lexists(path))]
+        if found:
+            begun = self.path("last") in found
             raise ArgumentError(
-                "the folder holds a training",
+                "the folder holds a training" if begun else "the folder holds files that the training would replace",
                 node=f"training of {self.name}",
-                got=str(self.folder),
-                expected="Trainer.resume(folder, data, ...) to go on, overwrite=True to begin anew, or another folder",
+                got=str(self.folder) if begun else short([str(path) for path in found]),
+                expected=("Trainer.resume(folder, data, ...) to go on, " if begun else "")
+                + "overwrite=True to begin anew, or another folder",
             )
+        with naming(self.folder, "the folder cannot be made"):
+            self.folder.mkdir(parents=True, exist_ok=True)
         remove_remains(self.folder, self.file_name)
 
     def write(self, model: Model, kind: str, state: dict[str, Any], history: dict[str, np.ndarray]) -> Path:

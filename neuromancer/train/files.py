@@ -59,11 +59,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str 
 
 def remove_remains(folder: Path, name: str) -> None:
     """Remove what an interrupted process left half-written of a training's files."""
-    for pattern in (f".{_literal(name)}-*.tmp", ".history.*.tmp"):
+    for pattern in (f".{literal(name)}-*.tmp", ".history.*.tmp"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 
-def _literal(name: str) -> str:
+def literal(name: str) -> str:
     """A name as a pattern that matches only itself."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)

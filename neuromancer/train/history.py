@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,23 @@ class History:
             with naming(self.path), self.path.open("a", newline="") as file:
                 csv.writer(file).writerow(_texts(row))
 
+    def would_replace(self) -> bool:
+        """Whether there is a CSV file that holds anything but the first line of this one."""
+        if self.path is None or not os.path.lexists(self.path):
+            return False
+        head = self._csv([])
+        with naming(self.path, "cannot be read"), self.path.open("rb") as file:
+            return file.read(len(head) + 1) != head
+
     def start(self) -> None:
         """Write the CSV file anew with the rows that there are."""
         if self.path is not None:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows([self.columns, *map(_texts, self.rows)])
-            write_whole(self.path, text.getvalue().encode())
+            write_whole(self.path, self._csv(self.rows))
+
+    def _csv(self, rows: Sequence[Sequence[float]]) -> bytes:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([self.columns, *map(_texts, rows)])
+        return text.getvalue().encode()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All columns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from neuromancer.dense.predict import plan_dense
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 from neuromancer.masked import computed
-from neuromancer.train.files import write_arrays
+from neuromancer.train.files import literal, write_arrays
 from neuromancer.train.plots import plot_slices
 from neuromancer.train.validation import undisturbed
 from neuromancer.utils import safe_file_name
@@ -32,7 +33,8 @@ class Preview:
     model : Model
         With a prediction node.
     volumes : array, (raw, labels), or mapping of str to these
-        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, masked or not, and labels ((z,) y, x) to draw beside it.
+        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, masked or not, and labels ((z,) y, x) to keep and
+        draw beside it.
     pictures : bool
         Write a PNG beside every HDF5 file.
 
@@ -67,14 +69,20 @@ class Preview:
                 error.add_note(f"preview {name!r}")
                 raise
 
+    def files(self, folder: Path) -> list[Path]:
+        """Files in a folder that have names of previews."""
+        found = [(name, path) for name in self.volumes for path in sorted(folder.glob(f"{literal(name)}-*"))]
+        return [p for name, p in found if re.fullmatch(r"\d+\.(h5|png)", p.name.removeprefix(f"{name}-"))]
+
     def write(self, folder: Path, step: int) -> list[Path]:
-        """Predict all volumes; write ``<name>-<step>.h5`` with raw data and prediction; returns what was written."""
+        """Predict all volumes; write ``<name>-<step>.h5`` with raw data, prediction and labels; returns the paths."""
         paths = []
         for name, (raw, labels) in self.volumes.items():
             with undisturbed(self.model):
                 prediction = self.model.predict_dense(raw, pad_raw=True, progress=False)
             path = folder / f"{name}-{step}.h5"
-            write_arrays(path, {"prediction": prediction, "raw": raw}, "lzf")
+            arrays = {"prediction": prediction, "raw": raw} | ({} if labels is None else {"labels": labels})
+            write_arrays(path, arrays, "lzf")
             paths.append(path)
             if self.pictures:
                 paths.append(path.with_suffix(".png"))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, nearest_name
-from neuromancer.models.model import Model, modelload
-from neuromancer.train.binding import BoundSchedule
-from neuromancer.train.checkpoints import Position, last_of
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, NeuromancerError, nearest_name, short
+from neuromancer.models.model import Model, model_manager, modelload
+from neuromancer.places import local_file
+from neuromancer.train.binding import BoundSchedule, finite
+from neuromancer.train.checkpoints import Position, check_state, last_of
 from neuromancer.train.history import History
 from neuromancer.train.stopping import EarlyStopping
 
@@ -54,33 +53,47 @@ def require_options(options: Iterable[str], allowed: Iterable[str]) -> None:
             )  # fmt: skip
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with the state in a checkpoint into a FileError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        if isinstance(error, (ArgumentError, InputTypeError)):
-            raise
-        raise FileError(
-            "the state of the training is damaged", node=str(path), got=f"{type(error).__name__}: {error}"[:200]
-        ) from error
+def require_schedules(before: Iterable[str], options: Mapping[str, Any], name: str) -> None:
+    """Raise ArgumentError where a training had schedules and nothing is said about those of the one that goes on."""
+    targets = sorted(before)
+    if targets and "schedules" not in options:
+        raise ArgumentError(
+            "the training had schedules, which no file holds", node=f"training of {name}", got=f"none of {targets}",
+            expected=f"schedules={{{targets[0]!r}: ...}} as before, or others, or schedules={{}} to go on without",
+        )  # fmt: skip
 
 
 def checkpoint_of(folder: str | Path, checkpoint: str | Path | None = None) -> Path:
     """The file to go on from: the last one of a folder, unless another is given."""
-    for name, value in (("folder", folder), ("checkpoint", checkpoint or "")):
-        if not isinstance(value, (str, os.PathLike)):
-            raise InputTypeError(f"unusable {name}", node="Trainer.resume", got=repr(value)[:100], expected="a path")
-    return Path(checkpoint) if checkpoint is not None else last_of(Path(folder))
+    if checkpoint is not None:
+        return local_file(checkpoint, "checkpoint")
+    return last_of(local_file(folder, "folder"))
 
 
 def load_checkpoint(path: Path, functors: Mapping[str, Callable[..., Any]] | None = None) -> Model:
     """The model of a checkpoint; FileError if no Trainer has written the file."""
     model = modelload(path, functors=functors)
-    if "step" not in model.training_state:
-        raise FileError("no checkpoint of a training", node=str(path), expected="a file written by a Trainer")
+    try:
+        if "step" not in model.training_state:
+            raise FileError("no checkpoint of a training", node=str(path), expected="a file written by a Trainer")
+        check_state(model.training_state, model.history, path)
+        require_finite(model, path)
+    except FileError:
+        model_manager.delmodel(model.name)
+        raise
     return model
+
+
+def require_finite(model: Model, path: Path) -> None:
+    """Raise FileError for moments of the gradient that are not finite, with which no checkpoint is written."""
+    bad = [
+        f"{name} {key}"
+        for name, state in model.pending_states.items()
+        for key, values in state.items()
+        if not np.isfinite(values).all()
+    ]
+    if bad:
+        raise FileError("the state of an optimiser is not finite", node=str(path), got=short(bad))
 
 
 def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
@@ -122,12 +135,22 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
     trainer.history.load(trainer.model.history)
     for schedule in trainer.schedules:
         if schedule.target in state["starts"] and not trainer.starts_anew(schedule):
-            _set_start(schedule, state["starts"][schedule.target])
+            _set_start(schedule, state["starts"][schedule.target], position.step, path)
 
 
 def _another(what: str, now: Any, before: Any, label: str) -> ArgumentError:
     return ArgumentError(f"a training cannot go on with another {what}", node=label, got=now, expected=before)
 
 
-def _set_start(schedule: BoundSchedule, value: Any) -> None:
-    schedule.start = np.asarray(value, "float64") if isinstance(value, list) else float(value)
+def _set_start(schedule: BoundSchedule, value: Any, step: int, path: Path) -> None:
+    try:
+        start = finite(value, "start", schedule)
+        if np.ndim(start) and np.shape(start) != np.shape(schedule.current):
+            raise ArgumentError("the values do not fit the target", got=np.shape(start))
+        schedule.start = start
+        schedule.check([step])
+    except NeuromancerError as error:
+        raise FileError(
+            f"the state of the training is damaged: the start of {schedule.target}", node=str(path), got=short(value),
+            expected="values that it can have",
+        ) from error  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -27,7 +27,7 @@ from neuromancer.train.plots import plot_history, require_matplotlib
 from neuromancer.train.preview import Preview
 from neuromancer.train.reporting import Report, head_text, state_text, voxels_of
 from neuromancer.train.result import TrainingResult
-from neuromancer.train.resume import checkpoint_of, load_checkpoint, reading, require_options, restore
+from neuromancer.train.resume import checkpoint_of, load_checkpoint, require_options, require_schedules, restore
 from neuromancer.train.schedules import make_schedules
 from neuromancer.train.sources import (
     ArrayBatches,
@@ -109,7 +109,7 @@ class Trainer:
     name : str, optional
         Name of the files; default that of the model. Where no file can be called so, it is changed in the file names.
     overwrite : bool
-        Begin anew in a folder that holds a training.
+        Begin anew in a folder that holds a training, or files of the names of those that are written.
 
     Raises
     ------
@@ -202,7 +202,7 @@ class Trainer:
         self._position = Position()
         self._began, self._saved_at = 0, -1
         self._voxels, self._measured, self._measured_at, self._previewed_at = 0, dict[str, float](), -1, -1
-        self._resumed = self._opened = False
+        self._resumed = self._in_place = self._opened = False
         self._loader: BackgroundLoader | None = None
         self._set_meta(params, schedules)
         self.first = None if in_order else fingerprint(require_fitting(model, self.source.batch(0), "training data"))
@@ -267,15 +267,17 @@ class Trainer:
         **options
             Further arguments of the class. What is given is obeyed: meta-parameters in `optimiser_params` and starts of
             `schedules` replace those of the checkpoint, all others stay as they were there. `n_steps` and `minutes`
-            count from the beginning of the training. Validation, previews, metrics and intervals are not stored: give
-            them as before, or others.
+            count from the beginning of the training. A checkpoint knows what was scheduled, but not how: give
+            `schedules` as before, others, or ``{}`` to go on without. Validation, previews, metrics and intervals are
+            not stored: give them as before, or others.
 
         Raises
         ------
         FileError
             If there is no checkpoint, or it cannot be read.
         ArgumentError
-            If optimiser or data are not those of the checkpoint, or `n_steps` is less than what is done.
+            If optimiser or data are not those of the checkpoint, `n_steps` is less than what is done, or nothing is
+            said about `schedules` where there were any.
         InputTypeError
             For an option that does not exist.
         """
@@ -289,11 +291,10 @@ class Trainer:
         state = model.training_state
         # The checkpoint's are somebody's choice, also where they are the defaults.
         model.meta.given |= set(model.meta.params)
-        with reading(path):
-            options = {"name": state["name"], "optimiser": state["optimiser"], **options}
+        require_schedules(state["starts"], options, state["name"])
+        options = {"name": state["name"], "optimiser": state["optimiser"], **options}
         trainer = cls(model, data, folder=folder, **options)
-        with reading(path):
-            restore(trainer, state, path)
+        restore(trainer, state, path)
         return trainer
 
     def _head(self) -> str:
@@ -305,7 +306,8 @@ class Trainer:
         """Begin at a position other than step 0, that of a checkpoint."""
         self._position, self._began = position, position.step
         # Files of another name, or in another folder, may be those of another training.
-        self._resumed = same_name and self.folder is not None and path.parent.resolve() == self.folder.resolve()
+        self._in_place = self.folder is not None and path.parent.resolve() == self.folder.resolve()
+        self._resumed = same_name and self._in_place
         if self._resumed and self._checkpoints is not None and path == self._checkpoints.path("last"):
             self.files["last"] = path
 
@@ -313,20 +315,33 @@ class Trainer:
         """Whether a schedule begins at a value that this trainer was given, rather than at that of a checkpoint."""
         return not schedule.from_target or schedule.target in self._given_params
 
-    def open_folder(self) -> None:
+    def open_folder(self, others: Iterable[Path] = ()) -> None:
         """Make the folder and begin the history in it; ``run`` does this too.
+
+        Parameters
+        ----------
+        others : iterable of Path
+            Files that the caller is going to write into it.
 
         Raises
         ------
         ArgumentError
-            If it holds a training that this is not.
+            If it holds a training that this is not, or anything else that would be replaced.
         FileError
             If it cannot be made.
         """
         if self._checkpoints is not None and not self._opened:
-            self._checkpoints.open(self._resumed or self.overwrite)
+            own = [] if self._in_place else self._files_beside()
+            self._checkpoints.open(self._resumed or self.overwrite, [*own, *others])
             self.history.start()
             self._opened = True
+
+    def _files_beside(self) -> list[Path]:
+        """Files that it is going to write besides checkpoints, as far as they would replace anything."""
+        assert self.folder is not None
+        names = ["history.h5", *(["history.png"] if self.plots else [])]
+        csv = [self.folder / "history.csv"] if self.history.would_replace() else []
+        return [*csv, *(self.folder / n for n in names), *(self.preview.files(self.folder) if self.preview else [])]
 
     def checkpoint(self, kind: str = "last") -> Path | None:
         """Write ``<name>-<kind>.h5``: the model with all that is needed to go on; returns its path.

@@ -113,6 +113,8 @@ def _load(path: Path, options: dict[str, Any], r: Random) -> str:
         str(error)
         return type(error).__name__
     try:
+        if model.training_state:
+            zoo.resume(path)
         describe(model)
         if r.random() < 0.3:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -134,6 +134,10 @@ KINDS = [
 ]
 
 
+STATE = ["training", "history", "recent", "optimisers", "meta"]
+"""What a document says of a training."""
+
+
 # ---- documents
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of everything inside a JSON value."""
@@ -218,7 +222,10 @@ def mutate_document(r: Random, document: dict[str, Any], arrays: list[str]) -> s
 def _mutate_once(r: Random, document: dict[str, Any], arrays: list[str]) -> str:
     # Most changes are made to nodes: the rest is small.
     root: Any = document
-    if isinstance(document.get("nodes"), list) and document["nodes"] and r.random() < 0.85:
+    state = [key for key in STATE if isinstance(document.get(key), dict) and document[key]]
+    if document.get("training") and state and r.random() < 0.6:
+        root = {key: document[key] for key in state}
+    elif isinstance(document.get("nodes"), list) and document["nodes"] and r.random() < 0.85:
         root = r.choice(document["nodes"])
         if isinstance(root, dict) and isinstance(root.get("arguments"), dict) and r.random() < 0.6:
             root = root["arguments"]
@@ -228,7 +235,7 @@ def _mutate_once(r: Random, document: dict[str, Any], arrays: list[str]) -> str:
         return "repeated an entry"
     path = r.choice(found)
     parent, key = at(root, path[:-1]), path[-1]
-    action = r.randrange(9)
+    action = r.randrange(10)
     if action < 4:
         parent[key] = anything(r, document, arrays)
         return f"put a value at {path}"[:200]
@@ -245,6 +252,9 @@ def _mutate_once(r: Random, document: dict[str, Any], arrays: list[str]) -> str:
     if action == 7 and isinstance(parent, list):
         parent.extend([parent[key]] * r.choice([1, 2, 50, 3_000]))
         return f"repeated {path}"
+    if action == 8 and isinstance(parent, dict):
+        parent.update((f"{key}{k}", parent[key]) for k in range(r.choice([1, 50, 2_000])))
+        return f"repeated {path} under other names"
     nodes = document.get("nodes")
     if isinstance(nodes, list) and len(nodes) > 1:
         i, j = r.randrange(len(nodes)), r.randrange(len(nodes))
@@ -293,7 +303,7 @@ def mutate_pickle(r: Random, data: bytes) -> bytes:
     ops = [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
     for _ in range(r.choice([1, 1, 2, 4, 10])):
         i = r.randrange(1, len(ops))
-        action = r.randrange(5)
+        action = r.randrange(6)
         if action == 0:
             del ops[i]
         elif action == 1:
@@ -303,11 +313,46 @@ def mutate_pickle(r: Random, data: bytes) -> bytes:
             ops[i], ops[j] = ops[j], ops[i]
         elif action == 3:
             ops[i] = r.choice(ops)
+        elif action == 4:
+            values = [k for k, op in enumerate(ops) if op[:1] in VALUES]
+            ops[r.choice(values or [i])] = shared(r, ops)
         else:
             ops.insert(i, r.choice(OPERATIONS))
         if len(ops) < 3:
             break
     return b"".join(ops)
+
+
+VALUES = (b"K", b"M", b"J", b"G", b"X", b"U", b"N", b")", b"]", b"}")
+"""First bytes of operations that push a value."""
+
+
+def shared(r: Random, ops: list[bytes]) -> bytes:
+    """Operations that push a value that refers to another one many times, directly or in a chain of pairs."""
+    scalar = r.choice([b"G?\xf8\0\0\0\0\0\0", b"K\x01", _text(b"raw"), _text(b"a" * 100_000), r.choice(ops)])
+    kind = r.choice(["pairs", "lists", "records", "calls", "many"])
+    if kind == "many":
+        return b"](" + scalar + _put(0) + _get(0) * r.choice([1, 1_000, 100_000]) + b"e"
+    name, end = {
+        "pairs": (b"", b"\x86"),
+        "lists": (b"(", b"l"),
+        "records": (b"celektronn2.x\nFoo\n", b"\x86\x81"),
+        "calls": (b"ctheano.x\nfoo\n", b"\x86R"),
+    }[kind]
+    depth = r.choice([2, 28, 40])
+    return name * depth + scalar + b"".join(_put(k) + _get(k) + end for k in range(depth))
+
+
+def _put(k: int) -> bytes:
+    return b"r" + (MEMO + k).to_bytes(4, "little")
+
+
+def _get(k: int) -> bytes:
+    return b"j" + (MEMO + k).to_bytes(4, "little")
+
+
+MEMO = 1 << 20
+"""Places in the memory of a pickle that no file has."""
 
 
 def _text(text: bytes) -> bytes:

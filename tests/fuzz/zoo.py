@@ -111,8 +111,32 @@ def recurrent():
     nm.LSTM(first, states, 2, name="lstm", **QUIET)
 
 
+DATA = np.linspace(-1, 1, 8, dtype="float32")[:, None]
+
+
+def trained():
+    """A model in the middle of a training, as a checkpoint has it."""
+    y = nm.Perceptron(_input((2, 1), "b,f"), 1, "lin", dropout_rate=0.5, name="y", **QUIET)
+    target = nm.Input_like(y, name="target", **QUIET)
+    model = nm.model_manager.current
+    model.designate_nodes("raw", target, nm.AggregateLoss(nm.SquaredLoss(y, target, **QUIET), name="loss", **QUIET), y)
+    trainer = nm.Trainer(model, (DATA, DATA), optimiser="SGD", schedules={"lr": nm.CosineSchedule(9)})
+    for step in (1, 2):
+        trainer._position.advance(0.5, 0.25, 0.0)
+        trainer.history.add({"step": step, "loss": 0.5})
+    model._losses.extend([0.5, 0.5]), model._seconds.extend([0.25, 0.25])
+    model.pending_states["SGD"] = {"0_velocity": np.zeros((1, 1)), "1_velocity": np.zeros(1)}
+    model.history, model.training_state = trainer.history.arrays(), {"name": "trained", **trainer._state()}
+
+
+def resume(path):
+    """Go on with a training in a file."""
+    schedules = {"lr": nm.CosineSchedule(9)}
+    return nm.Trainer.resume(path.parent, (DATA, DATA), checkpoint=path, schedules=schedules, plots=False)
+
+
 FAMILIES: list[Callable[[], None]] = [
-    layers, classes, malis, continuous, shapes, functions, values, unet, fragments, recurrent,
+    layers, classes, malis, continuous, shapes, functions, values, unet, fragments, recurrent, trained,
 ]  # fmt: skip
 
 

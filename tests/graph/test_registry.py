@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import neuromancer as nm
-from neuromancer.errors import ArgumentError, UnknownNameError
-from neuromancer.graph.registry import GraphManager, ModelContainer
+from neuromancer.errors import ArgumentError, InputTypeError, UnknownNameError
+from neuromancer.graph.registry import GraphManager, ModelContainer, model_manager
 
 
 def test_first_node_makes_the_default_model():
@@ -67,3 +67,31 @@ def test_look_up_by_name_and_position():
     assert model.sources == [a] == model.sinks
     with pytest.raises(UnknownNameError, match=r"no node named 'fist'.*nearest valid: first"):
         model["fist"]
+
+
+@pytest.fixture
+def models(monkeypatch):
+    monkeypatch.setattr(model_manager, "models", {})
+    return model_manager.models
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("a\ud800", ArgumentError), (5, InputTypeError), ("x" * 1001, ArgumentError), ("taken", ArgumentError)],
+)
+def test_a_model_cannot_get_a_name_that_it_could_not_be_made_with(models, fresh_model, name, error):
+    model_manager.newmodel("taken")
+    model = model_manager.newmodel("before")
+    with pytest.raises(error):
+        model.name = name
+    assert model.name == "before" and model_manager["before"] is model
+    model_manager.delmodel("before")
+
+
+def test_a_model_that_is_renamed_is_held_under_its_new_name(models, fresh_model):
+    model = model_manager.newmodel("before")
+    model.name = "../after"
+    assert model_manager["../after"] is model is model_manager.current and "before" not in models
+    model_manager.delmodel("../after")
+    model.name = "alone"
+    assert "alone" not in models

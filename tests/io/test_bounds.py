@@ -13,6 +13,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.errors import FileError, ShapeError
+from neuromancer.graph import geometry
 from neuromancer.graph.demand import ENOUGH, Demand, product
 from neuromancer.graph.registry import GraphManager
 from neuromancer.graph.tagged_shape import TaggedShape
@@ -216,6 +217,76 @@ def test_an_array_that_is_used_again_and_again(documents, tmp_path):
     path = tmp_path / "x.h5"
     write_file(path, document, {**arrays, "large": np.zeros(10_000)})
     refused(path, "asks for more than it holds", limit=3)
+
+
+@pytest.mark.parametrize("place", ["history", "recent", "streams"])
+def test_an_array_that_stands_for_many_numbers_of_a_training(documents, tmp_path, place):
+    document, arrays = copy.deepcopy(documents["layers"])
+    if place == "streams":
+        next(iter(next(e for e in document["nodes"] if "streams" in e)["streams"].values()))["array"] = "large"
+    else:
+        document[place] = {f"k{k}": {"array": "large"} for k in range(1_000)} | {"loss": {"array": "large"}}
+    path = tmp_path / "x.h5"
+    write_file(path, document, {**arrays, "large": np.zeros(500_000)})
+    refused(path, {"history": "larger than its arrays", "recent": "numbers of the last steps"}.get(place), limit=3)
+
+
+@pytest.mark.parametrize(
+    ("functor", "args"),
+    [
+        ("T:expand_dims", [list(range(100_000))]),
+        ("T:sum", [{"tuple": list(range(60_000))}]),
+        ("T:reshape", [[[1] * 300] * 200]),
+        ("T:flatten", [[10**9]]),
+        ("T:flatten", [{"array": "rank"}]),
+        ("T:flatten", [{"constant": "rank"}]),
+        ("T:flatten", [1e9]),
+        ("T:expand_dims", [{"array": "axes"}]),
+        ("T:add", [1.5] * 90_000),
+    ],
+)
+def test_functions_of_long_lists(documents, tmp_path, functor, args):
+    document, arrays = copy.deepcopy(documents["functions"])
+    entry = next(e for e in document["nodes"] if e["name"] == "clip")
+    entry["arguments"] |= {"functor": {"functor": functor}, "args": {"tuple": args}}
+    path = tmp_path / "x.h5"
+    write_file(path, document, {**arrays, "rank": np.array(10**8), "axes": np.arange(50_000)})
+    refused(path, "asks for more than it holds", limit=2)
+
+
+def test_functions_of_a_few_axes_stay(documents, tmp_path):
+    document, arrays = copy.deepcopy(documents["functions"])
+    entry = next(e for e in document["nodes"] if e["name"] == "clip")
+    for functor, args in (("T:transpose", [[0, 1, 3, 2]]), ("T:maximum", [{"array": "a"}]), ("T:sort", [-1])):
+        entry["arguments"] |= {"functor": {"functor": functor}, "args": {"tuple": args}}
+        write_file(tmp_path / "x.h5", document, {**arrays, "a": np.zeros((1, 2, 6, 6), "float32")})
+        assert "clip" in nm.modelload(tmp_path / "x.h5")
+
+
+def test_fields_of_view_are_refused_before_they_are_walked(documents, tmp_path, monkeypatch):
+    """Up-convolutions by eight behind many nodes: each voxel among the phases is a way through all of them."""
+    documents = {
+        "unet": (copy.deepcopy(documents["unet"][0]), {"w": np.zeros((1, 1, 8), "f4"), "b": np.zeros(1, "f4")})
+    }
+    walked = []
+    walk = geometry.raw_interval
+    monkeypatch.setattr(geometry, "raw_interval", lambda *args: walked.append(1) or walk(*args))
+    monkeypatch.setattr(limits, "WALK", 1)
+
+    def change(entries, document):
+        last, nodes = "raw", []
+        for k in range(60):
+            nodes.append({"name": f"c{k}", "class": "Crop", "arguments": {"parent": {"node": last}, "crop": [0]}})
+            last = f"c{k}"
+        values = {key: {"array": key, "train": True, "decay": False} for key in ("w", "b")}
+        for k in range(4):
+            arguments = {"parent": {"node": last}, "n_f": 1, "pool_shape": [8]}
+            nodes.append({"name": f"u{k}", "class": "UpConv", "arguments": arguments, "parameters": values})
+            last = f"u{k}"
+        document |= {"nodes": [entries["raw"], *nodes], "designations": {}}
+
+    refused(changed(documents, tmp_path, "unet", change), "UpConv 'u3'.*symbolic operations")
+    assert len(walked) == 8 + 8**2 + 8**3
 
 
 def test_strides_that_never_meet(documents, tmp_path):

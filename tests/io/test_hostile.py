@@ -151,6 +151,11 @@ def nested(depth):
         lambda d, a: d.update(nodes={}),
         lambda d, a: d.pop("variables"),
         lambda d, a: d.update(history={"loss": 3}),
+        lambda d, a: d["optimisers"].update(EVIL={}),
+        lambda d, a: d["recent"].update(loss={"array": "parameters/conv/w"}),
+        lambda d, a: a.update({d["recent"]["loss"]["array"]: np.zeros(201)}),
+        lambda d, a: a.update({d["recent"]["seconds"]["array"]: np.array([-1e300])}),
+        lambda d, a: a.update({d["recent"]["seconds"]["array"]: np.array([True])}),
     ],
 )
 def test_documents(fresh_model, tmp_path, change):
@@ -227,6 +232,20 @@ def test_a_chain_of_functors_runs_no_command(fresh_model, tmp_path, capsys):
         assert command(list(map(str, arguments))) == 1
         assert "not known here" in capsys.readouterr().err
     assert not proof.exists() and not (tmp_path / "new.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "position",
+    [[[5, 2**63 - 1]], [[5, -1]], [[5]], [[1.5, 1]], [[[5, 1]]], np.array([[5, 1]], "int8")],
+)
+def test_positions_of_random_streams(fresh_model, tmp_path, position):
+    nm.Perceptron(nm.Input((1, 2), "b,f", name="x", **QUIET), 2, dropout_rate=0.5, name="p", **QUIET)
+
+    def change(document, arrays):
+        for stream in entry(document, "p")["streams"].values():
+            arrays[stream["array"]] = np.array(position)
+
+    refused(forged(tmp_path, change), "position of a random stream|RandomStream")
 
 
 def test_functors_only_stand_where_functions_may(fresh_model, tmp_path):

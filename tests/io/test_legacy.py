@@ -288,6 +288,67 @@ def test_lists_that_double(original, tmp_path):
     refused(w.write(tmp_path / "x.mdl"), "too large", limit=8)
 
 
+def doubled(value, depth=40, kind=lambda a: (a, a)):
+    """A few objects, of which each holds the one before twice."""
+    for _ in range(depth):
+        value = kind(value)
+    return value
+
+
+@pytest.mark.parametrize("place", ["argument", "record", "parameter", "split", "class", "role"])
+def test_values_that_hold_one_another_many_times(original, tmp_path, place):
+    w = Writer(original)
+    pair = doubled(1.5)
+    w.add(
+        "raw",
+        "Input",
+        [1, 4],
+        pair if place == "argument" else "b,f",
+        params={"w": pair} if place == "parameter" else (),
+    )
+    described, _ = w.descriptors["raw"]
+    if place == "record":
+        described.args.append(doubled(record(w.node), kind=lambda a: record(w.node, one=a, two=a)))
+    elif place == "class":
+        described.cls = pair
+    elif place == "split":
+        w.descriptors["halves"] = record(w.split_class, node_id=pair, func=None, args=[], kwargs={"n_out": 2})
+    path = w.write(tmp_path / "x.mdl", input_node=pair if place == "role" else "raw")
+    if place == "role":  # of no kind that says anything
+        assert nm.modelload(path).input_node is None
+    else:
+        refused(path, limit=8)
+        with pytest.raises(FileError):
+            nm.params_from_model_file(path)
+
+
+@pytest.mark.parametrize("what", ["array", "vector", "text", "state", "name"])
+def test_one_thing_under_many_names(original, tmp_path, what):
+    w = Writer(original)
+    big = np.zeros(1_000_000, "uint8" if what == "array" else "float32")
+    many = {"array": big, "vector": np.arange(50_000), "text": "a" * 500_000}
+    if what == "array":
+        w.add("raw", "Input", [1, 4], "b,f", params={f"w{k}": big for k in range(2_000)})
+    elif what == "name":
+        w.add("n" * 500_000, "Input", [1, 4], "b,f", params={f"w{k}": 1.0 for k in range(2_000)})
+    elif what == "state":
+        one = record(w.pointer_class, **{f"k{k}": "text" for k in range(20_000)})
+        w.add("raw", "Input", [one] * 20_000, "b,f")
+    else:
+        w.add("raw", "Input", [many[what]] * 2_000, "b,f")
+    refused(w.write(tmp_path / "x.mdl"), limit=8)
+
+
+def test_parameters_are_numbers(original, tmp_path):
+    w = Writer(original)
+    w.add("raw", "Input", [1, 2], "b,f")
+    w.add("one", "Perceptron", w.pointer("raw"), 2, params={"w": [[1, 2.5], (3, np.float32(4))], "b": np.zeros(2)})
+    values = nm.params_from_model_file(w.write(tmp_path / "x.mdl"))
+    assert values["one"]["w"].tolist() == [[1, 2.5], [3, 4]]
+    w.add("two", "Perceptron", w.pointer("raw"), 2, params={"w": ["a" * 1_000, "b"]})
+    refused(w.write(tmp_path / "x.mdl"), "no array of numbers")
+
+
 def test_compression_bombs(tmp_path):
     path = tmp_path / "x.mdl"
     path.write_bytes(gzip.compress(b"\x80\x02" + b"N0" * 20_000_000))

@@ -71,6 +71,7 @@ def test_everything_is_restored(pair):
 def test_saving_again_gives_the_same_file(fresh_model, tmp_path):
     layers()
     copy = reload(fresh_model, tmp_path / "a.h5")
+    nm.model_manager.delmodel(fresh_model.name)
     copy.name = fresh_model.name
     copy.save(tmp_path / "b.h5")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -144,3 +144,14 @@ def test_models_with_functions_of_ones_own(registry, fresh_model, tmp_path):
 def test_functions_must_come_by_name(tmp_path, given):
     with pytest.raises(InputTypeError, match="functors"):
         nm.modelload(tmp_path / "absent.h5", functors=given)
+
+
+@pytest.mark.skipif(nm.engine.NAME != "pytensor", reason="functions are those of PyTensor")
+def test_functions_of_the_engine_that_no_file_can_name_are_said_when_saving(fresh_model, tmp_path, registry):
+    nm.ApplyFunc(nm.Input((2, 2), "b,f", name="x", print_repr=False), T.triu, name="upper")
+    with pytest.warns(UserWarning, match=r"no file can name.*triu.*functors=\{") as caught:
+        fresh_model.save(tmp_path / "m.h5")
+    assert caught[0].filename == __file__
+    with pytest.raises(FileError, match="triu"):
+        nm.modelload(tmp_path / "m.h5")
+    assert "upper" in nm.modelload(tmp_path / "m.h5", functors={"triu": T.triu})

@@ -99,3 +99,12 @@ def test_limits_are_off_at_zero_or_none():
     assert meta.clipping == (False, True)
     meta.set({"clip_norm": None, "clip_value": 0.5})
     assert (meta["clip_norm"], meta["clip_value"], meta.clipping) == (0.0, 0.5, (True, False))
+
+
+def test_what_an_optimiser_does_not_use_is_refused(fresh_model):
+    for name, other in (("AdaGrad", "mom"), ("SGD", "beta2")):
+        with pytest.raises(UnknownNameError, match=f"unknown meta-parameter; got {other}; expected one of .*lr"):
+            fresh_model.set_opt_meta_params(name, {"lr": 0.5, other: 0.5})
+    assert fresh_model.lr == 1.0
+    fresh_model.set_opt_meta_params("AdaGrad", {"lr": 0.5, "wd": 0.1, "clip_norm": 1})
+    assert fresh_model.lr == 0.5

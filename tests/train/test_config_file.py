@@ -151,6 +151,11 @@ def test_wrong_usage(arguments, capsys):
         ("", ["--seed", "-1"], "seed"),
         ("", ["--device", "gpu"], "unknown device"),
         ("", ["--resume"], "no checkpoint in the folder"),
+        ("", ["--folder", ""], "folder.*an empty path"),
+        ("", ["--set", "folder=''"], "folder.*an empty path"),
+        ("", ["--set", f"n_steps={'-' * 50_000}1"], "unusable n_steps"),
+        ("", ["--set", f"n_steps={'(' * 5_000}1{')' * 5_000}"], "unusable n_steps"),
+        ("", ["--set", f"n_steps={'9' * 5_000}"], "unusable n_steps"),
         ("data = 3", [], "data is given twice"),
         ("validation = nets.Squares()", [], "validation data is given twice"),
         ("preview_every = 3", [], "preview_every has no effect without preview"),
@@ -166,6 +171,20 @@ def test_what_goes_wrong_is_said_in_a_line(config, change, arguments, message, c
     assert main([str(config), *arguments]) == 1
     printed = capsys.readouterr().err
     assert re.search(message, printed) and "Traceback" not in printed
+
+
+def test_an_empty_path_is_no_configuration(capsys):
+    assert main([""]) == 1
+    assert "an empty path" in capsys.readouterr().err
+
+
+def test_a_file_of_the_name_of_the_configuration_is_not_replaced(config, tmp_path, capsys):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a_config.py").write_text("theirs")
+    assert main([str(config), "--folder", str(folder), "--quiet"]) == 1
+    assert "would replace" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("a_config.py", "theirs")]
 
 
 def test_resume_and_overwrite_exclude_each_other(config):

@@ -16,7 +16,8 @@ from neuromancer import errors
 from neuromancer.train import Trainer
 from neuromancer.train.files import write_arrays, write_whole
 from neuromancer.utils import safe_file_name
-from tests.train.nets import line, points
+from tests.train.nets import Squares, line, points
+from tests.train.nets import classifier as pixels
 
 NAMES = [
     "ä层",
@@ -55,6 +56,41 @@ def test_a_training_of_any_name_stays_in_its_folder(name, tmp_path):
     again = Trainer.resume(folder, points(), n_steps=3, plots=False)
     assert again.name == name and again.run().files["last"] == result.files["last"]
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+THEIRS = ["history.csv", "history.h5", "history.png", "begun-best.h5", "begun-final.h5", "begun-3.h5", "eye-2.h5"]
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_files_of_somebody_else_are_not_replaced(name, tmp_path):
+    options = {"n_steps": 2, "name": "begun", "folder": tmp_path, "plots": name.endswith("png")}
+    if name.startswith("eye"):
+        options |= {"preview": {"eye": np.zeros((1, 20, 20), "float32")}}
+    model, data = (pixels(), Squares()) if name.startswith("eye") else (line(), points())
+    (tmp_path / name).write_bytes(b"theirs")
+    with pytest.raises(errors.ArgumentError, match=rf"files that the training would replace.*{name}.*overwrite=True"):
+        Trainer(model, data, **options).run()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"theirs"
+    if not name.startswith("eye"):
+        Trainer(line(), data, overwrite=True, **options).run()
+
+
+def test_other_files_and_those_of_a_beginning_are_no_hindrance(tmp_path):
+    options = {"n_steps": 2, "name": "begun", "folder": tmp_path, "plots": False}
+    others = ["begun.h5", "begun-last.txt", "begun-x.h5", "history.txt", "history.png", "preview-x.h5", "other-1.h5"]
+    for other in others:
+        (tmp_path / other).write_bytes(b"theirs")
+    Trainer(line(), points(), **options).open_folder()  # ended before its first row
+    assert Trainer(line(), points(), **options).run().steps == 2
+    assert all((tmp_path / other).read_bytes() == b"theirs" for other in others)
+    # One that goes on under another name takes its history along, but nobody's checkpoints.
+    again = {**options, "n_steps": 3, "name": "longer"}
+    (tmp_path / "longer-best.h5").write_bytes(b"theirs")
+    with pytest.raises(errors.ArgumentError, match="longer-best"):
+        Trainer.resume(data=points(), **again).run()
+    (tmp_path / "longer-best.h5").unlink()
+    assert Trainer.resume(data=points(), **again).run().steps == 3
 
 
 def mode(path):

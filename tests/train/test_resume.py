@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 def resume(folder, **options):
-    return Trainer.resume(folder, X, plots=False, **{"n_steps": 8, **options})
+    return Trainer.resume(folder, X, plots=False, **{"n_steps": 8, "schedules": {}, **options})
 
 
 def test_meta_parameters_that_are_given_win(folder):
@@ -120,13 +120,69 @@ def test_the_files_of_another_training_are_not_taken_over(folder, tmp_path):
         resume(tmp_path, checkpoint=folder / "begun-last.h5").run()
 
 
-def test_a_state_that_is_damaged(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", -5), ("step", 1.5), ("step", "4"), ("step", True), ("step", 10**400), ("seconds", -1e300),
+        ("seconds", "x"), ("seconds", 10**400), ("best_step", -1), ("best_step", None), ("since", 3), ("since", ["a"]),
+        ("times", [0.0]), ("times", [0.0, -1.0]), ("watch", []), ("watch", ["a", 0]), ("watch", [0.5, -1]),
+        ("watch", {"best": 1}), ("criterion", "val_loss"), ("criterion", ["val_loss", 1]), ("starts", None),
+        ("starts", {"mom": "a"}), ("starts", {"mom": [1, [2, None]]}), ("optimiser", None), ("optimiser", "EVIL"),
+        ("optimiser", ["Adam"]), ("name", 5), ("data", -1), ("data", "x"), ("arrays", 3), ("arrays", {"seed": 0.5}),
+    ],
+)  # fmt: skip
+def test_a_state_that_is_damaged(folder, tmp_path, key, value):
     model = nm.modelload(folder / "begun-last.h5")
-    for change in ({"since": 3}, {"watch": []}, {"starts": None}, {"optimiser": None}, {"seconds": "x"}):
-        model.training_state = {**model.training_state, **change}
-        model.save(tmp_path / "x-last.h5")
-        with pytest.raises(errors.NeuromancerError):
-            resume(tmp_path)
+    model.training_state = {**model.training_state, key: value}
+    model.save(tmp_path / "x-last.h5")
+    before = nm.model_manager.current, set(nm.model_manager.models)
+    with pytest.raises(errors.FileError, match=f"x-last.h5.*the state of the training is damaged: its {key}"):
+        resume(tmp_path)
+    assert (nm.model_manager.current, set(nm.model_manager.models)) == before
+    del model.training_state[key]
+    model.save(tmp_path / "x-last.h5")
+    with pytest.raises(errors.FileError, match="no checkpoint" if key == "step" else f"its {key}; got nothing"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"step": [1, np.nan]}, {"step": [2, 1]}, {"step": [-1, 1]}, {"step": [1.5, 2]}, {"step": [1, 1e9]},
+        {"loss": [1, 2]}, {"step": [[1, 2]]}, {"step": [1, 2], "loss": [1]}, {"step": 3},
+    ],
+)  # fmt: skip
+def test_a_history_that_is_damaged(folder, tmp_path, history):
+    model = nm.modelload(folder / "begun-last.h5")
+    model.history = {key: np.array(values, "float64") for key, values in history.items()}
+    model.save(tmp_path / "x-last.h5")
+    with pytest.raises(errors.FileError, match=r"x-last.h5.*the history of the training is damaged"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize("start", [1.5, -1, [0.5, 0.5]])
+def test_starts_that_no_schedule_can_have(folder, tmp_path, start):
+    model = nm.modelload(folder / "begun-last.h5")
+    model.training_state["starts"] = {"mom": start}
+    model.save(tmp_path / "x-last.h5")
+    with pytest.raises(errors.FileError, match=r"x-last.h5.*damaged: the start of mom"):
+        resume(tmp_path, schedules={"mom": nm.DecaySchedule(0.5, every=100)})
+
+
+def test_moments_of_a_checkpoint_that_are_not_finite(folder, tmp_path):
+    model = nm.modelload(folder / "begun-last.h5")
+    model.pending_states["Adam"]["0_squares"] = np.full_like(model.pending_states["Adam"]["0_squares"], np.nan)
+    model.save(tmp_path / "x-last.h5")
+    with pytest.raises(errors.FileError, match=r"x-last.h5.*not finite; got \['Adam 0_squares'\]"):
+        resume(tmp_path)
+
+
+def test_schedules_are_not_dropped_in_silence(folder):
+    message = r"had schedules.*got none of \['mom'\]; expected schedules=\{'mom': \.\.\.\}.*schedules=\{\} to go on"
+    with pytest.raises(errors.ArgumentError, match=message):
+        Trainer.resume(folder, X, n_steps=8, plots=False)
+    for nothing in ({}, None):
+        assert Trainer.resume(folder, X, n_steps=8, plots=False, schedules=nothing).schedules == []
 
 
 def explode(folder, **options):

@@ -45,6 +45,7 @@ def test_learns_and_writes_its_files(tmp_path):
     assert (folder / "history.png").read_bytes().startswith(PNG)
     with h5py.File(folder / "corner-120.h5") as file:
         np.testing.assert_allclose(file["prediction"][()], model.predict_dense(preview, pad_raw=True), rtol=1e-6)
+        assert np.array_equal(file["labels"][()], np.zeros((20, 22), int))
     history = read(folder)
     assert history["step"].tolist() == list(range(10, 121, 10))
     assert np.isfinite(history["val_share"]).sum() == np.isfinite(history["train_error"]).sum() == 3

@@ -55,16 +55,22 @@ class Name:
     name: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Record:
-    """Stands for an object of the original library: its class's name, its arguments and its state."""
+    """Stands for an object of the original library: its class's name, its arguments and its state.
+
+    These may hold one another many times over, so they are left out where a record is written.
+    """
 
     cls: Name
     args: tuple[Any, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<{self.cls.module[:100]}.{self.cls.name[:100]}>"
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class _Array:
     """An array under construction."""
 

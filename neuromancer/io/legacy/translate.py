@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import inspect
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import FileError
+from neuromancer.errors import FileError, short
 from neuromancer.graph.construction import constructor
-from neuromancer.io.container import array_path
-from neuromancer.io.legacy.pickles import Name, Record, finished, read_pickle
+from neuromancer.io.container import HEAD, array_path
+from neuromancer.io.legacy.pickles import EXPANSION, SPARE, Name, Record, finished, read_pickle
 from neuromancer.io.names import find_class, package_classes
-from neuromancer.io.values import Arrays
+from neuromancer.io.values import NUMERIC, Arrays
 from neuromancer.nodes.functors import tensor_functions
 from neuromancer.nodes.split import split
+from neuromancer.utils import NAME_LENGTH
 
-MAX_VALUES = 100_000
+MAX_VALUES, TEXT = 100_000, 64
+"""Values that all descriptions may have, and characters of a text that count as one more."""
 MAX_DEPTH = 30
 FACTORIES = {"Dot": "Perceptron", "Errors": "ErrorRate", "_Errors": "ErrorRate"}
 ROLES = (
@@ -45,7 +48,7 @@ def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     """
     content = read_pickle(path)
     try:
-        return _Translation(content).result()
+        return _Translation(content, EXPANSION * Path(path).stat().st_size + SPARE).result()
     except FileError as error:
         error.node = error.node or str(path)
         raise
@@ -56,19 +59,28 @@ def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
 
 
 class _Translation:
-    def __init__(self, content: Any) -> None:
+    """Goes through what a pickle holds. Anything in it may be referred to any number of times: each time counts.
+
+    Parameters
+    ----------
+    content : object
+    n_bytes : int
+        How much all arrays may come to.
+    """
+
+    def __init__(self, content: Any, n_bytes: int) -> None:
         self.descriptors, designations = content
         if not isinstance(self.descriptors, dict) or not isinstance(designations, dict):
             raise FileError("the file does not describe a model", node="", got=type(self.descriptors).__name__)
         self.roles = {key: finished(v) for key, v in designations.items() if key in ROLES}
         self.arrays = Arrays()
-        self.count = 0
+        self.bytes_left, self.values_left = n_bytes, MAX_VALUES
 
     def result(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         nodes = []
         for name, descriptor in self.descriptors.items():
-            if not isinstance(name, str):
-                raise FileError("a node's name is no text", node="", got=repr(name)[:100])
+            if not isinstance(name, str) or len(name) > NAME_LENGTH:
+                raise FileError("a node's name is no text, or too long", node="", got=short(name, 100))
             if isinstance(descriptor, Record):
                 nodes.append(self.split(name, descriptor))
             else:
@@ -98,8 +110,7 @@ class _Translation:
         arguments = self.arguments(name, signature, state["args"], state["kwargs"])
         stored = {}
         for key, value in (values or {}).items():
-            array = np.asarray(finished(value))
-            stored[key] = self.arrays.add(array, array_path("parameters", name, key))
+            stored[key] = self.array(self.numbers(value, name, key), name, array_path("parameters", name, key))
             if _constant(arguments.get(key)):
                 stored[key]["constant"] = True
         return {"name": name, "class": cls_name, "arguments": arguments, "parameters": stored}
@@ -107,7 +118,7 @@ class _Translation:
     def split(self, name: str, description: Record) -> dict[str, Any]:
         signature = inspect.signature(split)
         arguments = self.arguments(name, signature, description.state["args"], description.state["kwargs"])
-        arguments.setdefault("node", {"node": description.state.get("node_id")})
+        arguments.setdefault("node", {"node": self.value(description.state.get("node_id"), name, "node_id")})
         entry: dict[str, Any] = {"axis": "f", "index": None, "n_out": None, "strip_singleton_dims": False}
         entry |= {**arguments, "node": arguments["node"]["node"], "split": name}
         entry.setdefault("name", "split")
@@ -127,11 +138,32 @@ class _Translation:
         return result
 
     # ---- values
-    def value(self, value: Any, node: str, what: str, depth: int = 0) -> Any:
-        self.count += 1
-        if self.count > MAX_VALUES or depth > MAX_DEPTH:
+    def spend(self, node: str, what: str, n_values: int = 1, n_bytes: int = 0, depth: int = 0) -> None:
+        """Count what a reference leads to."""
+        self.values_left -= n_values
+        self.bytes_left -= n_bytes
+        if min(self.values_left, self.bytes_left) < 0 or depth > MAX_DEPTH:
             raise FileError("the description of a node is too large", node=node[:200], got=what[:100])
+
+    def array(self, array: np.ndarray, node: str, path: str | None = None) -> dict[str, Any]:
+        """A copy of an array, counted."""
+        self.spend(node, path or "an array", n_bytes=array.nbytes + HEAD)
+        return self.arrays.add(array, path)
+
+    def numbers(self, value: Any, node: str, what: str, depth: int = 0) -> np.ndarray:
+        """The value of a parameter: an array, a number, or lists of numbers."""
         value = finished(value)
+        self.spend(node, what, 1, value.nbytes if depth and isinstance(value, np.ndarray) else 0, depth)
+        if isinstance(value, (list, tuple)):
+            value = np.array([self.numbers(v, node, what, depth + 1) for v in value])
+        array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, int, float)) else None
+        if array is None or array.dtype.kind not in NUMERIC:
+            raise FileError("the value of a parameter is no array of numbers", node=node[:200], got=what[:100])
+        return array
+
+    def value(self, value: Any, node: str, what: str, depth: int = 0) -> Any:
+        value = finished(value)
+        self.spend(node, what, 1 + len(value) // TEXT if isinstance(value, str) else 1, depth=depth)
         if isinstance(value, np.generic):
             value = value.item()
         if value is None or isinstance(value, (bool, int, str)):
@@ -140,20 +172,25 @@ class _Translation:
             return value if np.isfinite(value) else {"float": repr(value)}
         if isinstance(value, np.ndarray):
             # Small vectors of integers were sizes and strides.
-            return value.tolist() if value.dtype.kind in "iu" and value.ndim == 1 else self.arrays.add(value)
+            if value.dtype.kind not in "iu" or value.ndim != 1:
+                return self.array(value, node)
+            self.spend(node, what, value.size)
+            return value.tolist()
         if isinstance(value, list):
             return [self.value(v, node, what, depth + 1) for v in value]
         if isinstance(value, tuple):
             return {"tuple": [self.value(v, node, what, depth + 1) for v in value]}
         if isinstance(value, dict):
+            self.spend(node, what, sum(len(key) // TEXT for key in value if isinstance(key, (str, bytes))))
             return {"dict": {str(key): self.value(v, node, what, depth + 1) for key, v in value.items()}}
-        found = self.reference(value) if isinstance(value, Record) else self.function(value)
+        found = self.reference(value, node) if isinstance(value, Record) else self.function(value)
         if found is None:
-            raise FileError("an argument cannot be understood", node=node[:200], got=f"{what} = {value!r}"[:200])
+            raise FileError("an argument cannot be understood", node=node[:200], got=f"{what[:100]} = {short(value)}")
         return found
 
-    def reference(self, record: Record) -> dict[str, Any] | None:
+    def reference(self, record: Record, node: str) -> dict[str, Any] | None:
         """A node, a parameter of one, or a function of the old engine."""
+        self.spend(node, record.cls.name, len(record.state))
         texts = [v for v in record.state.values() if isinstance(v, str)]
         nodes = [t for t in texts if t in self.descriptors]
         if "Param" in record.cls.name and nodes:
