@@ -19,7 +19,7 @@ from neuromancer.volumes.axes import letters
 from neuromancer.volumes.blocks import read_block, whole_index
 from neuromancer.volumes.cf import Unpacked
 from neuromancer.volumes.coordinates import Coordinate, stated_by
-from neuromancer.volumes.flat import mapping_of, read_mapped
+from neuromancer.volumes.flat import mapping_of, read_mapped, require_mapped
 from neuromancer.volumes.missing import Filled, Part, require_whole
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import split_path
@@ -178,8 +178,15 @@ def _describe_xarray(array: Any) -> Opened:
         letters(array.dims),
         stated_by(array.dims, coordinate),
         None if chunks is None else tuple(int(c[0]) for c in chunks),
-        read=lambda variable, key: np.asarray(variable[key].values),
+        read=_read_variable,
     )
+
+
+def _read_variable(variable: Any, key: Any) -> np.ndarray:
+    """A block of an xarray; a copy if it lies in a mapped file, which may become shorter."""
+    mapped = require_mapped(variable)
+    block = np.asarray(variable[key].values)
+    return np.array(block) if mapped else block
 
 
 def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
