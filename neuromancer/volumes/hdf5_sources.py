@@ -158,7 +158,7 @@ def _files(dataset: Any, seen: frozenset[tuple[str, str]] = frozenset()) -> Iter
         with suppress(OSError), _opened(dataset, m.file_name) as file:
             found = file.get(m.dset_name)
             if isinstance(found, h5py.Dataset):
-                yield from ((path, size, box) for path, size, _ in _files(found, seen | {me}))
+                yield from ((below, size, box) for below, size, _ in _files(found, seen | {me}))
 
 
 def _corners(boxes: Sequence[Where]) -> np.ndarray:
