@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from neuromancer.arrays import library
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout
@@ -119,14 +120,55 @@ class CutOff:
         return CutOff(self.there, self.whole, not self.turned)
 
 
-def mapping_of(array: Any) -> tuple[mmap.mmap, int] | None:
-    """The memory map in which an array lies, and the size that its file must have; None for other arrays."""
+class _FileBelow:
+    """A file that another library has mapped, as far as the system tells.
+
+    Parameters
+    ----------
+    path : str
+    inode : int
+        Number of the file; another one at its place is not mapped.
+    """
+
+    def __init__(self, path: str, inode: int) -> None:
+        self.path, self.inode = path, inode
+
+    def size(self) -> float:
+        """Bytes of the file now; no limit if its name has gone, as it stays whole for those who have it mapped."""
+        try:
+            found = Path(self.path).stat()
+        except OSError:
+            return inf
+        return found.st_size if found.st_ino == self.inode else inf
+
+
+def mapping_of(array: Any) -> tuple[Any, int] | None:
+    """What an array is mapped from, which tells its size, and the size that it must have; None for other arrays."""
+    if library(array) == "xarray":
+        array = getattr(array, "_data", None)  # its values would be read
+    first = array
     while isinstance(array, (np.ndarray, memoryview)):
         base = array.obj if isinstance(array, memoryview) else array.base
         if isinstance(base, mmap.mmap):
             begin = int(getattr(array, "offset", 0))
             return base, begin - begin % mmap.ALLOCATIONGRANULARITY + len(base)
         array = base
+    # Torch keeps to itself what its tensors are views of.
+    return _mapped_below(first) if library(array) == "torch" and isinstance(first, np.ndarray) else None
+
+
+def _mapped_below(array: np.ndarray) -> tuple[_FileBelow, int] | None:
+    """The file in which the system says that an array lies; None for memory, and for systems that do not say."""
+    begin = int(array.__array_interface__["data"][0])
+    end = begin + sum((n - 1) * abs(step) for n, step in zip(array.shape, array.strides, strict=True)) + array.itemsize
+    try:
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    for place, _, offset, _, inode, *path in (line.split(None, 5) for line in lines):
+        first, last = (int(n, 16) for n in place.split("-"))
+        if first <= begin < last and int(inode):
+            return _FileBelow(path[0], int(inode)), int(offset, 16) + end - first
     return None
 
 
@@ -139,8 +181,8 @@ def file_of(array: Any) -> Path | None:
     return None
 
 
-def read_mapped(array: np.ndarray, key: Any) -> np.ndarray:
-    """Copy of a block of a mapped file.
+def require_mapped(array: Any) -> bool:
+    """Whether an array lies in a mapped file.
 
     Raises
     ------
@@ -150,6 +192,12 @@ def read_mapped(array: np.ndarray, key: Any) -> np.ndarray:
     found = mapping_of(array)
     if found is not None and found[0].size() < found[1]:
         raise OSError(f"the file has become shorter: {found[0].size()} bytes instead of {found[1]}")
+    return found is not None
+
+
+def read_mapped(array: Any, key: Any) -> np.ndarray:
+    """Copy of a block of a mapped file; OSError if it has become shorter."""
+    require_mapped(array)
     return np.array(array[key])
 
 

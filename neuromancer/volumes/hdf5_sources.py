@@ -152,13 +152,13 @@ def _files(dataset: Any, seen: frozenset[tuple[str, str]] = frozenset()) -> Iter
     me = (dataset.file.filename, dataset.name)
     for m in dataset.virtual_sources() if dataset.is_virtual and me not in seen else ():
         box = _box(m.vspace, dataset.shape)
-        found_at = None if m.file_name == "." else _found(dataset, m.file_name)
-        if found_at is not None:
-            yield found_at, 0, box
+        source = None if m.file_name == "." else _found(dataset, m.file_name)
+        if source is not None:
+            yield source, 0, box
         with suppress(OSError), _opened(dataset, m.file_name) as file:
             found = file.get(m.dset_name)
             if isinstance(found, h5py.Dataset):
-                yield from ((path, size, box) for path, size, _ in _files(found, seen | {me}))
+                yield from ((below, size, box) for below, size, _ in _files(found, seen | {me}))
 
 
 def _corners(boxes: Sequence[Where]) -> np.ndarray:

@@ -20,9 +20,9 @@ from neuromancer.volumes.behind import stated_behind
 from neuromancer.volumes.blocks import read_block, whole_index
 from neuromancer.volumes.cf import Unpacked
 from neuromancer.volumes.coordinates import Coordinate, stated_by
-from neuromancer.volumes.flat import mapping_of, read_mapped
+from neuromancer.volumes.flat import mapping_of, read_mapped, require_mapped
 from neuromancer.volumes.missing import Filled, require_whole
-from neuromancer.volumes.opened import Opened
+from neuromancer.volumes.opened import Opened, read
 from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.stored import StoredArray
 
@@ -159,9 +159,17 @@ def _describe_xarray(array: Any, label: str) -> Opened:
         letters(array.dims),
         stated_by(array.dims, coordinate),
         None if variable.chunks is None else tuple(int(c[0]) for c in variable.chunks),
+        read=_read_variable,
         missing=missing,
         blank=blank,
     )
+
+
+def _read_variable(variable: Any, key: Any) -> np.ndarray:
+    """A block of an xarray; a copy if it lies in a mapped file, which may become shorter."""
+    mapped = require_mapped(variable)
+    block = read(variable, key)
+    return np.array(block) if mapped else block
 
 
 def open_array(value: Any, what: str, on_missing: str = "error") -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,22 @@ def test_a_mapped_file_that_becomes_shorter(tmp_path, kind):
         file.truncate(1 << 16)
     with pytest.raises(FileError, match="the file has become shorter"):
         source[where]
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(1, None)])
+@pytest.mark.parametrize("kind", ["xarray", "torch"])
+def test_a_mapped_file_below_an_array_of_another_library(tmp_path, kind, part):
+    library, path = pytest.importorskip(kind), tmp_path / "a.npy"
+    if kind == "torch" and not Path("/proc/self/maps").exists():
+        pytest.skip("torch does not say what it maps, nor does this system")
+    np.save(path, numbered((20, 30, 40), "uint8"))
+    whole = np.load(path, mmap_mode="c")
+    array = (library.from_numpy(whole) if kind == "torch" else library.DataArray(whole, dims=tuple("zyx")))[part]
+    source = open_source(array)
+    np.testing.assert_array_equal(source[:][0], np.load(path)[part])
+    os.truncate(path, 4096)
+    with pytest.raises(FileError, match="the file has become shorter"):
+        source[:]
 
 
 def test_arrays_in_memory_are_not_mapped():
