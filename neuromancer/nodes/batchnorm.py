@@ -42,8 +42,8 @@ def centred(x: Any, axis: int) -> tuple[Any, Any, Any]:
     distance is exactly 0, so a constant feature has the deviation 0 whatever its size; and a small deviation beside a
     large mean keeps its digits. The mean does not depend on which element it is, so nor do gradients.
 
-    A feature that deviates from its mean by no more than rounding is constant to the gradient: it is propagated as if
-    the feature were divided by its magnitude, as rounding divided by next to nothing would drown what is learnt
+    A feature that deviates from its mean by no more than rounding is constant, and no gradient goes through its
+    deviations: in theory it is 0, in practice rounding divided by next to nothing, which would drown what is learnt
     elsewhere.
 
     Parameters
@@ -64,19 +64,16 @@ def centred(x: Any, axis: int) -> tuple[Any, Any, Any]:
     deviations = distance - feature_vector(shift, x.ndim, axis)
     variance = (deviations**2).mean(axis=others)
     mean = origin + shift
-    magnitude = E.T.abs(mean)
     # False for a mean of 0, which does not round: weights that begin with 0 must be able to leave it.
-    constant = E.T.lt(variance, (ROUNDING * float(np.finfo(x.dtype).eps) * magnitude) ** 2)
-    variance = E.T.switch(constant, E.disconnected_grad(variance), variance)
-    std = E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
-    factor = E.disconnected_grad(E.T.switch(constant, std / (magnitude + EPSILON), 1))
-    return _with_scaled_gradient(deviations, feature_vector(factor, x.ndim, axis)), mean, std
+    constant = E.T.lt(variance, (ROUNDING * float(np.finfo(x.dtype).eps) * mean) ** 2)
+    variance = _held(variance, constant)
+    deviations = _held(deviations, feature_vector(constant, x.ndim, axis))
+    return deviations, mean, E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
 
 
-def _with_scaled_gradient(x: Any, factor: Any) -> Any:
-    """x, to the gradient of which a factor is applied."""
-    value = E.disconnected_grad(x)
-    return value + factor * (x - value)
+def _held(x: Any, where: Any) -> Any:
+    """x, constant to gradients where a condition holds."""
+    return E.T.switch(where, E.disconnected_grad(x), x)
 
 
 def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = None, deviations: Any = None) -> Any:

@@ -251,14 +251,14 @@ def test_constant_features_teach_nothing(value, floatX):
     x[:, 0] = value
     gradient = weight_gradients(x, floatX)[0]
     assert usual > 0.01
-    assert np.abs(gradient[0, 0]) < 1e-6 * usual
+    assert gradient[0, 0] == 0
 
 
 def test_rounding_of_a_constant_teaches_nothing():
     x = random(1001, 2)
     x[:, 0] = 1000
     x[::3, 0] = np.nextafter(np.float32(1000), np.float32(2000))
-    assert np.abs(weight_gradients(x, "float32")[0][0, 0]) < 1e-5
+    assert weight_gradients(x, "float32")[0][0, 0] == 0
 
 
 def test_weights_of_nothing_can_learn():
