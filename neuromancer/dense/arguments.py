@@ -78,10 +78,11 @@ def checked_image(shape: Any, name: str = "image") -> tuple[int, ...]:
     return sizes
 
 
-def checked_dtype(dtype: Any) -> np.dtype:
+def checked_dtype(dtype: Any) -> np.dtype[Any]:
     """A dtype, or InputTypeError."""
     try:
-        return np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
+        return found
     except (TypeError, ValueError, SyntaxError):
         raise InputTypeError("no such dtype", node="dtype", got=dtype, expected="e.g. 'uint8'") from None
 

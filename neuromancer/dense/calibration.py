@@ -53,7 +53,7 @@ def _key() -> str:
 
 def _work() -> float:
     """Work of the convolution that is measured."""
-    return E.conv_cost(SHAPE, KERNEL, (1, 1, 1), config.floatX)[0]
+    return float(E.conv_cost(SHAPE, KERNEL, (1, 1, 1), config.floatX)[0])
 
 
 _measured: dict[str, float] = {}

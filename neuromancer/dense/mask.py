@@ -65,7 +65,8 @@ class Mask:
         where = tuple(slice(low, int(p.max()) + 1) for low, p in zip(lows, places, strict=True))
         block = _require_numbers(np.asarray(self.values[(slice(0, 1),) * self.lead + where])) != 0
         block = block[0] if self.lead else block
-        return block[np.ix_(*(p - low for p, low in zip(places, lows, strict=True)))]
+        chosen: np.ndarray = block[np.ix_(*(p - low for p, low in zip(places, lows, strict=True)))]
+        return chosen
 
 
 class AllMasks:
@@ -81,8 +82,8 @@ class AllMasks:
 
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         """See :meth:`Mask.at`."""
-        wanted = [mask.at(positions) for mask in self.masks]
-        return np.logical_and.reduce(wanted, axis=0)
+        wanted: np.ndarray = np.logical_and.reduce([mask.at(positions) for mask in self.masks], axis=0)
+        return wanted
 
 
 def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:

@@ -95,7 +95,8 @@ class DenseNetwork:
     @property
     def dtype(self) -> np.dtype:
         """Dtype of the values."""
-        return np.dtype(self.twins[0].output.dtype)
+        found: np.dtype[Any] = np.dtype(self.twins[0].output.dtype)
+        return found
 
     @property
     def spatial(self) -> str:

@@ -232,5 +232,5 @@ def _is_about(folder: Path | None, run: Planned) -> bool:
         found = None if folder is None else Journal.find(folder)
         if found is not None:
             with closing(run.known_stores()) as stores:
-                return found.header["fingerprints"].get("output") == _print_of(stores.open())
+                return bool(found.header["fingerprints"].get("output") == _print_of(stores.open()))
     return False

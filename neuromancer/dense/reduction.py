@@ -176,7 +176,7 @@ def _step(wish: Any) -> Any:
     raise kind("unknown reduction", node="reduce", got=wish, expected=EXPECTED)
 
 
-def _apply(step: Any, values: np.ndarray) -> np.ndarray:
+def _apply(step: Any, values: np.ndarray) -> Any:
     if callable(step):
         return step(values)
     if step == "argmax":

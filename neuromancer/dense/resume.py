@@ -116,7 +116,7 @@ class Journal:
         FileError
             If it does not say so.
         """
-        layout = self.header["layout"]
+        layout: dict[str, Any] = self.header["layout"]
         tile, images_per_batch = layout.get("tile"), layout.get("together")
         sizes = [*tile, images_per_batch] if type(tile) is list else [None]
         if set(layout) != {"tile", "together"} or any(type(n) is not int or not 0 < n < 1 << 62 for n in sizes):

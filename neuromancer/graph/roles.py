@@ -188,7 +188,8 @@ class DesignatedGraph(GraphManager):
     @property
     def prediction_feature_names(self) -> tuple[str, ...] | None:
         """Feature names of the prediction node, None if it has none."""
-        return self._require("prediction_node").feature_names
+        names: tuple[str, ...] | None = self._require("prediction_node").feature_names
+        return names
 
     @property
     def loss_input_shapes(self) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -79,7 +80,7 @@ class Encoder:
 
     def __call__(self, value: Any, node: Node, what: str) -> Any:
         """JSON for an argument of `node`; ArgumentError if it cannot be kept in a file."""
-        again = lambda v: self(v, node, what)  # noqa: E731
+        again = partial(self, node=node, what=what)
         if value is None or isinstance(value, (bool, str)):
             return value
         if isinstance(value, (np.ndarray, np.generic)):

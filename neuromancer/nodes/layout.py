@@ -36,7 +36,8 @@ def require_tensor(parent: Any, node: Node, what: str = "the parent") -> TaggedS
     require_node(parent, node, what)
     if not is_shaped(parent):
         raise InputTypeError(f"{what} has no tensor output", node=node, got=parent.name, expected="a node with a shape")
-    return parent.shape
+    shape: TaggedShape = parent.shape
+    return shape
 
 
 def require_features(parent: Any, node: Node, what: str = "the parent") -> int:

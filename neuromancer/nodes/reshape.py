@@ -110,7 +110,8 @@ class Reshape(Node):
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
         """An array in the new shape; None if it does not go into it, which the function that is called says."""
         with suppress(ValueError):
-            return self._reshaped(arrays[0])
+            array: np.ndarray = self._reshaped(arrays[0])
+            return array
         return None
 
     def _calc_shape(self) -> None:

@@ -90,7 +90,8 @@ def check_finite(node: Node, what: str, values: np.ndarray, besides: Besides | N
 
 def _whole(values: np.ndarray) -> np.ndarray:
     """Where floating point numbers are integers."""
-    return np.isfinite(values) & (values == np.floor(values))
+    whole: np.ndarray = np.isfinite(values) & (values == np.floor(values))
+    return whole
 
 
 def _refuse(node: Any, problem: str, values: np.ndarray, bad: np.ndarray, expected: str, noun: str = "values") -> None:
