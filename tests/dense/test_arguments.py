@@ -427,7 +427,7 @@ def test_arguments_that_mean_nothing_are_refused_before_anything_is_made(net, he
 
 def test_a_result_that_no_memory_holds(net, here):
     zarr = pytest.importorskip("zarr")
-    zarr.create_array("huge.zarr", shape=[10**12] * 2, chunks=[64] * 2, dtype="u1")
+    zarr.create_array("huge.zarr", shape=[10**9] * 2, chunks=[64] * 2, dtype="u1")
     message = refused(here, OutOfMemoryError, lambda: net.predict_dense("huge.zarr"))
     assert "GB" in message and "out=" in message
 
@@ -469,5 +469,5 @@ def test_results_that_no_memory_holds(fresh_model):
     huge = array.zeros((1, *(10**5,) * 3), dtype="uint8", chunks=1000)
     with pytest.raises(OutOfMemoryError, match=r"the result does not fit into the memory.*expected out"):
         node.predict_dense(huge)
-    with pytest.raises(ShapeError, match="more voxels than can be counted"):
+    with pytest.raises(ShapeError, match="more voxels than any file"):
         node.plan_dense(array.zeros((1, *(10**7,) * 3), dtype="uint8", chunks=10**6))
