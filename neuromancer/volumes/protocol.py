@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from neuromancer.places import is_address
 from neuromancer.printable import printable, redact
 
 Where = tuple[slice, ...]
@@ -38,6 +40,11 @@ class Locator:
     axes: str = ""
     spatial: str = ""
     on_missing: str = "error"
+
+    def resolved(self) -> Locator:
+        """The same without links in its path, so that it says by whatever name it is reached where the volume lies."""
+        local = self.kind != "tensorstore" and not is_address(self.path)
+        return replace(self, path=os.path.realpath(self.path)) if local else self
 
     def __str__(self) -> str:
         return printable(f"{self.path}:{self.dataset}" if self.dataset else self.path)

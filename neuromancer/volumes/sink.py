@@ -126,7 +126,8 @@ class ArraySink:
 
     def fingerprint(self) -> str:
         """Short text that tells this output from another, whatever has been written to it."""
-        parts = (type(self).__name__, self.locator, self.shape, self.dtype.str, self.layout, self.identity)
+        place = self.locator and self.locator.resolved()
+        parts = (type(self).__name__, place, self.shape, self.dtype.str, self.layout, self.identity)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def close(self) -> None:

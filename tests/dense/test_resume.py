@@ -559,3 +559,12 @@ def test_of_a_journal_without_a_digest_only_the_records_count(tmp_path):
     node.predict_dense(raw, out=out, resume=True)
     np.testing.assert_array_equal(np.load(out), want)
     assert Journal.find(path.parent).header["complete"] is True
+
+
+def test_a_run_goes_on_by_whatever_path_its_result_is_named(tmp_path):
+    node, raw = volume_net(), image(1, 9, 30, 30)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    node.predict_dense(raw, out=tmp_path / "link" / "a.npy", shard=(0, 2), tile=(2, 8, 8))
+    node.predict_dense(raw, out=tmp_path / "real" / ".." / "real" / "a.npy", resume=True, tile=(2, 8, 8))
+    np.testing.assert_array_equal(np.load(tmp_path / "real" / "a.npy"), node.predict_dense(raw, tile=(2, 8, 8)))
