@@ -10,7 +10,7 @@ from neuromancer.config import config
 from neuromancer.dense import plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
-from neuromancer.graphutils import TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
 from neuromancer.loss import *
 from neuromancer.loss import __all__ as _loss
 from neuromancer.model import Model, modelload, params_from_model_file
@@ -30,6 +30,7 @@ from neuromancer.version import __version__ as __version__
 
 __all__ = [
     "ConstantParam",
+    "LazyFunction",
     "Model",
     "PatchSampler",
     "T",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from neuromancer.graph.function import getinput_for_multioutput, make_func
+from neuromancer.graph.function import LazyFunction, getinput_for_multioutput
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.utils import as_floatX
 
-__all__ = ["TaggedShape", "as_floatX", "getinput_for_multioutput", "make_func"]
+make_func = LazyFunction  # its name in the original library
+
+__all__ = ["LazyFunction", "TaggedShape", "as_floatX", "getinput_for_multioutput", "make_func"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuromancer.graph.registry import ModelContainer
+from neuromancer.graph.registry import Graph, ModelRegistry
 from neuromancer.models.model import model_manager
 from neuromancer.nodes.apply import ApplyFunc, FromTensor
 from neuromancer.nodes.functors import register_functor
@@ -12,16 +12,23 @@ from neuromancer.nodes.node import Node
 from neuromancer.nodes.split import split
 from neuromancer.nodes.value import InitialState_like, ValueNode
 
+# Their names in the original library.
+GraphManager = Graph
+ModelContainer = ModelRegistry
+
 __all__ = [
     "Add",
     "ApplyFunc",
     "Concat",
     "FromTensor",
     "GenericInput",
+    "Graph",
+    "GraphManager",
     "InitialState_like",
     "Input",
     "Input_like",
     "ModelContainer",
+    "ModelRegistry",
     "MultMerge",
     "Node",
     "ValueNode",

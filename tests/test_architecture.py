@@ -7,6 +7,9 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 
+import neuromancer as nm
+from neuromancer import graphutils, node_basic
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,3 +29,9 @@ def test_every_file_that_the_page_names_is_there():
     page = (ROOT / "docs/architecture.md").read_text()
     named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", page)
     assert named and not [name for name in named if not (ROOT / "neuromancer" / name).exists()]
+
+
+def test_names_of_the_original_library_are_kept():
+    assert nm.make_func is nm.LazyFunction is graphutils.make_func
+    assert nm.GraphManager is nm.Graph is node_basic.GraphManager
+    assert nm.ModelContainer is nm.ModelRegistry is type(nm.model_manager)

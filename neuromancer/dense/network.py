@@ -21,7 +21,7 @@ from neuromancer.dense.geometry import (
 )
 from neuromancer.dense.raw import normalise
 from neuromancer.errors import GraphError, ShapeError
-from neuromancer.graph.function import make_func
+from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
 
@@ -79,7 +79,7 @@ class DenseNetwork:
         self.joint = [covering(tuple(axes)) for axes in zip(*self.axes, strict=True)]
         self._input = copies[self.source].output
         self.lock = Lock()
-        self._funcs: dict[str, make_func] = {}
+        self._funcs: dict[str, LazyFunction] = {}
         self.costs = Costs(self.twins, lost)
 
     @property
@@ -104,11 +104,11 @@ class DenseNetwork:
         shape = self.source.shape
         return "".join(shape.tags[i] for i in shape.spatial_axes)
 
-    def func(self, precision: str) -> make_func:
+    def func(self, precision: str) -> LazyFunction:
         """The network's function in a precision."""
         if precision not in self._funcs:
             outputs = [twin.output for twin in self.twins]
-            made = make_func(
+            made = LazyFunction(
                 [self._input], outputs[0] if len(outputs) == 1 else outputs, name=self.name + "_dense",
                 precision=precision,
             )  # fmt: skip

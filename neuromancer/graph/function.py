@@ -10,7 +10,7 @@ from neuromancer import engine as E
 from neuromancer.config import config
 
 
-class make_func:
+class LazyFunction:
     """Function of symbolic inputs that is compiled at its first call.
 
     Calling it without arguments only compiles, unless the graph has no inputs, in which case it is evaluated.
@@ -45,7 +45,7 @@ class make_func:
     --------
     >>> from neuromancer import engine as E
     >>> x = E.tensor("x", (None,), "float32")
-    >>> make_func([x], x * x, name="square")([3.0]).tolist()
+    >>> LazyFunction([x], x * x, name="square")([3.0]).tolist()
     [9.0]
     """
 

@@ -19,7 +19,7 @@ from neuromancer.errors import (
     nearest_name,
 )
 from neuromancer.graph.demand import Demand
-from neuromancer.graph.function import make_func
+from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
@@ -71,7 +71,7 @@ class GraphNode(metaclass=NodeType):
         self.shape: TaggedShape = None  # type: ignore[assignment]  # _calc_shape sets it
         self._debug_outputs: list[Any] = []
         self._feature_names: tuple[str, ...] | None = None
-        self._functions: dict[str, make_func] = {}
+        self._functions: dict[str, LazyFunction] = {}
         self._exec_times: dict[str, float] = {}
 
     # ---- building

@@ -26,7 +26,7 @@ def free_name(proposal: str, *taken: Container[str]) -> str:
     return name
 
 
-class GraphManager:
+class Graph:
     """Holds the nodes of one graph by name.
 
     Parameters
@@ -65,7 +65,7 @@ class GraphManager:
 
         Examples
         --------
-        >>> g = GraphManager()
+        >>> g = Graph()
         >>> g.splits["conv9"] = {}
         >>> g.unique_name("conv9"), g.unique_name("conv"), g.unique_name("")
         ('conv10', 'conv', '1')
@@ -124,7 +124,7 @@ class GraphManager:
         return repr(list(self.nodes))
 
 
-M = TypeVar("M", bound=GraphManager)
+M = TypeVar("M", bound=Graph)
 
 
 class _Selection(Generic[M]):
@@ -135,7 +135,7 @@ class _Selection(Generic[M]):
         self.last: M | None = None
 
 
-class ModelContainer(Generic[M]):
+class ModelRegistry(Generic[M]):
     """All models of the process, and the one to which new nodes go: the current one, of every thread its own.
 
     A thread starts without a current model. ``newmodel`` and ``getmodel`` choose one for the thread that calls them;
@@ -159,7 +159,7 @@ class ModelContainer(Generic[M]):
     >>> model_manager.delmodel("segmentation")
     """
 
-    model_class: ClassVar[type[Any]] = GraphManager
+    model_class: ClassVar[type[Any]] = Graph
     """Class of new models; the floor of the models puts theirs here."""
 
     def __init__(self) -> None:
@@ -241,7 +241,7 @@ class ModelContainer(Generic[M]):
                 if model is selection.current:
                     selection.current, selection.last = selection.last, None
 
-    def rename(self, model: GraphManager, name: str) -> None:
+    def rename(self, model: Graph, name: str) -> None:
         """Hold a model, if it is one of these, under another name; ArgumentError if that is taken."""
         with self._lock:
             if name == model.name or self.models.get(model.name) is not model:
@@ -323,4 +323,4 @@ class ModelContainer(Generic[M]):
         return repr(list(self.models))
 
 
-model_manager: ModelContainer[Any] = ModelContainer()
+model_manager: ModelRegistry[Any] = ModelRegistry()

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from neuromancer.errors import GraphError, InputTypeError
 from neuromancer.graph.node import GraphNode
-from neuromancer.graph.registry import GraphManager
+from neuromancer.graph.registry import Graph
 
 ROLES = ("input_node", "target_node", "loss_node", "prediction_node", "error_node")
 LIST_ROLES = ("prediction_ext", "debug_outputs")
 
 
-class DesignatedGraph(GraphManager):
+class DesignatedGraph(Graph):
     """A graph with designated nodes.
 
     Parameters

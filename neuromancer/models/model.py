@@ -13,7 +13,7 @@ from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeE
 from neuromancer.exclusive import building_lock
 from neuromancer.graph import registry
 from neuromancer.graph.feeding import check_arrays
-from neuromancer.graph.function import getinput_for_multioutput, make_func
+from neuromancer.graph.function import LazyFunction, getinput_for_multioutput
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
 from neuromancer.io.describe import own_functors
@@ -67,7 +67,7 @@ class Model(TrainableGraph):
 
     def _roles_changed(self) -> None:
         super()._roles_changed()
-        self._ext_function: make_func | None = None
+        self._ext_function: LazyFunction | None = None
 
     # ---- prediction
     def predict(self, *args: Any) -> Any:
@@ -109,7 +109,7 @@ class Model(TrainableGraph):
             if self._ext_function is None:
                 copies = rebuild(nodes, BuildMode(inference=True))
                 outputs = [copies[n].output for n in nodes]
-                self._ext_function = make_func(
+                self._ext_function = LazyFunction(
                     getinput_for_multioutput(nodes), outputs, name=f"{self.name} predict_ext"
                 )
             function = self._ext_function
@@ -350,8 +350,8 @@ class Model(TrainableGraph):
         return any(getattr(n, "batch_normalisation", False) in ("train", "fadeout") for n in self.nodes.values())
 
 
-registry.ModelContainer.model_class = Model
-model_manager: registry.ModelContainer[Model] = registry.model_manager
+registry.ModelRegistry.model_class = Model
+model_manager: registry.ModelRegistry[Model] = registry.model_manager
 
 
 def modelload(

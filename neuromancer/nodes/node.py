@@ -13,7 +13,7 @@ from neuromancer.dense import DensePlan
 from neuromancer.dense.options import DenseOptions, PlanOptions
 from neuromancer.errors import blame
 from neuromancer.graph.feeding import check_arrays, random_inputs
-from neuromancer.graph.function import make_func
+from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.node import GraphNode
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
@@ -85,7 +85,7 @@ class Node(GraphNode):
         @property
         def input_nodes(self) -> list[Node]: ...  # type: ignore[override]
 
-    def _function(self, key: str, make: Callable[[], make_func]) -> make_func:
+    def _function(self, key: str, make: Callable[[], LazyFunction]) -> LazyFunction:
         if key not in self._functions:
             with E.building():
                 if key not in self._functions:  # another thread may have been first
@@ -93,8 +93,8 @@ class Node(GraphNode):
         return self._functions[key]
 
     @property
-    def _output_func(self) -> make_func:
-        return self._function("output", lambda: make_func(self.input_tensors, self.output, name=self.name))
+    def _output_func(self) -> LazyFunction:
+        return self._function("output", lambda: LazyFunction(self.input_tensors, self.output, name=self.name))
 
     def __call__(self, *args: Any) -> Any:
         """Value of the node for the given arrays, one per source in the order of ``input_nodes``.
@@ -122,9 +122,9 @@ class Node(GraphNode):
         arrays = check_arrays(self, self.input_nodes, args)
         return self._function("inference", self._make_inference_func)(*arrays)
 
-    def _make_inference_func(self) -> make_func:
+    def _make_inference_func(self) -> LazyFunction:
         twin = rebuild([self], BuildMode(inference=True))[self]
-        return make_func(self.input_tensors, twin.output, name=f"{self.name}_inference")
+        return LazyFunction(self.input_tensors, twin.output, name=f"{self.name}_inference")
 
     def get_debug_outputs(self, *args: Any) -> list[Any]:
         """Values of the node's inner variables for the given arrays; an empty list, and a warning, if it keeps none."""
@@ -132,7 +132,7 @@ class Node(GraphNode):
             warnings.warn(f"node {self.name!r} has no debug outputs", stacklevel=2)
             return []
         func = self._function(
-            "debug", lambda: make_func(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg")
+            "debug", lambda: LazyFunction(self.input_tensors, self._debug_outputs, name=f"{self.name}_dbg")
         )
         values: list[Any] = func(*check_arrays(self, self.input_nodes, args))
         return values
@@ -262,7 +262,7 @@ class Node(GraphNode):
         functions = [self._output_func]
         below = [p.output for p in self.parents if not p.is_source]
         if local and below:
-            functions.append(make_func(self.input_tensors, below, name=f"{self.name}_parents"))
+            functions.append(LazyFunction(self.input_tensors, below, name=f"{self.name}_parents"))
         total, *of_parents = inspection.median_times(functions, random_inputs(self), n_samples, n_warmup)
         self._exec_times["total"] = result = total
         if local:

@@ -19,7 +19,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
-from neuromancer.graph.function import make_func
+from neuromancer.graph.function import LazyFunction
 from neuromancer.optim.meta import CLIPS, MetaParams
 from neuromancer.variables import VariableParam
 
@@ -109,7 +109,7 @@ class Optimiser:
         self._changed = list({id(v): v for v in (*params, *(v for v, _ in self.extra_updates))}.values())
         self._history: deque[list[Any]] = deque(maxlen=history)
         self._common: dict[tuple[str, int], Any] = {}  # expressions, of the step that is being built
-        self._steps: dict[tuple[bool, ...], make_func] = {}
+        self._steps: dict[tuple[bool, ...], LazyFunction] = {}
 
     # ---- the rule
     def _update(self, i: int, p: Any, g: Any) -> Updates:
@@ -152,7 +152,7 @@ class Optimiser:
         return self.state[key]
 
     # ---- running
-    def _build(self) -> make_func:
+    def _build(self) -> LazyFunction:
         self._common = {}
         with E.building():
             updates = self._common_updates()
@@ -160,7 +160,7 @@ class Optimiser:
                 updates += [(v, _cast(new, v)) for v, new in self._update(i, p, g)]
             known = {id(v) for v, _ in updates}
             updates += [(v, _cast(new, v)) for v, new in self.extra_updates if id(v) not in known]
-        return make_func(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
+        return LazyFunction(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
 
     def _clipped_grads(self) -> list[Any]:
         """The gradients within the limits that are on; those that are off leave no trace in the graph."""
@@ -177,7 +177,7 @@ class Optimiser:
         return grads
 
     @property
-    def step(self) -> make_func:
+    def step(self) -> LazyFunction:
         """The compiled step; one for every combination of clipping on and off."""
         key = self.meta.clipping
         if key not in self._steps:

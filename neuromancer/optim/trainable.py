@@ -15,7 +15,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive
 from neuromancer.graph.feeding import check_arrays
-from neuromancer.graph.function import make_func
+from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.roles import DesignatedGraph
 from neuromancer.nodes.losses.aggregate import AggregateLoss
 from neuromancer.nodes.losses.common import finite_vector
@@ -77,7 +77,7 @@ class TrainableGraph(DesignatedGraph):
         self.optimisers: dict[str, Optimiser] = {}
         self.pending_states: dict[str, dict[str, np.ndarray]] = {}
         self._gradient_graph: list[Any] | None = None
-        self._training_functions: dict[str, make_func] = {}
+        self._training_functions: dict[str, LazyFunction] = {}
         self._losses: deque[float] = deque(maxlen=SMOOTHED_STEPS)
         self._seconds: deque[float] = deque(maxlen=TIMED_STEPS)
 
@@ -87,11 +87,11 @@ class TrainableGraph(DesignatedGraph):
         loss = self._require("loss_node")
         return check_arrays(loss, loss.input_nodes, args, [loss, *self.debug_outputs])
 
-    def _training_function(self, key: str, outputs: Any) -> make_func:
+    def _training_function(self, key: str, outputs: Any) -> LazyFunction:
         if key not in self._training_functions:
             inputs = self._require("loss_node").input_tensors
             with E.building():
-                made = make_func(inputs, outputs(), name=f"{self.name} {key}")
+                made = LazyFunction(inputs, outputs(), name=f"{self.name} {key}")
                 self._training_functions.setdefault(key, made)
         return self._training_functions[key]
 

@@ -11,7 +11,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, blame
 from neuromancer.graph.feeding import check_arrays
-from neuromancer.graph.function import make_func
+from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
 from neuromancer.nodes.node import Node
@@ -59,14 +59,14 @@ class Evaluation:
             extra = [n.name for n in node.input_nodes if n not in self.loss.input_nodes]
             if extra:
                 raise GraphError("needs data that the loss does not get", node=node, got=f"sources {extra}")
-        self._function: make_func | None = None
+        self._function: LazyFunction | None = None
 
     def __call__(self, batch: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
         """The values by the names of the nodes."""
         if self._function is None:
             copies = rebuild(list(self.nodes.values()), BuildMode(inference=True))
             outputs = [copies[node].output for node in self.nodes.values()]
-            self._function = make_func(self.loss.input_tensors, outputs, name=f"{self.model.name} evaluation")
+            self._function = LazyFunction(self.loss.input_tensors, outputs, name=f"{self.model.name} evaluation")
         arrays = check_arrays(self.loss, self.loss.input_nodes, batch, list(self.nodes.values()))
         with undisturbed(self.model):
             return dict(zip(self.nodes, self._function(*arrays), strict=True))

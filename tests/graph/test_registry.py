@@ -6,18 +6,18 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.errors import ArgumentError, InputTypeError, UnknownNameError
-from neuromancer.graph.registry import GraphManager, ModelContainer, model_manager
+from neuromancer.graph.registry import Graph, ModelRegistry, model_manager
 
 
 def test_first_node_makes_the_default_model():
-    container = ModelContainer()
+    container = ModelRegistry()
     model = container.active()
     assert container.current is model
     assert repr(container) == "['default']"
 
 
 def test_new_toggle_get_delete():
-    container = ModelContainer()
+    container = ModelRegistry()
     a, b = container.newmodel("a"), container.newmodel("b")
     assert container.current is b
     assert container.last is a
@@ -34,7 +34,7 @@ def test_new_toggle_get_delete():
 
 
 def test_random_names_differ():
-    container = ModelContainer()
+    container = ModelRegistry()
     assert container.newmodel(None).name != container.newmodel(None).name
 
 
@@ -51,7 +51,7 @@ def test_random_names_differ():
     ],
 )
 def test_unique_names(taken, proposal, name):
-    manager = GraphManager()
+    manager = Graph()
     for t in taken:
         manager.splits[t] = {}
     assert manager.unique_name(proposal) == name

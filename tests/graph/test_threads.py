@@ -12,7 +12,7 @@ import pytest
 import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError
-from neuromancer.graph.registry import ModelContainer
+from neuromancer.graph.registry import ModelRegistry
 
 
 def together(work, n):
@@ -92,7 +92,7 @@ def test_threads_may_add_to_one_model():
 
 
 def test_one_thread_gets_a_name():
-    container = ModelContainer()
+    container = ModelRegistry()
 
     def make(k):
         try:
@@ -106,7 +106,7 @@ def test_one_thread_gets_a_name():
 
 
 def test_a_deleted_model_is_nobodys_current():
-    container = ModelContainer()
+    container = ModelRegistry()
     model, deleted = container.newmodel("gone"), threading.Event()
     chosen = threading.Event()
     seen = []

@@ -15,7 +15,7 @@ import neuromancer as nm
 from neuromancer.errors import FileError, ShapeError
 from neuromancer.graph import geometry
 from neuromancer.graph.demand import ENOUGH, Demand, product
-from neuromancer.graph.registry import GraphManager
+from neuromancer.graph.registry import Graph
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.io import limits
 from neuromancer.io.build import build
@@ -315,7 +315,7 @@ def test_many_moderate_nodes_add_up(documents, tmp_path, monkeypatch):
 
 
 def test_names_of_any_length(fresh_model):
-    graph = GraphManager()
+    graph = Graph()
     for name in ("7" * 100_000, "7" * 100_000 + "a", "a" + "7" * 5_000):
         graph.splits[name] = {}
         assert graph.unique_name(name) not in ("", name)
