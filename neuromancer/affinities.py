@@ -53,9 +53,9 @@ def neighbourhood(ndim: int = 3, radius: float = 1.0) -> np.ndarray:
     (4, 13)
     """
     if ndim not in (1, 2, 3):
-        raise ArgumentError("unsupported number of axes", node="neighbourhood", got=ndim, expected="1, 2 or 3")
+        raise ArgumentError("unsupported number of axes", where="neighbourhood", got=ndim, expected="1, 2 or 3")
     if isinstance(radius, bool) or not isinstance(radius, (int, float, np.number)) or not 1 <= radius < 100:
-        raise ArgumentError("unusable radius", node="neighbourhood", got=radius, expected="1 <= radius < 100")
+        raise ArgumentError("unusable radius", where="neighbourhood", got=radius, expected="1 <= radius < 100")
     reach = range(-int(radius), int(radius) + 1)
     # Of two opposite offsets the one that is negative on its first axis that is not zero.
     half = [o for o in product(reach, repeat=ndim) if o < (0,) * ndim and sum(i * i for i in o) <= radius**2]
@@ -154,10 +154,10 @@ def segmentation_from_affinities(aff: Any, nhood: Any, threshold: float = 0.5, m
     label = "segmentation_from_affinities"
     aff = np.asarray(unmasked(aff, label))
     if not 2 <= aff.ndim <= 4:
-        raise ShapeError("wrong number of axes", node=label, got=aff.shape, expected="(n_edges, *spatial)")
+        raise ShapeError("wrong number of axes", where=label, got=aff.shape, expected="(n_edges, *spatial)")
     offsets = check_neighbourhood(nhood, aff.ndim - 1, label)
     if len(offsets) != len(aff):
-        raise ShapeError("affinities and neighbourhood differ", node=label, got=len(aff), expected=len(offsets))
+        raise ShapeError("affinities and neighbourhood differ", where=label, got=len(aff), expected=len(offsets))
     voxels = np.arange(aff[0].size).reshape(aff.shape[1:])
     pairs = []
     for affinity, offset in zip(aff, offsets, strict=True):
@@ -219,7 +219,7 @@ def rand_statistics(seg: Any, truth: Any) -> RandStatistics:
     seg, truth = _labels(seg, "rand_statistics"), _labels(truth, "rand_statistics")
     if seg.shape != truth.shape:
         raise ShapeError(
-            "the segmentations differ in shape", node="rand_statistics", got=seg.shape, expected=truth.shape
+            "the segmentations differ in shape", where="rand_statistics", got=seg.shape, expected=truth.shape
         )
     counts = truth > 0
     _, a = np.unique(seg[counts], return_inverse=True)
@@ -241,7 +241,7 @@ def _pairs(sizes: np.ndarray) -> int:
 def _labels(seg: Any, label: str) -> np.ndarray:
     seg = np.asarray(unmasked(seg, label))
     if seg.dtype.kind not in "iu":
-        raise InputTypeError("labels must be integers", node=label, got=seg.dtype.name, expected="e.g. int64")
+        raise InputTypeError("labels must be integers", where=label, got=seg.dtype.name, expected="e.g. int64")
     return seg
 
 

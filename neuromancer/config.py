@@ -58,7 +58,7 @@ class Config:
             self.seed = None if seed is None else int(seed)
         except ValueError:
             raise ArgumentError(
-                "no valid seed in NEUROMANCER_SEED", node="config", got=seed, expected="an integer"
+                "no valid seed in NEUROMANCER_SEED", where="config", got=seed, expected="an integer"
             ) from None
         self.progress: bool | None = None
 
@@ -70,7 +70,7 @@ class Config:
     @floatX.setter
     def floatX(self, value: str) -> None:
         if value not in FLOAT_TYPES:
-            raise ArgumentError("unknown floatX", node="config", got=value, expected=f"one of {FLOAT_TYPES}")
+            raise ArgumentError("unknown floatX", where="config", got=value, expected=f"one of {FLOAT_TYPES}")
         self._floatX = value
 
     @property
@@ -83,7 +83,7 @@ class Config:
         if not isinstance(value, str) or not DEVICE.fullmatch(value):
             raise ArgumentError(
                 "unknown device",
-                node="config",
+                where="config",
                 got=value,
                 expected="'cpu', 'cuda', 'cuda:N', 'auto' or 'meta'",
             )
@@ -97,7 +97,7 @@ class Config:
     @backend.setter
     def backend(self, value: str) -> None:
         if value not in BACKENDS:
-            raise ArgumentError("unknown backend", node="config", got=value, expected=f"one of {BACKENDS}")
+            raise ArgumentError("unknown backend", where="config", got=value, expected=f"one of {BACKENDS}")
         self._backend = value
 
     @property
@@ -108,7 +108,7 @@ class Config:
     @seed.setter
     def seed(self, value: int | None) -> None:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise ArgumentError("not a seed", node="config", got=value, expected="a non-negative integer or None")
+            raise ArgumentError("not a seed", where="config", got=value, expected="a non-negative integer or None")
         self._seed = value
         self.seed_generation = getattr(self, "seed_generation", 0) + 1
 

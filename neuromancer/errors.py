@@ -29,7 +29,9 @@ class NeuromancerError(Exception):
     problem : str
         What is wrong, in one clause.
     node : Node or str, optional
-        The node (or the name of the thing) that complains.
+        The node that complains.
+    where : str, optional
+        The argument, file or whatever else complains, where it is no node.
     got, expected, nearest : optional
         The offending value, what would have been accepted, and the closest accepted value.
 
@@ -40,9 +42,17 @@ class NeuromancerError(Exception):
     """
 
     def __init__(
-        self, problem: str, *, node: Any = None, got: Any = None, expected: Any = None, nearest: Any = None
+        self,
+        problem: str,
+        *,
+        node: Any = None,
+        where: str | None = None,
+        got: Any = None,
+        expected: Any = None,
+        nearest: Any = None,
     ) -> None:
-        self.problem, self.node, self.got, self.expected, self.nearest = problem, node, got, expected, nearest
+        self.problem, self.node = problem, where if node is None else node
+        self.got, self.expected, self.nearest = got, expected, nearest
         super().__init__(problem)
 
     def __str__(self) -> str:
@@ -146,7 +156,7 @@ def naming(path: object, problem: str = "cannot be written") -> Iterator[None]:
     except NeuromancerError:
         raise
     except OSError as error:
-        named = FileError(problem, node=str(path), got=reason(error))
+        named = FileError(problem, where=str(path), got=reason(error))
         named.errno = error.errno
         raise named from shown_cause(error)
 
@@ -179,7 +189,7 @@ def translating(path: object, problem: str, expected: Any = None) -> Iterator[No
     except ImportError as error:
         raise _missing(path, error) from None
     except Exception as error:
-        named = FileError(problem, node=str(path), got=reason(error), expected=expected)
+        named = FileError(problem, where=str(path), got=reason(error), expected=expected)
         named.errno = error.errno if isinstance(error, OSError) else None
         raise named from shown_cause(error)
 
@@ -189,7 +199,7 @@ def _missing(path: object, error: ImportError) -> MissingDependencyError:
     package = names[-1] if names else None
     return MissingDependencyError(
         f"needs the package {package}" if package else "needs a package that is not installed",
-        node=str(path),
+        where=str(path),
         got=str(error),
         expected="that package installed",
         nearest=f"pip install {package}" if package else None,

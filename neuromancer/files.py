@@ -43,8 +43,8 @@ def followed(path: str | os.PathLike[str]) -> Path:
         return place
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FileError("not a usable path", node=str(path), got=reason) from error
-    raise FileError("a link that leads round in a circle", node=str(path), expected="a file, or a link to one")
+        raise FileError("not a usable path", where=str(path), got=reason) from error
+    raise FileError("a link that leads round in a circle", where=str(path), expected="a file, or a link to one")
 
 
 def fsync(path: Path) -> None:

@@ -42,7 +42,7 @@ def say(text: str, end: str = "\n", flush: bool = False) -> None:
         _say_nothing_more()
     except OSError as error:
         _say_nothing_more()
-        raise FileError("cannot be written", node="standard output", got=reason(error)) from None
+        raise FileError("cannot be written", where="standard output", got=reason(error)) from None
 
 
 def _say_nothing_more() -> None:

@@ -272,12 +272,12 @@ def initweights(
     """
     shape = tuple(int(s) for s in shape)
     if mode not in MODES:
-        raise ArgumentError("unknown mode of initialisation", node="initweights", got=mode, expected=f"one of {MODES}")
+        raise ArgumentError("unknown mode of initialisation", where="initweights", got=mode, expected=f"one of {MODES}")
     wants_number = mode in ("const", "fix-uni", "prelu")
     if wants_number == isinstance(scale, str):
         raise ArgumentError(
             f"the scale does not suit mode {mode!r}",
-            node="initweights",
+            where="initweights",
             got=scale,
             expected="a number" if wants_number else "'glorot'",
         )
@@ -301,7 +301,7 @@ def _with_number(shape: tuple[int, ...], mode: str, scale: float) -> np.ndarray:
     if mode == "fix-uni":
         return rng().uniform(-scale, scale, shape)
     if len(shape) != 2 or shape[1] != 2:
-        raise ShapeError("prelu parameters have two columns", node="initweights", got=shape, expected="(n, 2)")
+        raise ShapeError("prelu parameters have two columns", where="initweights", got=shape, expected="(n, 2)")
     return np.stack([np.full(shape[0], scale), np.ones(shape[0])], axis=1)
 
 
@@ -309,7 +309,7 @@ def _glorot(shape: tuple[int, ...], pool: Sequence[int] | None, spatial_axes: Se
     if len(shape) == 2 and not spatial_axes:
         return float((2.0 / sum(shape)) ** 0.5)
     if spatial_axes is None:
-        raise ArgumentError("convolution weights need spatial_axes", node="initweights", got=shape)
+        raise ArgumentError("convolution weights need spatial_axes", where="initweights", got=shape)
     kernel = prod(shape[i] for i in spatial_axes)
     n_out, n_in = (shape[i] for i in range(len(shape)) if i not in list(spatial_axes))
     return float((2.0 / ((n_in + n_out / prod(pool or [1])) * kernel)) ** 0.5)

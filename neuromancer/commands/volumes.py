@@ -176,7 +176,7 @@ def _shard(text: str) -> tuple[int, int]:
 def _roi(text: str) -> tuple[slice, ...]:
     parts = [re.fullmatch(r"\s*(-?\d{1,18})?\s*:\s*(-?\d{1,18})?\s*", part) for part in text.split(",")]
     if not all(parts):
-        raise ArgumentError("not a region", node="--roi", got=text, expected="such as 0:100,200:300,:")
+        raise ArgumentError("not a region", where="--roi", got=text, expected="such as 0:100,200:300,:")
     ends = [[None if n is None else int(n) for n in part.groups()] for part in parts if part]
     return tuple(slice(begin, end) for begin, end in ends)
 
@@ -189,7 +189,7 @@ def _store(options: argparse.Namespace) -> dict[str, Any] | None:
             said["voxel_size"] = tuple(float(v) for v in ",".join(options.voxel_size).split(","))
         except ValueError:
             raise ArgumentError(
-                "no lengths", node="--voxel-size", got=" ".join(options.voxel_size), expected="such as 40 4 4"
+                "no lengths", where="--voxel-size", got=" ".join(options.voxel_size), expected="such as 40 4 4"
             ) from None
     return said or None
 

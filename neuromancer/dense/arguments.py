@@ -84,7 +84,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
         found: np.dtype[Any] = np.dtype(dtype)
         return found
     except (TypeError, ValueError, SyntaxError):
-        raise InputTypeError("no such dtype", node="dtype", got=dtype, expected="e.g. 'uint8'") from None
+        raise InputTypeError("no such dtype", where="dtype", got=dtype, expected="e.g. 'uint8'") from None
 
 
 def checked_shard(shard: Any) -> tuple[int, int] | None:
@@ -93,7 +93,7 @@ def checked_shard(shard: Any) -> tuple[int, int] | None:
         return None
     pair = isinstance(shard, (tuple, list)) and len(shard) == 2 and all(is_whole(n) for n in shard)
     if not pair or not 0 <= shard[0] < shard[1]:
-        raise ArgumentError("there is no such shard", node="shard", got=shard, expected="(i, n) with 0 <= i < n")
+        raise ArgumentError("there is no such shard", where="shard", got=shard, expected="(i, n) with 0 <= i < n")
     return int(shard[0]), int(shard[1])
 
 
@@ -103,7 +103,7 @@ def checked_ranges(roi: Any, full: Sequence[int]) -> list[tuple[int, int]]:
     if not isinstance(parts, (tuple, list)) or len(parts) != len(full):
         raise ArgumentError(
             "a region of interest needs one range per axis",
-            node="roi",
+            where="roi",
             got=roi,
             expected=f"{len(full)} slices, (start, stop) or None",
         )
@@ -116,7 +116,7 @@ def checked_ranges(roi: Any, full: Sequence[int]) -> list[tuple[int, int]]:
         if not 0 <= a < b <= n or not (step is None or (is_whole(step) and step == 1)):
             raise ArgumentError(
                 "the region of interest does not lie in the result",
-                node="roi",
+                where="roi",
                 got=roi,
                 expected=f"whole numbers within {list(full)}",
             )
@@ -129,7 +129,7 @@ def checked_fill(fill: Any) -> Number | bool:
     if isinstance(fill, (bool, np.bool_)):
         return bool(fill)
     if not is_number(fill):
-        raise InputTypeError("not a number", node="fill", got=fill, expected="one real number for all channels")
+        raise InputTypeError("not a number", where="fill", got=fill, expected="one real number for all channels")
     number = fill.item() if isinstance(fill, np.generic) else fill
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
@@ -144,7 +144,7 @@ def require_fill(fill: Number | bool, name: str, dtype: Any) -> None:
             nearest = 0 if fill != fill else int(min(max(fill, info.min), info.max))
         raise ArgumentError(
             f"what is stored of {name!r} cannot hold this value",
-            node="fill",
+            where="fill",
             got=fill,
             expected=f"{limits(kind)}, as {kind} has",
             nearest=nearest,
@@ -158,7 +158,7 @@ def checked_skip(skip_empty: Any) -> Any:
     if not is_number(skip_empty) or skip_empty != skip_empty:
         raise ArgumentError(
             "no image is everywhere so",
-            node="skip_empty",
+            where="skip_empty",
             got=skip_empty,
             expected="'constant', a number or None",
             nearest="constant",
@@ -170,7 +170,7 @@ def require_skip(skip_empty: Any, dtype: Any) -> None:
     """Raise ArgumentError for a value that no voxel of an image of a dtype can have."""
     if is_number(skip_empty) and not holds(dtype, skip_empty):
         raise ArgumentError(
-            "no voxel of the image has this value", node="skip_empty", got=skip_empty, expected=f"{limits(dtype)}"
+            "no voxel of the image has this value", where="skip_empty", got=skip_empty, expected=f"{limits(dtype)}"
         )
 
 
@@ -188,11 +188,11 @@ def checked_outs(out: Any, n: int, several: bool) -> tuple[Any, ...] | None:
     outs = tuple(out) if several and listed else (out,)
     if len(outs) != n or (listed and not several):
         raise ArgumentError(
-            "one output per node is needed", node="out", got=f"{len(out) if listed else 1}", expected=f"{n}"
+            "one output per node is needed", where="out", got=f"{len(out) if listed else 1}", expected=f"{n}"
         )
     twice = next((o for k, o in enumerate(outs) if any(_same_place(o, p) for p in outs[:k])), None)
     if twice is not None:
-        raise ArgumentError("two nodes would go to the same place", node="out", got=str(twice)[:200])
+        raise ArgumentError("two nodes would go to the same place", where="out", got=str(twice)[:200])
     return outs
 
 
@@ -214,18 +214,18 @@ def checked_store(store: Any, outs: Any) -> dict[str, Any] | None:
     if store is None:
         return None
     if not isinstance(store, Mapping):
-        raise InputTypeError("not options by name", node="store", got=store, expected=f"a dict of {STORE_OPTIONS}")
+        raise InputTypeError("not options by name", where="store", got=store, expected=f"a dict of {STORE_OPTIONS}")
     unknown = [name for name in store if name not in STORE_OPTIONS]
     if unknown:
         raise ArgumentError(
             "no such option of a store",
-            node="store",
+            where="store",
             got=unknown,
             expected=f"some of {STORE_OPTIONS}",
             nearest=nearest_name(unknown[0], STORE_OPTIONS),
         )
     if store and outs is None:
-        raise ArgumentError("only a result that goes to `out` has a store", node="store", got=dict(store))
+        raise ArgumentError("only a result that goes to `out` has a store", where="store", got=dict(store))
     return dict(store)
 
 
@@ -234,7 +234,7 @@ def checked_journal(journal: Any, outs: Any) -> Path | None:
     if journal is None:
         return None
     if not isinstance(journal, (str, os.PathLike)) or not os.fspath(journal):
-        raise InputTypeError("not a folder", node="journal", got=journal, expected="a path")
+        raise InputTypeError("not a folder", where="journal", got=journal, expected="a path")
     if outs is None:
-        raise ArgumentError("only a result that goes to `out` has a journal", node="journal", got=str(journal))
+        raise ArgumentError("only a result that goes to `out` has a journal", where="journal", got=str(journal))
     return Path(journal)

@@ -134,7 +134,7 @@ class CreationLock:
             if holder is None and not _cut_short(text):
                 raise FileError(
                     "is no note of another process that makes the result",
-                    node=str(self.path),
+                    where=str(self.path),
                     got=text[:100].decode(errors="replace"),
                     expected="a folder for the journal without a file of this name",
                 )
@@ -199,7 +199,7 @@ class CreationLock:
         text = self._read() or b""
         return FileError(
             "another process has begun to make the result and does not finish",
-            node=str(self.path),
+            where=str(self.path),
             got=text[:100].decode(errors="replace"),
             expected="none; remove this file if that process is gone",
         )
@@ -252,7 +252,7 @@ class CreationLock:
         except OSError as error:
             raise FileError(
                 "cannot be read",
-                node=str(self.path),
+                where=str(self.path),
                 got=error.strerror,
                 expected="a file that this process may read; remove it if nothing is being made",
             ) from error

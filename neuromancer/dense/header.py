@@ -65,12 +65,12 @@ def read_header(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError as error:
         if not path.is_symlink():
             return None
-        raise FileError("a link that leads nowhere", node=str(path), expected=way_out) from error
+        raise FileError("a link that leads nowhere", where=str(path), expected=way_out) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FileError("cannot be read", node=str(path), got=reason, expected=way_out) from error
+        raise FileError("cannot be read", where=str(path), got=reason, expected=way_out) from error
     if isinstance(found, str):
-        raise FileError("is not a journal of this version", node=str(path), got=found, expected=way_out)
+        raise FileError("is not a journal of this version", where=str(path), got=found, expected=way_out)
     return found
 
 

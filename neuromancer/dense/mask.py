@@ -49,7 +49,7 @@ class Mask:
         if self.lead not in (0, 1) or (self.lead and shape[0] != 1):
             raise ShapeError(
                 "the mask has the wrong number of axes",
-                node="mask",
+                where="mask",
                 got=f"shape {shape}",
                 expected=f"{len(sizes)} axes, as the image has without its channels",
             )
@@ -128,7 +128,7 @@ def _require_numbers(values: np.ndarray) -> np.ndarray:
     """`values` without NaN, or ArgumentError."""
     if values.dtype.kind == "f" and np.isnan(values).any():
         raise ArgumentError(
-            "the mask is not a number everywhere", node="mask", got="NaN", expected="0 or another number"
+            "the mask is not a number everywhere", where="mask", got="NaN", expected="0 or another number"
         )
     return values
 
@@ -140,7 +140,7 @@ def _factor(size: int, own: int, shape: Sequence[int], sizes: Sequence[int]) -> 
             return factor
     raise ShapeError(
         "the mask does not fit the image",
-        node="mask",
+        where="mask",
         got=f"shape {tuple(shape)}",
         expected=f"{tuple(sizes)}, or this divided by whole numbers",
     )

@@ -61,4 +61,4 @@ def parse_bytes(memory: Any) -> float | None:
         number = float(found[1]) * UNITS[(found[2] or "").lower()] if found else 0
     if 0 < number <= MOST:
         return float(number)
-    raise ArgumentError("not an amount of memory", node="memory", got=memory, expected="bytes, or text like '4GB'")
+    raise ArgumentError("not an amount of memory", where="memory", got=memory, expected="bytes, or text like '4GB'")

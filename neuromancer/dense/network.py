@@ -217,7 +217,7 @@ def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
     """
     several: Sequence[GraphNode] = nodes if isinstance(nodes, (list, tuple)) else [nodes]  # type: ignore[list-item]
     if not several:
-        raise ShapeError("there is no node to predict", node="predict_dense", got="[]", expected="at least one node")
+        raise ShapeError("there is no node to predict", where="predict_dense", got="[]", expected="at least one node")
     key = "dense" if len(several) == 1 else "dense " + " ".join(str(id(n)) for n in several)
     kept: dict[str, Any] = several[0]._functions
     if key not in kept:

@@ -149,7 +149,7 @@ class PredictOptions:
         values = {name: CHECKS[name](value) if name in CHECKS else value for name, value in given.items()}
         options = cls(postprocess=postprocess, outs=outs, skip=skip, **values)
         if outs is None and (options.shard is not None or options.resume):
-            raise ArgumentError("shard and resume require out", node="out", got=None, expected="a path")
+            raise ArgumentError("shard and resume require out", where="out", got=None, expected="a path")
         return options
 
     @property

@@ -129,7 +129,7 @@ class Outputs:
             if joins:
                 raise ArgumentError(
                     "without a place in the file system nothing is known of earlier runs",
-                    node="resume" if self.options.resume else "shard",
+                    where="resume" if self.options.resume else "shard",
                     got=f"out of type {type(outs[0]).__name__}",
                     expected="a path as out, or a folder as journal",
                 )
@@ -179,7 +179,7 @@ class Outputs:
         if not joins:
             raise FileError(
                 "there is a prediction already",
-                node=str(found.folder),
+                where=str(found.folder),
                 got=f"{len(found.done())} of {found.header['tiles']} tiles done",
                 expected="resume=True to go on with it, another output, or no such folder to begin anew",
             )
@@ -188,7 +188,7 @@ class Outputs:
         plan = run.plan(found.layout)
         found.require_same(run.fingerprints() | self._prints_of(plan))
         if found.header["tiles"] != plan.count:
-            raise FileError("is about another number of tiles", node=str(found.folder), expected=f"{plan.count}")
+            raise FileError("is about another number of tiles", where=str(found.folder), expected=f"{plan.count}")
         # What a process that was killed noted about making it is no longer true when something is written into it.
         CreationLock(found.folder).forget()
         self.journal = found
@@ -206,7 +206,7 @@ def _in_memory(outputs: Sequence[Output]) -> list[np.ndarray]:
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in outputs)
         raise OutOfMemoryError(
             "the result does not fit into the memory",
-            node="out",
+            where="out",
             got=f"{nbytes / 1e9:.3g} GB for {', '.join(str(tuple(o.shape)) for o in outputs)}",
             expected="out=..., a file in which it is stored tile by tile; or a region, roi=...",
         ) from error

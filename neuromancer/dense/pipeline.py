@@ -50,7 +50,7 @@ def checked_threads(threads: Any) -> Threads | None:
     """`threads` if they are that, or InputTypeError."""
     if threads is not None and not isinstance(threads, Threads):
         raise InputTypeError(
-            "not a number of threads", node="threads", got=threads, expected="neuromancer.dense.Threads(...)"
+            "not a number of threads", where="threads", got=threads, expected="neuromancer.dense.Threads(...)"
         )
     return threads
 

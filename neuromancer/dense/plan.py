@@ -132,14 +132,14 @@ class DensePlan:
         ArgumentError
         """
         if not (isinstance(i, int) and isinstance(n, int) and 0 <= i < n):
-            raise ArgumentError("there is no such shard", node="shard", got=(i, n), expected="(i, n) with 0 <= i < n")
+            raise ArgumentError("there is no such shard", where="shard", got=(i, n), expected="(i, n) with 0 <= i < n")
         total = len(self)
         return replace(self, first=self.first + i * total // n, last=self.first + (i + 1) * total // n)
 
     def ranges(self, index: int) -> tuple[tuple[int, int], ...]:
         """Range of a tile along each axis of `extent`."""
         if not 0 <= index < self.count:
-            raise ArgumentError("there is no such tile", node="plan", got=index, expected=f"0 to {self.count - 1}")
+            raise ArgumentError("there is no such tile", where="plan", got=index, expected=f"0 to {self.count - 1}")
         result = []
         for n, t, c in zip(reversed(self.extent), reversed(self.tile_shape), reversed(self.grid), strict=True):
             index, k = divmod(index, c)

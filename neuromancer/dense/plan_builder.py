@@ -295,12 +295,12 @@ class PlanBuilder:
     def _given_tile(self, tile: tuple[int, ...], extent: Sequence[int], align: Sequence[int]) -> tuple[int, ...]:
         tile = (1, *tile) if len(tile) == len(extent) - 1 else tile
         if len(tile) != len(extent) or any(not isinstance(t, int) or t < 1 for t in tile):
-            raise ShapeError("a tile needs a positive size per axis", node="tile", got=tile, expected=f"like {extent}")
+            raise ShapeError("a tile needs a positive size per axis", where="tile", got=tile, expected=f"like {extent}")
         tile = tuple(min(t, n) for t, n in zip(tile, extent, strict=True))
         if any(t < n and t % a for t, n, a in zip(tile, extent, align, strict=True)):
             raise ArgumentError(
                 "two tiles would write into the same block of the store",
-                node="tile",
+                where="tile",
                 got=tile,
                 expected=f"multiples of {tuple(align)}",
                 nearest=tuple(min(n, ceil(t / a) * a) for t, n, a in zip(tile, extent, align, strict=True)),
@@ -312,7 +312,7 @@ def _too_large(budget: float, needed: float, align: Sequence[int]) -> ArgumentEr
     whole = f" of at least {tuple(align)} voxels, the blocks of the store" if prod(align) > 1 else ""
     return ArgumentError(
         f"a tile{whole} does not fit into the memory",
-        node="memory",
+        where="memory",
         got=f"{budget / 1e6:.3g} MB",
         expected=f"at least {needed / 1e6:.3g} MB" + (", or smaller chunks or shards" if whole else ""),
     )

@@ -37,7 +37,7 @@ class Postprocess:
         if on_nan == "keep" and scaled:
             raise ArgumentError(
                 "integers cannot hold what is not a number",
-                node="on_nan",
+                where="on_nan",
                 got="keep",
                 expected="'error', or floating point",
             )
@@ -51,10 +51,10 @@ class Postprocess:
 def checked_reductions(reduce: Any, as_uint8: bool, names: Sequence[str]) -> tuple[Reduction, ...]:
     """A reduction per node; ArgumentError for nodes that are not predicted, or two ways at once."""
     if as_uint8 and reduce is not None:
-        raise ArgumentError("only one of the two can be", node="reduce", got=f"{reduce!r} and as_uint8=True")
+        raise ArgumentError("only one of the two can be", where="reduce", got=f"{reduce!r} and as_uint8=True")
     if isinstance(reduce, dict):
         unknown = [name for name in reduce if name not in names]
         if unknown:
-            raise ArgumentError("no such node is predicted", node="reduce", got=unknown, expected=list(names))
+            raise ArgumentError("no such node is predicted", where="reduce", got=unknown, expected=list(names))
         return tuple(reduction(reduce.get(name)) for name in names)
     return (reduction("uint8" if as_uint8 else reduce),) * len(names)

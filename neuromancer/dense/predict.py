@@ -204,7 +204,7 @@ def plan_dense(
     if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
         image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
-        raise InputTypeError("the image has its own dtype", node="dtype", got=dtype, expected="None")
+        raise InputTypeError("the image has its own dtype", where="dtype", got=dtype, expected="None")
     options = PredictOptions.checked(
         network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce, roi=roi,
         augment=augment, tile=tile, on_missing=on_missing,

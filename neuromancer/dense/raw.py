@@ -43,7 +43,7 @@ def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
         if low < 0 or high > EIGHT_BIT_MAX:
             raise InputTypeError(
                 "32- and 64-bit integers beyond 8-bit values have no natural scale",
-                node="predict_dense",
+                where="predict_dense",
                 got=f"{block.dtype} with values {low} to {high}",
                 expected="floating point, or 8- or 16-bit integers",
             )

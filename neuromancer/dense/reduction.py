@@ -82,11 +82,11 @@ class Reduction:
         for step in self.steps:
             if isinstance(step, tuple) and step[0] != "threshold" and max(step) >= len(example):
                 raise ArgumentError(
-                    "there is no such channel", node="reduce", got=max(step), expected=f"0 to {len(example) - 1}"
+                    "there is no such channel", where="reduce", got=max(step), expected=f"0 to {len(example) - 1}"
                 )
             if isinstance(step, str) and step in SCALES and example.dtype.kind != "f":
                 raise ArgumentError(
-                    "only fractions are scaled", node="reduce", got=f"{step!r} of {example.dtype}", expected="floats"
+                    "only fractions are scaled", where="reduce", got=f"{step!r} of {example.dtype}", expected="floats"
                 )
             example = _tried(step, example)
         return len(example), example.dtype
@@ -148,7 +148,7 @@ def _tried(step: Any, example: np.ndarray) -> np.ndarray:
     except Exception as error:
         raise ArgumentError(
             "the function for reducing fails",
-            node="reduce",
+            where="reduce",
             got=f"{type(error).__name__}: {error}"[:200],
             expected=f"a function of an array such as (f, images, *spatial) = {example.shape}",
         ) from error
@@ -173,7 +173,7 @@ def _step(wish: Any) -> Any:
         if all(_is_index(v) and v >= 0 for v in wish):
             return tuple(int(v) for v in wish)
     kind = ArgumentError if isinstance(wish, (str, list, tuple)) else InputTypeError
-    raise kind("unknown reduction", node="reduce", got=wish, expected=EXPECTED)
+    raise kind("unknown reduction", where="reduce", got=wish, expected=EXPECTED)
 
 
 def _apply(step: Any, values: np.ndarray) -> Any:
@@ -194,7 +194,7 @@ def require_importable(function: Callable[..., Any], where: str) -> None:
     if not _importable(function):
         raise ArgumentError(
             "other processes cannot import this function",
-            node=where,
+            where=where,
             got=_label(function),
             expected="a function at the top level of a module other than __main__",
         )

@@ -82,7 +82,7 @@ class ResultStores:
         if found is None:
             raise FileError(
                 "its journal is there, but not the result itself",
-                node=str(self.outs[k]),
+                where=str(self.outs[k]),
                 expected="the result; or remove the journal, too, to begin anew",
             )
         return found

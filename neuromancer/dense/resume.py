@@ -122,7 +122,7 @@ class Journal:
         if set(layout) != {"tile", "together"} or any(type(n) is not int or not 0 < n < 1 << 62 for n in sizes):
             raise FileError(
                 "does not say how the result is cut",
-                node=str(self.folder / "run.json"),
+                where=str(self.folder / "run.json"),
                 got=str(layout)[:100],
                 expected=f"a whole journal; or remove {self.folder} and the result to begin anew",
             )
@@ -135,7 +135,7 @@ class Journal:
         if different:
             raise FileError(
                 f"belongs to a prediction with another {' and another '.join(different)}",
-                node=str(self.folder),
+                where=str(self.folder),
                 got=", ".join(f"{key} {str(fingerprints.get(key))[:12]}" for key in different),
                 expected=", ".join(f"{key} {str(stored.get(key))[:12]}" for key in different),
                 nearest="the same arguments as before, another output, or neither journal nor result to begin anew",
@@ -153,7 +153,7 @@ class Journal:
                 if found is None or found.header["complete"] is not True:
                     raise FileError(
                         "records have been removed",
-                        node=str(self.folder),
+                        where=str(self.folder),
                         got=error.filename,
                         expected="the same call again with resume=True, which does their tiles again",
                     ) from error
@@ -180,7 +180,7 @@ class Journal:
         except OSError as error:
             raise FileError(
                 "cannot be read",
-                node=str(path),
+                where=str(path),
                 got=error.strerror,
                 expected="a file that this process may read; without it, its tiles are done again",
             ) from error
@@ -240,7 +240,7 @@ class Journal:
         except OSError as error:
             # What follows half a record could not be read, so that what follows goes into another file.
             self._name = self._new_name()
-            raise FileError("cannot be written", node=str(self.folder), got=error.strerror) from error
+            raise FileError("cannot be written", where=str(self.folder), got=error.strerror) from error
 
     def _note(self, ending: str, pairs: Iterable[tuple[Any, str]]) -> None:
         text = "".join(json.dumps(pair) + "\n" for pair in pairs)

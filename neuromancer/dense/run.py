@@ -127,7 +127,7 @@ class PredictionRun:
         if blocks is not None and any(len(blocks) != len(o.shape) for o in outputs):
             raise ShapeError(
                 "chunks have other axes than the result",
-                node="chunks",
+                where="chunks",
                 got=blocks,
                 expected=f"sizes like {outputs[0].shape}",
             )

@@ -145,7 +145,7 @@ class TaskScheduler:
         if attempt >= self.workers.retries:
             raise PredictionError(
                 f"workers were lost {attempt + 1} times with {self.plan.tile(tiles[0])}",
-                node="executor",
+                where="executor",
                 got=f"{type(error).__name__}: {error}",
                 expected="all tiles done so far are kept",
             ) from error

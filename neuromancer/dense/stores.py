@@ -74,11 +74,11 @@ class DescribedSource(ArraySource):
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         if any(n < 1 for n in shape) or prod(shape) > MOST_VOXELS:
-            raise ShapeError("not a shape of an image", node="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
+            raise ShapeError("not a shape of an image", where="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
         self.array, self.shape, self.dtype = None, shape, np.dtype(dtype)
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
-        raise ShapeError("an image that is only described has no voxels", node="image", got=where)
+        raise ShapeError("an image that is only described has no voxels", where="image", got=where)
 
 
 class ArraySink:
@@ -138,7 +138,7 @@ def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         if on_missing == "fill":
             raise ArgumentError(
-                "has no effect on a source of your own", node="on_missing", got=on_missing, nearest="error"
+                "has no effect on a source of your own", where="on_missing", got=on_missing, nearest="error"
             )
         return raw
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
@@ -200,11 +200,11 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
 
 def _require_same(sink: Any, shape: Sequence[int], dtype: Any) -> None:
     if tuple(sink.shape) != tuple(shape):
-        raise ShapeError("the result does not fit its store", node="out", got=tuple(sink.shape), expected=tuple(shape))
+        raise ShapeError("the result does not fit its store", where="out", got=tuple(sink.shape), expected=tuple(shape))
     if np.dtype(sink.dtype) != np.dtype(dtype):
         raise InputTypeError(
             "the store has another dtype than the result",
-            node="out",
+            where="out",
             got=str(np.dtype(sink.dtype)),
             expected=str(np.dtype(dtype)),
         )
@@ -221,7 +221,7 @@ def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
     if type(out) is np.ndarray or is_sink(out):
         _require_same(out, shape, dtype)
         if type(out) is np.ndarray and not out.flags.writeable:
-            raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
+            raise InputTypeError("the output cannot be written to", where="out", got="a read-only array")
     else:
         volumes.check_sink(out, tuple(shape), np.dtype(dtype), **meta)
 
@@ -240,7 +240,7 @@ def require_apart(sources: Mapping[str, Any], outs: Sequence[Any]) -> None:
             if overlap(source, out):
                 raise ArgumentError(
                     f"the result would be written over the {name}",
-                    node="out",
+                    where="out",
                     got=f"the {name}",
                     expected="another array",
                 )

@@ -60,7 +60,7 @@ def views(group: Any, ndim: int) -> tuple[View, ...]:
     if group not in GROUPS:
         raise ArgumentError(
             "unknown group of symmetries",
-            node="augment",
+            where="augment",
             got=group,
             expected=f"one of {GROUPS}, or None",
             nearest=nearest_name(group, GROUPS),
@@ -69,7 +69,7 @@ def views(group: Any, ndim: int) -> tuple[View, ...]:
     if group == "flips":
         return tuple(mirrored)
     if ndim < 2:
-        raise ArgumentError("only planes can be turned", node="augment", got=f"{ndim} axis", expected="2 or 3 axes")
+        raise ArgumentError("only planes can be turned", where="augment", got=f"{ndim} axis", expected="2 or 3 axes")
     turned = (*same[:-2], same[-1], same[-2])
     if group == "all":
         return (*mirrored, *(View(turned, v.flips) for v in mirrored))

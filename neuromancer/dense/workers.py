@@ -110,7 +110,7 @@ class WorkerPool:
         else:
             raise ArgumentError(
                 "tiles cannot be given to this",
-                node="executor",
+                where="executor",
                 got=type(executor).__name__,
                 expected="a concurrent.futures.Executor, a dask Client, or a function that makes an Executor",
             )
@@ -118,7 +118,7 @@ class WorkerPool:
         if context is not None and context.get_start_method() == "fork":
             raise ArgumentError(
                 "forked processes hang in libraries that use threads",
-                node="executor",
+                where="executor",
                 got="start method 'fork'",
                 expected="ProcessPoolExecutor(..., mp_context=multiprocessing.get_context('spawn'))",
             )
@@ -131,7 +131,7 @@ class WorkerPool:
         if not offers(made, "submit", "shutdown"):
             raise InputTypeError(
                 "the function does not make an executor",
-                node="executor",
+                where="executor",
                 got=type(made).__name__,
                 expected="a concurrent.futures.Executor",
             )
@@ -149,7 +149,7 @@ class WorkerPool:
         if self._make is None:
             raise PredictionError(
                 "the executor lost a worker and takes no more tasks",
-                node="executor",
+                where="executor",
                 got=f"{type(error).__name__}: {error}",
                 expected="a function that makes an executor, which is then made anew; what is done is kept",
             ) from error
@@ -164,7 +164,7 @@ class WorkerPool:
         if source.locator is None:
             raise ArgumentError(
                 "other processes cannot open the image",
-                node="executor",
+                where="executor",
                 got="an array in memory",
                 expected="a path, or an array in a file",
             )
@@ -280,7 +280,7 @@ def worker_pool(executor: Any, workers: Any, retries: Any) -> Iterator[WorkerPoo
     checked_count("retries", retries, 0)
     if executor is None:
         if workers is not None:
-            raise ArgumentError("tasks are given to an executor", node="workers", got=workers, expected="executor=...")
+            raise ArgumentError("tasks are given to an executor", where="workers", got=workers, expected="executor=...")
         yield None
         return
     pool = WorkerPool(executor, workers, retries)

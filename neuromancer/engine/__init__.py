@@ -31,7 +31,7 @@ def _select(name: str) -> None:
     if name not in ENGINES:
         raise EngineError(
             "unknown engine in NEUROMANCER_ENGINE",
-            node="engine",
+            where="engine",
             got=name,
             expected=f"one of {tuple(ENGINES)}",
             nearest=nearest_name(name, list(ENGINES)) or DEFAULT,
@@ -40,7 +40,7 @@ def _select(name: str) -> None:
     if missing:
         raise EngineError(
             f"engine {name!r} cannot be imported",
-            node="engine",
+            where="engine",
             got=f"{missing} not installed",
             expected=f"pip install {' '.join(missing)}",
         )

@@ -110,7 +110,7 @@ class Graph:
         if key not in self.nodes:
             raise UnknownNameError(
                 f"no node named {key!r}",
-                node=f"model {self.name}",
+                where=f"model {self.name}",
                 got=key,
                 expected=f"one of {list(self.nodes)}",
                 nearest=nearest_name(key, self.nodes),
@@ -253,7 +253,7 @@ class ModelRegistry(Generic[M]):
         if name in self.models:
             raise ArgumentError(
                 "a model of this name exists",
-                node="model_manager",
+                where="model_manager",
                 got=name,
                 expected=f"a name not in {list(self.models)}",
             )
@@ -261,7 +261,7 @@ class ModelRegistry(Generic[M]):
     def togglemodel(self) -> None:
         """Make the last model current and the current one last."""
         if self.last is None:
-            raise ArgumentError("there is no last model to go back to", node="model_manager", got=list(self.models))
+            raise ArgumentError("there is no last model to go back to", where="model_manager", got=list(self.models))
         self.current, self.last = self.last, self.current
 
     def active(self) -> M:
@@ -312,7 +312,7 @@ class ModelRegistry(Generic[M]):
         if name not in self.models:
             raise UnknownNameError(
                 f"no model named {name!r}",
-                node="model_manager",
+                where="model_manager",
                 got=name,
                 expected=f"one of {list(self.models)}",
                 nearest=nearest_name(name, self.models),

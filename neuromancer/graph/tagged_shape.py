@@ -26,7 +26,7 @@ def parse_tags(tags: Any) -> list[str]:
     else:
         raise ShapeError(
             "tags must be a list, a tuple or a comma-separated string",
-            node="TaggedShape",
+            where="TaggedShape",
             got=tags,
             expected="'b,f,z,y,x'",
         )
@@ -35,13 +35,13 @@ def parse_tags(tags: Any) -> list[str]:
             small = [str(t).lower() for t in parts]
             raise ShapeError(
                 f"unknown tag {tag!r}",
-                node="TaggedShape",
+                where="TaggedShape",
                 got=parts,
                 expected=f"tags out of {TAGS}",
                 nearest=",".join(small) if set(small) <= set(TAGS) else None,
             )
     if len(set(parts)) != len(parts):
-        raise ShapeError("duplicate tags", node="TaggedShape", got=parts, expected="every tag at most once")
+        raise ShapeError("duplicate tags", where="TaggedShape", got=parts, expected="every tag at most once")
     return parts
 
 
@@ -94,13 +94,13 @@ class TaggedShape:
         self._tags = parse_tags(tags)
         if not isinstance(shape, (Sequence, np.ndarray)) or isinstance(shape, str):
             raise ShapeError(
-                "a shape must be a list or tuple", node="TaggedShape", got=shape, expected="one size or None per axis"
+                "a shape must be a list or tuple", where="TaggedShape", got=shape, expected="one size or None per axis"
             )
         self._shape = [_size(s, shape) for s in shape]
         if len(self._shape) != len(self._tags):
             raise ShapeError(
                 "shape and tags differ in length",
-                node="TaggedShape",
+                where="TaggedShape",
                 got=f"shape {self._shape}, tags {self._tags}",
                 expected="one tag per axis",
             )
@@ -121,7 +121,7 @@ class TaggedShape:
             if length != n:
                 raise ShapeError(
                     f"{name} needs one entry per spatial axis",
-                    node="TaggedShape",
+                    where="TaggedShape",
                     got=f"{length} entries",
                     expected=f"{n} for tags {self._tags}",
                 )
@@ -211,7 +211,7 @@ class TaggedShape:
     def tag2index(self, tag: str) -> int:
         """Position of the axis with this tag; ShapeError if there is none."""
         if tag not in self._tags:
-            raise ShapeError(f"no axis has tag {tag!r}", node="TaggedShape", got=tag, expected=f"one of {self._tags}")
+            raise ShapeError(f"no axis has tag {tag!r}", where="TaggedShape", got=tag, expected=f"one of {self._tags}")
         return self._tags.index(tag)
 
     def hastag(self, tag: str) -> bool:
@@ -225,7 +225,7 @@ class TaggedShape:
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -len(self) <= axis < len(self):
             raise ShapeError(
                 "no such axis",
-                node="TaggedShape",
+                where="TaggedShape",
                 got=axis,
                 expected=f"a tag of {self._tags} or a position below {len(self)}",
             )
@@ -290,7 +290,9 @@ class TaggedShape:
         [(1,b), (5,f)]
         """
         if mode not in (None, "add", "mult"):
-            raise ShapeError("unknown mode", node="TaggedShape.updateshape", got=mode, expected="None, 'add' or 'mult'")
+            raise ShapeError(
+                "unknown mode", where="TaggedShape.updateshape", got=mode, expected="None, 'add' or 'mult'"
+            )
         i, shape = self.axis(axis), list(self._shape)
         old = shape[i]
         if mode is None:
@@ -304,7 +306,7 @@ class TaggedShape:
     def updatefov(self, i: int, new: int) -> TaggedShape:
         """Copy with the field of view of the i-th *spatial* axis replaced; it starts at the same raw voxel."""
         if not isinstance(i, (int, np.integer)) or not -self.ndim <= i < self.ndim:
-            raise ShapeError("no such spatial axis", node="TaggedShape", got=i, expected=f"an index below {self.ndim}")
+            raise ShapeError("no such spatial axis", where="TaggedShape", got=i, expected=f"an index below {self.ndim}")
         i = int(i) % self.ndim
         fov, centre = self.fov, self._centre
         if centre is not None:
@@ -374,7 +376,7 @@ def _size(value: Any, shape: Sequence[Any]) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < MAX_SIZE:
         raise ShapeError(
             "not a size",
-            node="TaggedShape",
+            where="TaggedShape",
             got=short(value),
             expected=f"a non-negative int or None in {short(list(shape))}",
         )
@@ -391,7 +393,7 @@ def _stride_array(strides: Sequence[Any] | None, n: int) -> np.ndarray:
     if any(not 0 < v < MAX_SIZE for v in values) or (not values and n):
         raise ShapeError(
             "strides must be positive numbers",
-            node="TaggedShape",
+            where="TaggedShape",
             got=short(strides),
             expected=f"{n}, one per spatial axis",
         )
@@ -405,7 +407,7 @@ def _fov_array(fov: Sequence[int]) -> np.ndarray:
     if any(not isinstance(v, (int, np.integer)) or not (1 <= v < MAX_SIZE or v == -1) for v in listed):
         raise ShapeError(
             "a field of view must be a positive integer per spatial axis",
-            node="TaggedShape",
+            where="TaggedShape",
             got=short(fov),
             expected="entries >= 1, or -1 for unknown",
         )
@@ -420,7 +422,7 @@ def _offset_array(offsets: Any) -> np.ndarray:
     if array.ndim != 2:
         raise ShapeError(
             "offsets of fragments must be integers",
-            node="TaggedShape",
+            where="TaggedShape",
             got=short(offsets),
             expected="(n_fragments, n_spatial)",
         )
@@ -435,7 +437,7 @@ def _centre(centre: Any) -> list[Fraction]:
     )
     if not all(isinstance(c, numbers) and -MAX_SIZE < c < MAX_SIZE for c in listed):
         raise ShapeError(
-            "a centre must be a number per spatial axis", node="TaggedShape", got=short(centre), expected="coordinates"
+            "a centre must be a number per spatial axis", where="TaggedShape", got=short(centre), expected="coordinates"
         )
     return [Fraction(c.item() if isinstance(c, np.generic) else c) for c in listed if c is not None]
 

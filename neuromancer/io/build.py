@@ -61,12 +61,12 @@ def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
     except FileError:
         raise
     except (MemoryError, RecursionError) as error:
-        raise FileError("the file is damaged", node=where, got=type(error).__name__) from error
+        raise FileError("the file is damaged", where=where, got=type(error).__name__) from error
     except Exception as error:  # of any library that is given what the file says
         if user_errors and isinstance(error, NeuromancerError):
             raise
         raise FileError(
-            "the model cannot be built from the file", node=where, got=f"{type(error).__name__}: {error}"[:1000]
+            "the model cannot be built from the file", where=where, got=f"{type(error).__name__}: {error}"[:1000]
         ) from error
 
 
@@ -108,7 +108,7 @@ def build(
             variable.name = entry["name"]
             decode.variables.append(variable)
         if not isinstance(document["nodes"], list) or len(document["nodes"]) > MAX_NODES:
-            raise FileError("too many nodes", node=where, got=len(document["nodes"]), expected=f"up to {MAX_NODES}")
+            raise FileError("too many nodes", where=where, got=len(document["nodes"]), expected=f"up to {MAX_NODES}")
         for entry in document["nodes"]:
             if "split" in entry:
                 _split(model, entry, decode)
@@ -128,7 +128,7 @@ def _optimisers(document: dict[str, Any], decode: Decoder) -> dict[str, dict[str
     states = {}
     for name, state in document.items():
         if name not in OPTIMISERS:
-            raise FileError("state of an unknown optimiser", node="file", got=short(name), expected=[*OPTIMISERS])
+            raise FileError("state of an unknown optimiser", where="file", got=short(name), expected=[*OPTIMISERS])
         states[name] = {key: decode.array(ref["array"]) for key, ref in state.items()}
     return states
 
@@ -140,15 +140,15 @@ def _recent(
     places = {"loss": model._losses, "seconds": model._seconds}
     for key, ref in document.items():
         if key not in places:
-            raise FileError("unknown numbers of the last steps", node="file", got=short(key), expected=[*places])
+            raise FileError("unknown numbers of the last steps", where="file", got=short(key), expected=[*places])
         values, most = decode.array(ref["array"]), places[key].maxlen or 0
         if values.ndim != 1 or len(values) > most or values.dtype.kind not in "iuf":
             raise FileError(
-                f"the {key} of the last steps is damaged", node="file", got=f"{values.dtype} {values.shape}",
+                f"the {key} of the last steps is damaged", where="file", got=f"{values.dtype} {values.shape}",
                 expected=f"at most {most} numbers in a row",
             )  # fmt: skip
         if key == "seconds" and not (np.isfinite(values).all() and (values >= 0).all()):
-            raise FileError("the seconds of the last steps are no durations", node="file", got=short(values.tolist()))
+            raise FileError("the seconds of the last steps are no durations", where="file", got=short(values.tolist()))
         yield values, places[key]
 
 
@@ -164,27 +164,27 @@ def _split(model: TrainableGraph, entry: dict[str, Any], decode: Decoder) -> Non
     index, n_out = decode(entry["index"]), entry["n_out"]
     decode.budget.parts(str(entry["split"]), index, n_out)
     if n_out is not None and not isinstance(names, str) and n_out != len(names):
-        raise FileError("the parts of a split do not match it", node=str(entry["split"])[:200], got=len(names))
+        raise FileError("the parts of a split do not match it", where=str(entry["split"])[:200], got=len(names))
     parts = split(node, entry["axis"], index, n_out, bool(entry["strip_singleton_dims"]), names)
     label, record = model.splits.popitem()
     label = check_name(entry["split"], "split")
     model.splits[label] = {**record, "name": decode(entry["name"])}
     for part, name in zip(parts, model.splits[label]["parts"], strict=True):
         if entry.get("parts") and part.name != name:
-            raise FileError("two nodes have the same name", node=str(name)[:200])
+            raise FileError("two nodes have the same name", where=str(name)[:200])
         part.feature_names = entry.get("features", {}).get(name)
 
 
 def _node(model: TrainableGraph, entry: dict[str, Any], decode: Decoder, lenient: bool) -> None:
     name, cls = entry["name"], find_class(entry["class"])
     if not isinstance(name, str) or name in model.nodes:
-        raise FileError("two nodes have the same name", node=str(name)[:200])
+        raise FileError("two nodes have the same name", where=str(name)[:200])
     signature = constructor(cls)
     arguments = {key: decode(value) for key, value in entry["arguments"].items()}
     unknown = [key for key in arguments if key not in signature.parameters]
     if unknown:
         raise FileError(
-            "the class has no such argument", node=f"{entry['class']} {name}"[:200], got=str(unknown)[:200],
+            "the class has no such argument", where=f"{entry['class']} {name}"[:200], got=str(unknown)[:200],
             expected=f"among {list(signature.parameters)}",
         )  # fmt: skip
     stored = entry.get("parameters", {})
@@ -222,7 +222,7 @@ def _history(document: dict[str, Any], decode: Decoder) -> dict[str, np.ndarray]
         array = decode.array(ref["array"])
         left -= array.nbytes
         if left < 0:
-            raise FileError("the history is larger than its arrays", node="file", got=short(key))
+            raise FileError("the history is larger than its arrays", where="file", got=short(key))
         history[key] = array.copy()
     return history
 
@@ -320,5 +320,5 @@ def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:
     """Whether a parameter is trained, and its decay."""
     train, decay = spec["train"], spec["decay"]
     if type(train) is not bool or type(decay) not in (bool, int, float):
-        raise FileError("a parameter is neither trained nor not", node="file", got=short((train, decay)))
+        raise FileError("a parameter is neither trained nor not", where="file", got=short((train, decay)))
     return train, decay

@@ -82,7 +82,7 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     except FileError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        raise FileError("the file cannot be written", node=str(path), got=str(error)[:300]) from error
+        raise FileError("the file cannot be written", where=str(path), got=str(error)[:300]) from error
 
 
 def _require_moderate(text: bytes) -> None:
@@ -130,13 +130,13 @@ def read_head(path: str | os.PathLike[str], n: int = BLOCK) -> bytes:
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise FileError("not a regular file", node=str(path))
+            raise FileError("not a regular file", where=str(path))
         with Path(path).open("rb") as file:
             return file.read(n)
     except FileError:
         raise
     except (OSError, ValueError) as error:
-        raise FileError("the file cannot be read", node=str(path), got=str(error)) from error
+        raise FileError("the file cannot be read", where=str(path), got=str(error)) from error
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -162,7 +162,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
         with Path(path).open("rb") as file:
             length, digest = _digest(file)
         if digest != match[3].decode():
-            raise FileError("the file is damaged: its checksum is wrong", node=str(path), got=f"{length} bytes")
+            raise FileError("the file is damaged: its checksum is wrong", where=str(path), got=f"{length} bytes")
         with h5py.File(path, "r") as file:
             size = length + BLOCK
             raw = _read(file, DOCUMENT, "uint8", None, min(size, MAX_DOCUMENT))
@@ -187,20 +187,20 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
 def _check_header(path: Any, head: bytes) -> re.Match[bytes]:
     match = HEADER.fullmatch(head)
     if not head.startswith(MAGIC):
-        raise FileError("not a model file", node=str(path), got=repr(head[:24]), expected=repr(MAGIC))
+        raise FileError("not a model file", where=str(path), got=repr(head[:24]), expected=repr(MAGIC))
     if match is None or len(head) != BLOCK:
-        raise FileError("the file is damaged: its header is not readable", node=str(path))
+        raise FileError("the file is damaged: its header is not readable", where=str(path))
     if int(match[1]) != VERSION:
         raise FileError(
             "the file has another version of the format",
-            node=str(path),
+            where=str(path),
             got=f"version {int(match[1])}",
             expected=f"version {VERSION}" + ("; a newer neuromancer reads it" if int(match[1]) > VERSION else ""),
         )
     size, declared = Path(path).stat().st_size, int(match[2]) + BLOCK
     if size != declared or size > MAX_FILE:
         problem = "the file is truncated" if size < declared else "the file is larger than it should be"
-        raise FileError(problem, node=str(path), got=f"{size} bytes", expected=f"{declared}, at most {MAX_FILE}")
+        raise FileError(problem, where=str(path), got=f"{size} bytes", expected=f"{declared}, at most {MAX_FILE}")
     return match
 
 
@@ -246,4 +246,4 @@ def _reading(path: Any) -> Iterator[None]:
         error.node = error.node or str(path)
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, MemoryError) as error:
-        raise FileError("the file is damaged", node=str(path), got=f"{type(error).__name__}: {error}"[:300]) from error
+        raise FileError("the file is damaged", where=str(path), got=f"{type(error).__name__}: {error}"[:300]) from error

@@ -130,5 +130,5 @@ def _history(model: TrainableGraph) -> dict[str, Any]:
     history = {key: np.asarray(value) for key, value in model.history.items()}
     bad = {key: value.dtype for key, value in history.items() if value.dtype.kind not in "biuf"}
     if bad:
-        raise ArgumentError("the history must hold numbers", node=f"model {model.name}", got=bad)
+        raise ArgumentError("the history must hold numbers", where=f"model {model.name}", got=bad)
     return history

@@ -53,7 +53,7 @@ def inject(document: dict[str, Any], wish: dict[str, Any], model: TrainableGraph
     if unknown or "child_name" not in wish:
         raise ArgumentError(
             "inject_source has wrong arguments",
-            node="modelload",
+            where="modelload",
             got=list(wish),
             expected=f"child_name, and of {ARGUMENTS[1:]} what shall differ from the replaced parent",
         )

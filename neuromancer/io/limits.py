@@ -53,7 +53,7 @@ class Budget:
             if needed > left:
                 raise FileError(
                     "the file asks for more than it holds",
-                    node=where[:200],
+                    where=where[:200],
                     got=f"{needed} {what}",
                     expected=f"at most {left}",
                 )
@@ -80,7 +80,7 @@ class Budget:
         """
         where = f"{cls.__name__} {name}"
         if issubclass(cls, NeuralLayer) and "w" not in values and arguments.get("w") is None:
-            raise FileError("the weights are missing", node=where[:200])
+            raise FileError("the weights are missing", where=where[:200])
         from_parents = inherited(arguments)
         self._edges += from_parents.operations
         demand = cls.demand(arguments)

@@ -53,7 +53,7 @@ def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
     if not head.startswith(MAGIC[:8]) and head[: len(MAGIC)] != MAGIC:
         raise FileError(
             "not a model file",
-            node=str(path),
+            where=str(path),
             got=content_of(head) or repr(head[:16]),
             expected="a file written by Model.save, or a .mdl file of the original library",
         )

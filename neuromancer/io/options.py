@@ -54,11 +54,11 @@ class Options:
         if lock is not None and not number and not isinstance(lock, (list, tuple)):
             raise _bad("lock_trainable_params must be a number or a list of names", lock, "an int >= 0, or names")
         if self.inject_source is not None and not isinstance(self.inject_source, dict):
-            raise InputTypeError("inject_source must be a dict", node="modelload", got=repr(self.inject_source)[:200])
+            raise InputTypeError("inject_source must be a dict", where="modelload", got=repr(self.inject_source)[:200])
 
 
 def _bad(problem: str, got: Any, expected: str | None) -> ArgumentError:
-    return ArgumentError(problem, node="modelload", got=got, expected=expected)
+    return ArgumentError(problem, where="modelload", got=got, expected=expected)
 
 
 def _positive(value: Any) -> bool:
@@ -156,7 +156,7 @@ def _names_to_lock(wanted: Any, entries: dict[str, Entry], model: TrainableGraph
         if name not in layers:
             raise UnknownNameError(
                 "no layer of this name has parameters that can be locked",
-                node=f"model {model.name}",
+                where=f"model {model.name}",
                 got=name,
                 expected=f"among {layers}",
                 nearest=nearest_name(name, layers),

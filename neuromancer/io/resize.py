@@ -44,7 +44,7 @@ def resize(
     if source is None or source.shape is None:
         raise GraphError(
             "sizes can only be imposed on a designated input node",
-            node=f"model {document.get('name', '')}",
+            where=f"model {document.get('name', '')}",
             expected="designate_nodes(input_node=...) before saving",
         )
     target = model.prediction_node or model.loss_node or next(n for n in model.sinks if source in n.input_nodes)
@@ -72,7 +72,7 @@ def _larger(node: Node, axis: int, size: int | None) -> int:
 # ---- max-fragment pooling
 def _check_mfp(model: TrainableGraph, source: Node, target: Node, batch: int | None) -> int:
     if model.prediction_node is None:
-        raise GraphError("max-fragment pooling needs a prediction node", node=f"model {model.name}")
+        raise GraphError("max-fragment pooling needs a prediction node", where=f"model {model.name}")
     if target.shape is None or target.shape.ndim != source.shape.ndim:
         raise ArgumentError(
             "max-fragment pooling needs a prediction with the spatial axes of the input",

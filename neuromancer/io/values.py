@@ -170,25 +170,25 @@ class Decoder:
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value; FileError if it is none of those that :class:`Encoder` makes."""
         if depth > MAX_DEPTH:
-            raise FileError("values are nested too deeply", node="file", expected=f"at most {MAX_DEPTH} levels")
+            raise FileError("values are nested too deeply", where="file", expected=f"at most {MAX_DEPTH} levels")
         if isinstance(value, list):
             return [self(v, depth + 1) for v in value]
         if not isinstance(value, dict):
             return _integer(value) if isinstance(value, int) else value
         if len(value) != 1:
-            raise FileError("a value is damaged", node="file", got=repr(value)[:200])
+            raise FileError("a value is damaged", where="file", got=repr(value)[:200])
         ((kind, content),) = value.items()
         if kind == "functor" and depth == 0:
             return find_functor(content, self.functors)
         make: Callable[[Any, int], Any] | None = self._MAKERS.get(kind)
         if make is None:
-            raise FileError("a value is of an unknown kind", node="file", got=kind[:100])
+            raise FileError("a value is of an unknown kind", where="file", got=kind[:100])
         return make(self, content, depth + 1)  # type: ignore[call-arg]
 
     def array(self, path: Any) -> np.ndarray:
         """A stored array by its path."""
         if not isinstance(path, str) or path not in self.arrays:
-            raise FileError("an array is missing", node="file", got=str(path)[:200])
+            raise FileError("an array is missing", where="file", got=str(path)[:200])
         return self.arrays[path]
 
     def copied(self, path: Any) -> np.ndarray:
@@ -199,14 +199,14 @@ class Decoder:
 
     def _node(self, name: Any, depth: int) -> Node:
         if not isinstance(name, str) or name not in self.nodes:
-            raise FileError("a node is used before it exists", node="file", got=str(name)[:200])
+            raise FileError("a node is used before it exists", where="file", got=str(name)[:200])
         return self.nodes[name]
 
     def _parameter(self, place: Any, depth: int) -> Any:
         name, key = place
         params = self._node(name, depth).params
         if key not in params:
-            raise FileError("a shared parameter does not exist", node=str(name)[:200], got=str(key)[:200])
+            raise FileError("a shared parameter does not exist", where=str(name)[:200], got=str(key)[:200])
         return params[key]
 
     def _shape(self, parts: Any, depth: int) -> TaggedShape:
@@ -236,18 +236,18 @@ class Decoder:
 
 def _integer(value: int) -> int:
     if abs(value) >= MAX_INTEGER:
-        raise FileError("an integer is too large", node="file", got=short(value), expected="one below 2**128")
+        raise FileError("an integer is too large", where="file", got=short(value), expected="one below 2**128")
     return value
 
 
 def _fraction(*parts: Any) -> Fraction:
     # A text would do for Fraction, too, and a short one can stand for a number of any length.
     if len(parts) != 2 or not all(type(p) is int for p in parts):
-        raise FileError("a fraction is damaged", node="file", got=short(parts), expected="two integers")
+        raise FileError("a fraction is damaged", where="file", got=short(parts), expected="two integers")
     return Fraction(*map(_integer, parts))
 
 
 def _index(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise FileError("a shared variable is damaged", node="file", got=short(value), expected="its number")
+        raise FileError("a shared variable is damaged", where="file", got=short(value), expected="its number")
     return value

@@ -140,19 +140,19 @@ def _axes(tags: Any, sizes: Sequence[Any]) -> list[str]:
     if tags is None:
         ndim = next((len(s) for s in sizes if not is_int(s)), 1)
         if ndim + 2 not in DEFAULT_TAGS:
-            raise ArgumentError("unsupported number of spatial axes", node=LABEL, got=ndim, expected="1, 2 or 3")
+            raise ArgumentError("unsupported number of spatial axes", where=LABEL, got=ndim, expected="1, 2 or 3")
         return parse_tags(DEFAULT_TAGS[ndim + 2])
     axes = parse_tags(tags)
     space = [t for t in axes if t in SPATIAL_TAGS]
     if not space or sorted(axes) != sorted(["b", "f", *space]):
-        raise ArgumentError("unsupported axes", node=LABEL, got=axes, expected="b, f and one to three of z, y, x")
+        raise ArgumentError("unsupported axes", where=LABEL, got=axes, expected="b, f and one to three of z, y, x")
     return axes
 
 
 def _per_layer(values: Any, n: int, what: str) -> list[Any]:
     if not isinstance(values, (list, tuple)) or len(values) != n or not n:
         raise ArgumentError(
-            f"{what} needs one entry per layer", node=LABEL, got=values, expected=f"{n} entries, as filters has"
+            f"{what} needs one entry per layer", where=LABEL, got=values, expected=f"{n} entries, as filters has"
         )
     return list(values)
 
@@ -162,7 +162,7 @@ def _per_axis(value: Any, ndim: int, what: str) -> list[int]:
     if not isinstance(values, (list, tuple)) or len(values) != ndim or not all(is_int(v) and v >= 1 for v in values):
         raise ArgumentError(
             f"{what} does not fit {ndim} spatial axes",
-            node=LABEL,
+            where=LABEL,
             got=value,
             expected=f"an int or {ndim} ints, at least 1",
         )
@@ -188,4 +188,4 @@ def _nearest(wish: int, layers: Sequence[tuple[int, int, bool]]) -> int:
         for size in (wish - distance, wish + distance):
             if size > 0 and fits(size):
                 return size
-    raise ShapeError("no input size fits the network", node=LABEL, got=f"about {wish}, (kernel, pool, mfp) {layers}")
+    raise ShapeError("no input size fits the network", where=LABEL, got=f"about {wish}, (kernel, pool, mfp) {layers}")

@@ -75,7 +75,7 @@ def AutoMerge(
     if merge_mode not in MERGE_MODES:
         raise ArgumentError(
             "unknown merge_mode",
-            node=LABEL,
+            where=LABEL,
             got=merge_mode,
             expected=f"one of {MERGE_MODES}",
             nearest=nearest_name(merge_mode, MERGE_MODES),
@@ -85,7 +85,7 @@ def AutoMerge(
     if upsample and upconv_n_f is None:
         raise ArgumentError(
             "the coarser branch needs an up-convolution",
-            node=LABEL,
+            where=LABEL,
             got="upconv_n_f=None",
             expected=f"a number of features, for {low.name!r} to be up-convolved by {factor}",
         )
@@ -111,7 +111,7 @@ def _resolutions(parent1: Node, parent2: Node) -> tuple[Node, Node, tuple[int, .
     shapes = [require_tensor(p, LABEL, "every parent") for p in (parent1, parent2)]  # type: ignore[arg-type]
     got = "; ".join(f"{p.name}: {p.shape!r}, strides {p.shape.strides.tolist()}" for p in (parent1, parent2))
     if list(shapes[0].tags) != list(shapes[1].tags) or not shapes[0].hastag("f"):
-        raise ShapeError("the branches have different axes", node=LABEL, got=got, expected="equal tags, f among them")
+        raise ShapeError("the branches have different axes", where=LABEL, got=got, expected="equal tags, f among them")
     ratios = [
         Fraction(b).limit_denominator(1 << 16) / Fraction(a).limit_denominator(1 << 16)
         for a, b in zip(shapes[0].strides.tolist(), shapes[1].strides.tolist(), strict=True)
@@ -122,7 +122,7 @@ def _resolutions(parent1: Node, parent2: Node) -> tuple[Node, Node, tuple[int, .
     if any(r.denominator != 1 for r in ratios):
         raise ShapeError(
             "the resolutions do not fit together",
-            node=LABEL,
+            where=LABEL,
             got=got,
             expected="strides of one branch that are multiples of the other's on all axes",
         )
@@ -141,7 +141,7 @@ def _crops(low: Node, high: Node, factor: Sequence[int]) -> tuple[list[int], lis
         if excess % 2:
             raise ShapeError(
                 "sizes differ by an odd number, which cannot be cropped evenly",
-                node=LABEL,
+                where=LABEL,
                 got=f"{s_low and s_low * p} ({low.name!r}) and {s_high} ({high.name!r}) on axis "
                 f"{axis_name(low.shape, k)}",
                 expected="an even difference",
@@ -158,7 +158,7 @@ def _excess_per_side(low: TaggedShape, high: TaggedShape, p: int, k: int) -> Fra
     if c_low is None or c_high is None:
         raise ShapeError(
             "neither sizes nor fields of view are known",
-            node=LABEL,
+            where=LABEL,
             got=f"{low!r} and {high!r}",
             expected=f"known sizes on axis {axis_name(low, k)}",
         )

@@ -142,12 +142,12 @@ def register_functor(function: Any = None, *, name: str | None = None) -> Any:
     if function is None:
         return lambda f: register_functor(f, name=name)
     if not callable(function) or isinstance(function, type):
-        raise InputTypeError("only a function can be registered", node="register_functor", got=repr(function)[:200])
+        raise InputTypeError("only a function can be registered", where="register_functor", got=repr(function)[:200])
     key = _stored_name(function) if name is None else name
     if not isinstance(key, str) or not key or _is_private(key) or "<" in key or key.partition(":")[0] == TENSOR:
         raise ArgumentError(
             "a function cannot be registered under this name",
-            node="register_functor",
+            where="register_functor",
             got=repr(key),
             expected="name='some_name', without a leading underscore and not in the namespace T",
         )
@@ -213,7 +213,7 @@ def check_functors(functors: Mapping[str, Callable[..., Any]] | None) -> dict[st
     if not isinstance(given, Mapping) or not all(isinstance(k, str) and callable(f) for k, f in given.items()):
         raise InputTypeError(
             "functions for a model file must be given by name",
-            node="functors",
+            where="functors",
             got=repr(functors)[:200],
             expected="functors={'name': function, ...}",
         )
@@ -236,7 +236,7 @@ def find_functor(name: Any, given: Mapping[str, Callable[..., Any]]) -> Callable
         If the function is private, or neither known nor given.
     """
     if not isinstance(name, str) or _is_private(name):
-        raise FileError("a file cannot name a private function", node="file", got=repr(name)[:200])
+        raise FileError("a file cannot name a private function", where="file", got=repr(name)[:200])
     module, _, short = name.partition(":")
     if name in given:
         return given[name]

@@ -64,17 +64,17 @@ def split(
     [1, 3, 2]
     """
     if not isinstance(node, Node) or not is_shaped(node):
-        raise InputTypeError("can only split a node with a tensor output", node=LABEL, got=repr(node)[:200])
+        raise InputTypeError("can only split a node with a tensor output", where=LABEL, got=repr(node)[:200])
     with blame(f"{LABEL} of {node.name!r}"):
         position = node.shape.axis(axis)
     cuts = _cuts(node, position, index, n_out)
     bounds = list(zip([0, *cuts], [*cuts, node.shape[position]], strict=True))
     if not isinstance(name, str) and (not isinstance(name, (list, tuple)) or len(name) != len(bounds)):
-        raise ArgumentError("one name per part is needed", node=LABEL, got=name, expected=f"{len(bounds)} names")
+        raise ArgumentError("one name per part is needed", where=LABEL, got=name, expected=f"{len(bounds)} names")
     for each in [name] if isinstance(name, str) else name:
         check_name(each, LABEL)
     if not isinstance(name, str) and len(set(name)) != len(name):
-        raise ArgumentError("the parts' names clash", node=LABEL, got=list(name), expected="different names")
+        raise ArgumentError("the parts' names clash", where=LABEL, got=list(name), expected="different names")
     names = [name] * len(bounds) if isinstance(name, str) else name
     with model_manager.all_or_nothing() as model:
         label = model.unique_name(name if isinstance(name, str) else LABEL)
@@ -119,18 +119,18 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
     if index is not None:
         cuts = [index] if isinstance(index, (int, np.integer)) and not isinstance(index, bool) else index
         if not isinstance(cuts, (list, tuple, np.ndarray)) or not len(cuts):
-            raise ArgumentError("index must be a position or a list of positions", node=where, got=index)
+            raise ArgumentError("index must be a position or a list of positions", where=where, got=index)
         if any(isinstance(c, bool) or not isinstance(c, (int, np.integer)) for c in cuts):
-            raise ArgumentError("index must hold integers", node=where, got=index)
+            raise ArgumentError("index must hold integers", where=where, got=index)
         cuts = [int(c) for c in cuts]
         if cuts != sorted(set(cuts)):
-            raise ArgumentError("cuts must ascend", node=where, got=cuts, nearest=str(sorted(set(cuts))))
+            raise ArgumentError("cuts must ascend", where=where, got=cuts, nearest=str(sorted(set(cuts))))
         limit = f"cuts from 1 to {'the size' if size is None else size - 1}"
         if cuts[0] < 1 or (size is not None and cuts[-1] >= size):
             inside = sorted({min(max(c, 1), c if size is None else size - 1) for c in cuts})
             raise ShapeError(
                 "a cut lies outside",
-                node=where,
+                where=where,
                 got=f"{cuts} for size {size}",
                 expected=limit,
                 nearest=str(inside) if size is None or size > 1 else None,
@@ -138,17 +138,17 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
         return cuts
     if n_out is None:
         raise ArgumentError(
-            "needs index or n_out", node=where, got="neither", expected="positions or a number of parts"
+            "needs index or n_out", where=where, got="neither", expected="positions or a number of parts"
         )
     if isinstance(n_out, bool) or not isinstance(n_out, (int, np.integer)) or n_out < 1:
-        raise ArgumentError("n_out must be a number of parts", node=where, got=n_out, expected="an int >= 1")
+        raise ArgumentError("n_out must be a number of parts", where=where, got=n_out, expected="an int >= 1")
     if size is None:
-        raise ShapeError("an axis of unknown size can only be split by index", node=where, got=f"n_out={n_out}")
+        raise ShapeError("an axis of unknown size can only be split by index", where=where, got=f"n_out={n_out}")
     if size % n_out:
         divisors = _divisors(size, int(n_out))
         raise ShapeError(
             f"size {size} cannot be divided into {n_out} equal parts",
-            node=where,
+            where=where,
             got=f"n_out={n_out}",
             expected=f"one of {divisors}" if size <= SEARCH else "a divisor of the size",
             nearest=str(min(divisors, key=lambda d: abs(d - n_out))),

@@ -61,7 +61,7 @@ def describe_model(model: DesignatedGraph) -> GraphInfo:
     >>> nm.model_manager.delmodel("described")
     """
     if not model.nodes:
-        raise GraphError("there is nothing to draw", node=f"model {model.name}", expected="a model with nodes")
+        raise GraphError("there is nothing to draw", where=f"model {model.name}", expected="a model with nodes")
     reference = model.prediction_node
     if reference is None and len(model.sinks) == 1:
         reference = model.sinks[0]

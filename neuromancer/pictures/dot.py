@@ -100,14 +100,14 @@ def render(text: str, fmt: str) -> bytes:
     if program is None:
         raise MissingDependencyError(
             f"a picture as {fmt} needs the program 'dot' of graphviz, which is not installed",
-            node="plot",
+            where="plot",
             expected="graphviz installed (for example: apt-get install graphviz, conda install graphviz)",
             nearest="the formats 'html' and 'dot', which need nothing",
         )
     resolution = ["-Gdpi=144"] if fmt == "png" else []
     done = subprocess.run([program, f"-T{fmt}", *resolution], input=text.encode(), capture_output=True)
     if done.returncode:
-        raise EngineError("graphviz failed", node="plot", got=done.stderr.decode(errors="replace").strip())
+        raise EngineError("graphviz failed", where="plot", got=done.stderr.decode(errors="replace").strip())
     return done.stdout
 
 

@@ -43,12 +43,12 @@ class Options:
             if value not in known:
                 raise ArgumentError(
                     f"unknown {what}",
-                    node="plot",
+                    where="plot",
                     got=value,
                     expected=f"one of {known}",
                     nearest=nearest_name(value, known),
                 )
         if not isinstance(self.edge_labels, bool):
             raise InputTypeError(
-                "edge_labels must be True or False", node="plot", got=repr(self.edge_labels)[:100], expected="a bool"
+                "edge_labels must be True or False", where="plot", got=repr(self.edge_labels)[:100], expected="a bool"
             )

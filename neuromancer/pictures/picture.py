@@ -71,7 +71,7 @@ class Picture:
         if format not in FORMATS:
             raise ArgumentError(
                 "unknown picture format",
-                node="plot",
+                where="plot",
                 got=format,
                 expected=f"one of {FORMATS}",
                 nearest=nearest_name(str(format).lower(), FORMATS) or "html",
@@ -110,7 +110,7 @@ class Picture:
         if not format:
             raise ArgumentError(
                 "the name does not tell the picture's format",
-                node="plot",
+                where="plot",
                 got=str(path),
                 expected=f"a name that ends in one of {FORMATS}, or format=...",
                 nearest=f"{path}.html",
@@ -152,7 +152,7 @@ def plot(
     elif format is not None:
         raise ArgumentError(
             "a format without a path",
-            node="plot",
+            where="plot",
             got=f"format={format!r}",
             expected="a path, or plot().render(format)",
         )
@@ -174,7 +174,7 @@ def _write(path: Path, content: bytes) -> None:
         nearest = None if folder == path.parent else f"an existing folder, such as {folder}"
         raise FileError(
             "cannot write the picture",
-            node=str(path),
+            where=str(path),
             got=str(error),
             expected="a path in a folder that may be written to",
             nearest=nearest,

@@ -47,7 +47,7 @@ def check_values(given: Mapping[str, Any]) -> None:
         ("early_stopping", EarlyStopping, "an EarlyStopping"),
     ):
         if given[name] is not None and not isinstance(given[name], kind):
-            raise InputTypeError(f"unusable {name}", node=LABEL, got=repr(given[name])[:100], expected=expected)
+            raise InputTypeError(f"unusable {name}", where=LABEL, got=repr(given[name])[:100], expected=expected)
 
 
 def check_needs(given: Mapping[str, Any], defaults: Mapping[str, Any], measures: bool) -> None:
@@ -69,22 +69,22 @@ def check_needs(given: Mapping[str, Any], defaults: Mapping[str, Any], measures:
         if name in changed and given[other] is None:
             raise ArgumentError(
                 f"{name} has no effect without {other}" + (" data" if other == "validation" else ""),
-                node=LABEL, got=_short(given[name]), expected=f"{other}=...",
+                where=LABEL, got=_short(given[name]), expected=f"{other}=...",
             )  # fmt: skip
     if "validate_every" in changed and not measures:
         raise ArgumentError(
             "validate_every has no effect without validation data or an error node",
-            node=LABEL, got=given["validate_every"], expected="validation=..., or designate_nodes(error_node=...)",
+            where=LABEL, got=given["validate_every"], expected="validation=..., or designate_nodes(error_node=...)",
         )  # fmt: skip
     if given["plots"] and given["folder"] is None:
-        raise ArgumentError("plots have no effect without folder", node=LABEL, got=True, expected="folder=...")
+        raise ArgumentError("plots have no effect without folder", where=LABEL, got=True, expected="folder=...")
 
 
 def check_loading(workers: int, processes: bool) -> None:
     """Raise ArgumentError for several workers where batches come in one order."""
     if workers > 1 or processes:
         raise ArgumentError(
-            "an iterator is read by one thread", node=LABEL, got=f"workers={workers}, processes={processes}",
+            "an iterator is read by one thread", where=LABEL, got=f"workers={workers}, processes={processes}",
             expected="workers=1, processes=False, or data with batch(step)",
         )  # fmt: skip
 
@@ -93,7 +93,7 @@ def check_metric(metric: str, names: list[str]) -> None:
     """Raise ArgumentError for a metric of early stopping that no validation measures."""
     if metric not in names:
         raise ArgumentError(
-            "unknown metric", node="early_stopping", got=metric, expected=f"one of {names}",
+            "unknown metric", where="early_stopping", got=metric, expected=f"one of {names}",
             nearest=nearest_name(metric, names),
         )  # fmt: skip
 
@@ -117,7 +117,7 @@ def check_starts(schedules: list[BoundSchedule], params: Mapping[str, Any]) -> N
         value = params.get(schedule.target)
         if value is not None and not schedule.from_target and not np.array_equal(schedule.start, value):
             raise ArgumentError(
-                f"{schedule.target} is given twice", node=LABEL, expected="one of them",
+                f"{schedule.target} is given twice", where=LABEL, expected="one of them",
                 got=f"{value!r} in optimiser_params, {schedule.start!r} as start of its schedule",
             )  # fmt: skip
 

@@ -153,7 +153,7 @@ class BoundSchedule:
         if target not in self._names():
             raise UnknownNameError(
                 f"nothing to schedule is called {target!r}",
-                node=f"model {model.name}",
+                where=f"model {model.name}",
                 got=target,
                 expected=f"one of {self._names()}",
                 nearest=nearest_name(target, self._names()),
@@ -165,7 +165,7 @@ class BoundSchedule:
         if np.ndim(self.start) and np.shape(self.start) != np.shape(present):
             raise ArgumentError(
                 "the values do not fit the target",
-                node=f"model {model.name}",
+                where=f"model {model.name}",
                 got=f"{np.shape(self.start)} for {target}",
                 expected=np.shape(present),
             )

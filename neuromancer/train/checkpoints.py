@@ -140,7 +140,7 @@ def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path
     for key, (check, expected) in STATE.items():
         if key not in state or not check(state[key]):
             raise FileError(
-                f"the state of the training is damaged: its {key}", node=str(path), expected=expected,
+                f"the state of the training is damaged: its {key}", where=str(path), expected=expected,
                 got=short(state[key]) if key in state else "nothing",
             )  # fmt: skip
     shapes = {np.shape(values) for values in history.values()}
@@ -148,12 +148,12 @@ def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path
     whole = np.isfinite(steps).all() and (steps == np.floor(steps)).all()
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes) or shapes - {steps.shape}:
         raise FileError(
-            "the history of the training is damaged", node=str(path), got=f"columns of the shapes {sorted(shapes)}",
+            "the history of the training is damaged", where=str(path), got=f"columns of the shapes {sorted(shapes)}",
             expected="columns of one length, and one of steps",
         )  # fmt: skip
     if not whole or (np.diff(steps, prepend=0) < 0).any() or (steps > state["step"]).any():
         raise FileError(
-            "the history of the training is damaged: its steps", node=str(path), got=short(steps.tolist()),
+            "the history of the training is damaged: its steps", where=str(path), got=short(steps.tolist()),
             expected=f"whole numbers that grow, up to {state['step']}",
         )  # fmt: skip
 
@@ -214,7 +214,7 @@ class Checkpoints:
             begun = self.path("last") in found
             raise ArgumentError(
                 "the folder holds a training" if begun else "the folder holds files that the training would replace",
-                node=f"training of {self.name}",
+                where=f"training of {self.name}",
                 got=str(self.folder) if begun else short([str(path) for path in found]),
                 expected=("Trainer.resume(folder, data, ...) to go on, " if begun else "")
                 + "overwrite=True to begin anew, or another folder",
@@ -237,7 +237,7 @@ class Checkpoints:
             if bad:
                 raise TrainingError(
                     f"{what} are not finite after step {state['step']}",
-                    node=f"training of {self.name}",
+                    where=f"training of {self.name}",
                     got=bad,
                     expected="a smaller learning rate, or clip_norm=1, from the last checkpoint on",
                 )
@@ -250,7 +250,7 @@ def last_of(folder: Path) -> Path:
     """The last checkpoint of a folder."""
     found = sorted(folder.glob("*-last.h5"), key=lambda p: p.stat().st_mtime)
     if not found:
-        raise FileError("no checkpoint in the folder", node=str(folder), expected="a file <name>-last.h5")
+        raise FileError("no checkpoint in the folder", where=str(folder), expected="a file <name>-last.h5")
     return found[-1]
 
 

@@ -50,7 +50,7 @@ class Config:
             data, second = data
             if second is not None and validation is not None:
                 raise ArgumentError(
-                    "validation data is given twice", node=str(self.path), got="that of create_data(), and validation",
+                    "validation data is given twice", where=str(self.path), got="that of create_data(), and validation",
                     expected="one of them",
                 )  # fmt: skip
             validation = validation if second is None else second
@@ -100,7 +100,7 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
     """
     path = local_file(path, "configuration file")
     if kind_at(path) != "a file":
-        raise FileError("no such configuration file", node=str(path), got=kind_at(path), expected="a Python file")
+        raise FileError("no such configuration file", where=str(path), got=kind_at(path), expected="a Python file")
     module = _execute(path)
     settings = {name: value for name, value in vars(module).items() if _is_setting(name, value)}
     settings.update(changes or {})
@@ -108,18 +108,18 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
     if unknown:
         raise UnknownNameError(
             "no such setting",
-            node=str(path),
+            where=str(path),
             got=unknown[0],
             expected=f"one of {sorted(SETTINGS)}; names of your own in CAPITALS or with _",
             nearest=nearest_name(unknown[0], SETTINGS),
         )
     if not callable(getattr(module, "create_model", None)):
-        raise ArgumentError("no model", node=str(path), expected="a function create_model()")
+        raise ArgumentError("no model", where=str(path), expected="a function create_model()")
     if not callable(getattr(module, "create_data", None)) and "data" not in settings:
-        raise ArgumentError("no data", node=str(path), expected="a function create_data(model), or a variable data")
+        raise ArgumentError("no data", where=str(path), expected="a function create_data(model), or a variable data")
     if callable(getattr(module, "create_data", None)) and "data" in settings:
         raise ArgumentError(
-            "data is given twice", node=str(path), got="create_data(), and data", expected="one of them"
+            "data is given twice", where=str(path), got="create_data(), and data", expected="one of them"
         )
     return Config(path, module, settings)
 
@@ -127,7 +127,7 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
 def _execute(path: Path) -> types.ModuleType:
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise FileError("no Python file", node=str(path), expected="a name that ends in .py")
+        raise FileError("no Python file", where=str(path), expected="a name that ends in .py")
     module = module_from_spec(spec)
     folder = str(path.parent.resolve())
     if folder not in sys.path:
@@ -156,7 +156,7 @@ def failing(path: Path, what: str = "") -> Iterator[None]:
 def _failure(error: Exception, path: Path, what: str) -> FileError:
     return FileError(
         f"the configuration file fails{' in ' + what if what else ''}",
-        node=f"{path}{_line(error, path)}",
+        where=f"{path}{_line(error, path)}",
         got=f"{type(error).__name__}: {error}",
     )
 

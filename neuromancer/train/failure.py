@@ -53,7 +53,7 @@ def undo(
     parts.append(f"largest parameter before: {name}, {size:.3g}")
     return TrainingError(
         f"the loss is {loss} at step {step}",
-        node=f"training of model {model.name}",
+        where=f"training of model {model.name}",
         got="; ".join([*parts, f"lr {lr:g}"]),
         expected=f"finite numbers; the parameters are now {state}"
         + (f", the last checkpoint is {kept}" if kept else ""),

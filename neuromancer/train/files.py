@@ -23,11 +23,11 @@ def require_writable(folder: Path) -> None:
         raise FileError("no folder can have this name", node=ascii(str(folder)[:300]))
     present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
     if not present.is_dir():
-        raise FileError("is no folder", node=str(folder), got=f"a file {present}", expected="a folder")
+        raise FileError("is no folder", where=str(folder), got=f"a file {present}", expected="a folder")
     if not os.access(present, os.W_OK | os.X_OK):
         raise FileError(
             "files cannot be written there",
-            node=str(folder),
+            where=str(folder),
             got=f"no permission for {present}",
             expected="a folder to write to",
         )

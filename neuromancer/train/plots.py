@@ -23,7 +23,7 @@ def require_matplotlib() -> None:
     """Raise MissingDependencyError without matplotlib."""
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
-            "pictures need matplotlib", node="plots", expected="pip install 'neuromancer-graph[plot]', or plots=False"
+            "pictures need matplotlib", where="plots", expected="pip install 'neuromancer-graph[plot]', or plots=False"
         )
 
 

@@ -53,13 +53,13 @@ class Preview:
     def __init__(self, model: Model, volumes: Any, pictures: bool) -> None:
         named = volumes if isinstance(volumes, Mapping) else {"preview": volumes}
         if not named:
-            raise InputTypeError("no volumes", node="preview", got=repr(volumes), expected=EXPECTED)
+            raise InputTypeError("no volumes", where="preview", got=repr(volumes), expected=EXPECTED)
         self.model, self.pictures = model, pictures
         self.volumes: dict[str, Pair] = {}
         for name, volume in named.items():
             file = safe_file_name(str(name))
             if file in self.volumes:
-                raise ArgumentError("two previews have the same name", node=f"preview {name}", got=file)
+                raise ArgumentError("two previews have the same name", where=f"preview {name}", got=file)
             self.volumes[file] = _pair(name, volume)
         node = model._require("prediction_node")
         for name, (raw, _) in self.volumes.items():
@@ -97,13 +97,13 @@ def _pair(name: Any, volume: Any) -> Pair:
     raw, labels = volume if isinstance(volume, (tuple, list)) and len(volume) == 2 else (volume, None)
     if not hasattr(raw, "shape") or (labels is not None and not hasattr(labels, "shape")):
         raise InputTypeError(
-            "a preview needs raw data", node=f"preview {name}", got=repr(volume)[:100], expected=EXPECTED
+            "a preview needs raw data", where=f"preview {name}", got=repr(volume)[:100], expected=EXPECTED
         )
     raw, labels = _copied(raw), None if labels is None else _copied(labels)
     if labels is not None and not _fits(labels, raw):
         raise ShapeError(
             "the labels do not fit the raw data",
-            node=f"preview {name}",
+            where=f"preview {name}",
             got=f"labels {labels.shape} {labels.dtype}, raw {raw.shape}",
             expected=f"labels {raw.shape[1:]}, or of a part of that; {EXPECTED}",
         )

@@ -45,10 +45,10 @@ def require_options(options: Iterable[str], allowed: Iterable[str]) -> None:
     names = [name for name in allowed if name not in ("folder", "overwrite")]
     for name in options:
         if name == "overwrite":
-            raise ArgumentError("a training that goes on overwrites nothing", node="Trainer.resume", got="overwrite")
+            raise ArgumentError("a training that goes on overwrites nothing", where="Trainer.resume", got="overwrite")
         if name not in names:
             raise InputTypeError(
-                "no such option", node="Trainer.resume", got=name, expected=f"one of {names}",
+                "no such option", where="Trainer.resume", got=name, expected=f"one of {names}",
                 nearest=nearest_name(name, names),
             )  # fmt: skip
 
@@ -58,7 +58,7 @@ def require_schedules(before: Iterable[str], options: Mapping[str, Any], name: s
     targets = sorted(before)
     if targets and "schedules" not in options:
         raise ArgumentError(
-            "the training had schedules, which no file holds", node=f"training of {name}", got=f"none of {targets}",
+            "the training had schedules, which no file holds", where=f"training of {name}", got=f"none of {targets}",
             expected=f"schedules={{{targets[0]!r}: ...}} as before, or others, or schedules={{}} to go on without",
         )  # fmt: skip
 
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, functors: Mapping[str, Callable[..., Any]] | Non
     model = modelload(path, functors=functors)
     try:
         if "step" not in model.training_state:
-            raise FileError("no checkpoint of a training", node=str(path), expected="a file written by a Trainer")
+            raise FileError("no checkpoint of a training", where=str(path), expected="a file written by a Trainer")
         check_state(model.training_state, model.history, path)
         require_finite(model, path)
     except FileError:
@@ -93,7 +93,7 @@ def require_finite(model: Model, path: Path) -> None:
         if not np.isfinite(values).all()
     ]
     if bad:
-        raise FileError("the state of an optimiser is not finite", node=str(path), got=short(bad))
+        raise FileError("the state of an optimiser is not finite", where=str(path), got=short(bad))
 
 
 def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
@@ -126,7 +126,7 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
     position = Position.from_state(state)
     if trainer.n_steps is not None and trainer.n_steps < position.step:
         raise ArgumentError(
-            "more steps are done already", node=label, got=f"n_steps={trainer.n_steps}",
+            "more steps are done already", where=label, got=f"n_steps={trainer.n_steps}",
             expected=f"at least {position.step}, counted from the beginning",
         )  # fmt: skip
     trainer.go_on_at(position, path, state["name"] == trainer.name)
@@ -139,7 +139,7 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
 
 
 def _another(what: str, now: Any, before: Any, label: str) -> ArgumentError:
-    return ArgumentError(f"a training cannot go on with another {what}", node=label, got=now, expected=before)
+    return ArgumentError(f"a training cannot go on with another {what}", where=label, got=now, expected=before)
 
 
 def _set_start(schedule: BoundSchedule, value: Any, step: int, path: Path) -> None:
@@ -151,6 +151,6 @@ def _set_start(schedule: BoundSchedule, value: Any, step: int, path: Path) -> No
         schedule.check([step])
     except NeuromancerError as error:
         raise FileError(
-            f"the state of the training is damaged: the start of {schedule.target}", node=str(path), got=short(value),
+            f"the state of the training is damaged: the start of {schedule.target}", where=str(path), got=short(value),
             expected="values that it can have",
         ) from error  # fmt: skip

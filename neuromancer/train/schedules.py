@@ -64,7 +64,7 @@ def _require_apart(bound: list[BoundSchedule]) -> None:
             other = by_param.setdefault(id(param), schedule.target)
             if other != schedule.target:
                 raise ArgumentError(
-                    "two schedules set the same parameter", node=f"schedule of {schedule.target}", got=other,
+                    "two schedules set the same parameter", where=f"schedule of {schedule.target}", got=other,
                     expected="one of them",
                 )  # fmt: skip
 
@@ -82,13 +82,16 @@ def _from_config(spec: Any, target: str) -> Schedule:
     if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in kinds:
         raise ArgumentError(
             "unknown kind of schedule",
-            node=f"schedule of {target}",
+            where=f"schedule of {target}",
             got=repr(spec)[:200],
             expected=f"a Schedule or a dict with one key out of {list(kinds)}",
         )
     ((kind, value),) = spec.items()
     if kind == "lindec" and (not isinstance(value, (list, tuple)) or len(value) != 2):
         raise ArgumentError(
-            "lindec needs two numbers", node=f"schedule of {target}", got=repr(value)[:200], expected="[n_steps, start]"
+            "lindec needs two numbers",
+            where=f"schedule of {target}",
+            got=repr(value)[:200],
+            expected="[n_steps, start]",
         )
     return kinds[kind](value)

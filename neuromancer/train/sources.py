@@ -48,7 +48,7 @@ class ArrayBatches:
         if len(arrays) != len(sources):
             raise InputTypeError(
                 "wrong number of arrays",
-                node=LABEL,
+                where=LABEL,
                 got=len(arrays),
                 expected=f"{len(sources)}: {[s.name for s in sources]}",
             )
@@ -60,19 +60,19 @@ class ArrayBatches:
             if len(array.shape) <= axis:
                 raise ShapeError(
                     f"the array for {source.name!r} has no axis b",
-                    node=LABEL, got=tuple(array.shape), expected=repr(source.shape),
+                    where=LABEL, got=tuple(array.shape), expected=repr(source.shape),
                 )  # fmt: skip
         lengths = [int(a.shape[axis]) for a, axis in zip(self.arrays, self.axes, strict=True)]
         if len(set(lengths)) != 1:
             raise ShapeError(
                 "arrays of different numbers of examples",
-                node=LABEL,
+                where=LABEL,
                 got=dict(zip([s.name for s in sources], lengths, strict=True)),
             )
         self.length = lengths[0]
         if not 0 < whole(batch_size, "batch_size", LABEL, 1) <= self.length:
             raise ArgumentError(
-                "batches cannot be filled", node=LABEL, got=f"batch_size {batch_size}", expected=f"1 to {self.length}"
+                "batches cannot be filled", where=LABEL, got=f"batch_size {batch_size}", expected=f"1 to {self.length}"
             )
         self.batch_size = int(batch_size)
 
@@ -111,17 +111,17 @@ class IteratorBatches:
         """The batch of the next step, or of a later one."""
         if step < self.next:
             raise ArgumentError(
-                "an iterator cannot go back", node=LABEL, got=f"step {step}", expected=f"step {self.next} or later"
+                "an iterator cannot go back", where=LABEL, got=f"step {step}", expected=f"step {self.next} or later"
             )
         while True:
             try:
                 item = next(self.items)
             except StopIteration:
-                raise ArgumentError("the data has ended", node=LABEL, got=f"{self.next} batches") from None
+                raise ArgumentError("the data has ended", where=LABEL, got=f"{self.next} batches") from None
             if not isinstance(item, (tuple, list)):
                 raise InputTypeError(
                     "a batch must be a tuple of arrays",
-                    node=LABEL,
+                    where=LABEL,
                     got=f"{type(item).__name__} as number {self.next}",
                     expected="one array per source of the loss, also of a single one: (array,)",
                 )
@@ -190,7 +190,7 @@ def as_source(data: Any, loss: Node, batch_size: int | None, seed: int, label: s
         return IteratorBatches(data)
     raise InputTypeError(
         "cannot be trained with" if label == LABEL else f"cannot be used like {LABEL}",
-        node=label,
+        where=label,
         got=described(data),
         expected="an object with batch(step), a tuple of arrays, or an iterator of batches",
     )
@@ -205,7 +205,7 @@ def require_used(source: BatchSource, batch_size: int | None, seed: int) -> None
         if value not in (unset, getattr(source, name, unset)):
             raise ArgumentError(
                 f"{name} is for arrays; the training data makes its batches itself",
-                node="Trainer",
+                where="Trainer",
                 got=f"{name}={value!r}",
                 expected=f"it to be given to {where.format(name)}",
             )
@@ -216,7 +216,7 @@ def require_fitting(model: Model, batch: Any, label: str) -> tuple[np.ndarray, .
     try:
         if not isinstance(batch, (tuple, list)):
             raise InputTypeError(
-                "a batch must be a tuple of arrays", node=label, got=type(batch).__name__, expected="(array, ...)"
+                "a batch must be a tuple of arrays", where=label, got=type(batch).__name__, expected="(array, ...)"
             )
         model._loss_arrays(batch)
     except NeuromancerError as error:
@@ -228,9 +228,11 @@ def require_fitting(model: Model, batch: Any, label: str) -> tuple[np.ndarray, .
 def require_loss(model: Any) -> Node:
     """The loss node of a model that can be trained."""
     if not hasattr(model, "loss_node"):
-        raise InputTypeError("is no model", node="Trainer", got=repr(model)[:100], expected="a Model")
+        raise InputTypeError("is no model", where="Trainer", got=repr(model)[:100], expected="a Model")
     if model.loss_node is None:
-        raise GraphError("no loss is designated", node=f"model {model.name}", expected="designate_nodes(loss_node=...)")
+        raise GraphError(
+            "no loss is designated", where=f"model {model.name}", expected="designate_nodes(loss_node=...)"
+        )
     return model.loss_node
 
 

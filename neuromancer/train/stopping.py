@@ -43,7 +43,7 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str):
-            raise InputTypeError("unusable metric", node=LABEL, got=repr(self.metric)[:100], expected="a name")
+            raise InputTypeError("unusable metric", where=LABEL, got=repr(self.metric)[:100], expected="a name")
         self.patience = whole(self.patience, "patience", LABEL)
         self.min_delta = amount(self.min_delta, "min_delta", LABEL)
         self.larger_is_better = switch(self.larger_is_better, "larger_is_better", LABEL)

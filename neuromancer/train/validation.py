@@ -98,7 +98,7 @@ class Validation:
         useless = [name for name, function in self.metrics.items() if not callable(function)]
         if useless:
             raise InputTypeError(
-                "a metric must be a function", node=f"metric {useless[0]}", got=repr(self.metrics[useless[0]])[:100],
+                "a metric must be a function", where=f"metric {useless[0]}", got=repr(self.metrics[useless[0]])[:100],
                 expected="(prediction, *targets) -> float",
             )  # fmt: skip
         nodes = {"loss": require_loss(model)}
@@ -106,11 +106,11 @@ class Validation:
             nodes["error"] = model.error_node
         taken = [name for name in self.metrics if name in nodes]
         if taken:
-            raise ArgumentError("the name of a metric is taken", node=f"model {model.name}", got=taken)
+            raise ArgumentError("the name of a metric is taken", where=f"model {model.name}", got=taken)
         self.means = list(nodes)
         if self.metrics:
             if model.prediction_node is None:
-                raise ArgumentError("metrics need a prediction node", node=f"model {model.name}", got=[*self.metrics])
+                raise ArgumentError("metrics need a prediction node", where=f"model {model.name}", got=[*self.metrics])
             nodes["prediction"] = model.prediction_node
         self.evaluation = Evaluation(model, nodes)
 
@@ -133,7 +133,7 @@ class Validation:
             raise
         if np.size(value) != 1 or np.asarray(value).dtype.kind not in "biuf":
             raise ArgumentError(
-                "a metric must return a number", node=f"metric {name}", got=repr(value)[:100], expected="a float"
+                "a metric must return a number", where=f"metric {name}", got=repr(value)[:100], expected="a float"
             )
         return float(np.asarray(value).reshape(()))
 

@@ -125,7 +125,7 @@ def layout_of(
         If an axis is missing or has no place.
     """
     if named is not None and not isinstance(named, str):
-        raise InputTypeError("not names of axes", node="axes", got=named, expected="text, e.g. 'zyxc'")
+        raise InputTypeError("not names of axes", where="axes", got=named, expected="text, e.g. 'zyxc'")
     ndim = len(shape)
     spare = next((a for a in "zyx" if a not in spatial), "z")
     if named is None:
@@ -134,7 +134,7 @@ def layout_of(
         if fitting is None:
             raise ShapeError(
                 "the wrong number of axes",
-                node=label,
+                where=label,
                 got=f"shape {tuple(shape)}",
                 expected=f"{' or '.join(forms)}, or axes= with the name of each",
             )
@@ -147,14 +147,14 @@ def layout_of(
         odd = sorted(set(named) - known)
         raise ArgumentError(
             "time and other axes are not predicted: choose one point of it" if odd else "axes does not name the axes",
-            node=label,
+            where=label,
             got=f"axes {named!r} for shape {tuple(int(n) for n in shape)}",
             expected=wanted if not odd else f"{wanted}, without {', '.join(map(repr, odd))}",
             nearest=nearest_name(named, _orders(spatial, ndim)),
         )
     missing = [a for a in spatial if a not in named]
     if missing:
-        raise ShapeError(f"no axis {', '.join(missing)}", node=label, got=f"axes {named!r}", expected=wanted)
+        raise ShapeError(f"no axis {', '.join(missing)}", where=label, got=f"axes {named!r}", expected=wanted)
     extra = [a for a in named if a in "zyx" and a not in spatial] if stack and len(spatial) == 2 else []
     view = "".join(extra) + spatial
     passed = [a for a in named if a != "f" and a not in view]
@@ -163,7 +163,7 @@ def layout_of(
         if size != 1:
             raise ShapeError(
                 "time and other axes are not predicted: choose one point of it",
-                node=label,
+                where=label,
                 got=f"axis {a!r} of size {size}",
                 expected=wanted,
             )
@@ -199,17 +199,17 @@ def checked_index(where: Any, shape: Sequence[int], label: str, steps: bool = Fa
     """
     items = where if isinstance(where, tuple) else (where,)
     if len(items) > len(shape):
-        raise ShapeError("too many slices", node=label, got=len(items), expected=f"at most {len(shape)}")
+        raise ShapeError("too many slices", where=label, got=len(items), expected=f"at most {len(shape)}")
     checked = []
     for item, n in zip([*items, *[slice(None)] * (len(shape) - len(items))], shape, strict=True):
         if not isinstance(item, slice):
-            raise ShapeError("is read and written by slices", node=label, got=repr(item), expected="slices")
+            raise ShapeError("is read and written by slices", where=label, got=repr(item), expected="slices")
         start = 0 if item.start is None else int(item.start)
         stop, step = n if item.stop is None else int(item.stop), 1 if item.step is None else int(item.step)
         if not 0 <= start <= stop <= n or step < 1 or (step > 1 and not steps):
             raise ShapeError(
                 "a slice outside of the volume" if step == 1 else "a slice with steps",
-                node=label,
+                where=label,
                 got=f"{start}:{stop}:{step}",
                 expected=f"within 0:{n}, step 1",
             )

@@ -84,7 +84,7 @@ def _require_damage(error: Exception) -> None:
 
 
 def _unreadable(label: str, error: Exception, what: str) -> FileError:
-    return FileError("a block cannot be read", node=label, got=f"{what}: {reason(error)}")
+    return FileError("a block cannot be read", where=label, got=f"{what}: {reason(error)}")
 
 
 def whole_index(key: Any, shape: Sequence[int]) -> Where | None:

@@ -50,7 +50,7 @@ def require_no_pipe(path: Path) -> None:
     """Raise FileError if a pipe or a device lies where a file may: whoever opens it waits for ever."""
     kind = kind_at(path)
     if kind not in (None, "a file", "a folder"):
-        raise FileError("is no file", node=str(path), got=kind, expected="a file")
+        raise FileError("is no file", where=str(path), got=kind, expected="a file")
 
 
 def damage_in(folder: Path, depth: int) -> list[tuple[str, str]]:

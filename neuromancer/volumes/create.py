@@ -115,7 +115,7 @@ def create_sink(
     [0.0, 12.0, 12.0, 0.0, 0.0]
     """
     if existing not in ("error", "open"):
-        raise ArgumentError("unknown choice", node="existing", got=existing, expected="'error' or 'open'")
+        raise ArgumentError("unknown choice", where="existing", got=existing, expected="'error' or 'open'")
     options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale, direction)
     if not isinstance(out, (str, os.PathLike)):
         size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
@@ -128,7 +128,7 @@ def create_sink(
         output.create()
         found = output.find()
     if found is None:
-        raise FileError("has been removed while it was made", node=str(output.locator))
+        raise FileError("has been removed while it was made", where=str(output.locator))
     return found
 
 
@@ -160,15 +160,15 @@ def output_at(
     size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
-        raise FileError("outputs of this kind cannot be made", node=str(out), expected=f"one of {tuple(MODULES)[:4]}")
+        raise FileError("outputs of this kind cannot be made", where=str(out), expected=f"one of {tuple(MODULES)[:4]}")
     name = plain_name(dataset)
     if ".." in name.split("/") or (dataset and not name):
-        raise ArgumentError("no name of an array", node=str(out), got=dataset, expected="a name within the file")
+        raise ArgumentError("no name of an array", where=str(out), got=dataset, expected="a name within the file")
     if not is_address(path):
         path = absolute(path, "output")
         folder = followed(path).parent
         if kind_at(folder) != "a folder":
-            raise FileError("no such folder", node=str(out), got=str(folder))
+            raise FileError("no such folder", where=str(out), got=str(folder))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
     blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
     groups = _shards(shards, size, blocks)
@@ -190,13 +190,13 @@ def _checked(
 ) -> tuple[tuple[int, ...], np.dtype, Placement]:
     label = str(out)[:100]
     if not isinstance(spatial, str):
-        raise InputTypeError("not names of axes", node="spatial", got=spatial, expected="text, e.g. 'zyx'")
+        raise InputTypeError("not names of axes", where="spatial", got=spatial, expected="text, e.g. 'zyx'")
     several = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
     if not several or len(shape) != len(spatial) + 1 or not all(is_whole(n) and n >= 1 for n in shape):
-        raise ShapeError("not a shape of an output", node=label, got=shape, expected=f"(f, {', '.join(spatial)})")
+        raise ShapeError("not a shape of an output", where=label, got=shape, expected=f"(f, {', '.join(spatial)})")
     size, kind = tuple(int(n) for n in shape), _number_dtype(dtype)
     if prod(size) * kind.itemsize > MOST_BYTES:
-        raise ShapeError("more than any store can hold", node=label, got=size, expected=f"up to {MOST_BYTES} bytes")
+        raise ShapeError("more than any store can hold", where=label, got=size, expected=f"up to {MOST_BYTES} bytes")
     return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
 
 
@@ -207,7 +207,7 @@ def _number_dtype(dtype: Any) -> np.dtype:
     except (TypeError, ValueError, SyntaxError):
         kind = np.dtype(object)
     if dtype is None or kind.kind not in KINDS:
-        raise InputTypeError("no dtype of an output", node="dtype", got=dtype, expected="bool, integer or float")
+        raise InputTypeError("no dtype of an output", where="dtype", got=dtype, expected="bool, integer or float")
     return kind
 
 
@@ -221,26 +221,26 @@ def _shards(
     groups = checked_block(shards, size, "shards")
     if any(s % c for s, c in zip(groups, blocks, strict=True)):
         nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
-        raise ArgumentError("not whole chunks", node="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+        raise ArgumentError("not whole chunks", where="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
     return groups
 
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
     """A sink that writes into an array that the user has open."""
     if is_closed(out):
-        raise FileError("is closed", node="out", got=repr(out), expected="an open file, or its path")
+        raise FileError("is closed", where="out", got=repr(out), expected="an open file, or its path")
     if not is_array(out) or not hasattr(out, "__setitem__"):
-        raise InputTypeError("no output", node="out", got=type(out).__name__, expected="a path or a writable array")
+        raise InputTypeError("no output", where="out", got=type(out).__name__, expected="a path or a writable array")
     checked_dtype(out, "out")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
     if isinstance(out, np.ma.MaskedArray) and out.hardmask and np.ma.is_masked(out):
-        raise InputTypeError("masked values cannot be written", node="out", got="a hard mask", expected="out.data")
+        raise InputTypeError("masked values cannot be written", where="out", got="a hard mask", expected="out.data")
     named = axes or _labels(out) or _fitting(wrapped.shape, size, spatial)
     layout = layout_of(wrapped.shape, named, spatial, "out", True, stack=False)
     require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")
     if library(out) == "h5py":
         if out.file.mode == "r":
-            raise FileError("the output is open for reading only", node=str(out.file.filename))
+            raise FileError("the output is open for reading only", where=str(out.file.filename))
         return hdf5.OpenHdf5Sink(out, layout, out.file.filename, out.chunks)
     if library(out) == "zarr":
         folder = zarrs.local_folder(out)
@@ -252,7 +252,7 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
         return tensorstores.make_sink(wrapped, layout, "out", locator)
     if isinstance(out, np.ndarray):
         if not out.flags.writeable:
-            raise InputTypeError("the output cannot be written to", node="out", got="a read-only array")
+            raise InputTypeError("the output cannot be written to", where="out", got="a read-only array")
         file = file_of(out)
         return ArraySink(out, layout, "out") if file is None else MappedSink(out, file, layout, "out")
     return ForeignSink(out, layout, "out")
@@ -276,7 +276,9 @@ def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: 
         return Layout(order, spatial)
     named = axes.lower().replace("c", "f")
     if sorted(named) not in (sorted("f" + spatial), sorted(spatial)):
-        raise ArgumentError("not the axes of the output", node=label, got=axes, expected=f"an order of 'c{spatial}'")
+        raise ArgumentError("not the axes of the output", where=label, got=axes, expected=f"an order of 'c{spatial}'")
     if "f" not in named and size[0] != 1:
-        raise ArgumentError("no axis for channels", node=label, got=axes, expected=f"'c' in it, for {size[0]} channels")
+        raise ArgumentError(
+            "no axis for channels", where=label, got=axes, expected=f"'c' in it, for {size[0]} channels"
+        )
     return Layout(named, spatial)

@@ -58,10 +58,10 @@ def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "z
     """
     xarray = require("xarray", "xarray", "result")
     if not is_dataarray(raw):
-        raise InputTypeError("is no xarray.DataArray", node="raw", got=type(raw).__name__)
+        raise InputTypeError("is no xarray.DataArray", where="raw", got=type(raw).__name__)
     if len(values.shape) != len(spatial) + 1 or len(offset) != len(spatial):
         raise ShapeError(
-            "does not fit", node="result", got=f"shape {tuple(values.shape)}, offset {tuple(offset)}", expected=spatial
+            "does not fit", where="result", got=f"shape {tuple(values.shape)}, offset {tuple(offset)}", expected=spatial
         )
     found = letters(raw.dims)
     own = dict(zip(found, raw.dims, strict=True)) if found is not None else _by_place(raw, spatial)

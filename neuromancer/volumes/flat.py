@@ -37,7 +37,7 @@ HEAD, BITS, FEWEST_BITS = 10, 128, 12
 def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open a .npy file for reading."""
     if dataset:
-        raise ArgumentError("a .npy file holds one array, without a name", node=label, got=dataset)
+        raise ArgumentError("a .npy file holds one array, without a name", where=label, got=dataset)
     with Path(path).open("rb") as file:
         shape, fortran, dtype = _header(file)
         start = file.tell()
@@ -296,9 +296,9 @@ def _identity(file: Path) -> str:
 def check_options(request: Request, label: str) -> None:
     """Refuse what a flat file cannot do."""
     if request.compression not in ("default", None):
-        raise ArgumentError("is written without compression", node=label, got=request.compression, expected=None)
+        raise ArgumentError("is written without compression", where=label, got=request.compression, expected=None)
     if request.shards is not None or request.multiscale:
-        raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
+        raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
 
 
 def open_for_writing(locator: Locator) -> np.memmap:
@@ -311,7 +311,7 @@ def create(locator: Locator, request: Request, note: Note) -> None:
     label = str(locator)
     check_options(request, label)
     if locator.dataset:
-        raise ArgumentError("a .npy file holds one array, without a name", node=label, got=locator.dataset)
+        raise ArgumentError("a .npy file holds one array, without a name", where=label, got=locator.dataset)
     token = new_token(note)
     with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
         file.write(_new_header(request, token))

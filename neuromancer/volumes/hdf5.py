@@ -128,7 +128,7 @@ def require_target(file: Any, path: str, label: str) -> None:
                 return
             target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
             raise FileError(
-                "a link leads nowhere", node=label, got=f"{name} -> {target}, {reason(error)}", expected="its target"
+                "a link leads nowhere", where=label, got=f"{name} -> {target}, {reason(error)}", expected="its target"
             ) from error
         if not isinstance(here, h5py.Group):
             return
@@ -172,7 +172,7 @@ def open_for_writing(locator: Locator) -> Any:
     except OSError as error:
         hint = "another file than the raw volume's" if "already open" in str(error) else "a whole HDF5 file"
         raise FileError(
-            "the file cannot be opened for writing", node=str(locator), got=str(error), expected=hint
+            "the file cannot be opened for writing", where=str(locator), got=str(error), expected=hint
         ) from error
     try:
         found = _find(file, locator)
@@ -202,7 +202,7 @@ def _find(file: Any, locator: Locator) -> Any:
     if found is None:
         _require_room(file, locator.dataset or DEFAULT_NAME, str(locator))
     elif not isinstance(found, h5py.Dataset):
-        raise FileError("a group lies where the output should", node=str(locator), expected="another name")
+        raise FileError("a group lies where the output should", where=str(locator), expected="another name")
     return found
 
 
@@ -222,10 +222,10 @@ def create(locator: Locator, request: Request, note: Note) -> None:
     label = str(locator)
     if request.compression not in FILTERS:
         raise ArgumentError(
-            "no such compression for HDF5", node=label, got=request.compression, expected=sorted(filter(None, FILTERS))
+            "no such compression for HDF5", where=label, got=request.compression, expected=sorted(filter(None, FILTERS))
         )
     if request.shards is not None or request.multiscale:
-        raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
+        raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
     with naming(label):
         identity = new_token(note)
@@ -280,9 +280,9 @@ def _require_room(file: Any, name: str, label: str) -> None:
         if link is None:
             return
         if not isinstance(link, h5py.HardLink):
-            raise FileError("a link lies where the output should", node=label, got=here, expected="another name")
+            raise FileError("a link lies where the output should", where=label, got=here, expected="another name")
         if not isinstance(file[here], h5py.Group):
-            raise FileError("no group, so nothing can lie in it", node=label, got=here, expected="another name")
+            raise FileError("no group, so nothing can lie in it", where=label, got=here, expected="another name")
 
 
 def _fill(file: Any, name: str, request: Request, identity: str) -> None:

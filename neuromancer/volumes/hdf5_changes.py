@@ -97,13 +97,13 @@ def roll_back(path: Path, token: str) -> None:
         pages = [(int(k), base64.b64decode(old), base64.b64decode(new)) for k, old, new in record["pages"]]
         size = int(record["size"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise FileError("is not what was left of a change", node=str(undo), expected="no such file") from error
+        raise FileError("is not what was left of a change", where=str(undo), expected="no such file") from error
     with path.open("r+b", buffering=0) as raw:
         _lock(raw)
         if any(_get(raw, k * PAGE, len(old)) not in (old, new) for k, old, new in pages):
             raise FileError(
                 "has been changed since an array that was being added was left half made",
-                node=str(path),
+                where=str(path),
                 expected=f"the file as it was; or remove {undo}",
             )
         for k, old, _ in pages:

@@ -388,7 +388,7 @@ def require_no_pipe(path: Path | None, label: str) -> None:
     """Raise FileError if a pipe or a device lies where a file should: the library would wait for it for ever."""
     kind = None if path is None else kind_at(path)
     if kind not in (None, "a file", "a folder"):
-        raise FileError("a file of the image is none", node=label, got=f"{path} is {kind}", expected="a file")
+        raise FileError("a file of the image is none", where=label, got=f"{path} is {kind}", expected="a file")
 
 
 def require_no_pipes(dataset: Any, label: str) -> None:
@@ -450,7 +450,7 @@ def _require_filters(dataset: Any, label: str) -> None:
         if not h5py.h5z.filter_avail(code):
             raise MissingDependencyError(
                 "is packed with an HDF5 filter that is not installed",
-                node=label,
+                where=label,
                 got=f"{os.fsdecode(name)!r} ({code}) of {dataset.name}",
                 expected="the filter, e.g. of the package hdf5plugin",
                 nearest="pip install hdf5plugin",

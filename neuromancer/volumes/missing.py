@@ -85,7 +85,7 @@ def checked_choice(value: Any) -> str:
     if value not in CHOICES:
         raise ArgumentError(
             "unknown choice",
-            node="on_missing",
+            where="on_missing",
             got=value,
             expected=f"one of {CHOICES}",
             nearest=nearest_name(value, CHOICES),
@@ -110,7 +110,7 @@ def require_whole(parts: Sequence[Part], label: str, on_missing: str = "error") 
     if parts and on_missing == "error":
         raise FileError(
             "parts of the image are missing or damaged",
-            node=label,
+            where=label,
             got=listed(parts),
             expected="a whole image, or on_missing='fill' to read them as fill value",
         )

@@ -67,7 +67,7 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
         level = next(d for d in image["datasets"] if str(d["path"]) == path)
     except (KeyError, TypeError, StopIteration) as error:
         raise FileError(
-            "OME-Zarr metadata cannot be understood", node=label, got=repr(error), expected="version 0.4 or 0.5"
+            "OME-Zarr metadata cannot be understood", where=label, got=repr(error), expected="version 0.4 or 0.5"
         ) from error
     # Those of the level come first, then those of the whole image.
     scale, offset = _transformed([*_steps(level), *_steps(image)], len(names))

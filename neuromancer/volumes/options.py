@@ -27,7 +27,7 @@ def check_kinds(axes: Any, compression: Any, multiscale: Any) -> None:
         if value is not None and not isinstance(value, str):
             raise InputTypeError("not a name", node=name, got=value, expected="text")
     if not isinstance(multiscale, (bool, np.bool_)):
-        raise InputTypeError("neither True nor False", node="multiscale", got=multiscale, expected="True or False")
+        raise InputTypeError("neither True nor False", where="multiscale", got=multiscale, expected="True or False")
 
 
 def checked_block(given: Any, size: tuple[int, ...], what: str) -> tuple[int, ...]:
@@ -53,22 +53,22 @@ def check_request(locator: Locator, request: Request) -> None:
     kind, label = locator.kind, str(locator)
     known = COMPRESSIONS.get(kind)
     if known is None and request.compression not in ("default", None):
-        raise ArgumentError("is written without compression", node=label, got=request.compression, nearest="None")
+        raise ArgumentError("is written without compression", where=label, got=request.compression, nearest="None")
     if known is not None and request.compression not in known:
         name = NAMES.get(kind, kind)
-        raise ArgumentError(f"no such compression for {name}", node=label, got=request.compression, expected=known)
+        raise ArgumentError(f"no such compression for {name}", where=label, got=request.compression, expected=known)
     if kind != "zarr" and (request.shards is not None or request.multiscale):
-        raise ArgumentError("shards and multiscale images are for zarr", node=label, nearest="a path ending in .zarr")
+        raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
     if kind in ("npy", "tif") and locator.dataset:
-        raise ArgumentError(f"{NAMES[kind]} holds one array, without a name", node=label, got=locator.dataset)
+        raise ArgumentError(f"{NAMES[kind]} holds one array, without a name", where=label, got=locator.dataset)
     if kind == "tif" and np.dtype(request.dtype).name not in tiff.DTYPES:
         raise InputTypeError(
-            "OME-TIFF does not know this dtype", node=label, got=str(np.dtype(request.dtype)), expected=tiff.DTYPES
+            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(request.dtype)), expected=tiff.DTYPES
         )
     chunk = request.chunks if request.shards is not None else request.stored_chunks
     nbytes, most = prod(chunk) * np.dtype(request.dtype).itemsize, MOST_BYTES.get(kind)
     if most is not None and nbytes > most:
-        raise ArgumentError("chunks are too large", node=label, got=f"{nbytes} bytes", expected=f"at most {most}")
+        raise ArgumentError("chunks are too large", where=label, got=f"{nbytes} bytes", expected=f"at most {most}")
     if kind == "tif":
         require("tifffile", "tifffile", label)
     if kind == "zarr":

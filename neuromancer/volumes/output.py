@@ -64,7 +64,7 @@ class Output:
             if len(taken.shape) != len(self.locator.axes):
                 raise ShapeError(
                     "the output has another shape",
-                    node=str(self.locator),
+                    where=str(self.locator),
                     got=tuple(taken.shape),
                     expected=f"axes {self.locator.axes}",
                 )
@@ -149,7 +149,7 @@ def open_sink(locator: Locator) -> ArraySink:
     if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
         found = _open(locator)
     if found is None:
-        raise FileError("no such output", node=str(locator))
+        raise FileError("no such output", where=str(locator))
     return module_of(locator).make_sink(found, Layout(locator.axes, locator.spatial), str(locator), locator)
 
 
@@ -160,7 +160,7 @@ def module_of(locator: Locator) -> Any:
 
 def _exists(locator: Locator) -> FileError:
     return FileError(
-        "the output exists and is not overwritten", node=str(locator), expected="resume=True, or another name"
+        "the output exists and is not overwritten", where=str(locator), expected="resume=True, or another name"
     )
 
 

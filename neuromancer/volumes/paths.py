@@ -51,7 +51,7 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
     if remote and re.search(r"[?#]", text):
         raise FileError(
             "a query belongs to one file, and a volume is many",
-            node=label,
+            where=label,
             got=text,
             expected="an address without it; credentials come from the environment or fsspec's configuration",
         )
@@ -61,11 +61,11 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
         if kind is None or (rest and rest[0] != ":" and kind not in FOLDERS):
             continue
         if remote and kind != "zarr":
-            raise FileError("only zarr is read from and written to addresses", node=label, got=text)
+            raise FileError("only zarr is read from and written to addresses", where=label, got=text)
         return kind, text[: match.end()], rest[1:].strip("/\\").replace("\\", "/")
     if not remote and any(status(Path(text) / name) for name in ("zarr.json", ".zarray", ".zgroup")):
         return "zarr", text, ""
-    raise FileError("cannot tell the kind of file", node=label, got=text, expected=f"a name ending in {tuple(KINDS)}")
+    raise FileError("cannot tell the kind of file", where=label, got=text, expected=f"a name ending in {tuple(KINDS)}")
 
 
 def plain_name(dataset: str) -> str:
@@ -108,10 +108,10 @@ def require_kind(path: str, kind: str, label: str) -> None:
     """
     found, wanted = kind_at(path), "a folder" if kind in FOLDERS else "a file"
     if found is None:
-        raise FileError("no such file", node=label, got=path, expected=EXPECTED)
+        raise FileError("no such file", where=label, got=path, expected=EXPECTED)
     if found != wanted:
         got = content_at(path) or found
-        raise FileError(f"is not {wanted}, as its name says", node=label, got=got)
+        raise FileError(f"is not {wanted}, as its name says", where=label, got=got)
 
 
 def require_content(path: str, kind: str, label: str) -> None:
@@ -119,4 +119,4 @@ def require_content(path: str, kind: str, label: str) -> None:
     content = content_at(path)
     own = {"hdf5": "HDF5", "npy": ".npy)", "tif": "TIFF"}.get(kind)
     if content is not None and own is not None and own not in content:
-        raise FileError("does not hold what its name says", node=label, got=content, expected=f"{own.strip(')')} data")
+        raise FileError("does not hold what its name says", where=label, got=content, expected=f"{own.strip(')')} data")

@@ -90,12 +90,12 @@ def checked_placement(
     """
     size, place = _numbers("voxel_size", voxel_size, spatial), _numbers("offset", offset, spatial)
     if size is not None and min((v for v in size if v is not None), default=1.0) <= 0:
-        raise ArgumentError("lengths must be positive", node="voxel_size", got=size)
+        raise ArgumentError("lengths must be positive", where="voxel_size", got=size)
     name = long_unit(unit)
     if name is None and not says_no_unit(unit):
         raise ArgumentError(
             "no unit of length",
-            node="unit",
+            where="unit",
             got=repr(unit),
             expected="such as 'nm', 'um' or 'micrometer'",
             nearest=nearest_name(unit, UNITS),
@@ -103,7 +103,7 @@ def checked_placement(
     turns = list(direction) if isinstance(direction, (list, tuple, np.ndarray)) else []
     if direction is not None and (len(turns) != len(spatial) or not all(is_number(d) and d in (1, -1) for d in turns)):
         raise ArgumentError(
-            "no directions", node="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
+            "no directions", where="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
         )
     return Placement(size, place, name, None if direction is None else directed(direction))
 

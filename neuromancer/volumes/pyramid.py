@@ -50,7 +50,7 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
         If it is no OME-Zarr image, or cannot be written.
     """
     if method not in METHODS:
-        raise ArgumentError("unknown method", node="write_pyramid", got=method, expected=METHODS)
+        raise ArgumentError("unknown method", where="write_pyramid", got=method, expected=METHODS)
     if hasattr(image, "flush"):
         image.flush()
     locator = getattr(image, "locator", None)

@@ -171,6 +171,6 @@ def require_same(shape: tuple[int, ...], dtype: np.dtype, wanted: tuple[int, ...
     ShapeError, InputTypeError
     """
     if tuple(shape) != tuple(wanted):
-        raise ShapeError("the output has another shape", node=label, got=tuple(shape), expected=tuple(wanted))
+        raise ShapeError("the output has another shape", where=label, got=tuple(shape), expected=tuple(wanted))
     if dtype != kind:
-        raise InputTypeError("the output has another dtype", node=label, got=str(dtype), expected=str(kind))
+        raise InputTypeError("the output has another dtype", where=label, got=str(dtype), expected=str(kind))

@@ -187,7 +187,7 @@ def open_source(
         array = StoredArray(raw.path, raw.dataset, raw.kind, raw.on_missing)
         if raw.axes:
             if len(raw.axes) != array.ndim:
-                raise FileError("the volume has changed", node=str(raw), got=f"{array.ndim} axes", expected=raw.axes)
+                raise FileError("the volume has changed", where=str(raw), got=f"{array.ndim} axes", expected=raw.axes)
             return ArraySource(array, Layout(raw.axes, raw.spatial), str(raw))
         raw = array
     array = open_array(raw, label, on_missing)
@@ -195,9 +195,9 @@ def open_source(
     checked_dtype(opened.array, label)
     shape = checked_shape(array, label)
     if 0 in shape:
-        raise ShapeError("is empty", node=label, got=f"shape {shape}", expected="at least one voxel")
+        raise ShapeError("is empty", where=label, got=f"shape {shape}", expected="at least one voxel")
     if len(set(spatial)) != len(spatial) or not spatial:
-        raise ArgumentError("not an order of axes", node=label, got=spatial, expected="e.g. 'zyx'")
+        raise ArgumentError("not an order of axes", where=label, got=spatial, expected="e.g. 'zyx'")
     # Axes that the user names go before those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
     name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label

@@ -181,7 +181,7 @@ def member(names: Iterable[str], wanted: str, label: str) -> str:
         return wanted
     raise UnknownNameError(
         "no such array in the file" if wanted else "the file holds several arrays, say which",
-        node=label,
+        where=label,
         got=wanted or None,
         expected=f"one of {names}",
         nearest=nearest_name(wanted, names),
@@ -207,7 +207,7 @@ def require(module: str, extra: str, label: str) -> Any:
     except ImportError:
         raise MissingDependencyError(
             f"needs the package {module.split('.')[0]}",
-            node=label,
+            where=label,
             expected=f"the extra {extra!r}: pip install 'neuromancer-graph[{extra}]'",
             nearest=f"pip install {extra}",
         ) from None

@@ -38,7 +38,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     folder = root / dataset
     if not _is_array(folder):
         if not root.is_dir():
-            raise FileError("no such folder", node=label, got=path)
+            raise FileError("no such folder", where=label, got=path)
         found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
         folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
     attributes = _attributes(folder)
@@ -118,9 +118,9 @@ def _attributes(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text()) if file.exists() else {}
     except ValueError as error:
-        raise FileError("the file cannot be read", node=str(file), got=str(error)) from error
+        raise FileError("the file cannot be read", where=str(file), got=str(error)) from error
     if not isinstance(found, dict):
-        raise FileError("the file cannot be read", node=str(file), got=type(found).__name__, expected="an object")
+        raise FileError("the file cannot be read", where=str(file), got=type(found).__name__, expected="an object")
     return found
 
 

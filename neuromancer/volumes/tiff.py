@@ -53,7 +53,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         if odd is not None:
             raise FileError(
                 "pages are of different kinds",
-                node=label,
+                where=label,
                 got=odd,
                 expected=f"pages of one shape and kind, or a series: {path}:0",
             )
@@ -72,7 +72,9 @@ def _no_tiff(path: str, label: str, error: Exception) -> FileError:
     """What tifffile says, and where in the file the damage begins."""
     found = next(damage(path), None) if Path(path).stat().st_size > 8 else None
     where = "" if found is None else f"; {'' if found.page is None else f'page {found.page}: '}{found.reason}"
-    return FileError("the file cannot be read", node=label, got=f"{reason(error)}{where}", expected="a whole TIFF file")
+    return FileError(
+        "the file cannot be read", where=label, got=f"{reason(error)}{where}", expected="a whole TIFF file"
+    )
 
 
 def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> Opened:
@@ -125,7 +127,7 @@ def _require_codec(page: Any, label: str) -> None:
             return
         raise MissingDependencyError(
             "is packed with a codec that is not installed",
-            node=label,
+            where=label,
             got=str(error),
             expected="the package imagecodecs",
             nearest="pip install imagecodecs",
@@ -207,7 +209,7 @@ def open_for_writing(locator: Locator) -> Any:
     require_whole(opened.missing, str(locator))
     if not isinstance(array, np.memmap) or not array.dtype.isnative:
         opened.close()
-        raise FileError("cannot be written into", node=str(locator), expected="TIFF without compression, native order")
+        raise FileError("cannot be written into", where=str(locator), expected="TIFF without compression, native order")
     return array
 
 
@@ -231,10 +233,10 @@ def create(locator: Locator, request: Request, note: Note) -> None:
     tifffile = require("tifffile", "tifffile", label)
     check_options(request, label)
     if locator.dataset:
-        raise ArgumentError("an output in TIFF has no name within the file", node=label, got=locator.dataset)
+        raise ArgumentError("an output in TIFF has no name within the file", where=label, got=locator.dataset)
     if np.dtype(request.dtype).name not in DTYPES:
         raise InputTypeError(
-            "OME-TIFF does not know this dtype", node=label, got=str(np.dtype(request.dtype)), expected=DTYPES
+            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(request.dtype)), expected=DTYPES
         )
     placement, axes = request.stored_placement, "".join(request.axis_names).upper()
     spatial = [a for a in axes if a != "C"]
@@ -261,7 +263,7 @@ def create(locator: Locator, request: Request, note: Note) -> None:
                 software=SOFTWARE + axes,
             )
     except ValueError as error:
-        raise ArgumentError("cannot be written as OME-TIFF", node=label, got=str(error)) from error
+        raise ArgumentError("cannot be written as OME-TIFF", where=label, got=str(error)) from error
 
 
 def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:

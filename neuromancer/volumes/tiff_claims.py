@@ -42,16 +42,16 @@ def require_possible(tifffile: Any, file: Any, label: str) -> None:
         path = folder / name
         kind = kind_at(path)
         if kind not in (None, "a file"):
-            raise FileError("a file of the image is none", node=label, got=f"{path} is {kind}", expected="a TIFF file")
+            raise FileError("a file of the image is none", where=label, got=f"{path} is {kind}", expected="a TIFF file")
         own = "" if kind is None or name == file.filename else _own_uuid(tifffile, path)
         if uuid and own and own != uuid:
-            raise FileError("a file of the image is another one", node=label, got=f"{path} of {own}", expected=uuid)
+            raise FileError("a file of the image is another one", where=label, got=f"{path} of {own}", expected=uuid)
     pages, page_bytes = len(file.pages), max(1, file.pages.first.nbytes)
     most = max(MANY, PER_PAGE * pages * (1 + len(named)), file.filehandle.size // page_bytes)
     described = max(_described(file), default=0)
     if described > most:
         got = f"{described} images, the file holds {pages}"
-        raise FileError("the metadata describes more than there can be", node=label, got=got)
+        raise FileError("the metadata describes more than there can be", where=label, got=got)
 
 
 def companions(xml: str) -> dict[str, str]:

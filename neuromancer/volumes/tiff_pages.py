@@ -349,7 +349,7 @@ def require_alike(series: Any, harmed: Collection[int] = ()) -> None:
                 if odd is not None:
                     raise FileError(
                         "pages are stored in different ways",
-                        node=str(owner.filehandle.path),
+                        where=str(owner.filehandle.path),
                         got=f"page {page.index}: {odd}",
                         expected="pages of one kind, with the same compression",
                     )

@@ -87,7 +87,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         root = open_node(path) if dataset else None
         if isinstance(root, zarr.Group):
             member(arrays_in(root), dataset, label)
-        raise FileError("holds no zarr array or group", node=label, expected="zarr.json, .zarray or .zgroup in it")
+        raise FileError("holds no zarr array or group", where=label, expected="zarr.json, .zarray or .zgroup in it")
     if isinstance(found, zarr.Group):
         image = image_of(dict(found.attrs))
         if image is not None:
@@ -137,7 +137,7 @@ def describe(array: Any, label: str, image: Any = None, level: str = "", group: 
     if 0 in (*blocks, *array.chunks):
         got = f"chunks of {tuple(blocks)}"
         raise FileError(
-            "its metadata cannot be true", node=label, got=got, expected="at least 1 voxel along every axis"
+            "its metadata cannot be true", where=label, got=got, expected="at least 1 voxel along every axis"
         )
 
     def name_of(where: Where) -> str:
@@ -323,9 +323,9 @@ def create(locator: Locator, request: Request, note: Note) -> None:
     except (NeuromancerError, MemoryError):
         raise
     except (ValueError, TypeError) as error:
-        raise ArgumentError("cannot be created so", node=label, got=reason(error)) from shown_cause(error)
+        raise ArgumentError("cannot be created so", where=label, got=reason(error)) from shown_cause(error)
     except Exception as error:  # of the library for a remote store
-        raise FileError("cannot be created", node=label, got=reason(error)) from shown_cause(error)
+        raise FileError("cannot be created", where=label, got=reason(error)) from shown_cause(error)
 
 
 def _units_of(request: Request) -> dict[str, Any]:
@@ -367,12 +367,12 @@ def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
     place = root
     for depth in range(len(names) + 1):
         if place.is_symlink() and not place.exists():
-            raise FileError("a link that leads nowhere", node=label, got=str(place), expected="another name")
+            raise FileError("a link that leads nowhere", where=label, got=str(place), expected="another name")
         if not place.exists():
             return depth, place
         found = open_node(str(place))
         if depth == len(names) or (found is not None and not hasattr(found, "require_group")):
-            raise FileError("something lies there already", node=label, got=str(place), expected="another name")
+            raise FileError("something lies there already", where=label, got=str(place), expected="another name")
         _group(str(place))
         place = place / names[depth]
     raise AssertionError("the last place is free or taken")
@@ -447,7 +447,7 @@ def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
     """Codecs by name."""
     codecs = require("zarr.codecs", "zarr", label)
     if name not in COMPRESSIONS:
-        raise ArgumentError("no such compression for zarr", node=label, got=name, expected=COMPRESSIONS)
+        raise ArgumentError("no such compression for zarr", where=label, got=name, expected=COMPRESSIONS)
     if name is None:
         return None
     if name == "zstd":

@@ -142,7 +142,7 @@ def check_graph(
 def check_scalar(cost: Any) -> None:
     """Raise ShapeError if `cost` has axes: only a scalar has a gradient."""
     if cost.ndim:
-        raise ShapeError("only a scalar has a gradient", node=str(cost), got=f"{cost.ndim} axes", expected="0 axes")
+        raise ShapeError("only a scalar has a gradient", where=str(cost), got=f"{cost.ndim} axes", expected="0 axes")
 
 
 def rewire(outputs: Any, replacements: dict[Any, Any], variable_class: Any, toposort: Callable[..., Any]) -> Any:
@@ -166,7 +166,7 @@ def rewire(outputs: Any, replacements: dict[Any, Any], variable_class: Any, topo
     for old, new in replacements.items():
         if (new.ndim, new.dtype) != (old.ndim, old.dtype):
             raise InputTypeError(
-                "cannot stand in for the other variable", node=str(old), got=str(new.type), expected=str(old.type)
+                "cannot stand in for the other variable", where=str(old), got=str(new.type), expected=str(old.type)
             )
     single = isinstance(outputs, variable_class)
     wanted = [outputs] if single else list(outputs)

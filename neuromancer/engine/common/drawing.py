@@ -138,7 +138,7 @@ class Drawer:
         path = local_file(path, "draw")
         chosen = (fmt or path.suffix.removeprefix(".") or "png").lower()
         if chosen not in FORMATS:
-            raise ArgumentError("unknown picture format", node="draw", got=chosen, expected=f"one of {FORMATS}")
+            raise ArgumentError("unknown picture format", where="draw", got=chosen, expected=f"one of {FORMATS}")
         if not path.suffix:
             path = path.with_suffix(f".{chosen}")
         require_replaceable(path)
@@ -147,7 +147,7 @@ class Drawer:
         if (chosen != "dot" or options) and program is None:
             raise MissingDependencyError(
                 "drawing needs the program 'dot' of graphviz, which is not installed",
-                node="draw",
+                where="draw",
                 expected="graphviz installed (for example: apt-get install graphviz, conda install graphviz); "
                 "dot_text() and format 'dot' work without it",
             )
@@ -156,7 +156,7 @@ class Drawer:
         try:
             path.write_bytes(picture)
         except OSError as error:
-            raise FileError("cannot write the drawing", node=str(path), got=str(error)) from error
+            raise FileError("cannot write the drawing", where=str(path), got=str(error)) from error
         return path
 
     def _pydotprint(self, target: Any, fmt: str, options: dict[str, Any]) -> bytes:
@@ -164,7 +164,7 @@ class Drawer:
         known = [name for name in signature(self.pydotprint).parameters if name not in ("fct", "outfile", "format")]
         unknown = [name for name in options if name not in known]
         if unknown:
-            raise ArgumentError("unknown drawing options", node="draw", got=unknown, expected=f"some of {known}")
+            raise ArgumentError("unknown drawing options", where="draw", got=unknown, expected=f"some of {known}")
         with TemporaryDirectory() as folder:
             file = Path(folder) / f"graph.{fmt}"
             self.pydotprint(
@@ -182,7 +182,7 @@ class Drawer:
         if not outputs or not all(isinstance(v, self.variable_class) for v in outputs):
             raise InputTypeError(
                 "nothing to draw",
-                node="draw",
+                where="draw",
                 got=type(target).__name__,
                 expected="symbolic variables or a compiled function",
             )
@@ -212,7 +212,7 @@ def _render(text: str, fmt: str, program: str | None) -> bytes:
         return text.encode()
     done = subprocess.run([program, f"-T{fmt}"], input=text.encode(), capture_output=True)
     if done.returncode:
-        raise EngineError("graphviz failed", node="draw", got=done.stderr.decode(errors="replace").strip())
+        raise EngineError("graphviz failed", where="draw", got=done.stderr.decode(errors="replace").strip())
     return done.stdout
 
 

@@ -186,10 +186,10 @@ class MaximinBase:
         for name, v in (("affinity", affinity), ("target", target), ("labels", labels)):
             if v.ndim != ndim:
                 raise ShapeError(
-                    f"{name} has the wrong number of axes", node="maximin_pairs", got=v.ndim, expected=ndim
+                    f"{name} has the wrong number of axes", where="maximin_pairs", got=v.ndim, expected=ndim
                 )
         if labels.dtype[:3] not in ("int", "uin"):
-            raise InputTypeError("labels must be integers", node="maximin_pairs", got=labels.dtype, expected="int64")
+            raise InputTypeError("labels must be integers", where="maximin_pairs", got=labels.dtype, expected="int64")
 
     def perform(self, node: Any, inputs: Sequence[Any], output_storage: Sequence[list[Any]]) -> None:
         """Count on numpy arrays."""
@@ -199,7 +199,7 @@ class MaximinBase:
         if shapes != (wanted, wanted, (1, 1, *wanted[2:])):
             raise ShapeError(
                 "affinities, their target and labels do not fit, or the batch size is not 1",
-                node="maximin_pairs",
+                where="maximin_pairs",
                 got=shapes,
                 expected=f"{wanted}, {wanted}, {(1, 1, *wanted[2:])}",
             )

@@ -75,7 +75,7 @@ class RandomStreamBase:
         if not isinstance(p, self.variable_class):
             values = np.asarray(p, dtype="float32")
             if not ((values >= 0) & (values <= 1)).all():
-                raise ArgumentError("not a probability", node="RandomStream", got=p, expected="values in [0, 1]")
+                raise ArgumentError("not a probability", where="RandomStream", got=p, expected="values in [0, 1]")
             p = values
         return self._draw("bernoulli", p, shape, dtype)
 
@@ -108,7 +108,7 @@ class RandomStreamBase:
         if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "iu":
             raise ArgumentError(
                 "not the state of a stream",
-                node="RandomStream",
+                where="RandomStream",
                 got=f"{values.dtype} {values.shape}",
                 expected="(n_draws, 2) integers",
             )
@@ -149,9 +149,9 @@ def check_draw(kind: str, dtype: str) -> None:
         If the dtype is neither float32 nor float64.
     """
     if kind not in KINDS:
-        raise ArgumentError("unknown distribution", node="RandomDraw", got=kind, expected=f"one of {KINDS}")
+        raise ArgumentError("unknown distribution", where="RandomDraw", got=kind, expected=f"one of {KINDS}")
     if dtype not in ("float32", "float64"):
-        raise InputTypeError("unsupported dtype", node="RandomDraw", got=dtype, expected="'float32' or 'float64'")
+        raise InputTypeError("unsupported dtype", where="RandomDraw", got=dtype, expected="'float32' or 'float64'")
 
 
 def _valid(seed: int | None) -> int:
@@ -160,5 +160,5 @@ def _valid(seed: int | None) -> int:
 
         return int(new_seed())
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ArgumentError("a seed is an integer", node="RandomStream", got=seed, expected="int or None")
+        raise ArgumentError("a seed is an integer", where="RandomStream", got=seed, expected="int or None")
     return int(seed)

@@ -86,7 +86,7 @@ def _started(run: Callable[[], None], size: int, operations: int) -> threading.T
     except RuntimeError:
         raise EngineError(
             "a graph of this depth needs a larger stack than the system gives",
-            node="engine",
+            where="engine",
             got=f"{operations} operations in a row, {size >> 20} MiB",
         ) from None
     finally:

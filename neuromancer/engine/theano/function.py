@@ -265,10 +265,10 @@ def function(
 def _check_backend(label: str, backend: str, precision: str) -> None:
     """Raise ArgumentError unless Theano itself is to compute, in the dtypes of the graph."""
     if backend != "auto":
-        raise ArgumentError("Theano has no other backends", node=label, got=backend, expected="'auto'", nearest="auto")
+        raise ArgumentError("Theano has no other backends", where=label, got=backend, expected="'auto'", nearest="auto")
     if precision != "f32":
         raise ArgumentError(
-            "Theano computes in the dtypes of the graph", node=label, got=precision, expected="'f32'", nearest="f32"
+            "Theano computes in the dtypes of the graph", where=label, got=precision, expected="'f32'", nearest="f32"
         )
 
 

@@ -74,7 +74,7 @@ def _import() -> Any:
     if np.lib.NumpyVersion(np.__version__) >= "1.24.0":
         raise EngineError(
             "Theano 1.0.5 cannot use this NumPy",
-            node="engine",
+            where="engine",
             got=np.__version__,
             expected="numpy 1.23: an environment of its own, see docs/engines.md",
         )

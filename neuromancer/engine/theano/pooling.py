@@ -62,7 +62,7 @@ def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: st
     name = "AveragePool" if mode in ("average", "sum") else "MaxPool"
     size = axes_tuple(size, ndim, "size", "pool")
     if mode not in _MODES:
-        raise ArgumentError("unknown mode", node="pool", got=mode, expected="'max', 'average' or 'sum'")
+        raise ArgumentError("unknown mode", where="pool", got=mode, expected="'max', 'average' or 'sum'")
     stride = size if stride is None else axes_tuple(stride, ndim, "stride", name)
     dilation = axes_tuple(dilation, ndim, "dilation", name)
     check_floats(name, ndim, x=x)

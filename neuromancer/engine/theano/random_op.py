@@ -36,7 +36,7 @@ class RandomDraw(Op):
         for size in sizes:
             if size.ndim or size.dtype[:3] not in ("int", "uin"):
                 raise InputTypeError(
-                    "a size must be an integer scalar", node=f"random {self.kind}", got=str(size.type), expected="int"
+                    "a size must be an integer scalar", where=f"random {self.kind}", got=str(size.type), expected="int"
                 )
         ones = [isinstance(s, Constant) and int(s.data) == 1 for s in sizes]
         outputs = [TensorType("int64", (False,))(), TensorType(self.dtype, ones)()]

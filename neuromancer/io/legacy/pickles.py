@@ -338,7 +338,7 @@ _MAKING = {
 
 def _refuse(problem: str) -> FileError:
     return FileError(
-        f"the pickle is refused: {problem}", node="model file", expected="plain containers, arrays and descriptions"
+        f"the pickle is refused: {problem}", where="model file", expected="plain containers, arrays and descriptions"
     )
 
 
@@ -362,20 +362,20 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     """
     try:
         if Path(path).stat().st_size > MAX_FILE:
-            raise FileError("the file is too large", node=str(path), expected=f"at most {MAX_FILE} bytes")
+            raise FileError("the file is too large", where=str(path), expected=f"at most {MAX_FILE} bytes")
         data = Path(path).read_bytes()
         if data.startswith(GZIP):
             limit = EXPANSION * len(data) + SPARE
             with gzip.open(path, "rb") as file:
                 data = file.read(limit + 1)
             if len(data) > limit:
-                raise FileError("the file is compressed beyond all measure", node=str(path))
+                raise FileError("the file is compressed beyond all measure", where=str(path))
         return _Reader(data).run()
     except FileError:
         raise
     except (OSError, EOFError, zlib.error, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
             RecursionError, MemoryError) as error:  # fmt: skip
-        raise FileError("the file is damaged", node=str(path), got=f"{type(error).__name__}: {error}"[:300]) from error
+        raise FileError("the file is damaged", where=str(path), got=f"{type(error).__name__}: {error}"[:300]) from error
 
 
 def finished(value: Any) -> Any:

@@ -54,7 +54,7 @@ def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise FileError(
-            "the file does not describe a model", node=str(path), got=f"{type(error).__name__}: {error}"[:300]
+            "the file does not describe a model", where=str(path), got=f"{type(error).__name__}: {error}"[:300]
         ) from error
 
 

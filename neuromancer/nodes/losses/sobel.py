@@ -61,7 +61,7 @@ def SobelizedLoss(pred: Node, target: Node, loss_type: str = "abs", loss_kwargs:
     if loss_type not in LOSSES:
         raise ArgumentError(
             "unknown loss_type",
-            node=LABEL,
+            where=LABEL,
             got=loss_type,
             expected=f"one of {sorted(LOSSES)}",
             nearest="'abs'",
@@ -71,7 +71,7 @@ def SobelizedLoss(pred: Node, target: Node, loss_type: str = "abs", loss_kwargs:
     require_fit(LABEL, "target", target, pred)  # type: ignore[arg-type]
     sh = pred.shape
     if not 1 <= sh.ndim <= 3 or sh.spatial_axes != list(range(2, len(sh))) or sh["f"] is None:
-        raise ShapeError("needs images", node=LABEL, got=repr(sh), expected="layout b,f,... with 1 to 3 spatial axes")
+        raise ShapeError("needs images", where=LABEL, got=repr(sh), expected="layout b,f,... with 1 to 3 spatial axes")
     kernels = sobel_kernels(sh["f"], sh.ndim)
     with model_manager.all_or_nothing():
         edges = [_convolved(node, kernels, name) for node, name in ((pred, "pred_sobel"), (target, "target_sobel"))]

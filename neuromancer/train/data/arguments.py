@@ -57,22 +57,22 @@ def scale_of(scale: Any) -> Any:
         real = all(isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool) for v in scale)
         if real and np.isfinite(as_floatX(scale)).all() and as_floatX(scale[1]) != 0:
             return float(scale[0]), float(scale[1])
-    raise ArgumentError("not a scaling", node=LABEL, got=scale, expected="(middle, width), a function, or None")
+    raise ArgumentError("not a scaling", where=LABEL, got=scale, expected="(middle, width), a function, or None")
 
 
 def check_options(axes: Any, pad_raw: Any, ignore: Any, balance: Any, balance_voxels: Any, **functions: Any) -> None:
     """Raise ArgumentError or InputTypeError for options of a sampler that cannot be or have no effect."""
     if axes is not None and not isinstance(axes, str):
-        raise InputTypeError("unusable axes", node=LABEL, got=repr(axes)[:100], expected="a text such as 'zyx'")
+        raise InputTypeError("unusable axes", where=LABEL, got=repr(axes)[:100], expected="a text such as 'zyx'")
     switch(pad_raw, "pad_raw", LABEL)
     if ignore is not None:
         whole(ignore, "ignore", LABEL, least=-(1 << 63))
     whole(balance_voxels, "balance_voxels", LABEL, 1)
     if balance is None and balance_voxels != BALANCE_VOXELS:
-        raise ArgumentError("balance_voxels has no effect without balance", node=LABEL, got=balance_voxels)
+        raise ArgumentError("balance_voxels has no effect without balance", where=LABEL, got=balance_voxels)
     for name, function in functions.items():
         if function is not None and (not callable(function) or isinstance(function, type)):
-            raise InputTypeError(f"{name} is no function", node=LABEL, got=repr(function)[:100])
+            raise InputTypeError(f"{name} is no function", where=LABEL, got=repr(function)[:100])
         whole(getattr(function, "margin", 0), f"margin of {name}", LABEL)
 
 
@@ -81,7 +81,7 @@ def require_ignorable(ignore: int | None, volumes: Sequence[Volume]) -> None:
     dtypes = [np.dtype(v.labels.array.dtype) for v in volumes]
     if ignore not in (None, IGNORED) and not any(d.kind == "f" or holds(d, ignore) for d in dtypes):
         raise ArgumentError(
-            "ignore has no effect: no labels can have this value", node=LABEL, got=ignore,
+            "ignore has no effect: no labels can have this value", where=LABEL, got=ignore,
             expected=f"a value of {sorted({str(d) for d in dtypes})}",
         )  # fmt: skip
 
@@ -92,7 +92,7 @@ def volumes_of(volumes: Any, axes: str | None) -> list[LabelledVolume]:
         volumes = [volumes]
     if not isinstance(volumes, (list, tuple)) or not volumes:
         raise InputTypeError(
-            "no volumes", node=LABEL, got=described(volumes), expected="a list of (raw, labels) or LabelledVolume"
+            "no volumes", where=LABEL, got=described(volumes), expected="a list of (raw, labels) or LabelledVolume"
         )
     result = []
     for number, volume in enumerate(volumes):
@@ -103,7 +103,7 @@ def volumes_of(volumes: Any, axes: str | None) -> list[LabelledVolume]:
         else:
             raise InputTypeError(
                 "is no pair",
-                node=f"volume {number}",
+                where=f"volume {number}",
                 got=type(volume).__name__,
                 expected="(raw, labels) or LabelledVolume",
             )
@@ -120,13 +120,13 @@ def augmentations_of(augment: Any, frame: PatchFrame) -> tuple[list[Geometric], 
     if not listed or not all(callable(a) or isinstance(a, Geometric) for a in augment):
         raise InputTypeError(
             "not a list of augmentations",
-            node=LABEL,
+            where=LABEL,
             got=repr(augment)[:200],
             expected="[Flip(), ...] with Flip, Rotate90, Warp and functions (raw, labels, rng) -> (raw, labels)",
         )
     geometric = [a for a in augment if isinstance(a, Geometric)]
     if sum(isinstance(a, Warp) for a in geometric) > 1:
-        raise ArgumentError("more than one Warp", node=LABEL, got=augment, expected="one, with all amounts")
+        raise ArgumentError("more than one Warp", where=LABEL, got=augment, expected="one, with all amounts")
     for change in geometric:
         change.check(frame)
     return geometric, [a for a in augment if not isinstance(a, Geometric)]

@@ -40,7 +40,7 @@ def shares_of(balance: Any) -> dict[Any, float]:
     if not numbers or not classes or not 0 < len(given) or sum(given.values()) > 1 + 1e-9:
         raise ArgumentError(
             "not a balance",
-            node="PatchSampler",
+            where="PatchSampler",
             got=balance,
             expected="a share from 0 to 1 for classes above 0, or {class: share} with a sum of at most 1",
         )
@@ -102,7 +102,7 @@ class ClassIndex:
             if not any(self.counts[c]):
                 raise ArgumentError(
                     f"no voxel of class {c} where the middle of a target can lie",
-                    node="PatchSampler",
+                    where="PatchSampler",
                     got=f"classes {sorted(found)} in {looked} of {total} voxels",
                     expected="balance of classes that are there"
                     + (f", or a larger balance_voxels than {limit}" if looked < total else ""),

@@ -63,14 +63,14 @@ class BatchField:
         if array.shape != expected:
             raise ShapeError(
                 f"the array for {self.name!r} has the wrong shape",
-                node="PatchSampler",
+                where="PatchSampler",
                 got=array.shape,
                 expected=f"{expected}: features, then the voxels that {frame.label} predicts",
             )
         if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and np.dtype(self.dtype).kind in "iu"):
             raise InputTypeError(
                 f"the array for {self.name!r} has the wrong dtype",
-                node="PatchSampler",
+                where="PatchSampler",
                 got=str(array.dtype),
                 expected=self.dtype,
             )
@@ -81,7 +81,7 @@ class BatchField:
             if low < first or high > last:
                 raise ArgumentError(
                     f"the array for {self.name!r} has values out of range",
-                    node="PatchSampler",
+                    where="PatchSampler",
                     got=f"{low} to {high}",
                     expected=f"{first} to {last}",
                 )
@@ -136,7 +136,10 @@ def fields_of(model: Model | Node, prediction: Node, target: Node | str | None) 
         target = model.target_node
     if target is not None and (not isinstance(target, Node) or not target.is_source or target.shape is None):
         raise InputTypeError(
-            "the target must be a source with a shape", node="PatchSampler", got=repr(target)[:100], expected="an Input"
+            "the target must be a source with a shape",
+            where="PatchSampler",
+            got=repr(target)[:100],
+            expected="an Input",
         )
     sources = list(loss.input_nodes) if loss is not None else [raw] + ([target] if target is not None else [])
     if raw not in sources or (target is not None and target not in sources):

@@ -101,17 +101,17 @@ def frame_of(prediction: Node, patch_size: Sequence[int] | None = None) -> Patch
     if len(sources) != 1 or [t for t in shape.tags if t in "zyx"] != own:
         raise GraphError(
             "patches need a node that depends on the image alone and has its spatial axes",
-            node=label,
+            where=label,
             got=f"sources {[n.name for n in sources]}, axes {list(shape.tags)}",
             expected=f"one source, spatial axes {own}",
         )
     if len(shape.mfp_offsets) > 1:
-        raise GraphError("the output is in fragments", node=label, nearest=f"FragmentsToDense({prediction.name})")
+        raise GraphError("the output is in fragments", where=label, nearest=f"FragmentsToDense({prediction.name})")
     steps = [exact(s) for s in shape.strides]
     if any(s.denominator != 1 for s in steps) or -1 in shape.fov:
         raise GraphError(
             "cannot tell which voxels are predicted: the output is finer than the raw data or its place is unknown",
-            node=label,
+            where=label,
             got=f"strides {[float(s) for s in steps]}, fov {shape.fov}",
             expected="whole strides and a known field of view",
         )

@@ -98,7 +98,7 @@ class Rotate90(Geometric):
         """Raise ArgumentError unless the plane has two axes of the patch."""
         if len(frame.own) < 2 or len(self._axes(frame)) != 2:
             raise ArgumentError(
-                "a plane has two axes", node="Rotate90", got=self.plane, expected=f"two of {''.join(frame.tags)!r}"
+                "a plane has two axes", where="Rotate90", got=self.plane, expected=f"two of {''.join(frame.tags)!r}"
             )
 
     def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:

@@ -198,7 +198,7 @@ class OneOf:
         several = isinstance(self.functions, Sequence) and len(self.functions) > 0
         if not several or any(not callable(f) or isinstance(f, type) for f in self.functions):
             raise ArgumentError(
-                "needs functions", node="OneOf", got=repr(self.functions)[:200], expected="[Blur(), ...]"
+                "needs functions", where="OneOf", got=repr(self.functions)[:200], expected="[Blur(), ...]"
             )
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:

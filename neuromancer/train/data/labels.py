@@ -89,7 +89,7 @@ class LabelRules:
             mapped = np.asarray(self.label_map(block))
             if mapped.shape != block.shape:
                 raise ShapeError(
-                    "label_map changed the shape of the labels", node=label, got=mapped.shape, expected=block.shape
+                    "label_map changed the shape of the labels", where=label, got=mapped.shape, expected=block.shape
                 )
             result = mapped[inner]
         if result.dtype.kind != "f":
@@ -118,7 +118,7 @@ class LabelRules:
             index = np.argwhere(wrong)[0]
             raise ArgumentError(
                 "label out of range",
-                node=label,
+                where=label,
                 got=f"{labels[tuple(index)]} at {where(index[1:])}",
                 expected=f"{low} to {high}"
                 + ("" if self.n_class is None else f" ({self.n_class} classes), or ignore={self.ignore}")

@@ -99,7 +99,7 @@ class BackgroundLoader:
     def __init__(self, source: BatchSource, workers: int = 1, ahead: int = 4, processes: bool = False) -> None:
         if not callable(getattr(source, "batch", None)):
             raise InputTypeError(
-                "the source makes no batches", node=LABEL, got=type(source).__name__, expected="a method batch(step)"
+                "the source makes no batches", where=LABEL, got=type(source).__name__, expected="a method batch(step)"
             )
         workers, self.ahead = whole(workers, "workers", LABEL, 1), whole(ahead, "ahead", LABEL)
         processes = switch(processes, "processes", LABEL)
@@ -131,7 +131,7 @@ class BackgroundLoader:
         """
         with self._lock:
             if not self._finish.alive:
-                raise ArgumentError("the loader is closed", node=LABEL, got=f"step {step}")
+                raise ArgumentError("the loader is closed", where=LABEL, got=f"step {step}")
             wanted = range(step, step + self.ahead + 1)
             for old in [s for s in self._pending if s not in wanted]:
                 self._pending.pop(old).cancel()
@@ -145,7 +145,7 @@ class BackgroundLoader:
             raise EngineError(
                 "a loading process ended by itself: killed, out of memory, or a script without "
                 'if __name__ == "__main__":',
-                node=LABEL,
+                where=LABEL,
                 got=f"step {step}",
             ) from error
         except BaseException as error:
@@ -221,7 +221,7 @@ class _Processes:
         except Exception as error:
             raise InputTypeError(
                 "the source cannot be sent to other processes",
-                node=LABEL,
+                where=LABEL,
                 got=str(error),
                 expected="paths or arrays, and functions that have a name in a module",
                 nearest="processes=False",

@@ -162,7 +162,7 @@ class PatchSampler:
         if goal is None and self.targets is None:
             raise GraphError(
                 "cannot tell which source of the loss the labels are for",
-                node=LABEL,
+                where=LABEL,
                 got=[s.name for s in self.fields if s.role != "raw"],
                 expected="target=node, or targets=function",
             )
@@ -181,10 +181,10 @@ class PatchSampler:
         weights = [v.weight for v in self.volumes]
         if any(w is not None for w in weights):
             if any(w is None for w in weights):
-                raise ArgumentError("some volumes have a weight, others not", node=LABEL, got=weights)
+                raise ArgumentError("some volumes have a weight, others not", where=LABEL, got=weights)
             numbers = np.where(numbers > 0, np.array(weights, float), 0.0)
         if not numbers.sum() > 0:
-            raise ArgumentError("all weights are 0", node=LABEL, got=weights, expected="a weight above 0")
+            raise ArgumentError("all weights are 0", where=LABEL, got=weights, expected="a weight above 0")
         return numbers / numbers.sum()
 
     # ---- batches
@@ -203,7 +203,7 @@ class PatchSampler:
             loss raw data and labels.
         """
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
-            raise ArgumentError("not a step", node=LABEL, got=step, expected="a whole number of at least 0")
+            raise ArgumentError("not a step", where=LABEL, got=step, expected="a whole number of at least 0")
         rng = np.random.default_rng([self.seed, int(step)])
         rows = [self._example(rng) for _ in range(self.batch_size)]
         return tuple(field.stack(arrays) for field, arrays in zip(self.fields, zip(*rows, strict=True), strict=True))
@@ -266,7 +266,7 @@ class PatchSampler:
             if (raw.shape, labels.shape) != shapes or labels.dtype != dtype:
                 raise ShapeError(
                     f"{function!r} changed what it was given",
-                    node=LABEL,
+                    where=LABEL,
                     got=f"raw {raw.shape}, labels {labels.shape} {labels.dtype}",
                     expected=f"raw {shapes[0]}, labels {shapes[1]} {dtype}",
                 )
@@ -280,7 +280,7 @@ class PatchSampler:
         if len(made) != len(open_fields):
             raise GraphError(
                 "targets returned the wrong number of arrays",
-                node=LABEL,
+                where=LABEL,
                 got=len(made),
                 expected=f"{len(open_fields)}, for {[s.name for s in open_fields]}",
             )
@@ -303,7 +303,7 @@ def _block(start: np.ndarray, needed: list[tuple[int, int]]) -> tuple[list[int],
 def _pair_of(value: Any, function: Any) -> tuple[Any, Any]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InputTypeError(
-            f"{function!r} returned no pair", node=LABEL, got=type(value).__name__, expected="(raw, labels)"
+            f"{function!r} returned no pair", where=LABEL, got=type(value).__name__, expected="(raw, labels)"
         )
     return value[0], value[1]
 
@@ -314,7 +314,7 @@ def _predicting(prediction: Any) -> Node:
     if not isinstance(node, Node):
         raise InputTypeError(
             "no node predicts",
-            node=LABEL,
+            where=LABEL,
             got=repr(prediction)[:100],
             expected="a node, or a model with designate_nodes(prediction_node=...)",
         )

@@ -78,20 +78,20 @@ class Warp(Geometric):
                 amount(value, name, "Warp")
         for name, given in (("spacing", self.spacing), ("elastic", self.elastic)):
             if isinstance(given, (Sequence, np.ndarray)) and len(given) != n:
-                raise ArgumentError(f"unusable {name}", node="Warp", got=given, expected=f"{n} numbers")
+                raise ArgumentError(f"unusable {name}", where="Warp", got=given, expected=f"{n} numbers")
         if self.spacing is not None and not isinstance(self.spacing, (Sequence, np.ndarray)):
-            raise ArgumentError("unusable spacing", node="Warp", got=self.spacing, expected=f"{n} numbers")
+            raise ArgumentError("unusable spacing", where="Warp", got=self.spacing, expected=f"{n} numbers")
         for name, positive in (("spacing", self.spacing), ("distance", self.distance)):
             for value in [] if positive is None else self._each(positive):
                 if not amount(value, name, "Warp") > 0:
-                    raise ArgumentError(f"unusable {name}", node="Warp", got=getattr(self, name), expected="above 0")
+                    raise ArgumentError(f"unusable {name}", where="Warp", got=getattr(self, name), expected="above 0")
         if self.distance is not None and not any(self._each(self.elastic)):
-            raise ArgumentError("distance has no effect without elastic", node="Warp", got=self.distance)
+            raise ArgumentError("distance has no effect without elastic", where="Warp", got=self.distance)
         if n < 2 and (self.shear or self.rotation):
-            raise ArgumentError("one axis has no plane to turn or shear in", node="Warp", got=self)
+            raise ArgumentError("one axis has no plane to turn or shear in", where="Warp", got=self)
         for a, b in self._planes(frame):
             if a == b:
-                raise ArgumentError("a plane has two axes", node="Warp", got=self.rotation)
+                raise ArgumentError("a plane has two axes", where="Warp", got=self.rotation)
 
     @staticmethod
     def _each(value: Any) -> list[Any]:
@@ -102,7 +102,9 @@ class Warp(Geometric):
         if isinstance(self.rotation, Mapping):
             pairs = {plane: (axes_of(plane, frame, "Warp")) for plane in self.rotation}
             if any(len(pair) != 2 for pair in pairs.values()):
-                raise ArgumentError("a plane has two axes", node="Warp", got=dict(self.rotation), expected='{"yx": 15}')
+                raise ArgumentError(
+                    "a plane has two axes", where="Warp", got=dict(self.rotation), expected='{"yx": 15}'
+                )
             return {(pair[0], pair[1]): self.rotation[plane] for plane, pair in pairs.items()}
         return {(frame.ndim - 2, frame.ndim - 1): self.rotation} if self.rotation else {}
 

@@ -205,7 +205,7 @@ def accelerator_for(
         if value not in names:
             raise ArgumentError(
                 f"unknown {what}",
-                node=label,
+                where=label,
                 got=value,
                 expected=f"one of {names}",
                 nearest=nearest_name(str(value), names) or names[0],
@@ -214,19 +214,19 @@ def accelerator_for(
     if device.type != "cpu":
         misfit = _misfit(fgraph) if reduced else None
         if misfit:
-            raise ArgumentError(f"only float32 inference runs in {precision}", node=label, got=misfit)
+            raise ArgumentError(f"only float32 inference runs in {precision}", where=label, got=misfit)
         require_units(device, precision, label)
         return None
     if precision == "tf32":
         raise DeviceError(
-            "tf32 is for GPUs", node=label, got=str(device), expected="config.device 'cuda'", nearest="f32"
+            "tf32 is for GPUs", where=label, got=str(device), expected="config.device 'cuda'", nearest="f32"
         )
     name = next(iter(BACKENDS)) if wanted == "auto" else wanted
     if name not in BACKENDS:
         if reduced:
             raise ArgumentError(
                 f"torch computes in the dtype of the network on a CPU, not in {precision}",
-                node=label,
+                where=label,
                 got=f"backend {wanted!r}",
                 expected=f"config.backend 'auto' or one of {tuple(BACKENDS)}",
                 nearest="precision='f32'",
@@ -236,14 +236,14 @@ def accelerator_for(
         if reduced or wanted != "auto":
             raise MissingDependencyError(
                 f"{name} is not installed",
-                node=label,
+                where=label,
                 expected=f"pip install 'neuromancer-graph[{name}]'",
                 nearest="backend 'torch'",
             )
         return None
     misfit = _misfit(fgraph)
     if misfit and reduced:
-        raise ArgumentError(f"only float32 inference runs in {precision}", node=label, got=misfit)
+        raise ArgumentError(f"only float32 inference runs in {precision}", where=label, got=misfit)
     always = reduced or wanted != "auto"
     return None if misfit else Accelerator(fgraph, n_arguments, label, name, precision, always)
 

@@ -247,5 +247,5 @@ def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: st
     if mode == "max":
         return MaxPool(size, stride, dilation)(x)[0]
     if mode not in ("average", "sum"):
-        raise ArgumentError("unknown mode", node="pool", got=mode, expected="'max', 'average' or 'sum'")
+        raise ArgumentError("unknown mode", where="pool", got=mode, expected="'max', 'average' or 'sum'")
     return AveragePool(size, stride, dilation, mode == "sum")(x)

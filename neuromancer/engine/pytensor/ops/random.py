@@ -74,7 +74,7 @@ class RandomDraw(Op):
         for size in sizes:
             if size.ndim or size.dtype[:3] not in ("int", "uin"):
                 raise InputTypeError(
-                    "a size must be an integer scalar", node=f"random {self.kind}", got=str(size.type), expected="int"
+                    "a size must be an integer scalar", where=f"random {self.kind}", got=str(size.type), expected="int"
                 )
         static = tuple(int(s.data) if isinstance(s, Constant) else None for s in sizes)
         sizes = [pt.cast(s, "int64") for s in sizes]

@@ -43,7 +43,7 @@ def require_precision(precision: str) -> None:
         has = [name for name, unit in UNITS.items() if unit in abilities]
         raise DeviceError(
             f"this processor does not compute in {precision}",
-            node="precision",
+            where="precision",
             got=precision,
             expected=f"one of {has}",
             nearest="f32",

@@ -69,7 +69,7 @@ def require_units(device: torch.device, precision: str, label: str) -> None:
     if found < needed:
         raise DeviceError(
             f"this GPU does not compute in {precision}",
-            node=label,
+            where=label,
             got="compute capability {}.{}".format(*found),
             expected="at least {}.{}".format(*needed),
             nearest="f32",

@@ -74,7 +74,7 @@ def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor
     try:
         return tensor.to(device)
     except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError("not enough memory", node=str(device), got=f"array of shape {value.shape}") from error
+        raise OutOfMemoryError("not enough memory", where=str(device), got=f"array of shape {value.shape}") from error
 
 
 def download(value: Any, counters: Counters) -> Any:
@@ -222,7 +222,7 @@ class Program:
         target = self._new_slot(variable, place)
         if place == DEVICE:
             if not supported(variable):
-                raise EngineError("a value has no torch form", node=str(variable), got=str(variable.type))
+                raise EngineError("a value has no torch form", where=str(variable), got=str(variable.type))
             run = lambda value: upload(value, device, counters)  # noqa: E731
         else:
             run = lambda value: download(value, counters)  # noqa: E731
@@ -353,7 +353,7 @@ class Program:
         """Turn an error of a step into one that names the operation and the shapes that it got."""
         step = self.steps[position]
         if step.node is None:
-            return OutOfMemoryError("not enough memory", node="transfer") if is_lack_of_memory(error) else error
+            return OutOfMemoryError("not enough memory", where="transfer") if is_lack_of_memory(error) else error
         shapes = [tuple(getattr(values[s], "shape", ())) for s in step.inputs]
         check = getattr(step.node.op, "check_shapes", None)
         if check is not None and len(shapes) == len(step.node.inputs):
@@ -362,9 +362,9 @@ class Program:
             except NeuromancerError as explained:
                 return explained
         if is_lack_of_memory(error):
-            return OutOfMemoryError("not enough memory", node=str(step.node.op), got=f"inputs of shapes {shapes}")
+            return OutOfMemoryError("not enough memory", where=str(step.node.op), got=f"inputs of shapes {shapes}")
         if isinstance(error, RuntimeError):
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return EngineError(text, node=str(step.node.op), got=f"inputs of shapes {shapes}")
+            return EngineError(text, where=str(step.node.op), got=f"inputs of shapes {shapes}")
         error.add_note(f"in operation {step.node.op} on inputs of shapes {shapes}")
         return error

@@ -79,7 +79,7 @@ class Transfers:
 
     def _explained(self, error: Exception, shapes: Any) -> Exception:
         if is_lack_of_memory(error):
-            return OutOfMemoryError("not enough memory", node=str(self.device), got=f"arrays of shape {shapes}")
+            return OutOfMemoryError("not enough memory", where=str(self.device), got=f"arrays of shape {shapes}")
         return error
 
 
