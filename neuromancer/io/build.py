@@ -148,7 +148,7 @@ def _recent(
                 expected=f"at most {most} numbers in a row",
             )  # fmt: skip
         if key == "seconds" and not (np.isfinite(values).all() and (values >= 0).all()):
-            raise FileError("the seconds of the last steps are no durations", where="file", got=short(values.tolist()))
+            raise FileError("the seconds of the last steps are no durations", where="file", got=short(values[:4].tolist()))
         yield values, places[key]
 
 
@@ -231,7 +231,8 @@ def _positions(values: np.ndarray, node: Node) -> np.ndarray:
     """Where a random stream is: keys, and numbers of draws, which have to leave room for more."""
     if values.dtype != np.int64 or values.ndim != 2 or (values < 0).any() or (values[:, 1:] >= ENOUGH).any():
         raise FileError(
-            "the position of a random stream is damaged", node=node, got=f"{values.dtype} {short(values.tolist())}",
+            "the position of a random stream is damaged", node=node,
+            got=f"{values.dtype} of shape {values.shape}, {short(values[:4].tolist())}",
             expected="int64, two numbers for every draw, the second below 2**62",
         )  # fmt: skip
     return values

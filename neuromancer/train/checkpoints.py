@@ -153,7 +153,7 @@ def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path
         )  # fmt: skip
     if not whole or (np.diff(steps, prepend=0) < 0).any() or (steps > state["step"]).any():
         raise FileError(
-            "the history of the training is damaged: its steps", where=str(path), got=short(steps.tolist()),
+            "the history of the training is damaged: its steps", where=str(path), got=short(steps[:4].tolist()),
             expected=f"whole numbers that grow, up to {state['step']}",
         )  # fmt: skip
 
