@@ -130,7 +130,9 @@ def check_training(nodes: dict[str, Any], inputs: dict[str, Any], train: Any) ->
     model = nm.model_manager.current
     roles = {"input": "input_node", "target": "target_node", "loss": "loss_node", "prediction": "prediction_node"}
     model.designate_nodes(**{role: nodes[settings[key]] for key, role in roles.items()})
-    model.set_opt_meta_params(settings["optimiser"], settings["params"])
+    meta = dict(settings["params"])
+    model.lr, model.mom, model.wd = (meta.pop(name) for name in ("lr", "mom", "wd"))
+    model.set_opt_meta_params(settings["optimiser"], meta)
     arrays = inputs[settings["input"]], inputs[settings["target"]]
     steps = [model.trainingstep(*arrays, optimiser=settings["optimiser"]) for _ in range(settings["steps"])]
     yield from difference("losses", [loss for loss, _, _ in steps], train["losses"][...], TOLERANCE_TRAINED)

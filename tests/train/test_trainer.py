@@ -193,8 +193,9 @@ def test_parameters_spoilt_unnoticed_come_from_the_last_checkpoint(tmp_path):
     trainer.run()
     good = parameters(trainer.model)
     for optimiser in trainer.model.optimisers.values():
-        for kept in [optimiser.params, *optimiser._history]:
-            kept[0].set_value(np.full_like(kept[0].get_value(), np.nan))
+        optimiser.params[0].set_value(np.full_like(optimiser.params[0].get_value(), np.nan))
+        for kept in optimiser._history:
+            kept[0] = optimiser.params[0].snapshot()
     trainer.n_steps = 4
     with pytest.raises(errors.TrainingError, match=r"now those of .*net-last\.h5"):
         trainer.run()
