@@ -148,7 +148,8 @@ def _recent(
                 expected=f"at most {most} numbers in a row",
             )  # fmt: skip
         if key == "seconds" and not (np.isfinite(values).all() and (values >= 0).all()):
-            raise FileError("the seconds of the last steps are no durations", where="file", got=short(values[:4].tolist()))
+            shown = short(values[:4].tolist())
+            raise FileError("the seconds of the last steps are no durations", where="file", got=shown)
         yield values, places[key]
 
 
