@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from itertools import pairwise
@@ -35,3 +36,20 @@ def test_names_of_the_original_library_are_kept():
     assert nm.make_func is nm.LazyFunction is graphutils.make_func
     assert nm.GraphManager is nm.Graph is node_basic.GraphManager
     assert nm.ModelContainer is nm.ModelRegistry is type(nm.model_manager)
+
+
+LONG = {"_join"}
+"""A numerical kernel."""
+
+
+def test_functions_are_short():
+    """At most 60 lines of code, docstrings aside."""
+    too_long = {}
+    for path in (ROOT / "neuromancer").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                documented = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+                lines = node.end_lineno - node.lineno + 1 - documented
+                if lines > 60 and node.name not in LONG:
+                    too_long[f"{path.name}:{node.name}"] = lines
+    assert not too_long

@@ -193,19 +193,23 @@ class Trainer:
         self.preview = None if preview is None else Preview(model, preview, self.plots)
         self._training_error = training_error(model)
         check_needs(given, DEFAULTS, bool(self.validation or self._training_error))
-        self.folder = None if folder is None else local_file(folder, "folder")
-        self._checkpoints = None if self.folder is None else Checkpoints(self.folder, self.name)
+        self._make_records(None if folder is None else local_file(folder, "folder"))
+        self._set_meta(params, schedules)
+        self.first = None if in_order else fingerprint(require_fitting(model, self.source.batch(0), "training data"))
+
+    def _make_records(self, folder: Path | None) -> None:
+        """History and files, and where the training is: at its beginning."""
+        self.folder = folder
+        self._checkpoints = None if folder is None else Checkpoints(folder, self.name)
         columns = [*COLUMNS, *(["train_error"] if self._training_error else [])]
         columns += self.validation.names if self.validation else []
-        self.history = History(columns, None if self.folder is None else self.folder / "history.csv")
+        self.history = History(columns, None if folder is None else folder / "history.csv")
         self.files: dict[str, Path] = {}
         self._position = Position()
         self._began, self._saved_at = 0, -1
         self._voxels, self._measured, self._measured_at, self._previewed_at = 0, dict[str, float](), -1, -1
         self._resumed = self._in_place = self._opened = False
         self._loader: BackgroundLoader | None = None
-        self._set_meta(params, schedules)
-        self.first = None if in_order else fingerprint(require_fitting(model, self.source.batch(0), "training data"))
 
     def _set_meta(self, params: dict[str, float], schedules: dict[str, Any]) -> None:
         """Set meta-parameters, the learning rate too where nobody has, and bind schedules."""
