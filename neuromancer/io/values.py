@@ -83,18 +83,8 @@ class Encoder:
         again = partial(self, node=node, what=what)
         if value is None or isinstance(value, (bool, str)):
             return value
-        if isinstance(value, (np.ndarray, np.generic)):
-            if value.dtype.kind not in NUMERIC:
-                raise self._unknown(value, node, what)
-            return {"scalar" if isinstance(value, np.generic) else "array": self.arrays.add(value)["array"]}
-        if isinstance(value, int):
-            if abs(value) >= MAX_INTEGER:
-                raise self._unknown(value, node, what)
-            return value
-        if isinstance(value, float):
-            return value if math.isfinite(value) else {"float": repr(value)}
-        if isinstance(value, Fraction):
-            return {"fraction": [value.numerator, value.denominator]}
+        if isinstance(value, (np.ndarray, np.generic, int, float, Fraction)):
+            return self._number(value, node, what)
         if isinstance(value, list):
             return [again(v) for v in value]
         if isinstance(value, tuple):
@@ -113,6 +103,20 @@ class Encoder:
         if is_functor(value):
             return {"functor": functor_name(value, node)}
         raise self._unknown(value, node, what)
+
+    def _number(self, value: Any, node: Node, what: str) -> Any:
+        """JSON for a number, or an array of them."""
+        if isinstance(value, (np.ndarray, np.generic)):
+            if value.dtype.kind not in NUMERIC:
+                raise self._unknown(value, node, what)
+            return {"scalar" if isinstance(value, np.generic) else "array": self.arrays.add(value)["array"]}
+        if isinstance(value, Fraction):
+            return {"fraction": [value.numerator, value.denominator]}
+        if isinstance(value, int):
+            if abs(value) >= MAX_INTEGER:
+                raise self._unknown(value, node, what)
+            return value
+        return value if math.isfinite(value) else {"float": repr(value)}
 
     def _variable(self, value: Any, node: Node, what: str) -> Any:
         if id(value) in self._params:
