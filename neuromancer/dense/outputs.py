@@ -13,11 +13,11 @@ import numpy as np
 
 from neuromancer.dense.creation_lock import SUFFIX, CreationLock
 from neuromancer.dense.options import PredictOptions
-from neuromancer.dense.pipeline import Report
+from neuromancer.dense.pipeline import TileReport
 from neuromancer.dense.plan import DensePlan, Output
 from neuromancer.dense.result_stores import ResultStores, begin, undo
 from neuromancer.dense.resume import Journal
-from neuromancer.dense.stores import ArraySink, is_sink, place_of
+from neuromancer.dense.stores import MemorySink, is_sink, place_of
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError, OutOfMemoryError
 from neuromancer.places import local_file
 from neuromancer.volumes.missing import Part
@@ -84,7 +84,7 @@ class Outputs:
             If something exists already, or does not, or belongs to another prediction. Then nothing is left behind.
         """
         if self.options.outs is None:
-            self.sinks = [ArraySink(array) for array in _in_memory(outputs)]
+            self.sinks = [MemorySink(array) for array in _in_memory(outputs)]
             yield run.plan()
             return
         plan = self._opened(run, self.options.outs)
@@ -102,7 +102,7 @@ class Outputs:
         return done.missing(plan.indices()), len(plan) - done.count(plan.indices())
 
     @property
-    def commit(self) -> Callable[[Report], None] | None:
+    def commit(self) -> Callable[[TileReport], None] | None:
         """Notes which tiles are durable; None without a journal."""
         return None if self.journal is None else self.journal.commit
 

@@ -60,7 +60,7 @@ IN_TURN = Threads(0, 0, 1, 1)
 
 
 @dataclass
-class Report:
+class TileReport:
     """What became of the tiles.
 
     Parameters
@@ -117,7 +117,7 @@ class Pipeline:
         evaluator: TileEvaluator,
         sinks: Sequence[Any],
         threads: Threads,
-        commit: Callable[[Report], None] | None = None,
+        commit: Callable[[TileReport], None] | None = None,
         skip: bool = False,
         progress: Callable[[int], Any] | None = None,
     ) -> None:
@@ -235,12 +235,12 @@ class Pipeline:
             self._committing = self._start(committer)
 
     def _start(self, committer: Executor) -> Future[None]:
-        report = Report(self._finished, self._uncommitted)
+        report = TileReport(self._finished, self._uncommitted)
         self._finished, self._uncommitted = [], {}
         self._last_commit = time.monotonic()
         return committer.submit(self._make_durable, report)
 
-    def _make_durable(self, report: Report) -> None:
+    def _make_durable(self, report: TileReport) -> None:
         try:
             for sink in self.sinks:
                 sink.flush()

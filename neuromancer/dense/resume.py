@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.dense.header import VERSION, read_header, sealed
-from neuromancer.dense.pipeline import Report
+from neuromancer.dense.pipeline import TileReport
 from neuromancer.dense.tileset import TileSet
 from neuromancer.errors import FileError, NeuromancerError, naming
 from neuromancer.files import fsync, publish, replacing, temporary_of
@@ -213,12 +213,12 @@ class Journal:
                 yield first, second
 
     # ---- writing
-    def commit(self, report: Report) -> None:
+    def commit(self, report: TileReport) -> None:
         """Note tiles as done; on return that is durable.
 
         Parameters
         ----------
-        report : Report
+        report : TileReport
             Its tiles must be durable already.
         """
         self._note("failed", report.failed.items())

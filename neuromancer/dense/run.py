@@ -22,14 +22,14 @@ from neuromancer.dense.memory import memory_budget
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.outputs import Outputs
-from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
+from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.plan_builder import SLACK, Buffers, PlanBuilder
 from neuromancer.dense.reduction import TRIAL_LAST
 from neuromancer.dense.result_stores import ResultStores
 from neuromancer.dense.stores import (
-    ArraySource,
+    MemorySource,
     as_source,
     blocks_to_be,
     check_sink,
@@ -103,7 +103,7 @@ class PredictionRun:
     @property
     def in_memory(self) -> bool:
         """Whether image and result are arrays: then nothing is read ahead, and nothing has to be aligned."""
-        return isinstance(self.source, ArraySource) and not self.outputs.stored and self.pool is None
+        return isinstance(self.source, MemorySource) and not self.outputs.stored and self.pool is None
 
     @property
     def threads(self) -> Threads:
@@ -233,13 +233,13 @@ class PredictionRun:
         self._warn_of_failed(plan, count, failed)
 
     @property
-    def _commit(self) -> Callable[[Report], None] | None:
+    def _commit(self) -> Callable[[TileReport], None] | None:
         """Notes which tiles are durable, and what was missing of the image so far; None without a journal."""
         commit = self.outputs.commit
         if commit is None:
             return None
 
-        def noted(report: Report) -> None:
+        def noted(report: TileReport) -> None:
             report.filled = report.filled | filled_parts(self.source, *self.mask_sources)
             commit(report)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, Report, file_error, write_tile
+from neuromancer.dense.pipeline import COMMIT_SECONDS, COMMIT_TILES, TileReport, file_error, write_tile
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.tasks import OpenTask, TaskSpec, do_tiles
 from neuromancer.errors import NeuromancerError, PredictionError
@@ -60,7 +60,7 @@ class TaskScheduler:
         task: TaskSpec | OpenTask,
         plan: DensePlan,
         sinks: list[Any] | None,
-        commit: Callable[[Report], None] | None,
+        commit: Callable[[TileReport], None] | None,
         progress: Callable[[int], Any],
     ) -> None:
         self.workers, self.task, self.plan, self.sinks = workers, task, plan, sinks
@@ -69,7 +69,7 @@ class TaskScheduler:
         self.again: deque[tuple[list[int], int]] = deque()
         self.failed: dict[int, str] = {}
         self.filled: dict[str, Part] = {}
-        self.report, self.committed = Report(), time.monotonic()
+        self.report, self.committed = TileReport(), time.monotonic()
 
     def run(self, todo: Iterator[int], size: int) -> dict[int, str]:
         """Have tiles done, so many per task; returns those left out, and why."""
@@ -139,7 +139,7 @@ class TaskScheduler:
         if self.commit is not None:
             self.report.filled = self.filled
             self.commit(self.report)
-        self.report, self.committed = Report(), time.monotonic()
+        self.report, self.committed = TileReport(), time.monotonic()
 
     def _lost(self, tiles: list[int], attempt: int, error: Exception) -> None:
         if attempt >= self.workers.retries:

@@ -27,7 +27,7 @@ MOST_VOXELS = 1 << 62
 """More than any store can hold, and few enough for sizes and numbers of tiles to be whole numbers of 64 bits."""
 
 
-class ArraySource:
+class MemorySource:
     """An array in memory, or anything with ``shape``, ``dtype`` and slicing, as a source.
 
     Parameters
@@ -58,7 +58,7 @@ class ArraySource:
         """Nothing is open."""
 
 
-class DescribedSource(ArraySource):
+class DescribedSource(MemorySource):
     """An image of which only shape and dtype are known, for plans.
 
     Parameters
@@ -81,7 +81,7 @@ class DescribedSource(ArraySource):
         raise ShapeError("an image that is only described has no voxels", where="image", got=where)
 
 
-class ArraySink:
+class MemorySink:
     """An array in memory into which a result is written.
 
     Parameters
@@ -134,7 +134,7 @@ def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error
         For a source of another make that is to be filled.
     """
     if type(raw) is np.ndarray and axes is None and mapping_of(raw) is None:
-        return ArraySource(raw)
+        return MemorySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         if on_missing == "fill":
             raise ArgumentError(
@@ -189,7 +189,7 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
         If it does not fit the result.
     """
     if type(out) is np.ndarray and file_of(out) is None:
-        sink: Any = ArraySink(out)
+        sink: Any = MemorySink(out)
     elif is_sink(out):
         sink = out
     else:

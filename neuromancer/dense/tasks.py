@@ -22,7 +22,7 @@ from neuromancer.config import config
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.pipeline import IN_TURN, Pipeline, Report, Threads
+from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
 from neuromancer.dense.stores import filled_parts, reopen_sink, reopen_source
@@ -175,7 +175,7 @@ class Outcome:
 
     Parameters
     ----------
-    report : Report
+    report : TileReport
         Tiles whose values are durable (or are in `values`), and tiles left out.
     values : dict of int to list of numpy.ndarray
         Values per node of the tiles that the caller writes.
@@ -185,7 +185,7 @@ class Outcome:
         Parts of the image that were read as fill value, by name.
     """
 
-    report: Report
+    report: TileReport
     values: dict[int, list[np.ndarray]]
     error: NeuromancerError | None = None
     filled: dict[str, Part] = field(default_factory=dict)
@@ -196,9 +196,9 @@ def do_tiles(task: TaskSpec | OpenTask, indices: list[int]) -> Outcome:
     ready = task if isinstance(task, OpenTask) else _opened(task)
     collected = _Collected(len(ready.evaluator.plan.outputs)) if ready.sinks is None else None
     sinks, threads = (ready.sinks or [], ready.threads) if collected is None else (collected.sinks, IN_TURN)
-    report, error = Report(), None
+    report, error = TileReport(), None
 
-    def note(some: Report) -> None:
+    def note(some: TileReport) -> None:
         report.done.extend(some.done)
         report.failed.update(some.failed)
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 from neuromancer.arrays import offers
 from neuromancer.config import config
 from neuromancer.dense.arguments import checked_count
-from neuromancer.dense.pipeline import Report, Threads
+from neuromancer.dense.pipeline import Threads, TileReport
 from neuromancer.dense.reduction import Reduction, require_importable
 from neuromancer.dense.scheduler import TaskScheduler
 from neuromancer.dense.tasks import Functors, ModelFile, OpenTask, PortableModel, TaskSpec
@@ -187,7 +187,7 @@ class WorkerPool:
         given: Assignment,
         todo: Iterator[int],
         count: int,
-        commit: Callable[[Report], None] | None,
+        commit: Callable[[TileReport], None] | None,
         progress: Callable[[int], Any],
     ) -> tuple[dict[int, str], dict[str, Part]]:
         """Have tiles done.

@@ -14,7 +14,7 @@ from neuromancer.io.build import build, damaged, new_model
 from neuromancer.io.container import MAGIC, read_file, read_head
 from neuromancer.io.legacy.pickles import GZIP, PICKLE
 from neuromancer.io.legacy.translate import read_legacy
-from neuromancer.io.options import Options, apply_options
+from neuromancer.io.options import LoadOptions, apply_options
 from neuromancer.nodes.functors import check_functors
 from neuromancer.optim.trainable import TrainableGraph
 from neuromancer.places import content_of, local_file
@@ -22,7 +22,7 @@ from neuromancer.places import content_of, local_file
 
 def load_graph(
     path: str | os.PathLike[str],
-    options: Options,
+    options: LoadOptions,
     name: str | None = None,
     functors: Mapping[str, Callable[..., Any]] | None = None,
 ) -> TrainableGraph:

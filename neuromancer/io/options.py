@@ -22,7 +22,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Options:
+class LoadOptions:
     """Options of :func:`neuromancer.modelload`, which describes them."""
 
     override_mfp_to_active: bool = False
@@ -36,7 +36,7 @@ class Options:
 
     def any(self) -> bool:
         """Whether anything is to be changed."""
-        return self != Options()
+        return self != LoadOptions()
 
     def check(self) -> None:
         """Raise ArgumentError or InputTypeError for options that cannot be, whatever the model."""
@@ -66,7 +66,7 @@ def _positive(value: Any) -> bool:
 
 
 def apply_options(
-    document: dict[str, Any], arrays: Mapping[str, np.ndarray], options: Options, model: TrainableGraph
+    document: dict[str, Any], arrays: Mapping[str, np.ndarray], options: LoadOptions, model: TrainableGraph
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Change a document.
 
@@ -74,7 +74,7 @@ def apply_options(
     ----------
     document : dict
     arrays : mapping of str to numpy.ndarray
-    options : Options
+    options : LoadOptions
     model : TrainableGraph
         What the document describes.
 

@@ -18,7 +18,7 @@ from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
 from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
-from neuromancer.io.options import Options
+from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save
 from neuromancer.optim.trainable import TrainableGraph
 from neuromancer.pictures import Picture, describe_model, plot
@@ -432,7 +432,7 @@ def modelload(
     [(1,b), (4,f), (4,x)]
     >>> nm.model_manager.delmodel("kept")
     """
-    options = Options(
+    options = LoadOptions(
         bool(override_mfp_to_active),
         imposed_patch_size,
         imposed_batch_size,

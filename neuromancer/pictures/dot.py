@@ -11,7 +11,7 @@ import pydot
 
 from neuromancer.errors import EngineError, MissingDependencyError
 from neuromancer.pictures.info import TIMES, EdgeInfo, GraphInfo, NodeInfo, short_number, times
-from neuromancer.pictures.options import Options
+from neuromancer.pictures.options import PlotOptions
 from neuromancer.printable import escape as printable_text
 
 FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
@@ -29,13 +29,13 @@ LONGEST = 48
 """Longest name that is written out."""
 
 
-def dot_source(graph: GraphInfo, options: Options) -> str:
+def dot_source(graph: GraphInfo, options: PlotOptions) -> str:
     """DOT text of a described graph; needs no graphviz.
 
     Parameters
     ----------
     graph : GraphInfo
-    options : Options
+    options : PlotOptions
 
     Returns
     -------
@@ -46,7 +46,7 @@ def dot_source(graph: GraphInfo, options: Options) -> str:
     >>> import neuromancer as nm
     >>> from neuromancer.pictures.describe import describe_node
     >>> x = nm.Input((None, 3), "b,f", name="x", print_repr=False)
-    >>> print(dot_source(describe_node(x), Options()).splitlines()[0])
+    >>> print(dot_source(describe_node(x), PlotOptions()).splitlines()[0])
     digraph graph_of_nodes {
     """
     # Everything is quoted here: what the library would quote depends on its version.
@@ -156,7 +156,7 @@ def _bar(share: float) -> str:
     return f'<font point-size="4"><font color="{BAR}">{"█" * full}</font>{rest}</font>'
 
 
-def _edge(edge: EdgeInfo, options: Options) -> pydot.Edge:
+def _edge(edge: EdgeInfo, options: PlotOptions) -> pydot.Edge:
     attributes = {}
     if edge.kind == "memory":
         attributes = {"style": "dashed", "constraint": "false", "label": _quoted("next step")}

@@ -14,12 +14,12 @@ from typing import Any
 
 from neuromancer.pictures.info import GraphInfo
 from neuromancer.pictures.layered import HEIGHT, WIDTH, layered_layout
-from neuromancer.pictures.options import Options
+from neuromancer.pictures.options import PlotOptions
 from neuromancer.pictures.scales import scale_layout
 from neuromancer.printable import escape as printable_text
 
 
-def page(graph: GraphInfo, options: Options) -> str:
+def page(graph: GraphInfo, options: PlotOptions) -> str:
     """The page.
 
     Scripts, styles and data are in it. Its content security policy allows its own script and style, by their digests,
@@ -28,7 +28,7 @@ def page(graph: GraphInfo, options: Options) -> str:
     Parameters
     ----------
     graph : GraphInfo
-    options : Options
+    options : PlotOptions
 
     Returns
     -------
@@ -48,7 +48,7 @@ def page(graph: GraphInfo, options: Options) -> str:
     )
 
 
-def _data(graph: GraphInfo, options: Options) -> dict:
+def _data(graph: GraphInfo, options: PlotOptions) -> dict:
     edges = [(e.source, e.target) for e in graph.edges]
     scales = scale_layout([tuple(n.strides) for n in graph.nodes], edges)
     layouts = {"layers": asdict(layered_layout(len(graph.nodes), edges))}

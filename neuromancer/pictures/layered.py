@@ -19,7 +19,7 @@ Point = tuple[float, float]
 
 
 @dataclass
-class Layout:
+class GraphLayout:
     """Where things are drawn.
 
     Parameters
@@ -74,7 +74,7 @@ def assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
     return [n - lowest for n in layer]
 
 
-def layered_layout(count: int, edges: Sequence[Edge]) -> Layout:
+def layered_layout(count: int, edges: Sequence[Edge]) -> GraphLayout:
     """Place nodes in layers from top to bottom.
 
     Parameters
@@ -86,7 +86,7 @@ def layered_layout(count: int, edges: Sequence[Edge]) -> Layout:
 
     Returns
     -------
-    Layout
+    GraphLayout
 
     Examples
     --------
@@ -125,7 +125,7 @@ def layered_layout(count: int, edges: Sequence[Edge]) -> Layout:
             label = ((points[0][0] + points[1][0]) / 2, (points[0][1] + points[1][1]) / 2)
         paths.append(path)
         labels.append((round(label[0], 1), round(label[1], 1)))
-    return Layout(nodes, paths, labels)
+    return GraphLayout(nodes, paths, labels)
 
 
 def vertical_path(points: Sequence[Point]) -> str:

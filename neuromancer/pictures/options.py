@@ -11,7 +11,7 @@ DIRECTIONS = ("down", "right")
 
 
 @dataclass(frozen=True)
-class Options:
+class PlotOptions:
     """How a graph is drawn.
 
     Parameters
@@ -30,7 +30,7 @@ class Options:
 
     Examples
     --------
-    >>> Options(colour="cost").direction
+    >>> PlotOptions(colour="cost").direction
     'down'
     """
 

@@ -12,7 +12,7 @@ from neuromancer.errors import ArgumentError, FileError, MissingDependencyError,
 from neuromancer.pictures.dot import dot_source, render
 from neuromancer.pictures.html import page
 from neuromancer.pictures.info import GraphInfo
-from neuromancer.pictures.options import Options
+from neuromancer.pictures.options import PlotOptions
 from neuromancer.places import local_file, require_replaceable
 from neuromancer.printable import escape as printable_text
 
@@ -27,7 +27,7 @@ class Picture:
     ----------
     graph : GraphInfo
         What is drawn; a snapshot, which later changes of the nodes do not reach.
-    options : Options, optional
+    options : PlotOptions, optional
 
     Examples
     --------
@@ -40,9 +40,9 @@ class Picture:
     (True, True)
     """
 
-    def __init__(self, graph: GraphInfo, options: Options | None = None) -> None:
+    def __init__(self, graph: GraphInfo, options: PlotOptions | None = None) -> None:
         self.graph = graph
-        self.options = options or Options()
+        self.options = options or PlotOptions()
 
     @property
     def dot(self) -> str:
@@ -146,7 +146,7 @@ def plot(
     edge_labels: bool = True,
 ) -> Picture:
     """Picture of a described graph, saved if a path is given; see ``Model.plot`` for the arguments."""
-    picture = Picture(graph, Options(colour, direction, edge_labels))
+    picture = Picture(graph, PlotOptions(colour, direction, edge_labels))
     if path is not None:
         picture.save(path, format)
     elif format is not None:

@@ -10,7 +10,7 @@ from neuromancer.pictures.layered import (
     HEIGHT,
     WIDTH,
     Edge,
-    Layout,
+    GraphLayout,
     Point,
     assign_layers,
     layered_layout,
@@ -22,7 +22,7 @@ COLUMN_GAP, ROW_GAP, LEVEL_GAP, FRAME = 84, 34, 84, 14
 Scale = tuple[float, ...]
 
 
-def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> Layout | None:
+def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> GraphLayout | None:
     """Place runs of nodes with the same strides in columns, and coarser ones lower.
 
     Parameters
@@ -34,7 +34,7 @@ def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> Layout | Non
 
     Returns
     -------
-    Layout or None
+    GraphLayout or None
         None if all nodes have the same strides.
 
     Examples
@@ -79,7 +79,7 @@ def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> Layout | Non
         paths.append(path)
         labels.append((round(label[0], 1), round(label[1], 1)))
     groups = [_frame([nodes[n] for n in inside], scale[inside[0]]) for inside in members.values()]
-    return Layout(nodes, paths, labels, groups)
+    return GraphLayout(nodes, paths, labels, groups)
 
 
 def _filled(scales: Sequence[Scale], forward: Sequence[Edge]) -> list[Scale]:

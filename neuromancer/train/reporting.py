@@ -22,7 +22,7 @@ LINE_EVERY, BAR_EVERY = 10.0, 0.5
 """Seconds between lines, and between changes of a bar."""
 
 
-class Report:
+class ProgressReport:
     """Shows the progress of a training.
 
     Parameters
@@ -77,7 +77,7 @@ class Report:
         elif self.lines:
             say(text)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> ProgressReport:
         return self
 
     def __exit__(

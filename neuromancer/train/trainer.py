@@ -25,7 +25,7 @@ from neuromancer.train.failure import UNDONE, is_finite, undo
 from neuromancer.train.history import History
 from neuromancer.train.plots import plot_history, require_matplotlib
 from neuromancer.train.preview import Preview
-from neuromancer.train.reporting import Report, head_text, state_text, voxels_of
+from neuromancer.train.reporting import ProgressReport, head_text, state_text, voxels_of
 from neuromancer.train.result import TrainingResult
 from neuromancer.train.resume import checkpoint_of, load_checkpoint, require_options, require_schedules, restore
 from neuromancer.train.schedules import make_schedules
@@ -400,7 +400,7 @@ class Trainer:
         with (
             Interruption() as stop,
             self._loading() as loader,
-            Report(self.name, self.n_steps, self.step, self.progress) as report,
+            ProgressReport(self.name, self.n_steps, self.step, self.progress) as report,
         ):
             report.note(f"{self._label}: {self._head()}")
             reason = self._limit()
@@ -447,7 +447,7 @@ class Trainer:
             return "time"
         return None
 
-    def _advance(self, loader: BackgroundLoader, report: Report, begin: float) -> bool:
+    def _advance(self, loader: BackgroundLoader, report: ProgressReport, begin: float) -> bool:
         """One step with what is due after it; True if validation says that it is enough."""
         for schedule in self.schedules:
             schedule.apply(self.step)

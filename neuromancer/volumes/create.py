@@ -19,13 +19,13 @@ from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.flat import MappedSink, file_of
-from neuromancer.volumes.options import check_kinds, check_request, checked_block
+from neuromancer.volumes.options import check_kinds, check_spec, checked_block
 from neuromancer.volumes.output import MODULES, Output, open_sink
 from neuromancer.volumes.paths import plain_name, split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
-from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
+from neuromancer.volumes.store_spec import StoreSpec
 
 MOST_BYTES = (1 << 63) - 1
 
@@ -173,9 +173,9 @@ def output_at(
     blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
     groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, name, layout.stored, spatial)
-    request = Request(size, kind, layout, blocks, groups, compression, placement, multiscale)
-    check_request(locator, request)
-    return Output(locator, request)
+    spec = StoreSpec(size, kind, layout, blocks, groups, compression, placement, multiscale)
+    check_spec(locator, spec)
+    return Output(locator, spec)
 
 
 def _checked(

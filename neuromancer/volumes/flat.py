@@ -26,8 +26,8 @@ from neuromancer.volumes.fresh import Note, discard_fresh, fresh, is_blank, new_
 from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.protocol import Locator, Where
-from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, FileSink
+from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import file_identity
 
 HEAD, BITS, FEWEST_BITS = 10, 128, 12
@@ -293,11 +293,11 @@ def _identity(file: Path) -> str:
         return ""
 
 
-def check_options(request: Request, label: str) -> None:
+def check_options(spec: StoreSpec, label: str) -> None:
     """Refuse what a flat file cannot do."""
-    if request.compression not in ("default", None):
-        raise ArgumentError("is written without compression", where=label, got=request.compression, expected=None)
-    if request.shards is not None or request.multiscale:
+    if spec.compression not in ("default", None):
+        raise ArgumentError("is written without compression", where=label, got=spec.compression, expected=None)
+    if spec.shards is not None or spec.multiscale:
         raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
 
 
@@ -306,30 +306,30 @@ def open_for_writing(locator: Locator) -> np.memmap:
     return open_memmap(locator.path, mode="r")
 
 
-def create(locator: Locator, request: Request, note: Note) -> None:
+def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create a .npy file of zeros that takes no room yet; it is there whole or not at all."""
     label = str(locator)
-    check_options(request, label)
+    check_options(spec, label)
     if locator.dataset:
         raise ArgumentError("a .npy file holds one array, without a name", where=label, got=locator.dataset)
     token = new_token(note)
     with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
-        file.write(_new_header(request, token))
-        size = int(np.prod(request.stored_shape, dtype=object)) * np.dtype(request.dtype).itemsize
+        file.write(_new_header(spec, token))
+        size = int(np.prod(spec.stored_shape, dtype=object)) * np.dtype(spec.dtype).itemsize
         file.truncate(file.tell() + size)
 
 
-def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
+def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
     """Remove the file if it was left half made, as far as the notes about it prove that."""
 
     def opened() -> np.memmap | None:
         return open_for_writing(locator) if token_of(followed(locator.path)) in tokens(traces) else None
 
-    discard_flat(locator, request, traces, opened)
+    discard_flat(locator, spec, traces, opened)
 
 
 def discard_flat(
-    locator: Locator, request: Request, traces: Collection[str], opened: Callable[[], np.memmap | None]
+    locator: Locator, spec: StoreSpec, traces: Collection[str], opened: Callable[[], np.memmap | None]
 ) -> None:
     """See :func:`discard`; `opened` gives the voxels of a file that may be the one that was noted."""
     target = followed(locator.path)
@@ -337,22 +337,22 @@ def discard_flat(
     def is_new() -> bool:
         with suppress(Exception):  # whatever a library says of a file that is not ours
             array = opened()
-            if array is not None and request.describes(array):
+            if array is not None and spec.describes(array):
                 return is_blank(target, int(array.offset), int(array.offset) + array.nbytes)
         return False
 
     discard_fresh(target, traces, is_new)
 
 
-def _new_header(request: Request, token: str) -> bytes:
+def _new_header(spec: StoreSpec, token: str) -> bytes:
     """Beginning of a .npy file that tells it from all others.
 
     A header may have any length, blanks at its end mean nothing, and whoever writes a file anew begins with a header of
     its own: a token stands there as spaces and tabs.
     """
     plain = io.BytesIO()
-    stated = np.lib.format.header_data_from_array_1_0(np.empty((0,), request.dtype))
-    np.lib.format.write_array_header_1_0(plain, stated | {"shape": request.stored_shape})
+    stated = np.lib.format.header_data_from_array_1_0(np.empty((0,), spec.dtype))
+    np.lib.format.write_array_header_1_0(plain, stated | {"shape": spec.stored_shape})
     text = plain.getvalue()[HEAD:].rstrip() + _blanks(token)
     text += b" " * (-(HEAD + len(text) + 1) % 64) + b"\n"
     return plain.getvalue()[: HEAD - 2] + struct.pack("<H", len(text)) + text

@@ -24,8 +24,8 @@ from neuromancer.volumes.hdf5_attributes import Dimension, attributes_of, dimens
 from neuromancer.volumes.hdf5_changes import change, roll_back
 from neuromancer.volumes.opened import Opened, read
 from neuromancer.volumes.protocol import Locator
-from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink
+from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import file_identity, member
 
 IDENTITY = "neuromancer_id"
@@ -214,34 +214,34 @@ def _index_in_memory(file: Any) -> None:
     file.id.set_mdc_config(settings)
 
 
-def create(locator: Locator, request: Request, note: Note) -> None:
+def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create the data set, in a new file or beside others.
 
     The data set lies in the file whole or not at all; what else the file holds stays as it is.
     """
     label = str(locator)
-    if request.compression not in FILTERS:
+    if spec.compression not in FILTERS:
         raise ArgumentError(
-            "no such compression for HDF5", where=label, got=request.compression, expected=sorted(filter(None, FILTERS))
+            "no such compression for HDF5", where=label, got=spec.compression, expected=sorted(filter(None, FILTERS))
         )
-    if request.shards is not None or request.multiscale:
+    if spec.shards is not None or spec.multiscale:
         raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
     with naming(label):
         identity = new_token(note)
         if not target.exists():
             with fresh(target, note) as new, h5py.File(new, "x") as file:
-                _fill(file, name, request, identity)
+                _fill(file, name, spec, identity)
             return
 
         def add(file: Any) -> None:
             _require_room(file, name, label)
-            _fill(file, name, request, identity)
+            _fill(file, name, spec, identity)
 
         change(target, identity, add)
 
 
-def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
+def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
     """Remove the data set if it was left half made, as far as the notes about it prove that."""
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
 
@@ -249,7 +249,7 @@ def discard(locator: Locator, request: Request, traces: Collection[str]) -> None
         # Whatever the library says of a file that is not ours, it is not.
         with suppress(Exception), h5py.File(target, "r") as file:
             found = file[name]
-            mine = str(found.attrs.get(IDENTITY, "")) in tokens(traces) and request.describes(found)
+            mine = str(found.attrs.get(IDENTITY, "")) in tokens(traces) and spec.describes(found)
             return mine and (names_in(file) == [name] or not alone) and _is_blank(found, target)
         return False
 
@@ -285,13 +285,13 @@ def _require_room(file: Any, name: str, label: str) -> None:
             raise FileError("no group, so nothing can lie in it", where=label, got=here, expected="another name")
 
 
-def _fill(file: Any, name: str, request: Request, identity: str) -> None:
+def _fill(file: Any, name: str, spec: StoreSpec, identity: str) -> None:
     parent, _, last = name.rpartition("/")
     group = file.require_group(parent) if parent else file
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_chunk(request.stored_chunks)
+    properties.set_chunk(spec.stored_chunks)
     properties.set_obj_track_times(False)
-    chosen = FILTERS[request.compression]
+    chosen = FILTERS[spec.compression]
     if chosen is None:
         properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -301,13 +301,13 @@ def _fill(file: Any, name: str, request: Request, identity: str) -> None:
             properties.set_deflate(4)
         else:
             properties.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)
-    space = h5py.h5s.create_simple(request.stored_shape)
-    kind = h5py.h5t.py_create(np.dtype(request.dtype), logical=True)
+    space = h5py.h5s.create_simple(spec.stored_shape)
+    kind = h5py.h5t.py_create(np.dtype(spec.dtype), logical=True)
     made = h5py.Dataset(h5py.h5d.create(group.id, last.encode(), kind, space, properties))
-    for k, axis in enumerate(request.axis_names):
+    for k, axis in enumerate(spec.axis_names):
         made.dims[k].label = axis
     made.attrs[IDENTITY] = identity
-    for key, value in request.attributes().items():
+    for key, value in spec.attributes().items():
         made.attrs[key] = np.array(value, float) if isinstance(value, list) else value
 
 

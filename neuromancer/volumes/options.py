@@ -12,7 +12,7 @@ from neuromancer.casts import is_whole
 from neuromancer.errors import ArgumentError, InputTypeError
 from neuromancer.volumes import hdf5, tiff, zarrs
 from neuromancer.volumes.protocol import Locator
-from neuromancer.volumes.request import Request
+from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import require
 
 MOST_BYTES = {"hdf5": (1 << 32) - 1, "zarr": (1 << 31) - 17}
@@ -38,7 +38,7 @@ def checked_block(given: Any, size: tuple[int, ...], what: str) -> tuple[int, ..
     return tuple(int(n) for n in given)
 
 
-def check_request(locator: Locator, request: Request) -> None:
+def check_spec(locator: Locator, spec: StoreSpec) -> None:
     """Raise unless a kind of file can be made as it is wanted.
 
     Raises
@@ -52,21 +52,21 @@ def check_request(locator: Locator, request: Request) -> None:
     """
     kind, label = locator.kind, str(locator)
     known = COMPRESSIONS.get(kind)
-    if known is None and request.compression not in ("default", None):
-        raise ArgumentError("is written without compression", where=label, got=request.compression, nearest="None")
-    if known is not None and request.compression not in known:
+    if known is None and spec.compression not in ("default", None):
+        raise ArgumentError("is written without compression", where=label, got=spec.compression, nearest="None")
+    if known is not None and spec.compression not in known:
         name = NAMES.get(kind, kind)
-        raise ArgumentError(f"no such compression for {name}", where=label, got=request.compression, expected=known)
-    if kind != "zarr" and (request.shards is not None or request.multiscale):
+        raise ArgumentError(f"no such compression for {name}", where=label, got=spec.compression, expected=known)
+    if kind != "zarr" and (spec.shards is not None or spec.multiscale):
         raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
     if kind in ("npy", "tif") and locator.dataset:
         raise ArgumentError(f"{NAMES[kind]} holds one array, without a name", where=label, got=locator.dataset)
-    if kind == "tif" and np.dtype(request.dtype).name not in tiff.DTYPES:
+    if kind == "tif" and np.dtype(spec.dtype).name not in tiff.DTYPES:
         raise InputTypeError(
-            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(request.dtype)), expected=tiff.DTYPES
+            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(spec.dtype)), expected=tiff.DTYPES
         )
-    chunk = request.chunks if request.shards is not None else request.stored_chunks
-    nbytes, most = prod(chunk) * np.dtype(request.dtype).itemsize, MOST_BYTES.get(kind)
+    chunk = spec.chunks if spec.shards is not None else spec.stored_chunks
+    nbytes, most = prod(chunk) * np.dtype(spec.dtype).itemsize, MOST_BYTES.get(kind)
     if most is not None and nbytes > most:
         raise ArgumentError("chunks are too large", where=label, got=f"{nbytes} bytes", expected=f"at most {most}")
     if kind == "tif":

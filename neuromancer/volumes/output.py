@@ -17,8 +17,8 @@ from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.fresh import Note
 from neuromancer.volumes.paths import require_kind
 from neuromancer.volumes.protocol import Locator
-from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import ArraySink, require_same
+from neuromancer.volumes.store_spec import StoreSpec
 
 MODULES = {
     "hdf5": "neuromancer.volumes.hdf5",
@@ -40,12 +40,12 @@ class Output:
     Parameters
     ----------
     locator : Locator
-    request : Request
+    spec : StoreSpec
         What it is to be like.
     """
 
     locator: Locator
-    request: Request
+    spec: StoreSpec
 
     def find(self) -> ArraySink | None:
         """The output, open for writing; None if it is not there.
@@ -68,12 +68,12 @@ class Output:
                     got=tuple(taken.shape),
                     expected=f"axes {self.locator.axes}",
                 )
-            sink = module_of(self.locator).make_sink(taken, self.request.layout, str(self.locator), self.locator)
+            sink = module_of(self.locator).make_sink(taken, self.spec.layout, str(self.locator), self.locator)
         except ShapeError:
             _close(taken)
             raise
         try:
-            require_same(sink.shape, sink.dtype, self.request.shape, self.request.dtype, str(self.locator))
+            require_same(sink.shape, sink.dtype, self.spec.shape, self.spec.dtype, str(self.locator))
         except (ShapeError, InputTypeError):
             sink.close()
             raise
@@ -108,7 +108,7 @@ class Output:
             For options that the kind of file does not have.
         """
         try:
-            module_of(self.locator).create(self.locator, self.request, note)
+            module_of(self.locator).create(self.locator, self.spec, note)
         except FileError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 raise _exists(self.locator) from error
@@ -122,7 +122,7 @@ class Output:
         traces : collection of str
             What was noted while it was made.
         """
-        module_of(self.locator).discard(self.locator, self.request, traces)
+        module_of(self.locator).discard(self.locator, self.spec, traces)
 
     def _is_there(self) -> bool:
         with naming(self.locator, "cannot be looked at"):

@@ -21,7 +21,7 @@ from neuromancer.volumes.missing import require_whole, shown
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.placement import Stated
 from neuromancer.volumes.protocol import Locator, Where
-from neuromancer.volumes.request import Request
+from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import file_identity, member, require
 from neuromancer.volumes.tiff_claims import require_possible
 from neuromancer.volumes.tiff_pages import damage, missing_parts, odd_page, ravel, restored, stated_shape
@@ -227,18 +227,18 @@ def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) ->
     return TiffSink(array, layout, label, locator=locator, identity=identity)
 
 
-def create(locator: Locator, request: Request, note: Note) -> None:
+def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create a BigTIFF file of zeros with OME metadata; it is there whole or not at all."""
     label = str(locator)
     tifffile = require("tifffile", "tifffile", label)
-    check_options(request, label)
+    check_options(spec, label)
     if locator.dataset:
         raise ArgumentError("an output in TIFF has no name within the file", where=label, got=locator.dataset)
-    if np.dtype(request.dtype).name not in DTYPES:
+    if np.dtype(spec.dtype).name not in DTYPES:
         raise InputTypeError(
-            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(request.dtype)), expected=DTYPES
+            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(spec.dtype)), expected=DTYPES
         )
-    placement, axes = request.stored_placement, "".join(request.axis_names).upper()
+    placement, axes = spec.stored_placement, "".join(spec.axis_names).upper()
     spatial = [a for a in axes if a != "C"]
     metadata: dict[str, Any] = {"axes": axes}
     for a, size in zip(spatial, placement.voxel_size or (), strict=False):
@@ -254,8 +254,8 @@ def create(locator: Locator, request: Request, note: Note) -> None:
             # Every file has a UUID of its own, so that another one at the same place is not taken for it.
             tifffile.imwrite(
                 new,
-                shape=request.stored_shape,
-                dtype=request.dtype,
+                shape=spec.stored_shape,
+                dtype=spec.dtype,
                 bigtiff=True,
                 ome=True,
                 photometric="minisblack",
@@ -266,6 +266,6 @@ def create(locator: Locator, request: Request, note: Note) -> None:
         raise ArgumentError("cannot be written as OME-TIFF", where=label, got=str(error)) from error
 
 
-def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
+def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
     """Remove the file if it was left half made, as far as the notes about it prove that."""
-    discard_flat(locator, request, traces, lambda: open_for_writing(locator))
+    discard_flat(locator, spec, traces, lambda: open_for_writing(locator))

@@ -36,8 +36,8 @@ from neuromancer.volumes.ome import image_metadata, image_of, levels_of, odd_ima
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.protocol import Locator, Where
-from neuromancer.volumes.request import Request
 from neuromancer.volumes.sink import FileSink, fsync_all
+from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import member, require
 from neuromancer.volumes.tiff_pages import missing_parts
 
@@ -287,26 +287,26 @@ def local_folder(array: Any) -> Path | None:
     return root / array.path if isinstance(root, Path) else None
 
 
-def create(locator: Locator, request: Request, note: Note) -> None:
+def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create the array, alone or in a group.
 
     On a disk, the outermost folder that is new gets its name when all of it is there. What else lies there stays.
     """
     label, identity = str(locator), new_token(note)
-    names = _names(locator, request.multiscale)
+    names = _names(locator, spec.multiscale)
     settings = {
-        "shape": request.stored_shape,
-        "dtype": request.dtype,
-        "chunks": request.stored_chunks if request.shards is None else request.layout.per_stored(request.chunks, 1),
-        "shards": request.stored_shards,
-        "compressors": compressors(request.compression, np.dtype(request.dtype), label),
-        "fill_value": np.zeros((), request.dtype)[()],
-        "dimension_names": request.axis_names,
-        "attributes": {IDENTITY: identity, **request.attributes(), **_units_of(request)},
+        "shape": spec.stored_shape,
+        "dtype": spec.dtype,
+        "chunks": spec.stored_chunks if spec.shards is None else spec.layout.per_stored(spec.chunks, 1),
+        "shards": spec.stored_shards,
+        "compressors": compressors(spec.compression, np.dtype(spec.dtype), label),
+        "fill_value": np.zeros((), spec.dtype)[()],
+        "dimension_names": spec.axis_names,
+        "attributes": {IDENTITY: identity, **spec.attributes(), **_units_of(spec)},
     }
     image = names[-2] if len(names) > 1 else Path(locator.path).stem
-    levels = [(FINEST, request.stored_placement)]
-    attributes = image_metadata(image, request.layout.stored, levels) if request.multiscale else {}
+    levels = [(FINEST, spec.stored_placement)]
+    attributes = image_metadata(image, spec.layout.stored, levels) if spec.multiscale else {}
     try:
         with naming(label):
             if is_address(locator.path):
@@ -328,14 +328,14 @@ def create(locator: Locator, request: Request, note: Note) -> None:
         raise FileError("cannot be created", where=label, got=reason(error)) from shown_cause(error)
 
 
-def _units_of(request: Request) -> dict[str, Any]:
+def _units_of(spec: StoreSpec) -> dict[str, Any]:
     """Sizes of all stored axes as Neuroglancer and tensorstore read them."""
-    placement = request.stored_placement
+    placement = spec.stored_placement
     if placement.voxel_size is None:
         return {}
-    spatial = [name for name in request.axis_names if name != "c"]
+    spatial = [name for name in spec.axis_names if name != "c"]
     sizes = dict(zip(spatial, placement.voxel_size, strict=True))
-    return {DIMENSION_UNITS: dimension_units(request.axis_names, sizes, placement.unit)}
+    return {DIMENSION_UNITS: dimension_units(spec.axis_names, sizes, placement.unit)}
 
 
 def _names(locator: Locator, multiscale: bool) -> list[str]:
@@ -386,17 +386,17 @@ def _workplace(root: Path) -> Path:
     return root
 
 
-def discard(locator: Locator, request: Request, traces: Collection[str]) -> None:
+def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
     """Remove the array if it was left half made, as far as the notes about it prove that."""
     for names in (_names(locator, False), _names(locator, True)):
         if is_address(locator.path):
-            _discard_remote(join(locator.path, *names), request, traces)
+            _discard_remote(join(locator.path, *names), spec, traces)
             continue
         root = followed(locator.path)
         for depth in range(len(names) + 1):
             place = root.joinpath(*names[:depth])
             inner = root.joinpath(*names)
-            if discard_fresh(place, traces, partial(_is_new, place, inner, request, traces), _workplace(root)):
+            if discard_fresh(place, traces, partial(_is_new, place, inner, spec, traces), _workplace(root)):
                 if place.name == FINEST:
                     _forget_image(place.parent)
                 return
@@ -410,24 +410,24 @@ def _forget_image(folder: Path) -> None:
         del zarr_of(str(folder)).open_group(folder, mode="r+").attrs["ome"]
 
 
-def _is_new(outer: Path, inner: Path, request: Request, traces: Collection[str]) -> bool:
+def _is_new(outer: Path, inner: Path, spec: StoreSpec, traces: Collection[str]) -> bool:
     """Whether a folder holds nothing but one array, as it would be made, into which nothing has been written."""
     way = [inner, *inner.parents]
     expected = {folder / METADATA for folder in way[: way.index(outer) + 1]}
     with suppress(Exception):  # whatever the library says of a folder that is not ours
-        return _is_meant(open_node(str(inner)), request, traces) and expected == {
+        return _is_meant(open_node(str(inner)), spec, traces) and expected == {
             path for path in outer.rglob("*") if not path.is_dir()
         }
     return False
 
 
-def _is_meant(array: Any, request: Request, traces: Collection[str]) -> bool:
+def _is_meant(array: Any, spec: StoreSpec, traces: Collection[str]) -> bool:
     known = array is not None and str(array.attrs.get(IDENTITY, "")) in tokens(traces)
-    return known and request.describes(array)
+    return known and spec.describes(array)
 
 
-def _discard_remote(address: str, request: Request, traces: Collection[str]) -> None:
-    if _is_meant(open_node(address), request, traces):
+def _discard_remote(address: str, spec: StoreSpec, traces: Collection[str]) -> None:
+    if _is_meant(open_node(address), spec, traces):
         files, path = require("fsspec.core", "remote", address).url_to_fs(address)
         if all(name.endswith(METADATA) for name in files.find(path)):
             files.rm(path, recursive=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neuromancer.dense.mask import Visible
-from neuromancer.dense.stores import ArraySource
+from neuromancer.dense.stores import MemorySource
 from neuromancer.errors import FileError, InputTypeError
 from tests.dense.nets import image, plane_net, volume_net
 
@@ -102,10 +102,10 @@ def test_dask():
 
 def test_what_a_worker_is_sent_of_a_mask():
     masked = with_holes(image(2, 14, 30, 33))
-    visible = Visible(ArraySource(masked.mask))
+    visible = Visible(MemorySource(masked.mask))
     whole = visible[(slice(None),) * 4]
     np.testing.assert_array_equal(whole[0], ~masked.mask.any(axis=0))
-    assert visible.fingerprint() == Visible(ArraySource(masked.mask.copy())).fingerprint()
+    assert visible.fingerprint() == Visible(MemorySource(masked.mask.copy())).fingerprint()
 
 
 class Masking:

@@ -277,9 +277,9 @@ MEMORY = """
 import resource, sys
 import numpy as np
 import neuromancer as nm
-from neuromancer.dense.stores import ArraySource
+from neuromancer.dense.stores import MemorySource
 
-class Virtual(ArraySource):
+class Virtual(MemorySource):
     chunks = (1, 32, 64, 64)
     def __init__(self, shape):
         self.shape, self.dtype = shape, np.dtype("uint8")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import neuromancer as nm
 from neuromancer.dense import Threads
 from neuromancer.dense.fingerprint import model_fingerprint
-from neuromancer.dense.pipeline import Report
+from neuromancer.dense.pipeline import TileReport
 from neuromancer.dense.resume import RECORD, Journal
 from neuromancer.dense.tileset import TileSet
 from neuromancer.errors import ArgumentError, FileError, PredictionError
@@ -44,9 +44,9 @@ def test_tile_sets_are_sets(pairs, start, stop):
 def test_what_is_committed_is_found_again(tmp_path):
     folder = tmp_path / "j"
     journal = Journal.create(folder, PRINTS, {"tile": [1]}, 10**9)
-    journal.commit(Report([5, 3, 4, 10**9 - 1]))
+    journal.commit(TileReport([5, 3, 4, 10**9 - 1]))
     other = Journal.find(folder)
-    other.commit(Report([7], {9: "no"}))
+    other.commit(TileReport([7], {9: "no"}))
     found = Journal.find(folder)
     assert list(found.done().missing(range(11))) == [0, 1, 2, 6, 8, 9, 10]
     assert 10**9 - 1 in found.done() and found.failures() == {9: "no"}
@@ -56,8 +56,8 @@ def test_what_is_committed_is_found_again(tmp_path):
 
 def test_records_that_were_cut_short_or_damaged_do_not_count(tmp_path):
     journal = Journal.create(tmp_path / "j", PRINTS, {}, 100)
-    journal.commit(Report([0, 1]))
-    journal.commit(Report([5]))
+    journal.commit(TileReport([0, 1]))
+    journal.commit(TileReport([5]))
     (log,) = (tmp_path / "j").glob("*.log")
     whole = log.read_bytes()
     for n in range(len(whole) + 1):
@@ -67,7 +67,7 @@ def test_records_that_were_cut_short_or_damaged_do_not_count(tmp_path):
         log.write_bytes(whole[:k] + bytes([whole[k] ^ 4]) + whole[k + 1 :])
         assert len(Journal.find(tmp_path / "j").done()) == (1 if k < RECORD.size else 2)
     log.write_bytes(whole[:7])
-    Journal.create(tmp_path / "other", PRINTS, {}, 100).commit(Report([9]))
+    Journal.create(tmp_path / "other", PRINTS, {}, 100).commit(TileReport([9]))
     (foreign,) = (tmp_path / "other").glob("*.log")
     (tmp_path / "j" / "copied.log").write_bytes(foreign.read_bytes())
     assert len(Journal.find(tmp_path / "j").done()) == 0  # of another run
@@ -76,7 +76,7 @@ def test_records_that_were_cut_short_or_damaged_do_not_count(tmp_path):
 def test_a_finished_run_is_small(tmp_path):
     journal = Journal.create(tmp_path / "j", PRINTS, {}, 20)
     for i in range(0, 20, 2):
-        journal.commit(Report([i + 1, i], {i: "at first"}))
+        journal.commit(TileReport([i + 1, i], {i: "at first"}))
     journal.close()
     assert [p.name for p in (tmp_path / "j").iterdir()] == ["run.json"]
     found = Journal.find(tmp_path / "j")
@@ -109,8 +109,8 @@ def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
     """Of two processes that finish at once, one drops the records that the other is reading."""
     first = Journal.create(tmp_path / "j", PRINTS, {}, 4)
     second = Journal.find(tmp_path / "j")
-    first.commit(Report([0, 1]))
-    second.commit(Report([2, 3]))
+    first.commit(TileReport([0, 1]))
+    second.commit(TileReport([2, 3]))
     read = Path.read_bytes
 
     def late(path):
@@ -122,7 +122,7 @@ def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
     second.close()
     assert second.header["complete"] and len(Journal.find(tmp_path / "j").done()) == 4
     third = Journal.create(tmp_path / "k", PRINTS, {}, 4)
-    third.commit(Report([0]))
+    third.commit(TileReport([0]))
     monkeypatch.setattr(Path, "read_bytes", lambda path: (path.unlink(), read(path))[1])
     with pytest.raises(FileError, match="records have been removed"):
         third.done()
@@ -152,7 +152,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
 def test_a_header_with_one_other_value(tmp_path, key, value):
-    Journal.create(tmp_path / "j", PRINTS, {"tile": [1]}, 100).commit(Report([0]))
+    Journal.create(tmp_path / "j", PRINTS, {"tile": [1]}, 100).commit(TileReport([0]))
     path = tmp_path / "j" / "run.json"
     header = json.loads(path.read_text())
     path.write_text(json.dumps(header | {key: value}))
@@ -182,7 +182,7 @@ def test_journals_of_the_version_before(tmp_path):
     header = {"version": 1, "fingerprints": PRINTS, "layout": {"tile": [1]}, "tiles": 3, "salt": "s", "complete": False}
     (tmp_path / "run.json").write_text(json.dumps(header))
     journal = Journal.find(tmp_path)
-    journal.commit(Report([0, 1, 2]))
+    journal.commit(TileReport([0, 1, 2]))
     journal.close()
     assert json.loads((tmp_path / "run.json").read_text())["version"] == 2
     assert len(Journal.find(tmp_path).done()) == 3
@@ -221,7 +221,7 @@ def test_headers_that_are_no_files(tmp_path):
 
 def test_what_else_lies_among_the_records(tmp_path):
     journal = Journal.create(tmp_path / "j", PRINTS, {}, 4)
-    journal.commit(Report([0], {1: "no"}))
+    journal.commit(TileReport([0], {1: "no"}))
     (tmp_path / "j" / "a.log").mkdir()
     os.mkfifo(tmp_path / "j" / "b.log")
     (tmp_path / "j" / "c.log").symlink_to("nowhere")
@@ -231,7 +231,7 @@ def test_what_else_lies_among_the_records(tmp_path):
         (tmp_path / "j" / f"{len(line)}{line[1:3].strip()}.failed").write_text(line)
     found = Journal.find(tmp_path / "j")
     assert len(found.done()) == 1 and found.failures() == {1: "no"}
-    found.commit(Report([1, 2, 3]))
+    found.commit(TileReport([1, 2, 3]))
     found.close()
     assert len(Journal.find(tmp_path / "j").done()) == 4
 
@@ -239,7 +239,7 @@ def test_what_else_lies_among_the_records(tmp_path):
 def test_records_that_may_not_be_read(tmp_path, monkeypatch):
     """They may be of weeks: an error, not a run that does all of it again."""
     journal = Journal.create(tmp_path / "j", PRINTS, {}, 4)
-    journal.commit(Report([0]))
+    journal.commit(TileReport([0]))
 
     def refused(path):
         raise PermissionError(13, "Permission denied")
@@ -254,7 +254,7 @@ def test_records_are_on_disk_before_commit_returns(tmp_path, monkeypatch):
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or fsync(fd))
     journal = Journal.create(tmp_path / "j", PRINTS, {}, 20)
-    journal.commit(Report([1]))
+    journal.commit(TileReport([1]))
     assert str(tmp_path / "j") in synced and str(next((tmp_path / "j").glob("*.log"))) in synced
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError
 from neuromancer.train.data.frame import PatchFrame
-from neuromancer.train.data.placement import Orientation, Placement
+from neuromancer.train.data.placement import Orientation, PatchPlacement
 
 
 class Geometric(ABC):
@@ -24,7 +24,7 @@ class Geometric(ABC):
         """Raise ArgumentError if it cannot be applied to patches of a frame."""
 
     @abstractmethod
-    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+    def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
         """The placement with a random change of this kind."""
 
 
@@ -66,7 +66,7 @@ class Flip(Geometric):
         probability(self.p, "Flip")
         axes_of(self.axes, frame, "Flip")
 
-    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+    def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
         """Flip at random."""
         flips = [False] * placement.frame.ndim
         for k in axes_of(self.axes, placement.frame, "Flip"):
@@ -101,7 +101,7 @@ class Rotate90(Geometric):
                 "a plane has two axes", where="Rotate90", got=self.plane, expected=f"two of {''.join(frame.tags)!r}"
             )
 
-    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+    def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
         """Turn at random."""
         frame = placement.frame
         a, b = self._axes(frame)

@@ -28,7 +28,7 @@ from neuromancer.train.data.balance import ClassIndex, shares_of
 from neuromancer.train.data.batch_fields import fields_of
 from neuromancer.train.data.frame import PatchFrame, frame_of
 from neuromancer.train.data.labels import IGNORED, LabelRules
-from neuromancer.train.data.placement import Orientation, Placed, Placement
+from neuromancer.train.data.placement import Orientation, PatchPlacement, Placed
 from neuromancer.train.data.volumes import Volume
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class PatchSampler:
             require_read(volume, self.fields)
             if targets is None:
                 require_provided(volume, self.fields)
-        plain = Placed(Placement(self.frame, Orientation.plain(self.frame.ndim)))
+        plain = Placed(PatchPlacement(self.frame, Orientation.plain(self.frame.ndim)))
         ranges = [v.starts(plain.raw, plain.labels, self.pad_raw) for v in self.volumes]
         for volume, found in zip(self.volumes, ranges, strict=True):
             require_room(volume, found, plain)
@@ -238,7 +238,7 @@ class PatchSampler:
         kinds = [None, *self.shares]
         share = [max(0.0, 1 - sum(self.shares.values())), *self.shares.values()]
         kind = kinds[int(rng.choice(len(kinds), p=np.array(share) / sum(share)))]
-        placement = Placement(self.frame, Orientation.plain(self.frame.ndim))
+        placement = PatchPlacement(self.frame, Orientation.plain(self.frame.ndim))
         for change in self._geometric:
             placement = change.draw(placement, rng)
         while True:

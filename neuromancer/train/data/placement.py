@@ -81,7 +81,7 @@ Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Placement:
+class PatchPlacement:
     """Orientation and warp of one patch.
 
     Parameters
@@ -99,7 +99,7 @@ class Placement:
     field: Field | None = None
     halvings: int = 0
 
-    def weaker(self) -> Placement:
+    def weaker(self) -> PatchPlacement:
         """One that needs less room: a weaker warp, then none, then no turning either."""
         if self.field is not None:
             field = self.field.weaker() if self.halvings < HALVINGS else None
@@ -128,7 +128,7 @@ class Placed:
         Voxel, relative to that position, of the label in the middle of the target.
     """
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: PatchPlacement) -> None:
         self.placement = placement
         frame, positions = placement.frame, placement.positions()
         middle = placement.orientation.sources(

@@ -13,7 +13,7 @@ from neuromancer.errors import ArgumentError
 from neuromancer.train.checks import amount
 from neuromancer.train.data.frame import PatchFrame
 from neuromancer.train.data.geometric import Geometric, axes_of, probability
-from neuromancer.train.data.placement import Placement
+from neuromancer.train.data.placement import PatchPlacement
 
 SPLINE = 4
 """Control points that a cubic spline depends on at any place."""
@@ -108,7 +108,7 @@ class Warp(Geometric):
             return {(pair[0], pair[1]): self.rotation[plane] for plane, pair in pairs.items()}
         return {(frame.ndim - 2, frame.ndim - 1): self.rotation} if self.rotation else {}
 
-    def draw(self, placement: Placement, rng: np.random.Generator) -> Placement:
+    def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
         """Warp at random."""
         frame = placement.frame
         if rng.random() >= self.p:

@@ -11,7 +11,7 @@ import neuromancer as nm
 from neuromancer.errors import ArgumentError
 from neuromancer.train.data import Flip, LabelledVolume, PatchSampler, Rotate90, Warp
 from neuromancer.train.data.frame import frame_of
-from neuromancer.train.data.placement import Orientation, Placed, Placement
+from neuromancer.train.data.placement import Orientation, PatchPlacement, Placed
 from neuromancer.train.data.warp import WarpField
 from tests.train.data.factories import chain, decode, positions
 
@@ -54,7 +54,7 @@ def test_a_warp_by_nothing_changes_nothing():
         ),
     )
     frame = frame_of(chain(NET, (6, 16, 16)))
-    placed = Placed(Placement(frame, Orientation.plain(3), field(frame.sizes)))
+    placed = Placed(PatchPlacement(frame, Orientation.plain(3), field(frame.sizes)))
     block = np.random.default_rng(0).random((1, 6, 16, 16))
     np.testing.assert_array_equal(placed.cut_raw(block), block)
     assert placed.raw == [(0, 5), (0, 15), (0, 15)]
@@ -68,7 +68,7 @@ def test_a_warp_by_nothing_changes_nothing():
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_quarter_turn_is_rot90(turns):
     frame = frame_of(chain([((1, 3, 3), None, "valid")], (3, 15, 15)))
-    placed = Placed(Placement(frame, Orientation.plain(3), field(frame.sizes, angles={(1, 2): turns * np.pi / 2})))
+    placed = Placed(PatchPlacement(frame, Orientation.plain(3), field(frame.sizes, angles={(1, 2): turns * np.pi / 2})))
     block = np.random.default_rng(0).random((2, 3, 15, 15))
     assert placed.raw == [(0, 2), (0, 14), (0, 14)]
     ways = [np.rot90(block, sign * turns, (2, 3)) for sign in (1, -1)]

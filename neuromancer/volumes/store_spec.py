@@ -12,7 +12,7 @@ from neuromancer.volumes.placement import Placement
 
 
 @dataclass(frozen=True)
-class Request:
+class StoreSpec:
     """An output to be created.
 
     Parameters
