@@ -31,7 +31,8 @@ class NeuromancerError(Exception):
     node : Node or str, optional
         The node that complains.
     where : str, optional
-        The argument, file or whatever else complains, where it is no node.
+        The argument, file or whatever else complains, where it is no node. Kept as ``node``, which is what code that
+        catches errors reads.
     got, expected, nearest : optional
         The offending value, what would have been accepted, and the closest accepted value.
 

@@ -65,14 +65,14 @@ def path_text(path: Any, what: str) -> str:
     ('data/raw.npy', 's3://bucket/a.zarr')
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise InputTypeError("is no path", node=what, got=described(path), expected="a string or a Path")
+        raise InputTypeError("is no path", where=what, got=described(path), expected="a string or a Path")
     try:
         text = os.fsdecode(path)
     except Exception as error:  # of a class that is not ours
-        raise InputTypeError("is no path", node=what, got=f"{described(path)}: {reason(error)}") from None
+        raise InputTypeError("is no path", where=what, got=f"{described(path)}: {reason(error)}") from None
     if not text or "\0" in text:
         problem = "an empty path" if not text else "a path cannot hold a null character"
-        raise FileError(problem, node=what, got=printable(repr(text))[:100])
+        raise FileError(problem, where=what, got=printable(repr(text))[:100])
     return text if is_address(text) else os.path.expanduser(text)  # noqa: PTH111 (never fails, unlike Path's)
 
 
@@ -91,7 +91,7 @@ def local_file(path: Any, what: str) -> Path:
     """
     text = path_text(path, what)
     if is_address(text):
-        raise FileError("is no place in the file system", node=what, got=text, expected="a local path")
+        raise FileError("is no place in the file system", where=what, got=text, expected="a local path")
     return Path(text)
 
 
@@ -122,7 +122,7 @@ def absolute(path: str, what: str) -> str:
     try:
         return str(Path(path).absolute())
     except OSError as error:
-        raise FileError("the current folder cannot be found", node=what, got=reason(error)) from None
+        raise FileError("the current folder cannot be found", where=what, got=reason(error)) from None
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | None:

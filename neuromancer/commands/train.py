@@ -67,7 +67,7 @@ def changes_of(options: argparse.Namespace) -> dict[str, Any]:
     for name, value in [*options.set, *((name, value) for name, value in own.items() if value is not None)]:
         if name in changes:
             raise ArgumentError(
-                "given twice", node=name, got=f"{changes[name]!r} and {value!r}", expected="one of them"
+                "given twice", where=name, got=f"{changes[name]!r} and {value!r}", expected="one of them"
             )
         changes[name] = value
     return changes

@@ -199,7 +199,7 @@ def _node(options: argparse.Namespace) -> nm.Node:
     if options.node is None:
         if model.prediction_node is None:
             raise UnknownNameError(
-                "the model has no prediction node", node=options.model, got="no --node", expected=list(model.nodes)
+                "the model has no prediction node", where=options.model, got="no --node", expected=list(model.nodes)
             )
         return model.prediction_node
     return model[options.node]

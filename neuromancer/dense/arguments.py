@@ -32,14 +32,14 @@ def checked_choice(name: str, value: Any, allowed: Sequence[Any], problem: str =
     """`value` if it is one of a few names, or ArgumentError."""
     if not isinstance(value, (str, NoneType)) or value not in allowed:
         nearest = nearest_name(value, [a for a in allowed if a is not None])
-        raise ArgumentError(problem, node=name, got=value, expected=f"one of {allowed}", nearest=nearest)
+        raise ArgumentError(problem, where=name, got=value, expected=f"one of {allowed}", nearest=nearest)
     return value
 
 
 def checked_flag(name: str, value: Any) -> bool:
     """`value` if it is True or False, or InputTypeError; text such as "False" would be taken for True."""
     if not isinstance(value, (bool, np.bool_)) and not (is_whole(value) and value in (0, 1)):
-        raise InputTypeError("neither True nor False", node=name, got=value, expected="True or False")
+        raise InputTypeError("neither True nor False", where=name, got=value, expected="True or False")
     return bool(value)
 
 
@@ -51,7 +51,7 @@ def checked_progress(value: Any) -> bool | None:
 def checked_count(name: str, value: Any, least: int) -> int:
     """`value` if it is a whole number of at least `least`, or ArgumentError."""
     if not is_whole(value) or value < least:
-        raise ArgumentError("not a number of them", node=name, got=value, expected=f"a whole number >= {least}")
+        raise ArgumentError("not a number of them", where=name, got=value, expected=f"a whole number >= {least}")
     return int(value)
 
 
@@ -66,7 +66,7 @@ def checked_sizes(name: str, sizes: Any, meaning: str) -> tuple[int, ...]:
     """Sizes of at least 1, or ShapeError."""
     several = isinstance(sizes, (tuple, list)) or (isinstance(sizes, np.ndarray) and sizes.ndim == 1)
     if not several or not len(sizes) or not all(is_whole(n) and n >= 1 for n in sizes):
-        raise ShapeError("needs a positive size per axis", node=name, got=sizes, expected=f"whole numbers: {meaning}")
+        raise ShapeError("needs a positive size per axis", where=name, got=sizes, expected=f"whole numbers: {meaning}")
     return tuple(int(n) for n in sizes)
 
 
@@ -74,7 +74,7 @@ def checked_image(shape: Any, name: str = "image") -> tuple[int, ...]:
     """Shape of an image that is planned for, or of a result, or ShapeError."""
     sizes = checked_sizes(name, shape, "(f, (z,) y, x)")
     if prod(sizes) > MOST_VOXELS:
-        raise ShapeError("more voxels than can be counted", node=name, got=sizes, expected=f"up to {MOST_VOXELS}")
+        raise ShapeError("more voxels than can be counted", where=name, got=sizes, expected=f"up to {MOST_VOXELS}")
     return sizes
 
 

@@ -87,7 +87,7 @@ class AxisGeometry:
 
 @dataclass(frozen=True)
 class PeriodicAxis(AxisGeometry):
-    """One axis of the plain form, which tile_alignment every `period` raw voxels.
+    """One axis of the plain form, which repeats every `period` raw voxels.
 
     Parameters
     ----------

@@ -202,7 +202,8 @@ class PredictionRun:
             check_sink(out, output.shape, output.dtype, store)
         if self.pool is None and not options.resume:
             self.network.func(options.precision).compile()
-        masks = {"mask" if k == 0 else f"mask {k}": mask for k, mask in enumerate(self.mask_sources)}
+        names = [*(["mask"] if options.mask is not None else []), "mask of the image"]
+        masks = dict(zip(names, self.mask_sources, strict=False))
         require_apart({"image": self.source, **masks}, options.outs or ())
 
     def _run_tiles(self, plan: DensePlan, progress: bool | None) -> None:

@@ -47,7 +47,7 @@ class PortableModel(Protocol):
     def own_functors(self) -> Functors:
         """The user's functions that the model's file names."""
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def write(self, path: str | os.PathLike[str]) -> None:
         """Write the model into a file."""
 
     @classmethod

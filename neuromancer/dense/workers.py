@@ -235,13 +235,13 @@ class WorkerPool:
         model = model_of(given.nodes)
         if given.folder is None:
             with tempfile.TemporaryDirectory() as folder:
-                model.save(Path(folder) / "model")
+                model.write(Path(folder) / "model")
                 content = (Path(folder) / "model").read_bytes()
             yield self._described(evaluator, given, ModelFile(type(model).load, content), model.own_functors)
             return
         path = given.folder / f"model-{uuid.uuid4().hex[:8]}"
         try:
-            model.save(path)
+            model.write(path)
             yield self._described(evaluator, given, ModelFile(type(model).load, path.resolve()), model.own_functors)
         finally:
             path.unlink(missing_ok=True)

@@ -10,8 +10,7 @@ from neuromancer.graph.node import GraphNode
 
 def constructor(cls: type) -> inspect.Signature:
     """Signature of a node's constructor without ``self``."""
-    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
+    return inspect.signature(cls)
 
 
 def bound_arguments(node: GraphNode) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _check_arguments(cls: NodeType, args: tuple[Any, ...], kwargs: dict[str, Any
         unknown = [key for key in kwargs if key not in known]
         raise InputTypeError(
             str(error),
-            node=cls.__name__,
+            where=cls.__name__,
             expected=f"{cls.__name__}({', '.join(str(p.replace(annotation=p.empty)) for p in known.values())})",
             nearest=nearest_name(unknown[0], known) if unknown else None,
         ) from None

@@ -69,7 +69,7 @@ class DesignatedGraph(Graph):
     def _require(self, role: str) -> Any:
         node = getattr(self, role)
         if node is None:
-            raise GraphError(f"no {role} is designated", node=self._label, expected=f"designate_nodes({role}=...)")
+            raise GraphError(f"no {role} is designated", where=self._label, expected=f"designate_nodes({role}=...)")
         return node
 
     def designate_nodes(
@@ -146,11 +146,11 @@ class DesignatedGraph(Graph):
         if isinstance(value, str):
             value = self[value]
         if not isinstance(value, GraphNode):
-            raise InputTypeError(f"{role} must be one node or its name", node=self._label, got=repr(value)[:200])
+            raise InputTypeError(f"{role} must be one node or its name", where=self._label, got=repr(value)[:200])
         if self.nodes.get(value.name) is not value:
             raise GraphError(
                 f"{role} is no node of this model",
-                node=self._label,
+                where=self._label,
                 got=value.name,
                 expected=f"one of {self!r}",
             )
@@ -158,7 +158,7 @@ class DesignatedGraph(Graph):
 
     def _find_all(self, role: str, values: Any) -> list[GraphNode]:
         if not isinstance(values, (list, tuple)):
-            raise InputTypeError(f"{role} must be a list of nodes or names", node=self._label, got=repr(values)[:200])
+            raise InputTypeError(f"{role} must be a list of nodes or names", where=self._label, got=repr(values)[:200])
         return [self._find(role, value) for value in values]
 
     def _check_debug_outputs(self, loss: GraphNode | None, debug: Sequence[GraphNode]) -> None:

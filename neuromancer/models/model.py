@@ -19,7 +19,7 @@ from neuromancer.graph.window import BuildMode
 from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
-from neuromancer.io.save import save
+from neuromancer.io.save import save, write
 from neuromancer.optim.trainable import TrainableGraph
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
@@ -100,7 +100,7 @@ class Model(TrainableGraph):
         if not nodes:
             raise GraphError(
                 "no prediction_ext is designated",
-                node=self._label,
+                where=self._label,
                 expected="designate_nodes(prediction_ext=[...])",
             )
         sources = list(dict.fromkeys(source for node in nodes for source in node.input_nodes))
@@ -204,7 +204,7 @@ class Model(TrainableGraph):
         if isinstance(value_dict, (list, tuple)):
             value_dict = self._named(value_dict, skip_const)
         if not isinstance(value_dict, dict):
-            raise InputTypeError("needs a dict or a list", node=self._label, got=type(value_dict).__name__)
+            raise InputTypeError("needs a dict or a list", where=self._label, got=type(value_dict).__name__)
         before = {name: self[name].get_param_values(skip_const=True) for name in value_dict}
         try:
             for name, values in value_dict.items():
@@ -225,7 +225,7 @@ class Model(TrainableGraph):
         if len(values) != len(places):
             raise ShapeError(
                 "wrong number of parameter values",
-                node=self._label,
+                where=self._label,
                 got=len(values),
                 expected=f"{len(places)} as from get_param_values(skip_const={skip_const}, as_list=True)",
             )
@@ -250,6 +250,10 @@ class Model(TrainableGraph):
             If the file cannot be written.
         """
         save(self, path)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """As :meth:`save`, for whoever hands over :attr:`own_functors` with the file: nothing is said about them."""
+        write(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:
@@ -336,7 +340,7 @@ class Model(TrainableGraph):
         if lost or numbers.shape != (len(params),) or not all(0 <= float(n) < below for n in numbers):
             raise ArgumentError(
                 f"cannot set the {key}s",
-                node=self._label,
+                where=self._label,
                 got=rates,
                 expected=f"one number or {len(params)} numbers in {numbers.dtype}, "
                 f"0 <= rate {'<' if below <= 1 else '<='} 1",

@@ -168,12 +168,12 @@ def Input_like(
         if dtype is None:
             raise InputTypeError(
                 "a TaggedShape has no dtype, so one must be given",
-                node=name,
+                where=name,
                 got=None,
                 expected="e.g. 'float32'",
             )
     else:
-        raise InputTypeError("needs a node with a shape, or a TaggedShape", node=name, got=type(ref).__name__)
+        raise InputTypeError("needs a node with a shape, or a TaggedShape", where=name, got=type(ref).__name__)
     if override_f is not False and override_f is not None:
         shape = shape.updateshape("f", positive_int(override_f, "override_f", name))
     return Input(

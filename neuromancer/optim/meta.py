@@ -145,7 +145,7 @@ class MetaParams:
         if wrong or vanishes(kind, given):
             raise ArgumentError(
                 f"{key} cannot have this value",
-                node=self.label,
+                where=self.label,
                 got=value,
                 expected=f"{'0 <= value < 1' if key in BELOW_ONE else 'a finite number >= 0'}, in {kind}, where "
                 f"{np.nextafter(kind.type(0), kind.type(1)):.2g} is the smallest above 0",
@@ -157,7 +157,7 @@ class MetaParams:
         if key not in names:
             raise UnknownNameError(
                 "unknown meta-parameter",
-                node=self.label,
+                where=self.label,
                 got=key,
                 expected=f"one of {names}",
                 nearest=nearest_name(key, names),

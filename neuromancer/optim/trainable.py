@@ -202,7 +202,7 @@ class TrainableGraph(DesignatedGraph):
         if name not in OPTIMISERS:
             raise UnknownNameError(
                 "unknown optimiser",
-                node=self._label,
+                where=self._label,
                 got=name,
                 expected=f"one of {list(OPTIMISERS)}",
                 nearest=nearest_name(name, OPTIMISERS),

@@ -19,7 +19,6 @@ from neuromancer.pictures.info import EdgeInfo, GraphInfo, NodeInfo, ParamInfo
 
 if TYPE_CHECKING:
     from neuromancer.graph.roles import DesignatedGraph
-    from neuromancer.graph.tagged_shape import TaggedShape
 
 ROLES = {
     "input_node": "input",
@@ -149,10 +148,6 @@ def _node_info(node: GraphNode, model: DesignatedGraph | None, total: float) -> 
         defaults=defaults,
         features=list(node.feature_names or ()),
     )
-
-
-def _known_offsets(shape: TaggedShape) -> list[int | None]:
-    return [None if f < 0 else int(o) for o, f in zip(shape.offsets, shape.fov, strict=True)]
 
 
 def _kind(node: GraphNode) -> str:

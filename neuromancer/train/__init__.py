@@ -1,4 +1,4 @@
-"""Training: data, the Trainer, schedules, optimisers and statistics."""
+"""Training: data, augmentation, the Trainer, and when it stops."""
 
 from __future__ import annotations
 

@@ -65,11 +65,11 @@ class Schedule:
             If there is neither, or the step is negative.
         """
         if step < 0:
-            raise ArgumentError("steps count from 0", node=type(self).__name__, got=step)
+            raise ArgumentError("steps count from 0", where=type(self).__name__, got=step)
         start = self.start if start is None else start
         if start is None:
             raise ArgumentError(
-                "a schedule without a start is to be bound to a model", node=type(self).__name__, got="start=None"
+                "a schedule without a start is to be bound to a model", where=type(self).__name__, got="start=None"
             )
         return self._at(int(step), start)
 
@@ -218,10 +218,10 @@ class BoundSchedule:
         else:
             param = self._params()[self.target]
             if not np.isfinite(value).all():
-                raise ArgumentError(f"{self.target} would not be finite", node=repr(self.schedule), got=value)
+                raise ArgumentError(f"{self.target} would not be finite", where=repr(self.schedule), got=value)
             if np.ndim(value) and np.shape(value) != param.get_value().shape:
                 raise ArgumentError(
-                    f"{self.target} has another shape", node=repr(self.schedule), got=np.shape(value),
+                    f"{self.target} has another shape", where=repr(self.schedule), got=np.shape(value),
                     expected=param.get_value().shape,
                 )  # fmt: skip
             fitting = exact_cast(value, param.dtype, repr(self.schedule), self.target)
@@ -278,5 +278,5 @@ def finite(value: Any, what: str, schedule: Any) -> Any:
     except (TypeError, ValueError):
         array = np.array(np.nan)
     if isinstance(value, (str, bool, np.bool_)) or np.iscomplexobj(value) or not np.isfinite(array).all():
-        raise ArgumentError(f"{what} must be finite numbers", node=type(schedule).__name__, got=repr(value)[:200])
+        raise ArgumentError(f"{what} must be finite numbers", where=type(schedule).__name__, got=repr(value)[:200])
     return array if array.ndim else float(array)

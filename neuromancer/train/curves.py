@@ -133,16 +133,16 @@ class StepSchedule(Schedule):
             if isinstance(error, ArgumentError):
                 raise
             raise ArgumentError(
-                "updates must be pairs (step, value)", node=type(self).__name__, got=repr(updates)[:200]
+                "updates must be pairs (step, value)", where=type(self).__name__, got=repr(updates)[:200]
             ) from None
         steps = [step for step, _ in self.updates]
         if not steps:
             raise ArgumentError(
-                "there are no updates", node=type(self).__name__, got=[], expected="[(step, value), ...]"
+                "there are no updates", where=type(self).__name__, got=[], expected="[(step, value), ...]"
             )
         if steps != sorted(set(steps)):
             raise ArgumentError(
-                "the steps must ascend", node=type(self).__name__, got=steps, nearest=str(sorted(set(steps)))
+                "the steps must ascend", where=type(self).__name__, got=steps, nearest=str(sorted(set(steps)))
             )
 
     def turns(self) -> list[int]:
@@ -178,14 +178,14 @@ class WarmUpSchedule(Schedule):
         super().__init__(start)
         self.n_steps = _count(n_steps, "n_steps", self)
         if then is not None and not isinstance(then, Schedule):
-            raise ArgumentError("then must be a schedule", node=type(self).__name__, got=repr(then)[:200])
+            raise ArgumentError("then must be a schedule", where=type(self).__name__, got=repr(then)[:200])
         if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)) or not 0 <= factor <= 1:
-            raise ArgumentError("factor must lie between 0 and 1", node=type(self).__name__, got=factor)
+            raise ArgumentError("factor must lie between 0 and 1", where=type(self).__name__, got=factor)
         self.then, self.lowest = then, float(factor)
         if then is not None and then.start is not None:
             if self.start is not None and not np.array_equal(self.start, then.start):
                 raise ArgumentError(
-                    "two different starts", node=type(self).__name__, got=f"{start!r}, and {then.start!r} in then",
+                    "two different starts", where=type(self).__name__, got=f"{start!r}, and {then.start!r} in then",
                     expected="one of them",
                 )  # fmt: skip
             self.start = then.start
@@ -204,13 +204,13 @@ class WarmUpSchedule(Schedule):
 def _positive(value: Any, what: str, schedule: Any) -> float:
     number = finite(value, what, schedule)
     if np.ndim(number) or number <= 0:
-        raise ArgumentError(f"{what} must be a number above 0", node=type(schedule).__name__, got=value)
+        raise ArgumentError(f"{what} must be a number above 0", where=type(schedule).__name__, got=value)
     return float(number)
 
 
 def _count(value: Any, what: str, schedule: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ArgumentError(
-            f"{what} must be a number of steps", node=type(schedule).__name__, got=value, expected="an int >= 1"
+            f"{what} must be a number of steps", where=type(schedule).__name__, got=value, expected="an int >= 1"
         )
     return int(value)

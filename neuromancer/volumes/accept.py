@@ -58,19 +58,19 @@ def accepted(value: Any, what: str) -> Any:
     (1, 2)
     """
     if is_closed(value):
-        raise FileError("is closed", node=what, got=described(value), expected="an open file, or its path")
+        raise FileError("is closed", where=what, got=described(value), expected="an open file, or its path")
     _refuse_groups(value, what)
     if not is_array(value) or _in_memory(value):
         try:
             value = as_array(value)
         except ValueError as error:
             raise InputTypeError(
-                "is no array", node=what, got=f"{described(value)}: {error}", expected=EXPECTED
+                "is no array", where=what, got=f"{described(value)}: {error}", expected=EXPECTED
             ) from None
         except MemoryError:
-            raise OutOfMemoryError("does not fit into the memory", node=what, got=described(value)) from None
+            raise OutOfMemoryError("does not fit into the memory", where=what, got=described(value)) from None
         if value.ndim == 0 and value.dtype.kind not in "biuf":
-            raise InputTypeError("is no array", node=what, got=described(value.item()), expected=EXPECTED)
+            raise InputTypeError("is no array", where=what, got=described(value.item()), expected=EXPECTED)
     checked_shape(value, what)
     checked_dtype(value, what)
     return value
@@ -97,7 +97,7 @@ def _refuse_groups(value: Any, what: str) -> None:
     if names:
         raise InputTypeError(
             "is no array but holds some, say which",
-            node=what,
+            where=what,
             got=type(value).__name__,
             expected=f"one of {names}",
             nearest=f"[{names[0]!r}] of it",
@@ -116,7 +116,7 @@ def checked_dtype(array: Any, what: str) -> np.dtype:
     except Exception:
         dtype = np.dtype(object)
     if dtype.kind not in "biuf":
-        raise InputTypeError("has no numeric dtype", node=what, got=str(array.dtype), expected=NUMBERS)
+        raise InputTypeError("has no numeric dtype", where=what, got=str(array.dtype), expected=NUMBERS)
     return dtype
 
 
@@ -131,7 +131,7 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
     """
     shape = array.shape
     if shape is None:
-        raise ShapeError("holds nothing", node=what, got="a null data set", expected="an array")
+        raise ShapeError("holds nothing", where=what, got="a null data set", expected="an array")
     try:
         sizes = tuple(int(n) for n in shape)
         known = all(size == n and size >= 0 for size, n in zip(sizes, shape, strict=True))
@@ -139,9 +139,9 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
         known, sizes = False, ()
     if not known:
         hint = "array.compute_chunk_sizes()" if hasattr(type(array), "compute_chunk_sizes") else None
-        raise ShapeError("its sizes are not known", node=what, got=f"shape {shape}", expected="sizes", nearest=hint)
+        raise ShapeError("its sizes are not known", where=what, got=f"shape {shape}", expected="sizes", nearest=hint)
     if prod(sizes) >= MOST_VOXELS:
-        raise ShapeError("has more voxels than any file", node=what, got=f"shape {shape}", expected=f"< {MOST_VOXELS}")
+        raise ShapeError("has more voxels than any file", where=what, got=f"shape {shape}", expected=f"< {MOST_VOXELS}")
     return sizes
 
 
@@ -155,11 +155,11 @@ def checked_block(block: np.ndarray, dtype: np.dtype, index: tuple[slice, ...], 
     """
     wanted = tuple(len(range(s.start, s.stop, s.step or 1)) for s in index)
     if block.shape != wanted:
-        raise ShapeError("a block has another shape than asked for", node=what, got=block.shape, expected=wanted)
+        raise ShapeError("a block has another shape than asked for", where=what, got=block.shape, expected=wanted)
     if block.dtype.kind == dtype.kind == "f":
         return block.astype(dtype, copy=False)
     if block.dtype.newbyteorder("=") != dtype.newbyteorder("="):
         raise InputTypeError(
-            "a block has another dtype than the array says", node=what, got=str(block.dtype), expected=str(dtype)
+            "a block has another dtype than the array says", where=what, got=str(block.dtype), expected=str(dtype)
         )
     return block

@@ -46,11 +46,11 @@ def require_absent(folder: Path, key: str) -> None:
         raise OSError("the metadata of its array has gone")
 
 
-def require_no_pipe(path: Path) -> None:
+def require_no_pipe(path: Path | None, label: str | None = None) -> None:
     """Raise FileError if a pipe or a device lies where a file may: whoever opens it waits for ever."""
-    kind = kind_at(path)
+    kind = None if path is None else kind_at(path)
     if kind not in (None, "a file", "a folder"):
-        raise FileError("is no file", where=str(path), got=kind, expected="a file")
+        raise FileError("is no file", where=label or str(path), got=f"{path} is {kind}", expected="a file")
 
 
 def damage_in(folder: Path, depth: int) -> list[tuple[str, str]]:

@@ -27,8 +27,6 @@ from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.sink import ArraySink, ForeignSink, require_same
 from neuromancer.volumes.store_spec import StoreSpec
 
-MOST_BYTES = (1 << 63) - 1
-
 __all__ = ["create_sink", "open_sink", "output_at"]
 
 MOST_BYTES = (1 << 63) - 1

@@ -278,6 +278,13 @@ class MappedSink(ArraySink):
         super().__init__(array, layout, label, identity=_identity(file))
         self.file = file
 
+    def flush(self) -> None:
+        """Return when all that was written would survive a power cut."""
+        found = mapping_of(self.array)
+        with naming(self.label):
+            if found is not None and hasattr(found[0], "flush"):
+                found[0].flush()
+
     def claim(self) -> None:
         """Make the file known from all others, as far as it can be, before something is noted about it."""
         with naming(self.file):

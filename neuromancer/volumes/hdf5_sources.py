@@ -19,9 +19,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neuromancer.errors import FileError, MissingDependencyError, reason
-from neuromancer.places import kind_at
+from neuromancer.errors import MissingDependencyError, reason
 from neuromancer.volumes.blocks import overlap, whole_index
+from neuromancer.volumes.chunk_files import require_no_pipe
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.protocol import Where
 from neuromancer.volumes.stored import file_identity
@@ -384,13 +384,6 @@ def _raw_path(dataset: Any, name: str) -> Path:
     return Path(prefix.replace("${ORIGIN}", str(Path(dataset.file.filename).parent))) / name
 
 
-def require_no_pipe(path: Path | None, label: str) -> None:
-    """Raise FileError if a pipe or a device lies where a file should: the library would wait for it for ever."""
-    kind = None if path is None else kind_at(path)
-    if kind not in (None, "a file", "a folder"):
-        raise FileError("a file of the image is none", where=label, got=f"{path} is {kind}", expected="a file")
-
-
 def require_no_pipes(dataset: Any, label: str) -> None:
     """Raise FileError if a source is a pipe or a device; the library opens some to find the shape of a data set."""
     for name in {m.file_name for m in dataset.virtual_sources()} if dataset.is_virtual else ():
@@ -400,7 +393,10 @@ def require_no_pipes(dataset: Any, label: str) -> None:
             continue
         prefix = dataset.id.get_access_plist().get_virtual_prefix()
         for place in filter(Path.is_dir, _places(dataset, folder or ".", prefix, VIRTUAL_PREFIX)):
-            for number in _matching([p.name for p in place.iterdir()], last):
+            numbers: set[int] = set()
+            with suppress(OSError):  # of a folder that may not be listed
+                numbers = _matching([p.name for p in place.iterdir()], last)
+            for number in numbers:
                 require_no_pipe(place / _with_number(last, number), label)
 
 

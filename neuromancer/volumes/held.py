@@ -217,7 +217,7 @@ def fingerprint(source: Any) -> str:
     for part in parts:
         whole = part if isinstance(part, np.ndarray) else np.asarray(part[...])
         digest.update(repr((whole.shape, whole.dtype.str)).encode())
-        for plane in whole if whole.ndim else ():
+        for plane in np.atleast_1d(whole):
             digest.update(np.ascontiguousarray(plane).data)
     return f"{source.fingerprint()} {digest.hexdigest()}" if parts else source.fingerprint()
 

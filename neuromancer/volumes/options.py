@@ -25,7 +25,7 @@ def check_kinds(axes: Any, compression: Any, multiscale: Any) -> None:
     """Raise InputTypeError for options of the wrong type."""
     for name, value in (("axes", axes), ("compression", compression)):
         if value is not None and not isinstance(value, str):
-            raise InputTypeError("not a name", node=name, got=value, expected="text")
+            raise InputTypeError("not a name", where=name, got=value, expected="text")
     if not isinstance(multiscale, (bool, np.bool_)):
         raise InputTypeError("neither True nor False", where="multiscale", got=multiscale, expected="True or False")
 
@@ -34,7 +34,7 @@ def checked_block(given: Any, size: tuple[int, ...], what: str) -> tuple[int, ..
     """Sizes of a block, one per axis (f, *spatial), or ArgumentError."""
     several = isinstance(given, Sequence) or (isinstance(given, np.ndarray) and given.ndim == 1)
     if not several or len(given) != len(size) or not all(is_whole(n) and n >= 1 for n in given):
-        raise ArgumentError("not a block", node=what, got=given, expected=f"{len(size)} whole numbers, (f, spatial)")
+        raise ArgumentError("not a block", where=what, got=given, expected=f"{len(size)} whole numbers, (f, spatial)")
     return tuple(int(n) for n in given)
 
 

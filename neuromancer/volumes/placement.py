@@ -117,5 +117,5 @@ def _numbers(what: str, values: Sequence[float | None] | None, spatial: str) -> 
     except (TypeError, ValueError):
         found = []
     if isinstance(values, str) or len(found) != len(spatial) or not all(v is None or np.isfinite(v) for v in found):
-        raise ArgumentError("wrong lengths", node=what, got=repr(values), expected=f"a number for each of {spatial!r}")
+        raise ArgumentError("wrong lengths", where=what, got=repr(values), expected=f"a number for each of {spatial!r}")
     return known_or_none(found)

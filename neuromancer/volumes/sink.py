@@ -89,9 +89,9 @@ class ArraySink:
         values = np.asarray(values)
         wanted = tuple(len(range(s.start, s.stop, s.step)) for s in index)
         if values.shape != wanted:
-            raise ShapeError("a block of the wrong shape", node=self.label, got=values.shape, expected=wanted)
+            raise ShapeError("a block of the wrong shape", where=self.label, got=values.shape, expected=wanted)
         if not fits_kind(values.dtype, self.dtype):
-            raise InputTypeError("values of the wrong kind", node=self.label, got=values.dtype, expected=self.dtype)
+            raise InputTypeError("values of the wrong kind", where=self.label, got=values.dtype, expected=self.dtype)
         values = exact_cast(values, self.dtype, self.label, "the block")
         if not values.size:
             return

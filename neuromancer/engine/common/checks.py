@@ -27,7 +27,7 @@ def numeric_array(value: Any, name: str | None) -> np.ndarray:
     array = np.array(unmasked(value, name))
     if array.dtype.kind not in "biuf":
         raise InputTypeError(
-            "a shared variable holds a numeric array", node=name, got=f"{type(value).__name__} of {array.dtype}"
+            "a shared variable holds a numeric array", where=name, got=f"{type(value).__name__} of {array.dtype}"
         )
     return array
 

@@ -45,7 +45,7 @@ def _prepared(
     x, w = as_tensor_variable(x), as_tensor_variable(w)
     ndim = x.ndim - 2
     if ndim not in (1, 2, 3):
-        raise ArgumentError("unsupported number of spatial axes", node=name, got=ndim, expected="1, 2 or 3")
+        raise ArgumentError("unsupported number of spatial axes", where=name, got=ndim, expected="1, 2 or 3")
     dtype = check_floats(name, ndim, x=x, w=w)
     require_compiler(name)
     geometry = {
@@ -57,7 +57,7 @@ def _prepared(
     if None not in (x_shape[1], w_shape[w_axis]) and x_shape[1] != w_shape[w_axis]:
         raise ShapeError(
             "channels of input and kernel differ",
-            node=name,
+            where=name,
             got=f"input {x_shape}, kernel {w_shape}",
             expected=f"{w_shape[w_axis]} input channels",
         )

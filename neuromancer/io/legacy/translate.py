@@ -71,7 +71,7 @@ class _Translation:
     def __init__(self, content: Any, n_bytes: int) -> None:
         self.descriptors, designations = content
         if not isinstance(self.descriptors, dict) or not isinstance(designations, dict):
-            raise FileError("the file does not describe a model", node="", got=type(self.descriptors).__name__)
+            raise FileError("the file does not describe a model", where="", got=type(self.descriptors).__name__)
         self.roles = {key: finished(v) for key, v in designations.items() if key in ROLES}
         self.arrays = Arrays()
         self.bytes_left, self.values_left = n_bytes, MAX_VALUES
@@ -80,7 +80,7 @@ class _Translation:
         nodes = []
         for name, descriptor in self.descriptors.items():
             if not isinstance(name, str) or len(name) > NAME_LENGTH:
-                raise FileError("a node's name is no text, or too long", node="", got=short(name, 100))
+                raise FileError("a node's name is no text, or too long", where="", got=short(name, 100))
             if isinstance(descriptor, Record):
                 nodes.append(self.split(name, descriptor))
             else:

@@ -142,7 +142,7 @@ def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) ->
     raise ShapeError(
         "the volume has no position for a patch: "
         + ("too few labels" if any(labelled) else "around the labels there is too little raw data"),
-        node=volume.label,
+        where=volume.label,
         got=f"raw {volume.shown(volume.sizes)}, labels {volume.shown(volume.label_sizes)} from raw voxel "
         f"{volume.shown(volume.label_start)}",
         expected=f"labels of at least {volume.shown(spans)}, in raw data of at least "
@@ -167,7 +167,7 @@ def require_provided(volume: Volume, fields: Sequence[BatchField]) -> None:
     if lacking:
         raise GraphError(
             "the loss reads more than raw data and labels",
-            node=volume.label,
+            where=volume.label,
             got=f"nothing for {lacking}",
             expected=f"LabelledVolume(..., extras={{{lacking[0]!r}: array}}), or targets=function",
         )
@@ -176,7 +176,7 @@ def require_provided(volume: Volume, fields: Sequence[BatchField]) -> None:
         if field.role == "target" and field.features not in (None, channels):
             raise ShapeError(
                 f"the labels do not fit the target {field.name!r}",
-                node=volume.label,
+                where=volume.label,
                 got=f"{channels} channels, shape {tuple(volume.labels.array.shape)}",
                 expected=f"{field.features} channels",
             )

@@ -106,11 +106,6 @@ class PatchPlacement:
             return replace(self, field=field, halvings=self.halvings + 1)
         return replace(self, orientation=Orientation.plain(self.frame.ndim))
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing is changed, which fits wherever a patch fits."""
-        return self.field is None and self.orientation == Orientation.plain(self.frame.ndim)
-
     def positions(self) -> list[np.ndarray]:
         """Per axis as the patch lies, without the warp: where the output voxels are."""
         frame = self.frame

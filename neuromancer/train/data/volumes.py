@@ -204,7 +204,7 @@ class Volume:
             return (exact_cast(block, self.frame.dtype, self.label, "the raw data") - middle) / width
         scaled = np.asarray(self.scale(block))
         if scaled.shape != block.shape:
-            raise ShapeError("scale changed the shape", node=self.label, got=scaled.shape, expected=block.shape)
+            raise ShapeError("scale changed the shape", where=self.label, got=scaled.shape, expected=block.shape)
         return exact_cast(scaled, self.frame.dtype, self.label, "the scaled raw data")
 
     def read_labels(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Convolution with fewer products over two axes agrees with a direct one, whatever the winograd_transforms."""
+"""Convolution with fewer products over two axes agrees with a direct one, whatever the tiles."""
 
 from __future__ import annotations
 

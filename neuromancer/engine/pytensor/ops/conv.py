@@ -47,7 +47,7 @@ class ConvBase(KernelOp):
     def __init__(self, ndim: int, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> None:
         name = type(self).__name__
         if ndim not in (1, 2, 3):
-            raise ArgumentError("unsupported number of spatial axes", node=name, got=ndim, expected="1, 2 or 3")
+            raise ArgumentError("unsupported number of spatial axes", where=name, got=ndim, expected="1, 2 or 3")
         self.ndim = ndim
         self.stride: Ints = axes_tuple(stride, ndim, "stride", name)
         self.dilation: Ints = axes_tuple(dilation, ndim, "dilation", name)
@@ -66,7 +66,7 @@ class ConvBase(KernelOp):
         if have is not None and want is not None and have != want:
             raise ShapeError(
                 "channels of input and kernel differ",
-                node=type(self).__name__,
+                where=type(self).__name__,
                 got=f"input {tuple(x)}, kernel {tuple(w)}",
                 expected=f"{want} input channels",
             )

@@ -46,7 +46,7 @@ class _PoolBase(KernelOp):
     def __init__(self, size: Ints, stride: Any = None, dilation: Any = 1) -> None:
         name, ndim = type(self).__name__, len(size)
         if ndim not in (1, 2, 3):
-            raise ArgumentError("unsupported number of spatial axes", node=name, got=ndim, expected="1, 2 or 3")
+            raise ArgumentError("unsupported number of spatial axes", where=name, got=ndim, expected="1, 2 or 3")
         self.size: Ints = axes_tuple(size, ndim, "size", name)
         self.stride: Ints = axes_tuple(size if stride is None else stride, ndim, "stride", name)
         self.dilation: Ints = axes_tuple(dilation, ndim, "dilation", name)

@@ -205,7 +205,7 @@ def _broadcast_check(node: Apply, takes: list[str | None]) -> Callable[[Any], No
                 if shapes[k][axis] != n:
                     raise ShapeError(
                         f"operands differ along axis {axis}",
-                        node=name,
+                        where=name,
                         got=f"shapes {[tuple(s) for s in shapes]}",
                         expected="equal lengths, or an axis declared to have length 1",
                     )

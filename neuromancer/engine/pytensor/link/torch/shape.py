@@ -63,7 +63,7 @@ def _specify_shape(op: SpecifyShape, node: Apply, context: Context) -> Form:
             if size is not None and int(size) != n:
                 raise ShapeError(
                     f"unexpected size of axis {axis}",
-                    node=name,
+                    where=name,
                     got=f"shape {tuple(x.shape)}",
                     expected=f"{int(size)}",
                 )
