@@ -402,3 +402,16 @@ def test_reset(model):
     model.trainingstep(X, Y)
     model.reset()
     assert (model.node_count, model.loss_node, model.optimisers) == (0, None, {})
+
+
+def test_functions_that_no_file_can_name_are_said_unless_they_are_handed_over(fresh_model, tmp_path):
+    inp = nm.Input((3, 3), "b,f", name="x", print_repr=False)
+    node = nm.ApplyFunc(inp, nm.T.tril, name="lower", print_repr=False)
+    with pytest.warns(UserWarning, match="no file can name the functions.*tril"):
+        fresh_model.save(tmp_path / "a.h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fresh_model.write(tmp_path / "b.h5")
+    again = nm.modelload(tmp_path / "b.h5", functors=fresh_model.own_functors)
+    np.testing.assert_array_equal(again["lower"](np.ones((3, 3))), node(np.ones((3, 3))))
+    nm.model_manager.delmodel(again.name)

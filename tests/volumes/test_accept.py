@@ -8,7 +8,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.errors import FileError, InputTypeError, NeuromancerError, ShapeError
-from tests.volumes.worlds import Sliced, zarr
+from tests.volumes.factories import Sliced, zarr
 
 import dask  # isort: skip
 import dask.array as da  # isort: skip

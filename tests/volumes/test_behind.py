@@ -14,7 +14,7 @@ from neuromancer.errors import FileError, IncompleteWarning
 from neuromancer.volumes import behind, open_source
 from neuromancer.volumes.behind import arrays_behind
 from neuromancer.volumes.chunk_files import damage_in
-from tests.volumes.worlds import numbered
+from tests.volumes.factories import numbered
 
 da = pytest.importorskip("dask.array", reason="dask is an extra")
 zarr = pytest.importorskip("zarr", reason="zarr is an extra")

@@ -14,7 +14,7 @@ from neuromancer.volumes import create_sink, open_source, write_pyramid
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated
 from neuromancer.volumes.placement import Stated
-from tests.volumes.worlds import numbered, zarr
+from tests.volumes.factories import numbered, zarr
 
 import tifffile  # isort: skip
 

@@ -12,7 +12,7 @@ from neuromancer.train.data import LabelledVolume, PatchSampler
 from neuromancer.volumes import open_source, result_array
 from neuromancer.volumes.cf import packing_of
 from neuromancer.volumes.objects import open_array
-from tests.volumes.worlds import numbered, zarr
+from tests.volumes.factories import numbered, zarr
 
 import xarray  # isort: skip
 

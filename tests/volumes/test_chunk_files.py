@@ -11,7 +11,7 @@ import pytest
 
 from neuromancer.errors import FileError, IncompleteWarning, MissingDependencyError
 from neuromancer.volumes import open_source
-from tests.volumes.worlds import numbered, tensorstore, zarr
+from tests.volumes.factories import numbered, tensorstore, zarr
 
 WHOLE = numbered((8, 8, 8), "uint8") | np.uint8(1)
 

@@ -9,7 +9,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import MetadataWarning
 from neuromancer.volumes import open_source, result_array
-from tests.volumes.worlds import numbered
+from tests.volumes.factories import numbered
 
 import xarray  # isort: skip
 

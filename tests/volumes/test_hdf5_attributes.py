@@ -8,7 +8,7 @@ import pytest
 
 from neuromancer.errors import MetadataWarning
 from neuromancer.volumes import open_source
-from tests.volumes.worlds import numbered
+from tests.volumes.factories import numbered
 
 WHOLE = numbered((3, 4, 5), "uint8")
 SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)

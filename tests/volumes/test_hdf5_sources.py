@@ -11,7 +11,7 @@ from h5py import h5d, h5p, h5s, h5t
 
 from neuromancer.errors import FileError, IncompleteWarning, MissingDependencyError, UnknownNameError
 from neuromancer.volumes import open_source
-from tests.volumes.worlds import dask, numbered
+from tests.volumes.factories import dask, numbered
 
 WHOLE = numbered((6, 4, 5), "uint8") + np.uint8(1)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from neuromancer.volumes import create_sink, open_sink, open_source
-from tests.volumes.worlds import STORES, numbered
+from tests.volumes.factories import STORES, numbered
 
 WRITER = """
 import pickle, sys, numpy as np

@@ -8,7 +8,7 @@ import pytest
 
 from neuromancer.errors import ArgumentError, FileError
 from neuromancer.volumes import create_sink, open_source, write_pyramid
-from tests.volumes.worlds import numbered, zarr
+from tests.volumes.factories import numbered, zarr
 
 import tifffile  # isort: skip
 import xarray  # isort: skip

@@ -15,7 +15,7 @@ from neuromancer.volumes import Locator, open_source
 from neuromancer.volumes.blocks import chunks_of
 from neuromancer.volumes.flat import mapping_of
 from neuromancer.volumes.missing import Filled, Part, listed, shown
-from tests.volumes.worlds import Sliced, numbered
+from tests.volumes.factories import Sliced, numbered
 
 WHOLE = numbered((6, 8, 10), "uint8") + np.uint8(1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from neuromancer.errors import FileError, MetadataWarning, ShapeError
 from neuromancer.volumes import open_source
-from tests.volumes.worlds import numbered, zarr
+from tests.volumes.factories import numbered, zarr
 
 WHOLE = numbered((4, 6, 8), "uint8")
 AXES = [{"name": a, "type": "space", "unit": "nanometer"} for a in "zyx"]

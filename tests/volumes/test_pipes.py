@@ -10,7 +10,7 @@ import pytest
 
 from neuromancer.errors import FileError
 from neuromancer.volumes import open_source
-from tests.volumes.worlds import numbered, zarr
+from tests.volumes.factories import numbered, zarr
 
 import tensorstore  # isort: skip
 

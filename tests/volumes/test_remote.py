@@ -16,7 +16,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError
 from neuromancer.volumes import Locator, create_sink, open_source, write_pyramid
-from tests.volumes.worlds import zarr
+from tests.volumes.factories import zarr
 
 import fsspec  # isort: skip
 from fsspec.implementations.memory import MemoryFileSystem  # isort: skip

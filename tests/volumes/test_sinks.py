@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
 from neuromancer.volumes import Sink, chunks_for, create_sink, open_sink, open_source, result_array
-from tests.volumes.worlds import Sliced, numbered, zarr
+from tests.volumes.factories import Sliced, numbered, zarr
 
 import tensorstore  # isort: skip
 
@@ -409,3 +410,14 @@ def test_what_no_output_can_be(tmp_path, shape, dtype):
         with pytest.raises((ShapeError, InputTypeError)):
             create_sink(tmp_path / name, shape, dtype)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_view_of_a_memory_map_is_made_durable(tmp_path, monkeypatch):
+    mapped = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", "float32", (1, 4, 4))
+    sink = create_sink(np.asarray(mapped), (1, 4, 4), "float32", spatial="yx")
+    flushed = []
+    monkeypatch.setattr(
+        "neuromancer.volumes.flat.mapping_of", lambda array: (SimpleNamespace(flush=lambda: flushed.append(array)), 0)
+    )
+    sink.flush()
+    assert len(flushed) == 1 and np.shares_memory(flushed[0], mapped)

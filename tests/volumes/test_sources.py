@@ -23,7 +23,7 @@ from neuromancer.errors import (
     ShapeError,
     UnknownNameError,
 )
-from tests.volumes.worlds import STORES, Sliced, numbered, zarr
+from tests.volumes.factories import STORES, Sliced, numbered, zarr
 
 from neuromancer.volumes import Source, open_source  # isort: skip
 

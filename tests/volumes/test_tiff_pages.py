@@ -10,7 +10,7 @@ import pytest
 
 from neuromancer.errors import FileError, IncompleteWarning, MissingDependencyError
 from neuromancer.volumes import open_sink, open_source
-from tests.volumes.worlds import numbered, tifffile, zarr
+from tests.volumes.factories import numbered, tifffile, zarr
 
 WHOLE = numbered((7, 19, 13), "uint8") | np.uint8(1)
 OME = (
