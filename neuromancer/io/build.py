@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -321,6 +322,6 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
 def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:
     """Whether a parameter is trained, and its decay."""
     train, decay = spec["train"], spec["decay"]
-    if type(train) is not bool or type(decay) not in (bool, int, float):
+    if type(train) is not bool or type(decay) not in (bool, int, float) or not abs(decay) <= sys.float_info.max:
         raise FileError("a parameter is neither trained nor not", where="file", got=short((train, decay)))
     return train, decay

@@ -11,6 +11,8 @@ import json
 import sys
 import traceback
 import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.fuzz.cases import KINDS, random_of
@@ -18,6 +20,14 @@ from tests.fuzz.guard import Guard, limit_memory
 
 MEMORY = 1 << 30
 """Bytes that all cases of a process may need beyond what it has when it begins."""
+
+LATE = ("scipy.sparse", "pytensor.sparse")
+"""What engines import when a graph needs it, which the first cases may not."""
+
+
+def installed(name: str) -> bool:
+    """Whether a package of this name, or that it belongs to, is there."""
+    return find_spec(name.partition(".")[0]) is not None
 
 
 def main(arguments: list[str]) -> None:
@@ -27,6 +37,8 @@ def main(arguments: list[str]) -> None:
     warnings.simplefilter("ignore")
     cases = KINDS[kind](scratch)
     # What is imported when it is first needed is imported now, so that the guard sees what cases do only.
+    for name in filter(installed, LATE):
+        import_module(name)
     for number in range(-20, 0):
         _quietly(cases, kind, seed, number)
     limit_memory(MEMORY)

@@ -137,6 +137,8 @@ def nested(depth):
         lambda d, a: d["nodes"][1].update(parameters={}),
         lambda d, a: d["nodes"][1]["parameters"]["w"].update({"array": "parameters/dense/w"}),
         lambda d, a: d["nodes"][1]["parameters"].pop("b"),
+        lambda d, a: d["nodes"][1]["parameters"]["w"].update(decay=10**400),
+        lambda d, a: d["nodes"][1]["parameters"]["w"].update(train=1),
         lambda d, a: d["nodes"][1].update(name=""),
         lambda d, a: d["nodes"][1].update(name=7),
         lambda d, a: d["nodes"][1].update(attributes={"children": {"array": "parameters/conv/w"}}),
