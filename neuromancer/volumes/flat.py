@@ -300,14 +300,6 @@ def _identity(file: Path) -> str:
         return ""
 
 
-def check_options(spec: StoreSpec, label: str) -> None:
-    """Refuse what a flat file cannot do."""
-    if spec.compression not in ("default", None):
-        raise ArgumentError("is written without compression", where=label, got=spec.compression, expected=None)
-    if spec.shards is not None or spec.multiscale:
-        raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
-
-
 def open_for_writing(locator: Locator) -> np.memmap:
     """The array of an existing .npy file."""
     return open_memmap(locator.path, mode="r")
@@ -316,9 +308,6 @@ def open_for_writing(locator: Locator) -> np.memmap:
 def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create a .npy file of zeros that takes no room yet; it is there whole or not at all."""
     label = str(locator)
-    check_options(spec, label)
-    if locator.dataset:
-        raise ArgumentError("a .npy file holds one array, without a name", where=label, got=locator.dataset)
     token = new_token(note)
     with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
         file.write(_new_header(spec, token))

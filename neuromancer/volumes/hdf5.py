@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming, reason
+from neuromancer.errors import FileError, naming, reason
 from neuromancer.files import followed, fsync
 from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
@@ -220,12 +220,6 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     The data set lies in the file whole or not at all; what else the file holds stays as it is.
     """
     label = str(locator)
-    if spec.compression not in FILTERS:
-        raise ArgumentError(
-            "no such compression for HDF5", where=label, got=spec.compression, expected=sorted(filter(None, FILTERS))
-        )
-    if spec.shards is not None or spec.multiscale:
-        raise ArgumentError("shards and multiscale images are for zarr", where=label, nearest="a path ending in .zarr")
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
     with naming(label):
         identity = new_token(note)

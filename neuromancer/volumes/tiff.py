@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, MissingDependencyError, naming, reason
+from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, naming, reason
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.flat import FlatSink, check_options, discard_flat, mapped, read_part
+from neuromancer.volumes.flat import FlatSink, discard_flat, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
 from neuromancer.volumes.missing import require_whole, shown
 from neuromancer.volumes.opened import Opened
@@ -231,13 +231,6 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create a BigTIFF file of zeros with OME metadata; it is there whole or not at all."""
     label = str(locator)
     tifffile = require("tifffile", "tifffile", label)
-    check_options(spec, label)
-    if locator.dataset:
-        raise ArgumentError("an output in TIFF has no name within the file", where=label, got=locator.dataset)
-    if np.dtype(spec.dtype).name not in DTYPES:
-        raise InputTypeError(
-            "OME-TIFF does not know this dtype", where=label, got=str(np.dtype(spec.dtype)), expected=DTYPES
-        )
     placement, axes = spec.stored_placement, "".join(spec.axis_names).upper()
     spatial = [a for a in axes if a != "C"]
     metadata: dict[str, Any] = {"axes": axes}
