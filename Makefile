@@ -1,4 +1,4 @@
-# make demo, make test, ...: each fills .venv by itself; the second run finds it ready.
+# Every target sets up .venv when it is missing or out of date.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,19 +13,21 @@ N ?= 3000
 .PHONY: help demo demo-em mnist test test-theano fuzz lint format bench bench-quick clean
 
 help:
-	@echo "make demo     train a small 3-D network on cell nuclei and predict a part it never saw (about 3 minutes)"
-	@echo "make demo-em  neuron membranes for half an hour, if the data is in ../shared/data/em"
-	@echo "make mnist    a digit classifier with batch normalisation"
-	@echo "make test     the test suite"
-	@echo "make test-theano  the same with Theano as the engine, in an environment of its own"
-	@echo "make fuzz     attack the readers of model files, pickles and journals: N=20000 cases, SEED=..."
-	@echo "make lint     ruff, mypy, and the floors of the house: who may import whom"
-	@echo "make bench    measure against torch by hand and others, and write the pages on performance"
-	@echo "make clean    remove .venv, caches and the examples' output"
+	@echo "make demo         train a small 3-D network on cell nuclei, then predict a part it never saw (about 3 minutes)"
+	@echo "make demo-em      train on neuron membranes for half an hour (the data goes in ../shared/data/em)"
+	@echo "make mnist        train a digit classifier with batch normalisation"
+	@echo "make test         run the test suite"
+	@echo "make test-theano  run the test suite on the Theano engine, in a separate environment"
+	@echo "make fuzz         fuzz the readers of model files, pickles and journals (N=20000 cases, SEED=7)"
+	@echo "make lint         ruff, mypy and the layers of the package (import-linter)"
+	@echo "make bench        benchmark against hand-written torch and others; rewrite the performance pages"
+	@echo "make bench-quick  run every benchmark once on small networks, writing nothing"
+	@echo "make format       fix style with ruff"
+	@echo "make clean        remove .venv, caches and the examples' output"
 
-# --- environments: one folder, filled as far as the target needs it
+# --- environments: one folder, with as many packages as the target needs
 $(VENV)/ready-python: $(SOURCES)
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is required, got " + sys.version.split()[0] + "; try make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
@@ -39,7 +41,7 @@ $(VENV)/ready-dev: $(VENV)/ready-python
 	$(PIP) --editable '.[dev,bench]'
 	@touch $@ $(VENV)/ready-demo
 
-# --- what a person asks for
+# --- targets
 demo: $(VENV)/ready-demo
 	$(BIN)/python examples/demo_nuclei.py --minutes $(MINUTES)
 
@@ -49,13 +51,13 @@ demo-em: $(VENV)/ready-demo
 mnist: $(VENV)/ready-dev
 	$(BIN)/python examples/mnist.py
 
-# One thread per process: the processes of the test run share the cores.
+# One thread per process, because the test processes share the cores.
 test: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Theano needs an old NumPy and so an environment of its own. What it compiles is kept there between runs, and each
-# process of the test run keeps its own: they would wait for one another. Its mode FAST_COMPILE compiles convolutions
-# and pools only; tests of the compiled mode choose it themselves.
+# Theano needs an old NumPy and therefore its own environment. Compiled code is cached there between runs, one cache per
+# test process, because processes sharing a cache wait for its lock. FAST_COMPILE compiles only convolutions and pools;
+# tests of the compiled mode select it themselves.
 $(THEANO)/ready: pyproject.toml setup.py
 	@echo "installing into $(THEANO) (once, a few minutes)"
 	$(THEANO_PYTHON) -m venv $(THEANO)
@@ -68,7 +70,7 @@ test-theano: $(THEANO)/ready
 	NEUROMANCER_ENGINE=theano OMP_NUM_THREADS=1 THEANO_FLAGS=mode=FAST_COMPILE,base_compiledir=$(CURDIR)/$(THEANO)/compiled \
 		$(THEANO)/bin/python -m pytest $(PYTEST_ARGS)
 
-# What goes wrong is kept in fuzz-faults, and every case can be had again by its seed and number.
+# Failing cases are kept in fuzz-faults; every case can be reproduced from its seed and number.
 fuzz: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz -n $(N) $(if $(SEED),--seed $(SEED))
 
