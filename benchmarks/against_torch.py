@@ -272,18 +272,18 @@ def machine() -> str:
 PAGE = """# Performance
 
 Written by `make bench`. The network is `neuro3d` ({params:,} parameters, strides (2, 4, 4), field of view 15x105x105;
-`examples/neuro3d.py`), against the same network with the same weights written by hand in torch
-(`benchmarks/hand_written.py`; dense prediction by dilation); training also of `unet3d` (19 million parameters), and
-against torch's channels-last layout, the faster one on a CPU. Results of both sides are compared before anything is
-timed. Runs alternate in one process; a ratio above 1 means that hand-written torch is faster. Calls and dense
-prediction run on the backend that is chosen by itself unless the row says torch (`docs/backends.md`). The row *import*
-starts a new interpreter per run and compares with importing torch alone.
+`examples/neuro3d.py`). It is compared with the same network and weights written by hand in torch
+(`benchmarks/hand_written.py`; dense prediction by dilation). Training is also compared for `unet3d` (19 million
+parameters) and with torch's channels-last layout, its faster one on a CPU. Both sides are first checked to give the
+same results. Runs alternate in one process. **A ratio below 1 means that neuromancer is faster.** Calls and dense
+prediction use the backend chosen automatically, unless the row says torch ([backends.md](backends.md)). The row
+*import* starts a new interpreter per run and compares with importing torch alone.
 
 {machine}
 
 {table}
 
-Peak memory of a process that does three training steps, torch in its channels-last layout, one process each:
+Peak memory of a process that does three training steps, one process each, torch in its channels-last layout:
 
 | | neuromancer | torch by hand | ratio |
 |---|---|---|---|

@@ -289,23 +289,25 @@ def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
 
 HEADING = "\n## Dense prediction\n"
 SECTION = """
-The machine of the first table. Voxels of the result per second count; torch is the same network by hand, dilated, in
-its channels-last layout; MONAI is `sliding_window_inference` at the one overlap at which a network of valid
-convolutions comes out right. Results of both sides are compared to 1e-4 first. ZNNi's numbers are those of its paper
-per processor core; the machine here has two, and its networks may use 16 GB.
+Same machine as in the first table. Speed is given in voxels of the result per second. The peer *torch* is the same
+network written by hand, dilated, in its channels-last layout. *MONAI* is `sliding_window_inference` with the only
+overlap at which a network of valid convolutions gives the right result. Results of both sides are first checked to
+agree to 1e-4. The numbers for ZNNi come from its paper and are per processor core; this machine has two cores, and
+these networks may use 16 GB here.
 
 {table}
 
 ![Time and memory by volume and by tile](images/dense_growth.png)
 
-Time grows with the number of voxels, memory as well until it reaches the share that tiles may take, which is half of
-what is free (left; these volumes are one tile each). Smaller tiles need less memory and compute more borders twice
-(right). [scaling.md](scaling.md) goes on to 100 GB with a fixed share.
+Left: time grows with the number of voxels. So does memory, up to the limit for tiles, which is half of the free memory
+(each of these volumes is one tile). Right: smaller tiles need less memory but recompute more of their halos.
+[scaling.md](scaling.md) continues to 100 GB with a fixed memory budget.
 
-### What plans say
+### Predicted and measured times
 
-`node.plan_dense(shape)` predicts the time from one short measurement of the machine. Tiles smaller than the chosen one
-(the first of each network) recompute more borders; rank correlation of predicted and measured times: {correlation:.2f}.
+`node.plan_dense(shape)` predicts the time from one short measurement of the machine. The first tile of each network is
+the one the planner chooses; smaller tiles recompute more overlap. Rank correlation of predicted and measured times:
+{correlation:.2f}.
 
 {plans}
 """

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT)]
 import neuromancer as nm  # noqa: E402
 
 HEADER = (
-    "| store | computing alone | reading and writing alone | both, side by side | the larger one | ratio | runs |\n"
+    "| store | computing alone | I/O alone | both, overlapped | larger of the two | ratio | runs |\n"
     "|---|---|---|---|---|---|---|"
 )
 TILE = (32, 64, 64)
@@ -135,7 +135,7 @@ def table(quick: bool) -> list[str]:
     image = np.random.default_rng(0).integers(0, 256, (1, *((36, 104, 104) if quick else (194, 264, 264))), "uint8")
     lines = [HEADER]
     print(HEADER, flush=True)
-    for name, share in (("fast: half of the time of computing", 0.5), ("slow: three times the time of computing", 3.0)):
+    for name, share in (("fast: half the computing time", 0.5), ("slow: three times the computing time", 3.0)):
         lines.append(row(name, share, image, 1 if quick else 5))
         print(lines[-1], flush=True)
     return lines

@@ -88,7 +88,7 @@ def measure(spatial: tuple[int, ...], skip: bool) -> dict[str, float]:
 
 
 HEADER = (
-    "| volume | voxels | evaluated | tiles | time | voxels/s | peak memory | of which before | result on disk |\n"
+    "| volume | voxels | evaluated | tiles | time | voxels/s | peak memory | before the run | result on disk |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -99,15 +99,15 @@ def line(name: str, spatial: tuple[int, ...], skip: bool) -> str:
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     voxels = prod(spatial)
     return (
-        f"| {name} | {' × '.join(map(str, spatial))} | {'the bright corner' if skip else 'all'} | {found['tiles']:,} "
+        f"| {name} | {' × '.join(map(str, spatial))} | {'bright corner' if skip else 'all'} | {found['tiles']:,} "
         f"| {found['seconds']:.1f} s | {voxels / found['seconds'] / 1e6:.0f} million | {found['peak']:.2f} GB "
         f"| {found['before']:.2f} GB | {found['stored']:.1f} MB |"
     )
 
 
 PAPER = (
-    "| network | voxels/s, one worker | workers for 30 days | read and written together | read per voxel | tiles "
-    "| journal | planned in |\n|---|---|---|---|---|---|---|---|"
+    "| network | voxels/s, one worker | workers for 30 days | total I/O | read per voxel | tiles "
+    "| journal | planning time |\n|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -156,38 +156,40 @@ PAGE = """# Scaling
 
 Written by `benchmarks/scaling.py`. {machine}
 
-## Time and memory by the size of the volume
+## Time and memory by volume size
 
-A volume of 8-bit voxels that is computed when it is read, predicted into a zarr with `memory="1GB"`. It is 0 but for a
-corner of {bright} voxels, and `skip_empty=0` leaves the empty tiles out: what is left is planning, reading, and
-writing of chunks that need no place. The last line evaluates every voxel, with a network of one pooled convolution.
+A synthetic 8-bit volume, generated when it is read, is predicted into a zarr with `memory="1GB"`. It is 0 except for a
+corner of {bright} voxels, and `skip_empty=0` skips the empty tiles. What remains is planning, reading, and
+writing chunks that take no space. The last row evaluates every voxel, with a network of one pooled convolution.
 
 {sizes}
 
-Time grows with the volume and memory does not: it stays below the budget and what the process has before it begins
-(interpreter, torch, the compiled network).
+Time grows with the volume; memory does not. It stays below the budget plus what the process uses before it starts
+(interpreter, torch, compiled network).
 
-## Reading and writing beside computing
+## Overlap of I/O and computing
 
-A store is simulated that carries so many bytes per second. "Computing alone" is the same tiles from memory to memory.
-Runs alternate; medians, and the median of the ratios of neighbouring runs. At best, the time of both is the larger one.
+The store is simulated with a limited bandwidth. "Computing alone" runs the same tiles from memory to memory. Runs
+alternate; the table gives medians, and the median of the ratios of neighbouring runs. With perfect overlap, the time of
+both equals the larger of the two.
 
 {hiding}
 
-Handing a tile over costs about 0.4 ms (seen with tiles of 2 ms), which matters for small tiles of small networks only.
+The overhead per tile is about 0.4 ms (measured with tiles of 2 ms). It matters only for small tiles of small networks.
 
 ## A petabyte, on paper
 
-100 000 voxels along each axis, 8 bits, one channel of 8 bits as result, in {days} days. Workers are like this machine;
-speeds are measured on it with small volumes in memory, then corrected for the borders of the tiles of `memory="8GB"`.
-Assumed: workers never wait for one another (they share nothing but the store), the store gives each its share, and no
-shard is much slower than others.
+Input: 100 000 voxels along each axis, 8 bits. Result: one channel of 8 bits. Time: {days} days. Workers are like this
+machine. Their speed is measured with small volumes in memory and corrected for the halos of the tiles at
+`memory="8GB"`. Assumptions: workers never wait for one another (they share only the store), the store has bandwidth for
+all of them, and no shard is much slower than others.
 
 {paper}
 
-"Read per voxel": tiles read the borders that they need, before any cache. The journal gets 20 bytes for a run of
-tiles, every 5 seconds at most, in one file per worker. Chunks are another matter: of 64 × 128 × 128 voxels there are a
-thousand million, one file each; `shards=True` puts up to 64 into one, and a tile then needs that much more memory.
+"Read per voxel" counts the halos of tiles, without caching. The journal gets 20 bytes per run of tiles, at most every 5
+seconds, in one file per worker. The number of chunks is a separate problem: at 64 × 128 × 128 voxels there are about a
+billion, each in its own file. `shards=True` puts up to 64 chunks into one file, but a tile then needs that much more
+memory.
 """
 
 

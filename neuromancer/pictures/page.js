@@ -309,7 +309,7 @@
       html("button", { type: "button", class: kind, on: { click: () => go(n) } }, nodes[n].name)))];
   }
   function axes(n) {
-    if (!n.tags) return html("p", {}, "No tensor: any object is passed on as it is.");
+    if (!n.tags) return html("p", {}, "Not a tensor: objects are passed through unchanged.");
     if (!n.tags.length) return html("p", {}, "A scalar" + (n.dtype ? " (" + n.dtype + ")" : "") + ".");
     const spatial = n.tags.map((t) => "zyx".includes(t)), some = spatial.includes(true);
     const head = ["axis", "size", ...(some ? ["stride", "field of view", "offset"] : [])];
@@ -353,7 +353,7 @@
       n.cost === null ? "unknown" : short(n.cost) + " operations, " + percent(n.cost_share) + " of the total"));
     if (n.arguments.length) parts.push(heading("Arguments"), pairs(n.arguments));
     if (n.defaults.length)
-      parts.push(html("details", {}, html("summary", {}, n.defaults.length + " left at their defaults"),
+      parts.push(html("details", {}, html("summary", {}, n.defaults.length + " at their defaults"),
         pairs(n.defaults)));
     parts.push(...links("Computed from", parents[i], "up"), ...links("Used by", children[i], "down"));
     parts.push(html("p", {}, html("span", { class: "up" }, up.size + " above"), ", ",
@@ -367,7 +367,7 @@
     const ref = nodes.find((n) => n.name === graph.reference);
     if (ref && ref.tags) parts.push(heading("Output of " + ref.name), axes(ref));
     if (costly.length)
-      parts.push(heading("Where the cost is"), html("table", {}, html("tbody", {}, ...costly.slice(0, 6).map((i) =>
+      parts.push(heading("Most expensive nodes"), html("table", {}, html("tbody", {}, ...costly.slice(0, 6).map((i) =>
         html("tr", {}, html("td", { class: "links" },
           html("button", { type: "button", on: { click: () => go(i) } }, nodes[i].name)),
         number(short(nodes[i].cost)), number(percent(nodes[i].cost_share)))))));
@@ -451,7 +451,7 @@
   const ref = nodes.find((n) => n.name === graph.reference);
   const frozen = graph.param_count_all - graph.param_count;
   const totals = [["nodes", whole(nodes.length)], ["trainable parameters", whole(graph.param_count)],
-    frozen ? ["others", whole(frozen)] : null, ["cost", short(graph.cost)],
+    frozen ? ["other parameters", whole(frozen)] : null, ["cost", short(graph.cost)],
     ref && ref.fov.length ? ["field of view", times(ref.fov)] : null,
     ref && ref.fov.length ? ["strides", times(ref.strides)] : null,
     ref && ref.fov.length ? ["offset", times(ref.offsets)] : null].filter(Boolean);
@@ -459,7 +459,7 @@
     html("div", {}, html("dt", {}, key), html("dd", {}, value))));
   id("colour").value = data.options.colour;
   id("colour").addEventListener("change", (event) => paint(event.target.value));
-  // Off at first: the boxes already say what leaves them.
+  // Off by default, because boxes already show the shape of their output.
   id("shapes").addEventListener("change", (event) => id("labels").classList.toggle("all", event.target.checked));
   id("in").addEventListener("click", () => zoom(1.25));
   id("out").addEventListener("click", () => zoom(0.8));
