@@ -1,4 +1,4 @@
-"""The page on the architecture tells of the floors that the linter holds."""
+"""The architecture page lists the layers that the linter enforces."""
 
 from __future__ import annotations
 
