@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n auto
 MINUTES ?= 2
 N ?= 3000
 
-.PHONY: help demo demo-em mnist test test-theano fuzz lint format bench bench-quick clean
+.PHONY: help demo demo-em mnist test test-theano fuzz mutants lint format bench bench-quick clean
 
 help:
 	@echo "make demo         train a small 3-D network on cell nuclei, then predict a part it never saw (about 3 minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test         run the test suite"
 	@echo "make test-theano  run the test suite on the Theano engine, in a separate environment"
 	@echo "make fuzz         fuzz the readers of model files, pickles and journals (N=20000 cases, SEED=7)"
+	@echo "make mutants      mutation tests of graph, dense geometry, plans, tiles and io/values (about an hour; MUTANTS=pattern)"
 	@echo "make lint         ruff, mypy and the layers of the package (import-linter)"
 	@echo "make bench        benchmark against hand-written torch and others; rewrite the performance pages"
 	@echo "make bench-quick  run every benchmark once on small networks, writing nothing"
@@ -74,6 +75,11 @@ test-theano: $(THEANO)/ready
 fuzz: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz -n $(N) $(if $(SEED),--seed $(SEED))
 
+# Resumes where it stopped; `$(BIN)/mutmut results` and `mutmut show <name>` list what survived. About an hour.
+mutants: $(VENV)/ready-dev
+	$(PIP) --editable '.[mutants]'
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(MUTANTS)
+
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -95,4 +101,4 @@ bench-quick: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/scaling.py --quick
 
 clean:
-	rm -rf $(VENV) $(THEANO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output
+	rm -rf $(VENV) $(THEANO) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output

@@ -1,0 +1,1 @@
+"""Geometry of the two dense forms, against networks whose numbers are known."""

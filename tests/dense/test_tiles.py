@@ -1,0 +1,1 @@
+"""Tiles: what they read, evaluate and write."""
