@@ -1,4 +1,4 @@
-"""Doctests of the engine in use only: the other one's libraries are not installed beside it."""
+"""Run the doctests of the installed engine only, since the libraries of the other one are missing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if find_spec("openvino") is None:
 if find_spec("zarr") is None:
     collect_ignore_glob.append("neuromancer/volumes/zarr_store.py")
 
-# Theano locks the folder of compiled code while it compiles: every process of the test run gets its own.
+# Theano locks its compilation folder while compiling, so every worker process gets its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 if WORKER and "base_compiledir=" in os.environ.get("THEANO_FLAGS", ""):
     os.environ["THEANO_FLAGS"] = re.sub(r"(base_compiledir=[^,]+)", rf"\1/{WORKER}", os.environ["THEANO_FLAGS"])
 
 
 def pytest_configure(config):
-    """Theano leaves its C source files open; what it does is not ours to mend."""
+    """Ignore warnings that Theano leaves its C source files open, which cannot be fixed here."""
     if ENGINE == "theano":
         config.addinivalue_line("filterwarnings", "ignore:unclosed file.*theano:ResourceWarning")

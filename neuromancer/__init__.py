@@ -1,7 +1,7 @@
 """neuromancer: neural networks as graphs of nodes, and exact dense prediction of volumetric images.
 
-Nodes are composed into a graph, called as functions on arrays, trained through a model, and evaluated at every voxel of
-a volume with ``predict_dense``.
+Compose nodes into a graph, call them like functions on arrays, train them through a model, and evaluate them at every
+voxel of a volume with ``predict_dense``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m neuromancer`` is the command ``neuromancer``."""
+"""``python -m neuromancer`` runs the ``neuromancer`` command."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import sys
 
 from neuromancer.commands.volumes import main
 
-if __name__ == "__main__":  # workers import it by another name
+if __name__ == "__main__":  # spawned workers import this module under another name
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""Affinity graphs: edges between neighbouring voxels, segmentations from them, and how well segmentations agree.
+"""Affinity graphs: edges between neighbouring voxels, segmentation from affinities, and comparison of segmentations.
 
-An affinity graph over a volume has, for every voxel v and every offset of a *neighbourhood*, an edge from v to
-v + offset; its affinity, between 0 and 1, says how surely both belong to the same object. Arrays of affinities are
-(n_edges, *spatial); edges that lead out of the volume have affinity 0.
+The affinity graph of a volume has an edge from voxel v to v + offset for every voxel and every offset of a
+*neighbourhood*. Its affinity, between 0 and 1, is the confidence that both voxels belong to the same object. Arrays of
+affinities have shape (n_edges, *spatial); edges that leave the volume have affinity 0.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ __all__ = [
 
 
 def neighbourhood(ndim: int = 3, radius: float = 1.0) -> np.ndarray:
-    """Offsets to one half of the voxels within a radius, so that every pair of neighbours has one edge.
+    """Return the offsets to half of the voxels within a radius, so that every pair of neighbours has one edge.
 
     Parameters
     ----------
     ndim : int
         Number of spatial axes, 1 to 3.
     radius : float
-        Largest Euclidean distance in voxels, at least 1: 1 gives the nearest neighbours, 1.5 also those across an edge.
+        Maximum Euclidean distance in voxels, at least 1: 1 gives the face neighbours, 1.5 also the edge neighbours.
 
     Returns
     -------
     numpy.ndarray of int, (n_edges, ndim)
-        Nearest first; radius 1 gives -1 on every axis in turn.
+        Nearest first; radius 1 gives -1 along each axis in turn.
 
     Raises
     ------
     ArgumentError
-        For other dimensions or radii.
+        For any other `ndim` or `radius`.
 
     Examples
     --------
@@ -55,47 +55,47 @@ def neighbourhood(ndim: int = 3, radius: float = 1.0) -> np.ndarray:
     if ndim not in (1, 2, 3):
         raise ArgumentError("unsupported number of axes", where="neighbourhood", got=ndim, expected="1, 2 or 3")
     if isinstance(radius, bool) or not isinstance(radius, (int, float, np.number)) or not 1 <= radius < 100:
-        raise ArgumentError("unusable radius", where="neighbourhood", got=radius, expected="1 <= radius < 100")
+        raise ArgumentError("invalid radius", where="neighbourhood", got=radius, expected="1 <= radius < 100")
     reach = range(-int(radius), int(radius) + 1)
-    # Of two opposite offsets the one that is negative on its first axis that is not zero.
+    # Of two opposite offsets, keep the one whose first nonzero component is negative.
     half = [o for o in product(reach, repeat=ndim) if o < (0,) * ndim and sum(i * i for i in o) <= radius**2]
     return np.array(sorted(half, key=lambda o: (sum(i * i for i in o), o)), dtype=int)
 
 
 def check_neighbourhood(nhood: Any, ndim: int | None = None, node: Any = "neighbourhood") -> np.ndarray:
-    """`nhood` as integers (n_edges, n_spatial).
+    """Return `nhood` as an integer array (n_edges, n_spatial).
 
     Raises
     ------
     ArgumentError
-        If it is none: not integers, no offset at all, an offset of zero, offsets given twice, or of another number of
-        axes than `ndim`.
+        If it is invalid: not integers, empty, with a zero offset or duplicate offsets, or with another number of axes
+        than `ndim`.
     """
     try:
-        given = as_array(nhood)
-        offsets = given.astype(int)
-        fits = given.ndim == 2 and given.dtype.kind in "iuf" and bool((offsets == given).all())
+        values = as_array(nhood)
+        offsets = values.astype(int)
+        fits = values.ndim == 2 and values.dtype.kind in "iuf" and bool((offsets == values).all())
     except (TypeError, ValueError):
         offsets, fits = np.zeros((0, 0), int), False
     fits = fits and len(offsets) > 0 and 1 <= offsets.shape[1] <= 3 and (ndim is None or offsets.shape[1] == ndim)
     if not fits or not offsets.any(axis=1).all() or len(np.unique(offsets, axis=0)) != len(offsets):
         raise ArgumentError(
-            "unusable neighbourhood",
+            "invalid neighbourhood",
             node=node,
             got=nhood,
-            expected=f"(n_edges, {ndim or '1 to 3'}) integers: different offsets that are not zero",
+            expected=f"(n_edges, {ndim or '1 to 3'}) integers: distinct nonzero offsets",
             nearest=f"neighbourhood({ndim})" if ndim in (1, 2, 3) else None,
         )
     return offsets
 
 
 def affinities_from_segmentation(seg: Any, nhood: Any) -> np.ndarray:
-    """True affinities of a segmentation: 1 where both ends of an edge have the same label above 0.
+    """Compute the affinities of a segmentation: 1 where both ends of an edge have the same positive label.
 
     Parameters
     ----------
     seg : array of int, (*spatial)
-        Labels; those below 1 belong to no object.
+        Labels; those below 1 are background.
     nhood : (n_edges, n_spatial) integers
 
     Returns
@@ -116,32 +116,32 @@ def affinities_from_segmentation(seg: Any, nhood: Any) -> np.ndarray:
     offsets = check_neighbourhood(nhood, seg.ndim, "affinities_from_segmentation")
     result = np.zeros((len(offsets), *seg.shape), dtype=np.uint8)
     for affinity, offset in zip(result, offsets, strict=True):
-        here, there = _ends(seg.shape, offset)
-        affinity[here] = (seg[here] == seg[there]) & (seg[here] > 0)
+        start, end = _ends(seg.shape, offset)
+        affinity[start] = (seg[start] == seg[end]) & (seg[start] > 0)
     return result
 
 
 def segmentation_from_affinities(aff: Any, nhood: Any, threshold: float = 0.5, min_size: int = 2) -> np.ndarray:
-    """Connected components of the edges above a threshold.
+    """Segment a volume into the connected components of all edges above a threshold.
 
     Parameters
     ----------
     aff : array, (n_edges, *spatial)
     nhood : (n_edges, n_spatial) integers
     threshold : float
-        Edges with an affinity above it connect.
+        Edges with an affinity above it connect their voxels.
     min_size : int
         Components of fewer voxels get label 0.
 
     Returns
     -------
     numpy.ndarray of int64, (*spatial)
-        Labels 1, 2, ... in the order of each component's first voxel.
+        Labels 1, 2, ... in the order of the first voxel of each component.
 
     Raises
     ------
     ShapeError, ArgumentError
-        If affinities and neighbourhood do not fit.
+        If affinities and neighbourhood do not match.
 
     Examples
     --------
@@ -161,30 +161,30 @@ def segmentation_from_affinities(aff: Any, nhood: Any, threshold: float = 0.5, m
     voxels = np.arange(aff[0].size).reshape(aff.shape[1:])
     pairs = []
     for affinity, offset in zip(aff, offsets, strict=True):
-        here, there = _ends(voxels.shape, offset)
-        joined = affinity[here] > threshold
-        pairs.append((voxels[here][joined], voxels[there][joined]))
+        start, end = _ends(voxels.shape, offset)
+        joined = affinity[start] > threshold
+        pairs.append((voxels[start][joined], voxels[end][joined]))
     a, b = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
     graph = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(voxels.size, voxels.size))
-    found = connected_components(graph, directed=False)[1]
-    _, first, component, sizes = np.unique(found, return_index=True, return_inverse=True, return_counts=True)
+    components = connected_components(graph, directed=False)[1]
+    _, first, component, sizes = np.unique(components, return_index=True, return_inverse=True, return_counts=True)
     large = np.flatnonzero(sizes >= min_size)
-    names = np.zeros(len(sizes), dtype=np.int64)
-    names[large[np.argsort(first[large])]] = np.arange(1, len(large) + 1)
-    return names[component].reshape(voxels.shape)
+    labels = np.zeros(len(sizes), dtype=np.int64)
+    labels[large[np.argsort(first[large])]] = np.arange(1, len(large) + 1)
+    return labels[component].reshape(voxels.shape)
 
 
 class RandStatistics(NamedTuple):
-    """How two segmentations agree about pairs of voxels.
+    """Pairwise agreement of two segmentations.
 
     Attributes
     ----------
     rand_index : float
-        Share of pairs on which they agree, 1 if there are no pairs.
+        Fraction of voxel pairs on which they agree; 1 if there are no pairs.
     false_splits : int
-        Pairs of one true object that are apart.
+        Number of pairs within one true object that are separated.
     false_merges : int
-        Pairs of different true objects that are together.
+        Number of pairs from different true objects that are merged.
     """
 
     rand_index: float
@@ -193,14 +193,14 @@ class RandStatistics(NamedTuple):
 
 
 def rand_statistics(seg: Any, truth: Any) -> RandStatistics:
-    """Compare a segmentation with the true one, pair by pair (Rand 1971).
+    """Compare a segmentation with the ground truth by pairs of voxels (Rand 1971).
 
     Parameters
     ----------
     seg : array of int
-        Labels; every voxel with a label below 1 is an object of its own.
+        Labels; every voxel with a label below 1 counts as a separate object.
     truth : array of int
-        Labels of the same shape; voxels with labels below 1 are left out.
+        Ground truth labels of the same shape; voxels with labels below 1 are ignored.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def rand_statistics(seg: Any, truth: Any) -> RandStatistics:
     Raises
     ------
     InputTypeError, ShapeError
-        If they are no integers or differ in shape.
+        If they are not integers or differ in shape.
 
     Examples
     --------
@@ -234,7 +234,7 @@ def rand_statistics(seg: Any, truth: Any) -> RandStatistics:
 
 
 def _pairs(sizes: np.ndarray) -> int:
-    """Number of pairs within groups of these sizes."""
+    """Return the number of pairs within groups of these sizes."""
     return int((sizes.astype(np.int64) * (sizes - 1) // 2).sum())
 
 
@@ -246,7 +246,7 @@ def _labels(seg: Any, label: str) -> np.ndarray:
 
 
 def _ends(shape: tuple[int, ...], offset: np.ndarray) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where the edges of one offset begin, and where they end."""
-    here = tuple(slice(max(0, -o), max(0, n - max(0, o))) for n, o in zip(shape, offset, strict=True))
-    there = tuple(slice(max(0, o), max(0, n - max(0, -o))) for n, o in zip(shape, offset, strict=True))
-    return here, there
+    """Return the slices of the voxels at which the edges of one offset start and end."""
+    start = tuple(slice(max(0, -o), max(0, n - max(0, o))) for n, o in zip(shape, offset, strict=True))
+    end = tuple(slice(max(0, o), max(0, n - max(0, -o))) for n, o in zip(shape, offset, strict=True))
+    return start, end

@@ -1,4 +1,4 @@
-"""Arrays of other libraries as NumPy's; none of those libraries is imported for it."""
+"""Conversion of other libraries' arrays to NumPy, without importing those libraries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from neuromancer.errors import NeuromancerError, reason
 
 SMALL_FLOATS = ("bfloat16", "float8_", "float6_", "float4_")
-"""Beginnings of the names of dtypes that NumPy does not compute with; all their values are float32 numbers."""
+"""Prefixes of dtype names that NumPy cannot compute with; float32 represents all of their values."""
 
 
 def library(array: Any) -> str:
-    """Name of the library whose class an array is of.
+    """Return the name of the library that defines the class of an array.
 
     Examples
     --------
@@ -26,7 +26,7 @@ def library(array: Any) -> str:
 
 
 def offers(value: Any, *names: str) -> bool:
-    """Whether an object of any class has all of these attributes; one that it cannot give, it has not.
+    """Return whether an object has all of these attributes; one whose access raises counts as missing.
 
     Examples
     --------
@@ -40,15 +40,15 @@ def offers(value: Any, *names: str) -> bool:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """`value` as an array, like ``numpy.asarray``, from more kinds of objects and with one kind of error.
+    """Convert to a NumPy array, like ``numpy.asarray``, but for more types and with a single type of error.
 
-    Tensors of torch, on any device and with a gradient or not, arrays of other libraries that lie in memory, and lists
-    of them. Lists of different lengths are refused by every version of NumPy.
+    Also accepts torch tensors (on any device, with or without gradient), in-memory arrays of other libraries, and lists
+    of these. Ragged lists are refused with every version of NumPy.
 
     Raises
     ------
     ValueError
-        If `value` is no array, or cannot be read; says why.
+        If `value` is not an array or cannot be read; the message gives the reason.
 
     Examples
     --------
@@ -57,23 +57,23 @@ def as_array(value: Any) -> np.ndarray:
     """
     if type(value) is np.ndarray:
         return value
-    with warnings.catch_warnings():  # NumPy before 1.24 warns and makes an array of objects
+    with warnings.catch_warnings():  # NumPy before 1.24 warns and returns an object array
         warnings.filterwarnings("error", "Creating an ndarray from ragged")
         try:
             return _small_floats(np.asarray(in_memory(value)))
         except (NeuromancerError, MemoryError):
             raise
-        except Exception as refused:  # of whatever library the object is of
-            raise ValueError(reason(refused)) from None
+        except Exception as error:  # of any type, from the library of the object
+            raise ValueError(reason(error)) from None
 
 
 def in_memory(value: Any) -> Any:
-    """`value` as a NumPy array if it is an array of another library that lies in memory; else as it is.
+    """Convert an in-memory array of another library to NumPy; return anything else unchanged.
 
     Raises
     ------
     Exception
-        Whatever its library says if its values cannot be had.
+        Whatever the library raises if the values are not available.
     """
     kind = library(value)
     torch = sys.modules.get("torch")
@@ -93,7 +93,7 @@ def in_memory(value: Any) -> Any:
 
 
 def _from_torch(tensor: Any, torch: Any) -> np.ndarray:
-    """A view where that is possible: of dense tensors in the host's memory."""
+    """Convert a tensor, to a view if possible: dense tensors in host memory are not copied."""
     if tensor.is_meta:
         raise ValueError("a tensor on device 'meta' has no values")
     tensor = tensor.detach()

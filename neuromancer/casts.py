@@ -1,4 +1,4 @@
-"""Casts that keep every value: what a narrower dtype cannot hold is refused, not wrapped, cut or made infinite."""
+"""Value-preserving casts: values that a dtype cannot represent are refused, not wrapped, truncated or made infinite."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ KINDS = "biuf"
 
 
 def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array", ids: bool = False) -> np.ndarray:
-    """`array` in another dtype with every value kept; as it is if it has the dtype.
+    """Cast an array to a dtype, preserving all values; return it unchanged if it already has the dtype.
 
-    Integers must fit, numbers that become integers must be whole, and what is finite must stay finite. Floating point
-    may round. Where neither can happen, nothing is looked at but the dtypes.
+    Integers must be in range, floats that become integers must be whole, and finite values must stay finite. Floats
+    may be rounded. If the dtypes alone guarantee this, the values are not inspected.
 
     Parameters
     ----------
@@ -23,17 +23,17 @@ def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array"
     dtype : numpy dtype
         bool, integer or floating point.
     node, what : optional
-        For messages: who complains, and about what.
+        For messages: the node at fault, and a name for the array.
     ids : bool
-        Whole numbers that tell things apart (labels, numbers of objects), so that they must not be rounded either: in
-        float32, they may go up to 2**24.
+        Whether the values are integer identifiers (labels, object IDs), which must not be rounded either: float32
+        represents them up to 2**24.
 
     Raises
     ------
     InputTypeError
-        If it holds no real numbers.
+        If the array does not hold real numbers.
     ArgumentError
-        For a value that the dtype cannot hold; the message names it.
+        For a value that the dtype cannot represent; the message contains it.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array"
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a real number of Python or NumPy; bools, arrays and text are not.
+    """Return whether `value` is a Python or NumPy real scalar; bools, arrays and strings are not.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether `value` is an integer of Python or NumPy; bools are not.
+    """Return whether `value` is a Python or NumPy integer; bools are not.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def is_whole(value: Any) -> bool:
 
 
 def fits_kind(source: Any, target: Any) -> bool:
-    """Whether arrays of a dtype may be given where another is declared; fractions are no integers, nor numbers bools.
+    """Return whether a declared dtype accepts arrays of another: floats are not ints, and numbers are not bools.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def fits_kind(source: Any, target: Any) -> bool:
 
 
 def holds(dtype: Any, value: Any) -> bool:
-    """Whether a dtype can hold a number: integers exactly, floating point but for rounding.
+    """Return whether a dtype can represent a number: integers exactly, floats up to rounding.
 
     Examples
     --------
@@ -106,19 +106,19 @@ def holds(dtype: Any, value: Any) -> bool:
 
 
 def vanishes(dtype: Any, value: Any) -> bool:
-    """Whether a number other than 0 becomes 0 in a dtype, where it may mean something else.
+    """Return whether a nonzero number underflows to 0 in a dtype, where 0 may have a special meaning.
 
     Examples
     --------
     >>> vanishes("float32", 1e-50), vanishes("float64", 1e-50), vanishes("float32", 0), vanishes("float32", 1e-30)
     (True, False, False, False)
     """
-    given = np.asarray(value)
-    return bool((given != 0) & (given.astype(dtype) == 0))
+    number = np.asarray(value)
+    return bool((number != 0) & (number.astype(dtype) == 0))
 
 
 def limits(dtype: Any) -> str:
-    """What a dtype can hold, in words.
+    """Describe the range of a dtype in words.
 
     Examples
     --------
@@ -138,10 +138,10 @@ def _as_float(array: np.ndarray, kind: np.dtype, node: Any, what: str, ids: bool
     if not array.size or array.dtype.kind == "b":
         return result
     if ids and (array.dtype.kind in "iu" or array.dtype.itemsize > kind.itemsize):
-        most = 2 ** (np.finfo(kind).nmant + 1)
-        far = _beyond(array, -most, most)
-        if far is not None:
-            raise _refused(node, what, kind, far, f"up to {most}, so that none is rounded to its neighbour")
+        exact = 2 ** (np.finfo(kind).nmant + 1)
+        outlier = _out_of_range(array, -exact, exact)
+        if outlier is not None:
+            raise _refused(node, what, kind, outlier, f"up to {exact}, so that identifiers are not rounded")
     if not np.can_cast(array.dtype, kind, "safe") and not np.isfinite(result).all():
         lost = array[np.isinf(result) & np.isfinite(array)]
         if lost.size:
@@ -152,9 +152,9 @@ def _as_float(array: np.ndarray, kind: np.dtype, node: Any, what: str, ids: bool
 def _require_integers(array: np.ndarray, kind: np.dtype, node: Any, what: str) -> None:
     wrong = None
     if array.dtype.kind == "f":
-        broken = array[~(np.isfinite(array) & (array == np.floor(array)))]
-        wrong = broken[0] if broken.size else None
-    wrong = _beyond(array, *_range(kind)) if wrong is None else wrong
+        fractions = array[~(np.isfinite(array) & (array == np.floor(array)))]
+        wrong = fractions[0] if fractions.size else None
+    wrong = _out_of_range(array, *_range(kind)) if wrong is None else wrong
     if wrong is not None:
         raise _refused(node, what, kind, wrong, limits(kind))
 
@@ -166,10 +166,10 @@ def _range(kind: np.dtype) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-def _beyond(array: np.ndarray, low: int, high: int) -> Any:
-    """The most extreme value outside of a range; None if there is none."""
-    most, least = array.max().item(), array.min().item()
-    return most if most > high else least if least < low else None
+def _out_of_range(array: np.ndarray, low: int, high: int) -> Any:
+    """Return the most extreme value outside of a range; None if there is none."""
+    largest, smallest = np.max(array).item(), np.min(array).item()
+    return largest if largest > high else smallest if smallest < low else None
 
 
 def _refused(node: Any, what: str, kind: np.dtype, value: Any, expected: str) -> ArgumentError:

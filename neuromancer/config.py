@@ -1,7 +1,7 @@
-"""Settings of the package, read once from the environment and changeable at run time.
+"""Settings of the package, initialised from the environment and changeable at run time.
 
-``neuromancer.config`` is the one instance. Functions are compiled for the settings in force at their first call;
-a changed device or precision makes the next call compile again.
+``neuromancer.config`` is the only instance. Functions are compiled for the settings in effect at their first call and
+recompiled on the next call after the device, backend or precision has changed.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ class Config:
     Attributes
     ----------
     floatX : {'float32', 'float64'}
-        dtype of inputs and parameters created from now on (environment ``NEUROMANCER_FLOATX``).
+        dtype of inputs and parameters created afterwards (environment variable ``NEUROMANCER_FLOATX``).
     device : {'cpu', 'cuda', 'cuda:N', 'auto', 'meta'}
-        Where graphs run (environment ``NEUROMANCER_DEVICE``). ``auto`` takes a GPU if there is one; ``meta`` computes
-        shapes only, without data.
+        Device on which graphs run (environment variable ``NEUROMANCER_DEVICE``). ``auto`` uses a GPU if there is one;
+        ``meta`` computes shapes only, without data.
     backend : {'auto', 'torch', 'openvino'}
-        What computes float32 inference on the CPU (environment ``NEUROMANCER_BACKEND``). ``auto`` takes OpenVINO, if it
-        is installed, where that saves time; ``openvino`` always; everything else is torch's.
+        Backend for float32 inference on the CPU (environment variable ``NEUROMANCER_BACKEND``). ``auto`` uses OpenVINO,
+        if installed, where it is faster, ``openvino`` always. Everything else runs on torch.
     seed : int or None
-        Seed of weight initialisation and of every random stream created from now on (environment ``NEUROMANCER_SEED``);
-        None draws one from the operating system.
+        Seed of weight initialisation and of all random streams created afterwards (environment variable
+        ``NEUROMANCER_SEED``); None takes one from the operating system.
     progress : bool or None
-        Show progress bars; None shows them only on a terminal.
+        Whether to show progress bars; None shows them only on a terminal.
 
     Raises
     ------
     ArgumentError
-        When a setting gets a value that it cannot have.
+        If a setting is given an invalid value.
 
     Examples
     --------
@@ -58,13 +58,13 @@ class Config:
             self.seed = None if seed is None else int(seed)
         except ValueError:
             raise ArgumentError(
-                "no valid seed in NEUROMANCER_SEED", where="config", got=seed, expected="an integer"
+                "invalid seed in NEUROMANCER_SEED", where="config", got=seed, expected="an integer"
             ) from None
         self.progress: bool | None = None
 
     @property
     def floatX(self) -> str:
-        """Name of the floating point dtype of inputs and parameters."""
+        """Name of the floating-point dtype of inputs and parameters."""
         return self._floatX
 
     @floatX.setter
@@ -91,7 +91,7 @@ class Config:
 
     @property
     def backend(self) -> str:
-        """Name of what computes float32 inference on the CPU."""
+        """Name of the backend for float32 inference on the CPU."""
         return self._backend
 
     @backend.setter
@@ -102,13 +102,13 @@ class Config:
 
     @property
     def seed(self) -> int | None:
-        """Seed of weights and random streams; setting it restarts both."""
+        """Seed of initial weights and random streams; setting it restarts both."""
         return self._seed
 
     @seed.setter
     def seed(self, value: int | None) -> None:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise ArgumentError("not a seed", where="config", got=value, expected="a non-negative integer or None")
+            raise ArgumentError("invalid seed", where="config", got=value, expected="a non-negative integer or None")
         self._seed = value
         self.seed_generation = getattr(self, "seed_generation", 0) + 1
 

@@ -1,8 +1,8 @@
-"""Errors of the package.
+"""Exceptions and warnings of the package.
 
-Each names the node, what came, what was expected and, where there is one, the nearest valid value.
-Whatever they hold, their text is made fit to be shown here, and so is that of the package's warnings.
-Every class also inherits the builtin that fits it, so ``except ValueError`` keeps working.
+Each error names the node, the offending value, what was expected and, if there is one, the nearest valid value.
+Messages of errors and warnings are sanitised here, so that they are safe to display.
+Every class also derives from the matching built-in exception, so that ``except ValueError`` keeps working.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import numpy as np
 from neuromancer.printable import escape, printable, redact
 
 MAX_NAMES, MAX_LENGTH = 10_000, 100
-"""How many names of which length are compared to find the one that was meant."""
+"""Limits on the number and length of names compared to find the most similar one."""
 
 
 class NeuromancerError(Exception):
-    """Base of all errors raised on purpose by this package.
+    """Base class of all errors that this package raises deliberately.
 
     Parameters
     ----------
     problem : str
         What is wrong, in one clause.
     node : Node or str, optional
-        The node that complains.
+        The node that raises the error.
     where : str, optional
-        The argument, file or whatever else complains, where it is no node. Kept as ``node``, which is what code that
-        catches errors reads.
+        The argument, file etc. that is at fault, if it is not a node. Stored as ``node``, the attribute that handlers
+        read.
     got, expected, nearest : optional
-        The offending value, what would have been accepted, and the closest accepted value.
+        The offending value, what would have been accepted, and the nearest valid value.
 
     Examples
     --------
@@ -83,11 +83,11 @@ class InputTypeError(NeuromancerError, TypeError):
 
 
 class UnknownNameError(NeuromancerError, KeyError):
-    """A name (of a node, parameter, tag, optimiser, ...) does not exist."""
+    """There is no node, parameter, tag, optimiser, ... of this name."""
 
 
 class GraphError(NeuromancerError, ValueError):
-    """The graph as a whole cannot do what is asked: a cycle, a missing source, an unsupported node."""
+    """The graph as a whole does not support the operation: a cycle, a missing source, an unsupported node."""
 
 
 class EngineError(NeuromancerError, RuntimeError):
@@ -95,32 +95,32 @@ class EngineError(NeuromancerError, RuntimeError):
 
 
 class DeviceError(EngineError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
 
 class OutOfMemoryError(EngineError, MemoryError):
-    """An operation needs more memory than the device, or the host, has left."""
+    """An operation needs more memory than is free on the device or the host."""
 
 
 class MissingDependencyError(NeuromancerError, ImportError):
-    """An optional library or program is needed and not installed."""
+    """A required optional library or program is not installed."""
 
 
 class TrainingError(NeuromancerError, RuntimeError):
-    """A training cannot go on: its loss or its parameters are no longer finite."""
+    """Training cannot continue: the loss or the parameters are no longer finite."""
 
 
 class PredictionError(NeuromancerError, RuntimeError):
-    """A dense prediction cannot go on: a value is not a number, or workers were lost again and again."""
+    """Dense prediction cannot continue: a value is NaN, or workers were lost repeatedly."""
 
 
 class FileError(NeuromancerError, OSError):
-    """A file cannot be read or written, or does not hold what it should."""
+    """A file cannot be read or written, or does not contain what it should."""
 
 
 @contextmanager
 def blame(node: Any) -> Iterator[None]:
-    """Let errors that helpers raise inside the block name `node` instead of the helper.
+    """Within the block, make errors raised by helpers name `node` instead of the helper.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def blame(node: Any) -> Iterator[None]:
 
 @contextmanager
 def naming(path: object, problem: str = "cannot be written") -> Iterator[None]:
-    """Turn an OSError inside the block into a FileError that names the file, with the system's reason and number.
+    """Convert an OSError within the block to a FileError that names the file, keeping the reason and the errno.
 
     Examples
     --------
@@ -164,15 +164,16 @@ def naming(path: object, problem: str = "cannot be written") -> Iterator[None]:
 
 @contextmanager
 def translating(path: object, problem: str, expected: Any = None) -> Iterator[None]:
-    """Turn any error of another library inside the block into one of the package that names the file.
+    """Convert any error of another library within the block to one of the package that names the file.
 
-    Those that say that memory is short, and those of the package, stay what they are.
+    MemoryError and errors of the package are passed on unchanged.
 
     Raises
     ------
     MissingDependencyError
-        For an import that failed; names the library.
+        For a failed import; names the library.
     FileError
+        For any other error.
 
     Examples
     --------
@@ -208,7 +209,7 @@ def _missing(path: object, error: ImportError) -> MissingDependencyError:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of another library says, in one line.
+    """Return the message of another library's error, in one line.
 
     Examples
     --------
@@ -223,7 +224,7 @@ def reason(error: BaseException) -> str:
 
 
 def shown_cause(error: BaseException) -> BaseException | None:
-    """The error as the cause of another one; None if a traceback with it would show what must not be shown."""
+    """Return the error, to be raised from; None if its traceback would reveal credentials."""
     return error if all(redact(str(e)) == str(e) for e in _chain(error)) else None
 
 
@@ -237,14 +238,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _plain(value: Any) -> Any:
-    """Value with NumPy's scalars as Python's, which read better; also inside lists and tuples."""
+    """Convert NumPy scalars, also in lists and tuples, to Python scalars, which are easier to read."""
     if type(value) in (list, tuple):
         return type(value)(_plain(v) for v in value)
     return value.item() if isinstance(value, np.generic) else value
 
 
 def short(value: object, limit: int = 200) -> str:
-    """Representation of a value of any size, cut; Python refuses to write integers of thousands of digits.
+    """Return the representation of a value of any size, truncated; Python refuses to print very large integers.
 
     Examples
     --------
@@ -256,41 +257,41 @@ def short(value: object, limit: int = 200) -> str:
     except ValueError:
         bits = f" of {value.bit_length()} bits" if isinstance(value, int) else ""
         return f"{type(value).__name__}{bits}"
-    text = redact(text)  # what is cut off is no longer known for a password
+    text = redact(text)  # before truncating: a truncated password would no longer be recognised
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def node_label(node: Any) -> str:
-    """``Class 'name'`` for a node, ``'name'`` for a string."""
+    """Return ``Class 'name'`` for a node, ``'name'`` for a string."""
     name = node if isinstance(node, str) else getattr(node, "name", "")
     text = redact(repr(name))
     return text if isinstance(node, str) else f"{escape(type(node).__name__)} {text}"
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name that is spelt most like `name`, or None if none is close.
+    """Return the known name most similar to `name`, or None if none is close.
 
     Examples
     --------
     >>> nearest_name("sofmax", ["softmax", "conv"])
     'softmax'
     """
-    # Comparing takes time that grows with the square of the length, and nobody types as much.
+    # The comparison is quadratic in the length, and nobody types names this long.
     names = [k for k in islice(known, MAX_NAMES) if len(k) <= MAX_LENGTH]
     close = get_close_matches(str(name)[:MAX_LENGTH], names, n=1)
     return close[0] if close else None
 
 
 class NeuromancerWarning(UserWarning):
-    """Base of the package's warnings; they may hold names from files, and are shown as errors are."""
+    """Base class of the package's warnings; sanitised like errors, as they may contain names from files."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 class IncompleteWarning(NeuromancerWarning):
-    """Parts of a result are missing, as the caller allowed."""
+    """Parts of a result are missing, which the caller has allowed."""
 
 
 class MetadataWarning(NeuromancerWarning):
-    """What a file says about its voxel size, unit, position or values cannot be true, and counts as unknown."""
+    """A file's voxel size, unit, position or value range is implausible and is treated as unknown."""

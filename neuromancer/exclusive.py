@@ -1,4 +1,4 @@
-"""One thread at a time: where graphs are built and compiled, and where a model is trained."""
+"""Mutual exclusion of threads that build and compile graphs, or train a model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from threading import Lock, get_ident
 
 
 class Exclusive:
-    """A lock that its holder may enter again, and that another thread may use on the holder's behalf.
+    """Re-entrant lock that another thread can use on behalf of its holder.
 
-    A forked child finds it free unless the thread that forked held it: no other thread is there to release it.
+    In a forked child it is free unless the forking thread held it, since no other thread is left to release it.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Exclusive:
 
     @contextmanager
     def lent_by(self, thread: int) -> Iterator[None]:
-        """Let this thread enter meanwhile as if it were `thread`, which waits for it; nothing if that holds no lock."""
+        """Within the block, let this thread enter in place of `thread`, which waits for it, if that holds the lock."""
         lent = self._holder == thread
         if lent:
             self._holder = get_ident()
@@ -58,4 +58,4 @@ class Exclusive:
 
 
 building_lock = Exclusive()
-"""Held while nodes are made, graphs rewritten and functions compiled: the engines' settings belong to the process."""
+"""Held while nodes are created, graphs rewritten and functions compiled, as engine settings are global."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, with the mode, owner and place of what they replace."""
+"""Atomic file replacement that preserves the mode, owner and location of the file replaced."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from neuromancer.errors import FileError, naming
 from neuromancer.places import require_replaceable
 
 NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
-"""What file systems without hard links say; EACCES and EPERM too, where it is the policy of the system."""
+"""Errors of file systems without hard links; EACCES and EPERM also where a system policy forbids them."""
 
 
 def followed(path: str | os.PathLike[str]) -> Path:
-    """Where a path leads: the end of its links, whether or not anything is there yet.
+    """Resolve the symbolic links of a path; the target need not exist.
 
     Raises
     ------
     FileError
-        If its links go round in a circle, or the name cannot be one.
+        For circular links or an invalid name.
 
     Examples
     --------
@@ -44,11 +44,11 @@ def followed(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileError("not a usable path", where=str(path), got=reason) from error
-    raise FileError("a link that leads round in a circle", where=str(path), expected="a file, or a link to one")
+    raise FileError("a circular symbolic link", where=str(path), expected="a file, or a link to one")
 
 
 def fsync(path: Path) -> None:
-    """Have a file, or the names in a folder, put on disk; a file that is no longer there needs none."""
+    """Flush a file, or the entries of a folder, to disk; ignore one that no longer exists."""
     if os.name != "posix" and path.is_dir():
         return
     try:
@@ -62,12 +62,12 @@ def fsync(path: Path) -> None:
 
 
 def publish(new: Path, target: Path) -> None:
-    """Give a finished file its name, durably, unless that name is taken.
+    """Give a finished file its final name durably, without overwriting anything.
 
     Raises
     ------
     FileExistsError
-        If something has this name; it stays as it is.
+        If the name is taken; what has it is not changed.
     """
     try:
         os.link(new, target)
@@ -82,27 +82,27 @@ def publish(new: Path, target: Path) -> None:
 
 
 def temporary_of(target: Path) -> Path:
-    """A name that no file has yet, beside a file that is to be written."""
-    start = target.name.encode(errors="replace")[:180].decode(errors="ignore")  # names of 255 bytes are the limit
+    """Return an unused temporary name next to the file to be written."""
+    start = target.name.encode(errors="replace")[:180].decode(errors="ignore")  # file names are limited to 255 bytes
     return target.with_name(f".{start}.{uuid.uuid4().hex}.tmp")
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new file beside another one, whose place, mode and owner it takes when the block ends well.
+    """Yield the path of a new file that replaces another one, with its mode and owner, if the block succeeds.
 
-    A link is followed and stays; a file that is new gets the mode that the umask gives. If the block fails, the old
-    file is as it was.
+    Symbolic links are followed and kept. If there is no file to replace, the umask determines the mode. If the block
+    fails, the old file is unchanged.
 
     Yields
     ------
     Path
-        Does not exist yet.
+        Next to the file to replace; does not exist yet.
 
     Raises
     ------
     FileError
-        If the system refuses.
+        If the file cannot be written.
 
     Examples
     --------
@@ -133,30 +133,30 @@ def _take_mode(new: Path, old: Path) -> None:
     except FileNotFoundError:
         return
     for owner in ((found.st_uid, -1), (-1, found.st_gid)) if hasattr(os, "chown") else ():
-        with suppress(OSError):  # only root may give files away, and to a group only who is in it
+        with suppress(OSError):  # only root may change the owner, and only members of a group may assign it
             os.chown(new, *owner)
     new.chmod(stat.S_IMODE(found.st_mode))
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | bytearray | memoryview) -> None:
-    """Write a file whole or not at all; see :func:`replacing`.
+    """Write a file atomically; see :func:`replacing`.
 
     Raises
     ------
     FileError
-        If it cannot be written; an old file is then left as it was.
+        If it cannot be written; an existing file is then unchanged.
     """
     with replacing(path) as new, new.open("xb") as file:
         file.write(content)
 
 
 def read_small(path: Path, limit: int) -> bytes:
-    """Content of a regular file, without waiting for anything else that has its name.
+    """Return the content of a small regular file, without blocking on a pipe or device.
 
     Raises
     ------
     OSError
-        If it is not there, no regular file, larger than `limit` bytes, or may not be read.
+        If it does not exist, is not a regular file, is larger than `limit` bytes, or is not readable.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:

@@ -1,4 +1,4 @@
-"""Documented import path of tagged shapes and compiled functions."""
+"""Public import path of tagged shapes and compiled functions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from neuromancer.graph.function import LazyFunction, getinput_for_multioutput
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.utils import as_floatX
 
-make_func = LazyFunction  # its name in the original library
+make_func = LazyFunction  # name in the original library
 
 __all__ = ["LazyFunction", "TaggedShape", "as_floatX", "getinput_for_multioutput", "make_func"]

@@ -1,4 +1,4 @@
-"""Documented import path of the losses."""
+"""Public import path of the losses."""
 
 from __future__ import annotations
 

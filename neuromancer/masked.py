@@ -1,4 +1,4 @@
-"""NumPy's masked arrays: their mask is never dropped in silence."""
+"""NumPy masked arrays: a mask is never dropped silently."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from neuromancer.errors import InputTypeError, reason
 
 NUMBERS = (int, float, complex, str, bytes, np.number, np.bool_)
 MASKLESS = ("builtins", "numpy", "torch", "jax", "jaxlib", "cupy", "pandas", "h5py", "zarr", "tensorstore", "tifffile")
-"""Libraries whose arrays have no mask; those of others may give a masked array when they are asked for their values."""
+"""Libraries whose arrays have no mask; arrays of others may convert to a masked array."""
 
 
 def hides(value: Any) -> bool:
-    """Whether something says of itself that it is a masked array of numbers, with or without masked voxels.
+    """Return whether a value is declared as a masked array of numbers, whether or not any voxel is masked.
 
-    Of NumPy, dask, or xarray around dask; nothing is computed.
+    Recognises NumPy, dask and dask-backed xarray arrays; nothing is computed.
     """
     kind = _library(value)
     if kind == "dask":
@@ -28,14 +28,14 @@ def hides(value: Any) -> bool:
 
 
 def split(value: Any) -> tuple[Any, Any]:
-    """The data of an array, and where it is masked; None where no voxel is.
+    """Split an array into its data and its mask, which is None if no voxel is masked.
 
-    Lists that hold masked arrays, however deep, are one masked array. Anything else comes back as it is.
+    A list that contains masked arrays at any depth is treated as one masked array. Anything else is returned unchanged.
 
     Raises
     ------
     InputTypeError
-        For such lists of different lengths.
+        For a ragged list that contains masked arrays.
 
     Examples
     --------
@@ -53,21 +53,22 @@ def split(value: Any) -> tuple[Any, Any]:
         from dask.array import ma
 
         return ma.getdata(value), ma.getmaskarray(value)
-    if kind == "xarray":  # dimensions and coordinates belong to both
+    if kind == "xarray":  # keep dimensions and coordinates in both
         data, hidden = split(value.data)
         return value.copy(data=data), value.copy(data=hidden)
     return value.data, np.ma.getmaskarray(value) if np.ma.is_masked(value) else None
 
 
 def computed(value: Any) -> Any:
-    """What a library computes when asked, in memory and masked where it is masked; anything else as it is.
+    """Compute a lazy array, keeping its mask; return anything else unchanged.
 
-    Only the values tell whether a lazy array is masked: dask forgets that where blocks of both kinds come together.
+    Only the values show whether a lazy array is masked: dask loses this information when masked and plain blocks are
+    combined.
 
     Raises
     ------
     InputTypeError
-        For lists of different lengths that hold masked arrays.
+        For a ragged list that contains masked arrays.
 
     Examples
     --------
@@ -82,39 +83,39 @@ def computed(value: Any) -> Any:
     if kind == "xarray" and hasattr(value, "data"):
         return computed(value.data)
     if kind not in MASKLESS and hasattr(type(value), "__array__"):
-        with suppress(Exception):  # whoever needs the values says why there are none
-            found = np.asanyarray(value)
-            return found if hides(found) else value
+        with suppress(Exception):  # the error is reported where the values are needed
+            array = np.asanyarray(value)
+            return array if hides(array) else value
     return value
 
 
 def unmasked(value: Any, node: Any, lazy: bool = False) -> Any:
-    """`value` as it is; of a masked array that masks nothing, its data.
+    """Return `value` unchanged, or the data of a masked array in which nothing is masked.
 
     Parameters
     ----------
     value : object
     node : Node or str
-        What errors name.
+        The node or argument named in errors.
     lazy : bool
-        Whether values that are computed when asked for stay so; then only what is known without them is refused.
+        Do not compute lazy arrays; then only those declared as masked are refused.
 
     Raises
     ------
     InputTypeError
-        If something is masked.
+        If a value is masked.
     """
     data, hidden = split(value if lazy else computed(value))
     if hidden is None:
         return data
     number = f"{int(hidden.sum())} of {hidden.size}" if isinstance(hidden, np.ndarray) else "some"
     raise InputTypeError(
-        "masked values have no meaning here", node=node, got=f"{number} values masked", expected="array.filled(value)"
+        "masked values are not supported here", node=node, got=f"{number} values masked", expected="array.filled(value)"
     )
 
 
 def chosen(value: Any) -> Any:
-    """A mask, with 0 where it is masked itself."""
+    """Return a selection mask, with 0 where the mask itself is masked."""
     if _library(value) == "xarray" and hides(value):
         return value.copy(data=chosen(value.data))
     data, hidden = split(value)
@@ -122,7 +123,7 @@ def chosen(value: Any) -> Any:
 
 
 def _stacked(values: Any) -> Any:
-    """A list, or the masked array that it is if masked arrays are in it."""
+    """Return a list, stacked to a masked array if it contains masked arrays."""
     if all(issubclass(kind, NUMBERS) for kind in set(map(type, values))):
         return values
     items = [computed(v) for v in values]
@@ -131,7 +132,7 @@ def _stacked(values: Any) -> Any:
     try:
         return np.ma.stack(items)
     except ValueError as error:
-        raise InputTypeError("is no array", got=reason(error), expected="lists of equal lengths") from None
+        raise InputTypeError("is not an array", got=reason(error), expected="lists of equal lengths") from None
 
 
 def _library(value: Any) -> str:
@@ -139,5 +140,5 @@ def _library(value: Any) -> str:
 
 
 def _is_chunked(value: Any) -> bool:
-    """Whether an object of xarray holds a dask array; others may have to be read for their data."""
+    """Return whether an xarray object is backed by dask; accessing the data of others may read a file."""
     return getattr(value, "chunks", None) is not None and hasattr(value, "data")

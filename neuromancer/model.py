@@ -1,4 +1,4 @@
-"""Documented import path of models and what makes them."""
+"""Public import path of models and the functions that create them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documented import path of the layers."""
+"""Public import path of the layers."""
 
 from __future__ import annotations
 

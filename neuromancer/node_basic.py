@@ -1,4 +1,4 @@
-"""Documented import path of the base class, the basic nodes and the models they are registered in."""
+"""Public import path of the node base class, the basic nodes and the model registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuromancer.nodes.node import Node
 from neuromancer.nodes.split import split
 from neuromancer.nodes.value import InitialState_like, ValueNode
 
-# Their names in the original library.
+# Names in the original library.
 GraphManager = Graph
 ModelContainer = ModelRegistry
 

@@ -1,4 +1,4 @@
-"""Documented import path of the optimisers and schedules."""
+"""Public import path of the optimisers and schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that users give: what can be one, what lies there, and what a file holds whatever its name says."""
+"""Paths given by users: validation, the kind of thing at a path, and the content of a file whatever its extension."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ KINDS = (
 
 
 def is_address(path: str) -> bool:
-    """Whether a path is that of a remote store, such as s3://bucket/name.zarr."""
+    """Return whether a path is the URL of a remote store, such as s3://bucket/name.zarr."""
     return ADDRESS.match(path) is not None
 
 
 def path_text(path: Any, what: str) -> str:
-    """A path as a string, with the home folder for a ``~`` in front.
+    """Return a path as a string, expanding a leading ``~``.
 
     Parameters
     ----------
     path : str or path
     what : str
-        What it is the path of, for errors.
+        Name of the argument, for errors.
 
     Raises
     ------
     InputTypeError
-        If it is no path.
+        If it is not a path.
     FileError
-        If no file can be called so.
+        If it is not a valid file name.
 
     Examples
     --------
@@ -65,11 +65,11 @@ def path_text(path: Any, what: str) -> str:
     ('data/raw.npy', 's3://bucket/a.zarr')
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise InputTypeError("is no path", where=what, got=described(path), expected="a string or a Path")
+        raise InputTypeError("is not a path", where=what, got=described(path), expected="a string or a Path")
     try:
         text = os.fsdecode(path)
-    except Exception as error:  # of a class that is not ours
-        raise InputTypeError("is no path", where=what, got=f"{described(path)}: {reason(error)}") from None
+    except Exception as error:  # raised by a foreign class
+        raise InputTypeError("is not a path", where=what, got=f"{described(path)}: {reason(error)}") from None
     if not text or "\0" in text:
         problem = "an empty path" if not text else "a path cannot hold a null character"
         raise FileError(problem, where=what, got=printable(repr(text))[:100])
@@ -77,12 +77,12 @@ def path_text(path: Any, what: str) -> str:
 
 
 def local_file(path: Any, what: str) -> Path:
-    """A path in the file system, for what is kept nowhere else.
+    """Return a path in the local file system.
 
     Raises
     ------
     InputTypeError, FileError
-        As :func:`path_text`; also for an address.
+        As for :func:`path_text`; also for a URL.
 
     Examples
     --------
@@ -91,19 +91,19 @@ def local_file(path: Any, what: str) -> Path:
     """
     text = path_text(path, what)
     if is_address(text):
-        raise FileError("is no place in the file system", where=what, got=text, expected="a local path")
+        raise FileError("is not in the local file system", where=what, got=text, expected="a local path")
     return Path(text)
 
 
 def local_target(path: Any, what: str) -> Path:
-    """A path in the file system where a file may be written: nothing is there yet, or a file.
+    """Return a local path that a file may be written to: it does not exist, or is a regular file.
 
-    Files are written under another name and then renamed, which would take the place of a device for ever.
+    Files are written under a temporary name and then renamed, which would replace a device permanently.
 
     Raises
     ------
     InputTypeError, FileError
-        As :func:`local_file`; also for a folder, a device, a pipe or a socket.
+        As for :func:`local_file`; also for a folder, a device, a pipe or a socket.
     """
     place = local_file(path, what)
     require_replaceable(place)
@@ -111,14 +111,14 @@ def local_target(path: Any, what: str) -> Path:
 
 
 def require_replaceable(path: Path, what: str | None = None) -> None:
-    """Raise FileError if something else than a file is at a path, which `what` calls in errors."""
+    """Raise FileError if a path exists and is not a regular file; errors name `what`, or the path by default."""
     found = kind_at(path)
     if found not in (None, "a file") or not path.name:
         raise FileError("cannot be written", node=what or str(path), got=found, expected="the path of a file")
 
 
 def absolute(path: str, what: str) -> str:
-    """A local path from the root of the file system; FileError if the current folder is gone."""
+    """Return an absolute local path; FileError if the current folder no longer exists."""
     try:
         return str(Path(path).absolute())
     except OSError as error:
@@ -126,25 +126,25 @@ def absolute(path: str, what: str) -> str:
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | None:
-    """What the system knows about a path; None if nothing is there.
+    """Return the ``stat`` result of a path; None if it does not exist.
 
     Raises
     ------
     FileError
-        If that cannot be told: a folder above may not be read, or the name is too long.
+        If it cannot be determined: a parent folder is not readable, or the name is too long.
     """
     try:
-        return os.stat(path)  # noqa: PTH116 (takes any name)
+        return os.stat(path)  # noqa: PTH116 (accepts any name)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
-        named = FileError("cannot be looked at", node=os.fspath(path), got=reason(error))
+        named = FileError("cannot be accessed", node=os.fspath(path), got=reason(error))
         named.errno = error.errno
         raise named from None
 
 
 def kind_at(path: str | os.PathLike[str]) -> str | None:
-    """What lies at a path, in words; None if nothing does. Nothing is opened.
+    """Return the kind of thing at a path, in words, without opening it; None if it does not exist.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def kind_at(path: str | os.PathLike[str]) -> str | None:
 
 
 def content_of(head: bytes) -> str | None:
-    """What a file holds, by its first bytes; None if that is not known.
+    """Identify the content of a file by its first bytes; None if unknown.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def content_of(head: bytes) -> str | None:
 
 
 def content_at(path: str) -> str | None:
-    """What a regular file holds; None if that is not known."""
+    """Identify the content of a regular file; None if unknown."""
     if kind_at(path) != "a file":
         return None
     try:

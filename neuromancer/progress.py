@@ -1,4 +1,4 @@
-"""What the package shows a person: lines of text and progress bars."""
+"""Console output: lines of text and progress bars."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from neuromancer.printable import printable
 
 
 class Bar(tqdm):
-    """A bar whose lock belongs to this process: a worker that is killed while it holds tqdm's own stops all others."""
+    """Progress bar with a per-process lock: a worker killed while holding tqdm's shared lock would block all others."""
 
     _lock = RLock()
 
 
 def say(text: str, end: str = "\n", flush: bool = False) -> None:
-    """Write a line to standard output; only where the caller asked for it (``print_repr``, ``print_info``).
+    """Write a line to standard output; called only on request (``print_repr``, ``print_info``).
 
-    Characters that its encoding does not have are written as Python writes them. Where nobody listens, because there is
-    no standard output or its reader has gone, nothing is said.
+    Characters missing from its encoding are written as escape sequences. If there is no standard output, or its pipe is
+    closed, nothing is written.
 
     Raises
     ------
     FileError
-        If it cannot be written, such as to a full disk.
+        If writing fails, for instance on a full disk.
     """
     if sys.stdout is None:
         return
@@ -39,22 +39,22 @@ def say(text: str, end: str = "\n", flush: bool = False) -> None:
         if flush:
             sys.stdout.flush()
     except BrokenPipeError:
-        _say_nothing_more()
+        _discard_output()
     except OSError as error:
-        _say_nothing_more()
+        _discard_output()
         raise FileError("cannot be written", where="standard output", got=reason(error)) from None
 
 
-def _say_nothing_more() -> None:
-    """Let what is still in the buffer, and all that comes, go nowhere: else the interpreter fails at its end."""
+def _discard_output() -> None:
+    """Redirect the buffer and all further output to the null device; flushing it at exit would fail otherwise."""
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
-    """Progress bar that counts voxels and shows MVx/s; silent unless on a terminal or asked for.
+    """Create a progress bar that counts voxels and shows MVx/s; hidden unless requested or on a terminal.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
     description : str
         Text in front of the bar.
     show : bool, optional
-        None follows ``config.progress``, and where that is None too, whether standard error is a terminal.
+        None uses ``config.progress``; if that is None too, the bar is shown if standard error is a terminal.
 
     Returns
     -------
     Bar
-        ``update(n)`` counts n voxels.
+        Counts in units of 10**6 voxels.
     """
     show = config.progress if show is None else show
     if sys.stderr is None:

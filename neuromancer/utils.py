@@ -1,4 +1,4 @@
-"""Small helpers: conversion to floatX, seeded randomness, names, readable numbers."""
+"""Helpers: conversion to floatX, seeded random generators, names, number formatting."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from neuromancer.errors import ArgumentError, InputTypeError
 from neuromancer.exclusive import Exclusive
 
 NAME_LENGTH = 1000
-"""Longest name of a node or a model, in characters."""
+"""Maximum length of the name of a node or model, in characters."""
 SURROGATE = "Cs"
 UNPRINTABLE = (SURROGATE, "Cc", "Zl", "Zp")
-"""Unicode categories: halves of surrogate pairs, control characters, separators of lines and paragraphs."""
+"""Unicode categories: lone surrogates, control characters, line and paragraph separators."""
 UNSAFE = re.compile(r'[/\\:*?"<>|]')
-"""Characters that some file system gives a meaning."""
+"""Characters with a special meaning on some file system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
-"""Names that belong to devices on Windows."""
+"""Device names on Windows."""
 FILE_NAME_BYTES = 120
-"""Longest file name made from a name: room for what callers put around it, within the 255 bytes of file systems."""
+"""Maximum length of a file name made from a name; leaves room for affixes within the usual limit of 255 bytes."""
 
 
 def as_floatX(x: Any) -> np.ndarray:
@@ -40,12 +40,12 @@ def as_floatX(x: Any) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        0-d for a scalar, else C-contiguous with x's shape; dtype ``config.floatX``.
+        C-contiguous, with the shape of `x` (0-d for a scalar) and dtype ``config.floatX``.
 
     Raises
     ------
     ArgumentError, InputTypeError
-        For a number that floatX cannot hold, and for what is no number.
+        For numbers that floatX cannot represent, and for anything that is not numeric.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def as_floatX(x: Any) -> np.ndarray:
 
 
 class _Randomness:
-    """The package's own generators, restarted when ``config.seed`` is set; NumPy's global state is never touched."""
+    """Per-thread generators of the package, restarted when ``config.seed`` is set; NumPy's global state is not used."""
 
     def __init__(self) -> None:
         self._lock = Exclusive()
@@ -81,10 +81,10 @@ _randomness = _Randomness()
 
 
 def rng() -> np.random.Generator:
-    """Generator from which initial weights are drawn; reproducible when ``config.seed`` is set.
+    """Return the generator for initial weights; reproducible if ``config.seed`` is set.
 
-    Every thread has its own: the first that draws after the seed was set gets the seed's stream, others get streams of
-    their own in the order in which they come.
+    Every thread has its own generator. The first thread to call this after the seed was set gets the stream of the
+    seed; further threads get independent streams, in the order of their first call.
 
     Examples
     --------
@@ -98,30 +98,32 @@ def rng() -> np.random.Generator:
 
 
 def new_seed() -> int:
-    """Seed for a new random stream, drawn from :func:`rng`."""
+    """Draw the seed of a new random stream from :func:`rng`."""
     return int(rng().integers(2**31))
 
 
 def seed(value: int | None) -> None:
-    """Restart weight initialisation and the streams of nodes created from now on (same as ``config.seed = value``)."""
+    """Seed weight initialisation and the random streams of nodes created afterwards (sets ``config.seed``)."""
     config.seed = value
 
 
 def check_name(name: Any, owner: Any, stored: bool = False) -> str:
-    """Return a name that is text of a bounded length; characters that cannot be printed are escaped where it is shown.
+    """Check that a name is a string of limited length, and return it.
+
+    Non-printable characters are allowed; they are escaped when displayed.
 
     Parameters
     ----------
     name : str
     owner : Node or str
-        Whose name it is, for the message.
+        Owner of the name, for the message.
     stored : bool
-        Refuse halves of surrogate pairs, which no encoding holds.
+        Refuse lone surrogates, which cannot be encoded.
 
     Raises
     ------
     InputTypeError
-        If it is no string.
+        If it is not a string.
     ArgumentError
         If it has more than 1000 characters, or cannot be stored.
 
@@ -149,10 +151,10 @@ def check_name(name: Any, owner: Any, stored: bool = False) -> str:
 
 
 def safe_file_name(name: str) -> str:
-    """Name of a file for something called `name`: the name itself where every file system can hold it.
+    """Return a file name for something called `name`: the name itself if it is valid on every file system.
 
-    Anything else is cleaned and gets the start of its own digest at the end, so that different names never share a
-    file, also where a file system takes composed and decomposed characters for the same.
+    Otherwise invalid characters are replaced and the start of a digest is appended, so that different names never map
+    to the same file, even on file systems that do not distinguish composed from decomposed characters.
 
     Parameters
     ----------
@@ -180,7 +182,7 @@ def safe_file_name(name: str) -> str:
 
 
 def as_list(value: Any) -> list | None:
-    """List of `value`: lists and tuples are copied, None stays None, anything else becomes a list of one.
+    """Convert to a list: lists and tuples are copied, None is returned as it is, anything else is wrapped in a list.
 
     Examples
     --------
@@ -193,7 +195,7 @@ def as_list(value: Any) -> list | None:
 
 
 def pretty_string_ops(n: float) -> str:
-    """Number of operations with a prefix, ``'25.2 Giga Ops'``; below a thousand still in kilo.
+    """Format a number of operations with a prefix, as in ``'25.2 Giga Ops'``; the smallest unit is kilo.
 
     Examples
     --------
@@ -207,7 +209,7 @@ def pretty_string_ops(n: float) -> str:
 
 
 def pretty_string_time(seconds: float) -> str:
-    """Duration in hours above 4000 s, in minutes above 300 s, else in seconds.
+    """Format a duration in hours above 4000 s, in minutes above 300 s, else in seconds.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Parameters of nodes: shared variables and constants that know how training treats them, and initial weights."""
+"""Parameters of nodes: shared variables and constants with training attributes, and weight initialisation."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class VariableParam(E.SharedVariable):
     name : str, optional
         ``_noTrain`` is appended if the parameter is not trained.
     apply_train : bool
-        Whether optimisers change it.
+        Whether optimisers update it.
     apply_reg : bool or float
-        Whether weight decay applies; a number multiplies the decay.
+        Whether weight decay applies; a number scales the decay.
     dtype : str, optional
-        dtype of the value; default: the value's own (Python numbers and lists: ``config.floatX``).
+        Default: dtype of the value (for Python numbers and lists ``config.floatX``).
     strict, allow_downcast, borrow, broadcastable
         Accepted for compatibility.
 
     Raises
     ------
     ArgumentError, InputTypeError
-        If there is no value, or the dtype cannot hold it.
+        If there is no value, or the dtype cannot represent it.
 
     Attributes
     ----------
     constant : bool
         False.
     updates : tuple or None
-        ``(parameter, expression)`` carried out with every training step; only for parameters that are neither trained
-        nor regularised.
+        ``(parameter, expression)``, applied on every training step; only for parameters that are neither trained nor
+        regularised.
 
     Examples
     --------
@@ -84,14 +84,14 @@ class VariableParam(E.SharedVariable):
 
     @property
     def updates(self) -> tuple[Any, Any] | None:
-        """Update carried along by training, as (parameter, expression)."""
+        """Update applied on every training step, as (parameter, expression)."""
         return self._updates
 
     @updates.setter
     def updates(self, update: tuple[Any, Any]) -> None:
         if self.apply_train or self.apply_reg:
             raise ArgumentError(
-                "only a parameter that is neither trained nor regularised can have an update of its own",
+                "only a parameter that is neither trained nor regularised can have its own update",
                 node=self.name or "parameter",
                 got=f"apply_train={self.apply_train}, apply_reg={self.apply_reg}",
             )
@@ -104,11 +104,11 @@ class VariableWeight(VariableParam):
     Parameters
     ----------
     shape : sequence of int, optional
-        Shape; needed unless an array is given.
+        Shape; required unless `value` is an array.
     init_kwargs : dict, optional
         Arguments of :func:`initweights`, used if `value` is None.
     value : scalar or array, optional
-        With `shape`, a scalar or vector to be broadcast to it; without, the value itself.
+        Initial value, broadcast to `shape` if that is given.
     name, apply_train, apply_reg, dtype, strict, allow_downcast, borrow, broadcastable
         See :class:`VariableParam`.
 
@@ -168,21 +168,26 @@ class VariableWeight(VariableParam):
         super().__init__(value, name, apply_train, apply_reg, dtype or config.floatX)
 
     def set_value(self, value: Any, borrow: bool = False) -> None:
-        """Set the value; a number fills the weight, an array must have its shape (ShapeError).
+        """Set the value; a number fills the weight, an array must have the same shape.
 
-        Values that its dtype cannot hold are refused (ArgumentError).
+        Raises
+        ------
+        ShapeError
+            For an array of another shape.
+        ArgumentError
+            For values that the dtype cannot represent.
         """
         array = exact_cast(value, self.dtype, self.name or "weight", "the value")
         shape = self.get_value().shape
         if array.ndim and array.shape != shape:
             raise ShapeError(
-                "the weight has another shape", node=self.name or "weight", got=array.shape, expected=shape
+                "the value has the wrong shape", node=self.name or "weight", got=array.shape, expected=shape
             )
         super().set_value(np.array(np.broadcast_to(array, shape)))
 
 
 class ConstantParam(E.ConstantVariable):
-    """Parameter that is a constant of the graph: it can be folded into it and never changes.
+    """Parameter that is a constant of the graph: it never changes and can be folded.
 
     Parameters
     ----------
@@ -190,7 +195,7 @@ class ConstantParam(E.ConstantVariable):
     name : str, optional
         ``_const`` is appended.
     dtype : str, optional
-        Default ``config.floatX`` for floating point and Python values.
+        Default: dtype of the value if it is a NumPy array of integers or bools, else ``config.floatX``.
     make_singletons_broadcastable : bool
         Accepted for compatibility; axes of size 1 always broadcast.
 
@@ -219,11 +224,11 @@ class ConstantParam(E.ConstantVariable):
         super().__init__(np.array(fitting), None if name is None else name + "_const")
 
     def get_value(self, borrow: bool = False) -> np.ndarray:
-        """A copy of the value."""
+        """Return a copy of the value."""
         return np.array(self.data)
 
     def set_value(self, value: Any, borrow: bool = False) -> None:
-        """Constants cannot be set: EngineError."""
+        """Raise EngineError, as constants cannot be set."""
         raise EngineError("a constant cannot be set", node=self.name or "constant", got=np.shape(value))
 
 
@@ -240,30 +245,31 @@ def initweights(
     Parameters
     ----------
     shape : sequence of int
-        ``(n_in, n_out)`` for dense layers; for convolutions the axes that are not spatial are ``(n_out, n_in)``.
+        ``(n_in, n_out)`` for dense layers; for convolutions, the non-spatial axes are ``(n_out, n_in)``.
     dtype : str, optional
         Default ``config.floatX``.
     scale : 'glorot' or float
-        'glorot' gives the standard deviation ``sqrt(2 / (fan_in + fan_out))`` of Glorot & Bengio 2010, fan_out divided
-        by the pooling factor; needed by the modes normal, uni and ortho. The others take a number.
+        'glorot', required by the modes normal, uni and ortho, gives the standard deviation
+        ``sqrt(2 / (fan_in + fan_out))`` of Glorot & Bengio 2010, with fan_out divided by the pooling factor. The other
+        modes take a number.
     mode : {'normal', 'uni', 'ortho', 'const', 'fix-uni', 'prelu'}
-        normal: N(0, sigma). uni: uniform of standard deviation sigma. ortho: orthonormal rows (Saxe et al. 2014),
+        normal: N(0, sigma). uni: uniform with standard deviation sigma. ortho: orthonormal rows (Saxe et al. 2014),
         scaled to standard deviation sigma. const: all `scale`. fix-uni: uniform in (-scale, scale). prelu: (n, 2) with
         `scale` in the first column and 1 in the second.
     pool : sequence of int, optional
-        Pooling that follows a convolution.
+        Pooling factors after a convolution.
     spatial_axes : sequence of int, optional
-        Kernel axes of a convolution; needed for shapes of more than two axes.
+        Spatial axes of a convolution kernel; required for shapes of more than two axes.
 
     Returns
     -------
     numpy.ndarray
-        From the package's own generator (``config.seed``).
+        Drawn from the generator of the package (``config.seed``).
 
     Raises
     ------
     ArgumentError
-        For an unknown mode, or a scale that does not suit the mode.
+        For an unknown mode, or a scale that does not match the mode.
 
     Examples
     --------
@@ -272,16 +278,16 @@ def initweights(
     """
     shape = tuple(int(s) for s in shape)
     if mode not in MODES:
-        raise ArgumentError("unknown mode of initialisation", where="initweights", got=mode, expected=f"one of {MODES}")
-    wants_number = mode in ("const", "fix-uni", "prelu")
-    if wants_number == isinstance(scale, str):
+        raise ArgumentError("unknown initialisation mode", where="initweights", got=mode, expected=f"one of {MODES}")
+    numeric = mode in ("const", "fix-uni", "prelu")
+    if numeric == isinstance(scale, str):
         raise ArgumentError(
-            f"the scale does not suit mode {mode!r}",
+            f"the scale does not match mode {mode!r}",
             where="initweights",
             got=scale,
-            expected="a number" if wants_number else "'glorot'",
+            expected="a number" if numeric else "'glorot'",
         )
-    if wants_number:
+    if numeric:
         values = _with_number(shape, mode, float(scale))
     else:
         sigma = _glorot(shape, pool, spatial_axes)
@@ -316,7 +322,7 @@ def _glorot(shape: tuple[int, ...], pool: Sequence[int] | None, spatial_axes: Se
 
 
 def _orthogonal(shape: tuple[int, ...], spatial_axes: Sequence[int] | None) -> np.ndarray:
-    """Matrix over (outputs, everything else) with orthogonal rows, or columns where there are more outputs."""
+    """Draw a matrix (outputs, all other axes) with orthogonal rows, or orthogonal columns if there are more outputs."""
     dense = len(shape) == 2 and not spatial_axes
     axis = 1 if dense else next(i for i in range(len(shape)) if i not in list(spatial_axes or ()))
     n_out = shape[axis]

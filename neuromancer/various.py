@@ -1,4 +1,4 @@
-"""Documented import path of random variables, reshaping and recurrences."""
+"""Public import path of random variables, Reshape and Scan."""
 
 from __future__ import annotations
 

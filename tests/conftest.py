@@ -1,4 +1,4 @@
-"""Shared fixtures: every test gets its own model and the default settings."""
+"""Shared fixtures: every test starts with its own model and the default settings."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 
 import neuromancer as nm
 
-# Jobs in the background of a shell are told to ignore interrupts, and tests send some.
+# Background jobs of a shell ignore interrupts, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Tests of one engine's inner workings need its libraries, which are not installed beside another engine's.
+# Engine-specific tests need the libraries of that engine; only one engine is installed.
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
 collect_ignore_glob = [f"engine/{name}/*" for name in ("pytensor", "theano") if name != ENGINE]
 
 
 @pytest.fixture(autouse=True)
 def fresh_model():
-    """A new current model and a fixed seed; settings are put back afterwards."""
+    """A new current model and a fixed seed; settings are restored afterwards."""
     settings = nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress
     nm.seed(0)
     yield nm.model_manager.newmodel(None)

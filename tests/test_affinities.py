@@ -1,4 +1,4 @@
-"""Neighbourhoods, affinities, connected components and the agreement of segmentations."""
+"""Neighbourhoods, affinities, connected components and the comparison of segmentations."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def test_affinities_and_back(shape):
     aff = affinities_from_segmentation(seg, nhood)
     assert aff.dtype == "uint8" and aff.shape == (len(shape), *shape)
     for k, offset in enumerate(nhood):
-        for here in np.ndindex(shape):
-            there = tuple(np.add(here, offset))
-            want = min(there) >= 0 and seg[here] == seg[there] > 0
-            assert aff[(k, *here)] == want
+        for start in np.ndindex(shape):
+            end = tuple(np.add(start, offset))
+            expected = min(end) >= 0 and seg[start] == seg[end] > 0
+            assert aff[(k, *start)] == expected
     found = segmentation_from_affinities(aff, nhood, min_size=1)
     assert len(np.unique(np.stack([found, seg]).reshape(2, -1), axis=1).T) == found.max()
     for k, offset in enumerate(nhood):
-        for here in zip(*np.nonzero(aff[k]), strict=True):
-            assert found[here] == found[tuple(np.add(here, offset))]
+        for start in zip(*np.nonzero(aff[k]), strict=True):
+            assert found[start] == found[tuple(np.add(start, offset))]
     again = affinities_from_segmentation(segmentation_from_affinities(aff, nhood), nhood)
     assert (again >= aff).all() and (again[aff > 0] == 1).all()
 
@@ -78,7 +78,7 @@ def test_errors():
     with pytest.raises(ArgumentError, match="radius"):
         neighbourhood(2, 0.5)
     for bad in ([[0, 0]], [[1, 0], [1, 0]], [1, 2], [[0.5, 0]], [], "x", [[1], [1, 2]], [[1, 2, 3]]):
-        with pytest.raises(ArgumentError, match=r"unusable neighbourhood.*nearest valid: neighbourhood\(2\)"):
+        with pytest.raises(ArgumentError, match=r"invalid neighbourhood.*nearest valid: neighbourhood\(2\)"):
             affinities_from_segmentation(np.ones((2, 2), int), bad)
     with pytest.raises(InputTypeError, match="float64"):
         affinities_from_segmentation(np.ones((2, 2)), [[1, 0]])

@@ -1,4 +1,4 @@
-"""The architecture page lists the layers that the linter enforces."""
+"""The architecture page agrees with the import contracts, and functions are short."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuromancer import graphutils, node_basic
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_page_has_the_floors_of_the_contract():
+def test_the_page_lists_the_layers_of_the_contract():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     floors = next(c["layers"] for c in contracts if c["type"] == "layers")
     page = (ROOT / "docs/architecture.md").read_text()
@@ -26,13 +26,13 @@ def test_the_page_has_the_floors_of_the_contract():
     assert all(max(above) <= min(below) for above, below in pairwise(order))
 
 
-def test_every_file_that_the_page_names_is_there():
+def test_every_file_named_on_the_page_exists():
     page = (ROOT / "docs/architecture.md").read_text()
     named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", page)
     assert named and not [name for name in named if not (ROOT / "neuromancer" / name).exists()]
 
 
-def test_names_of_the_original_library_are_kept():
+def test_names_of_the_original_library_are_aliases():
     assert nm.make_func is nm.LazyFunction is graphutils.make_func
     assert nm.GraphManager is nm.Graph is node_basic.GraphManager
     assert nm.ModelContainer is nm.ModelRegistry is type(nm.model_manager)
@@ -43,7 +43,7 @@ LONG = {"_join"}
 
 
 def test_functions_are_short():
-    """At most 60 lines of code, docstrings aside."""
+    """At most 60 lines of code without the docstring."""
     too_long = {}
     for path in (ROOT / "neuromancer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""Arrays of other libraries become NumPy's, with the values that they have."""
+"""Arrays of other libraries are converted to NumPy without changing their values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import neuromancer as nm
 from neuromancer.arrays import as_array, in_memory
 from neuromancer.errors import InputTypeError, NeuromancerError, ShapeError
 
-torch = pytest.importorskip("torch", reason="comes with the PyTensor engine")
+torch = pytest.importorskip("torch", reason="only installed with the PyTensor engine")
 
 VALUES = np.random.default_rng(0).random((2, 3, 4), dtype="float32")
 
 
 class Exports:
-    """An array of another library in memory: has no slicing, but gives its values."""
+    """An in-memory array of another library: cannot be sliced, but exports its values."""
 
     def __init__(self, **attributes):
         vars(self).update(attributes)
@@ -52,7 +52,7 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("kind", TENSORS)
-@pytest.mark.filterwarnings("ignore")  # of torch, about quantisation
+@pytest.mark.filterwarnings("ignore")  # torch warns about quantisation
 def test_tensors(kind):
     tensor = TENSORS[kind](torch.from_numpy(VALUES.copy()))
     plain = tensor.detach()
@@ -88,20 +88,21 @@ def test_a_dense_tensor_is_not_copied():
 
 
 @pytest.mark.parametrize("value", [torch.empty(3, device="meta"), [[1, 2], [3]], Exports(__array_interface__=5)])
-def test_what_is_no_array_is_one_kind_of_error(value):
+def test_invalid_arrays_raise_value_error(value):
     with pytest.raises(ValueError):
         as_array(value)
 
 
-def test_nodes_take_them_and_refuse_the_rest():
+def test_nodes_and_compiled_functions_accept_them_and_refuse_anything_else():
     node = nm.Perceptron(nm.Input((2, 12), "b,f", name="raw", print_repr=False), 3, print_repr=False)
+    function = nm.make_func(node.input_tensors, node.output)
     values = VALUES.reshape(2, 12)
-    wanted = node(values)
+    expected = node(values)
     for value in (torch.from_numpy(values).requires_grad_(), Converts(values=values), list(torch.from_numpy(values))):
-        np.testing.assert_array_equal(node(value), wanted)
-        np.testing.assert_array_equal(node._output_func(value), wanted)
+        np.testing.assert_array_equal(node(value), expected)
+        np.testing.assert_array_equal(function(value), expected)
     for value in (None, "raw", b"raw", {"raw": values}, object(), values * 1j, values.astype(object)):
-        for call in (node, node._output_func):
+        for call in (node, function):
             with pytest.raises((InputTypeError, ShapeError), match="raw"):
                 call(value)
     with pytest.raises(NeuromancerError, match="meta"):

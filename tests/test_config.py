@@ -1,4 +1,4 @@
-"""Settings, utilities, errors and what importing the package does not do."""
+"""Settings, utilities, errors, and the absence of side effects on import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def libraries():
     return [str(torch.get_rng_state()[:5]), torch.get_num_threads(), str(torch.get_default_dtype()),
             pytensor.config.floatX, str(pytensor.config.mode), str(pytensor.config.linker)]
 """,
-    "theano": "def libraries(): return []",  # Theano cannot be imported before the engine has prepared it
+    "theano": "def libraries(): return []",  # Theano cannot be imported before the engine has configured it
 }
 
 IMPORT_PROBE = """
@@ -48,7 +48,7 @@ def test_import_has_no_side_effects(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     unchanged, files = json.loads(done.stdout)
     assert unchanged
-    if E.NAME != "theano":  # which keeps its compiled code in a folder of its own
+    if E.NAME != "theano":  # Theano creates a folder for compiled code
         assert files == []
     assert done.stderr == ""
 
@@ -67,7 +67,7 @@ def test_settings_from_the_environment(monkeypatch):
         None,
     )
     monkeypatch.setenv("NEUROMANCER_SEED", "seven")
-    with pytest.raises(errors.ArgumentError, match="no valid seed"):
+    with pytest.raises(errors.ArgumentError, match="invalid seed"):
         Config()
 
 
@@ -83,7 +83,7 @@ def test_settings_from_the_environment(monkeypatch):
         ("seed", 1.5),
     ],
 )
-def test_bad_settings(key, value):
+def test_invalid_settings(key, value):
     with pytest.raises(errors.ArgumentError, match=f"got {value}"):
         setattr(Config(), key, value)
 
@@ -103,7 +103,7 @@ def test_as_floatx(value):
     np.testing.assert_allclose(result, value)
 
 
-def test_readable_numbers():
+def test_number_formatting():
     assert pretty_string_ops(2.5e12) == "2.5 Tera Ops"
     assert pretty_string_ops(2.5e6) == "2.5 Mega Ops"
     assert pretty_string_ops(12) == "0.0 kilo Ops"
@@ -111,7 +111,7 @@ def test_readable_numbers():
     assert as_list(None) is None
 
 
-def test_errors_carry_the_whole_context():
+def test_errors_contain_the_whole_context():
     error = errors.ShapeError("does not fit", node="conv", got=(3, 4), expected="(3, 5)", nearest=6)
     assert str(error) == "'conv': does not fit; got (3, 4); expected (3, 5); nearest valid: 6"
     assert str(errors.UnknownNameError("no such node", got="a")) == "no such node; got a"
@@ -131,7 +131,7 @@ def test_errors_carry_the_whole_context():
         (errors.FileError, OSError),
     ],
 )
-def test_errors_are_builtins_too(cls, builtin):
-    with pytest.raises(builtin, match="went wrong"):
-        raise cls("went wrong")
+def test_errors_derive_from_builtins(cls, builtin):
+    with pytest.raises(builtin, match="does not fit"):
+        raise cls("does not fit")
     assert issubclass(cls, errors.NeuromancerError)

@@ -1,4 +1,4 @@
-"""The lock under which graphs are built: entered again by its holder, lent, and free in a forked child."""
+"""The lock for building graphs: re-entrant, lendable, and free in a forked child."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neuromancer.exclusive import Exclusive
 
 
 def in_thread(work):
-    """Whether `work` ends within a moment in another thread, and the thread."""
+    """Run `work` in another thread; return an event that is set when it has finished, and the thread."""
     ended = threading.Event()
 
     def run():
@@ -28,7 +28,7 @@ def enter(lock):
         pass
 
 
-def test_other_threads_wait_until_the_holder_has_left():
+def test_other_threads_wait_for_the_holder():
     lock = Exclusive()
     with lock:
         with lock:
@@ -38,7 +38,7 @@ def test_other_threads_wait_until_the_holder_has_left():
     assert ended.is_set()
 
 
-def test_it_is_left_after_an_error():
+def test_it_is_released_after_an_error():
     lock = Exclusive()
     with pytest.raises(ZeroDivisionError), lock:
         _ = 1 / 0
@@ -47,7 +47,7 @@ def test_it_is_left_after_an_error():
     assert ended.is_set()
 
 
-def test_a_thread_that_works_for_the_holder_may_enter():
+def test_a_thread_that_borrows_the_lock_can_enter():
     lock = Exclusive()
     caller = threading.get_ident()
 
@@ -65,7 +65,7 @@ def test_a_thread_that_works_for_the_holder_may_enter():
 
 
 @pytest.mark.parametrize("holder", ["another thread", "the thread that forks"])
-def test_a_forked_child_does_not_wait_for_a_thread_that_is_not_there(holder):
+def test_a_forked_child_does_not_wait_for_a_missing_thread(holder):
     lock, held, leave = Exclusive(), threading.Event(), threading.Event()
 
     def hold():

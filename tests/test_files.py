@@ -1,4 +1,4 @@
-"""Files are replaced whole, and keep what they had: place, mode, links."""
+"""Files are replaced atomically, and keep location, mode and links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_modes(tmp_path, umask):
     assert mode(path) == 0o604 and path.read_bytes() == b"newer"
 
 
-def test_what_fails_leaves_the_old_file(tmp_path):
+def test_a_failure_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), replacing(path) as new:
@@ -42,7 +42,7 @@ def test_what_fails_leaves_the_old_file(tmp_path):
         write_whole(tmp_path / "nowhere" / "a", b"")
 
 
-def test_links_are_followed_and_stay(tmp_path):
+def test_links_are_followed_and_kept(tmp_path):
     (tmp_path / "far").mkdir()
     link = tmp_path / "link"
     link.symlink_to("second")
@@ -53,14 +53,14 @@ def test_links_are_followed_and_stay(tmp_path):
     (tmp_path / "far" / "a").unlink()
     (tmp_path / "far" / "a").symlink_to("../link")
     for path in (link, tmp_path / "second"):
-        with pytest.raises(FileError, match="round in a circle"):
+        with pytest.raises(FileError, match="circular symbolic link"):
             write_whole(path, b"")
     with pytest.raises(FileError, match="not a usable path"):
         followed("a\0b")
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_publishing_replaces_nothing(tmp_path, monkeypatch, links):
+def test_publish_does_not_overwrite(tmp_path, monkeypatch, links):
     if not links:
 
         def refused(*args):

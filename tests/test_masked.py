@@ -1,4 +1,4 @@
-"""Masked arrays are taken apart, or refused; their mask is never dropped in silence."""
+"""Masked arrays are split into data and mask, or refused; a mask is never dropped silently."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_split_of_dask():
     np.testing.assert_array_equal(hidden.compute(), hole().mask)
 
 
-def test_what_is_masked_is_refused():
+def test_masked_values_are_refused():
     assert type(unmasked(np.ma.array([1.0]), "raw")) is np.ndarray
     for value in (hole(), [hole()], np.ma.masked):
         with pytest.raises(
@@ -48,28 +48,28 @@ def test_what_is_masked_is_refused():
             unmasked(value, "raw")
 
 
-def test_labels_of_objects_are_not_masked():
+def test_masked_segmentations_are_refused():
     with pytest.raises(InputTypeError, match="masked values"):
         affinities_from_segmentation(hole(), [[-1, 0]])
 
 
-def test_a_mask_of_a_mask():
+def test_a_masked_mask_selects_nothing_where_it_is_masked():
     assert chosen(np.ma.array([1, 1, 0], mask=[0, 1, 0])).tolist() == [1, 0, 0]
 
 
-def test_nodes_refuse_it(fresh_model):
+def test_nodes_and_compiled_functions_refuse_masked_arrays(fresh_model):
     inp = nm.Input((1, 1, 4, 5), "b,f,y,x", print_repr=False)
     node = nm.Conv(inp, 1, (2, 2), print_repr=False)
     patch = np.ma.array(np.zeros((1, 1, 4, 5), "float32"))
     patch[0, 0, 1] = np.ma.masked
-    with pytest.raises(InputTypeError, match=r"masked values have no meaning here; got .*filled"):
+    with pytest.raises(InputTypeError, match=r"masked values are not supported here; got .*filled"):
         node(patch)
     with pytest.raises(InputTypeError, match="masked"):
-        node._output_func(patch)
+        nm.make_func(node.input_tensors, node.output)(patch)
     np.testing.assert_array_equal(node(np.ma.array(patch.data)), node(patch.data))
 
 
-def test_lists_that_hold_masked_arrays_are_one():
+def test_lists_of_masked_arrays_are_stacked():
     expected = np.stack([hole((4, 5)).mask, np.zeros((4, 5), bool)])
     for value in ([hole(), hole().data], [list(hole()), hole().data], [[list(row) for row in hole()], hole().data]):
         data, hidden = split(value)
@@ -82,7 +82,7 @@ def test_lists_that_hold_masked_arrays_are_one():
         split([[hole()], [hole(), hole()]])
 
 
-def test_blocks_that_are_masked_without_being_said_to_be():
+def test_dask_blocks_that_are_masked_but_not_declared_so():
     array = pytest.importorskip("dask.array")
     plain = array.from_array(hole().data, chunks=2)
     for below, refused in ((5, True), (-1, False)):
@@ -96,7 +96,7 @@ def test_blocks_that_are_masked_without_being_said_to_be():
                 np.testing.assert_array_equal(np.reshape(unmasked(value, "raw"), (4, 5)), hole().data)
 
 
-def test_other_objects_that_give_masked_arrays():
+def test_objects_that_convert_to_masked_arrays():
     class Given:
         def __array__(self, dtype=None, copy=None):
             return hole()
@@ -108,7 +108,7 @@ def test_other_objects_that_give_masked_arrays():
 def test_xarray_around_dask():
     xarray, array = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
     lazy = xarray.DataArray(array.zeros((4, 5), chunks=2), dims=("y", "x"))
-    lazy.variable._data = array.from_array(hole(), chunks=2)  # this version gives NaN instead
+    lazy.variable._data = array.from_array(hole(), chunks=2)  # the constructor would replace masked values by NaN
     data, hidden = split(lazy)
     assert data.dims == hidden.dims == ("y", "x")
     np.testing.assert_array_equal(hidden.values, hole().mask)
@@ -117,7 +117,7 @@ def test_xarray_around_dask():
         unmasked(lazy, "raw")
 
 
-def test_parameters_and_constants_refuse_it():
+def test_parameters_and_constants_refuse_masked_arrays():
     for make in (lambda: E.SharedVariable(hole().astype("float32"), "w"), lambda: E.constant(hole())):
         with pytest.raises(InputTypeError, match="5 of 20 values masked"):
             make()

@@ -1,4 +1,4 @@
-"""Paths of any kind: what cannot be one, what is no file, and what is never replaced."""
+"""Paths: invalid ones, those that are not files, and those that are never replaced."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def test_paths(monkeypatch, tmp_path):
         with pytest.raises(FileError, match=r"'raw': .* path"):
             path_text(path, "raw")
     for path in (None, 3, ["a"]):
-        with pytest.raises(InputTypeError, match="'raw': is no path"):
+        with pytest.raises(InputTypeError, match="'raw': is not a path"):
             path_text(path, "raw")
-    with pytest.raises(FileError, match=r"no place in the file system; got s3://\*\*\*@bucket/model.h5"):
+    with pytest.raises(FileError, match=r"not in the local file system; got s3://\*\*\*@bucket/model.h5"):
         local_file("s3://user:password@bucket/model.h5", "model")
 
 
 @pytest.fixture
 def special(tmp_path, monkeypatch):
-    """A folder with one of everything that is no plain file; returns a function that names one with an ending."""
-    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    """Function that creates a pipe, socket, folder or circular link of a given name in a temporary folder."""
+    monkeypatch.chdir(tmp_path)  # the length of socket paths is limited
     listening = socket.socket(socket.AF_UNIX)
 
     def make(kind, name):
@@ -55,7 +55,7 @@ def special(tmp_path, monkeypatch):
 @posix
 @pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
 @pytest.mark.parametrize("name", ["a.npy", "a.h5", "a.tif"])
-def test_what_is_no_file_is_neither_read_nor_replaced(special, kind, name):
+def test_special_files_are_neither_read_nor_replaced(special, kind, name):
     path = special(kind, name)
     before = stat.S_IFMT(Path(path).lstat().st_mode)
     assert kind_at(path) == {"pipe": "a named pipe"}.get(kind, f"a {kind}")
@@ -76,8 +76,8 @@ def test_what_is_no_file_is_neither_read_nor_replaced(special, kind, name):
 
 
 @posix
-def test_devices_are_no_files(tmp_path):
-    # Nothing here would write: whoever runs tests as root would lose the device if it did.
+def test_devices_are_refused(tmp_path):
+    # Nothing is written here: a bug would delete the device if the tests are run as root.
     path = tmp_path / "null.npy"
     path.symlink_to(os.devnull)
     for use in (open_source, nm.modelload, lambda p: local_target(p, "out")):
@@ -86,7 +86,7 @@ def test_devices_are_no_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".npy", "a" * 5000 + ".zarr", "a\0.h5", "", "loop.npy", "\udcff.npy"])
-def test_names_that_cannot_be(special, name):
+def test_invalid_names(special, name):
     if name == "loop.npy":
         special("circle", name)
     for use in (open_source, nm.modelload, nm.params_from_model_file):
@@ -109,7 +109,7 @@ def test_names_that_cannot_be(special, name):
     ],
 )
 @pytest.mark.parametrize("ending", [".npy", ".h5", ".tif"])
-def test_renamed_files_are_called_by_what_they_hold(tmp_path, head, says, ending):
+def test_errors_name_the_content_of_misnamed_files(tmp_path, head, says, ending):
     path = tmp_path / f"raw{ending}"
     path.write_bytes(head)
     assert says in content_at(str(path))
@@ -121,7 +121,7 @@ def test_renamed_files_are_called_by_what_they_hold(tmp_path, head, says, ending
         nm.modelload(path)
 
 
-def test_a_file_where_a_folder_should_be(tmp_path):
+def test_a_file_instead_of_a_folder(tmp_path):
     for name in ("a.zarr", "a.n5"):
         (tmp_path / name).write_bytes(b"PK\x03\x04")
         with pytest.raises(FileError, match="is not a folder, as its name says; got a zip archive"):

@@ -1,4 +1,4 @@
-"""What is shown holds no credentials and no characters that act on a terminal."""
+"""Displayed text contains no credentials and no terminal control characters."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ SECRETS = ("s3cret", "AKIAUSER", "tok3n", "sIgNature")
         ("seed=0, token 'b', a key=3, c:/data/raw@2.npy", "seed=0, token 'b', a key=3, c:/data/raw@2.npy"),
     ],
 )
-def test_credentials_are_hidden(text, shown):
+def test_credentials_are_masked(text, shown):
     assert redact(text) == shown == redact(shown)
     assert not any(secret in printable(text) for secret in SECRETS)
 
 
-def test_characters_that_act_are_escaped():
+def test_control_characters_are_escaped():
     assert escape("a\x1b[2J\n\u202e\x00\ud800ü🧠") == "a\\x1b[2J\\n\\u202e\\x00\\ud800ü🧠"
     assert printable(Lines("a\x1b\nb")) == "a\\x1b\nb"
     assert len(printable("x" * 10**6)) == LONGEST
@@ -77,7 +77,7 @@ def test_characters_that_act_are_escaped():
     assert str(NeuromancerError("is bad", node=Escape())) == "Escape 'b\\x1b': is bad"
 
 
-def test_any_object_is_described():
+def test_any_object_can_be_described():
     class Broken:
         @property
         def shape(self):
@@ -92,7 +92,7 @@ def test_any_object_is_described():
     assert "int" in str(NeuromancerError("is bad", got=10**9999))
 
 
-def test_errors_of_other_libraries_become_the_packages():
+def test_errors_of_other_libraries_are_translated():
     for error, kind, says in (
         (RuntimeError("worker\nlost"), FileError, "got worker lost"),
         (KeyError("dtype"), FileError, "KeyError: 'dtype'"),
@@ -108,7 +108,7 @@ def test_errors_of_other_libraries_become_the_packages():
 
 
 @pytest.mark.parametrize("manager", [naming, translating])
-def test_tracebacks_hold_no_credentials(manager):
+def test_tracebacks_contain_no_credentials(manager):
     address = "https://AKIAUSER:" + "s3cret@host/a.zarr"
     with pytest.raises(FileError) as caught, manager(address, "cannot be read"):
         try:
@@ -123,7 +123,7 @@ def test_tracebacks_hold_no_credentials(manager):
     assert isinstance(plain.value.__cause__, OSError)
 
 
-def test_credentials_are_hidden_before_a_text_is_cut():
+def test_credentials_are_masked_before_a_text_is_truncated():
     address = "https://AKIAUSER:" + "s3cret " * 30 + "@h/a.zarr"
     for text in (described(address), described({"url": address}), short(address), str(FileError("no", got=address))):
         assert "s3cret" not in text and "https://***@" in text

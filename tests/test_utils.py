@@ -1,4 +1,4 @@
-"""Names that can be stored and printed, names of files made of them, and random numbers of threads."""
+"""Valid names, file names made from them, and per-thread random generators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuromancer.utils import check_name, rng, safe_file_name
 
 
 @pytest.mark.parametrize("name", ["", "conv 1", "a/b", "..", "Schicht_ä_層", "emoji😀", "👩\u200d🔬", "x" * 1000])
-def test_names_that_can_be_printed(name):
+def test_printable_names(name):
     assert check_name(name, "conv") == name
 
 
@@ -24,7 +24,7 @@ def test_a_name_is_a_string(name):
         check_name(name, "conv")
 
 
-def test_names_may_hold_what_cannot_be_printed():
+def test_names_can_contain_non_printable_characters():
     for odd in ("\0", "\n", "\x1b", "\x7f", "\x85", "\u2028"):
         assert check_name(f"a{odd}b", "model", stored=True) == f"a{odd}b"
     assert check_name("a\ud800b", "conv") == "a\ud800b"
@@ -33,13 +33,13 @@ def test_names_may_hold_what_cannot_be_printed():
     assert str(caught.value).isprintable()
 
 
-def test_names_are_not_too_long():
+def test_too_long_names_are_refused():
     with pytest.raises(ArgumentError, match=r"the name is too long; got 100000 characters.*expected at most 1000"):
         check_name("w" * 100_000, "conv")
 
 
 @pytest.mark.parametrize("name", ["net", "layer 1", "a.b", "Schicht_ä_層", "emoji😀", "console", "x" * 120])
-def test_most_names_are_names_of_files(name):
+def test_ordinary_names_are_used_as_file_names(name):
     assert safe_file_name(name) == name
 
 
@@ -50,7 +50,7 @@ HARD = [
 ]  # fmt: skip
 
 
-def test_names_of_files_are_safe_and_differ():
+def test_file_names_are_safe_and_distinct():
     files = {safe_file_name(name) for name in HARD}
     assert len(files) == len(HARD)
     assert len({unicodedata.normalize("NFD", file) for file in files}) == len(HARD)
@@ -63,14 +63,14 @@ def test_names_of_files_are_safe_and_differ():
         assert unicodedata.is_normalized("NFC", file)
 
 
-def test_every_hard_name_can_be_written(tmp_path):
+def test_every_file_name_can_be_written(tmp_path):
     for k, name in enumerate(HARD):
         (tmp_path / f"{safe_file_name(name)}-last.h5").write_text(str(k))
     assert len(list(tmp_path.iterdir())) == len(HARD)
 
 
 def drawn_in_threads(n):
-    """First numbers that each of `n` threads draws, one thread after the other."""
+    """Return the first number drawn by each of `n` consecutive threads."""
     drawn = []
     for _ in range(n):
         thread = threading.Thread(target=lambda: drawn.append(rng().random()))
@@ -79,7 +79,7 @@ def drawn_in_threads(n):
     return drawn
 
 
-def test_threads_draw_from_streams_of_their_own():
+def test_threads_have_independent_streams():
     nm.seed(3)
     first = rng().random()
     others = drawn_in_threads(3)
@@ -90,7 +90,7 @@ def test_threads_draw_from_streams_of_their_own():
     assert len({first, second, *others}) == 5
 
 
-def test_a_thread_alone_draws_what_the_program_would():
+def test_a_single_thread_draws_the_same_numbers_as_the_main_thread():
     nm.seed(3)
     here = rng().random()
     nm.seed(3)

@@ -28,18 +28,18 @@ class TestVariableParam:
         p.get_value()[:] = 5
         np.testing.assert_array_equal(p.get_value(), 0)
 
-    def test_value_given_is_not_aliased(self):
+    def test_initial_value_is_not_aliased(self):
         a = np.zeros(3, "float32")
         p = VariableParam(a)
         a[:] = 5
         np.testing.assert_array_equal(p.get_value(), 0)
 
-    def test_updates_only_for_what_training_leaves_alone(self):
+    def test_only_untrained_parameters_have_updates(self):
         free = VariableParam(1.0, "m", apply_train=False, apply_reg=False)
         free.updates = (free, free * 2)
         assert free.updates[0] is free
         for kwargs in ({"apply_reg": False}, {"apply_train": False}):
-            with pytest.raises(ArgumentError, match="can have an update of its own"):
+            with pytest.raises(ArgumentError, match="can have its own update"):
                 VariableParam(1.0, "w", **kwargs).updates = (free, free)
 
     def test_needs_a_value(self):
@@ -64,7 +64,7 @@ class TestVariableWeight:
         np.testing.assert_array_equal(w.get_value(), 3)
         w.set_value(np.arange(4.0).reshape(2, 2))
         assert w.get_value().dtype == "float32"
-        with pytest.raises(ShapeError, match=r"'w': the weight has another shape; got \(3,\); expected \(2, 2\)"):
+        with pytest.raises(ShapeError, match=r"'w': the value has the wrong shape; got \(3,\); expected \(2, 2\)"):
             w.set_value(np.ones(3))
 
 
@@ -100,7 +100,7 @@ class TestInitweights:
             ((40, 3, 30, 3, 2), {"spatial_axes": (1, 3, 4)}, (2 / ((30 + 40) * 18)) ** 0.5),
         ],
     )
-    def test_glorot_deviation(self, mode, shape, kwargs, sigma):
+    def test_glorot_standard_deviation(self, mode, shape, kwargs, sigma):
         values = initweights(shape, mode=mode, **kwargs)
         assert values.shape == shape
         assert values.std() == pytest.approx(sigma, rel=0.03)
@@ -115,9 +115,9 @@ class TestInitweights:
     @pytest.mark.parametrize(
         ("kwargs", "message"),
         [
-            ({"mode": "glorot"}, "unknown mode of initialisation"),
-            ({"mode": "normal", "scale": 1.0}, "the scale does not suit mode 'normal'"),
-            ({"mode": "const"}, "the scale does not suit mode 'const'"),
+            ({"mode": "glorot"}, "unknown initialisation mode"),
+            ({"mode": "normal", "scale": 1.0}, "the scale does not match mode 'normal'"),
+            ({"mode": "const"}, "the scale does not match mode 'const'"),
             ({"mode": "prelu", "scale": 1.0}, "prelu parameters have two columns"),
             ({}, "convolution weights need spatial_axes"),
         ],

@@ -1,3 +1,3 @@
-"""Tagged shapes, the base node, and the graph that nodes form."""
+"""Tagged shapes, the base class of nodes, and graphs of nodes."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a node was constructed with."""
+"""Constructor arguments of nodes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from neuromancer.graph.node import GraphNode
 
 
 def constructor(cls: type) -> inspect.Signature:
-    """Signature of a node's constructor without ``self``."""
+    """Return the signature of a node's constructor, without ``self``."""
     return inspect.signature(cls)
 
 
 def bound_arguments(node: GraphNode) -> dict[str, Any]:
-    """What a node was constructed with, by the constructor's names, without those left at their defaults."""
+    """Return the arguments that a node was constructed with, by name; those left at their defaults are omitted."""
     args, kwargs = node.construction
     return dict(constructor(type(node)).bind(*args, **kwargs).arguments)

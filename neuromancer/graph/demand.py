@@ -1,4 +1,4 @@
-"""What building a node takes. Files are held to it before anything is built."""
+"""Estimated cost of building a node, by which model files are limited before anything is built."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OPERATIONS = 32
-"""Symbolic operations of a plain node; counted generously, as inner ones that are simplified away take time, too."""
+"""Symbolic operations of a plain node; generous, as operations that are later optimised away take time, too."""
 ENOUGH = 1 << 62
-"""Where products stop: nothing may be as large."""
+"""Limit at which products are cut off, larger than anything allowed."""
 
 
 class Demand(NamedTuple):
-    """Upper bound on what building a node takes.
+    """Upper bound on the cost of building a node.
 
     Parameters
     ----------
     operations : int
-        Symbolic operations written, each a fraction of a millisecond.
+        Number of symbolic operations created, each a fraction of a millisecond.
     numbers : int
-        Values allocated beyond the arrays that the node is given, 8 bytes each.
+        Number of values allocated in addition to the arrays passed to the node, 8 bytes each.
 
     Examples
     --------
@@ -39,12 +39,12 @@ class Demand(NamedTuple):
 
 
 def magnitude(value: Any) -> int:
-    """Size of an argument that should be an integer; 0 for anything else, which constructors refuse."""
+    """Return the magnitude of an argument that should be an integer; 0 for anything else (constructors refuse it)."""
     return abs(int(value)) if isinstance(value, (int, np.integer)) else 0
 
 
 def product(sizes: Any) -> int:
-    """Product of an argument that should be one or several sizes; at most about :data:`ENOUGH` squared.
+    """Return the product of an argument that should be one or several sizes, cut off at about :data:`ENOUGH` squared.
 
     Examples
     --------
@@ -62,14 +62,14 @@ def product(sizes: Any) -> int:
 
 
 def nodes_in(value: Any) -> Iterator[Any]:
-    """Nodes in an argument that is one, or a list or tuple of them."""
+    """Yield the nodes in an argument: itself, or the entries of a list or tuple."""
     for entry in value if isinstance(value, (list, tuple)) else (value,):
         if hasattr(entry, "_calc_comp_cost"):
             yield entry
 
 
 def inherited(arguments: Mapping[str, Any]) -> Demand:
-    """What comes with a node's parents: references to them, and the offsets of fragments, which every node copies."""
+    """Return the cost of a node's parents: references to them, and fragment offsets, which every node copies."""
     offsets = operations = 0
     for value in arguments.values():
         for node in nodes_in(value):

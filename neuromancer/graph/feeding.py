@@ -1,4 +1,4 @@
-"""Arrays for the sources of a graph: those that a caller gives, checked and converted, and random ones."""
+"""Input arrays for the sources of a graph: checking and converting those of a caller, and drawing random ones."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from neuromancer.utils import as_array, rng
 def check_arrays(
     node: GraphNode, sources: Sequence[GraphNode], arrays: Sequence[Any], evaluated: Sequence[GraphNode] | None = None
 ) -> list[Any]:
-    """Convert what a node is called with to its sources' dtypes, or raise with a table of needed and given.
+    """Convert the arrays that a node is called with to the dtypes of its sources.
 
-    Every value is kept: one that the dtype cannot hold is refused, as are labels that the losses among the evaluated
-    nodes, and what these depend on, cannot use.
+    If they do not fit, the error shows a table of required and given arrays. Conversion preserves values: one that the
+    dtype cannot represent is refused, and so are labels that are invalid for a loss among the evaluated nodes and
+    their ancestors.
 
     Parameters
     ----------
     node : Node
-        Who is called.
+        The node being called.
     sources : sequence of Node
-        What needs data, in calling order.
+        The sources that need data, in calling order.
     arrays : sequence of array
-        The data.
+        One per source.
     evaluated : sequence of Node, optional
-        What is computed from them; default: `node`.
+        The nodes to be evaluated; default: `node`.
 
     Returns
     -------
@@ -48,33 +49,33 @@ def check_arrays(
             got=_table(sources, arrays),
             expected="one array per source, in this order",
         )
-    given = [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
-    fed = dict(zip(map(id, sources), given, strict=True))
+    checked = [_check_array(node, s, a, sources, arrays) for s, a in zip(sources, arrays, strict=True)]
+    fed = dict(zip(map(id, sources), checked, strict=True))
     for parent, check in _input_checks([node] if evaluated is None else evaluated):
         values = _rearranged(parent, fed)
         if values is not None:
             check(values)
     return [
         a if s.shape is None else exact_cast(a, s.output.dtype, node, f"input {s.name!r}")
-        for s, a in zip(sources, given, strict=True)
+        for s, a in zip(sources, checked, strict=True)
     ]
 
 
 def _input_checks(nodes: Iterable[GraphNode]) -> Iterator[tuple[GraphNode, Callable[[Any], None]]]:
-    """Checks of what the nodes, and those that they depend on, read; none twice."""
+    """Yield the input checks of the nodes and their ancestors, each once."""
     known = {id(n): n for node in nodes for n in node.sub_graph()}
     for node in known.values():
         yield from node.input_checks()
 
 
 def _rearranged(node: GraphNode, fed: dict[int, Any]) -> Any:
-    """What a node gives for arrays that are fed, if on the way values are selected and rearranged only; else None.
+    """Return the output of a node if its ancestors only select and rearrange the values that are fed, else None.
 
     Parameters
     ----------
     node : Node
     fed : dict of int to array or None
-        Arrays by the identity of their nodes; those on the way are added.
+        Arrays keyed by the ``id`` of their nodes; those of intermediate nodes are added.
     """
     if id(node) not in fed:
         for each in node.sub_graph():
@@ -95,7 +96,7 @@ def _check_array(
         array = as_array(unmasked(value, node))
     except ValueError as error:
         raise ShapeError(
-            f"input {source.name!r} is no array", node=node, got=str(error), expected=repr(source.shape)
+            f"input {source.name!r} is not an array", node=node, got=str(error), expected=repr(source.shape)
         ) from None
     if not fits_kind(array.dtype, dtype):
         raise InputTypeError(
@@ -124,12 +125,12 @@ def _table(sources: Sequence[GraphNode], arrays: Sequence[Any]) -> str:
             need = "any object" if sources[i].shape is None else f"{sources[i].shape!r} {sources[i].output.dtype}"
         given = "-"
         if i < len(arrays):
-            given = _given(arrays[i])
+            given = _described(arrays[i])
         rows.append(f"  {name:<19} {need:<43} {given}")
     return Lines("\n".join([rows[0], *map(printable, rows[1:])]) + "\n")
 
 
-def _given(value: Any) -> str:
+def _described(value: Any) -> str:
     if not isinstance(value, (str, dict, set)):
         with suppress(ValueError):  # lists of different lengths
             array = as_array(value)
@@ -138,9 +139,9 @@ def _given(value: Any) -> str:
 
 
 def random_inputs(node: GraphNode) -> list[Any]:
-    """Random data in [0, 1) for every source of a node, 0 for labels.
+    """Return random data in [0, 1) for every source of a node, and zeros for labels.
 
-    An unknown size is taken from another source's axis of the same tag (the batch size from any node), else as 1.
+    An unknown size is that of an axis with the same tag in another source (for the batch size: in any node), else 1.
     """
     data: list[Any] = []
     sizes: dict[str, int] = {}
@@ -151,7 +152,7 @@ def random_inputs(node: GraphNode) -> list[Any]:
     for source in node.input_nodes:
         if source.shape is None:
             raise ArgumentError(
-                "cannot make random data for a generic input",
+                "cannot generate random data for a generic input",
                 node=node,
                 got=source.name,
                 expected="only tensor sources",
@@ -164,7 +165,7 @@ def random_inputs(node: GraphNode) -> list[Any]:
         try:
             if values is not None:
                 check(values)
-        except NeuromancerError:  # fractions are no labels, 0 is always one
+        except NeuromancerError:  # fractions are not valid labels; 0 always is
             for source in parent.input_nodes:
                 fed[id(source)][...] = 0
             fed = {id(source): fed[id(source)] for source in node.input_nodes}

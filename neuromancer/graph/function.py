@@ -1,4 +1,4 @@
-"""Lazily compiled functions over symbolic graphs."""
+"""Lazily compiled functions of symbolic graphs."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from neuromancer.config import config
 
 
 class LazyFunction:
-    """Function of symbolic inputs that is compiled at its first call.
+    """Function of symbolic inputs, compiled on the first call.
 
-    Calling it without arguments only compiles, unless the graph has no inputs, in which case it is evaluated.
-    A changed ``config.device`` or ``config.backend`` makes the next call compile again. Of several threads that call it
-    for the first time one compiles and the others wait.
+    Calling it without arguments only compiles it, unless the graph has no inputs; then it is evaluated. After a change
+    of ``config.device``, ``config.floatX`` or ``config.backend``, the next call recompiles. If several threads make
+    the first call, one compiles and the others wait.
 
     Parameters
     ----------
     tt_input : symbolic variable or list
         Inputs in calling order.
     tt_output : symbolic variable or list
-        A single output is returned bare, a list as a list.
+        A list of outputs is returned as a list, a single output on its own.
     updates : list of (shared variable, expression), optional
-        Carried out with every call.
+        Applied on every call.
     name : str
-        For messages and plots.
+        Used in messages and plots.
     borrow_inp, borrow_out : bool
-        Accepted for compatibility; inputs are never changed and outputs are never reused.
+        Accepted for compatibility; inputs are never modified and outputs are never reused.
     profile_execution : int
-        If positive, every call runs the function this many times and ``last_exec_time`` is the mean.
+        If positive, every call runs the function this many times, and ``last_exec_time`` is the mean.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
         See ``E.function``.
 
     Attributes
     ----------
     func : compiled function or None
-        Set to None to force compilation at the next call.
+        Set to None to force recompilation at the next call.
     last_exec_time : float or None
         Duration of the last call in seconds.
 
@@ -71,15 +71,15 @@ class LazyFunction:
         self._compiled_for: tuple[str, str, str] | None = None
 
     def compile(self) -> Any:
-        """Compile for the configured device, if that is not done yet, and return the engine's function."""
-        wanted = (config.device, config.floatX, config.backend)
-        if self.func is None or self._compiled_for != wanted:
+        """Compile for the current settings, unless already done, and return the engine's function."""
+        settings = (config.device, config.floatX, config.backend)
+        if self.func is None or self._compiled_for != settings:
             with E.building():
-                if self.func is None or self._compiled_for != wanted:  # another thread may have been first
+                if self.func is None or self._compiled_for != settings:  # another thread may have been first
                     self.func = E.function(
                         self.inputs, self.output, updates=self.updates, name=self.name, precision=self.precision
                     )
-                    self._compiled_for = wanted
+                    self._compiled_for = settings
         return self.func
 
     def __call__(self, *args: Any) -> Any:
@@ -95,5 +95,5 @@ class LazyFunction:
 
 
 def getinput_for_multioutput(nodes: Sequence[Any]) -> list[Any]:
-    """Input tensors that several nodes need together, in order of first appearance, none twice."""
+    """Return the input tensors of several nodes, without duplicates, in order of first appearance."""
     return list(dict.fromkeys(t for node in nodes for t in node.input_tensors))

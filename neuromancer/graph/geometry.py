@@ -1,8 +1,8 @@
-"""Where a node's voxels come from: windows between neighbouring nodes, receptive fields, sizes.
+"""Spatial geometry of a graph: windows between a node and its parents, receptive fields, sizes.
 
-Along one spatial axis every node that the package can predict densely is described by a :class:`Window`. Sizes follow
-forwards through the graph, needed input ranges follow backwards; both are exact at any depth, also below
-up-convolutions, where the receptive field depends on the voxel's phase.
+Along each spatial axis, every node that supports dense prediction is described by a :class:`Window`. Sizes propagate
+forwards through the graph, required input ranges backwards; both are exact at any depth, even after up-convolutions,
+where the receptive field depends on the phase of the voxel.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ N = TypeVar("N", bound=NodeLike)
 
 
 MAX_PHASES = 4096
-"""Voxels after which fields of view have to repeat."""
+"""Upper limit on the number of distinct fields of view (phases) along an axis."""
 
 _walking: ContextVar[Callable[[NodeLike, int], None] | None] = ContextVar("walking", default=None)
 
 
 @contextmanager
 def asking(permit: Callable[[NodeLike, int], None]) -> Iterator[None]:
-    """Inside the block, call `permit(node, n)` before `n` walks through the graph for a node's field of view.
+    """Within the block, call `permit(node, n)` before the graph is traversed `n` times for a node's field of view.
 
-    What it raises ends the construction of the node.
+    An exception raised by `permit` aborts the construction of the node.
     """
     token = _walking.set(permit)
     try:
@@ -42,9 +42,9 @@ def asking(permit: Callable[[NodeLike, int], None]) -> Iterator[None]:
 
 
 def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int | None] | None = None) -> TaggedShape:
-    """Shape of a node that looks at its parent through `windows`.
+    """Return the shape of a node that sees its parent through `windows`.
 
-    Records the windows on the node and derives sizes, strides, field of view and centre from the (first) parent's.
+    Stores the windows on the node and derives sizes, strides, field of view and centre from those of its first parent.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int 
     windows : sequence of Window
         One per spatial axis of the parent.
     sizes : sequence of int or None, optional
-        Spatial sizes where they do not follow from the windows (fragments).
+        Spatial sizes, if they do not follow from the windows (fragments).
 
     Returns
     -------
@@ -83,7 +83,7 @@ def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int 
 
 
 def _with_true_fov(node: NodeLike, shape: TaggedShape) -> TaggedShape:
-    """Replace the field of view by the largest one over all phases (they differ below an up-convolution)."""
+    """Replace the field of view by its maximum over all phases (they differ after an up-convolution)."""
     node.shape = shape
     phases, permit = [_phases(node, k) for k in range(shape.ndim)], _walking.get()
     if permit is not None:
@@ -95,20 +95,20 @@ def _with_true_fov(node: NodeLike, shape: TaggedShape) -> TaggedShape:
 
 
 def _phases(node: NodeLike, axis: int) -> int:
-    """Number of voxels after which a node's fields of view repeat; ShapeError if no real network has as many."""
+    """Return the number of voxels after which the fields of view repeat; ShapeError if it is unrealistically large."""
     phases = max(1, int(period([node], axis) / exact(node.shape.strides[axis])))
     if phases > MAX_PHASES:
         raise ShapeError(
             "the strides of the branches have no common period",
             node=node,
-            got=f"strides of which the least common multiple is over {MAX_PHASES} voxels on axis {axis}",
+            got=f"strides whose least common multiple exceeds {MAX_PHASES} voxels on axis {axis}",
             expected="strides that are multiples of one another",
         )
     return phases
 
 
 def ancestors(nodes: Iterable[N]) -> list[N]:
-    """All nodes that `nodes` are computed from, themselves included, parents first."""
+    """Return `nodes` and all their ancestors, parents first."""
     order: dict[int, N] = {}
     for node in nodes:
         for n in node.sub_graph():
@@ -117,10 +117,10 @@ def ancestors(nodes: Iterable[N]) -> list[N]:
 
 
 def windows_of(node: NodeLike) -> tuple[Window, ...]:
-    """The node's windows onto its parents, one per spatial axis.
+    """Return the node's windows onto its parents, one per spatial axis.
 
-    Nodes that declare none are element-wise, or a user's own: then the windows follow from how strides, field of view
-    and centre differ from the parent's.
+    Element-wise and user-defined nodes may not declare any: their windows are inferred by comparing strides, field of
+    view and centre with those of the first parent.
     """
     if node.windows is not None:
         return node.windows
@@ -143,26 +143,26 @@ def windows_of(node: NodeLike) -> tuple[Window, ...]:
 
 
 def period(nodes: Iterable[NodeLike], axis: int) -> int:
-    """Raw voxels by which the input must move for the whole graph to move along: lcm of all strides."""
+    """Return the smallest shift of the input, in raw voxels, that shifts every node by whole voxels: lcm of strides."""
     spatial = [n.shape for n in ancestors(nodes) if n.shape is not None and n.shape.ndim > axis]
     return lcm(*(exact(shape.strides[axis]).numerator for shape in spatial))
 
 
 def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, int]:
-    """First and last raw coordinate on which the node's voxels `low` to `high` depend.
+    """Return the first and last raw coordinate that voxels `low` to `high` of a node depend on.
 
     Parameters
     ----------
     node : Node
     axis : int
-        Which spatial axis.
+        Index of the spatial axis.
     low, high : int
-        Output voxels, both included; any integers (the volume is thought to be endless).
+        Output voxels, inclusive; any integers (the volume is treated as infinite).
 
     Returns
     -------
     tuple of int
-        May reach outside the raw data where the network pads.
+        May lie outside the raw data if the network pads.
     """
     need: dict[int, tuple[int, int]] = {id(node): (low, high)}
     raw: list[tuple[int, int]] = []
@@ -185,15 +185,15 @@ def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, i
 
 
 def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:
-    """Output size for a source of `source_size` voxels, or None where the graph cannot take that size.
+    """Return the output size for a source of `source_size` voxels, or None if the graph cannot take that size.
 
-    A size does not fit when a window leaves voxels over or has too few, or merged branches come out different.
+    A size is invalid if a window leaves a remainder or does not fit, or if merged branches differ in size.
     """
     return sizes_of_all(node, axis, source_size).get(id(node))
 
 
 def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
-    """Sizes of `node` and all that it needs, by their ``id``; empty where `sizes_through` is None."""
+    """Return the sizes of `node` and its ancestors, keyed by ``id``; empty if `sizes_through` returns None."""
     sizes: dict[int, int] = {}
     for n in ancestors([node]):
         if n.shape is None or n.shape.ndim <= axis:
@@ -214,20 +214,20 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
 
 
 def merged_geometry(node: NodeLike, shape: TaggedShape) -> TaggedShape:
-    """Give a merge node (Concat, Add, ...) the field of view that covers all of its parents'.
+    """Give a merge node (Concat, Add, ...) a field of view that covers those of all parents.
 
     Parameters
     ----------
     node : Node
         The merge node under construction.
     shape : TaggedShape
-        Its shape with the first parent's geometry.
+        Shape of the node, with the geometry of its first parent.
 
     Returns
     -------
     TaggedShape
     """
-    # Said outright: a first parent with a smaller field of view than the merged one would look like a window.
+    # Explicit, since a first parent with a smaller field of view than the merged one would be mistaken for a window.
     node.windows = (IDENTITY,) * shape.ndim
     spatial = [p for p in node.parents if p.shape is not None and p.shape.ndim == shape.ndim and shape.ndim]
     if len(spatial) < 2 or any(p.shape.fov == [-1] * shape.ndim for p in spatial):

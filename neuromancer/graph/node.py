@@ -1,4 +1,4 @@
-"""The base class of all nodes: how they are built and registered, the graph around them, their parameters."""
+"""Base class of all nodes: construction, the surrounding graph, and parameters."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from neuromancer.variables import ConstantParam, VariableParam
 
 Param = VariableParam | ConstantParam
 
-# Parameters that depend on the form of batch normalisation, so that values of one form may be loaded into another.
+# Parameters that depend on the batch normalisation mode; they may be missing when loading values from another mode.
 OPTIONAL_PARAMS = ("gamma", "std", "mean")
 
 
 class GraphNode(metaclass=NodeType):
-    """What a node is before anything evaluates it: its place in the graph, its shape and its parameters.
+    """A node without evaluation: its place in the graph, its shape and its parameters.
 
-    See :class:`neuromancer.Node`, which adds evaluation.
+    :class:`neuromancer.Node` adds evaluation.
     """
 
     is_source: bool = False
     build_mode: BuildMode = BuildMode()
     windows: tuple[Window, ...] | None = None
     equivariant: bool = True
-    """Whether moving the input moves the output along, which dense prediction needs."""
+    """Whether the output shifts along with the input, as dense prediction requires."""
 
     refined: bool = False
-    """Whether an up-convolution lies above or in the node, so that fields of view differ between voxels."""
+    """Whether the node or an ancestor is an up-convolution, so that fields of view differ between voxels."""
 
     demanded: Demand = Demand()
-    """What building the node took at most, if it comes from a file."""
+    """Upper bound on the cost of building the node, if it was loaded from a file."""
 
     _finalised: bool = False
     construction: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
@@ -77,15 +77,15 @@ class GraphNode(metaclass=NodeType):
     # ---- building
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
-        """Upper bound on what the constructor takes, asked before a node of a file is built.
+        """Return an upper bound on the cost of the constructor; checked before a node from a file is built.
 
-        Override it where more than a few symbolic operations are written, or more is allocated than the parameters that
-        a file holds.
+        Override it if the node creates more than a few symbolic operations, or allocates more than the parameters
+        stored in a file.
 
         Parameters
         ----------
         arguments : mapping of str to object
-            All arguments of the constructor by name, defaults included; from a file, so of any type.
+            All arguments of the constructor by name, including defaults; as they come from a file, of any type.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class GraphNode(metaclass=NodeType):
     def _finalise_init(self) -> None:
         if not self._finalised:
             if "params" not in vars(self):
-                raise GraphError("the constructor must call the one of its base class first", node=self)
+                raise GraphError("the constructor must call the base class constructor first", node=self)
             self.refined = any(p.refined for p in self.parents)
             self._build()
             self.refined = self.refined or any(w.up > 1 for w in self.windows or ())
@@ -104,25 +104,25 @@ class GraphNode(metaclass=NodeType):
             self._finalised = True
 
     def _build(self) -> None:
-        """Make output and shape, also of a copy that is built in another form."""
+        """Build output and shape; also called on copies that are built in another mode."""
         self._build_output()
         self._calc_shape()
 
     def _build_output(self) -> None:
-        """Make the output; where the precision is float32, numbers of NumPy in its expression do not make it float64.
+        """Make the output, and cast it back to float32 if only NumPy numbers in its expression made it float64.
 
-        An output stays float64 if there is no parent, as then it is what was asked for, and if all parents that are of
-        floating point are float64; where one of them has the configured precision, that is the output's. A copy has the
-        precision of the original, whatever is configured by now.
+        With ``floatX="float32"``, an output stays float64 only if the node has no parents, where the dtype is explicit,
+        or if all its floating-point parents are float64. A copy keeps the precision of the original, whatever the
+        current configuration.
         """
         before = self.output
         self._make_output()
         if before is not None:
-            wanted = _is_double(before)
+            double = _is_double(before)
         else:
             kinds = {kind for p in self.parents for kind in _dtypes(p.output) if kind.startswith("float")}
-            wanted = config.floatX == "float64" or not self.parents or kinds == {"float64"}
-        if not wanted:
+            double = config.floatX == "float64" or not self.parents or kinds == {"float64"}
+        if not double:
             self.output = _single(self.output)
 
     def _make_output(self) -> None:
@@ -139,20 +139,20 @@ class GraphNode(metaclass=NodeType):
     @property
     def _first_parent(self) -> GraphNode:
         if not self.parents:
-            raise GraphError("a node without a parent must define its output, shape and cost itself", node=self)
+            raise GraphError("a node without parents must define its own output, shape and cost", node=self)
         return self.parents[0]
 
     def detach(self, mode: BuildMode) -> None:
-        """Turn a copy of a node into one that is built in another form and belongs to no model."""
+        """Prepare a copy of a node for being built in another mode, outside of any model."""
         self.build_mode = mode
         self.children, self._functions, self._exec_times, self._debug_outputs = {}, {}, {}, []
 
     def free_sizes(self) -> None:
-        """Give a source's copy an input of open batch and spatial sizes; other sources stay as they are."""
+        """Give a copied source a new input with unspecified batch and spatial sizes; by default, do nothing."""
 
     @property
     def dilation(self) -> tuple[int, ...]:
-        """Distance between neighbouring inputs per spatial axis: the parent's strides in the dense form, else 1."""
+        """Spacing of neighbouring inputs per spatial axis: the parent's strides in dense mode, else 1."""
         shape = self._first_parent.shape
         return tuple(int(s) for s in shape.strides) if self.build_mode.dense else (1,) * shape.ndim
 
@@ -165,12 +165,12 @@ class GraphNode(metaclass=NodeType):
         return tuple(self.parent) if isinstance(self.parent, (list, tuple)) else (self.parent,)
 
     def sub_graph(self) -> Iterator[GraphNode]:
-        """All nodes that this one is computed from, itself included, parents first and none twice.
+        """Yield this node and all its ancestors, parents first, each once.
 
         Raises
         ------
         GraphError
-            If a node is among its own ancestors.
+            If a node is its own ancestor.
         """
         done: set[int] = set()
         open_: dict[int, GraphNode] = {id(self): self}
@@ -192,7 +192,7 @@ class GraphNode(metaclass=NodeType):
 
     @property
     def all_parents(self) -> dict[str, GraphNode]:
-        """All nodes of the sub-graph by name, this one included, parents first."""
+        """This node and all its ancestors by name, parents first."""
         named: dict[str, GraphNode] = {}
         for node in self.sub_graph():
             if named.setdefault(node.name, node) is not node:
@@ -205,7 +205,7 @@ class GraphNode(metaclass=NodeType):
 
     @property
     def all_children(self) -> dict[str, GraphNode]:
-        """All nodes that are computed from this one, by name, without itself."""
+        """All descendants by name, without this node."""
         found: dict[str, GraphNode] = {}
         todo = list(self.children.values())
         while todo:
@@ -217,12 +217,12 @@ class GraphNode(metaclass=NodeType):
 
     @property
     def input_nodes(self) -> list[GraphNode]:
-        """The sources that this node needs, in calling order."""
+        """The sources that this node depends on, in calling order."""
         return [n for n in self.sub_graph() if n.is_source]
 
     @property
     def input_tensors(self) -> list[Any]:
-        """Symbolic inputs of ``input_nodes``."""
+        """Symbolic input tensors of ``input_nodes``."""
         return [n.output for n in self.input_nodes]
 
     # ---- parameters
@@ -246,48 +246,48 @@ class GraphNode(metaclass=NodeType):
 
     @property
     def all_nontrainable_params(self) -> dict[str, Param]:
-        """The parameters of the sub-graph that training leaves alone."""
+        """The parameters of the sub-graph that training does not change."""
         return self._collect_params(lambda p: not p.apply_train)
 
     @property
     def all_extra_updates(self) -> list[tuple[Any, Any]]:
-        """Updates that parameters of the sub-graph carry along, as (parameter, new value)."""
+        """Updates attached to parameters of the sub-graph, as (parameter, new value)."""
         return [p.updates for p in self.all_params.values() if p.updates is not None]
 
     @property
     def param_count(self) -> int:
-        """Number of trainable values of this node."""
+        """Number of trainable parameter values of this node."""
         return sum(int(np.prod(p.get_value().shape)) for p in self.params.values() if p.apply_train)
 
     @property
     def all_params_count(self) -> int:
-        """Number of trainable values of the sub-graph."""
+        """Number of trainable parameter values of the sub-graph."""
         return sum(node.param_count for node in self.sub_graph())
 
     @property
     def all_computational_cost(self) -> float:
-        """Cost of the sub-graph."""
+        """Computational cost of the sub-graph."""
         return sum(node.computational_cost for node in self.sub_graph())
 
     def get_param_values(self, skip_const: bool = False) -> dict[str, np.ndarray]:
-        """Values of this node's parameters by name, without constants if `skip_const`."""
+        """Return the parameter values of this node by name, without constants if `skip_const`."""
         return {k: p.get_value() for k, p in self.params.items() if not (skip_const and p.constant)}
 
     def set_param_values(self, value_dict: dict[str, Any], skip_const: bool = False) -> None:
-        """Set parameters by name; either all are set or, on an error, none.
+        """Set parameters by name; on an error, none is changed.
 
         Parameters
         ----------
         value_dict : dict of str to array
         skip_const : bool
-            Pass over constants instead of raising.
+            Skip constants instead of raising.
 
         Raises
         ------
         UnknownNameError
-            For a name that is no parameter (statistics of batch normalisation are passed over where there is none).
+            For an unknown parameter (gamma and statistics of batch normalisation are skipped if the node has none).
         ShapeError, ArgumentError
-            For a wrong shape, a constant, or values that are not finite in the parameter's dtype.
+            For a wrong shape, a constant, or values that are not finite in the dtype of the parameter.
         """
         if not isinstance(value_dict, Mapping):
             raise InputTypeError(
@@ -316,12 +316,12 @@ class GraphNode(metaclass=NodeType):
                     "the parameter is constant",
                     node=self,
                     got=key,
-                    expected="skip_const=True to pass over it",
+                    expected="skip_const=True to skip it",
                 )
             array = self._as_numbers(key, value)
             shape = param.get_value().shape
             if array.shape != shape and array.ndim:
-                raise ShapeError(f"parameter {key!r} has another shape", node=self, got=array.shape, expected=shape)
+                raise ShapeError(f"parameter {key!r} has the wrong shape", node=self, got=array.shape, expected=shape)
             bad = int(array.size - np.isfinite(array).sum())
             if bad:
                 raise ArgumentError(
@@ -348,7 +348,7 @@ class GraphNode(metaclass=NodeType):
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        """Names of the features on axis f, None if not set."""
+        """Names of the features on axis f; None if not set."""
         return self._feature_names
 
     @feature_names.setter
@@ -364,23 +364,23 @@ class GraphNode(metaclass=NodeType):
 
     # ---- evaluation
     def input_checks(self) -> Sequence[tuple[GraphNode, Callable[[np.ndarray], None]]]:
-        """What must hold of arrays that are fed to parents: pairs of a parent and a function that raises otherwise.
+        """Return checks of the arrays fed to parents: pairs of a parent and a function that raises if they are invalid.
 
-        Losses check their targets so. The functions get the arrays as they came, before these are cast to the dtypes of
-        their sources, whenever something is evaluated that depends on this node. Parents are checked that are fed, or
-        that only select and rearrange what is fed (:meth:`rearranged`).
+        Losses use this to check their targets. The checks run whenever this node or a descendant is evaluated, on the
+        arrays as given, before they are cast to the dtypes of their sources. A parent is checked if it is fed, or if
+        it only selects and rearranges what is fed (:meth:`rearranged`).
         """
         return ()
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
-        """What the node makes of its parents' arrays if it only selects and rearranges values, in NumPy; else None.
+        """Return the output in NumPy if the node only selects and rearranges values of its parents, else None.
 
-        Through such nodes labels are checked.
+        Labels are checked through such nodes.
         """
         return None
 
     def _repr_extra(self) -> str:
-        """Further lines of the representation; layers say there how they are set."""
+        """Return additional lines for the representation, such as the settings of a layer."""
         return ""
 
     def __repr__(self) -> str:
@@ -406,7 +406,7 @@ class GraphNode(metaclass=NodeType):
 
     def __reduce__(self) -> Any:
         raise GraphError(
-            "a node cannot be pickled by itself",
+            "a node cannot be pickled on its own",
             node=self,
             got="pickle or copy.deepcopy",
             expected="saving the model",
@@ -420,7 +420,7 @@ def require_node(value: Any, node: Any, what: str) -> None:
 
 
 def _dtypes(output: Any) -> list[str]:
-    """The dtype of an output, or those of the outputs in a list, where they have one."""
+    """Return the dtypes of an output, or of the outputs in a list; those without one are omitted."""
     several = output if isinstance(output, (list, tuple)) else [output]
     return [str(each.dtype) for each in several if hasattr(each, "dtype")]
 
@@ -430,12 +430,12 @@ def _is_double(output: Any) -> bool:
 
 
 def _single(output: Any) -> Any:
-    """An output, or the outputs in a list, as float32 where it is float64; anything else as it is."""
+    """Cast a float64 output, or those in a list, to float32; return anything else unchanged."""
     if isinstance(output, (list, tuple)):
         return type(output)(_single(each) for each in output)
     return E.T.cast(output, "float32") if isinstance(output, E.Variable) and _is_double(output) else output
 
 
 def is_shaped(node: GraphNode) -> bool:
-    """Whether the node's output is a tensor with tags (a GenericInput has none)."""
+    """Return whether the output of the node is a tagged tensor (that of a GenericInput is not)."""
     return isinstance(node.shape, TaggedShape)

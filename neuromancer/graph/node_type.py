@@ -1,4 +1,4 @@
-"""How nodes come into being: arguments checked, hooks run, named and registered, or nothing at all."""
+"""Construction of nodes: check arguments, run hooks, register the node, or leave no trace on failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuromancer.progress import say
 
 
 class NodeType(type):
-    """Gives every node a unique name, runs its hooks after the constructor and registers it if all went well."""
+    """Metaclass of nodes: runs the hooks after the constructor and registers the node if everything succeeded."""
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
@@ -23,7 +23,7 @@ class NodeType(type):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """Signature of the constructor, for help() and editors: without it they would show ``(*args, **kwargs)``."""
+        """Signature of the constructor; help() and editors would otherwise show ``(*args, **kwargs)``."""
         signature = inspect.signature(cls.__init__)  # type: ignore[misc]
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
@@ -51,7 +51,7 @@ class NodeType(type):
 
 
 def _check_arguments(cls: NodeType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise InputTypeError if the arguments do not fit the constructor, with the argument that was probably meant."""
+    """Raise InputTypeError, suggesting the most similar argument, if the arguments do not match the constructor."""
     try:
         cls.__signature__.bind(*args, **kwargs)
     except TypeError as error:
@@ -66,7 +66,7 @@ def _check_arguments(cls: NodeType, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _finalising(init: Callable[..., None]) -> Callable[..., None]:
-    """Constructor that runs the hooks at its end, so that a derived constructor finds a finished base."""
+    """Wrap a constructor so that it ends by running the hooks; derived constructors then see a finished base."""
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:

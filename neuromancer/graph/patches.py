@@ -1,4 +1,4 @@
-"""Which input sizes a graph can take, and which are nearest to a wish."""
+"""Valid input (patch) sizes of a graph, and those nearest to a requested size."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from neuromancer.graph.tagged_shape import exact
 N = TypeVar("N", bound=GraphNode)
 
 MARGIN = 128
-"""How far around a wish the nearest valid sizes are searched, in multiples of the graph's largest stride."""
+"""Search range around a requested size, in multiples of the largest stride of the graph."""
 
 
 EFFORT = 2_000_000
-"""Steps through the graph after which the search for a valid size ends."""
+"""Maximum number of node visits in the search for a valid size."""
 
 
 def patch_source(node: N) -> N:
-    """The first source of `node` that has spatial axes; GraphError if there is none."""
+    """Return the first source of `node` that has spatial axes; GraphError if there is none."""
     for source in node.input_nodes:
         if source.shape is not None and source.shape.ndim:
             return cast(N, source)
@@ -31,19 +31,19 @@ def patch_source(node: N) -> N:
 def patch_size_through(
     node: GraphNode, axis: int, size: int, mfp: bool = False, source: GraphNode | None = None
 ) -> dict[GraphNode, int] | None:
-    """Sizes of all nodes along one axis for a source of another size, or None if the graph cannot take it.
+    """Return the sizes of all nodes along one axis for a given source size, or None if the graph cannot take it.
 
     Parameters
     ----------
     node : GraphNode
     axis : int
-        Which spatial axis.
+        Index of the spatial axis.
     size : int
         Size of the source.
     mfp : bool
-        Pretend that max-fragment pooling is switched on in every layer that can do it. Sizes are those of a fragment.
+        Assume max-fragment pooling in every layer that supports it. The sizes returned are those of one fragment.
     source : GraphNode, optional
-        Which source; default the first with spatial axes. Others keep their sizes.
+        The source to resize; default: the first with spatial axes. Other sources keep their sizes.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def patch_size_through(
             if declared is not None and not n.is_source:
                 sizes[n] = declared
             continue
-        # An axis of size 1 is repeated where branches meet.
+        # Axes of size 1 broadcast when branches are merged.
         if len({sizes[p] for p in incoming} - {1}) > 1:
             return None
         out = _size_after(n, axis, max(sizes[p] for p in incoming), mfp)
@@ -81,7 +81,7 @@ def _size_after(n: GraphNode, axis: int, size: int, mfp: bool) -> int | None:
         return size * int(n.parents[0].shape.strides[axis])
     w = windows_of(n)[axis]
     if w.down > 1 and (getattr(n, "mfp", False) or (mfp and hasattr(n, "mfp"))):
-        # All phases of the pooling must come out with one size.
+        # All fragments must have the same size.
         positions = size + w.before + w.after - w.size + 1
         return positions // w.down if positions >= w.down and positions % w.down == 0 else None
     out = w.output_size(size)
@@ -95,19 +95,19 @@ def _joins_fragments(n: GraphNode) -> bool:
 
 
 def get_valid_patch_sizes(node: GraphNode, low: int = 1, high: int | None = None, mfp: bool = False) -> list[list[int]]:
-    """All sizes that the source of a graph may have.
+    """Return all valid sizes of a graph's source.
 
-    They follow from the windows of all nodes, so branches, up-convolutions, padding and any pooling factor are
-    accounted for.
+    They are computed from the windows of all nodes, which accounts for branches, up-convolutions, padding and any
+    pooling factor.
 
     Parameters
     ----------
     node : GraphNode
         Usually the prediction node.
     low, high : int
-        Range of sizes, both included; `high` is by default far enough for a few sizes above the declared one.
+        Range of sizes, inclusive; by default, `high` leaves room for a few sizes above the declared one.
     mfp : bool
-        Sizes for the graph with max-fragment pooling in all pooling layers.
+        Return the sizes for max-fragment pooling in all pooling layers.
 
     Returns
     -------
@@ -139,19 +139,19 @@ def get_valid_patch_sizes(node: GraphNode, low: int = 1, high: int | None = None
 
 
 def _step(node: GraphNode, axis: int) -> int:
-    """Largest stride of the graph along an axis."""
+    """Return the largest stride of the graph along an axis."""
     shapes = [n.shape for n in ancestors([node]) if n.shape is not None and n.shape.ndim > axis]
     return max([1, *(int(exact(s.strides[axis])) for s in shapes)])
 
 
 def nearest_patch_sizes(node: GraphNode, axis: int, size: int, mfp: bool = False) -> list[int]:
-    """The valid sizes next to `size` along an axis: itself, or one below and one above where there are any.
+    """Return the valid sizes nearest to `size` along an axis: itself, or the next below and above, if any.
 
     Parameters
     ----------
     node : GraphNode
     axis : int
-        Which spatial axis.
+        Index of the spatial axis.
     size : int
     mfp : bool
         See :func:`get_valid_patch_sizes`.
@@ -182,7 +182,7 @@ def nearest_patch_sizes(node: GraphNode, axis: int, size: int, mfp: bool = False
 
 
 def require_patch_size(node: GraphNode, sizes: Sequence[int], mfp: bool = False) -> None:
-    """Raise ShapeError, naming the nearest valid sizes per axis, unless the graph takes a patch of these sizes."""
+    """Raise ShapeError, with the nearest valid sizes per axis, unless the graph can take a patch of these sizes."""
     source = patch_source(node)
     tags = [source.shape.tags[i] for i in source.shape.spatial_axes]
     if len(sizes) != len(tags):

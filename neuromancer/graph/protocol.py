@@ -1,4 +1,4 @@
-"""What the graph's own functions and its registry need to know of a node."""
+"""The interface of a node that the graph functions and the registry rely on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from neuromancer.graph.window import BuildMode, Window
 
 
 class NodeLike(Protocol):
-    """A node, to those that :class:`neuromancer.graph.node.GraphNode` leans on."""
+    """A node as seen by the modules that :class:`neuromancer.graph.node.GraphNode` imports."""
 
     name: str
     is_source: bool
@@ -27,16 +27,16 @@ class NodeLike(Protocol):
 
     @property
     def input_nodes(self) -> list[Any]:
-        """The sources that it needs, in calling order."""
+        """The sources that the node depends on, in calling order."""
 
     def sub_graph(self) -> Iterator[Any]:
-        """All nodes that it is computed from, itself included, parents first."""
+        """Yield the node and all its ancestors, parents first."""
 
     def detach(self, mode: BuildMode) -> None:
-        """Turn a copy into one that is built in another form and belongs to no model."""
+        """Prepare a copy for being built in another mode, outside of any model."""
 
     def free_sizes(self) -> None:
-        """Give a source's copy an input of open batch and spatial sizes."""
+        """Give a copied source a new input whose batch and spatial sizes are unspecified."""
 
     def _build(self) -> None:
-        """Make output and shape anew."""
+        """Rebuild output and shape."""

@@ -1,7 +1,7 @@
-"""Building a graph again in another form: for inference, or densely for any size.
+"""Rebuild a graph in another mode: for inference, or for dense prediction at any size.
 
-Each node is copied, its hooks run on the copies, and the copies share the parameters. Nothing is registered, so the
-model does not notice. User-defined nodes take part without any code of their own.
+Every node is copied and its hooks run on the copy, which shares the parameters of the original. Copies are not
+registered, so the model is unaffected. User-defined nodes need no extra code.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from neuromancer.graph.window import BuildMode
 
 
 def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> dict[N, N]:
-    """Copy the graph above `nodes` in another form.
+    """Copy `nodes` and their ancestors, built in another mode.
 
     Parameters
     ----------
     nodes : sequence of Node
-        Wanted outputs.
+        The output nodes.
     mode : BuildMode
-        The form of the copies.
+        The mode of the copies.
     free_sizes : bool
-        Give the sources new input tensors whose batch and spatial sizes are open; else the copies share the originals'
-        input tensors.
+        Give the sources new input tensors with unspecified batch and spatial sizes; otherwise the copies share the
+        input tensors of the originals.
 
     Returns
     -------
     dict of Node to Node
-        Every original, parents first, and its copy.
+        Maps every original to its copy, parents first.
     """
     copies: dict[N, N] = {}
     with E.building():
@@ -49,7 +49,7 @@ def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> di
 
 
 def _map(value: Any, copies: Mapping[Any, Any], tensors: dict[Any, Any]) -> Any:
-    """Replace nodes, also inside lists, tuples and dicts, by their copies, and their outputs in kept expressions."""
+    """Replace nodes (also in lists, tuples and dicts) by their copies, and their outputs in stored expressions."""
     if type(value) in (list, tuple) and any(_is_node(v) and v in copies for v in value):
         return type(value)(_map(v, copies, tensors) for v in value)
     if type(value) is dict and any(_is_node(v) and v in copies for v in value.values()):

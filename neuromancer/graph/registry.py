@@ -1,4 +1,4 @@
-"""The models that exist, the nodes they hold, and how names are made unique."""
+"""Registries: the models of the process, the nodes of a graph, and unique names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuromancer.utils import NAME_LENGTH, check_name, safe_file_name
 
 
 def free_name(proposal: str, *taken: Container[str]) -> str:
-    """The proposed name if it is free, else with the next free number at its end."""
+    """Return the proposed name if it is free, else with the next free number appended."""
     name = proposal
     while not name or any(name in names for names in taken):
         stem, digits = re.fullmatch(r"(.*?)(\d{0,9})", name, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -37,11 +37,11 @@ class Graph:
     Attributes
     ----------
     name : str
-        May be changed; the manager of the models then knows it by the new name.
+        Can be changed; the model is then registered under the new name.
     nodes : dict of str to Node
         In the order of their creation.
     splits : dict of str to dict
-        Arguments of every ``split`` by its name.
+        Arguments of every ``split``, by its name.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -51,7 +51,7 @@ class Graph:
 
     @property
     def name(self) -> str:
-        """Name of the graph. ArgumentError for one that is taken, too long or cannot be stored."""
+        """Name of the graph; setting one that is taken, too long or cannot be stored raises ArgumentError."""
         return self._name
 
     @name.setter
@@ -61,7 +61,7 @@ class Graph:
         self._name = name
 
     def unique_name(self, proposal: str) -> str:
-        """The proposed name if it is free, else with the next free number at its end.
+        """Return the proposed name if it is free, else with the next free number appended.
 
         Examples
         --------
@@ -73,19 +73,19 @@ class Graph:
         return free_name(proposal, self.nodes, self.splits)
 
     def register(self, node: NodeLike) -> None:
-        """Add a finished node under its (unique) name."""
+        """Add a finished node under its unique name."""
         if node.name in self.nodes:
             raise ArgumentError("the name is taken", node=node, got=node.name, expected="a name not in this model")
         self.nodes[node.name] = node
 
     def forget(self, name: str) -> None:
-        """Remove a node, also from its parents' children."""
+        """Remove a node, also from the children of its parents."""
         node = self.nodes.pop(name)
         for parent in node.parents:
             parent.children.pop(name, None)
 
     def reset(self) -> None:
-        """Forget all nodes."""
+        """Remove all nodes."""
         self.nodes.clear()
         self.splits.clear()
 
@@ -96,7 +96,7 @@ class Graph:
 
     @property
     def sources(self) -> Sequence[NodeLike]:
-        """Nodes into which data is fed."""
+        """Nodes that are fed with data."""
         return [n for n in self.nodes.values() if n.is_source]
 
     @property
@@ -128,7 +128,7 @@ M = TypeVar("M", bound=Graph)
 
 
 class _Selection(Generic[M]):
-    """Which models a thread has chosen."""
+    """The current and the previous model of a thread."""
 
     def __init__(self) -> None:
         self.current: M | None = None
@@ -136,17 +136,17 @@ class _Selection(Generic[M]):
 
 
 class ModelRegistry(Generic[M]):
-    """All models of the process, and the one to which new nodes go: the current one, of every thread its own.
+    """All models of the process, and the current model of each thread, which new nodes are added to.
 
-    A thread starts without a current model. ``newmodel`` and ``getmodel`` choose one for the thread that calls them;
-    where none was chosen, the first node makes one, called "default" in the main thread and
-    ``"default of <name of the thread>"`` in others.
+    A thread starts without a current model. ``newmodel`` and ``getmodel`` set it for the calling thread. Without one,
+    the first node creates a model, named "default" in the main thread and ``"default of <name of the thread>"`` in
+    others.
 
     Attributes
     ----------
     models : dict of str to Model
     current : Model or None
-        Where new nodes of this thread are registered.
+        The model in which new nodes of this thread are registered.
     last : Model or None
         The model that was current before.
 
@@ -160,7 +160,7 @@ class ModelRegistry(Generic[M]):
     """
 
     model_class: ClassVar[type[Any]] = Graph
-    """Class of new models; the floor of the models puts theirs here."""
+    """Class of new models; set by :mod:`neuromancer.models.model`."""
 
     def __init__(self) -> None:
         self.models: dict[str, M] = {}
@@ -179,7 +179,7 @@ class ModelRegistry(Generic[M]):
 
     @property
     def current(self) -> M | None:
-        """The model that gets this thread's new nodes."""
+        """The model in which new nodes of this thread are registered."""
         return self._selection.current
 
     @current.setter
@@ -188,7 +188,7 @@ class ModelRegistry(Generic[M]):
 
     @property
     def last(self) -> M | None:
-        """The model that was current in this thread before."""
+        """The previous current model of this thread."""
         return self._selection.last
 
     @last.setter
@@ -201,17 +201,16 @@ class ModelRegistry(Generic[M]):
         Parameters
         ----------
         name : str, optional
-            Up to 1000 characters; None gives it a random name. Files that are named after the model get a name that
-            every file system can hold (:func:`neuromancer.utils.safe_file_name`).
+            Up to 1000 characters; None for a random name. Files named after the model get a name that is valid on
+            every file system (:func:`neuromancer.utils.safe_file_name`).
 
         Raises
         ------
         ArgumentError
-            If the name is taken, too long or cannot be stored (halves of surrogate pairs).
+            If the name is taken, too long or cannot be stored (lone surrogates).
         InputTypeError
-            If it is no string.
+            If it is not a string.
         """
-
         name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", stored=True)
         with self._lock:
             self._require_free(name)
@@ -225,13 +224,13 @@ class ModelRegistry(Generic[M]):
         return self.newmodel("default")
 
     def getmodel(self, name: str = "default") -> M:
-        """Return a model and make it current. UnknownNameError if there is none of this name."""
+        """Return a model and make it current; UnknownNameError if there is none of this name."""
         model = self[name]
         self._activate(model)
         return model
 
     def delmodel(self, name: str) -> None:
-        """Forget a model; where it was current, in any thread, the one before becomes current."""
+        """Remove a model; in threads where it was current, the previous model becomes current."""
         with self._lock:
             model = self[name]
             del self.models[name]
@@ -242,7 +241,7 @@ class ModelRegistry(Generic[M]):
                     selection.current, selection.last = selection.last, None
 
     def rename(self, model: Graph, name: str) -> None:
-        """Hold a model, if it is one of these, under another name; ArgumentError if that is taken."""
+        """Register a model of this registry under another name; ArgumentError if the name is taken."""
         with self._lock:
             if name == model.name or self.models.get(model.name) is not model:
                 return
@@ -259,13 +258,13 @@ class ModelRegistry(Generic[M]):
             )
 
     def togglemodel(self) -> None:
-        """Make the last model current and the current one last."""
+        """Switch back to the previous model; the current one becomes the previous."""
         if self.last is None:
-            raise ArgumentError("there is no last model to go back to", where="model_manager", got=list(self.models))
+            raise ArgumentError("there is no previous model to switch to", where="model_manager", got=list(self.models))
         self.current, self.last = self.last, self.current
 
     def active(self) -> M:
-        """The current model; where there is none yet, the thread's default one."""
+        """Return the current model; if there is none yet, the thread's default model."""
         if self.current is not None:
             return self.current
         if threading.current_thread() is threading.main_thread():
@@ -276,9 +275,9 @@ class ModelRegistry(Generic[M]):
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[M]:
-        """Yield the active model; if the block raises, the nodes and splits that it added vanish again.
+        """Yield the active model; if the block raises, the nodes and splits that it added are removed.
 
-        Meanwhile other threads add no nodes.
+        Other threads cannot add nodes meanwhile.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""A graph whose nodes have roles: where data goes in, what is minimised, what is predicted."""
+"""A graph with designated nodes: input, target, loss, prediction, ..."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class DesignatedGraph(Graph):
         self.ndim: int | None = None
 
     def _roles_changed(self) -> None:
-        """Called before nodes get new roles, and when all are forgotten."""
+        """Hook that runs before new roles are assigned, and when all are cleared."""
 
     def reset(self) -> None:
-        """Forget all nodes, roles, functions and optimisers."""
+        """Remove all nodes, roles, functions and optimisers."""
         super().reset()
         self._forget_roles()
         self._roles_changed()
@@ -82,43 +82,43 @@ class DesignatedGraph(Graph):
         error_node: GraphNode | str | None = None,
         debug_outputs: Sequence[GraphNode | str] | None = None,
     ) -> None:
-        """Give nodes their roles; each is a node of this model or its name. Nothing is changed on an error.
+        """Assign roles to nodes of this model, given as nodes or by name; on an error, nothing is changed.
 
         Parameters
         ----------
         input_node : Node or str, optional
-            Where the raw data goes.
+            Source of the raw data.
         target_node : Node or str, optional
-            Where the labels go.
+            Source of the labels.
         loss_node : Node or str, optional
             Scalar that training minimises.
         prediction_node : Node or str, optional
-            What ``predict`` and ``predict_dense`` evaluate.
+            Node that ``predict`` and ``predict_dense`` evaluate.
         prediction_ext : list of Node or str, optional
-            What ``predict_ext`` evaluates, e.g. loss, error and prediction.
+            Nodes that ``predict_ext`` evaluates, e.g. loss, error and prediction.
         error_node : Node or str, optional
-            What is monitored beside the loss.
+            Node that is monitored in addition to the loss.
         debug_outputs : list of Node or str, optional
-            What ``trainingstep`` also returns; sources only those of the loss.
+            Nodes whose values ``trainingstep`` returns as well; they must not need sources that the loss does not have.
 
         Raises
         ------
         UnknownNameError
-            For a name that no node has; the nearest one is given.
+            For an unknown name; suggests the most similar one.
         GraphError
-            For a node of another model, a loss that is not scalar, debug outputs that need other data than
-            the loss.
+            For a node of another model, a loss that is not a scalar, or debug outputs that need data that the loss does
+            not get.
         InputTypeError
-            If a list is given where one node is meant, or the other way round.
+            For a list instead of a single node, or vice versa.
         """
-        given = dict(
+        nodes = dict(
             input_node=input_node,
             target_node=target_node,
             loss_node=loss_node,
             prediction_node=prediction_node,
             error_node=error_node,
         )
-        single = {role: self._find(role, value) for role, value in given.items() if value}
+        single = {role: self._find(role, value) for role, value in nodes.items() if value}
         lists = {
             role: self._find_all(role, value)
             for role, value in (("prediction_ext", prediction_ext), ("debug_outputs", debug_outputs))
@@ -149,7 +149,7 @@ class DesignatedGraph(Graph):
             raise InputTypeError(f"{role} must be one node or its name", where=self._label, got=repr(value)[:200])
         if self.nodes.get(value.name) is not value:
             raise GraphError(
-                f"{role} is no node of this model",
+                f"{role} is not a node of this model",
                 where=self._label,
                 got=value.name,
                 expected=f"one of {self!r}",
@@ -182,17 +182,17 @@ class DesignatedGraph(Graph):
 
     @property
     def debug_output_names(self) -> list[str]:
-        """Names of the debug nodes, in the order in which ``trainingstep`` returns their values."""
+        """Names of the debug nodes, in the order of the values that ``trainingstep`` returns."""
         return [n.name for n in self.debug_outputs]
 
     @property
     def prediction_feature_names(self) -> tuple[str, ...] | None:
-        """Feature names of the prediction node, None if it has none."""
+        """Feature names of the prediction node; None if it has none."""
         names: tuple[str, ...] | None = self._require("prediction_node").feature_names
         return names
 
     @property
     def loss_input_shapes(self) -> Any:
-        """Shapes of the arrays that the loss needs: a list of lists, or of a single source its list."""
+        """Shapes of the inputs of the loss, one list per source; just that list if there is a single source."""
         shapes = [None if n.shape is None else list(n.shape.shape) for n in self._require("loss_node").input_nodes]
         return shapes[0] if len(shapes) == 1 else shapes

@@ -1,4 +1,4 @@
-"""Shapes whose axes carry tags, and the place of a tensor's voxels in the raw data."""
+"""Shapes with tagged axes, and the position of a tensor's voxels in the raw data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from neuromancer.errors import ShapeError, UnknownNameError, short
 TAGS = ("r", "b", "f", "z", "y", "x", "s")
 SPATIAL_TAGS = ("z", "y", "x")
 MAX_SIZE = 1 << 62
-"""Sizes, strides and fields of view stay below, so that array libraries can count with them."""
+"""Exclusive upper limit of sizes, strides and fields of view, so that they fit the integers of array libraries."""
 
 
 def parse_tags(tags: Any) -> list[str]:
-    """Split and check tags given as a comma-separated string or a sequence of strings."""
+    """Parse and validate tags given as a comma-separated string or a sequence of strings."""
     if isinstance(tags, str):
         parts = [t.strip() for t in tags.split(",")]
     elif isinstance(tags, (list, tuple)):
@@ -37,36 +37,36 @@ def parse_tags(tags: Any) -> list[str]:
                 f"unknown tag {tag!r}",
                 where="TaggedShape",
                 got=parts,
-                expected=f"tags out of {TAGS}",
+                expected=f"tags from {TAGS}",
                 nearest=",".join(small) if set(small) <= set(TAGS) else None,
             )
     if len(set(parts)) != len(parts):
-        raise ShapeError("duplicate tags", where="TaggedShape", got=parts, expected="every tag at most once")
+        raise ShapeError("duplicate tags", where="TaggedShape", got=parts, expected="each tag at most once")
     return parts
 
 
 class TaggedShape:
-    """Shape of a tensor, its axes' meanings and its spatial relation to the raw data.
+    """Shape of a tensor, the meaning of its axes and its spatial relation to the raw data.
 
-    Spatial axes are those tagged z, y or x, in the order in which they stand in the tensor; everything spatial
-    (strides, fov, offsets, ...) is listed in that order.
+    Spatial axes are those tagged z, y or x. All spatial properties (strides, fov, offsets, ...) list them in tensor
+    order.
 
     Parameters
     ----------
     shape : sequence of int or None
-        Sizes; None where a size is not known in advance.
+        Sizes; None for a size that is not known in advance.
     tags : str or sequence of str
         One tag per axis: r recurrence, b batch, f features, z/y/x space, s samples of one instance.
     strides : sequence of int, optional
-        Distance in raw voxels between neighbouring voxels, per spatial axis; default 1. Fractions mean a grid finer
-        than the raw data.
+        Spacing of neighbouring voxels in raw voxels, per spatial axis; default 1. A fraction means a grid finer than
+        the raw data.
     mfp_offsets : array of int, (n_fragments, n_spatial), optional
-        Raw offsets of the fragments that stand in the batch axis; default one fragment at 0.
+        Raw offsets of the fragments in the batch axis; default: one fragment at 0.
     fov : sequence of int, optional
-        Field of view: extent in raw voxels of what one voxel depends on; default 1; -1 means unknown.
+        Field of view of one voxel in raw voxels, per spatial axis; default 1; -1 means unknown.
     centre : sequence of numbers, optional
-        Raw coordinate of the centre of voxel 0; default ``(fov - 1) / 2``, which holds as long as nothing was padded,
-        cropped or up-convolved.
+        Raw coordinate of the centre of voxel 0; default ``(fov - 1) / 2``, which is correct without padding, cropping
+        and up-convolution.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class TaggedShape:
         self._mfp_offsets = _offset_array(np.zeros((1, n)) if mfp_offsets is None else mfp_offsets)
         default = [Fraction(int(f) - 1, 2) for f in self._fov]
         given = default if centre is None else _centre(centre)
-        # Kept only where it says something, so that changing the field of view of a plain shape moves it along.
+        # Stored only if it is not the default, so that it follows when the field of view is changed.
         self._centre = None if given == default else given
         for name, length in (
             ("strides", len(self._strides)),
@@ -129,12 +129,12 @@ class TaggedShape:
     # ---- the axes
     @property
     def shape(self) -> list[int | None]:
-        """Sizes of all axes."""
+        """Size of every axis."""
         return self._shape
 
     @property
     def tags(self) -> list[str]:
-        """Tags of all axes."""
+        """Tag of every axis."""
         return self._tags
 
     @property
@@ -144,7 +144,7 @@ class TaggedShape:
 
     @property
     def ndim(self) -> int:
-        """Number of spatial axes (not the rank of the tensor, which is ``len``)."""
+        """Number of spatial axes (the rank of the tensor is ``len``)."""
         return len(self.spatial_axes)
 
     @property
@@ -154,7 +154,7 @@ class TaggedShape:
 
     @property
     def spatial_size(self) -> int | None:
-        """Number of voxels, 1 without spatial axes, None if a spatial size is unknown."""
+        """Number of voxels; 1 without spatial axes, None if a spatial size is unknown."""
         sizes = [s for s in self.spatial_shape if s is not None]
         return prod(sizes) if len(sizes) == self.ndim else None
 
@@ -170,14 +170,14 @@ class TaggedShape:
 
     @property
     def stripbatch_prod(self) -> int | None:
-        """Number of elements of one batch item; None if a size is unknown."""
+        """Number of elements per batch item; None if a size is unknown."""
         rest = [s for s, t in zip(self._shape, self._tags, strict=True) if t != "b"]
         return None if None in rest else prod(s for s in rest if s is not None)
 
-    # ---- the place in the raw data
+    # ---- position in the raw data
     @property
     def strides(self) -> np.ndarray:
-        """Raw voxels between neighbouring voxels, per spatial axis."""
+        """Spacing of neighbouring voxels in raw voxels, per spatial axis."""
         return self._strides
 
     @property
@@ -187,39 +187,39 @@ class TaggedShape:
 
     @property
     def fov(self) -> list[int]:
-        """Extent in raw voxels of what one voxel depends on, per spatial axis."""
+        """Field of view of one voxel in raw voxels, per spatial axis; -1 if unknown."""
         return [int(v) for v in self._fov]
 
     @property
     def centre(self) -> list[Fraction | None]:
-        """Raw coordinate of the centre of voxel 0, None where the field of view is unknown."""
+        """Raw coordinate of the centre of voxel 0, per spatial axis; None if the field of view is unknown."""
         if self._centre is not None:
             return list(self._centre)
         return [None if f < 0 else Fraction(f - 1, 2) for f in self.fov]
 
     @property
     def offsets(self) -> list[int]:
-        """Raw voxel to which voxel 0 belongs: ``fov // 2`` unless padded, cropped or up-convolved; -1 if unknown."""
+        """Raw voxel that voxel 0 maps to: ``fov // 2`` unless padded, cropped or up-convolved; -1 if unknown."""
         return [-1 if c is None else floor(c + Fraction(1, 2)) for c in self.centre]
 
     @property
     def fov_all_centered(self) -> bool:
-        """Whether every field of view is odd, so that it has a middle voxel."""
+        """Whether every field of view is odd, and so has a centre voxel."""
         return all(f % 2 == 1 for f in self.fov)
 
     # ---- look-up
     def tag2index(self, tag: str) -> int:
-        """Position of the axis with this tag; ShapeError if there is none."""
+        """Return the position of the axis with this tag; ShapeError if there is none."""
         if tag not in self._tags:
             raise ShapeError(f"no axis has tag {tag!r}", where="TaggedShape", got=tag, expected=f"one of {self._tags}")
         return self._tags.index(tag)
 
     def hastag(self, tag: str) -> bool:
-        """Whether an axis has this tag."""
+        """Return whether an axis has this tag."""
         return tag in self._tags
 
     def axis(self, axis: int | str) -> int:
-        """Position of an axis given by tag or (possibly negative) position."""
+        """Return the non-negative position of an axis given by tag or by position."""
         if isinstance(axis, str):
             return self.tag2index(axis)
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not -len(self) <= axis < len(self):
@@ -265,7 +265,7 @@ class TaggedShape:
             f"spatial shape={self.spatial_shape}"
         )
 
-    # ---- changed copies
+    # ---- modified copies
     def _with(self, **changes: Any) -> TaggedShape:
         state = dict(
             shape=self._shape,
@@ -278,11 +278,13 @@ class TaggedShape:
         return TaggedShape(**{**state, **changes})
 
     def copy(self) -> TaggedShape:
-        """An independent copy."""
+        """Return an independent copy."""
         return self._with()
 
     def updateshape(self, axis: int | str, new_size: int | None, mode: str | None = None) -> TaggedShape:
-        """Copy with one size set (mode None), increased ('add') or multiplied ('mult'); unknown sizes stay unknown.
+        """Return a copy with one size set (mode None), increased ('add') or multiplied ('mult').
+
+        In the last two modes, an unknown size stays unknown.
 
         Examples
         --------
@@ -304,7 +306,7 @@ class TaggedShape:
         return self._with(shape=shape)
 
     def updatefov(self, i: int, new: int) -> TaggedShape:
-        """Copy with the field of view of the i-th *spatial* axis replaced; it starts at the same raw voxel."""
+        """Return a copy with another field of view on the i-th *spatial* axis, starting at the same raw voxel."""
         if not isinstance(i, (int, np.integer)) or not -self.ndim <= i < self.ndim:
             raise ShapeError("no such spatial axis", where="TaggedShape", got=i, expected=f"an index below {self.ndim}")
         i = int(i) % self.ndim
@@ -315,15 +317,15 @@ class TaggedShape:
         return self._with(fov=fov, centre=centre)
 
     def updatestrides(self, strides: Sequence[Any]) -> TaggedShape:
-        """Copy with other strides."""
+        """Return a copy with other strides."""
         return self._with(strides=strides)
 
     def updatemfp_offsets(self, mfp_offsets: Any) -> TaggedShape:
-        """Copy with other fragment offsets."""
+        """Return a copy with other fragment offsets."""
         return self._with(mfp_offsets=mfp_offsets)
 
     def addaxis(self, axis: int | str, size: int | None, tag: str) -> TaggedShape:
-        """Copy with a new axis: at a position, or right of the axis with the tag given as `axis`.
+        """Return a copy with a new axis, inserted at position `axis` or after the axis tagged `axis`.
 
         Examples
         --------
@@ -347,7 +349,7 @@ class TaggedShape:
         )
 
     def delaxis(self, axis: int | str) -> TaggedShape:
-        """Copy without one axis, given by tag or position.
+        """Return a copy without one axis, given by tag or position.
 
         Examples
         --------
@@ -421,7 +423,7 @@ def _offset_array(offsets: Any) -> np.ndarray:
         array = np.zeros(())
     if array.ndim != 2:
         raise ShapeError(
-            "offsets of fragments must be integers",
+            "fragment offsets must be integers",
             where="TaggedShape",
             got=short(offsets),
             expected="(n_fragments, n_spatial)",
@@ -430,7 +432,7 @@ def _offset_array(offsets: Any) -> np.ndarray:
 
 
 def _centre(centre: Any) -> list[Fraction]:
-    """Coordinates as fractions; texts are none, as a short one may stand for a number of any length."""
+    """Convert coordinates to fractions. Strings are refused, as a short one may encode a huge number."""
     numbers = (int, float, Fraction, np.integer, np.floating)
     listed: list[Any] = (
         list(centre) if isinstance(centre, (Sequence, np.ndarray)) and not isinstance(centre, str) else [None]
@@ -443,12 +445,12 @@ def _centre(centre: Any) -> list[Fraction]:
 
 
 def exact(stride: Any) -> Fraction:
-    """A stride as an exact fraction."""
+    """Return a stride as an exact fraction."""
     return Fraction(float(stride)).limit_denominator(1 << 16)
 
 
 def require_tag(shape: TaggedShape, tag: str, node: Any) -> int:
-    """Position of the axis with `tag`, with an error that names the node that needs it."""
+    """Return the position of the axis tagged `tag`; if there is none, the error names the node that needs it."""
     if not shape.hastag(tag):
         raise UnknownNameError(
             f"needs an axis tagged {tag!r}", node=node, got=shape.tags, expected=f"{tag!r} among the tags"

@@ -1,4 +1,4 @@
-"""How a node lies over its parent along an axis, and the forms in which a graph can be built."""
+"""Windows of a node onto its parent, and the modes in which a graph can be built."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """What one output voxel needs of the parent, along one axis.
+    """The range of parent voxels that one output voxel depends on, along one axis.
 
-    Output voxel i needs the parent's voxels ``i // up * down - before`` up to ``size - 1`` further.
+    Output voxel i depends on `size` voxels of the parent, starting at ``i // up * down - before``.
 
     Parameters
     ----------
     size : int
-        Number of parent voxels needed.
+        Number of parent voxels in the window.
     down, up : int
-        Step of the window (pooling, striding) and repetition (up-convolution); one of the two is 1.
+        Stride of the window (pooling, striding) and upsampling factor (up-convolution); at least one of them is 1.
     before, after : int
-        Voxels padded at either end of the parent; negative where it is cropped.
+        Padding of the parent at either end in voxels; negative for cropping.
 
     Examples
     --------
@@ -35,17 +35,17 @@ class Window:
     after: int = 0
 
     def remainder(self, size: int) -> int:
-        """Parent voxels left over at the far end; 0 where the window tiles the parent exactly."""
+        """Return the number of unused parent voxels at the far end; 0 if the windows cover the parent exactly."""
         return (size + self.before + self.after - self.size) % self.down
 
     def output_size(self, size: int | None) -> int | None:
-        """Output size for a parent of `size` voxels (what is left over is ignored); not positive if it does not fit."""
+        """Return the output size for a parent of `size` voxels, ignoring the remainder; <= 0 if no window fits."""
         if size is None:
             return None
         return ((size + self.before + self.after - self.size) // self.down + 1) * self.up
 
     def needed(self, low: int, high: int) -> tuple[int, int]:
-        """First and last parent voxel that the output voxels `low` to `high` need, padding included."""
+        """Return the first and last parent voxel, padding included, that output voxels `low` to `high` depend on."""
         return (
             low // self.up * self.down - self.before,
             high // self.up * self.down - self.before + self.size - 1,
@@ -57,15 +57,15 @@ IDENTITY = Window()
 
 @dataclass(frozen=True)
 class BuildMode:
-    """In which form a node is built.
+    """The mode in which a node is built.
 
     Parameters
     ----------
     inference : bool
-        No dropout, running statistics in batch normalisation.
+        Disable dropout, and use running statistics in batch normalisation.
     dense : bool
-        Every position at stride 1: pools slide, what follows is dilated (à trous, Li, Zhao & Wang 2014,
-        arXiv:1412.4526).
+        Evaluate every position at stride 1: pooling windows slide, and later layers are dilated (à trous; Li, Zhao &
+        Wang 2014, arXiv:1412.4526).
     """
 
     inference: bool = False

@@ -1,1 +1,1 @@
-"""Models: a graph of nodes with everything that is done with it, and ready-made networks."""
+"""Models: a graph of nodes with training, prediction and files; and ready-made networks."""

@@ -37,38 +37,37 @@ def simple_cnn(
     tags: str | Sequence[str] | None = None,
     name: str | None = None,
 ) -> Model:
-    """Make a model of convolutions in a row that classifies every pixel, ready to be trained.
+    """Create a model for pixel classification from a chain of convolutions, ready for training.
 
-    Its nodes are ``input``, the convolutions, ``scores`` (one linear feature per class), ``probs`` (Softmax),
-    ``target`` (sparse labels, negative where unlabelled), ``nll``, ``loss`` and ``errors``; all have their roles. The
-    model becomes the current one.
+    The nodes are ``input``, the convolutions, ``scores`` (one linear feature per class), ``probs`` (Softmax),
+    ``target`` (sparse labels, negative for unlabelled pixels), ``nll``, ``loss`` and ``errors``; their roles are
+    designated. The model becomes the current one.
 
     Parameters
     ----------
     batch_size : int or None
-        1 with max-fragment pooling.
+        Must be 1 with max-fragment pooling.
     n_ch : int
-        Number of channels of the input.
+        Number of input channels.
     n_lab : int
         Number of classes, at least 2.
     desired_input : int or sequence of int
-        Spatial size of the input. A size that the network cannot take is moved to the nearest that it can; of two the
-        smaller.
+        Spatial size of the input. An invalid size is replaced by the nearest valid one, the smaller in case of a tie.
     filters : sequence of int or of sequences of int
         Kernel size of every layer, for all spatial axes or per axis.
     nof_filters : sequence of int
         Number of features of every layer.
     activation_func : str or sequence of str
-        For all layers, or one each.
+        For all layers, or one per layer.
     pools : sequence of int or of sequences of int
-        Pooling of every layer, as `filters`.
+        Pooling factor of every layer, like `filters`.
     mfp : bool or sequence of bool
-        Max-fragment pooling, for all layers that pool or one each; the fragments are put together before the Softmax,
-        so that there is one label for every pixel.
+        Max-fragment pooling, for all pooling layers or one per layer. The fragments are recombined before the Softmax,
+        so that there is one label per pixel.
     tags : str or sequence of str, optional
-        Axes of the input: b, f and one to three of z, y, x. Default: ``b,f`` and as many of z, y, x as the sizes have.
+        Axes of the input: b, f and one to three of z, y, x. Default: ``b,f`` and z, y, x according to the sizes.
     name : str, optional
-        Name of the model; default a random one.
+        Name of the model; default: a random one.
 
     Returns
     -------
@@ -79,12 +78,12 @@ def simple_cnn(
     ArgumentError
         If the lists differ in length, or sizes and tags in the number of axes.
     ShapeError
-        If no input size near the wish is valid.
+        If there is no valid input size near the desired one.
 
     Notes
     -----
-    Layers without pooling ignore `mfp`. If some layers pool with fragments and others without, the fragments cannot be
-    put together, which is an error.
+    Layers without pooling ignore `mfp`. If only some of the pooling layers use fragments, these cannot be recombined,
+    which is an error.
 
     Examples
     --------
@@ -104,15 +103,15 @@ def simple_cnn(
     functions = _per_layer(
         [activation_func] * n if isinstance(activation_func, str) else activation_func, n, "activation_func"
     )
-    wanted = _per_layer([mfp] * n if isinstance(mfp, bool) else mfp, n, "mfp")
-    fragments = [bool(on) and max(p) > 1 for on, p in zip(wanted, strides, strict=True)]
-    wish = _per_axis(desired_input, ndim, "desired_input")
+    mfp_flags = _per_layer([mfp] * n if isinstance(mfp, bool) else mfp, n, "mfp")
+    fragments = [bool(on) and max(p) > 1 for on, p in zip(mfp_flags, strides, strict=True)]
+    desired = _per_axis(desired_input, ndim, "desired_input")
     sizes = [
-        _nearest(wish[k], [(f[k], p[k], m) for f, p, m in zip(kernels, strides, fragments, strict=True)])
+        _nearest(desired[k], [(f[k], p[k], m) for f, p, m in zip(kernels, strides, fragments, strict=True)])
         for k in range(ndim)
     ]
-    if sizes != wish:
-        say(f"{LABEL}: input size {wish} is not valid; {sizes} is the nearest")
+    if sizes != desired:
+        say(f"{LABEL}: input size {desired} is not valid; {sizes} is the nearest")
     spatial = iter(sizes)
     shape = [batch_size if t == "b" else n_ch if t == "f" else next(spatial) for t in axes]
     model = model_manager.newmodel(name)
@@ -136,7 +135,7 @@ def simple_cnn(
 
 
 def _axes(tags: Any, sizes: Sequence[Any]) -> list[str]:
-    """Tags of the input, checked."""
+    """Return the checked tags of the input."""
     if tags is None:
         ndim = next((len(s) for s in sizes if not is_int(s)), 1)
         if ndim + 2 not in DEFAULT_TAGS:
@@ -152,7 +151,7 @@ def _axes(tags: Any, sizes: Sequence[Any]) -> list[str]:
 def _per_layer(values: Any, n: int, what: str) -> list[Any]:
     if not isinstance(values, (list, tuple)) or len(values) != n or not n:
         raise ArgumentError(
-            f"{what} needs one entry per layer", where=LABEL, got=values, expected=f"{n} entries, as filters has"
+            f"{what} needs one entry per layer", where=LABEL, got=values, expected=f"{n} entries, as in filters"
         )
     return list(values)
 
@@ -169,8 +168,8 @@ def _per_axis(value: Any, ndim: int, what: str) -> list[int]:
     return [int(v) for v in values]
 
 
-def _nearest(wish: int, layers: Sequence[tuple[int, int, bool]]) -> int:
-    """The input size next to `wish` that all layers (kernel, pool, fragments) divide along an axis."""
+def _nearest(desired: int, layers: Sequence[tuple[int, int, bool]]) -> int:
+    """Return the input size nearest to `desired` that is valid for all layers (kernel, pool, mfp) along an axis."""
 
     def fits(size: int) -> bool:
         for f, p, fragment in layers:
@@ -184,8 +183,8 @@ def _nearest(wish: int, layers: Sequence[tuple[int, int, bool]]) -> int:
     for f, p, _ in layers:
         fov += (f + p - 2) * stride
         stride *= p
-    for distance in range(abs(wish - fov) + 2 * stride + 1):
-        for size in (wish - distance, wish + distance):
+    for distance in range(abs(desired - fov) + 2 * stride + 1):
+        for size in (desired - distance, desired + distance):
             if size > 0 and fits(size):
                 return size
-    raise ShapeError("no input size fits the network", where=LABEL, got=f"about {wish}, (kernel, pool, mfp) {layers}")
+    raise ShapeError("no valid input size", where=LABEL, got=f"about {desired}, (kernel, pool, mfp) {layers}")

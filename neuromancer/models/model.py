@@ -1,4 +1,4 @@
-"""Models: graphs whose nodes have roles, so that they can be trained and used for prediction."""
+"""Models: graphs with designated nodes for training and prediction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from neuromancer.utils import as_floatX
 class Model(TrainableGraph):
     """A graph of nodes with designated roles.
 
-    Made by ``model_manager.newmodel(name)``; nodes register themselves with the current model.
+    Created by ``model_manager.newmodel(name)``; nodes register themselves with the current model.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ class Model(TrainableGraph):
 
     # ---- prediction
     def predict(self, *args: Any) -> Any:
-        """Value of the prediction node in its inference form: no dropout, running batch statistics.
+        """Evaluate the prediction node in inference mode: no dropout, running batch statistics.
 
         Parameters
         ----------
         *args : array
-            One per source of the prediction node, in its order.
+            One per source of the prediction node, in calling order.
 
         Returns
         -------
@@ -85,12 +85,12 @@ class Model(TrainableGraph):
         return self._require("prediction_node").infer(*args)
 
     def predict_ext(self, *args: Any) -> list[np.ndarray]:
-        """Values of the ``prediction_ext`` nodes in their inference form.
+        """Evaluate the ``prediction_ext`` nodes in inference mode.
 
         Parameters
         ----------
         *args : array
-            One per source that any of them needs, in order of first appearance.
+            One per source of any of these nodes, in order of first appearance.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class Model(TrainableGraph):
         precision: str = "f32",
         **options: Unpack[DenseOptions],
     ) -> Any:
-        """Prediction at every voxel of an image of any size; see ``Node.predict_dense``.
+        """Predict at every voxel of an image of any size; see ``Node.predict_dense``.
 
         Parameters
         ----------
@@ -132,9 +132,9 @@ class Model(TrainableGraph):
         as_uint8 : bool
             Return ``floor(255 * prediction)`` as uint8.
         pad_raw : bool
-            Mirror the image at its borders so that the result has its size.
+            Mirror the image at its borders, so that the result has the size of the image.
         progress, precision, **options
-            Further arguments of the node's method.
+            See ``Node.predict_dense``.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Model(TrainableGraph):
         return node.predict_dense(raw_img, as_uint8, pad_raw, progress, precision, **options)
 
     def test_run_prediction(self) -> Any:
-        """Evaluate the prediction node on random data and report shape and speed; returns its output."""
+        """Evaluate the prediction node on random data, print shape and speed, and return its output."""
         return self._require("prediction_node").test_run()
 
     def measure_exectimes(
@@ -155,7 +155,7 @@ class Model(TrainableGraph):
         local: bool = True,
         nonegative: bool = True,
     ) -> dict[str, float]:
-        """Time of every node but the sources in milliseconds; arguments as for ``Node.measure_exectime``."""
+        """Measure the time of every node except sources in milliseconds; arguments as for ``Node.measure_exectime``."""
         return {
             name: node.measure_exectime(n_samples, n_warmup, print_info, local, nonegative)
             for name, node in self.nodes.items()
@@ -164,33 +164,33 @@ class Model(TrainableGraph):
 
     # ---- parameters
     def get_param_values(self, skip_const: bool = False, as_list: bool = False) -> Any:
-        """Values of all parameters.
+        """Return the values of all parameters.
 
         Parameters
         ----------
         skip_const : bool
-            Leave constants out.
+            Omit constants.
         as_list : bool
             Return a flat list instead of a dict.
 
         Returns
         -------
         dict of str to dict of str to array, or list of array
-            By node and parameter, or in this order.
+            By node and parameter, or as a list in the same order.
         """
         values = {name: node.get_param_values(skip_const) for name, node in self.nodes.items() if node.params}
         return [array for params in values.values() for array in params.values()] if as_list else values
 
     def set_param_values(self, value_dict: Any, skip_const: bool = False) -> None:
-        """Set parameters; either all are set or, on an error, none.
+        """Set parameters; on an error, none is changed.
 
         Parameters
         ----------
         value_dict : dict, list or path
-            What :meth:`get_param_values` returns, or a part of its dict; or a model file, of either kind, whose
-            parameters are taken (constants are then passed over in any case).
+            A result of :meth:`get_param_values`, or a part of its dict; or a model file of either format, whose
+            parameters are used (constants are then always skipped).
         skip_const : bool
-            Pass over constants instead of raising. A list must then have been made without them.
+            Skip constants instead of raising. A list must then have been created without them.
 
         Raises
         ------
@@ -235,34 +235,34 @@ class Model(TrainableGraph):
         return named
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model into one HDF5 file: graph, roles, parameters, optimiser state, meta-parameters, history.
+        """Save the model to one HDF5 file: graph, roles, parameters, optimiser state, meta-parameters, history.
 
         Parameters
         ----------
         path : path
-            A file of this name is replaced only when the new one is whole and on the disk.
+            An existing file is replaced only after the new one is completely written to disk.
 
         Raises
         ------
         ArgumentError
-            If a node has an argument that no file can hold, such as a lambda.
+            If a node has an argument that cannot be stored in a file, such as a lambda.
         FileError
             If the file cannot be written.
         """
         save(self, path)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """As :meth:`save`, for whoever hands over :attr:`own_functors` with the file: nothing is said about them."""
+        """Save like :meth:`save`, without warning about :attr:`own_functors`, which are passed on separately."""
         write(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:
-        """The model in a file; arguments as for :func:`neuromancer.modelload`."""
+        """Load a model from a file; arguments as for :func:`neuromancer.modelload`."""
         return modelload(path, **options)
 
     @property
     def own_functors(self) -> dict[str, Callable[..., Any]]:
-        """Functions of the nodes that are not the package's, by their names in the model's file."""
+        """User-defined functions of the nodes, by their names in the model file."""
         return own_functors(self)
 
     def plot(
@@ -273,33 +273,33 @@ class Model(TrainableGraph):
         direction: str = "down",
         edge_labels: bool = True,
     ) -> Picture:
-        """Picture of all nodes: names, shapes, parameters, cost, field of view.
+        """Draw all nodes: names, shapes, parameters, cost, field of view.
 
         Parameters
         ----------
         path : path, optional
-            Where it is saved: ``.html`` is an interactive page in one file, ``.png``, ``.svg`` and ``.pdf`` need
-            graphviz, ``.dot`` is text for it. Without, nothing is written.
+            Output file: ``.html`` is a self-contained interactive page; ``.png``, ``.svg`` and ``.pdf`` require
+            graphviz; ``.dot`` is its source. By default, nothing is written.
         format : {'html', 'png', 'svg', 'pdf', 'dot'}, optional
-            Default: what the path ends in.
+            Default: from the extension of the path.
         colour : {'kind', 'class', 'cost', 'fov', 'parameters'}
-            What the nodes are coloured by; in the page only the choice at the start.
+            Property that determines the colour of the nodes; on the page, the initial choice.
         direction : {'down', 'right'}
-            Where the arrows lead; the page arranges nodes itself.
+            Direction of the arrows; the page has its own layout.
         edge_labels : bool
-            Write shapes at the arrows (the page has a switch for it).
+            Label the arrows with shapes (on the page, this can be toggled).
 
         Returns
         -------
         Picture
-            Notebooks show it; it has ``save(path)``, ``html``, ``dot`` and the described ``graph``.
+            Displayed by notebooks; has ``save(path)``, ``html``, ``dot`` and ``graph``.
 
         Raises
         ------
         ArgumentError
             For an unknown format or option.
         MissingDependencyError
-            If graphviz is needed and not installed.
+            If graphviz is required but not installed.
         FileError
             If the file cannot be written.
         GraphError
@@ -310,7 +310,7 @@ class Model(TrainableGraph):
     # ---- rates
     @property
     def dropout_rates(self) -> list[float]:
-        """Dropout rates of the layers that have one; set one number for all or one each, 0 <= rate < 1."""
+        """Dropout rates of the layers that have one; set to one number, or one per layer, 0 <= rate < 1."""
         return self._rates("dropout_rate")
 
     @dropout_rates.setter
@@ -319,7 +319,7 @@ class Model(TrainableGraph):
 
     @property
     def gradnet_rates(self) -> list[float]:
-        """GradNet rates of the layers that have one; set one number for all or one each, 0 <= rate <= 1."""
+        """GradNet rates of the layers that have one; set to one number, or one per layer, 0 <= rate <= 1."""
         return self._rates("gradnet_rate")
 
     @gradnet_rates.setter
@@ -334,10 +334,10 @@ class Model(TrainableGraph):
 
     def _set_rates(self, key: str, rates: Any, below: float) -> None:
         params = self._rate_params(key)
-        numbers = as_floatX(rates)  # what is stored must not be 1, nor 0 for another rate
-        lost = ((numbers == 0) & (np.asarray(rates) != 0)).any()
+        numbers = as_floatX(rates)  # rounding must not give 1, or 0 for a nonzero rate
+        underflow = ((numbers == 0) & (np.asarray(rates) != 0)).any()
         numbers = np.broadcast_to(numbers, (len(params),)) if numbers.ndim == 0 else numbers
-        if lost or numbers.shape != (len(params),) or not all(0 <= float(n) < below for n in numbers):
+        if underflow or numbers.shape != (len(params),) or not all(0 <= float(n) < below for n in numbers):
             raise ArgumentError(
                 f"cannot set the {key}s",
                 where=self._label,
@@ -350,7 +350,7 @@ class Model(TrainableGraph):
 
     @property
     def batch_normalisation_active(self) -> bool:
-        """Whether any layer normalises by the statistics of the batch in training."""
+        """Whether any layer uses batch statistics during training."""
         return any(getattr(n, "batch_normalisation", False) in ("train", "fadeout") for n in self.nodes.values())
 
 
@@ -373,53 +373,53 @@ def modelload(
 ) -> Model:
     """Load a model from a file of this package or of the original library (``.mdl``).
 
-    Nothing in the file is executed. Node classes of your own must have been imported; functions of your own that
-    :class:`neuromancer.ApplyFunc` uses must be handed over here, or registered with
+    No code from the file is executed. User-defined node classes must have been imported; user-defined functions in
+    :class:`neuromancer.ApplyFunc` must be passed as `functors`, or registered with
     :func:`neuromancer.register_functor`.
 
     Parameters
     ----------
     file_name : path
     override_mfp_to_active : bool
-        Switch max-fragment pooling on in all convolutional and pooling layers and put the fragments together before
-        the prediction node. Without `imposed_patch_size` the input gets the next larger valid size.
+        Enable max-fragment pooling in all convolutional and pooling layers, and recombine the fragments before the
+        prediction node. Without `imposed_patch_size`, the input gets the next larger valid size.
     imposed_patch_size : sequence of int, optional
-        Sizes of the input's spatial axes. Targets, weights and masks follow.
+        Sizes of the spatial axes of the input. Targets, weights and masks are adapted.
     imposed_batch_size : int, optional
-        Batch size of the input, and of all sources that have the same.
+        Batch size of the input, and of all sources with the same batch size.
     name : str, optional
-        Name of the new model; default random.
+        Name of the new model; default: a random one.
     make_weights_constant : bool
-        Make weights constants, so that functions are faster and nothing can be trained.
+        Convert weights to constants, which makes functions faster but prevents training.
     replace_bn : {'remove', 'predict', 'const'}, optional
-        Batch normalisation: taken out; with the running statistics; with them as constants.
+        Batch normalisation: remove it; use the running statistics; use them as constants.
     lock_trainable_params : int or sequence of str, optional
-        Make the parameters of the first n layers, or of the named ones, constants.
+        Convert the parameters of the first n layers, or of the named ones, to constants.
     unlock_all_params : bool
-        Make constants of layers variables again.
+        Convert constant parameters of layers back to variables.
     inject_source : dict, optional
-        Feed a node from a new input: ``child_name``, and if they shall differ from those of the replaced parent
-        ``shape``, ``tags``, ``strides``, ``fov``, ``dtype``; ``name`` of the input, ``parent_no`` of the parent.
-        Nodes that are then of no use are left out.
+        Feed a node from a new input: ``child_name``; ``shape``, ``tags``, ``strides``, ``fov`` and ``dtype`` where they
+        differ from those of the replaced parent; ``name`` of the input; ``parent_no``, the index of the parent. Nodes
+        that are no longer needed are removed.
     functors : mapping of str to callable, optional
-        Functions that the file may name besides those of ``neuromancer.T``, by their names in it
-        (``module:qualname``) or without the module.
+        Functions that the file may refer to in addition to those of ``neuromancer.T``, by their names in the file
+        (``module:qualname``), with or without the module.
 
     Returns
     -------
     Model
-        It is the current model. Optimisers and functions are built when first used.
+        Becomes the current model. Optimisers and functions are created on first use.
 
     Raises
     ------
     FileError
-        If the file cannot be read, is damaged, or needs classes or functions that are not known.
+        If the file cannot be read, is damaged, or needs unknown classes or functions.
     InputTypeError
         If `functors` does not map names to functions.
     ShapeError
-        For a patch size that the graph cannot take; the nearest valid sizes are named per axis.
+        For a patch size that the graph cannot take; gives the nearest valid sizes per axis.
     ArgumentError, UnknownNameError
-        For options that cannot be, or unknown nodes; also if a model of this name exists.
+        For invalid options or unknown nodes; also if the name of the model is taken.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Optimisers, their meta-parameters, and the graph that they train."""
+"""Optimisers, their meta-parameters, and the trainable graph."""

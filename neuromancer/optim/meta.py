@@ -1,4 +1,4 @@
-"""Meta-parameters of the optimisers: shared scalars, so that changing them needs no new compilation."""
+"""Meta-parameters of the optimisers: shared scalars that can be changed without recompilation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.variables import VariableParam
 
 DEFAULTS = {"lr": 1.0, "mom": 0.9, "wd": 0.0, "beta2": 0.999}
-"""Learning rate, momentum, weight decay, and Adam's decay of the second moment."""
+"""Learning rate, momentum, weight decay, and Adam's decay rate of the second moment."""
 
 CLIPS = ("clip_value", "clip_norm")
-"""Limits of the gradient, for every element and for the norm of the whole; 0 means none."""
+"""Gradient clipping: limits of each element and of the global norm; 0 disables them."""
 
 BELOW_ONE = ("mom", "beta2")
 
 
 class ClipParam(VariableParam):
-    """A limit, which is off at 0. Whether it is on is known without asking the device.
+    """A clipping limit, disabled at 0. Whether it is active is known without reading from the device.
 
     Parameters
     ----------
@@ -49,22 +49,22 @@ class ClipParam(VariableParam):
 
 
 class MetaParams:
-    """The meta-parameters of one model, common to its optimisers.
+    """The meta-parameters of one model, shared by its optimisers.
 
     Parameters
     ----------
     label : str
-        Whose they are, for messages.
+        Owner, for messages.
     **values : float
-        Other values than the defaults: ``lr`` 1, ``mom`` 0.9, ``wd`` 0, ``beta2`` 0.999, ``clip_value`` 0 and
-        ``clip_norm`` 0 (no limit; None means the same).
+        Override the defaults: ``lr`` 1, ``mom`` 0.9, ``wd`` 0, ``beta2`` 0.999, ``clip_value`` 0 and ``clip_norm`` 0
+        (no limit, as is None).
 
     Attributes
     ----------
     params : dict of str to VariableParam
         The shared scalars, dtype ``config.floatX``.
     given : set of str
-        Those that somebody has set; a :class:`neuromancer.Trainer` chooses the learning rate only where nobody has.
+        Those set explicitly; a :class:`neuromancer.Trainer` chooses the learning rate only if it is not among them.
 
     Raises
     ------
@@ -93,21 +93,21 @@ class MetaParams:
         return float(self.params[key].get_value())
 
     def set(self, values: dict[str, Any], allowed: Iterable[str] = (*DEFAULTS, *CLIPS)) -> None:
-        """Set several at once; on an error none is changed.
+        """Set several meta-parameters; on an error, none is changed.
 
         Parameters
         ----------
         values : dict of str to float
         allowed : iterable of str
-            The names that may be set here.
+            The names that may be set.
 
         Raises
         ------
         UnknownNameError
             For a name that is not allowed.
         ArgumentError
-            For a value that is not finite or negative; mom and beta2 must be below 1. What counts is the value in
-            ``config.floatX``, with which training computes; a number other than 0 must not be 0 there.
+            For a negative or non-finite value; mom and beta2 must be below 1. Values are checked after rounding to
+            ``config.floatX``, the precision of training, and a nonzero value must not underflow to 0.
         """
         values = {key: 0.0 if value is None and key in CLIPS else value for key, value in values.items()}
         checked = {}
@@ -119,9 +119,9 @@ class MetaParams:
         self.given |= set(values)
 
     def restore(self, values: dict[str, Any], given: Iterable[str] | None = None) -> None:
-        """Set what a file holds, and which of it somebody has set.
+        """Restore the values from a file, and which of them had been set explicitly.
 
-        Files of earlier versions do not say so; then values that are the defaults' count as not given.
+        Files of earlier versions lack the latter; then values that differ from the defaults count as set.
         """
         before, defaults = set(self.given), MetaParams()
         self.set(values)
@@ -132,17 +132,17 @@ class MetaParams:
 
     @property
     def clipping(self) -> tuple[bool, ...]:
-        """Which of the limits in CLIPS are on."""
+        """Whether each of the limits in CLIPS is active."""
         return tuple(self.params[key].active for key in CLIPS)
 
     def _checked(self, key: str, value: Any) -> np.ndarray:
-        """The value as it is stored, if the meta-parameter can have it."""
+        """Return the value rounded to the dtype of the meta-parameter, if it is valid."""
         kind = np.dtype(self.params[key].dtype)
-        given = np.asarray(value)
-        real = not given.ndim and given.dtype.kind in "iuf" and holds(kind, given)
-        number = given.astype(kind) if real else np.asarray(np.nan, kind)
+        array = np.asarray(value)
+        real = not array.ndim and array.dtype.kind in "iuf" and holds(kind, array)
+        number = array.astype(kind) if real else np.asarray(np.nan, kind)
         wrong = not np.isfinite(number) or number < 0 or (key in BELOW_ONE and number >= 1)
-        if wrong or vanishes(kind, given):
+        if wrong or vanishes(kind, array):
             raise ArgumentError(
                 f"{key} cannot have this value",
                 where=self.label,

@@ -1,11 +1,11 @@
 """Gradient descent: SGD, AdaGrad, AdaDelta, Adam and AdamW.
 
-All update rules are symbolic: one call of an optimiser evaluates loss, gradient and update on the device, and
-parameters and state stay there. Notation of the formulas: p parameter, g its gradient, lr learning rate, mom
-momentum, wd weight decay, and ``R = wd * a * p``, where a is the parameter's ``apply_reg``: 1 for weights ``w``; 3 for
-``gamma`` of batch normalisation, as in the original library, whose trainings go on unchanged; 0 for biases (the slopes
-of prelu among them), ValueNode and InitialState_like. Where a limit is set, g is clipped before: element by element to
-+-clip_value, then as a whole to a Euclidean norm of at most clip_norm (Pascanu, Mikolov & Bengio 2013).
+All update rules are symbolic: one call of an optimiser evaluates loss, gradient and update on the device, where
+parameters and state remain. Notation of the formulas: p parameter, g its gradient, lr learning rate, mom momentum, wd
+weight decay, and ``R = wd * a * p``, where a is the parameter's ``apply_reg``: 1 for weights ``w``; 3 for ``gamma`` of
+batch normalisation, for compatibility with the original library; 0 for biases (including the slopes of prelu),
+ValueNode and InitialState_like. If a limit is set, g is clipped first: each element to +-clip_value, then the whole
+gradient to a Euclidean norm of at most clip_norm (Pascanu, Mikolov & Bengio 2013).
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from neuromancer.variables import VariableParam
 Updates = list[tuple[Any, Any]]
 
 EPS = 1e-5
-"""Added under the roots of AdaDelta and Adam."""
+"""Added under the square roots in AdaDelta and Adam."""
 
 EPS_W = 1e-8
-"""Added to the root of AdamW."""
+"""Added to the square root in AdamW."""
 
 
 class Optimiser:
-    """A way of changing parameters along the gradient; the base of all of them.
+    """Base class of all optimisers.
 
-    State is allocated and the step compiled at the first use.
+    State is allocated and the step compiled on first use.
 
     Parameters
     ----------
     inputs : list of symbolic variable
-        What the loss depends on, in calling order.
+        Inputs of the loss, in calling order.
     loss : symbolic variable
         Scalar.
     grads : list of symbolic variable
-        Gradient of the loss for every parameter.
+        Gradient of the loss with respect to every parameter.
     params : list of parameter
-        What is trained, in the same order.
+        Parameters to train, in the same order.
     meta : MetaParams, optional
-        Meta-parameters; shared with other optimisers of a model. Default: new ones.
+        Meta-parameters; can be shared with other optimisers. Default: new ones.
     extra_updates : list of (parameter, expression)
-        Carried out with every step (running statistics of batch normalisation).
+        Applied on every step (running statistics of batch normalisation).
     debug_outputs : list of symbolic variable
-        Also evaluated with every step.
+        Evaluated on every step and returned after the loss.
     history : int
-        Number of past parameter sets kept on the device for :meth:`repair`; 0 keeps none.
+        Number of previous parameter sets kept on the device for :meth:`repair`; 0 keeps none.
     name : str
-        For messages and plots.
+        Used in messages and plots.
 
     Raises
     ------
@@ -77,9 +77,9 @@ class Optimiser:
 
     meta_names: ClassVar[tuple[str, ...]] = ("lr", "mom", "wd")
     unused: ClassVar[tuple[str, ...]] = ()
-    """Meta-parameters that may be set, as all optimisers of a model share them, but are not in the formula."""
+    """Meta-parameters that exist because all optimisers of a model share them, but do not occur in the formula."""
     default_lr: ClassVar[float]
-    """Learning rate of a :class:`neuromancer.Trainer` that is given none; that of a model is 1, as it always was."""
+    """Default learning rate of a :class:`neuromancer.Trainer`; that of a model is 1, as in the original library."""
 
     def __init__(
         self,
@@ -108,50 +108,50 @@ class Optimiser:
         self.state: dict[str, VariableParam] = {}
         self._changed = list({id(v): v for v in (*params, *(v for v, _ in self.extra_updates))}.values())
         self._history: deque[list[Any]] = deque(maxlen=history)
-        self._common: dict[tuple[str, int], Any] = {}  # expressions, of the step that is being built
+        self._common: dict[tuple[str, int], Any] = {}  # expressions in the step being built
         self._steps: dict[tuple[bool, ...], LazyFunction] = {}
 
-    # ---- the rule
+    # ---- update rule
     def _update(self, i: int, p: Any, g: Any) -> Updates:
-        """Updates of parameter number i and of its state."""
+        """Return the updates of parameter number i and its state."""
         raise NotImplementedError
 
     def _common_updates(self) -> Updates:
-        """Updates of state that all parameters share; runs before those of the parameters."""
+        """Return the updates of state shared by all parameters; called before those of the parameters."""
         return []
 
     def _once(self, key: str, like: Any, make: Callable[[], Any]) -> Any:
-        """A scalar expression that the updates of many parameters have in common, to be computed with one of them.
+        """Return a scalar expression shared by the updates of many parameters, broadcastable with `like`.
 
-        Copies of it would be the same to the step, but not to the compiler, which compares each with all others.
+        Copies of it would give the same result, but slow down compilation, which compares every copy with all others.
         """
-        place = (key, like.ndim)
-        if place not in self._common:
+        cached = (key, like.ndim)
+        if cached not in self._common:
             scalar = make()
-            self._common[place] = scalar.dimshuffle(*["x"] * like.ndim) if like.ndim else scalar
-        return self._common[place]
+            self._common[cached] = scalar.dimshuffle(*["x"] * like.ndim) if like.ndim else scalar
+        return self._common[cached]
 
     def _value(self, key: str, like: Any) -> Any:
-        """A meta-parameter."""
+        """Return a meta-parameter."""
         return self._once(key, like, lambda: self.meta.params[key])
 
     def _rest(self, key: str, like: Any) -> Any:
-        """1 - a meta-parameter."""
+        """Return 1 minus a meta-parameter."""
         return self._once(f"1 - {key}", like, lambda: 1 - self.meta.params[key])
 
     def _decay(self, p: Any) -> Any:
-        """R of the formulas."""
+        """Return R in the formulas."""
         a = float(p.apply_reg)
         return self._once(f"wd * {a}", p, lambda: self.meta.params["wd"] * a) * p
 
     def _state(self, key: str, like: Any = None) -> VariableParam:
-        """State variable, zeros like a parameter or a scalar 0 at first."""
+        """Return a state variable, initially zeros with the shape of a parameter, or a scalar 0."""
         if key not in self.state:
             value = self.meta.params["lr"].get_value() * 0 if like is None else np.zeros_like(like.get_value())
             self.state[key] = VariableParam(np.asarray(value), name=key, apply_train=False, apply_reg=False)
         return self.state[key]
 
-    # ---- running
+    # ---- steps
     def _build(self) -> LazyFunction:
         self._common = {}
         with E.building():
@@ -163,7 +163,7 @@ class Optimiser:
         return LazyFunction(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
 
     def _clipped_grads(self) -> list[Any]:
-        """The gradients within the limits that are on; those that are off leave no trace in the graph."""
+        """Return the clipped gradients; inactive limits add nothing to the graph."""
         grads = self.grads
         by_value, by_norm = self.meta.clipping
         if by_value:
@@ -178,14 +178,14 @@ class Optimiser:
 
     @property
     def step(self) -> LazyFunction:
-        """The compiled step; one for every combination of clipping on and off."""
+        """The compiled step; there is one for every combination of active limits."""
         key = self.meta.clipping
         if key not in self._steps:
             self._steps[key] = self._build()
         return self._steps[key]
 
     def __call__(self, *args: Any) -> list[Any]:
-        """Do one step.
+        """Perform one step.
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class Optimiser:
         Raises
         ------
         UnknownNameError, ArgumentError
-            For a name that this optimiser does not have, or a value that cannot be.
+            For a meta-parameter that this optimiser does not have, or an invalid value.
         """
         self.meta.set(values, (*self.meta_names, *CLIPS))
 
@@ -226,21 +226,21 @@ class Optimiser:
 
     # ---- state
     def get_state(self) -> dict[str, np.ndarray]:
-        """Values of the state (moments, counters) by name; empty before the first step."""
+        """Return the state (moments, counters) by name; empty before the first step."""
         return {key: variable.get_value() for key, variable in self.state.items()}
 
     def set_state(self, values: dict[str, Any]) -> None:
-        """Put back what :meth:`get_state` returned; an empty dict means "before the first step".
+        """Restore a state returned by :meth:`get_state`; an empty dict resets to the state before the first step.
 
         Raises
         ------
         UnknownNameError, ShapeError
-            If names or shapes are not those of this optimiser for these parameters.
+            If the names or shapes do not match this optimiser and its parameters.
         """
         _ = self.step
         if values and set(values) != set(self.state):
             raise UnknownNameError(
-                "the state is not this optimiser's",
+                "the state does not belong to this optimiser",
                 node=self.name,
                 got=sorted(values),
                 expected=sorted(self.state),
@@ -248,7 +248,7 @@ class Optimiser:
         for key, value in values.items():
             if np.shape(value) != self.state[key].get_value().shape:
                 raise ShapeError(
-                    f"state {key!r} has another shape",
+                    f"state {key!r} has the wrong shape",
                     node=self.name,
                     got=np.shape(value),
                     expected=self.state[key].get_value().shape,
@@ -258,14 +258,14 @@ class Optimiser:
             variable.set_value(exact_cast(new, variable.dtype, self.name, f"state {key!r}"))
 
     def repair(self) -> None:
-        """Go back to the oldest kept parameters (from `history` steps ago) and forget all moments.
+        """Restore the oldest parameters kept (from `history` steps ago) and reset all moments.
 
-        What the extra updates change, such as running means of batch normalisation, goes back with them.
+        Variables changed by the extra updates, such as running means of batch normalisation, are restored as well.
 
         Raises
         ------
         ArgumentError
-            If no history is kept or no step has been done.
+            If no history is kept or no step has been taken.
         """
         if not self._history:
             raise ArgumentError(
@@ -289,7 +289,7 @@ class Optimiser:
 class SGD(Optimiser):
     """Gradient descent with momentum: ``d <- g + mom d``, ``p <- p - lr (d + R)``.
 
-    A Trainer's learning rate is 0.01 (with mom 0.9, as Krizhevsky et al. 2012 began) unless another is set.
+    The default learning rate of a Trainer is 0.01 (with mom 0.9, the initial values of Krizhevsky et al. 2012).
 
     Parameters
     ----------
@@ -314,8 +314,8 @@ class AdaGrad(Optimiser):
 
     ``h <- h + g^2``, ``p <- p - lr (g + R) / sqrt(h)``.
 
-    The first squared gradient counts twice. Where all gradients so far were 0, so that h is 0, nothing is
-    changed. A Trainer's learning rate is 0.01 (the default of torch.optim.Adagrad) unless another is set.
+    The first squared gradient counts twice. Where all gradients so far were 0, so that h is 0, the parameter is not
+    changed. The default learning rate of a Trainer is 0.01 (the default of torch.optim.Adagrad).
 
     Parameters
     ----------
@@ -347,8 +347,8 @@ class AdaDelta(Optimiser):
     """Steps scaled by running averages of squared gradients and steps (Zeiler 2012, arXiv:1212.5701).
 
     ``D = g sqrt(d + eps) / sqrt(s + eps)``, ``s <- mom s + (1 - mom) g^2``, ``d <- mom d + (1 - mom) D^2``,
-    ``p <- p - lr (D + R)`` with eps = 1e-5. D uses the average s from before this step.
-    A Trainer's learning rate is 1 (the paper has none) unless another is set.
+    ``p <- p - lr (D + R)`` with eps = 1e-5. D uses s from before this step.
+    The default learning rate of a Trainer is 1 (there is none in the paper).
 
     Parameters
     ----------
@@ -380,8 +380,8 @@ class Adam(Optimiser):
     """Adaptive moment estimation (Kingma & Ba 2015, arXiv:1412.6980) with decoupled weight decay.
 
     ``t <- t + 1``, ``m <- mom m + (1 - mom) g``, ``s <- beta2 s + (1 - beta2) g^2``,
-    ``p <- p - lr (sqrt(1 - beta2^t) / (1 - mom^t) m / sqrt(s + eps) + R)`` with eps = 1e-5 inside the root.
-    A Trainer's learning rate is 0.001 (that of the paper) unless another is set.
+    ``p <- p - lr (sqrt(1 - beta2^t) / (1 - mom^t) m / sqrt(s + eps) + R)`` with eps = 1e-5 inside the square root.
+    The default learning rate of a Trainer is 0.001 (as in the paper).
 
     Parameters
     ----------
@@ -411,11 +411,11 @@ class Adam(Optimiser):
         return [(m, mean), (s, squares), (p, p - self._value("lr", p) * (step + self._decay(p)))]
 
     def _seen(self, key: str) -> Any:
-        """``1 - decay^t``, the share of a running mean that has been seen until this step."""
+        """Return the bias correction ``1 - decay^t`` of a running mean."""
         return 1 - self.meta.params[key] ** (self._state("steps") + 1)
 
     def _scaled(self, mean: Any, squares: Any) -> Any:
-        """The step for the moments' estimates."""
+        """Return the step for the moment estimates."""
         factor = self._once("step", mean, lambda: E.T.sqrt(self._seen("beta2")) / self._seen("mom"))
         return factor * mean / E.T.sqrt(squares + EPS)
 
@@ -424,11 +424,11 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101), as in other frameworks.
 
     ``t <- t + 1``, ``m <- mom m + (1 - mom) g``, ``s <- beta2 s + (1 - beta2) g^2``,
-    ``p <- p - lr ((m / (1 - mom^t)) / (sqrt(s / (1 - beta2^t)) + eps) + R)`` with eps = 1e-8 outside the root.
+    ``p <- p - lr ((m / (1 - mom^t)) / (sqrt(s / (1 - beta2^t)) + eps) + R)`` with eps = 1e-8 outside the square root.
 
-    It differs from :class:`Adam` only in eps, which there damps small gradients: here all of them give steps of about
-    lr. The decay is multiplied by lr, so that schedules of lr act on it, too. A Trainer's learning rate is 0.001 (where
-    the paper begins) unless another is set.
+    It differs from :class:`Adam` only in eps, which damps small gradients there, whereas steps here are always about
+    lr. The decay is multiplied by lr, so that learning rate schedules apply to it, too. The default learning rate of a
+    Trainer is 0.001 (the initial value in the paper).
 
     Parameters
     ----------

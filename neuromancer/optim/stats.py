@@ -1,4 +1,4 @@
-"""Tables of what parameters, gradients and activations look like."""
+"""Tables of statistics of parameters, gradients and activations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StatsTable:
     Parameters
     ----------
     data : dict of str to dict
-        For every name ``shape``, ``mean``, ``std`` and ``median_abs`` (median of the magnitudes).
+        ``shape``, ``mean``, ``std`` and ``median_abs`` (median of the absolute values) by name.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class StatsTable:
 
     @classmethod
     def of(cls, arrays: Mapping[str, Any]) -> StatsTable:
-        """Table of the given arrays."""
+        """Compute the statistics of named arrays."""
         return cls({name: _row(np.asarray(array)) for name, array in arrays.items()})
 
     @property

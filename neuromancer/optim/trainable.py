@@ -1,4 +1,4 @@
-"""The training side of a model: loss, gradients, steps and their meta-parameters."""
+"""Training of a graph: loss, gradients, optimiser steps and their meta-parameters."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ KEPT_PARAMETER_SETS = 3
 
 
 class TrainableGraph(DesignatedGraph):
-    """A graph whose loss node can be trained; :class:`neuromancer.Model` derives from it.
+    """A graph whose loss node can be trained; base class of :class:`neuromancer.Model`.
 
-    Functions and optimisers are built when they are first used.
+    Functions and optimisers are created on first use.
 
     Attributes
     ----------
     meta : MetaParams
-        Meta-parameters of this model's optimisers.
+        Meta-parameters of the model's optimisers.
     optimisers : dict of str to Optimiser
-        Those used so far.
+        Optimisers used so far.
     pending_states : dict of str to dict of str to numpy.ndarray
-        State of optimisers from a file, which they take over when they are first used.
+        Optimiser states loaded from a file, which the optimisers adopt on first use.
     history : dict of str to array
-        Whatever was recorded during training; saved and loaded with the model.
+        Values recorded during training; saved and loaded with the model.
     training_state : dict
-        Where a :class:`neuromancer.Trainer` is: what JSON can hold; saved and loaded with the model.
+        Progress of a :class:`neuromancer.Trainer`, serialisable to JSON; saved and loaded with the model.
     """
 
     if TYPE_CHECKING:  # its nodes can be evaluated
@@ -73,7 +73,7 @@ class TrainableGraph(DesignatedGraph):
         self._roles_changed()
 
     def _roles_changed(self) -> None:
-        """Start again without functions, optimisers and history; for another loss."""
+        """Discard functions, optimisers and recent losses, as the loss may have changed."""
         self.optimisers: dict[str, Optimiser] = {}
         self.pending_states: dict[str, dict[str, np.ndarray]] = {}
         self._gradient_graph: list[Any] | None = None
@@ -81,9 +81,9 @@ class TrainableGraph(DesignatedGraph):
         self._losses: deque[float] = deque(maxlen=SMOOTHED_STEPS)
         self._seconds: deque[float] = deque(maxlen=TIMED_STEPS)
 
-    # ---- evaluating
+    # ---- evaluation
     def _loss_arrays(self, args: Sequence[Any]) -> list[Any]:
-        """The arrays for the loss node, converted; labels that are no classes are refused."""
+        """Check and convert the inputs of the loss node; invalid class labels are refused."""
         loss = self._require("loss_node")
         return check_arrays(loss, loss.input_nodes, args, [loss, *self.debug_outputs])
 
@@ -91,17 +91,17 @@ class TrainableGraph(DesignatedGraph):
         if key not in self._training_functions:
             inputs = self._require("loss_node").input_tensors
             with E.building():
-                made = LazyFunction(inputs, outputs(), name=f"{self.name} {key}")
-                self._training_functions.setdefault(key, made)
+                function = LazyFunction(inputs, outputs(), name=f"{self.name} {key}")
+                self._training_functions.setdefault(key, function)
         return self._training_functions[key]
 
     def loss(self, *args: Any) -> float:
-        """Value of the loss in its training form (dropout active), without an update.
+        """Evaluate the loss in training mode (dropout active), without an update.
 
         Parameters
         ----------
         *args : array
-            One per source of the loss node, in its order: usually data, target, ...
+            One per source of the loss node, in calling order: usually data, target, ...
 
         Returns
         -------
@@ -110,12 +110,12 @@ class TrainableGraph(DesignatedGraph):
         Raises
         ------
         InputTypeError, ShapeError, ArgumentError
-            For arrays that do not fit, and for labels that are no classes.
+            For arrays that do not fit, and for invalid class labels.
         """
         return float(self._require("loss_node")(*self._loss_arrays(args)))
 
     def _grads(self) -> list[Any]:
-        """Symbolic gradient of every trainable parameter."""
+        """Return the symbolic gradient of every trainable parameter."""
         loss = self._require("loss_node")
         with E.building():
             if self._gradient_graph is None:
@@ -133,36 +133,36 @@ class TrainableGraph(DesignatedGraph):
         return self._gradient_graph
 
     def gradients(self, *args: Any) -> list[np.ndarray]:
-        """Gradients of the loss, ordered as the node's ``all_trainable_params``; arguments as for `loss`."""
+        """Evaluate the gradients of the loss, ordered like ``all_trainable_params``; arguments as for :meth:`loss`."""
         return self._training_function("gradients", self._grads)(*self._loss_arrays(args))
 
     def _active_nodes(self) -> list[Node]:
         return [n for n in self._require("loss_node").sub_graph() if not n.is_source]
 
     def activations(self, *args: Any) -> list[np.ndarray]:
-        """Outputs of all nodes of the loss but the sources, parents first; arguments as for :meth:`loss`."""
+        """Evaluate all nodes of the loss except sources, parents first; arguments as for :meth:`loss`."""
         outputs = lambda: [n.output for n in self._active_nodes()]  # noqa: E731
         return self._training_function("activations", outputs)(*self._loss_arrays(args))
 
     # ---- statistics
     def paramstats(self) -> StatsTable:
-        """Shape, mean, deviation and median magnitude of the parameters of the loss (or prediction)."""
+        """Return shape, mean, standard deviation and median magnitude of the parameters of the loss (or prediction)."""
         node = self.loss_node or self._require("prediction_node")
         return StatsTable.of({name: p.get_value() for name, p in node.all_params.items()})
 
     def gradstats(self, *args: Any) -> StatsTable:
-        """The same for the gradients; arguments as for :meth:`loss`."""
+        """Return the same statistics of the gradients; arguments as for :meth:`loss`."""
         values = self.gradients(*args)
         return StatsTable.of(dict(zip(self._require("loss_node").all_trainable_params, values, strict=True)))
 
     def actstats(self, *args: Any) -> StatsTable:
-        """The same for the activations; arguments as for :meth:`loss`."""
+        """Return the same statistics of the activations; arguments as for :meth:`loss`."""
         values = self.activations(*args)
         return StatsTable.of(dict(zip([n.name for n in self._active_nodes()], values, strict=True)))
 
     # ---- steps
     def optimiser(self, name: str) -> Optimiser:
-        """The model's optimiser of a given name, made at the first request.
+        """Return the model's optimiser of a given name, created on first use.
 
         Parameters
         ----------
@@ -171,15 +171,15 @@ class TrainableGraph(DesignatedGraph):
         Raises
         ------
         UnknownNameError
-            For another name.
+            For any other name.
         """
         self._require_optimiser(name)
         with self._stepping:
             if name not in self.optimisers:
-                made = self._make_optimiser(OPTIMISERS[name])
+                optimiser = self._make_optimiser(OPTIMISERS[name])
                 if name in self.pending_states:
-                    made.set_state(self.pending_states[name])
-                self.optimisers[name] = made
+                    optimiser.set_state(self.pending_states[name])
+                self.optimisers[name] = optimiser
                 self.pending_states.pop(name, None)
         return self.optimisers[name]
 
@@ -211,17 +211,17 @@ class TrainableGraph(DesignatedGraph):
     def trainingstep(
         self, *args: Any, optimiser: str = "SGD", update_loss: bool = False
     ) -> tuple[float, float, list[np.ndarray] | None]:
-        """Change the trainable parameters by one step of an optimiser.
+        """Update the trainable parameters by one optimiser step.
 
-        Threads that train one model take turns.
+        Threads that train the same model take turns.
 
         Parameters
         ----------
         *args : array
-            One per source of the loss node, in its order: usually data, target, ...
+            One per source of the loss node, in calling order: usually data, target, ...
         optimiser : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
         update_loss : bool
-            Evaluate the loss once more, after the update, and return that.
+            Evaluate the loss again after the update and return that value.
 
         Returns
         -------
@@ -237,7 +237,7 @@ class TrainableGraph(DesignatedGraph):
         UnknownNameError
             For an unknown optimiser.
         InputTypeError, ShapeError, ArgumentError
-            For arrays that do not fit, and for labels that are no classes.
+            For arrays that do not fit, and for invalid class labels.
         """
         arrays = self._loss_arrays(args)
         with self._stepping:
@@ -252,14 +252,14 @@ class TrainableGraph(DesignatedGraph):
         return float(loss), seconds, debug or None
 
     def repair(self, optimiser: str) -> None:
-        """Undo the last three steps of an optimiser, e.g. after the loss became NaN, and forget its moments.
+        """Undo the last three steps of an optimiser, e.g. after the loss became NaN, and reset its moments.
 
-        Losses that are not finite no longer count for `loss_smooth`.
+        Non-finite losses are dropped from `loss_smooth`.
 
         Raises
         ------
         ArgumentError
-            If the optimiser has not done a step.
+            If the optimiser has not taken a step.
         """
         with self._stepping:
             self.optimiser(optimiser).repair()
@@ -267,12 +267,12 @@ class TrainableGraph(DesignatedGraph):
 
     @property
     def time_per_step(self) -> float:
-        """Mean duration of the last 50 steps in seconds, 0 before the first."""
+        """Mean duration of the last 50 steps in seconds; 0 before the first."""
         return sum(self._seconds) / max(1, len(self._seconds))
 
     @property
     def loss_smooth(self) -> float:
-        """Mean loss of the last 200 steps, 0 before the first."""
+        """Mean loss of the last 200 steps; 0 before the first."""
         return sum(self._losses) / max(1, len(self._losses))
 
     # ---- meta-parameters
@@ -282,14 +282,14 @@ class TrainableGraph(DesignatedGraph):
         Parameters
         ----------
         opt_name : {'SGD', 'AdaGrad', 'AdaDelta', 'Adam', 'AdamW'}
-            Whose meta-parameters may be set: ``lr``, ``mom`` (not of AdaGrad), ``wd``, ``clip_value``, ``clip_norm``,
-            for Adam and AdamW also ``beta2``.
+            Determines which meta-parameters can be set: ``lr``, ``mom`` (not AdaGrad), ``wd``, ``clip_value``,
+            ``clip_norm``, and ``beta2`` (Adam and AdamW).
         value_dict : dict of str to float
 
         Raises
         ------
         UnknownNameError, ArgumentError
-            For an unknown optimiser, a meta-parameter that it does not have, or a value that cannot be.
+            For an unknown optimiser, a meta-parameter that it does not have, or an invalid value.
         """
         self._require_optimiser(opt_name)
         rule = OPTIMISERS[opt_name]
@@ -297,7 +297,7 @@ class TrainableGraph(DesignatedGraph):
 
     @property
     def lr(self) -> float:
-        """Learning rate of this model; may be changed between steps, as may `mom` and `wd`."""
+        """Learning rate of this model; like `mom` and `wd`, it can be changed between steps."""
         return self.meta["lr"]
 
     @lr.setter
@@ -324,7 +324,7 @@ class TrainableGraph(DesignatedGraph):
 
     @property
     def clip_value(self) -> float:
-        """Largest magnitude of an element of the gradient; 0 (also set by None): no limit."""
+        """Maximum magnitude of each gradient element; 0 or None for no limit."""
         return self.meta["clip_value"]
 
     @clip_value.setter
@@ -333,9 +333,9 @@ class TrainableGraph(DesignatedGraph):
 
     @property
     def clip_norm(self) -> float:
-        """Largest Euclidean norm of the gradient of all parameters together; 0 (also set by None): no limit.
+        """Maximum Euclidean norm of the gradient over all parameters; 0 or None for no limit.
 
-        Limits may be changed between steps like the others; only switching one on or off compiles another step.
+        Limits can be changed between steps; only enabling or disabling one compiles another step.
         """
         return self.meta["clip_norm"]
 
@@ -345,7 +345,7 @@ class TrainableGraph(DesignatedGraph):
 
     @property
     def mixing(self) -> np.ndarray:
-        """Weights of the components of the AggregateLoss that is the loss node."""
+        """Mixing weights of the loss node, which must be an AggregateLoss."""
         return self._mixing_loss().params["mixing_weights"].get_value()
 
     @mixing.setter

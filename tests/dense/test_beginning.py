@@ -270,7 +270,7 @@ def test_links_are_followed(name, case, tmp_path):
         assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640)
     loop = tmp_path / ("loop" + link.suffix)
     loop.symlink_to(loop.name)
-    with pytest.raises(FileError, match="leads round in a circle"):
+    with pytest.raises(FileError, match="circular symbolic link"):
         node.predict_dense(raw, out=loop)
 
 

@@ -1,4 +1,4 @@
-"""Bad input: the message names the node, what came, what was expected and the nearest valid value; nothing is left."""
+"""Invalid arguments: errors give node, value, expectation and nearest valid value, and no node is left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def image(**kwargs):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"tags": "b,q"}, r"unknown tag 'q'; got \['b', 'q'\]; expected tags out of"),
+        ({"tags": "b,q"}, r"unknown tag 'q'; got \['b', 'q'\]; expected tags from"),
         ({"tags": "B,F"}, r"unknown tag 'B'.*nearest valid: b,f"),
         ({"tags": "b,b"}, "duplicate tags"),
         ({"tags": "b,f,x"}, "shape and tags differ in length"),
@@ -99,7 +99,7 @@ def test_nodes(fresh_model, make, message):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ([[1], [2, 3]], ShapeError, "Input 'flat': input 'flat' is no array"),
+        ([[1], [2, 3]], ShapeError, "Input 'flat': input 'flat' is not an array"),
         ("text", InputTypeError, "(?s)wrong dtype.*given.*str"),
         ({"a": 1}, InputTypeError, "(?s)wrong dtype.*given.*dict"),
     ],
@@ -139,7 +139,7 @@ def test_feature_names(names):
         flat().feature_names = names
 
 
-def test_errors_of_a_functor_say_whose_it_is():
+def test_errors_of_a_functor_name_its_node():
     with pytest.raises(AttributeError) as caught:
         nm.ApplyFunc(flat(), lambda x: x.nothing_like_this, name="mine")
     assert caught.value.__notes__ == ["Raised by the functor of ApplyFunc 'mine'."]
@@ -156,14 +156,14 @@ def test_numpy_numbers_read_like_numbers():
     )
 
 
-def test_blame_leaves_errors_alone_that_name_a_node():
+def test_blame_keeps_the_node_that_an_error_names():
     node = flat()
     with pytest.raises(ShapeError) as caught, blame("other"):
         raise ShapeError("no", node=node)
     assert caught.value.node is node
 
 
-def test_unknown_sizes_of_random_data_follow_the_other_sources():
+def test_unknown_sizes_of_random_data_are_those_of_other_sources():
     both = nm.Add(flat(), nm.Input((4, 3), "b,f", print_repr=False), print_repr=False)
     assert both.test_run().shape == (4, 3)
     value = nm.ValueNode((5, 3), "b,f", print_repr=False)

@@ -1,4 +1,4 @@
-"""Networks of many layers: built, differentiated, trained, saved, loaded, drawn and predicted."""
+"""Deep networks can be built, differentiated, trained, saved, loaded, plotted and predicted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_deep_network_trains_and_predicts(tmp_path):
 
 def test_a_thousand_nodes():
     if nm.engine.NAME == "theano":
-        pytest.skip("Theano's compiler calls itself once per operation")
+        pytest.skip("Theano's compiler recurses once per operation")
     x = nm.Input((1, 1), "b,f", name="x", print_repr=False)
     y = x
     for _ in range(1000):

@@ -14,7 +14,7 @@ def vector(name="x"):
     return E.tensor(name, (None,), nm.config.floatX)
 
 
-def test_compiles_at_the_first_call_only():
+def test_compiles_on_the_first_call_only():
     x = vector()
     func = make_func(x, x + 1, name="increment")
     assert func.func is None
@@ -35,12 +35,12 @@ def test_single_and_several_outputs():
     assert (total.item(), difference.item()) == (4.0, 2.0)
 
 
-def test_without_inputs_a_call_evaluates():
+def test_a_function_without_inputs_is_evaluated():
     shared = E.SharedVariable(np.ones(2, "float32"), "s")
     assert make_func([], shared.sum())().item() == 2.0
 
 
-def test_updates_happen_with_every_call():
+def test_updates_are_applied_on_every_call():
     counter = E.SharedVariable(np.zeros((), "float32"), "n")
     x = vector()
     func = make_func([x], x.sum() + counter, updates=[(counter, counter + 1)])
@@ -48,7 +48,7 @@ def test_updates_happen_with_every_call():
     assert counter.get_value() == 3.0
 
 
-def test_times_calls():
+def test_calls_are_timed():
     x = vector()
     func = make_func([x], x + 1, profile_execution=3)
     assert func.last_exec_time is None
@@ -56,7 +56,7 @@ def test_times_calls():
     assert func.last_exec_time > 0
 
 
-def test_a_changed_device_compiles_again():
+def test_a_changed_device_recompiles():
     x = vector()
     func = make_func([x], x + 1)
     func([1.0])
@@ -66,7 +66,7 @@ def test_a_changed_device_compiles_again():
     assert func.func is not before
 
 
-def test_results_are_the_callers_own():
+def test_results_are_not_aliased():
     x = vector()
     func = make_func([x], [x, x + 0])
     given = np.ones(3, "float32")
@@ -76,7 +76,7 @@ def test_results_are_the_callers_own():
     np.testing.assert_array_equal(func(given)[0], 1)
 
 
-def test_inputs_of_several_nodes_come_once_and_in_order():
+def test_inputs_of_several_nodes_are_unique_and_in_order():
     a = nm.Input((1, 2), "b,f", name="a", print_repr=False)
     b = nm.Input((1, 2), "b,f", name="b", print_repr=False)
     both = nm.Add(b, a, print_repr=False)

@@ -1,4 +1,4 @@
-"""Windows, receptive fields and positions, measured against what actually influences what."""
+"""Windows, receptive fields and positions, compared with the measured influence of input voxels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuromancer.graph.window import Window
 
 
 def influence(node, position):
-    """Raw range along one axis on which a voxel depends, seen in the gradient."""
+    """Return the raw range along one axis that a voxel depends on, measured by the gradient."""
     inp = node.input_nodes[0]
     (gradient,) = E.grad(node.output[0, :, position].sum(), [inp.output])
     x = np.random.default_rng(0).random([s or 1 for s in inp.shape.shape]).astype("float32")
@@ -31,7 +31,7 @@ def conv(parent, kernel, pool=1, **kwargs):
 
 
 def mean(parent, pool):
-    # A maximum hides part of what a voxel depends on from its gradient.
+    # Average pooling, since the gradient of a maximum does not show the whole receptive field.
     return nm.Pool(parent, (pool,), mode="average", print_repr=False)
 
 
@@ -71,7 +71,7 @@ def test_field_of_view_and_position(build, fov, offset):
     assert node.shape.offsets == [offset]
 
 
-def test_measured_influence_is_the_computed_interval():
+def test_raw_interval_equals_the_measured_influence():
     for node in (
         conv(mean(conv(source(31), 4), 2), 3),
         conv(upconv(mean(conv(source(30), 3), 2), 2), 2),
@@ -89,7 +89,7 @@ def test_unet_geometry():
     inp = source(28)
     top = conv(inp, 3)
     low = conv(mean(top, 2), 3)
-    # A rectifier could hide part of what a voxel depends on.
+    # Linear, since a rectifier could hide part of the receptive field.
     options = {"activation_func": "lin", "identity_init": False}
     node = conv(nm.AutoMerge(low, top, upconv_n_f=2, upconv_kwargs=options, print_repr=False), 3)
     assert node.shape.offsets == [(28 - node.shape["x"]) // 2]
@@ -101,7 +101,7 @@ def test_unet_geometry():
         assert raw_interval(node, 0, i, i) == influence(node, i)
 
 
-def test_windows_of_a_users_node_follow_from_its_shape():
+def test_windows_of_a_user_node_are_inferred_from_its_shape():
     class Shrink(nm.Node):
         def _make_output(self):
             x = self.parent.output
@@ -125,7 +125,7 @@ def test_unknown_field_of_view_stays_unknown():
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3))
-def test_valid_chains_need_no_special_centre(layers):
+def test_offset_of_valid_chains_is_half_the_field_of_view(layers):
     nm.model_manager.newmodel(None)
     size = 1
     for kernel, pool in reversed(layers):

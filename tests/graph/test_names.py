@@ -1,4 +1,4 @@
-"""Names of nodes, splits and models: checked where they are given, also by files, and kept as they are in files."""
+"""Names of nodes, splits and models: checked on creation and on loading, and stored unchanged in files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ODD = ["a/b", "/", ".", "..", "../out", "Schicht_ä_層", "emoji😀", "a b", "a
 
 
 def model_of(name):
-    """A model with a layer and a split of that name."""
+    """Build a model with a layer and a split of that name."""
     model = nm.model_manager.newmodel(None)
     x = nm.Input((None, 2), "b,f", name="data", print_repr=False)
     layer = nm.Perceptron(x, 4, name=name, print_repr=False)
@@ -25,7 +25,7 @@ def model_of(name):
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_names_go_into_files_and_pictures(tmp_path, name):
+def test_unusual_names_in_files_and_pictures(tmp_path, name):
     model = model_of(name)
     assert model[name].name == name
     model.save(tmp_path / "m.h5")
@@ -46,7 +46,7 @@ def test_a_node_without_a_name_gets_a_number(name):
 
 
 @pytest.mark.parametrize("name", ["w" * 1001, "\x1b" * 2000])
-def test_names_of_nodes_are_checked_before_anything_is_made(name):
+def test_invalid_node_names_leave_nothing_behind(name):
     x = nm.Input((1, 2), "b,f", name="x", print_repr=False)
     before = list(nm.model_manager.current.nodes)
     for make in (
@@ -75,7 +75,7 @@ def test_a_name_is_a_string():
 
 
 @pytest.mark.parametrize("name", ["", "run/1", "../out", "sp ace", "a.b", "nul\0", "m" * 300])
-def test_models_may_have_any_name(tmp_path, name):
+def test_models_can_have_any_name(tmp_path, name):
     model = nm.model_manager.newmodel(name)
     assert nm.model_manager.getmodel(name) is model
     nm.Input((1, 2), "b,f", name="x", print_repr=False)
@@ -86,7 +86,7 @@ def test_models_may_have_any_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["\ud800", "m" * 1001])
-def test_names_of_models_can_be_stored(name):
+def test_model_names_that_cannot_be_stored_are_refused(name):
     with pytest.raises(ArgumentError, match="the name"):
         nm.model_manager.newmodel(name)
     assert name not in nm.model_manager.models

@@ -1,4 +1,4 @@
-"""Valid input sizes: those, and only those, that a graph can really be built with."""
+"""Valid input sizes are exactly those with which a graph can be built."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def buildable(build, high, mfp):
 def test_sizes_are_those_that_can_be_built(build, mfp):
     valid = buildable(build, 40, mfp)
     assert valid
-    # The declared size, and whether fragments are on already, make no difference.
+    # Independent of the declared size and of whether max-fragment pooling is already enabled.
     for size in valid[:2]:
         assert get_valid_patch_sizes(build(size, mfp), high=40) == [valid]
     plain = build(buildable(build, 40, False)[0], False)
@@ -77,7 +77,7 @@ def test_sizes_are_those_that_can_be_built(build, mfp):
 
 
 def test_sizes_of_the_original_examples():
-    """Valid sizes as the original's calculator gives them for its two three-dimensional examples."""
+    """Valid sizes as computed by the original library for its two 3D examples."""
     inp = nm.Input((1, 1, 23, 185, 185), "b,f,z,y,x", **QUIET)
     out = nm.Conv(inp, 2, (1, 6, 6), (1, 2, 2), **QUIET)
     out = nm.Conv(out, 2, (4, 4, 4), (2, 1, 1), **QUIET)
@@ -85,7 +85,7 @@ def test_sizes_of_the_original_examples():
     assert z == list(range(5, 31, 2)) and y == x == list(range(13, 31, 2))
 
 
-def test_every_axis_has_its_own():
+def test_sizes_per_axis():
     inp = nm.Input((1, 1, 8, 9), "b,f,y,x", **QUIET)
     out = nm.Conv(inp, 2, (1, 3), (2, 1), **QUIET)
     assert get_valid_patch_sizes(out, low=3, high=7) == [[4, 6], [3, 4, 5, 6, 7]]
@@ -97,7 +97,7 @@ def test_flattening_fixes_the_size():
     assert get_valid_patch_sizes(nm.Perceptron(inp, 2, flatten=True, **QUIET), high=20) == [[8]]
 
 
-def test_nearest_and_required():
+def test_nearest_sizes_and_errors():
     out = chain(11)
     assert nearest_patch_sizes(out, 0, 11) == [11]
     assert nearest_patch_sizes(out, 0, 12) == [11, 17]
@@ -109,6 +109,6 @@ def test_nearest_and_required():
         require_patch_size(out, [11, 11])
 
 
-def test_there_must_be_space():
+def test_a_source_needs_spatial_axes():
     with pytest.raises(GraphError, match="no source with spatial axes"):
         get_valid_patch_sizes(nm.Input((1, 2), "b,f", **QUIET))

@@ -1,4 +1,4 @@
-"""Numbers of NumPy in expressions do not change the precision of a network."""
+"""NumPy scalars in expressions do not change the precision of a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = nm.T
 
 
 class Stretched(nm.Node):
-    """A user's node with numbers, an array and a parameter of double precision."""
+    """A user-defined node with scalars, an array and a parameter in double precision."""
 
     def __init__(self, parent, name="scaled"):
         super().__init__(parent, name)
@@ -23,7 +23,7 @@ class Stretched(nm.Node):
 
 
 class Layer(nm.Perceptron):
-    """A layer with an activation function of its own."""
+    """A layer with an additional activation function."""
 
     def _make_output(self):
         super()._make_output()
@@ -66,7 +66,7 @@ def test_a_network_stays_float32(make):
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_double_precision_where_it_is_asked_for(make):
+def test_double_precision_on_request(make):
     nm.config.floatX = "float64"
     assert make(source()).output.dtype == "float64"
 
@@ -81,7 +81,7 @@ JOINS = {
 
 
 @pytest.mark.parametrize("join", JOINS.values(), ids=list(JOINS))
-def test_the_configured_precision_wins_where_two_meet(join):
+def test_mixed_precision_gives_the_configured_one(join):
     x = nm.Input((4, 3), "b,f", name="x", print_repr=False)
     value = nm.ValueNode((4, 3), "b,f", dtype="float64", value=1.0, print_repr=False)
     for pair in ((x, value), (value, x)):
@@ -91,11 +91,11 @@ def test_the_configured_precision_wins_where_two_meet(join):
     assert both.output.dtype == "float64"
 
 
-def test_an_input_of_double_precision_stays_so():
+def test_a_float64_input_stays_float64():
     assert nm.ApplyFunc(source("float64"), T.tanh).output.dtype == "float64"
 
 
-def test_other_types_are_left_alone():
+def test_other_dtypes_are_unchanged():
     x = source()
     assert nm.ApplyFunc(x, lambda v: T.gt(v, np.float64(0))).output.dtype == "bool"
     assert nm.ApplyFunc(x, lambda v: T.cast(v, "int64")).output.dtype == "int64"
@@ -103,7 +103,7 @@ def test_other_types_are_left_alone():
     assert nm.ApplyFunc(source("int32"), lambda v: v + np.int64(1)).output.dtype == "int64"
 
 
-def test_integers_divided_are_floats_of_the_network():
+def test_division_of_integers_has_the_configured_precision():
     assert nm.ApplyFunc(source("int32"), lambda v: v / 3).output.dtype == "float32"
 
 
@@ -113,6 +113,6 @@ def test_a_copy_has_the_precision_of_the_original():
     assert node.infer(np.ones((1, 3), "float32")).dtype == "float32"
 
 
-def test_values_are_those_of_single_precision():
+def test_values_in_single_precision():
     node = nm.ApplyFunc(source(), lambda v: v * np.float64(0.1))
     np.testing.assert_allclose(node(np.float32([[1, 2, 3]])), [[0.1, 0.2, 0.3]], rtol=1e-6)

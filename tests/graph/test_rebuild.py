@@ -1,4 +1,4 @@
-"""Rebuilding a graph in another form."""
+"""Rebuilding a graph in another mode."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_copies_share_parameters_and_inputs_and_are_not_registered(fresh_model):
     assert not node.build_mode.inference
 
 
-def test_inference_form_is_deterministic_and_the_original_is_not():
+def test_inference_mode_is_deterministic():
     node = nm.Conv(source(), 4, (3, 3), dropout_rate=0.5, print_repr=False)
     assert np.abs(node(X) - node(X)).max() > 0
     np.testing.assert_array_equal(node.infer(X), node.infer(X))
 
 
-def test_free_sizes_are_open_but_for_the_features():
+def test_free_sizes_leave_only_the_features_fixed():
     node = nm.Conv(source(), 4, (3, 3), (2, 2), print_repr=False)
     twin = rebuild([node], BuildMode(), free_sizes=True)[node]
     assert twin.shape.shape == [None, 4, None, None]
@@ -46,7 +46,7 @@ def test_free_sizes_are_open_but_for_the_features():
     assert node.shape.shape == [2, 4, 2, 2]
 
 
-def test_nodes_in_lists_and_other_attributes_follow():
+def test_nodes_in_attributes_and_lists_are_replaced():
     class Weighted(nm.Node):
         def __init__(self, parent, other, extras, name="weighted"):
             super().__init__(parent, name)

@@ -9,7 +9,7 @@ from neuromancer.errors import ArgumentError, InputTypeError, UnknownNameError
 from neuromancer.graph.registry import Graph, ModelRegistry, model_manager
 
 
-def test_first_node_makes_the_default_model():
+def test_a_default_model_is_created_on_demand():
     container = ModelRegistry()
     model = container.active()
     assert container.current is model
@@ -79,7 +79,7 @@ def models(monkeypatch):
     ("name", "error"),
     [("a\ud800", ArgumentError), (5, InputTypeError), ("x" * 1001, ArgumentError), ("taken", ArgumentError)],
 )
-def test_a_model_cannot_get_a_name_that_it_could_not_be_made_with(models, fresh_model, name, error):
+def test_a_model_cannot_be_renamed_to_an_invalid_name(models, fresh_model, name, error):
     model_manager.newmodel("taken")
     model = model_manager.newmodel("before")
     with pytest.raises(error):
@@ -88,7 +88,7 @@ def test_a_model_cannot_get_a_name_that_it_could_not_be_made_with(models, fresh_
     model_manager.delmodel("before")
 
 
-def test_a_model_that_is_renamed_is_held_under_its_new_name(models, fresh_model):
+def test_a_renamed_model_is_registered_under_its_new_name(models, fresh_model):
     model = model_manager.newmodel("before")
     model.name = "../after"
     assert model_manager["../after"] is model is model_manager.current and "before" not in models

@@ -1,4 +1,4 @@
-"""TaggedShape: construction, look-up, changed copies, geometry."""
+"""TaggedShape: construction, look-up, modified copies, geometry."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_spatial_members_are_consistent(case):
     assert sh.copy() == sh
 
 
-def test_another_field_of_view_starts_at_the_same_raw_voxel():
+def test_updatefov_keeps_the_first_raw_voxel():
     padded = TaggedShape([1, 20, 20], "b,y,x", fov=[5, 5], centre=[1, 2])
     assert padded.updatefov(0, 9).centre == [3, 2] and padded.updatefov(0, 9).fov == [9, 5]
     assert padded.updatefov(-1, 2).centre == [1, Fraction(1, 2)]

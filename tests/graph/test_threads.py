@@ -1,4 +1,4 @@
-"""Models, nodes and functions of several threads, tasks and forked children."""
+"""Models, nodes and functions in several threads and in forked child processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from neuromancer.errors import ArgumentError
 from neuromancer.graph.registry import ModelRegistry
 
 
-def together(work, n):
-    """Results of ``work(k)`` of `n` threads that start at once."""
+def concurrently(work, n):
+    """Return the results of ``work(k)`` in `n` threads that start simultaneously."""
     barrier = threading.Barrier(n)
 
     def run(k):
@@ -35,7 +35,7 @@ def chain(n, width=3):
 
 
 def learner():
-    """A model with a loss in the current thread."""
+    """Build a trainable model in the current model of the thread."""
     x = nm.Input((None, 3), "b,f", name="x", print_repr=False)
     y = nm.Perceptron(x, 2, activation_func="lin", name="y", print_repr=False)
     t = nm.Input_like(y, name="t", print_repr=False)
@@ -45,28 +45,28 @@ def learner():
     return model
 
 
-def test_models_of_two_threads_do_not_mix():
+def test_every_thread_adds_to_its_own_model():
     def build(k):
         model = nm.model_manager.newmodel(None)
         nm.split(chain(5), n_out=3)
         return model, nm.model_manager.current
 
     mine = nm.model_manager.current
-    for model, current in together(build, 4):
+    for model, current in concurrently(build, 4):
         assert current is model
         assert len(model.nodes) == 9
     assert nm.model_manager.current is mine
     assert not mine.nodes
 
 
-def test_a_thread_that_chose_no_model_gets_its_own():
+def test_a_thread_without_a_model_gets_a_default_one():
     def build(k):
         assert nm.model_manager.current is None
         assert nm.model_manager.last is None
         chain(2)
         return nm.model_manager.current
 
-    models = together(build, 3)
+    models = concurrently(build, 3)
     assert len({model.name for model in models}) == 3
     for model in models:
         assert model.name.startswith("default of ThreadPoolExecutor")
@@ -74,7 +74,7 @@ def test_a_thread_that_chose_no_model_gets_its_own():
         nm.model_manager.delmodel(model.name)
 
 
-def test_threads_may_add_to_one_model():
+def test_threads_can_add_to_the_same_model():
     shared = nm.model_manager.current
     x = nm.Input((1, 2), "b,f", name="x", print_repr=False)
 
@@ -86,12 +86,12 @@ def test_threads_may_add_to_one_model():
                 nm.ApplyFunc(x, nm.T.tanh, name="gone")
                 _ = 1 / 0
 
-    together(build, 3)
+    concurrently(build, 3)
     assert sorted(shared.nodes) == sorted(["x", "t", *(f"t{k}" for k in range(1, 30))])
     assert set(x.children) == set(shared.nodes) - {"x"}
 
 
-def test_one_thread_gets_a_name():
+def test_only_one_thread_can_take_a_name():
     container = ModelRegistry()
 
     def make(k):
@@ -100,12 +100,12 @@ def test_one_thread_gets_a_name():
         except ArgumentError as error:
             return str(error)
 
-    made = together(make, 4)
-    assert [m for m in made if not isinstance(m, str)] == [container["wanted"]]
-    assert all("a model of this name exists" in m for m in made if isinstance(m, str))
+    results = concurrently(make, 4)
+    assert [r for r in results if not isinstance(r, str)] == [container["wanted"]]
+    assert all("a model of this name exists" in r for r in results if isinstance(r, str))
 
 
-def test_a_deleted_model_is_nobodys_current():
+def test_a_deleted_model_is_not_current_in_any_thread():
     container = ModelRegistry()
     model, deleted = container.newmodel("gone"), threading.Event()
     chosen = threading.Event()
@@ -136,9 +136,9 @@ def test_the_first_call_from_many_threads_compiles_once(monkeypatch):
     model = learner()
     y = model.prediction_node
     data = [np.random.default_rng(k).normal(size=(1 + k, 3)).astype("float32") for k in range(5)]
-    want = [x @ y.params["w"].get_value() + y.params["b"].get_value() for x in data]
-    for got in (together(lambda k: model.predict(data[k]), 5), together(lambda k: y(data[k]), 5)):
-        for a, b in zip(got, want, strict=True):
+    expected = [x @ y.params["w"].get_value() + y.params["b"].get_value() for x in data]
+    for results in (concurrently(lambda k: model.predict(data[k]), 5), concurrently(lambda k: y(data[k]), 5)):
+        for a, b in zip(results, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert sorted(compiled) == ["y", "y_inference"]
 
@@ -147,7 +147,7 @@ def test_dense_prediction_from_many_threads():
     image = nm.Input((1, 1, 8, 8), "b,f,y,x", name="image", print_repr=False)
     node = nm.Conv(image, 2, (3, 3), print_repr=False)
     raw = np.random.default_rng(0).normal(size=(1, 12, 13)).astype("float32")
-    first, *others = together(lambda k: node.predict_dense(raw), 4)
+    first, *others = concurrently(lambda k: node.predict_dense(raw), 4)
     assert first.shape == (2, 10, 11)
     for other in others:
         np.testing.assert_array_equal(first, other)
@@ -159,10 +159,10 @@ def test_threads_that_train_one_model_take_turns():
     target = data[:, :2]
     model.lr = 0.01
     start = model.get_param_values()
-    together(lambda k: [model.trainingstep(data, target, optimiser="Adam") for _ in range(5)], 3)
-    assert len(model._losses) == 15
+    concurrently(lambda k: [model.trainingstep(data, target, optimiser="Adam") for _ in range(5)], 3)
     assert list(model.optimisers) == ["Adam"]
-    # as many steps of one thread from the same start end at the same parameters
+    assert model.optimiser("Adam").get_state()["steps"] == 15
+    # The same number of steps in one thread gives the same parameters.
     nm.model_manager.newmodel(None)
     alone = learner()
     alone.lr = 0.01
@@ -173,7 +173,7 @@ def test_threads_that_train_one_model_take_turns():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_settings_of_the_engine_are_as_before():
+def test_engine_settings_are_restored():
     x = nm.Input((1, 2), "b,f", name="x", print_repr=False)
 
     def make(k):
@@ -182,7 +182,7 @@ def test_settings_of_the_engine_are_as_before():
             nm.ApplyFunc(x, lambda v: v * 0.1)
         return chain(1)(np.ones((2, 3), "float32")).dtype
 
-    assert set(together(make, 4)) == {np.dtype("float32")}
+    assert set(concurrently(make, 4)) == {np.dtype("float32")}
     if E.NAME == "pytensor":
         import pytensor
 
@@ -192,12 +192,12 @@ def test_settings_of_the_engine_are_as_before():
 def test_a_forked_child_predicts_and_builds():
     model = learner()
     data = np.ones((2, 3), "float32")
-    want = model.predict(data)
+    expected = model.predict(data)
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
 
     def child():
-        same = np.array_equal(model.predict(data), want)
+        same = np.array_equal(model.predict(data), expected)
         nm.model_manager.newmodel("of the child")
         queue.put((same, float(learner().trainingstep(data, data[:, :2])[0])))
 

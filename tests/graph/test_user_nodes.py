@@ -1,4 +1,4 @@
-"""Nodes that a user writes in a module outside the package."""
+"""User-defined nodes in a module outside the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neuromancer import Conv, Node, Perceptron, T, VariableWeight
 
 
 class Affine(Node):
-    """Own constructor, output, shape and cost; parameters are named like the keywords."""
+    """Defines constructor, output, shape and cost; parameters are named like the keyword arguments."""
 
     def __init__(self, parent, n_f, w=None, b=None, name="affine", print_repr=False):
         super().__init__(parent, name, print_repr)
@@ -60,7 +60,7 @@ class Loud(Perceptron):
 
 
 class Keeper(Node):
-    """Keeps its parents in a dict and an expression made in the constructor."""
+    """Stores its parents in a dict, and an expression created in the constructor."""
 
     def __init__(self, first, second, name="keeper"):
         super().__init__([first, second], name)
@@ -72,7 +72,7 @@ class Keeper(Node):
 
 
 class Optional(Node):
-    """Looks at a tensor and is told about an object."""
+    """Computes with a tensor parent; the other parent is a generic object."""
 
     def _make_output(self):
         self.output = self.parent[0].output + 1
@@ -106,7 +106,7 @@ def image(size=10):
     return nm.Input((1, 2, size, size), "b,f,y,x", name="image", print_repr=False)
 
 
-def test_own_hooks_and_parameters(mine, fresh_model):
+def test_user_defined_hooks_and_parameters(mine, fresh_model):
     node = mine.Affine(flat(), 2, w=np.ones((3, 2)), b=[1.0, 2.0])
     assert node([[1, 1, 1]]).tolist() == [[4, 5]]
     assert (node.shape.shape, node.mode, node.axis) == ([None, 2], "affine", 1)
@@ -116,7 +116,7 @@ def test_own_hooks_and_parameters(mine, fresh_model):
     assert fresh_model["affine"] is node
 
 
-def test_is_trained(mine):
+def test_can_be_trained(mine):
     node = mine.Affine(flat(), 1, b=[0.0])
     loss = nm.AggregateLoss(nm.SquaredLoss(node, nm.Input((None, 1), "b,f", name="target")), print_repr=False)
     gradients = E.grad(loss.output, list(loss.all_trainable_params.values()))
@@ -139,7 +139,7 @@ def test_derived_from_a_perceptron(mine):
     assert node([[1, 1, 1]]).tolist() == [[21, 21]]
 
 
-def test_kept_nodes_and_tensors_follow_into_other_forms(mine):
+def test_stored_nodes_and_tensors_are_rebuilt_in_other_modes(mine):
     inp = image()
     noisy = nm.Conv(inp, 2, (1, 1), dropout_rate=0.5, activation_func="lin", print_repr=False)
     node = mine.Keeper(inp, noisy)
@@ -149,7 +149,7 @@ def test_kept_nodes_and_tensors_follow_into_other_forms(mine):
     np.testing.assert_allclose(node.predict_dense(raw), raw + 2 * noisy.predict_dense(raw), rtol=1e-5)
 
 
-def test_may_be_told_about_any_object(mine):
+def test_a_parent_can_be_any_object(mine):
     node = mine.Optional([flat(), nm.GenericInput(print_repr=False)])
     assert node([[1, 2, 3]], {"any": "thing"}).tolist() == [[2, 3, 4]]
     with pytest.raises(InputTypeError, match=r"(?s)2 inputs required, 1 given.*generic_input +any object"):
@@ -158,7 +158,7 @@ def test_may_be_told_about_any_object(mine):
 
 def test_constructor_must_call_the_base(mine, fresh_model):
     inp = flat()
-    with pytest.raises(GraphError, match="Forgetful '': the constructor must call the one of its base class first"):
+    with pytest.raises(GraphError, match="Forgetful '': the constructor must call the base class constructor first"):
         mine.Forgetful(inp)
     with pytest.raises(GraphError, match=r"Greedy 'greedy': .*must not create other nodes.*got \['hidden'\]"):
         mine.Greedy(inp)
@@ -166,7 +166,7 @@ def test_constructor_must_call_the_base(mine, fresh_model):
     assert inp.children == {}
 
 
-def test_signature_is_the_constructors(mine):
+def test_signature_is_that_of_the_constructor(mine):
     assert list(inspect.signature(mine.Affine).parameters)[:3] == ["parent", "n_f", "w"]
     assert list(inspect.signature(nm.Add).parameters) == ["n1", "n2", "name", "print_repr"]
     assert inspect.signature(nm.Input).parameters["name"].default == "input"

@@ -311,6 +311,6 @@ def test_mode_and_links_of_what_is_replaced_stay(tmp_path):
     assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o604 and read_file(path)[0] == {"a": 2}
     path.unlink()
     path.symlink_to(link.name)
-    with pytest.raises(FileError, match="round in a circle"):
+    with pytest.raises(FileError, match="circular symbolic link"):
         write_file(link, {"a": 3}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link.h5", "model.h5"]

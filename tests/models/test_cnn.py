@@ -11,7 +11,7 @@ from neuromancer.model import simple_cnn
 
 
 @pytest.mark.parametrize(
-    ("wish", "filters", "pools", "mfp", "tags", "size", "out"),
+    ("desired", "filters", "pools", "mfp", "tags", "size", "out"),
     [
         (30, [4, 3], [3, 1], False, None, [30], [7]),
         ((31, 32), [4, 3], [3, 1], False, None, [30, 33], [7, 8]),
@@ -22,8 +22,8 @@ from neuromancer.model import simple_cnn
         (30, [4, 3], [3, 2], [True, True], None, [32], [18]),
     ],
 )
-def test_sizes(wish, filters, pools, mfp, tags, size, out):
-    model = simple_cnn(1, 2, 3, wish, filters, [4] * len(filters), "relu", pools, mfp, tags)
+def test_sizes(desired, filters, pools, mfp, tags, size, out):
+    model = simple_cnn(1, 2, 3, desired, filters, [4] * len(filters), "relu", pools, mfp, tags)
     assert model is nm.model_manager.current
     assert model["input"].shape.spatial_shape == size
     assert model.prediction_node.shape.spatial_shape == out
@@ -32,7 +32,7 @@ def test_sizes(wish, filters, pools, mfp, tags, size, out):
     assert list(model.predict(raw).shape) == model.prediction_node.shape.shape
 
 
-def test_it_learns():
+def test_training_converges():
     nm.seed(1)
     model = simple_cnn(None, 1, 2, (14, 14), [3, 3], [6, 6], ["relu", "tanh"], [2, 1], name="learner")
     model.lr = 0.02

@@ -1,4 +1,4 @@
-"""Models: roles, prediction, training, parameters, rates, refusals."""
+"""Models: roles, prediction, training, statistics, parameters, rates, errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Y = RNG.integers(-1, 2, (2, 1, 4, 4)).astype("float32")
 
 @pytest.fixture
 def compilations(monkeypatch):
-    """List that grows by one entry per compiled function."""
+    """List of the names of all functions compiled during the test."""
     seen = []
     compile_function = E.function
 
@@ -30,8 +30,22 @@ def compilations(monkeypatch):
     return seen
 
 
+@pytest.fixture
+def differentiations(monkeypatch):
+    """List of all losses differentiated during the test."""
+    seen = []
+    grad = E.grad
+
+    def counted(loss, *args, **kwargs):
+        seen.append(loss)
+        return grad(loss, *args, **kwargs)
+
+    monkeypatch.setattr(E, "grad", counted)
+    return seen
+
+
 def build(batch=2, dropout=0.0, bn=False, mixing=None):
-    """A small segmentation network in the current model."""
+    """Build a small segmentation network in the current model."""
     nm.seed(3)
     raw = nm.Input((batch, 1, 9, 9), "b,f,y,x", name="raw", print_repr=False)
     conv = nm.Conv(
@@ -53,10 +67,10 @@ ROLES = dict(input_node="raw", target_node="target", loss_node="loss", predictio
 
 @pytest.fixture
 def model():
-    made = build()
-    made.designate_nodes(**ROLES, prediction_ext=["loss", "errors", "probs"])
-    made.lr = 0.1
-    return made
+    model = build()
+    model.designate_nodes(**ROLES, prediction_ext=["loss", "errors", "probs"])
+    model.lr = 0.1
+    return model
 
 
 # ---- roles
@@ -87,7 +101,7 @@ def test_a_loss_must_be_scalar(model):
 def test_roles_need_nodes_of_this_model(model):
     nm.model_manager.newmodel(None)
     stranger = nm.Input((1, 2), "b,f", name="stranger", print_repr=False)
-    with pytest.raises(GraphError, match="prediction_node is no node of this model; got stranger"):
+    with pytest.raises(GraphError, match="prediction_node is not a node of this model; got stranger"):
         model.designate_nodes("raw", prediction_node=stranger)
     with pytest.raises(InputTypeError, match="loss_node must be one node or its name"):
         model.designate_nodes("raw", loss_node=["loss"])
@@ -107,17 +121,19 @@ def test_missing_roles_are_named(fresh_model):
             call()
 
 
-def test_nothing_is_built_before_it_is_used(model, compilations):
+def test_functions_and_gradients_are_built_on_first_use(model, compilations, differentiations):
     model.designate_nodes(**ROLES)
-    assert model.optimisers == {}
-    assert model._gradient_graph is None
+    assert (model.optimisers, compilations) == ({}, [])
     model.predict(X)
-    assert len(compilations) == 1
-    assert model._gradient_graph is None
+    assert (model.optimisers, len(compilations), len(differentiations)) == ({}, 1, 0)
+    for _ in range(2):
+        model.gradients(X, Y)
+        model.trainingstep(X, Y)
+    assert (list(model.optimisers), len(compilations), len(differentiations)) == (["SGD"], 3, 1)
 
 
 # ---- prediction
-def test_predict_and_its_extended_form(model):
+def test_predict_and_predict_ext(model):
     probs = model.predict(X)
     np.testing.assert_allclose(probs, model["probs"](X), rtol=1e-6)
     loss, error, same = model.predict_ext(X, Y)
@@ -131,7 +147,7 @@ def test_prediction_has_no_dropout_and_uses_running_statistics():
     model.designate_nodes(**ROLES, prediction_ext=["probs"])
     np.testing.assert_array_equal(model.predict(X), model.predict(X))
     first, second = model["probs"](X), model["probs"](X)
-    assert not np.array_equal(first, second)  # the training form drops at random
+    assert not np.array_equal(first, second)  # training mode applies dropout
     before = model.predict(X[:2])
     model["c0"].set_param_values({"mean": np.full(4, 0.5)})
     assert not np.allclose(model.predict(X), before)
@@ -149,7 +165,7 @@ def test_batch_statistics_are_updated_by_training():
     assert not np.array_equal(before["std"], after["std"])
 
 
-def test_predict_dense_is_that_of_the_prediction_node(model):
+def test_predict_dense_evaluates_the_prediction_node(model):
     raw = RNG.random((1, 12, 11)).astype("float32")
     np.testing.assert_array_equal(model.predict_dense(raw), model["probs"].predict_dense(raw))
     assert model.predict_dense(raw, as_uint8=True, pad_raw=True).shape == (2, 12, 11)
@@ -200,7 +216,7 @@ def test_unknown_optimiser_gives_the_list(model):
         model.trainingstep(X, Y, optimiser="adam")
 
 
-def test_meta_parameters_are_live_and_belong_to_one_model(model, compilations):
+def test_meta_parameters_take_effect_at_once_and_belong_to_one_model(model, compilations):
     other = nm.model_manager.newmodel(None)
     model.trainingstep(X, Y)
     assert len(compilations) == 1
@@ -235,7 +251,7 @@ def test_repair_undoes_three_steps(model):
         np.testing.assert_array_equal(a, b)
 
 
-def test_gradients_against_differences():
+def test_gradients_against_finite_differences():
     nm.config.floatX = "float64"
     model = build()
     model.designate_nodes(**ROLES)
@@ -279,7 +295,7 @@ def test_parameters_without_influence_warn_and_keep_their_values():
 
 
 # ---- bad data
-def test_labels_that_are_no_classes_are_named(model):
+def test_invalid_labels_are_listed(model):
     bad = Y.copy()
     bad[0, 0, :2, 0] = 2, 7
     for call in (model.loss, model.trainingstep, model.gradients):
@@ -297,7 +313,7 @@ def test_wrong_arrays_give_a_table(model):
 
 
 # ---- statistics
-def test_tables(model, capsys):
+def test_statistics(model, capsys):
     params, grads, acts = model.paramstats(), model.gradstats(X, Y), model.actstats(X, Y)
     assert list(params.data) == ["c0_w", "c0_b", "c1_w", "c1_b", "loss_mixing_weights"]
     assert list(grads.data) == ["c0_w", "c0_b", "c1_w", "c1_b"]
@@ -329,11 +345,11 @@ def test_parameters_round_trip(model, as_list):
     np.testing.assert_array_equal(model.predict(X), out)
 
 
-def test_setting_is_all_or_nothing(model):
+def test_setting_parameters_is_atomic(model):
     before = model.get_param_values(as_list=True)
     good = np.ones_like(model["c0"].get_param_values()["b"])
     for bad, error, message in (
-        ({"c1": {"b": np.ones(9)}}, ShapeError, "Conv 'c1': parameter 'b' has another shape"),
+        ({"c1": {"b": np.ones(9)}}, ShapeError, "Conv 'c1': parameter 'b' has the wrong shape"),
         ({"c1": {"b": np.array([np.nan, 1])}}, ArgumentError, "Conv 'c1': parameter 'b' would not be finite"),
         ({"c1": {"wb": good}}, UnknownNameError, "no parameter 'wb'"),
         ({"c9": {"b": good}}, UnknownNameError, "no node named 'c9'"),
@@ -404,7 +420,7 @@ def test_reset(model):
     assert (model.node_count, model.loss_node, model.optimisers) == (0, None, {})
 
 
-def test_functions_that_no_file_can_name_are_said_unless_they_are_handed_over(fresh_model, tmp_path):
+def test_saving_warns_about_own_functors_and_write_does_not(fresh_model, tmp_path):
     inp = nm.Input((3, 3), "b,f", name="x", print_repr=False)
     node = nm.ApplyFunc(inp, nm.T.tril, name="lower", print_repr=False)
     with pytest.warns(UserWarning, match="no file can name the functions.*tril"):

@@ -291,7 +291,7 @@ class TestParameters:
                 UnknownNameError,
                 r"Scale 'scale': no parameter 'ww'.*one of \['w'\].*nearest valid: w",
             ),
-            ({"w": np.ones(3)}, ShapeError, r"parameter 'w' has another shape; got \(3,\); expected \(2,\)"),
+            ({"w": np.ones(3)}, ShapeError, r"parameter 'w' has the wrong shape; got \(3,\); expected \(2,\)"),
             ({"w": [1.0, np.nan]}, ArgumentError, "parameter 'w' would not be finite; got 1 NaN or infinite"),
         ],
     )

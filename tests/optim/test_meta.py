@@ -1,4 +1,4 @@
-"""Meta-parameters: defaults, limits, all or nothing."""
+"""Meta-parameters: defaults, valid ranges, atomic changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_defaults_and_precision():
     assert meta.params["lr"].dtype == "float64"
 
 
-def test_every_instance_has_its_own():
+def test_instances_are_independent():
     a, b = MetaParams(lr=0.5), MetaParams()
     assert (a["lr"], b["lr"]) == (0.5, 1.0)
 
@@ -42,19 +42,19 @@ def test_every_instance_has_its_own():
         ("lr", None),
         ("clip_norm", -1),
         ("clip_value", np.inf),
-        ("lr", 1e40),  # infinite in single precision, in which steps are computed
+        ("lr", 1e40),  # infinite in single precision, which steps are computed in
         ("wd", 2**200),
         ("mom", 1 - 1e-9),  # 1 in single precision
         ("beta2", np.float64(1 - 1e-12)),
         ("lr", 1e-50),  # 0 in single precision
         ("wd", 1e-46),
         ("mom", np.float64(1e-50)),
-        ("clip_norm", 1e-50),  # which would mean: no limit
+        ("clip_norm", 1e-50),  # 0 would mean no limit
         ("lr", 1j),
         ("lr", True),
     ],
 )
-def test_impossible_values_change_nothing(key, value):
+def test_invalid_values_change_nothing(key, value):
     meta = MetaParams("model m")
     with pytest.raises(ArgumentError, match=rf"'model m': {key} cannot have this value"):
         meta.set({"lr": 0.3, key: value} if key != "lr" else {"mom": 0.3, key: value})
@@ -68,14 +68,14 @@ def test_unknown_names_give_the_nearest():
         MetaParams(rate=1)
 
 
-def test_small_values_stay_what_they_are():
+def test_small_values_do_not_underflow():
     assert MetaParams(lr=1e-45, clip_norm=1e-40)["lr"] > 0
     assert MetaParams(clip_norm=1e-40).clipping == (False, True)
     nm.config.floatX = "float64"
     assert MetaParams(lr=1e-50)["lr"] == 1e-50
 
 
-def test_a_schedule_may_decay_to_nothing_but_not_to_no_limit(fresh_model):
+def test_a_schedule_can_decay_the_learning_rate_to_zero_but_not_a_limit(fresh_model):
     fresh_model.lr = fresh_model.clip_norm = 1.0
     nm.DecaySchedule(0.5, every=1).bind(fresh_model, "lr").apply(400)
     assert fresh_model.lr == 0
@@ -83,7 +83,7 @@ def test_a_schedule_may_decay_to_nothing_but_not_to_no_limit(fresh_model):
         nm.DecaySchedule(0.5, every=1).bind(fresh_model, "clip_norm").apply(400)
 
 
-def test_what_is_restored_is_given_where_the_file_says_so():
+def test_restoring_which_values_were_set_explicitly():
     meta = MetaParams()
     meta.restore({"lr": 1.0, "mom": 0.5}, ["lr"])
     assert meta.given == {"lr"}
@@ -94,14 +94,14 @@ def test_what_is_restored_is_given_where_the_file_says_so():
         meta.restore({"lr": 1.0}, ["rate"])
 
 
-def test_limits_are_off_at_zero_or_none():
+def test_zero_or_none_disables_a_limit():
     meta = MetaParams(clip_norm=2.0)
     assert meta.clipping == (False, True)
     meta.set({"clip_norm": None, "clip_value": 0.5})
     assert (meta["clip_norm"], meta["clip_value"], meta.clipping) == (0.0, 0.5, (True, False))
 
 
-def test_what_an_optimiser_does_not_use_is_refused(fresh_model):
+def test_unused_meta_parameters_are_refused(fresh_model):
     for name, other in (("AdaGrad", "mom"), ("SGD", "beta2")):
         with pytest.raises(UnknownNameError, match=f"unknown meta-parameter; got {other}; expected one of .*lr"):
             fresh_model.set_opt_meta_params(name, {"lr": 0.5, other: 0.5})

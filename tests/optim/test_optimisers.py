@@ -1,4 +1,4 @@
-"""Every optimiser against a NumPy version of its formula, meta-parameters, state, repair."""
+"""Optimisers: comparison with NumPy and torch, meta-parameters, state, repair, weight decay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START = np.array([1.0, -2.0, 0.5])
 
 @pytest.fixture
 def compilations(monkeypatch):
-    """List that grows by one entry per compiled function."""
+    """List of the names of all functions compiled during the test."""
     seen = []
     compile_function = E.function
 
@@ -35,7 +35,7 @@ def compilations(monkeypatch):
 
 
 def problem(cls, regularised=(True, False), **kwargs):
-    """Two parameters in a quadratic loss whose slope is fed in; returns (optimiser, parameters)."""
+    """Build a quadratic loss with a linear term fed as input; return (optimiser, parameters)."""
     params = [VariableParam(START, name=f"p{i}", apply_reg=reg) for i, reg in enumerate(regularised)]
     slope = E.tensor("slope", (3,), "float64")
     loss = sum((0.5 * CURVATURE * p**2 + slope * p).sum() for p in params)
@@ -43,7 +43,7 @@ def problem(cls, regularised=(True, False), **kwargs):
 
 
 class Reference:
-    """The documented formulas in NumPy for one parameter."""
+    """The documented formulas for one parameter, in NumPy."""
 
     def __init__(self, kind, a):
         self.kind, self.a = kind, a
@@ -136,7 +136,7 @@ def test_nothing_is_allocated_or_compiled_before_the_first_step(compilations):
     assert sorted(optimiser.state) == ["0_mean", "0_squares", "1_mean", "1_squares", "steps"]
 
 
-def test_extra_updates_and_debug_outputs_go_along():
+def test_extra_updates_and_debug_outputs():
     mean = VariableParam(0.0, name="mean", apply_train=False, apply_reg=False, dtype="float64")
     p = VariableParam(START, name="p")
     loss = (p**2).sum()
@@ -148,11 +148,11 @@ def test_extra_updates_and_debug_outputs_go_along():
 
 
 @pytest.mark.parametrize("kind", list(OPTIMISERS))
-def test_state_can_be_taken_and_put_back(kind):
+def test_state_can_be_saved_and_restored(kind):
     slopes = RNG.normal(size=(4, 3))
-    whole, params = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
+    uninterrupted, params = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
     for slope in slopes:
-        whole(slope)
+        uninterrupted(slope)
     first, half_way = problem(OPTIMISERS[kind], meta=MetaParams(lr=0.1))
     for slope in slopes[:2]:
         first(slope)
@@ -168,14 +168,14 @@ def test_state_can_be_taken_and_put_back(kind):
 
 def test_foreign_state_is_refused():
     optimiser, _ = problem(SGD)
-    with pytest.raises(UnknownNameError, match="the state is not this optimiser's"):
+    with pytest.raises(UnknownNameError, match="the state does not belong to this optimiser"):
         optimiser.set_state({"steps": 1})
-    with pytest.raises(ShapeError, match="state '0_direction' has another shape"):
+    with pytest.raises(ShapeError, match="state '0_direction' has the wrong shape"):
         optimiser.set_state({"0_direction": np.zeros(2), "1_direction": np.zeros(3)})
 
 
 @pytest.mark.parametrize("kind", list(OPTIMISERS))
-def test_repair_goes_back_and_forgets_moments(kind):
+def test_repair_restores_parameters_and_resets_moments(kind):
     optimiser, params = problem(OPTIMISERS[kind], history=3, meta=MetaParams(lr=0.1))
     past = []
     for _ in range(5):
@@ -195,16 +195,16 @@ def test_repair_goes_back_and_forgets_moments(kind):
         np.testing.assert_array_equal(a.get_value(), b.get_value())
 
 
-def test_kept_parameters_are_no_part_of_the_step():
-    """A compiler that compares all outputs with all would take its time for them."""
-    plain, kept = (problem(SGD, history=n)[0] for n in (0, 3))
+def test_history_is_not_part_of_the_step():
+    """A compiler that compares all pairs of outputs would be slowed down by it."""
+    plain, repairable = (problem(SGD, history=n)[0] for n in (0, 3))
     plain(RNG.normal(size=3))
-    kept(RNG.normal(size=3))
-    assert len(plain.step.updates) == len(kept.step.updates)
+    repairable(RNG.normal(size=3))
+    assert len(plain.step.updates) == len(repairable.step.updates)
 
 
 def scalar_operations(optimiser):
-    """Number of operations on scalars in the updates, without the gradients."""
+    """Count the scalar operations in the updates, excluding the gradients."""
     open_, seen, count = [new for _, new in optimiser.step.updates], set(optimiser.grads), 0
     while open_:
         variable = open_.pop()
@@ -221,7 +221,7 @@ def test_scalars_are_computed_once_for_all_parameters(kind):
     assert 0 < scalar_operations(few) == scalar_operations(many)
 
 
-def test_repair_can_be_done_again():
+def test_repair_can_be_repeated():
     optimiser, params = problem(SGD, history=3, meta=MetaParams(lr=0.1))
     first = params[0].get_value()
     for _ in range(2):
@@ -259,8 +259,8 @@ def test_every_parameter_needs_a_gradient():
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.7}, {"clip_value": 0.4}, {"clip_norm": 0.7, "clip_value": 0.4}])
 @pytest.mark.parametrize("kind", ["AdamW", "SGD"])
 def test_same_values_as_torch(kind, clip):
-    """AdamW with decoupled decay, and SGD, after clipping the gradients of two parameters together."""
-    torch = pytest.importorskip("torch", reason="compares with torch, which is not installed beside Theano")
+    """AdamW with decoupled decay, and SGD, with joint gradient clipping of two parameters."""
+    torch = pytest.importorskip("torch", reason="torch is not installed together with Theano")
     nm.config.floatX = "float64"
     meta = MetaParams(lr=0.05, mom=0.8, wd=0.1 if kind == "AdamW" else 0.0, beta2=0.95, **clip)
     optimiser, params = problem(OPTIMISERS[kind], regularised=(True, True), meta=meta)
@@ -287,7 +287,7 @@ def test_same_values_as_torch(kind, clip):
             np.testing.assert_allclose(p.get_value(), twin.detach().numpy(), rtol=rtol)
 
 
-def test_limits_are_live_and_cost_nothing_when_off(compilations):
+def test_limits_can_be_changed_and_cost_nothing_when_inactive(compilations):
     optimiser, params = problem(SGD, regularised=(False,), meta=MetaParams(lr=1.0, mom=0.0), history=2)
 
     def moved():
@@ -307,7 +307,7 @@ def test_limits_are_live_and_cost_nothing_when_off(compilations):
     assert moved() > 1 and len(compilations) == 2
 
 
-def test_a_gradient_within_the_limits_is_left_alone():
+def test_a_gradient_within_the_limits_is_unchanged():
     plain, p = problem(SGD, meta=MetaParams(lr=0.1))
     clipped, q = problem(SGD, meta=MetaParams(lr=0.1, clip_norm=1e3, clip_value=1e3))
     for _ in range(3):
@@ -319,7 +319,7 @@ def test_a_gradient_within_the_limits_is_left_alone():
 
 
 def net_of_all_kinds():
-    """Weights, biases, slopes of prelu, gamma, and values that are trained."""
+    """Build a model with weights, biases, prelu slopes, gamma, and a trainable ValueNode."""
     nm.seed(5)
     model = nm.model_manager.newmodel(None)
     x = nm.Input((6, 2), "b,f", name="x", print_repr=False)
@@ -334,11 +334,11 @@ def net_of_all_kinds():
 
 
 DECAY = {"hidden_w": 1, "hidden_b": 0, "hidden_gamma": 3, "y_w": 1, "y_b": 0, "value_value": 0}
-"""Weight decay as docs/training.md has it."""
+"""Factor of the weight decay, as documented in docs/training.md."""
 
 
 @pytest.mark.parametrize("kind", list(OPTIMISERS))
-def test_weight_decay_of_every_kind_of_parameter_in_one_step(kind):
+def test_weight_decay_of_every_kind_of_parameter(kind):
     lr, wd, data = 0.125, 0.25, (RNG.normal(size=(6, 2)).astype("f4"), RNG.normal(size=(6, 2)).astype("f4"))
     model = net_of_all_kinds()
     params = model.loss_node.all_trainable_params
@@ -364,7 +364,7 @@ def test_weight_decay_of_every_kind_of_parameter_in_one_step(kind):
 
 
 @pytest.mark.parametrize("kind", list(OPTIMISERS))
-def test_the_rate_of_a_trainer_that_is_given_none_trains(kind):
+def test_the_default_learning_rate_of_a_trainer_trains(kind):
     model = line()
     assert model.lr == 1.0
     trainer = nm.Trainer(model, points(), optimiser=kind, n_steps=300)
@@ -374,13 +374,13 @@ def test_the_rate_of_a_trainer_that_is_given_none_trains(kind):
     assert model.loss(*(a[:4] for a in points())) < 0.9 * before
 
 
-def test_a_rate_that_is_set_stays():
+def test_a_trainer_keeps_an_explicit_learning_rate():
     model = line()
     model.lr = 1.0
     assert not nm.Trainer(model, points()).default_lr and model.lr == 1.0
 
 
-def test_a_rate_that_was_not_set_is_chosen_for_every_optimiser_and_after_loading(tmp_path):
+def test_the_default_learning_rate_depends_on_the_optimiser_also_after_loading(tmp_path):
     model = line()
     model.save(tmp_path / "a.h5")
     for other in (model, nm.modelload(tmp_path / "a.h5")):

@@ -99,7 +99,7 @@ def test_bad_arguments_write_nothing(tmp_path, monkeypatch, arguments, message) 
 
 
 def test_wrong_types() -> None:
-    with pytest.raises(InputTypeError, match=r"plot.: is no path; got int 3"):
+    with pytest.raises(InputTypeError, match=r"plot.: is not a path; got int 3"):
         network().plot(3)
     with pytest.raises(InputTypeError, match=r"edge_labels must be True or False; got 'no'"):
         network().plot(edge_labels="no")
