@@ -31,7 +31,7 @@ def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array"
     Raises
     ------
     InputTypeError
-        If the array does not hold real numbers.
+        If the array does not contain real numbers.
     ArgumentError
         For a value that the dtype cannot represent; the message contains it.
 
@@ -48,7 +48,9 @@ def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array"
     if array.dtype == kind:
         return array
     if array.dtype.kind not in KINDS:
-        raise InputTypeError(f"{what} holds no real numbers", node=node, got=str(array.dtype), expected=str(kind))
+        raise InputTypeError(
+            f"{what} does not contain real numbers", node=node, got=str(array.dtype), expected=str(kind)
+        )
     if kind.kind == "f":
         return _as_float(array, kind, node, what, ids)
     if array.size and not np.can_cast(array.dtype, kind, "safe"):

@@ -18,14 +18,14 @@ CONTENTS = (
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (rb"\x93NUMPY", "a NumPy array (.npy)"),
     (rb"PK\x03\x04", "a zip archive, such as .npz or a zipped zarr"),
-    (rb"\x1f\x8b", "a file packed with gzip"),
-    (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "a packed file"),
+    (rb"\x1f\x8b", "a gzip-compressed file"),
+    (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "a compressed file"),
     (rb"(II[*+]\x00|MM\x00[*+])", "a TIFF file"),
     (rb"\x89PNG", "a PNG picture"),
     (rb"\xff\xd8\xff", "a JPEG picture"),
     (rb"%PDF", "a PDF document"),
-    (rb"version https://git-lfs", "a pointer of git-lfs, not the file that it stands for"),
-    (rb"\s*<(!doctype html|html|\?xml)", "a web page or XML, such as the error message of a download"),
+    (rb"version https://git-lfs", "a git-lfs pointer instead of the file itself"),
+    (rb"\s*<(!doctype html|html|\?xml)", "a web page or XML, such as an error page instead of a download"),
     (rb"neuromancer model\n", "a model file"),
 )
 KINDS = (
@@ -71,7 +71,7 @@ def path_text(path: Any, what: str) -> str:
     except Exception as error:  # raised by a foreign class
         raise InputTypeError("is not a path", where=what, got=f"{described(path)}: {reason(error)}") from None
     if not text or "\0" in text:
-        problem = "an empty path" if not text else "a path cannot hold a null character"
+        problem = "an empty path" if not text else "a path cannot contain a null character"
         raise FileError(problem, where=what, got=printable(repr(text))[:100])
     return text if is_address(text) else os.path.expanduser(text)  # noqa: PTH111 (never fails, unlike Path's)
 
@@ -122,7 +122,7 @@ def absolute(path: str, what: str) -> str:
     try:
         return str(Path(path).absolute())
     except OSError as error:
-        raise FileError("the current folder cannot be found", where=what, got=reason(error)) from None
+        raise FileError("the current folder no longer exists", where=what, got=reason(error)) from None
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | None:
@@ -152,7 +152,7 @@ def kind_at(path: str | os.PathLike[str]) -> str | None:
     ('a folder', None, 'a device')
     """
     found = status(path)
-    return None if found is None else next((name for test, name in KINDS if test(found.st_mode)), "no file")
+    return None if found is None else next((name for test, name in KINDS if test(found.st_mode)), "a special file")
 
 
 def content_of(head: bytes) -> str | None:

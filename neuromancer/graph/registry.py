@@ -17,7 +17,7 @@ from neuromancer.utils import NAME_LENGTH, check_name, safe_file_name
 
 
 def free_name(proposal: str, *taken: Container[str]) -> str:
-    """Return the proposed name if it is free, else with the next free number appended."""
+    """Return the proposed name if it is free, else with the next free number as its suffix."""
     name = proposal
     while not name or any(name in names for names in taken):
         stem, digits = re.fullmatch(r"(.*?)(\d{0,9})", name, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -61,7 +61,7 @@ class Graph:
         self._name = name
 
     def unique_name(self, proposal: str) -> str:
-        """Return the proposed name if it is free, else with the next free number appended.
+        """Return the proposed name if it is free, else with the next free number as its suffix.
 
         Examples
         --------
@@ -241,7 +241,7 @@ class ModelRegistry(Generic[M]):
                     selection.current, selection.last = selection.last, None
 
     def rename(self, model: Graph, name: str) -> None:
-        """Register a model of this registry under another name; ArgumentError if the name is taken."""
+        """Register a model under another name, if it is in this registry; ArgumentError if the name is taken."""
         with self._lock:
             if name == model.name or self.models.get(model.name) is not model:
                 return
@@ -251,7 +251,7 @@ class ModelRegistry(Generic[M]):
     def _require_free(self, name: str) -> None:
         if name in self.models:
             raise ArgumentError(
-                "a model of this name exists",
+                "a model of this name already exists",
                 where="model_manager",
                 got=name,
                 expected=f"a name not in {list(self.models)}",

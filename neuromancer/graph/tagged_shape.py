@@ -109,9 +109,9 @@ class TaggedShape:
         self._fov = np.ones(n, dtype=int) if fov is None else _fov_array(fov)
         self._mfp_offsets = _offset_array(np.zeros((1, n)) if mfp_offsets is None else mfp_offsets)
         default = [Fraction(int(f) - 1, 2) for f in self._fov]
-        given = default if centre is None else _centre(centre)
+        coordinates = default if centre is None else _centre(centre)
         # Stored only if it is not the default, so that it follows when the field of view is changed.
-        self._centre = None if given == default else given
+        self._centre = None if coordinates == default else coordinates
         for name, length in (
             ("strides", len(self._strides)),
             ("fov", len(self._fov)),

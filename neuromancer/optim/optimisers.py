@@ -269,7 +269,7 @@ class Optimiser:
         """
         if not self._history:
             raise ArgumentError(
-                "there are no earlier parameters",
+                "there are no earlier parameters to restore",
                 node=self.name,
                 got=f"history={self.history}",
                 expected="an optimiser with history >= 1 after its first step",

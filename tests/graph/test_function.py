@@ -69,11 +69,11 @@ def test_a_changed_device_recompiles():
 def test_results_are_not_aliased():
     x = vector()
     func = make_func([x], [x, x + 0])
-    given = np.ones(3, "float32")
-    for result in func(given):
+    values = np.ones(3, "float32")
+    for result in func(values):
         result[:] = 5
-    np.testing.assert_array_equal(given, 1)
-    np.testing.assert_array_equal(func(given)[0], 1)
+    np.testing.assert_array_equal(values, 1)
+    np.testing.assert_array_equal(func(values)[0], 1)
 
 
 def test_inputs_of_several_nodes_are_unique_and_in_order():

@@ -25,7 +25,7 @@ def test_new_toggle_get_delete():
     assert container.current is a
     assert container.getmodel("b") is b
     assert container.current is b
-    with pytest.raises(ArgumentError, match="a model of this name exists"):
+    with pytest.raises(ArgumentError, match="a model of this name already exists"):
         container.newmodel("a")
     with pytest.raises(UnknownNameError, match="no model named 'default'"):
         container.getmodel()

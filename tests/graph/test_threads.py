@@ -102,7 +102,7 @@ def test_only_one_thread_can_take_a_name():
 
     results = concurrently(make, 4)
     assert [r for r in results if not isinstance(r, str)] == [container["wanted"]]
-    assert all("a model of this name exists" in r for r in results if isinstance(r, str))
+    assert all("a model of this name already exists" in r for r in results if isinstance(r, str))
 
 
 def test_a_deleted_model_is_not_current_in_any_thread():

@@ -237,7 +237,7 @@ def test_repair_can_be_repeated():
 
 def test_repair_needs_a_history():
     optimiser, _ = problem(SGD)
-    with pytest.raises(ArgumentError, match="there are no earlier parameters; got history=0"):
+    with pytest.raises(ArgumentError, match="there are no earlier parameters to restore; got history=0"):
         optimiser.repair()
 
 

@@ -114,7 +114,7 @@ def test_files_that_cannot_be_written(tmp_path) -> None:
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(FileError, match="cannot write"):
         model.plot(tmp_path / "folder.html")
-    with pytest.raises(FileError, match="cannot hold a null character"):
+    with pytest.raises(FileError, match="cannot contain a null character"):
         model.plot(f"{tmp_path}/a\0b.html")
     assert [p.name for p in tmp_path.iterdir()] == ["folder.html"]
 
