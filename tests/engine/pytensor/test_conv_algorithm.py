@@ -1,6 +1,8 @@
-"""Convolutions with fewer products are taken where they pay, in functions too, and plans are told what they cost."""
+"""Winograd and Fourier convolution are selected where they are faster, also in functions, and plans know their cost."""
 
 from __future__ import annotations
+
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, winograd
+from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.link.torch.convolution import FewerProducts
 from neuromancer.engine.pytensor.ops.conv import Conv
 
@@ -18,8 +21,8 @@ MODULES = {fourier.Tiling: "fourier", winograd.Tiling: "winograd"}
 
 
 @pytest.fixture(autouse=True)
-def small_ones_too(monkeypatch):
-    """Small convolutions count as if nothing had to be handed out, so that tests are quick."""
+def no_dispatch_overhead(monkeypatch):
+    """Set the dispatch overhead to zero, so that small convolutions, which are quick to test, are not direct."""
     monkeypatch.setattr(conv_algorithm, "START", 0.0)
     monkeypatch.setattr(conv_algorithm, "SAVES", 0.9)
     choose = conv_algorithm.algorithm_for
@@ -40,8 +43,19 @@ def geometry_of(ndim, **options):
     return {"stride": (1,) * ndim, "dilation": (1,) * ndim, "pad": (0,) * ndim, **options}
 
 
-def name(way):
-    return None if way is None else MODULES[type(way)]
+def name(algorithm):
+    return None if algorithm is None else MODULES[type(algorithm)]
+
+
+@pytest.fixture
+def transforms(monkeypatch):
+    """Names of the algorithms whose kernel transform has run, one per run."""
+    done = []
+    for tiling in MODULES:
+        monkeypatch.setattr(
+            tiling, "transformed", lambda self, w, run=tiling.transformed: done.append(name(self)) or run(self, w)
+        )
+    return done
 
 
 LAYERS = [
@@ -66,11 +80,11 @@ LAYERS = [
 ]
 
 
-# ---- choosing
+# ---- selection
 @pytest.mark.parametrize(("x_shape", "w_shape", "options", "expected"), LAYERS)
-def test_taken_where_it_pays(x_shape, w_shape, options, expected):
+def test_selected_where_it_is_faster(x_shape, w_shape, options, expected):
     geometry = geometry_of(len(x_shape) - 2, **options)
-    # shapes without memory that still are on the host
+    # large tensors on the host that take no memory
     x, w = (torch.zeros(1).expand(shape) for shape in (x_shape, w_shape))
     assert name(conv_algorithm.algorithm(x, w, **geometry)) == expected
     x, w = (torch.zeros(1, dtype=torch.float64).expand(shape) for shape in (x_shape, w_shape))
@@ -81,19 +95,19 @@ def test_taken_where_it_pays(x_shape, w_shape, options, expected):
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "expected"), [layer for layer in LAYERS if "stride" not in layer[2]]
 )
-def test_the_faster_of_both_ways_and_of_a_direct_one(x_shape, w_shape, options, expected):
+def test_the_fastest_of_winograd_fourier_and_direct(x_shape, w_shape, options, expected):
     geometry = geometry_of(len(x_shape) - 2, **options)
     padded = (*x_shape[:2], *(n + 2 * p for n, p in zip(x_shape[2:], geometry["pad"], strict=True)))
-    way = conv_algorithm.algorithm_for(padded, w_shape, geometry["dilation"])
-    assert name(way) == expected
-    if way is not None:
+    best = conv_algorithm.algorithm_for(padded, w_shape, geometry["dilation"])
+    assert name(best) == expected
+    if best is not None:
         direct = direct_conv_cost(padded, w_shape, geometry["dilation"], "float32")[0]
-        assert way.work < conv_algorithm.SAVES * direct * max(conv_algorithm.LANES, w_shape[0]) / w_shape[0]
-        others = [m.best_tiling(padded, w_shape, geometry["dilation"], True) for m in (winograd, fourier)]
-        assert way.work == min(other.work for other in others if other is not None)
+        assert best.work < conv_algorithm.SAVES * direct * max(LANES, w_shape[0]) / w_shape[0]
+        tilings = [m.best_tiling(padded, w_shape, geometry["dilation"], True) for m in (winograd, fourier)]
+        assert best.work == min(tiling.work for tiling in tilings if tiling is not None)
 
 
-def test_a_kernel_for_one_call_has_to_be_worth_its_transform():
+def test_for_a_single_call_the_kernel_transform_counts():
     x, w = torch.zeros(1, 256, 14, 14), torch.zeros(256, 256, 3, 3)
     geometry = geometry_of(2)
     assert name(conv_algorithm.algorithm(x, w, **geometry)) == "winograd"
@@ -108,18 +122,18 @@ def test_a_kernel_for_one_call_has_to_be_worth_its_transform():
 
 # ---- costs
 @pytest.mark.parametrize(("x_shape", "w_shape", "options", "expected"), LAYERS)
-def test_plans_are_told_of_the_way_that_is_taken(x_shape, w_shape, options, expected):
+def test_plans_know_the_cost_of_the_selected_algorithm(x_shape, w_shape, options, expected):
     config.device = "cpu"
     ndim = len(x_shape) - 2
     layer = x_shape, w_shape, options.get("dilation", (1,) * ndim)
-    products, kept, scratch = E.conv_cost(*layer, "float32")
+    products, prepared, scratch = E.conv_cost(*layer, "float32")
     direct = direct_conv_cost(*layer, "float32")
     assert E.conv_cost(*layer, "float64") == direct
-    way = conv_algorithm.algorithm_for(*layer)
-    if way is None:
-        assert (kept, scratch) == (0, 0) and products == direct[0] * max(16, w_shape[0]) / w_shape[0]
+    best = conv_algorithm.algorithm_for(*layer)
+    if best is None:
+        assert (prepared, scratch) == (0, 0) and products == direct[0] * max(16, w_shape[0]) / w_shape[0]
     else:
-        assert (products, kept, scratch) == (way.work, way.prepared, way.scratch)
+        assert (products, prepared, scratch) == (best.work, best.prepared, best.scratch)
         assert products < direct[0] * max(16, w_shape[0]) / w_shape[0] and scratch > 0
 
 
@@ -132,9 +146,9 @@ def test_plans_are_told_of_the_way_that_is_taken(x_shape, w_shape, options, expe
         ((2, 64, 42, 46), (64, 64, 3, 3)),
     ],
 )
-def test_a_transformed_kernel_takes_what_plans_are_told(x_shape, w_shape):
-    way = conv_algorithm.algorithm_for(x_shape, w_shape, (1,) * (len(x_shape) - 2))
-    assert way.transformed(torch.zeros(w_shape)).nbytes == way.prepared
+def test_plans_know_the_size_of_a_transformed_kernel(x_shape, w_shape):
+    best = conv_algorithm.algorithm_for(x_shape, w_shape, (1,) * (len(x_shape) - 2))
+    assert best.transformed(torch.zeros(w_shape)).nbytes == best.prepared
 
 
 def test_no_outputs_cost_nothing():
@@ -146,73 +160,64 @@ def test_no_outputs_cost_nothing():
 @pytest.fixture
 def one_length(monkeypatch):
     """Tiles of 12 inputs only, as every length has to be compiled."""
-    known = conv_algorithm.algorithm_for, fourier.best_tiling
+    cached = conv_algorithm.algorithm_for, fourier.best_tiling
     monkeypatch.setattr(fourier, "SIZES", (12,))
-    for function in known:
+    for function in cached:
         function.cache_clear()
     yield
-    for function in known:
+    for function in cached:
         function.cache_clear()
 
 
-def form_of(function):
-    (form,) = [s.run for s in function.program.steps if s.node is not None and isinstance(s.node.op, Conv)]
-    assert isinstance(form, FewerProducts)
-    return form
-
-
-def test_function_uses_it_and_follows_its_parameter():
+def test_function_transforms_a_kernel_once_per_value(transforms):
     rng = np.random.default_rng(0)
     x = E.tensor("x", (None, 64, None, None), "float32")
     w = E.SharedVariable(rng.standard_normal((64, 64, 3, 3)).astype("float32"), "w")
     function = E.function([x], E.conv(x, w, pad=1))
-    form = form_of(function)
     a = rng.standard_normal((2, 64, 40, 44)).astype("float32")
-    kernels = []
-    for _ in range(2):
+    for values in (1, 2):
         expected = conv2d(torch.from_numpy(a), torch.from_numpy(w.get_value()), padding=1).numpy()
-        np.testing.assert_allclose(function(a), expected, atol=1e-5 * np.abs(expected).max())
-        kernels.append(form._kept[2])
-        function(a)
-        assert form._kept[2] is kernels[-1]
+        for _ in range(2):
+            np.testing.assert_allclose(function(a), expected, atol=1e-5 * np.abs(expected).max())
+        assert transforms == ["winograd"] * values
         w.set_value(rng.standard_normal((64, 64, 3, 3)).astype("float32"))
-    assert kernels[0] is not kernels[1]
 
 
-def test_one_transform_is_kept_though_images_change(monkeypatch):
+def test_only_the_last_transform_is_kept_when_images_change(transforms, monkeypatch):
     rng = np.random.default_rng(0)
     x = E.tensor("x", (None, 40, None, None, None), "float32")
     w = E.SharedVariable(rng.standard_normal((20, 40, 2, 4, 4)).astype("float32"), "w")
     function = E.function([x], E.conv(x, w))
-    form = form_of(function)
-    ways = [
+    tilings = [
         winograd.Tiling((1, 40, 3, 20, 20), (20, 40, 2, 4, 4), (1, 1, 1), 6),
         fourier.Tiling((1, 40, 6, 20, 20), (20, 40, 2, 4, 4), (1, 1, 1), (6, 8, 8)),
     ]
-    monkeypatch.setattr(conv_algorithm, "algorithm_for", lambda shape, *rest: ways[0] if shape[2] == 3 else ways[1])
-    done = []
-    for tiling in (winograd.Tiling, fourier.Tiling):
-        transformed = tiling.transformed
-        monkeypatch.setattr(
-            tiling, "transformed", lambda self, w, run=transformed: done.append(name(self)) or run(self, w)
-        )
-    images = [rng.standard_normal(way).astype("float32") for way in ((1, 40, 3, 20, 20), (1, 40, 6, 20, 20))]
+    monkeypatch.setattr(
+        conv_algorithm, "algorithm_for", lambda shape, *rest: tilings[0] if shape[2] == 3 else tilings[1]
+    )
+    images = [rng.standard_normal(shape).astype("float32") for shape in ((1, 40, 3, 20, 20), (1, 40, 6, 20, 20))]
     for k in (0, 0, 1, 1, 0):
-        wanted = conv3d(torch.from_numpy(images[k]).double(), torch.from_numpy(w.get_value()).double())
-        np.testing.assert_allclose(function(images[k]), wanted, atol=1e-5 * float(wanted.abs().max()))
-        assert form._kept[2].nbytes == ways[k].prepared
-    assert done == ["winograd", "fourier", "winograd"]
+        expected = conv3d(torch.from_numpy(images[k]).double(), torch.from_numpy(w.get_value()).double())
+        np.testing.assert_allclose(function(images[k]), expected, atol=1e-5 * float(expected.abs().max()))
+    assert transforms == ["winograd", "fourier", "winograd"]
 
 
-def test_the_last_transform_is_gone_before_the_next_is_made(monkeypatch):
+def test_the_last_transform_is_freed_before_the_next_is_made(monkeypatch):
     form = FewerProducts(Conv(2, (1, 1), (1, 1), (0, 0)), lambda x, w: None, lasting=True)
-    way = winograd.Tiling((2, 64, 42, 46), (64, 64, 3, 3), (1, 1), 6)
-    held = []
+    kernels, alive = [], []
     transformed = winograd.Tiling.transformed
-    monkeypatch.setattr(winograd.Tiling, "transformed", lambda self, w: held.append(form._kept) or transformed(self, w))
+
+    def observed(self, w):
+        alive.append(sum(kernel() is not None for kernel in kernels))
+        result = transformed(self, w)
+        kernels.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr(winograd.Tiling, "transformed", observed)
     for w in torch.randn(2, 64, 64, 3, 3):
-        form._transformed(w, way)
-    assert held == [None, None]
+        form(torch.randn(2, 64, 42, 46), w)
+        assert kernels[-1]() is not None
+    assert alive == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +229,7 @@ def test_the_last_transform_is_gone_before_the_next_is_made(monkeypatch):
         ((7, 7), (2, 1), (2, 1), "fourier"),
     ],
 )
-def test_training_uses_it_in_both_directions(taps, dilation, pad, expected, monkeypatch, one_length):
+def test_training_uses_it_forward_and_backward(taps, dilation, pad, expected, monkeypatch, one_length):
     rng = np.random.default_rng(0)
     shape = (2, 64, 60, 64)
     x = E.tensor("x", shape, "float32")
@@ -242,14 +247,14 @@ def test_training_uses_it_in_both_directions(taps, dilation, pad, expected, monk
         wt = torch.from_numpy(w.get_value()).double().requires_grad_()
         yt = conv2d(xt, wt, dilation=dilation, padding=pad)
         (yt**2).sum().backward()
-        for value, wanted in zip(function(a), (yt.detach(), xt.grad), strict=True):
-            np.testing.assert_allclose(value, wanted, atol=1e-5 * float(wanted.abs().max()))
-        wanted = (wt - 1e-4 * wt.grad).detach().numpy()
-        np.testing.assert_allclose(w.get_value(), wanted, atol=1e-5 * np.abs(wanted).max())
+        for value, reference in zip(function(a), (yt.detach(), xt.grad), strict=True):
+            np.testing.assert_allclose(value, reference, atol=1e-5 * float(reference.abs().max()))
+        updated = (wt - 1e-4 * wt.grad).detach().numpy()
+        np.testing.assert_allclose(w.get_value(), updated, atol=1e-5 * np.abs(updated).max())
     assert calls == [expected] * 4
 
 
-def test_padding_that_reaches_past_a_window_is_left_to_others():
+def test_padding_larger_than_a_window_is_left_to_torch():
     rng = np.random.default_rng(0)
     x = E.tensor("x", (2, 64, 40, 44), "float32")
     w = E.constant(rng.standard_normal((64, 64, 3, 3)).astype("float32"))

@@ -1,4 +1,4 @@
-"""The choice between torch's convolution kernels changes nothing but speed."""
+"""The selection of torch's convolution kernels changes nothing but speed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_single_precision_agrees_with_double(geometry, last_x, last_gy, seed):
 
 @settings(max_examples=60, deadline=None)
 @given(geometries(), st.booleans(), st.booleans(), st.booleans())
-def test_operands_may_be_parts_of_larger_arrays(geometry, part_x, part_w, part_b):
+def test_operands_may_be_strided_views(geometry, part_x, part_w, part_b):
     x_shape, w_shape, options = geometry
     torch.manual_seed(0)
 
@@ -111,10 +111,10 @@ def test_one_channel_comes_out_channels_last():
 
 @pytest.mark.parametrize("shape", [(2, 20, 7, 9), (1, 33, 3, 5, 4)])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_kernels_of_one_voxel_are_products(shape, with_bias, monkeypatch):
+def test_kernels_of_one_voxel_are_matrix_products(shape, with_bias, monkeypatch):
     calls = []
-    product = kernels._product
-    monkeypatch.setattr(kernels, "_product", lambda *a: calls.append(1) or product(*a))
+    pointwise = kernels.pointwise
+    monkeypatch.setattr(kernels, "pointwise", lambda *a: calls.append(1) or pointwise(*a))
     ones = (1,) * (len(shape) - 2)
     x, w = kernels.channels_last(torch.randn(shape)), torch.randn(17, shape[1], *ones)
     bias = torch.randn(17) if with_bias else None

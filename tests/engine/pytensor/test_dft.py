@@ -1,16 +1,16 @@
-"""Fourier transforms that are written out as programs are those of numpy."""
+"""Straight-line programs of Fourier transforms agree with numpy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from neuromancer.engine.pytensor.kernels import dft, fourier
+from neuromancer.engine.pytensor.kernels import fourier
 from neuromancer.engine.pytensor.kernels.dft import Arithmetic, Complex, Transform, radix
 
 
 def factors(n):
-    """What a length is divided by, one after the other."""
+    """Radices of a length, in the order of decimation."""
     return [] if n == 1 else [radix(n), *factors(n // radix(n))]
 
 
@@ -73,12 +73,12 @@ def test_to_real_numbers(n):
 
 
 @pytest.mark.parametrize("n", LENGTHS)
-def test_a_half_that_is_no_transform_is_taken_for_one(n):
-    """Imaginary parts where those of a transform are 0 change nothing: tiles of products have some by rounding."""
+def test_imaginary_parts_of_real_frequencies_are_ignored(n):
+    """Where the transform of real data is real, products of transforms have imaginary parts by rounding."""
     x = np.fft.rfft(numbers(n))
-    own = [0, n // 2] if n % 2 == 0 else [0]
-    given = [Complex(a.real, a.imag + (k in own)) for k, a in enumerate(x)]
-    y = Transform(Arithmetic(), inverse=True).to_real(given, n)
+    real = [0, n // 2] if n % 2 == 0 else [0]
+    half = [Complex(a.real, a.imag + (k in real)) for k, a in enumerate(x)]
+    y = Transform(Arithmetic(), inverse=True).to_real(half, n)
     np.testing.assert_allclose(y, np.fft.irfft(x, n) * n, atol=1e-13 * n)
 
 
@@ -105,8 +105,8 @@ def test_real_numbers_take_about_half_as_long(n):
     Transform(whole).full([Complex(1.0, 1.0)] * n)
     Transform(half).of_real([1.0] * n)
     assert half.count < 0.6 * whole.count
-    assert whole.count < 5 * n * np.log2(n), "straight from the definition these are 8 n ** 2"
+    assert whole.count < 5 * n * np.log2(n), "the definition would take 8 n ** 2"
 
 
-def test_there_is_a_program_for_every_size():
-    assert set(fourier.SIZES) <= set(LENGTHS) and dft.LANES == fourier.LANES and dft.PAIR == 2 * dft.LANES
+def test_there_is_a_program_for_every_tile_size():
+    assert set(fourier.SIZES) <= set(LENGTHS)

@@ -1,4 +1,4 @@
-"""Convolution by Fourier transforms of tiles agrees with a direct one, whatever the tiles."""
+"""Fourier convolution agrees with direct convolution, whatever the tiles."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
 from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, memory
-from neuromancer.engine.pytensor.kernels.fourier import LANES, Tiling, best_tiling, columns
+from neuromancer.engine.pytensor.kernels.fourier import Tiling, best_tiling, columns
+from neuromancer.engine.pytensor.kernels.simd import LANES
 
 DIRECT = {2: conv2d, 3: conv3d}
 SIZES = 6, 8, 10, 12
-"""Some lengths of each kind; every one has to be compiled."""
+"""Tile sizes of each radix; few, as each has to be compiled."""
 
 
 @pytest.fixture
 def threads():
-    """Sets the number of threads; it is put back afterwards."""
+    """Setter of the number of threads, which is restored afterwards."""
     used = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(used)
@@ -45,7 +46,7 @@ def run(x, w, bias, dilation, pad, sizes):
 
 @st.composite
 def convolutions(draw):
-    """Shapes of x and w, dilation, padding and inputs of a tile (z, y, x)."""
+    """Shapes of x and w, dilation, padding and tile size (z, y, x)."""
     ndim = draw(st.integers(2, 3))
     taps = draw(
         st.lists(st.sampled_from([1, 2, 3, 4, 5, 7, 9] if ndim == 2 else [1, 2, 3, 4, 5]), min_size=ndim, max_size=ndim)
@@ -91,7 +92,7 @@ def test_agrees_with_direct(geometry, with_bias, threads, chunk, small):
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_operands_may_be_parts_of_larger_arrays(last):
+def test_operands_may_be_strided_views(last):
     x, w, bias = (torch.randn(shape)[:, ::2] for shape in ((1, 40, 13, 14), (20, 40, 5, 3), (20, 2)))
     bias = bias[:, 0]
     x = x.to(memory_format=torch.channels_last) if last else x
@@ -121,21 +122,21 @@ def test_tiles_at_a_time_do_not_depend_on_threads(threads):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_reaches_all_windows_that_see_it(value):
+def test_nan_and_infinity_reach_all_windows_that_see_them(value):
     x, w, _ = operands((1, 20, 9, 11, 12), (7, 20, 2, 3, 3))
     whole = run(x, w, None, (1, 2, 1), (0, 0, 0), (6, 8, 8))
     x[0, 13, 4, 5, 6] = value
     y = run(x, w, None, (1, 2, 1), (0, 0, 0), (6, 8, 8))
     seen = ~conv3d(x.double(), w.double(), dilation=(1, 2, 1)).isfinite()
     assert seen.any() and not y[seen].isfinite().any()
-    # other tiles do not know of it
+    # other tiles are not affected
     far = y[:, :, :, 1::2]
     assert far.isnan().any() or torch.equal(far[..., 6:], whole[:, :, :, 1::2][..., 6:])
     assert y.isfinite().any()
 
 
-def test_one_channel_does_not_see_those_beside_it():
-    """Groups of channels are filled up with what lies beside them: of the voxel before, NaN if that is."""
+def test_padded_groups_of_channels_do_not_leak():
+    """Groups of channels are filled up with those of the voxel before, which may be NaN."""
     x, w, _ = operands((1, 17, 30, 30), (16, 17, 3, 3))
     x[:, 5, :, 20:] = float("nan")
     y = run(x, w, None, (1, 1), (0, 0), (1, 8, 8))
@@ -144,7 +145,7 @@ def test_one_channel_does_not_see_those_beside_it():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_works_after_fork(threads):
-    # torch's own threads do not survive a fork, so nothing here may use them in the child
+    # torch's own threads do not survive a fork, so the kernel must not use them in the child
     x, w, bias = operands((1, 20, 6, 30, 30), (30, 20, 2, 4, 4))
     x = x.contiguous(memory_format=torch.channels_last_3d)
     tiling = Tiling(tuple(x.shape), tuple(w.shape), (1, 2, 2), (6, 8, 10))
@@ -159,22 +160,22 @@ def test_works_after_fork(threads):
     assert os.waitpid(child, 0)[1] == 0
 
 
-# ---- points of a plane
+# ---- frequencies of a plane
 @pytest.mark.parametrize("ny", [1, *fourier.SIZES])
 @pytest.mark.parametrize("nx", [1, *fourier.SIZES])
-def test_points_are_half_of_a_plane_and_those_that_are_their_own_conjugate(ny, nx):
-    found = columns(ny, nx)
-    assert found.shape == (ny * (nx // 2 + 1),)
-    wanted = np.flatnonzero(found >= 0)
-    assert found[wanted].tolist() == list(range(len(wanted))) and set(found[found < 0]) <= {-1}
-    points = [divmod(int(k), nx // 2 + 1) for k in wanted]
+def test_stored_frequencies_are_half_of_a_plane_and_the_self_conjugate_ones(ny, nx):
+    numbers = columns(ny, nx)
+    assert numbers.shape == (ny * (nx // 2 + 1),)
+    stored = np.flatnonzero(numbers >= 0)
+    assert numbers[stored].tolist() == list(range(len(stored))) and set(numbers[numbers < 0]) <= {-1}
+    points = [divmod(int(k), nx // 2 + 1) for k in stored]
     with_conjugates = {*points, *((-y % ny, -x % nx) for y, x in points)}
     assert with_conjugates == {(y, x) for y in range(ny) for x in range(nx)}
-    own = sum((-y % ny, -x % nx) == (y, x) for y, x in points)
-    assert 2 * len(points) - own == ny * nx, "none is there beside its conjugate"
+    self_conjugate = sum((-y % ny, -x % nx) == (y, x) for y, x in points)
+    assert 2 * len(points) - self_conjugate == ny * nx, "no frequency is stored together with its conjugate"
 
 
-# ---- choosing
+# ---- selection
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "dilation"),
     [
@@ -188,8 +189,8 @@ def test_sizes_fit_and_points_are_counted(x_shape, w_shape, dilation, monkeypatc
     taps = (1,) * (5 - len(w_shape)) + w_shape[2:]
     assert all(n == 1 if k == 1 else n in fourier.SIZES and n > k for n, k in zip(tiling.sizes, taps, strict=True))
     assert tiling.points == tiling.sizes[0] * (columns(*tiling.sizes[1:]) >= 0).sum()
-    # the same as said by the choice: what it takes if nothing but products takes any time
-    for constant in ("FORTH", "BACK", "FLAT", "ROWS", "PREPARE"):
+    # the cost model agrees: with transforms for free, only products cost anything
+    for constant in ("INPUT_TRANSFORM", "OUTPUT_TRANSFORM", "FLAT", "ROWS", "PREPARE"):
         monkeypatch.setattr(fourier, constant, 0.0)
     best_tiling.cache_clear()
     chosen = best_tiling(x_shape, w_shape, dilation, True)
@@ -242,7 +243,7 @@ def test_memory_at_a_time_is_limited(size, monkeypatch):
     assert 1 <= tiling.step <= tiling.tiles
     assert 8 * tiling.points * tiling.step * 160 <= 64 << 20
     times = -(-tiling.tiles // tiling.step)
-    assert tiling.step * times - tiling.tiles < times, "about equally many each time"
+    assert tiling.step * times - tiling.tiles < times, "chunks of about the same size"
 
 
 @pytest.mark.parametrize("n_out", [3, 20])
@@ -250,7 +251,7 @@ def test_memory_at_a_time_is_limited(size, monkeypatch):
 def test_plans_are_told_of_all_memory(n_out, chunk, threads, monkeypatch):
     monkeypatch.setattr(fourier, "CHUNK", chunk)
     monkeypatch.setattr(fourier, "SCRATCH", 1 << 16)
-    monkeypatch.setattr(memory, "LARGE", 1 << 60)  # nothing is taken from the reserve, of which nobody would know
+    monkeypatch.setattr(memory, "LARGE", 1 << 60)  # tracemalloc does not see memory of the reserve
     threads(2)
     x, w, bias = operands((2, 20, 20, 20, 20), (n_out, 20, 3, 3, 3))
     x = x.contiguous(memory_format=torch.channels_last_3d)
@@ -271,14 +272,13 @@ def test_few_channels_are_filled_up():
     assert tiling.room == (LANES, LANES) and tiling.prepared == 8 * tiling.points * 5 * LANES
 
 
-def test_work_says_which_layers_pay():
-    """Kernels of many taps take as many products as those of few."""
-    ways = [
+def test_large_kernels_cost_little_more_than_small_ones():
+    tilings = [
         conv_algorithm.algorithm_for((1, 80, 47 + k, 47 + k, 47 + k), (80, 80, k, k, k), (1, 1, 1))
         for k in (3, 5, 7, 9)
     ]
-    assert all(isinstance(way, Tiling) for way in ways)
+    assert all(isinstance(tiling, Tiling) for tiling in tilings)
     direct = [80 * 80 * 48**3 * k**3 for k in (3, 5, 7, 9)]
-    shares = [way.work / products for way, products in zip(ways, direct, strict=True)]
+    shares = [tiling.work / products for tiling, products in zip(tilings, direct, strict=True)]
     assert shares == sorted(shares, reverse=True) and shares[0] < 0.5 and shares[-1] < 0.05
-    assert all(way.prepared <= fourier.SHARE * 4 * 160 * prod(way.out) * 2 + fourier.FREE for way in ways)
+    assert all(t.prepared <= fourier.SHARE * 4 * 160 * prod(t.out) * 2 + fourier.FREE for t in tilings)

@@ -1,4 +1,4 @@
-"""Maxima over all axes in one pass are those of one axis after the other, bit for bit."""
+"""Maxima over all axes in one pass equal those taken axis by axis, bit for bit."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from neuromancer.engine.pytensor.kernels import maxima, pool
+from neuromancer.engine.pytensor.kernels import pool
 from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.kernels.simd import LANES
 
 INF = float("inf")
 
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Large arrays are those of any size; lists the windows of which maxima were taken in one pass."""
-    done, one_pass = [], pool._one_pass
+    """Windows pooled in one pass, which is used for arrays of any size."""
+    done, one_pass = [], pool.max_pool_one_pass
     monkeypatch.setattr(pool, "ONE_PASS", 1)
-    monkeypatch.setattr(pool, "_one_pass", lambda x, size, dilation: done.append(size) or one_pass(x, size, dilation))
+    monkeypatch.setattr(pool, "max_pool_one_pass", lambda x, size, *rest: done.append(size) or one_pass(x, size, *rest))
     return done
 
 
 @pytest.fixture
 def threads():
-    """Sets the number of threads; it is put back afterwards."""
+    """Setter of the number of threads, which is restored afterwards."""
     used = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(used)
@@ -36,15 +37,9 @@ def image(*shape, seed=0):
     return channels_last(torch.randn(shape, generator=generator))
 
 
-def axis_by_axis(x, size, dilation):
-    for axis, (k, d) in enumerate(zip(size, dilation, strict=True), 2):
-        x = pool._slide(x, axis, k, 1, d, torch.maximum)
-    return x
-
-
 @st.composite
 def windows(draw):
-    """Shape of x, size of windows out of few (every one is compiled), dilation."""
+    """Shape of x, window size (few, as each is compiled), dilation."""
     size = draw(st.sampled_from([(2, 2), (1, 3), (3, 2), (2, 2, 2), (1, 2, 3), (3, 1, 2), (2, 3, 1)]))
     dilation = tuple(draw(st.integers(1, 4)) for _ in size)
     out = [draw(st.integers(1, 12)) for _ in size]
@@ -65,16 +60,16 @@ def test_bit_for_bit(geometry, threads, share, seed):
     values = torch.tensor([float("nan"), -INF, INF])[torch.arange(x.numel()) % 3].view(x.shape)
     x = torch.where(special, values, x)
     x = channels_last(x)
-    if (spatial[-1] - dilation[-1] * (size[-1] - 1)) * channels < pool.LANES:
-        assert not pool._is_one_pass(x, size, (1,) * len(size), dilation)
+    if (spatial[-1] - dilation[-1] * (size[-1] - 1)) * channels < LANES:
+        assert not pool.fits_one_pass(x, size, (1,) * len(size), dilation)
         return
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        y = pool._one_pass(x, size, dilation)
+        y = pool.max_pool_one_pass(x, size, dilation)
     finally:
         torch.set_num_threads(used)
-    expected = axis_by_axis(x, size, dilation)
+    expected = pool.max_pool_by_axis(x, size, (1,) * len(size), dilation)
     assert y.shape == expected.shape and channels_last(y) is y
     np.testing.assert_array_equal(y.numpy(), expected.numpy())
     known = ~expected.isnan()
@@ -109,7 +104,7 @@ def test_result_is_that_of_torch_and_keeps_the_format(ndim, passes, threads):
         y = pool.max_pool_values(x, (2,) * ndim, (1,) * ndim, (2,) * ndim)
         assert torch.equal(y, expected) and torch.get_num_threads() == count
         rows = expected.movedim(1, -1).contiguous()
-        assert y.stride() == rows.movedim(-1, 1).stride(), "of one voxel after the other"
+        assert y.stride() == rows.movedim(-1, 1).stride(), "channels last"
     assert passes == [(2,) * ndim] * 3
 
 
@@ -139,16 +134,12 @@ def test_others_go_axis_by_axis(x, size, stride, passes):
 
 def test_small_arrays_go_axis_by_axis():
     x = image(1, 16, 20, 20)
-    assert not pool._is_one_pass(x, (2, 2), (1, 1), (1, 1))
+    assert not pool.fits_one_pass(x, (2, 2), (1, 1), (1, 1))
     large = torch.empty(pool.ONE_PASS // 4 // 16, 16).view(1, -1, 64, 16).movedim(-1, 1)
-    assert pool._is_one_pass(large, (2, 2), (1, 1), (1, 1))
-    assert not pool._is_one_pass(large[:, :, 1:], (2, 2), (1, 1), (1, 1))
+    assert pool.fits_one_pass(large, (2, 2), (1, 1), (1, 1))
+    assert not pool.fits_one_pass(large[:, :, 1:], (2, 2), (1, 1), (1, 1))
 
 
 def test_window_that_does_not_fit_raises(passes):
     with pytest.raises(RuntimeError, match="a window of 9 is larger than the input of 8"):
         pool.max_pool_values(image(1, 16, 8, 30), (3, 2), (1, 1), (4, 1))
-
-
-def test_numbers_at_a_time_agree():
-    assert maxima.LANES == pool.LANES

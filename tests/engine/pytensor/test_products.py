@@ -1,4 +1,4 @@
-"""Products of many complex matrices in groups of channels are those of numpy."""
+"""Products of complex matrices in groups of channels agree with numpy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuromancer.engine.pytensor.kernels import fourier, products
-from neuromancer.engine.pytensor.kernels.products import LANES, PAIR
+from neuromancer.engine.pytensor.kernels import products
+from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
 
 
 def array(offset, *shape):
-    """Memory for float32 that begins so many numbers behind a line of the cache; full of NaN."""
+    """float32 array that starts `offset` values after a cache line boundary, filled with NaN."""
     size = int(np.prod(shape))
     memory = np.full(size + 2 * LANES, np.nan, "float32")
     first = -memory.ctypes.data % 64 // 4 + offset
@@ -20,7 +20,7 @@ def array(offset, *shape):
 
 
 def complex_of(groups):
-    """(..., groups * PAIR) as complex numbers (..., groups * LANES)."""
+    """Convert (..., groups * PAIR) to complex numbers (..., groups * LANES)."""
     parts = groups.reshape(*groups.shape[:-1], -1, 2, LANES).astype("float64")
     whole = parts[..., 0, :] + 1j * parts[..., 1, :]
     return whole.reshape(*groups.shape[:-1], -1)
@@ -40,21 +40,21 @@ def test_products_are_those_of_complex_matrices(points, tiles, n_in, groups, off
     rng = np.random.default_rng(0)
     before = -n_in % LANES
     room = (n_in + before) // LANES
-    v, s = (array(offset, points, tiles, some * PAIR) for some in (room, groups))
+    v, s = (array(offset, points, tiles, count * PAIR) for count in (room, groups))
     w = array(0, points, groups, n_in, PAIR)
     v[...], w[...] = rng.standard_normal(v.shape), rng.standard_normal(w.shape)
-    v.reshape(points, tiles, room, 2, LANES)[:, :, 0, :, :before] = np.nan  # whatever is there
+    v.reshape(points, tiles, room, 2, LANES)[:, :, 0, :, :before] = np.nan  # must not be read
     products.compiled()(v, w, s, before, first, end)
     left = complex_of(v)[:, :, before:]
     right = np.moveaxis(complex_of(w), 1, 2).reshape(points, n_in, groups * LANES)
     expected = np.matmul(left, right)
     np.testing.assert_allclose(complex_of(s)[first:end], expected[first:end], atol=2e-6 * (n_in + 4))
-    assert np.isnan(s[:first]).all() and np.isnan(s[end:]).all(), "other points are another thread's"
+    assert np.isnan(s[:first]).all() and np.isnan(s[end:]).all(), "other points belong to other threads"
 
 
 @pytest.mark.parametrize("tiles", [5, 7])
-def test_rows_do_not_depend_on_where_they_are(tiles):
-    """The last rows of a matrix may be computed twice, and single ones by other instructions."""
+def test_rows_do_not_depend_on_alignment_or_points(tiles):
+    """The last block of rows may overlap the one before; fewer rows than a block are computed one by one."""
     rng = np.random.default_rng(0)
     v, w = array(0, 2, tiles, 3 * PAIR), array(0, 2, 3, 40, PAIR)
     v[...], w[...] = rng.standard_normal(v.shape), rng.standard_normal(w.shape)
@@ -65,7 +65,3 @@ def test_rows_do_not_depend_on_where_they_are(tiles):
     for point in range(2):
         run(v, w, part, 8, point, point + 1)
     assert whole.tobytes() == aside.tobytes() == part.tobytes()
-
-
-def test_channels_lie_as_transforms_leave_them():
-    assert (LANES, PAIR) == (fourier.LANES, 2 * fourier.LANES)

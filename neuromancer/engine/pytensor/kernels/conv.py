@@ -2,9 +2,9 @@
 
 Layouts: x (batch, channels, *spatial), w (n_out, n_in, *kernel); for the transpose w is (n_in, n_out, *kernel).
 
-torch leaves oneDNN's fast kernels for its own slow ones where it takes a convolution for small, and keeps images of one
-channel out of the channels-last format. On the CPU both cost several times the time of the convolution, so the choice
-is made here: same numbers, other kernels.
+torch dispatches convolutions that it considers small to its own slow kernels instead of oneDNN's, and does not treat
+images of one channel as channels-last. On the CPU either makes a convolution several times slower, so the kernel is
+selected here, for the same results.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _conv = torch.ops.aten.convolution
 _conv_backward = torch.ops.aten.convolution_backward
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 WIDE = 16
-"""Channels from which on kernels of one voxel are matrices."""
+"""Minimum number of channels for computing a pointwise convolution as a matrix product."""
 SMALL = 20480
-"""torch takes an input for small if its batch, channels and first two spatial axes have no more elements than this."""
+"""torch considers an input small if batch, channels and the first two spatial axes have at most this many elements."""
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Return `x` in the memory format in which CPU convolutions are fastest (values and shape unchanged)."""
+    """Return `x` in the channels-last memory format, in which CPU convolutions are fastest."""
     memory_format = CHANNELS_LAST.get(x.ndim)
     if memory_format is None:
         return x
     x = x.contiguous(memory_format=memory_format)
     if x.shape[1] == 1 and x.stride(1) != 1:
-        # One channel: the memory is the same in either format, and torch goes by the stride of the channel axis.
+        # With one channel, both formats have the same memory; torch tells them apart by the stride of the channel axis.
         strides = list(x.stride())
         strides[1] = 1
         return x.as_strided(x.shape, strides)
@@ -52,8 +52,8 @@ def _has_fast_kernels(x: torch.Tensor) -> bool:
     )
 
 
-def _taken_for_small(x: torch.Tensor, w: torch.Tensor) -> bool:
-    """True if torch would not use the fast kernels for the gradients, though it could."""
+def _considered_small(x: torch.Tensor, w: torch.Tensor) -> bool:
+    """True if torch would use its slow kernels for the gradients, although oneDNN supports them."""
     return (
         _has_fast_kernels(x)
         and x.shape[0] == 1
@@ -64,17 +64,18 @@ def _taken_for_small(x: torch.Tensor, w: torch.Tensor) -> bool:
 
 
 def _padded(x: torch.Tensor, ends: list[tuple[int, int]]) -> torch.Tensor:
-    """Zeros at the ends of every spatial axis."""
+    """Pad the ends (before, after) of every spatial axis with zeros."""
     return zero_pad(x, [n for end in reversed(ends) for n in end])
 
 
-def _reaches_beyond(w: torch.Tensor, dilation: Ints, pad: Ints) -> bool:
+def _has_empty_windows(w: torch.Tensor, dilation: Ints, pad: Ints) -> bool:
+    """True if some windows lie entirely in the padding."""
     return any(p > d * (k - 1) for p, d, k in zip(pad, dilation, w.shape[2:], strict=True))
 
 
 def _without_empty_windows(x: torch.Tensor, w: torch.Tensor, dilation: Ints, pad: Ints) -> tuple[torch.Tensor, Ints]:
-    """x with its padding if there are windows wholly outside of x: oneDNN reads memory that is not its own for them."""
-    if _reaches_beyond(w, dilation, pad):
+    """Pad x explicitly if some windows lie entirely in the padding: for these, oneDNN reads out of bounds."""
+    if _has_empty_windows(w, dilation, pad):
         return _padded(x, [(p, p) for p in pad]), (0,) * len(pad)
     return x, pad
 
@@ -82,14 +83,14 @@ def _without_empty_windows(x: torch.Tensor, w: torch.Tensor, dilation: Ints, pad
 def _without_last_stride(
     x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
 ) -> tuple[torch.Tensor, Ints, Ints]:
-    """x, stride and padding without a stride over the last axis if only one window fits there.
+    """Return x, stride and padding without a stride along the last axis if only one window fits there.
 
-    oneDNN 3.12 reads memory that is not its own for one channel and a single strided window along the last axis.
+    oneDNN 3.12 reads out of bounds for one channel and a single strided window along the last axis.
     """
-    seen = dilation[-1] * (w.shape[-1] - 1) + 1
-    if stride[-1] == 1 or x.shape[-1] + 2 * pad[-1] >= seen + stride[-1]:
+    extent = dilation[-1] * (w.shape[-1] - 1) + 1
+    if stride[-1] == 1 or x.shape[-1] + 2 * pad[-1] >= extent + stride[-1]:
         return x, stride, pad
-    x = _padded(x, [(p, p) for p in pad]).narrow(-1, 0, seen)
+    x = _padded(x, [(p, p) for p in pad]).narrow(-1, 0, extent)
     return x, (*stride[:-1], 1), (0,) * len(pad)
 
 
@@ -99,12 +100,12 @@ def conv(
     """Cross-correlate `x` with `w` and add `bias` (n_out,) if given."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
     if _has_fast_kernels(x):
-        if _is_product(x, w, stride, pad):
-            return _product(x, w, bias)
+        if _is_pointwise(x, w, stride, pad):
+            return pointwise(x, w, bias)
         if x.shape[1] == 1:
             x, stride, pad = _without_last_stride(x, w, stride, dilation, pad)
             x = channels_last(x)
-        # torch gives these to oneDNN as they are, which reads a bias without regard to its stride
+        # torch passes the bias to oneDNN as it is, and oneDNN ignores its stride
         bias = None if bias is None else bias.contiguous()
         reserve.make_room(4 * _size(x, w, stride, dilation, pad))
         return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, 1)
@@ -114,13 +115,13 @@ def conv(
 
 
 def _size(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints) -> int:
-    """Values of the result."""
+    """Return the number of values of the result."""
     per_axis = zip(x.shape[2:], w.shape[2:], stride, dilation, pad, strict=True)
     return x.shape[0] * w.shape[0] * prod((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, d, p in per_axis)
 
 
-def _is_product(x: torch.Tensor, w: torch.Tensor, stride: Ints, pad: Ints) -> bool:
-    """True for kernels of one voxel with so many channels that a product of matrices is faster."""
+def _is_pointwise(x: torch.Tensor, w: torch.Tensor, stride: Ints, pad: Ints) -> bool:
+    """True for pointwise convolutions with enough channels for a matrix product to be faster."""
     return (
         w.shape[2:].numel() == 1
         and min(w.shape[:2]) >= WIDE
@@ -130,8 +131,8 @@ def _is_product(x: torch.Tensor, w: torch.Tensor, stride: Ints, pad: Ints) -> bo
     )
 
 
-def _product(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """Every voxel of x times the matrix in w."""
+def pointwise(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Convolve x with kernels of one voxel, as a matrix product; the result is channels-last."""
     rows = x.movedim(1, -1)
     result = empty(*rows.shape[:-1], w.shape[0])
     matrix, flat = w.flatten(1).T, result.view(-1, w.shape[0])
@@ -145,20 +146,20 @@ def _product(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> tor
 def conv_transpose(
     x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, stride: Ints, dilation: Ints, pad: Ints
 ) -> torch.Tensor:
-    """Adjoint of `conv` applied to `x`, at full output size, plus `bias` (n_out,) if given."""
+    """Apply the adjoint of `conv` to `x`, at full output size, and add `bias` (n_out,) if given."""
     return _conv(x, w, bias, stride, pad, dilation, True, [0] * len(stride), 1)
 
 
 def conv_grad_input(
     gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
 ) -> torch.Tensor:
-    """Gradient of ``sum(gy * conv(x, w))`` for x."""
-    if _reaches_beyond(w, dilation, pad):
-        larger, none = _without_empty_windows(x, w, dilation, pad)
-        gx = conv_grad_input(gy, larger, w, stride, dilation, none)
+    """Return the gradient of ``sum(gy * conv(x, w))`` with respect to x."""
+    if _has_empty_windows(w, dilation, pad):
+        padded, no_pad = _without_empty_windows(x, w, dilation, pad)
+        gx = conv_grad_input(gy, padded, w, stride, dilation, no_pad)
         return gx[(..., *(slice(p, p + n) for p, n in zip(pad, x.shape[2:], strict=True)))]
     rest = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True)]
-    if _taken_for_small(x, w) and set(stride) == {1} and min(rest) >= 0:
+    if _considered_small(x, w) and set(stride) == {1} and min(rest) >= 0:
         spatial = tuple(range(2, w.ndim))
         return conv(gy, channels_last(w.transpose(0, 1).flip(spatial)), None, stride, dilation, tuple(rest))
     return _conv_backward(gy, x, w, None, stride, pad, dilation, False, [0] * len(stride), 1, [True, False, False])[0]
@@ -167,22 +168,25 @@ def conv_grad_input(
 def conv_grad_kernel(
     gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
 ) -> torch.Tensor:
-    """Gradient of ``sum(gy * conv(x, w))`` for w, of which only the shape matters."""
+    """Return the gradient of ``sum(gy * conv(x, w))`` with respect to w, of which only the shape is used."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
-    if _taken_for_small(x, w):
-        gy, x = _as_two(gy, x, w, stride, dilation, pad)
+    if _considered_small(x, w):
+        gy, x = _split_in_two(gy, x, w, stride, dilation, pad)
         pad = (0,) * len(pad)
     if x.shape[1] == 1 and _has_fast_kernels(x):
         x, gy = channels_last(x), channels_last(gy)
     return _conv_backward(gy, x, w, None, stride, pad, dilation, False, [0] * len(stride), 1, [False, True, False])[1]
 
 
-def _as_two(
+def _split_in_two(
     gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cut a batch of one into two along a spatial axis, without padding: the gradient of a kernel sums over both."""
+    """Split one image into a batch of two along a spatial axis, without padding; the kernel gradient sums over both.
+
+    torch never considers a batch of two small.
+    """
     lengths = gy.shape[2:]
-    # halves of the first axis lie one behind the other in memory, so they need no copy
+    # halves along the first axis are contiguous, so they need no copy
     axis = max(range(len(lengths)), key=lambda k: (lengths[k] % 2 == 0, k == 0, lengths[k]))
     odd = lengths[axis] % 2
     half = (lengths[axis] + odd) // 2
@@ -191,8 +195,8 @@ def _as_two(
         x = _padded(x, ends)
     if odd:
         gy = zero_pad(gy, [0, 0] * (len(lengths) - 1 - axis) + [0, 1])
-    seen = (half - 1) * stride[axis] + dilation[axis] * (w.shape[axis + 2] - 1) + 1
+    extent = (half - 1) * stride[axis] + dilation[axis] * (w.shape[axis + 2] - 1) + 1
     return (
         gy.unflatten(axis + 2, (2, half)).movedim(axis + 2, 0).squeeze(1),
-        torch.cat([x.narrow(axis + 2, start, seen) for start in (0, half * stride[axis])]),
+        torch.cat([x.narrow(axis + 2, start, extent) for start in (0, half * stride[axis])]),
     )

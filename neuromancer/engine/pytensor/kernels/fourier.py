@@ -1,10 +1,10 @@
-"""Convolution by Fourier transforms of overlapping tiles, on the CPU in single precision.
+"""Fourier convolution of overlapping tiles (overlap-save), on the CPU in single precision.
 
-Of a tile of n inputs along an axis, the circular correlation with k taps is right for n + 1 - k outputs (overlap-save).
-In frequencies it is one product of complex matrices per point, (tiles, n_in) times (n_in, n_out); real data needs a
-little more than half of the points. Dilation only spreads the inputs of a tile. For kernels of 4 and more taps along
-three axes these are 4 to 6 products of real numbers per output and pair of features, whatever the kernel, instead of 64
-to 729 (Mathieu, Henaff & LeCun 2013, arXiv:1312.5851; for volumes Zlateski, Lee & Seung 2016, arXiv:1606.05688).
+Of the circular correlation of a tile of n inputs with k taps, n + 1 - k outputs per axis are valid (overlap-save). At
+every frequency it is one product of complex matrices, (tiles, n_in) times (n_in, n_out); real data needs little more
+than half of the frequencies. Dilation only spreads the inputs of a tile. For kernels of 4 and more taps along three
+axes, this costs 4 to 6 real products per output and pair of features, whatever the kernel, instead of 64 to 729
+(Mathieu, Henaff & LeCun 2013, arXiv:1312.5851; for volumes Zlateski, Lee & Seung 2016, arXiv:1606.05688).
 """
 
 from __future__ import annotations
@@ -21,29 +21,28 @@ import numpy.typing as npt
 import torch
 
 from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
 
-LANES = 16
-"""Channels that are transformed together; fewer are filled up."""
 SIZES = (6, 8, 10, 12, 16, 20, 24)
-"""Inputs of a tile along an axis with several taps."""
+"""Tile sizes: inputs along an axis with several taps."""
 CHUNK = 512 << 20
-"""Most bytes of transformed values that are worked on at a time."""
+"""Maximum size in bytes of the transformed tiles that are in memory at a time."""
 SCRATCH = 640 << 10
-"""Bytes of a thread's tiles on their way between image and products: what stays in a core's own cache."""
-PRODUCT, FORTH, BACK, FLAT, ROWS = 0.42, 66.0, 42.0, 20.0, 40.0
-"""Time of a product of real numbers here, of the transforms per value, and what is to add to those of tiles in a plane,
-in units of a product in a direct convolution; rows that take as long as reading the kernel. Measured."""
+"""Size in bytes of a thread's buffer between image and products; fits into a core's own cache."""
+PRODUCT, INPUT_TRANSFORM, OUTPUT_TRANSFORM, FLAT, ROWS = 0.42, 66.0, 42.0, 20.0, 40.0
+"""Measured costs, in units of a product of direct convolution: of a real product, of the transforms per value, and what
+the transforms cost in addition where tiles are planes; rows of a product that cost as much as reading the kernel."""
 PREPARE = 300.0
-"""The same, per value of a transformed kernel."""
+"""Cost of the kernel transform per value, in the same units."""
 PARTS = 16
-"""Parts in which a kernel is transformed."""
+"""Number of tasks into which a kernel transform is divided."""
 USES = 4
-"""Calls for which a kernel is transformed, at least, where it is kept."""
+"""Minimum number of calls for which a transformed kernel is assumed to be reused."""
 SHARE, FREE = 1.0, 16 << 20
-"""A transformed kernel takes no more memory than so many times that of input and result, and so many bytes."""
+"""Limit of the memory of a transformed kernel: this multiple of input and result, plus this number of bytes."""
 
 
 class Tiling:
@@ -55,9 +54,9 @@ class Tiling:
     w_shape : (n_out, n_in, [z,] y, x)
     dilation : tuple of int, per spatial axis
     sizes : tuple of int, (z, y, x)
-        Inputs of a tile; 1 along an axis with one tap, as are the images of a 2-D convolution.
+        Inputs of a tile; 1 along an axis with one tap. In 2-D the batch axis takes the place of z.
     work : float
-        Products of a direct convolution that take as long.
+        Cost of a call, as the number of products of a direct convolution that take as long.
     """
 
     def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, sizes: Ints, work: float = 0.0) -> None:
@@ -74,56 +73,56 @@ class Tiling:
         self.points = sizes[0] * int(self.columns.max() + 1)
         data = 4 * (prod(x_shape) + self.batch * self.n_out * prod(self.out))
         self.step = _step(self.points * sum(self.room), self.tiles, data)
-        """Tiles that are worked on at a time; the same for any number of threads, so that results are."""
+        """Number of tiles in a chunk; independent of the number of threads, so that results are, too."""
         self.work, self.preparation = work, PREPARE * self.points * self.n_in * self.room[1]
 
     @property
     def key(self) -> Ints:
-        """What a transformed kernel depends on."""
+        """Key of the transformed kernel in a cache."""
         return self.sizes
 
     @property
     def prepared(self) -> int:
-        """Bytes of the transformed kernel."""
+        """Size of the transformed kernel in bytes."""
         return 8 * self.points * self.n_in * self.room[1]
 
     @property
     def scratch(self) -> int:
-        """Bytes in use beside input and result."""
-        filled_up = 4 * LANES * self.batch * prod(self.out) if self.n_out < LANES else 0
-        return 8 * self.points * self.step * sum(self.room) + filled_up
+        """Workspace in bytes, in addition to input and result."""
+        padded_result = 4 * LANES * self.batch * prod(self.out) if self.n_out < LANES else 0
+        return 8 * self.points * self.step * sum(self.room) + padded_result
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
-        """The kernel (n_out, n_in, [z,] y, x) in frequencies, (points, groups, n_in, real and imaginary parts)."""
+        """Transform a kernel (n_out, n_in, [z,] y, x) into frequencies, (points, groups, n_in, PAIR)."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
         w = torch.nn.functional.pad(w, [0] * 8 + [0, max(0, LANES - self.n_out)])
         starts = [min(k, w.shape[0] - LANES) for k in range(0, self.room[1], LANES)]
         w = torch.stack([w[k : k + LANES] for k in starts])
-        # what comes first is transformed: x, y, z, then groups, n_in, parts, channels of a group
+        # the first axis is transformed: x, y, z, then groups, n_in, parts, channels of a group
         w = w.permute(5, 4, 3, 0, 2, 1).unsqueeze(-2)
-        wanted = torch.from_numpy(self.columns >= 0)
-        columns = int(wanted.sum())
+        stored = torch.from_numpy(self.columns >= 0)
+        columns = int(stored.sum())
         result = empty(self.sizes[0], columns, *w.shape[3:5], 2, LANES)
         planes: list[torch.Tensor] = []
 
         def along_planes(_: int) -> None:
             with torch.inference_mode():
                 lines = _transformed(torch.cat([w, torch.zeros_like(w)], -2), self.sizes[2], half=True)
-                planes.append(_transformed(lines.movedim(1, 0), self.sizes[1]).flatten(0, 1)[wanted])
+                planes.append(_transformed(lines.movedim(1, 0), self.sizes[1]).flatten(0, 1)[stored])
 
         def across(part: slice) -> None:
             with torch.inference_mode():
                 _transformed(planes[0][part].movedim(1, 0), self.sizes[0], into=result[:, part])
 
-        # in parts of their own threads: torch's threads would round in another way for every number of them, and
-        # nothing else is to be as large as the result
+        # Each part is transformed by a single thread of ours: with torch's threads, rounding would depend on their
+        # number. Parts keep temporaries small compared to the result.
         threads, length = torch.get_num_threads(), ceil(columns / PARTS)
         each(along_planes, [0], threads)
         each(across, [slice(k, k + length) for k in range(0, columns, length)], threads)
         return result.flatten(0, 1).flatten(-2)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """The convolution of x with a kernel that has been `transformed`; see `conv_algorithm.ConvAlgorithm`."""
+        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`."""
         flat = x.ndim == 4
         source = x.movedim(1, -1).contiguous()
         result = empty(*(() if flat else x.shape[:1]), *self.out, self.n_out)
@@ -141,18 +140,18 @@ class Tiling:
 
     def _image(self, image: np.ndarray, w: torch.Tensor, target: np.ndarray, bias: np.ndarray, pad: Ints) -> None:
         """Convolve one volume."""
-        run, products = _compiled("dft"), _compiled("products")()
+        run, products = _compiled("fourier_transforms"), _compiled("products")()
         kernel = w.numpy()
         threads = torch.get_num_threads()
         nz, ny, nx = ((0,) * n for n in self.sizes)
         half = len(nx) // 2 + 1
-        unit = 2 * LANES * len(nz) * len(ny) * half
+        unit = PAIR * len(nz) * len(ny) * half
         group = max(1, SCRATCH // (4 * unit))
         v_all, s_all = (empty(self.points * self.step * room * 2) for room in self.room)
         for first in range(0, self.tiles, self.step):
-            some = min(self.step, self.tiles - first)
+            tiles = min(self.step, self.tiles - first)
             v, s = (
-                a[: self.points * some * room * 2].view(self.points, some, 2 * room).numpy()
+                a[: self.points * tiles * room * 2].view(self.points, tiles, 2 * room).numpy()
                 for a, room in zip((v_all, s_all), self.room, strict=True)
             )
             place = [first, *self.per_phase, *self.dilation, *self.edges, *pad]
@@ -176,24 +175,24 @@ class Tiling:
                     run("columns")(ny, (), work, b - a, min(len(nz), self.edges[0]), len(nz), half)
                     run("rows_out")(nx, work, target, bias, g, a, b)
 
-            each(input_transform, _parts(some * groups[0], threads, groups[0]), threads)
+            each(input_transform, _parts(tiles * groups[0], threads, groups[0]), threads)
             each(multiply, _parts(self.points, threads), threads)
-            each(output_transform, _parts(some * groups[1], threads, groups[1]), threads)
+            each(output_transform, _parts(tiles * groups[1], threads, groups[1]), threads)
 
 
 def _compiled(module: str) -> Callable[..., Any]:
-    """What a module has as machine code; imported when it is needed: numba takes a third of a second."""
+    """Return `compiled` of a kernel module; imported on demand, as importing numba takes a third of a second."""
     result: Callable[..., Any] = import_module(f"neuromancer.engine.pytensor.kernels.{module}").compiled
     return result
 
 
 def _room(w_shape: Ints) -> tuple[int, int]:
-    """Channels of transformed images before and after the products: whole groups."""
+    """Return the numbers of input and output channels of the products, rounded up to multiples of LANES."""
     return ceil(w_shape[1] / LANES) * LANES, ceil(w_shape[0] / LANES) * LANES
 
 
 def _parts(count: int, threads: int, unit: int = 1) -> list[tuple[int, int]]:
-    """Ranges of so many things, several per thread, each of whole units."""
+    """Divide `count` items into ranges, two per thread, whose lengths are multiples of `unit`."""
     length = ceil(count / unit / (2 * threads)) * unit
     return [(a, min(a + length, count)) for a in range(0, count, length)] if threads > 1 else [(0, count)]
 
@@ -203,13 +202,13 @@ def _pieces(first: int, end: int, length: int) -> list[tuple[int, int]]:
 
 
 def _step(per_tile: int, tiles: int, data: int) -> int:
-    """Tiles at a time: so many that what they become fits, and about equally many each time."""
+    """Return the number of tiles per chunk: as many as fit into memory, in chunks of about the same size."""
     most = max(1, min(CHUNK, max(FREE, data)) // (8 * per_tile))
     return ceil(tiles / ceil(tiles / most))
 
 
 def _volumes(x_shape: Ints, w_shape: Ints, dilation: Ints) -> tuple[int, Ints, Ints, Ints]:
-    """(batch, image, taps, dilation) of a convolution in three dimensions; images of a 2-D one are its first axis."""
+    """Return (batch, image, taps, dilation) of a 3-D convolution; in 2-D the batch axis takes the place of z."""
     if len(w_shape) == 4:
         return 1, (x_shape[0], *x_shape[2:]), (1, *w_shape[2:]), (1, *dilation)
     return x_shape[0], tuple(x_shape[2:]), tuple(w_shape[2:]), tuple(dilation)
@@ -217,7 +216,7 @@ def _volumes(x_shape: Ints, w_shape: Ints, dilation: Ints) -> tuple[int, Ints, I
 
 @cache
 def columns(ny: int, nx: int) -> npt.NDArray[np.int64]:
-    """Numbers of the points of a plane of frequencies, (ny * (nx // 2 + 1),): -1 where one is another's conjugate.
+    """Number the stored frequencies of a plane, (ny * (nx // 2 + 1),): -1 where one is the conjugate of another.
 
     Examples
     --------
@@ -225,21 +224,21 @@ def columns(ny: int, nx: int) -> npt.NDArray[np.int64]:
     array([ 0,  1,  2,  3,  4,  5, -1, -1])
     """
     y, x = np.divmod(np.arange(ny * (nx // 2 + 1)), nx // 2 + 1)
-    wanted = (x != 0) & (2 * x != nx) | (2 * y <= ny)
-    return np.where(wanted, np.cumsum(wanted) - 1, -1)
+    stored = (x != 0) & (2 * x != nx) | (2 * y <= ny)
+    return np.where(stored, np.cumsum(stored) - 1, -1)
 
 
 def _transformed(w: torch.Tensor, n: int, half: bool = False, into: torch.Tensor | None = None) -> torch.Tensor:
-    """The first axis of a kernel (taps, ..., parts, channels) in n frequencies, or up to n // 2."""
-    turned = torch.stack([-w[..., 1, :], w[..., 0, :]], -2)  # times i
+    """Transform the first axis of a kernel (taps, ..., parts, channels) into n frequencies, or 0 to n // 2."""
+    times_i = torch.stack([-w[..., 1, :], w[..., 0, :]], -2)
     cosines, sines = (m[: n // 2 + 1 if half else n] for m in _waves(n, w.shape[0]))
     out = torch.mm(cosines, w.flatten(1), out=None if into is None else into.flatten(1))
-    return out.addmm_(sines, turned.flatten(1)).view(-1, *w.shape[1:])
+    return out.addmm_(sines, times_i.flatten(1)).view(-1, *w.shape[1:])
 
 
 @cache
 def _waves(n: int, taps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines (n, taps) of a kernel in a correlation, divided by what the way back multiplies."""
+    """Return cosines and sines (n, taps) of the transform of a kernel, divided by n for the inverse transform."""
     angles = 2 * np.pi * np.outer(np.arange(n), np.arange(taps)) / n
     cosines, sines = (torch.from_numpy((f(angles) / n).astype("float32")) for f in (np.cos, np.sin))
     return cosines, sines
@@ -247,14 +246,14 @@ def _waves(n: int, taps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @lru_cache(maxsize=4096)
 def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) -> Tiling | None:
-    """The tiling of a convolution without padding that takes the least time; None if there is none.
+    """Return the cheapest tiling of a convolution without padding, or None if no tiling applies.
 
     Parameters
     ----------
     x_shape, w_shape, dilation
         See `Tiling`.
     prepared : bool
-        The transformed kernel is used for several calls.
+        Whether the transformed kernel is reused for several calls.
     """
     batch, image, taps, dilation3 = _volumes(x_shape, w_shape, dilation)
     out = [n - d * (k - 1) for n, d, k in zip(image, dilation3, taps, strict=True)]
@@ -273,11 +272,11 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
     data = 4 * (prod(x_shape) + batch * n_out * prod(out))
     rows = np.minimum(tiles, np.maximum(1, min(CHUNK, max(FREE, data)) // (8 * points * sum(room))))
     products = batch * tiles * 4 * points * n_in * n_out
-    transforms = room[0] * FORTH + room[1] * BACK + sum(room) * FLAT * (z == 1)
+    transforms = room[0] * INPUT_TRANSFORM + room[1] * OUTPUT_TRANSFORM + sum(room) * FLAT * (z == 1)
     work = PRODUCT * products * (1 + ROWS / rows) + batch * tiles * transforms * x * y * z
-    whole = work + PREPARE * points * n_in * n_out / (USES if prepared else 1)
-    whole = np.where(8.0 * points * n_in * n_out > SHARE * data + FREE, np.inf, whole)
-    at = np.unravel_index(np.argmin(whole), whole.shape)
-    if not np.isfinite(whole[at]):
+    total = work + PREPARE * points * n_in * n_out / (USES if prepared else 1)
+    total = np.where(8.0 * points * n_in * n_out > SHARE * data + FREE, np.inf, total)
+    best = np.unravel_index(np.argmin(total), total.shape)
+    if not np.isfinite(total[best]):
         return None
-    return Tiling(x_shape, w_shape, dilation, (int(z[at]), int(y[at]), int(x[at])), float(work[at]))
+    return Tiling(x_shape, w_shape, dilation, (int(z[best]), int(y[best]), int(x[best])), float(work[best]))

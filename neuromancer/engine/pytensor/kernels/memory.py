@@ -1,9 +1,9 @@
-"""Memory of large intermediate results on the host, used again.
+"""Reusable host memory for large intermediate results.
 
-The system clears every page of memory before it hands it out, and takes it back as soon as an array is freed: a sixth
-of the time of a network whose layers are fast. So large results lie in ranges of addresses of their own. What becomes
-free there stays with the process and is the first to be taken; after a call, the system gets back all but the
-beginning. There are two ranges, because one result is made out of another, and what lies alone can grow.
+The operating system clears every page before it hands it out, and takes it back as soon as an array is freed: a sixth
+of the time of a network with fast layers. So large results are allocated from address ranges of our own. Freed memory
+stays with the process and is reused first; after a call, all but the beginning of a range is returned to the system.
+There are two ranges, because a result is computed from another one: in a range of its own, it can grow.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ import psutil
 import torch
 
 LARGE = 1 << 22
-"""Bytes from which on a result lies there."""
+"""Minimum size in bytes of a result that is allocated here."""
 KEPT = 1 << 28
-"""Bytes at the beginning of a range that stay with the process from call to call."""
+"""Bytes at the beginning of a range that the process keeps between calls."""
 LINUX_NORESERVE = 0x4000
-"""Addresses without memory; Python does not name the flag."""
+"""The flag MAP_NORESERVE (addresses without memory), which Python does not define."""
 
 
 class Range:
-    """Addresses that get memory when they are first written to; parts are taken first fit.
+    """Range of addresses that get memory when first written to; allocation is first fit.
 
     Parameters
     ----------
     nbytes : int
+        Size of the range.
 
     Raises
     ------
     OSError
-        If the system does not give so many addresses.
+        If the system refuses a range of this size.
     """
 
     def __init__(self, nbytes: int) -> None:
@@ -50,16 +51,16 @@ class Range:
         self._free = [(0, nbytes)]
         self._returned: deque[tuple[int, int]] = deque()
         self.reached = 0
-        """Bytes from the beginning that have been in use."""
+        """Bytes from the beginning that have been used so far."""
 
     def growth(self, nbytes: int) -> int:
-        """Bytes of memory that it takes in addition to hold so many more."""
+        """Return by how many bytes `reached` would grow for an array; the size of the range if it does not fit."""
         self._merge()
         start = next((start for start, room in self._free if room >= nbytes), None)
         return len(self._map) if start is None else max(0, start + nbytes - self.reached)
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """A float32 array with undefined values; None if there is no room."""
+        """Allocate a float32 array with undefined values; None if it does not fit."""
         nbytes = 4 * prod(shape)
         length = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._merge()
@@ -68,13 +69,13 @@ class Range:
                 self._free[k : k + 1] = [(start + length, room - length)] if room > length else []
                 self.reached = max(self.reached, start + length)
                 array = self._bytes[start : start + nbytes].view(np.float32).reshape(shape)
-                # Arrays are freed in any thread, even within this method: noted there, put in order here.
+                # Arrays are freed in any thread, even during this method: the finalizer only appends, see `_merge`.
                 weakref.finalize(array, self._returned.append, (start, length)).atexit = False
                 return array
         return None
 
     def _merge(self) -> None:
-        """Join what was returned with what is free beside it."""
+        """Merge returned blocks with adjacent free ones."""
         while self._returned:
             self._free.append(self._returned.popleft())
         merged: list[tuple[int, int]] = []
@@ -87,12 +88,12 @@ class Range:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in use."""
+        """Whether no array is in use."""
         self._merge()
         return self._free == [(0, len(self._map))]
 
     def give_back(self) -> None:
-        """Return the memory of what is free to the system, but for the first `KEPT` bytes."""
+        """Return free memory to the system, except for the first `KEPT` bytes."""
         if self.reached <= KEPT:
             return
         self._merge()
@@ -103,7 +104,7 @@ class Range:
         self.reached = min(self.reached, max(KEPT, self._free[-1][0])) if self._free else self.reached
 
     def trim(self, nbytes: int) -> int:
-        """Return up to so much memory from the end of what has been in use, as far as it is free; says how much."""
+        """Return up to `nbytes` of free memory at the end of the used part to the system; return the actual number."""
         self._merge()
         end = self.reached
         if self._free and nbytes > 0:
@@ -114,9 +115,9 @@ class Range:
 
 
 class Reserve:
-    """The ranges of this process.
+    """Allocator with the ranges of this process.
 
-    What is taken from it has to be kept as the very array that was taken: that one's end returns the memory.
+    Memory is freed together with the array that `take` returned; views keep that array alive.
     """
 
     def __init__(self) -> None:
@@ -127,7 +128,7 @@ class Reserve:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Meanwhile all memory that becomes free is kept for the next results."""
+        """Keep all freed memory for further results inside the block."""
         with self._lock:
             self._holders += 1
         try:
@@ -136,11 +137,11 @@ class Reserve:
             with self._lock:
                 self._holders -= 1
                 if not self._holders:
-                    for some in self._ranges:
-                        some.give_back()
+                    for addresses in self._ranges:
+                        addresses.give_back()
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
-        """A float32 array with undefined values."""
+        """Allocate a float32 array with undefined values."""
         array = None
         if 4 * prod(shape) >= LARGE and sys.platform == "linux":
             with self._lock:
@@ -152,28 +153,28 @@ class Reserve:
             nbytes = psutil.virtual_memory().total // mmap.PAGESIZE * mmap.PAGESIZE
             try:
                 self._ranges = [Range(nbytes), Range(nbytes)]
-            except OSError:  # a limit of addresses
+            except OSError:  # the address space is limited
                 return None
-        if all(some.is_empty for some in self._ranges):
-            self._last = 1  # every call takes its results from the same places
+        if all(addresses.is_empty for addresses in self._ranges):
+            self._last = 1  # so that every call uses the same addresses
         other = 1 - self._last
-        growth = [some.growth(4 * prod(shape)) for some in self._ranges]
+        growth = [addresses.growth(4 * prod(shape)) for addresses in self._ranges]
         self._last = other if growth[other] <= growth[self._last] else self._last
         return self._ranges[self._last].take(shape)
 
     def make_room(self, nbytes: int) -> None:
-        """Return memory that is free to the system, as somebody else is about to take so much."""
+        """Return free memory to the system before torch allocates `nbytes`."""
         if nbytes >= LARGE:
             with self._lock:
-                for some in self._ranges:
-                    nbytes -= some.trim(nbytes)
+                for addresses in self._ranges:
+                    nbytes -= addresses.trim(nbytes)
 
 
 reserve = Reserve()
-if hasattr(os, "register_at_fork"):  # a lock may be held by a thread that the child does not have
+if hasattr(os, "register_at_fork"):  # another thread, which the child does not have, may hold the lock
     os.register_at_fork(after_in_child=reserve.__init__)  # type: ignore[misc]
 
 
 def empty(*shape: int) -> torch.Tensor:
-    """A float32 tensor on the host with undefined values."""
+    """Allocate a float32 tensor on the host with undefined values."""
     return torch.from_numpy(reserve.take(shape))

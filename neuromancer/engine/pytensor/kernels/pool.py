@@ -14,15 +14,13 @@ from neuromancer.config import config
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST
 from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
 
-LANES = 16
-"""Numbers of which `maxima` takes the largest together."""
-
 ONE_PASS = 1 << 25
-"""Bytes from which on windows slide over all axes in one pass: smaller arrays stay in caches between the axes."""
+"""Minimum size in bytes for sliding over all axes in one pass; smaller arrays stay in the caches between axes."""
 
 _aten = torch.ops.aten
 _MAX = {2: _aten.max_pool2d_with_indices, 3: _aten.max_pool3d_with_indices}
@@ -32,12 +30,12 @@ _AVERAGE_GRAD = {2: _aten.avg_pool2d_backward, 3: _aten.avg_pool3d_backward}
 
 
 def _unit_axis(tensors: tuple[torch.Tensor, ...], *sizes: Ints) -> tuple[tuple[torch.Tensor, ...], list[Ints]]:
-    """Insert a spatial axis of length 1: torch has one-dimensional pooling only in its two-dimensional kernels."""
+    """Insert a spatial axis of length 1 into tensors and sizes: torch pools 1-D images with its 2-D kernels."""
     return tuple(t.unsqueeze(2) for t in tensors), [(1, *size) for size in sizes]
 
 
 def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maxima of all windows and their positions (flat index into the spatial axes of `x`, int64)."""
+    """Return the maxima of all windows and their positions (flat index into the spatial axes of `x`, int64)."""
     if len(size) == 1:
         (x,), (size, stride, dilation) = _unit_axis((x,), size, stride, dilation)
         values, index = max_pool(x, size, stride, dilation)
@@ -46,21 +44,26 @@ def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple
 
 
 def max_pool_values(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> torch.Tensor:
-    """Maxima of all windows; no positions, so the windows can be reduced axis by axis.
+    """Return the maxima of all windows, without positions: in one pass over large arrays, else axis by axis."""
+    if fits_one_pass(x, size, stride, dilation):
+        return max_pool_one_pass(x, size, dilation)
+    return max_pool_by_axis(x, size, stride, dilation)
+
+
+def max_pool_by_axis(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> torch.Tensor:
+    """Return the maxima of all windows, reduced axis by axis.
 
     The maximum over a box is the maximum of shifted slices along one axis after the other. That runs at memory speed
     and costs ``sum(size)`` comparisons instead of ``prod(size)``: several times faster than torch's pooling on a CPU,
-    most of all with dilation. Where several axes slide over large arrays, they do so in one pass.
+    most of all with dilation.
     """
-    if _is_one_pass(x, size, stride, dilation):
-        return _one_pass(x, size, dilation)
     for axis in range(len(size)):
         x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.maximum)
     return x
 
 
-def _is_one_pass(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> bool:
-    """True for windows over several axes of a large array with channels last."""
+def fits_one_pass(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> bool:
+    """True for windows over several axes of a large channels-last array that `max_pool_one_pass` can handle."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -73,13 +76,13 @@ def _is_one_pass(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> b
     )
 
 
-def _one_pass(x: torch.Tensor, size: Ints, dilation: Ints) -> torch.Tensor:
-    """Maxima over all axes, parts of the first of them side by side."""
+def max_pool_one_pass(x: torch.Tensor, size: Ints, dilation: Ints) -> torch.Tensor:
+    """Return the maxima of all windows of a channels-last array; threads divide the first axis."""
     run = import_module("neuromancer.engine.pytensor.kernels.maxima").compiled()
     spatial = [len(range(n)[taps[0]]) for n, taps in zip(x.shape[2:], _all_taps(x, size, dilation), strict=True)]
     result = empty(x.shape[0], *spatial, x.shape[1])
     channels, threads = x.shape[1], torch.get_num_threads()
-    # images of two dimensions are planes beside one another, of which windows see one
+    # a batch of 2-D images is one volume whose windows cover a single plane
     whole = (x.shape[0], -1, *x.shape[-2:-1]) if x.ndim == 5 else (1, *x.shape[:1], *x.shape[-2:-1])
     sources = x.movedim(1, -1).numpy().reshape(*whole, x.shape[-1] * channels)
     targets = result.numpy().reshape(whole[0], -1, spatial[-2], spatial[-1] * channels)
@@ -101,7 +104,10 @@ def _all_taps(x: torch.Tensor, size: Ints, dilation: Ints) -> list[list[slice]]:
 
 
 def pool_copies(axes: int, dtype: str) -> int:
-    """Arrays that are in use beside what windows slide over on the configured device; see the interface of engines."""
+    """Return the number of arrays in use in addition to the pooled one, on the configured device.
+
+    See `engine.interface`.
+    """
     in_one_pass = dtype == "float32" and resolve_device(config.device).type == "cpu"
     return min(axes, 1 if in_one_pass else 2)
 
@@ -109,7 +115,7 @@ def pool_copies(axes: int, dtype: str) -> int:
 def max_pool_grad(
     gy: torch.Tensor, x: torch.Tensor, index: torch.Tensor, size: Ints, stride: Ints, dilation: Ints
 ) -> torch.Tensor:
-    """Send each element of `gy` back to the position in `x` that won its window."""
+    """Return the gradient: each element of `gy` goes to the position in `x` of the maximum of its window."""
     if len(size) == 1:
         (gy, x, index), (size, stride, dilation) = _unit_axis((gy, x, index), size, stride, dilation)
         return max_pool_grad(gy, x, index, size, stride, dilation).squeeze(2)
@@ -122,7 +128,7 @@ def take_winners(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def average_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divisor: int) -> torch.Tensor:
-    """Sums of all windows, divided by `divisor`."""
+    """Return the sums of all windows, divided by `divisor`."""
     if any(d != 1 for d in dilation):
         for axis in range(len(size)):
             x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.add)
@@ -136,7 +142,7 @@ def average_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divi
 def average_pool_grad(
     gy: torch.Tensor, x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divisor: int
 ) -> torch.Tensor:
-    """Spread each element of `gy` over its window; `x` gives the shape of the result."""
+    """Return the gradient: each element of `gy` is spread over its window; only the shape of `x` is used."""
     if any(d != 1 for d in dilation):
         for axis in reversed(range(len(size))):
             gy = _unslide(gy, axis + 2, x.shape[axis + 2], size[axis], stride[axis], dilation[axis])
@@ -148,7 +154,7 @@ def average_pool_grad(
 
 
 def _taps(n: int, size: int, stride: int, dilation: int) -> list[slice]:
-    """Slices of an axis of length `n` that hold the first, second, ... element of every window."""
+    """Return the slices of an axis of length `n` that hold the first, second, ... element of every window."""
     span = n - dilation * (size - 1)
     if span < 1:
         raise RuntimeError(f"a window of {dilation * (size - 1) + 1} is larger than the input of {n}")
@@ -171,7 +177,7 @@ def _slide(
 
 
 def _like(x: torch.Tensor) -> torch.Tensor | None:
-    """Memory for a result of the shape and the format of x; None where torch's is as good."""
+    """Allocate a result of the shape and the memory format of x; None where torch allocates it as well."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or x.ndim not in CHANNELS_LAST:
         return None
     last = [0, *range(2, x.ndim), 1]

@@ -1,4 +1,4 @@
-"""Threads in which torch computes without threads of its own, for kernels that share out their work themselves."""
+"""Thread pool for kernels that divide their work themselves; torch uses a single thread in each of its workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def each(function: Callable[[Any], None], items: Iterable[Any], threads: int) -> None:
-    """Call a function for every item, in so many threads; raises what the first of them raised."""
+    """Call a function for every item in a thread pool; raise the exception of the first item that failed."""
     if threads == 1:
         for item in items:
             function(item)
@@ -24,11 +24,11 @@ def each(function: Callable[[Any], None], items: Iterable[Any], threads: int) ->
 
 @cache
 def pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """So many threads; others for a process that was forked."""
+    """Return the thread pool of a size; keyed by process, as threads do not survive a fork."""
     started = threading.Barrier(threads + 1)
 
     def alone() -> None:
-        torch.get_num_threads()  # the first use in a thread undoes what was set before
+        torch.get_num_threads()  # the first call in a thread overrides an earlier setting
         torch.set_num_threads(1)
         started.wait()
 
@@ -36,5 +36,5 @@ def pool(threads: int, process: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         result.submit(alone)
     started.wait()
-    torch.set_num_threads(threads)  # the setting is per thread, but new threads take the last one
+    torch.set_num_threads(threads)  # the setting is per thread, but new threads inherit the last one
     return result

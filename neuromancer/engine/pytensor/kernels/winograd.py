@@ -1,9 +1,10 @@
-"""Convolution with fewer products over the last two axes (Cook-Toom / Winograd), on the CPU in single precision.
+"""Winograd (Cook-Toom) convolution over the last two axes, on the CPU in single precision.
 
-Tiles of 6x6 inputs give 3x3 outputs of a 4x4 kernel with 36 products instead of 144 (4x4 of a 3x3 kernel, 2x2 of a 5x5
-kernel); tiles of 7x7 give 4x4 with 49. Larger kernels are cut into parts of such sizes, each of which sees the inputs a
-little further on. Dilation only spreads the inputs of a tile. Products of all tiles and channels at one position are
-one matrix product; parts and the other kernel axis are summed up by further ones, before anything is transformed back.
+A tile of 6x6 inputs gives 3x3 outputs of a 4x4 kernel with 36 products instead of 144 (4x4 outputs of a 3x3 kernel, 2x2
+of a 5x5 kernel); a tile of 7x7 gives 4x4 outputs with 49 products. Larger kernels are split into parts of such sizes,
+each applied to shifted inputs. Dilation only spreads the inputs of a tile. The products of all tiles and channels at
+one position of the tile are one matrix product; those of parts and of the first kernel axis are accumulated before the
+output transform.
 """
 
 from __future__ import annotations
@@ -21,34 +22,33 @@ import numpy as np
 import torch
 
 from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.threads import pool
 
 Ints = tuple[int, ...]
 
-LANES = 16
-"""Fewest channels; so many are transformed together."""
 CHUNK = 6 << 20
-"""Bytes of transformed values that a thread works on at a time."""
+"""Size in bytes of the transformed values of a chunk, which is one thread's unit of work."""
 LEAST_ROWS = 64
-"""Rows below which a matrix product is slow."""
+"""Minimum number of rows for an efficient matrix product."""
 PRODUCT, TRANSFORM = 0.9, {6: 30.0, 7: 42.0}
-"""Time of a product here, and of the transforms per value by size of a tile, in units of a product in a direct
-convolution. Measured."""
+"""Measured costs, in units of a product of direct convolution: of a product, and of the transforms per value by tile
+size."""
 PRECISE = 0.93
-"""Larger tiles lose more precision: they have to take less than this part of the time. Of kernels with fewer taps than
-4 they would save little."""
+"""Maximum cost of the larger tiles relative to the smaller ones: they are less precise. They are used for at least 4
+taps; below, they would save little."""
 
 
 @cache
 def split(taps: int, size: int) -> Ints:
-    """(parts, taps of a part) of a kernel axis of any length in tiles of a size: as few products as possible.
+    """Split a kernel axis for tiles of a size with the fewest products; return (parts, taps of a part).
 
     Examples
     --------
     >>> [split(taps, 6) for taps in (2, 4, 5, 6, 7, 9)]
     [(1, 2), (1, 4), (1, 5), (2, 3), (2, 4), (3, 3)]
     """
-    options = [(ceil(taps / some), some) for some in range(2, size)]
+    options = [(ceil(taps / part), part) for part in range(2, size)]
     return min(options, key=lambda option: (option[0] / (size + 1 - option[1]), option[0]))
 
 
@@ -67,7 +67,7 @@ class Tiling:
     def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, size: int) -> None:
         self.size = size
         spatial = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
-        # images of a 2-D convolution stand where a 3-D one has its first axis
+        # in 2-D the batch axis takes the place of z
         flat = len(spatial) == 2
         self.batch, self.depth = (1, x_shape[0]) if flat else (x_shape[0], x_shape[2])
         self.taps, self.reach = (1, 0) if flat else (w_shape[2], dilation[0])
@@ -80,7 +80,7 @@ class Tiling:
             ceil(ceil(n / d) / m) for n, d, m in zip(self.out[1:], self.dilation, self.edges, strict=True)
         )
         self.tiles = prod(self.per_phase) * prod(self.dilation)
-        # the same for any number of threads, so that results are
+        # independent of the number of threads, so that results are, too
         per_tile = 4 * size**2 * (self.depth * self.n_in + self.out[0] * self.n_out)
         rows = ceil(LEAST_ROWS / self.out[0]) if self.out[0] > 0 else 1
         self.step = max(1, min(CHUNK // per_tile, max(rows, ceil(self.tiles / 16))))
@@ -89,32 +89,32 @@ class Tiling:
         values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
         products = points * parts * self.out[0] * self.taps * self.n_in * self.n_out
         self.work = PRODUCT * products + TRANSFORM[size] * values
-        """Products of a direct convolution that take as long as this."""
+        """Cost of a call, as the number of products of a direct convolution that take as long."""
         kernel = size**2 * parts * self.taps * self.n_in * self.n_out
         self.prepared = 4 * kernel
-        """Bytes of the transformed kernel."""
+        """Size of the transformed kernel in bytes."""
         self.preparation = TRANSFORM[size] * kernel
-        """The same as `work`, for transforming the kernel."""
+        """Cost of the kernel transform, in the units of `work`."""
         self._scratch = self.step * per_tile
 
     @property
     def key(self) -> int:
-        """What a transformed kernel depends on."""
+        """Key of the transformed kernel in a cache."""
         return self.size
 
     @property
     def scratch(self) -> int:
-        """Bytes in use beside input and result."""
+        """Workspace in bytes, in addition to input and result."""
         return self._scratch * torch.get_num_threads()
 
     def chunks(self) -> Iterator[tuple[int, int, int]]:
-        """(image, first tile, end) of every piece of work."""
+        """Iterate over chunks of tiles: (image, first tile, end)."""
         for image in range(self.batch):
             for first in range(0, self.tiles, self.step):
                 yield image, first, min(first + self.step, self.tiles)
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
-        """The kernel (n_out, n_in, [z,] y, x) for tiles, (parts y, parts x, z, size * size, n_in, n_out)."""
+        """Transform a kernel (n_out, n_in, [z,] y, x) into (parts y, parts x, z, size * size, n_in, n_out)."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
         n_out, n_in, depth, *taps = w.shape
         (ny, nx), (ky, kx), size = self.parts, self.part, self.size
@@ -124,7 +124,7 @@ class Tiling:
         return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """The convolution of x with a kernel that has been `transformed`; see `conv_algorithm.ConvAlgorithm`."""
+        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`."""
         n, size = self.size, (0,) * self.size
         source = x.movedim(1, -1).contiguous()
         result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
@@ -133,7 +133,7 @@ class Tiling:
         if x.ndim == 4:
             images = (images[0][None], images[1][None])
         *above, top, left = (0, *pad) if x.ndim == 4 else pad
-        ahead = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
+        shift = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
         input_transform, output_transform = _transforms().compiled()
         chunks, lock = self.chunks(), threading.Lock()
 
@@ -148,20 +148,20 @@ class Tiling:
                     if chunk is None:
                         return
                     image, first, end = chunk
-                    some = end - first
-                    v = values[: n * n * some * depth * self.n_in].view(n * n, depth * some, self.n_in)
-                    s = sums[: n * n * some * length * self.n_out].view(n * n, length * some, self.n_out)
-                    place = (first, *self.per_phase, *self.dilation, *self.edges)
+                    tiles = end - first
+                    v = values[: n * n * tiles * depth * self.n_in].view(n * n, depth * tiles, self.n_in)
+                    s = sums[: n * n * tiles * length * self.n_out].view(n * n, length * tiles, self.n_out)
+                    grid = (first, *self.per_phase, *self.dilation, *self.edges)
                     for i, j in product(*map(range, self.parts)):
-                        around = (*above, top - i * ahead[0], left - j * ahead[1])
-                        input_transform(size, images[0][image], v.view(n, n, depth, some, -1).numpy(), *place, *around)
+                        padding = (*above, top - i * shift[0], left - j * shift[1])
+                        input_transform(size, images[0][image], v.view(n, n, depth, tiles, -1).numpy(), *grid, *padding)
                         for k in range(self.taps):
-                            rows = v.narrow(1, k * self.reach * some, length * some)
+                            rows = v.narrow(1, k * self.reach * tiles, length * tiles)
                             if i == j == k == 0:
                                 torch.bmm(rows, w[i, j, k], out=s)
                             else:
                                 s.baddbmm_(rows, w[i, j, k])
-                    output_transform(size, s.view(n, n, length, some, -1).numpy(), images[1][image], offsets, *place)
+                    output_transform(size, s.view(n, n, length, tiles, -1).numpy(), images[1][image], offsets, *grid)
 
         threads = torch.get_num_threads()
         if threads == 1 or self.tiles * self.batch <= self.step:
@@ -173,15 +173,16 @@ class Tiling:
 
 
 def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) -> Tiling | None:
-    """The tiling of a convolution without padding that takes the least time; None if there is none.
+    """Return the cheapest tiling of a convolution without padding, or None if no tiling applies.
 
     Parameters
     ----------
     x_shape, w_shape, dilation
         See `Tiling`.
     prepared : bool
-        The kernel need not be transformed for this call alone.
+        Whether the transformed kernel is reused for several calls.
     """
+    # the transforms work on whole vectors of channels
     if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and min(w_shape[-2:]) >= 2):
         return None
     small, large = (Tiling(x_shape, w_shape, dilation, size) for size in TRANSFORM)
@@ -191,11 +192,11 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
 
 @cache
 def _along_both(size: int, *taps: int) -> torch.Tensor:
-    """The matrix that transforms a kernel along both axes at once, (size * size, taps)."""
+    """Return the matrix that transforms a kernel along both axes at once, (size * size, taps)."""
     along = [_transforms().matrices(k, size)[1] for k in taps]
     return torch.from_numpy(np.kron(*along).astype("float32"))
 
 
 def _transforms() -> ModuleType:
-    """The module of the transforms, imported when they are needed: numba takes a third of a second."""
+    """Return the module of the transforms; imported on demand, as importing numba takes a third of a second."""
     return import_module("neuromancer.engine.pytensor.kernels.winograd_transforms")
