@@ -1,6 +1,6 @@
-"""Times of one engine on the network ``neuro3d``, as a line of JSON: importing, compiling, running.
+"""Print the import, compile and run times of one engine on the network ``neuro3d``, as a line of JSON.
 
-The engine is that of the environment: ``.venv/bin/python benchmarks/engines.py``, or
+The environment determines the engine: ``.venv/bin/python benchmarks/engines.py``, or
 ``NEUROMANCER_ENGINE=theano .venv-theano/bin/python benchmarks/engines.py``. docs/engines.md shows both.
 """
 
@@ -22,14 +22,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 
 
 def timed(function: Callable[..., Any], *args: Any) -> float:
-    """Seconds of one run."""
+    """Return the seconds of one run."""
     start = time.perf_counter()
     function(*args)
     return time.perf_counter() - start
 
 
 def measure(runs: int) -> dict[str, float]:
-    """Seconds of the first and of later runs."""
+    """Return the seconds of first runs, and the medians of later ones."""
     start = time.perf_counter()
     import neuro3d
 

@@ -1,4 +1,4 @@
-"""The benchmark networks in plain torch: what somebody would write without this library."""
+"""The benchmark networks in plain torch, as one would write them without this library."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional as F
 
 EPS = 1e-5
 Weights = Sequence[tuple[np.ndarray, np.ndarray]]
-"""Kernel and bias of every layer, in the order of evaluation. Kernels are applied as they are, not flipped."""
+"""Kernel and bias of every layer, in the order of evaluation. Kernels are correlated, not flipped."""
 
 
 class HandWritten:
-    """A network with its weights; softmax at the end; Adam by ``torch.optim``.
+    """A network with softmax output, trained by ``torch.optim.Adam``.
 
     Parameters
     ----------
     weights : Weights
     memory_format : torch.memory_format
-        Of kernels and inputs.
+        Memory format of kernels and inputs.
     """
 
     def __init__(self, weights: Weights, memory_format: torch.memory_format = torch.contiguous_format) -> None:
@@ -36,24 +36,24 @@ class HandWritten:
         self.optimiser = torch.optim.Adam([p for layer in self.layers for p in layer], lr=1e-4)
 
     def logits(self, x: Tensor, dense: bool = False) -> Tensor:
-        """Scores of the classes, (b, f, z, x, y)."""
+        """Return the class scores, (b, f, z, x, y)."""
         raise NotImplementedError
 
     def _input(self, x: np.ndarray) -> Tensor:
         return torch.from_numpy(x).contiguous(memory_format=self.memory_format)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities for a patch, (b, f, z, x, y)."""
+        """Return the probabilities for a patch, (b, f, z, x, y)."""
         with torch.inference_mode():
             return torch.softmax(self.logits(self._input(x)), 1).numpy()
 
     def predict_dense(self, raw: np.ndarray) -> np.ndarray:
-        """Probabilities at every position of (f, z, x, y), by dilation."""
+        """Return the probabilities at every position of (f, z, x, y), by dilation."""
         with torch.inference_mode():
             return torch.softmax(self.logits(self._input(raw[None]), dense=True), 1)[0].numpy()
 
     def trainingstep(self, x: np.ndarray, labels: np.ndarray) -> float:
-        """One step of Adam; the loss before it."""
+        """Run one step of Adam; return the loss before it."""
         self.optimiser.zero_grad()
         p = torch.softmax(self.logits(self._input(x)), 1)
         picked = p.gather(1, torch.from_numpy(labels.astype("int64")))
@@ -64,7 +64,7 @@ class HandWritten:
 
 
 class Chain(HandWritten):
-    """Chain of convolution, max-pooling, bias, rectifier.
+    """Chain of layers: convolution, max-pooling, bias, rectifier.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ class Chain(HandWritten):
         self.pools = pools
 
     def logits(self, x: Tensor, dense: bool = False) -> Tensor:
-        """Scores of the classes; `dense`: pools without stride, dilated kernels after them."""
+        """Return the class scores; `dense`: pools without stride, followed by dilated kernels."""
         conv, max_pool = (F.conv3d, F.max_pool3d) if x.ndim == 5 else (F.conv2d, F.max_pool2d)
         dilation = (1,) * (x.ndim - 2)
         for i, ((w, b), pool) in enumerate(zip(self.layers, self.pools, strict=True)):
             pooled = max(pool) > 1
-            # A bias added by the convolution costs no pass over memory, and the maximum does not mind.
+            # The bias commutes with max-pooling; added by the convolution, it needs no extra pass over memory.
             x = conv(x, w, b, dilation=dilation)
             if pooled:
                 x = max_pool(x, pool, stride=1 if dense else pool, dilation=dilation)
@@ -94,10 +94,10 @@ class Chain(HandWritten):
 
 
 class UNet(HandWritten):
-    """Valid convolutions in pairs, three times pooled and up-convolved by 2, skips cropped in the middle."""
+    """U-Net with pairs of valid convolutions, three levels of pooling and up-convolution by 2, and cropped skips."""
 
     def logits(self, x: Tensor, dense: bool = False) -> Tensor:
-        """Scores of the classes; one pass, never dense."""
+        """Return the class scores of a patch; `dense` is ignored."""
         layers = iter(self.layers)
         skips = []
         for _ in range(3):

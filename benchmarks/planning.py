@@ -1,6 +1,6 @@
-"""What plans predict against what happens: time per tile size, in the order that the plans say.
+"""Compare the time that plans predict with the measured time, by tile size.
 
-``python benchmarks/planning.py`` prints the table; ``benchmarks/dense.py --write`` puts it on its page. Memory is
+``python benchmarks/planning.py`` prints the table; ``benchmarks/dense.py --write`` adds it to its page. Memory is
 compared in ``tests/dense/test_memory.py``.
 """
 
@@ -22,7 +22,7 @@ HEADER = "| network | result | tile | overlap | predicted | measured |\n|---|---
 
 
 def cases(quick: bool) -> list[tuple[str, nm.Node, tuple[int, ...]]]:
-    """(name, node, image shape)"""
+    """Return the measured networks: (name, node, image shape)."""
     return [
         ("neuro3d", neuro3d.create_model((15, 105, 105))["probs"], (15, 110, 110) if quick else (24, 168, 168)),
         ("N4", n4(), (120, 120) if quick else (300, 300)),
@@ -31,7 +31,7 @@ def cases(quick: bool) -> list[tuple[str, nm.Node, tuple[int, ...]]]:
 
 
 def measure(quick: bool) -> tuple[list[str], float]:
-    """Rows of the table, and the rank correlation of predicted and measured times, as a mean over the networks."""
+    """Return the table rows, and the rank correlation of predicted and measured times, averaged over networks."""
     rows, ranks = [], []
     for name, node, shape in cases(quick):
         raw = np.zeros((1, *shape), "float32")
@@ -42,7 +42,7 @@ def measure(quick: bool) -> tuple[list[str], float]:
         for run in range(2 if quick else 4):
             for tile in tiles:
                 seconds = common.timed(partial(node.predict_dense, raw, tile=tile, progress=False))
-                if run:  # the first loads and compiles
+                if run:  # the first run is a warm-up: it loads libraries and compiles
                     times[tile].append(seconds)
         plans = {tile: node.plan_dense(raw, tile=tile) for tile in tiles}
         predicted = [plans[tile].seconds() for tile in tiles]
@@ -57,7 +57,7 @@ def measure(quick: bool) -> tuple[list[str], float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small volumes, single runs")
     args = parser.parse_args()

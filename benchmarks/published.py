@@ -10,13 +10,13 @@ ZNNI = {
     "n726": "6p 7p 7 7 7 7",
     "n926": "8p 9p 9 9 9 9",
 }
-"""Cubic kernels, p: followed by max-pooling of 2 (Zlateski, Lee & Seung, SC'16, arXiv:1606.05688)."""
+"""Sizes of cubic kernels; p marks max-pooling by 2 (Zlateski, Lee & Seung, SC'16, arXiv:1606.05688)."""
 ZNNI_PER_CORE = {"n337": 3641, "n537": 2704, "n726": 4171, "n926": 3461}
-"""Voxels per second and core that the paper gives for processors (72 cores together)."""
+"""Voxels per second and CPU core, from the paper (measured on 72 cores)."""
 
 
 def znni(name: str) -> nm.Node:
-    """A network of the ZNNi paper: 80 features per layer, 3 outputs, all three axes alike."""
+    """Build a network of the ZNNi paper: isotropic, 80 features per layer, 3 outputs."""
     nm.model_manager.newmodel(name)
     layers = [(int(layer[0]), 2 if layer.endswith("p") else 1) for layer in ZNNI[name].split()]
     size, stride = 1, 1
@@ -31,7 +31,7 @@ def znni(name: str) -> nm.Node:
 
 
 def n4() -> nm.Node:
-    """The network N4 for membranes, window 95x95 (Giusti, Ciresan, Masci, Gambardella & Schmidhuber 2013)."""
+    """Build the membrane network N4, field of view 95x95 (Giusti, Ciresan, Masci, Gambardella & Schmidhuber 2013)."""
     nm.model_manager.newmodel("n4")
     out: nm.Node = nm.Input((None, 1, 95, 95), "b,f,y,x", print_repr=False)
     for kernel in (4, 5, 4, 4):

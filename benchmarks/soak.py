@@ -1,7 +1,7 @@
-"""Kill predictions at random moments, go on, and compare every byte with an uninterrupted run.
+"""Kill predictions at random times, resume them, and compare every byte with an uninterrupted run.
 
 ``python benchmarks/soak.py --kills 300`` does so for zarr, HDF5 and .npy and prints a table for docs/reliability.md.
-Half of the kills come after a random time, half in the midst of a write, after a part of a tile is in the store.
+Half of the kills come after a random time, half in the middle of a write, when part of a tile is in the store.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TILE = (4, 8, 8)
 
 
 class Deadly:
-    """A sink that dies in the midst of the n-th write, and takes its time for others, as real stores do."""
+    """Sink that kills its process in the middle of the n-th write, and is as slow as a real store in others."""
 
     def __init__(self, sink: Any, fatal: int) -> None:
         self._sink, self._left = sink, fatal
@@ -47,7 +47,7 @@ class Deadly:
 
 
 def network() -> Any:
-    """A small network, the same in every run."""
+    """Build a small network with the same weights in every run."""
     nm.seed(1)
     node: Any = nm.Input((None, 1, 6, 10, 10), "b,f,z,y,x", print_repr=False)
     node = nm.Conv(node, 3, (2, 3, 3), (1, 2, 2), print_repr=False)
@@ -55,7 +55,7 @@ def network() -> Any:
 
 
 def child(node: Any, raw: str, out: str, store: str, fatal: int) -> None:
-    """Go on with the prediction, in a process of its own; never returns."""
+    """Resume the prediction in a forked process and exit; never returns."""
     make = ResultStores.sink
 
     def deadly(*args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ def child(node: Any, raw: str, out: str, store: str, fatal: int) -> None:
 
 
 def contents(out: str) -> np.ndarray:
-    """Values of a finished prediction."""
+    """Read the values of a finished prediction."""
     from neuromancer.volumes import open_source
 
     source = open_source(out)
@@ -86,12 +86,12 @@ def contents(out: str) -> np.ndarray:
 
 
 def soak(store: str, kills: int, seed: int, folder: Path) -> tuple[int, int, int]:
-    """Kill predictions into a store until there were so many kills.
+    """Kill and resume predictions into a store until the number of kills is reached.
 
     Returns
     -------
     tuple of int
-        Kills, finished predictions, and how many of them differed from an uninterrupted one.
+        Kills, finished predictions, and the number of those that differ from an uninterrupted one.
     """
     rng = np.random.default_rng(seed)
     node = network()
@@ -118,7 +118,7 @@ def soak(store: str, kills: int, seed: int, folder: Path) -> tuple[int, int, int
             if os.WIFSIGNALED(status):
                 done += 1
             elif os.WEXITSTATUS(status):
-                raise SystemExit(f"{store}: a restart failed after {done} kills")
+                raise SystemExit(f"{store}: resuming failed after {done} kills")
             else:
                 break
         finished += 1
@@ -128,7 +128,7 @@ def soak(store: str, kills: int, seed: int, folder: Path) -> tuple[int, int, int
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=300, help="per store")
+    parser.add_argument("--kills", type=int, default=300, help="number of kills per store (default: %(default)s)")
     parser.add_argument("--stores", nargs="+", default=list(STORES), choices=list(STORES))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
-"""A variational autoencoder of handwritten digits: ten Gaussian numbers per image (Kingma & Welling 2014).
+"""Variational autoencoder of handwritten digits with ten Gaussian latent variables (Kingma & Welling 2014).
 
-Trained by ``neuromancer-train examples/autoencoder.py``.
+Train it by ``neuromancer-train examples/autoencoder.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ validate_every = 500
 
 
 def create_model() -> nm.Model:
-    """Image -> mean and deviation of the code -> sample -> image."""
+    """Build the network: image -> mean and standard deviation of the code -> sample -> image."""
     model = nm.model_manager.newmodel("autoencoder")
     image = nm.Input((None, PIXELS), "b,f", name="input", print_repr=False)
     hidden = nm.Perceptron(image, 256, print_repr=False)
@@ -31,14 +31,14 @@ def create_model() -> nm.Model:
     target = nm.Input_like(decoded, name="target", print_repr=False)
     likelihood = nm.BinaryNLL(decoded, target, name="likelihood", print_repr=False)
     prior = code.make_priorlayer(print_repr=False)
-    # The loss is a mean of means: these weights make it half the sum over pixels and latent numbers.
+    # The loss is a mean of means; these weights turn it into half the sum over pixels and latent variables.
     loss = nm.AggregateLoss([likelihood, prior], mixing_weights=[PIXELS, LATENT], name="loss", print_repr=False)
     model.designate_nodes("input", target, loss, decoded)
     return model
 
 
 def create_data(model: nm.Model) -> tuple[digits.Batches, digits.Batches]:
-    """Digits as vectors, which are their own targets."""
+    """Return batches of digits as vectors, which are their own targets."""
 
     def flat(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return (images.reshape(-1, PIXELS),) * 2

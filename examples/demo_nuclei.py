@@ -1,6 +1,6 @@
-"""Find cell nuclei in a confocal stack: build a small 3-D network, train it, predict a part that it never saw.
+"""Find cell nuclei in a confocal stack: build a small 3-D network, train it, and predict unseen data.
 
-What ``make demo`` runs. The stack is split along y: the network trains on the upper part only and is judged on the
+``make demo`` runs this. The stack is split along y: the network is trained on the upper part only and evaluated on the
 lower part, whose prediction reads no voxel of the training part (its borders are mirrored).
 """
 
@@ -22,7 +22,7 @@ PATCH = (17, 101, 101)
 
 
 def build() -> nm.Model:
-    """The network: strides (1, 4, 4), field of view (9, 37, 37), 0.1 million parameters."""
+    """Build the network: strides (1, 4, 4), field of view (9, 37, 37), 0.1 million parameters."""
     model = nm.model_manager.newmodel("nuclei")
     out: nm.Node = nm.Input((None, 1, *PATCH), "b,f,z,y,x", name="input", print_repr=False)
     out = nm.Conv(out, 16, (1, 4, 4), (1, 2, 2), print_repr=False)
@@ -41,7 +41,7 @@ def build() -> nm.Model:
 
 
 def main(argv: list[str] | None = None) -> list[helpers.Row]:
-    """Run the demo; returns the rows of the printed table."""
+    """Run the demo; return the rows of the printed table."""
     args = helpers.arguments(__doc__ or "", minutes=2.0, out="nuclei.h5").parse_args(argv)
     with h5py.File(DATA, "r") as file:
         raw, labels = file["raw"][()], file["label"][()]

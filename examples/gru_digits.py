@@ -1,6 +1,6 @@
-"""A recurrent network that reads handwritten digits line by line: a GRU over 28 lines of 28 pixels.
+"""Recurrent network that classifies handwritten digits row by row: a GRU over 28 rows of 28 pixels.
 
-Trained by ``neuromancer-train examples/gru_digits.py``.
+Train it by ``neuromancer-train examples/gru_digits.py``.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ validate_every = 250
 
 
 def create_model() -> nm.Model:
-    """Loop over the lines, then a linear layer over the last state."""
+    """Build the network: a scan over the rows, then a linear layer on the last state."""
     model = nm.model_manager.newmodel("gru_digits")
-    lines = nm.Input((28, None, 28), "r,b,f", name="input", print_repr=False)
-    first, _ = nm.split(lines, "r", index=1, strip_singleton_dims=True)
+    rows = nm.Input((28, None, 28), "r,b,f", name="input", print_repr=False)
+    first, _ = nm.split(rows, "r", index=1, strip_singleton_dims=True)
     memory = nm.InitialState_like(first, STATES, print_repr=False)
     step = nm.GRU(first, memory, STATES, name="step", print_repr=False)
     last: Any = nm.Scan(
-        step, memory, in_iterate=lines, in_iterate_0=first, unroll_scan=False, last_only=True, name="last"
+        step, memory, in_iterate=rows, in_iterate_0=first, unroll_scan=False, last_only=True, name="last"
     )
     probs = nm.Softmax(nm.Perceptron(last, 10, "lin", print_repr=False), name="probs", print_repr=False)
     target = nm.Input_like(probs, "int16", override_f=1, name="target", print_repr=False)
@@ -41,5 +41,5 @@ def create_model() -> nm.Model:
 
 
 def create_data(model: nm.Model) -> tuple[digits.Batches, digits.Batches]:
-    """Digits as sequences of lines, (r, b, f)."""
+    """Return batches of digits as sequences of rows, (r, b, f)."""
     return digits.split(lambda images, labels: (np.ascontiguousarray(images[:, 0].swapaxes(0, 1)), labels))

@@ -1,4 +1,4 @@
-"""What the examples share: a training loop for a given time, metrics, pictures."""
+"""Shared by the examples: a training loop of limited time, metrics, figures."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ LINE_EVERY = 10.0
 
 
 def arguments(description: str, minutes: float, out: str) -> argparse.ArgumentParser:
-    """Parser with the flags that the training examples have in common."""
+    """Return a parser with the options that the training examples share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--minutes", type=float, default=minutes, help="training time (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of weights and patches (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=OUTPUT / out, help="HDF5 file to write; the picture goes beside it")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of weights and patches (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=OUTPUT / out, help="HDF5 file to write; a PNG is written beside it")
     return parser
 
 
 class Scaling:
-    """Maps raw intensities to about [-1, 1] by their median and 99th percentile in the training part."""
+    """Scaling of raw intensities to about [-1, 1], by median and 99th percentile of the training part."""
 
     def __init__(self, raw: np.ndarray) -> None:
         self.middle, high = (float(q) for q in np.percentile(raw, (50, 99)))
         self.width = max(high - self.middle, 1e-6)
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """Scaled copy, float32, with a leading channel axis: (f=1, *spatial)."""
+        """Return a scaled float32 copy with a leading channel axis, (f=1, *spatial)."""
         return np.clip((raw.astype("float32") - self.middle) / self.width, -4, 4)[None]
 
 
@@ -48,9 +48,9 @@ def train_for(
     rates: tuple[float, float] = (2e-3, 1e-4),
     optimiser: str = "Adam",
 ) -> int:
-    """Train for a time, with the learning rate falling geometrically between `rates`; returns the number of steps.
+    """Train for some minutes with a learning rate that decays exponentially between `rates`; return the step count.
 
-    On a terminal a live bar shows the loss and the steps per second; elsewhere a line is printed now and then.
+    On a terminal, a progress bar shows the loss and the steps per second; elsewhere a line is printed every 10 s.
     """
     seconds, start, steps, printed = minutes * 60.0, time.perf_counter(), 0, 0.0
     live = sys.stderr.isatty()
@@ -66,7 +66,7 @@ def train_for(
             if not live and passed >= printed:
                 print(f"{passed:6.1f} s  {text}", flush=True)
                 printed = passed + LINE_EVERY
-    print(f"{steps} steps in {passed:.0f} s, loss of the last 200: {model.loss_smooth:.4f}")
+    print(f"{steps} steps in {passed:.0f} s, mean loss of the last 200: {model.loss_smooth:.4f}")
     return steps
 
 
@@ -74,19 +74,19 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {postfix}"
 
 
 def iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Voxels in both over voxels in either."""
+    """Return the intersection over union of two masks."""
     either = np.logical_or(mask, truth).sum()
     return float(np.logical_and(mask, truth).sum() / either) if either else 1.0
 
 
 def best_threshold(score: np.ndarray, truth: np.ndarray) -> float:
-    """Threshold of a score with the largest IoU, among 99 percentiles."""
+    """Return the threshold of a score with the largest IoU, among 99 percentiles."""
     return max(np.percentile(score, range(1, 100)), key=lambda t: iou(score > t, truth))
 
 
 @dataclass
 class Row:
-    """One line of the table of results: who predicts, average precision, IoU."""
+    """Row of the results table: name of the predictor, average precision, IoU."""
 
     who: str
     average_precision: float
@@ -94,27 +94,27 @@ class Row:
 
 
 def score(who: str, values: np.ndarray, threshold: float, truth: np.ndarray) -> Row:
-    """Judge a score per voxel against the true mask."""
+    """Evaluate a score per voxel against the true mask."""
     return Row(who, float(average_precision_score(truth.ravel(), values.ravel())), iou(values > threshold, truth))
 
 
 def compare(
     probability: np.ndarray, intensity: np.ndarray, threshold: float, truth: np.ndarray, cut: float = 0.5
 ) -> list[Row]:
-    """Rows for the network, for a threshold of an intensity, and for the same answer everywhere.
+    """Return result rows for the network and two baselines: thresholded intensity, and a constant.
 
     Parameters
     ----------
     probability, intensity : array, (*spatial)
     threshold : float
-        Of the intensity, found in the training part.
+        Threshold of the intensity, determined on the training part.
     truth : bool array, (*spatial)
     cut : float
-        Of the probability.
+        Threshold of the probability.
     """
     share = float(truth.mean())
     return [
-        Row("the same everywhere", share, share),
+        Row("constant", share, share),
         score("threshold of the raw intensity", intensity, threshold, truth),
         score("network", probability, cut, truth),
     ]
@@ -129,7 +129,7 @@ def report(rows: Sequence[Row], what: str) -> None:
 
 
 def predict(predict_dense: Callable[..., np.ndarray], raw: np.ndarray) -> np.ndarray:
-    """Probability of class 1 at every voxel of `raw` (f, *spatial), with the speed printed."""
+    """Predict the probability of class 1 at every voxel of `raw` (f, *spatial) and print the throughput."""
     start = time.perf_counter()
     result = predict_dense(raw, pad_raw=True)[1]
     seconds = time.perf_counter() - start
@@ -151,16 +151,16 @@ def save_volumes(path: Path, **volumes: np.ndarray) -> None:
 def save_picture(
     path: Path, raw: np.ndarray, labels: np.ndarray, probability: np.ndarray, n_slices: int = 4, cut: float = 0.5
 ) -> None:
-    """Draw slices side by side: raw, label, probability, and the outline of both on the raw data.
+    """Plot slices: raw, label, probability, and the outlines of both on the raw data.
 
     Parameters
     ----------
     path : Path
         PNG to write.
     raw, labels, probability : array, (z, y, x)
-        Labels may be numbered objects; 0 is background.
+        Labels may be instances; 0 is background.
     n_slices : int
-        Number of z slices, evenly spread.
+        Number of z slices, evenly spaced.
     cut : float
         Threshold of the probability for its outline.
     """

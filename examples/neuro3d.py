@@ -1,7 +1,7 @@
-"""A deep 3-D network for neuron membranes: eleven convolutions, 2.8 million parameters, strides (2, 4, 4).
+"""Deep 3-D network for neuron membranes: eleven convolutions, 2.8 million parameters, strides (2, 4, 4).
 
 ``neuromancer-train examples/neuro3d.py`` trains it on cell nuclei for some minutes, and
-``python examples/nuclei.py MODEL.h5`` scores what came out.
+``python examples/nuclei.py MODEL.h5`` evaluates the trained model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LAYERS = [
     (200, (1, 4, 4), None),
     (200, (1, 1, 1), None),
 ]
-"""Features, kernel and pool of each layer, axes z, x, y."""
+"""Features, kernel and pool of each layer; axes (z, x, y)."""
 
 n_steps = 150
 n_validation = 2
@@ -34,7 +34,7 @@ validate_every = 25
 
 
 def create_model(patch: tuple[int, int, int] = (23, 185, 185), name: str = "neuro3d") -> nm.Model:
-    """The network as a new model with all roles designated.
+    """Build the network as a new model with all roles designated.
 
     Parameters
     ----------
@@ -51,5 +51,5 @@ def create_model(patch: tuple[int, int, int] = (23, 185, 185), name: str = "neur
 
 
 def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler]:
-    """Patches of a stack of nuclei, for training and for validation."""
+    """Return patches of a stack of nuclei for training and for validation."""
     return nuclei.patches(model)

@@ -1,7 +1,7 @@
-"""A smaller 3-D network for neuron membranes: seven convolutions, 0.9 million parameters, strides (2, 4, 4).
+"""Smaller 3-D network for neuron membranes: seven convolutions, 0.9 million parameters, strides (2, 4, 4).
 
 ``neuromancer-train examples/neuro3d_lite.py`` trains it on cell nuclei for some minutes, and
-``python examples/nuclei.py MODEL.h5`` scores what came out.
+``python examples/nuclei.py MODEL.h5`` evaluates the trained model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LAYERS = [
     (200, (1, 3, 3), None),
     (200, (1, 1, 1), None),
 ]
-"""Features, kernel and pool of each layer, axes z, x, y."""
+"""Features, kernel and pool of each layer; axes (z, x, y)."""
 
 n_steps = 300
 n_validation = 2
@@ -30,7 +30,7 @@ validate_every = 50
 
 
 def create_model(patch: tuple[int, int, int] = (11, 155, 155), name: str = "neuro3d_lite") -> nm.Model:
-    """The network as a new model with all roles designated.
+    """Build the network as a new model with all roles designated.
 
     Parameters
     ----------
@@ -45,5 +45,5 @@ def create_model(patch: tuple[int, int, int] = (11, 155, 155), name: str = "neur
 
 
 def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler]:
-    """Patches of a stack of nuclei, for training and for validation."""
+    """Return patches of a stack of nuclei for training and for validation."""
     return nuclei.patches(model)

@@ -1,7 +1,8 @@
-"""Cell nuclei for the network examples: patches of a confocal stack, and the score on a part that is not trained on.
+"""Cell nuclei for the network examples: patches of a confocal stack, and evaluation on a held-out part.
 
-``python examples/nuclei.py MODEL.h5`` scores a model that ``neuromancer-train examples/unet3d_lite.py`` or one of the
-others has made. The stack is split along y, and borders are mirrored, so no voxel of one part is read for the other.
+``python examples/nuclei.py MODEL.h5`` evaluates a model trained by ``neuromancer-train examples/unet3d_lite.py`` or one
+of the other examples. The stack is split along y and borders are mirrored, so no voxel of one part is read for the
+other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PARTS = {"train": np.s_[:, :SPLIT], "test": np.s_[:, SPLIT:]}
 
 
 def load(part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Raw data in [0, 1], float32, and mask of nuclei, int16, of the part 'train' or 'test', (z, y, x)."""
+    """Load raw data in [0, 1], float32, and the nuclei mask, int16, of the part 'train' or 'test', (z, y, x)."""
     with h5py.File(DATA, "r") as file:
         raw, labels = file["raw"][()], file["label"][()]
     top = float(np.percentile(raw[PARTS["train"]], 99.9))
@@ -30,17 +31,17 @@ def load(part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def patches(model: nm.Model, batch_size: int = 1) -> tuple[train.PatchSampler, train.PatchSampler]:
-    """Training and validation data for a network that tells nuclei from background."""
-    changes = [train.Flip(), train.Rotate90("yx"), train.GreyValues(0.2, 0.1, 0.2), train.Noise(0.03, p=0.5)]
+    """Return training and validation data for a network that classifies voxels as nuclei or background."""
+    augment = [train.Flip(), train.Rotate90("yx"), train.GreyValues(0.2, 0.1, 0.2), train.Noise(0.03, p=0.5)]
     options = {"axes": "zyx", "pad_raw": True, "balance": 0.5, "batch_size": batch_size}
     return (
-        train.PatchSampler(model, load("train"), augment=changes, **options),  # type: ignore[arg-type]
+        train.PatchSampler(model, load("train"), augment=augment, **options),  # type: ignore[arg-type]
         train.PatchSampler(model, load("test"), seed=1, **options),  # type: ignore[arg-type]
     )
 
 
 def score(model: nm.Model) -> helpers.Row:
-    """Average precision and IoU at probability 0.5 on the test part."""
+    """Compute average precision and IoU at probability 0.5 on the test part."""
     raw, mask = load("test")
     axes = [tag for tag in model["input"].shape.tags if tag in "zyx"]
     order = ["zyx".index(tag) for tag in axes]
@@ -49,7 +50,7 @@ def score(model: nm.Model) -> helpers.Row:
 
 
 def main() -> None:
-    """Score model files."""
+    """Evaluate model files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+")
     rows = [score(nm.modelload(path)) for path in parser.parse_args().models]

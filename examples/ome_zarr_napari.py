@@ -1,9 +1,9 @@
-"""A prediction as a multiscale OME-Zarr image with voxel sizes, for viewers such as napari, beside its raw data.
+"""Write raw data and prediction as multiscale OME-Zarr images with voxel sizes, for viewers such as napari.
 
-``python examples/ome_zarr_napari.py`` trains the demo's network for a moment, or takes ``--model MODEL.h5``, and writes
-``examples/output/nuclei.ome.zarr`` with the images ``raw`` and ``probability`` (OME-Zarr 0.5). To look at it:
-``pip install 'napari[all]' napari-ome-zarr``, then ``napari --plugin napari-ome-zarr .../probability``. Both were
-read with the package ome-zarr (0.18), which that plugin reads with.
+``python examples/ome_zarr_napari.py`` briefly trains the demo's network, or loads ``--model MODEL.h5``, and writes
+``examples/output/nuclei.ome.zarr`` with the images ``raw`` and ``probability`` (OME-Zarr 0.5). To view them:
+``pip install 'napari[all]' napari-ome-zarr``, then ``napari --plugin napari-ome-zarr .../probability``. Both images
+were tested with the package ome-zarr (0.18), which that plugin uses as reader.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import neuromancer as nm
 from neuromancer.train import BackgroundLoader, Flip, PatchSampler, Rotate90
 from neuromancer.volumes import create_sink, open_source, write_pyramid
 
-VOXEL = (0.5, 0.25, 0.25)  # made up, as the stack does not say it
+VOXEL = (0.5, 0.25, 0.25)  # made up: the stack has no voxel size
 UNIT = "micrometer"
 
 
 def trained(image: np.ndarray, labels: np.ndarray, minutes: float) -> nm.Model:
-    """The demo's network, trained on the upper part of the stack."""
+    """Train the demo's network on the upper part of the stack."""
     nm.seed(1)
     model = demo_nuclei.build()
     part = np.s_[:, : demo_nuclei.SPLIT]
@@ -39,7 +39,7 @@ def trained(image: np.ndarray, labels: np.ndarray, minutes: float) -> nm.Model:
 
 
 def describe(path: str) -> list[str]:
-    """What a reader finds in a level: shape, voxel size, position."""
+    """Describe a level of an image: shape, dtype, voxel size, position."""
     source = open_source(path)
     size, offset = (
         tuple(None if v is None else round(v, 4) for v in values) for values in (source.voxel_size or (), source.offset)
@@ -48,11 +48,11 @@ def describe(path: str) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> Path:
-    """Write both images; returns the folder."""
+    """Write both images; return the folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=0.4, help="training time (default: %(default)s)")
-    parser.add_argument("--model", type=Path, help="a stored network for the demo's data, instead of training one")
-    parser.add_argument("--out", type=Path, default=helpers.OUTPUT / "nuclei.ome.zarr", help="folder; replaced")
+    parser.add_argument("--model", type=Path, help="a trained model for the demo's data, instead of training one")
+    parser.add_argument("--out", type=Path, default=helpers.OUTPUT / "nuclei.ome.zarr", help="output folder; replaced")
     args = parser.parse_args(argv)
     with h5py.File(demo_nuclei.DATA, "r") as file:
         stack, labels = file["raw"][()], file["label"][()]
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> Path:
     sink = create_sink(args.out / "raw", (1, *image.shape), "float32", **store)  # type: ignore[arg-type]
     sink[:, :, :, :] = image[None]
     sink.close()
-    # The result is smaller than the image: its offset says where it lies, and viewers put it there.
+    # The result is smaller than the image; viewers align the two by its offset.
     probability = args.out / "probability"
     model.predict_dense(args.out / "raw", out=probability, reduce=[1, "uint8"], memory="200MB", store=store)
     for name in ("raw", "probability"):

@@ -1,4 +1,4 @@
-"""From a map of boundaries to numbered objects by a watershed, and how these agree with the true ones."""
+"""Instance segmentation of a boundary map by a watershed, and its agreement with the ground truth."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DEPTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two segmentations differ; 0 is best everywhere.
+    """Difference between two segmentations; 0 is a perfect match in every measure.
 
     Attributes
     ----------
     split, merged : float
-        Variation of information in bits: what is cut too finely, and what is put together wrongly (Meila 2007).
+        Variation of information in bits: false splits (oversegmentation) and false merges (Meila 2007).
     rand_error : float
-        1 - F score of pairs of voxels (adapted Rand error; Arganda-Carreras et al. 2015).
+        Adapted Rand error: 1 - F score of pairs of voxels (Arganda-Carreras et al. 2015).
     """
 
     split: float
@@ -33,15 +33,15 @@ class Agreement:
 
     @property
     def variation(self) -> float:
-        """Variation of information in bits, both parts together."""
+        """Variation of information in bits, the sum of both parts."""
         return self.split + self.merged
 
 
 def segment(boundary: np.ndarray, threshold: float, depth: float) -> np.ndarray:
-    """Objects (z, y, x), numbered from 1.
+    """Segment a boundary map into objects (z, y, x), numbered from 1.
 
-    Seeds are the connected places farther than `depth` voxels from any voxel whose boundary probability is above
-    `threshold`; a watershed on the probability gives every other voxel to one of them.
+    Seeds are the connected components farther than `depth` voxels from any voxel whose boundary probability is above
+    `threshold`; a watershed on the probability assigns every other voxel to one of them.
     """
     distance = ndimage.distance_transform_edt(boundary <= threshold)
     seeds, _ = ndimage.label(distance > depth)
@@ -49,7 +49,7 @@ def segment(boundary: np.ndarray, threshold: float, depth: float) -> np.ndarray:
 
 
 def agreement(objects: np.ndarray, truth: np.ndarray) -> Agreement:
-    """Compare objects with the true ones where these are not 0."""
+    """Compare objects with the ground truth where that is not 0."""
     known = truth > 0
     split, merged = variation_of_information(truth[known], objects[known])
     return Agreement(float(split), float(merged), float(adapted_rand_error(truth[known], objects[known])[0]))
@@ -61,5 +61,5 @@ def best_settings(
     thresholds: Iterable[float] = THRESHOLDS,
     depths: Iterable[float] = DEPTHS,
 ) -> tuple[float, float]:
-    """Threshold and depth with the smallest variation of information."""
+    """Return the threshold and depth with the smallest variation of information."""
     return min(product(thresholds, depths), key=lambda pair: agreement(segment(boundary, *pair), truth).variation)

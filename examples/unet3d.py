@@ -1,10 +1,10 @@
-"""A 3-D U-Net of valid convolutions: pooled and up-convolved three times, 19 million parameters.
+"""3-D U-Net of valid convolutions: three levels of pooling and up-convolution, 19 million parameters.
 
-There is no padding inside the network, so patches fit together without seams: an output voxel sees only true voxels, 44
-to 55 on either side.
+Without padding inside the network, results of adjacent patches fit together without seams: the receptive field of an
+output voxel, 44 to 55 voxels on either side, contains only real voxels.
 
 ``neuromancer-train examples/unet3d.py`` trains it on cell nuclei for some minutes, and
-``python examples/nuclei.py MODEL.h5`` scores what came out.
+``python examples/nuclei.py MODEL.h5`` evaluates the trained model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ validate_every = 25
 
 
 def create_model(patch: tuple[int, int, int] = (116, 132, 132), name: str = "unet3d") -> nm.Model:
-    """The network as a new model with all roles designated.
+    """Build the network as a new model with all roles designated.
 
     Parameters
     ----------
@@ -45,5 +45,5 @@ def create_model(patch: tuple[int, int, int] = (116, 132, 132), name: str = "une
 
 
 def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler]:
-    """Patches of a stack of nuclei, for training and for validation."""
+    """Return patches of a stack of nuclei for training and for validation."""
     return nuclei.patches(model)

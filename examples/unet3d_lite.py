@@ -1,7 +1,7 @@
-"""An anisotropic 3-D U-Net for thick sections: it pools in the plane only; 7.8 million parameters.
+"""Anisotropic 3-D U-Net for thick sections: pooling in the plane only, 7.8 million parameters.
 
 ``neuromancer-train examples/unet3d_lite.py`` trains it on cell nuclei for some minutes, and
-``python examples/nuclei.py MODEL.h5`` scores what came out.
+``python examples/nuclei.py MODEL.h5`` evaluates the trained model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ validate_every = 50
 
 
 def create_model(patch: tuple[int, int, int] = (22, 140, 140), name: str = "unet3d_lite") -> nm.Model:
-    """The network as a new model with all roles designated.
+    """Build the network as a new model with all roles designated.
 
     Parameters
     ----------
@@ -47,5 +47,5 @@ def create_model(patch: tuple[int, int, int] = (22, 140, 140), name: str = "unet
 
 
 def create_data(model: nm.Model) -> tuple[train.PatchSampler, train.PatchSampler]:
-    """Patches of a stack of nuclei, for training and for validation."""
+    """Return patches of a stack of nuclei for training and for validation."""
     return nuclei.patches(model)

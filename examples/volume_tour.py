@@ -1,7 +1,7 @@
-"""From a file to a file: train briefly on cell nuclei, plan, predict in bounded memory, be interrupted, go on, look.
+"""From file to file: briefly train on cell nuclei, plan, predict in bounded memory, get interrupted, resume, view.
 
-Cells start with ``# %%``: run them one after the other in an editor or notebook, or all at once as a script
-(``python examples/volume_tour.py``, under a minute). What it writes goes to ``examples/output/tour``.
+Cells start with ``# %%``: run them one by one in an editor or notebook, or all at once as a script
+(``python examples/volume_tour.py``, under a minute). Output goes to ``examples/output/tour``.
 """
 
 # %% Settings
@@ -28,13 +28,13 @@ from neuromancer.volumes import create_sink, open_source
 
 parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
 parser.add_argument("--minutes", type=float, default=0.4, help="training time (default: %(default)s)")
-parser.add_argument("--folder", type=Path, default=helpers.OUTPUT / "tour", help="where everything goes; emptied first")
+parser.add_argument("--folder", type=Path, default=helpers.OUTPUT / "tour", help="output folder; emptied first")
 args, _ = parser.parse_known_args()
 FOLDER: Path = args.folder
 MEMORY = "100MB"
-VOXEL = (0.5, 0.25, 0.25)  # micrometres; made up, as the stack does not say it
+VOXEL = (0.5, 0.25, 0.25)  # micrometres; made up: the stack has no voxel size
 
-# %% The image, scaled as the network is trained, in chunks, with its voxel size. Real ones are there, and larger.
+# %% Write an image file with chunks and voxel size, scaled for the network. Real images already exist, and are larger.
 shutil.rmtree(FOLDER, ignore_errors=True)
 FOLDER.mkdir(parents=True)
 with h5py.File(demo_nuclei.DATA, "r") as file:
@@ -47,7 +47,7 @@ sink.close()
 raw = open_source(RAW)
 print(f"image {raw.shape} {raw.dtype} in chunks {raw.chunks}, voxels of {raw.voxel_size} {raw.unit}")
 
-# %% A network, trained on the upper part of the stack, read from the file.
+# %% Train a network on the upper part of the stack.
 nm.seed(1)
 model = demo_nuclei.build()
 part = np.s_[:, : demo_nuclei.SPLIT]
@@ -59,17 +59,17 @@ with BackgroundLoader(patches) as loader:
     helpers.train_for(model, map(loader.batch, count()), args.minutes)
 model.save(FOLDER / "nuclei.h5")
 
-# %% The plan says what will happen, before anything does.
+# %% Print the plan before predicting anything.
 probs = model["probs"]
 options: dict[str, Any] = {"pad_raw": True, "reduce": [1, "uint8"], "memory": MEMORY}
 plan = probs.plan_dense(RAW, **options, chunks=(1, 16, 32, 32))
 print(plan)
 
-# %% Predict into a zarr. When half of it is written, the disk is full.
+# %% Predict into a zarr store on a disk that is full when half of the result is written.
 
 
 class Full:
-    """A sink on a disk that has room for so many voxels."""
+    """Sink on a disk with space for a number of voxels."""
 
     def __init__(self, sink: Any, voxels: int) -> None:
         self.sink, self.room = sink, voxels
@@ -96,7 +96,7 @@ except nm.errors.FileError as error:
     print(f"stopped: {error}")
 sink.close()
 
-# %% There is room again: the same call with `resume=True` does the rest. On the command line:
+# %% With space on the disk, the same call with `resume=True` does the rest. On the command line:
 # neuromancer predict nuclei.h5 raw.h5:/raw nuclei.zarr --pad --reduce '[1, "uint8"]' --memory 100MB --resume
 before = open_source(OUT)[:, :, :, :]
 journal = Journal.find(OUT.with_name(OUT.name + ".progress"))
@@ -106,30 +106,30 @@ start = time.perf_counter()
 probs.predict_dense(RAW, out=OUT, resume=True, **options)
 result = open_source(OUT)
 values = result[:, :, :, :]
-print(f"the others took {time.perf_counter() - start:.1f} s")
+print(f"the remaining tiles took {time.perf_counter() - start:.1f} s")
 print(f"result {result.shape} {result.dtype}, voxels of {result.voxel_size} {result.unit}, offset {result.offset}")
 
-# %% Not a byte differs from a prediction that nothing interrupted.
+# %% Every byte is that of an uninterrupted prediction.
 whole = probs.predict_dense(RAW, out=FOLDER / "again.zarr", store=store, **options)
 assert (open_source(whole)[:, :, :, :] == values).all()
 
-# %% Judge and look at the part that was not trained on.
+# %% Evaluate and view the part that was not trained on.
 unseen = np.s_[:, demo_nuclei.SPLIT :]
 rows = [helpers.score("network", values[0][unseen], 127, labels[unseen] > 0)]
 helpers.report(rows, "part never seen in training")
 
 
 def picture(path: Path) -> None:
-    """A slice of the image, of what was there after the interruption, and of the result."""
+    """Plot a slice of the image, of the interrupted result and of the complete result."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    there = (before[0] > 0).mean(axis=(1, 2)) / np.maximum((values[0] > 0).mean(axis=(1, 2)), 1e-9)
-    z = int(np.argmin(abs(there - 0.5)))
-    panels = [("image", image[z], "gray", -0.5, 1.5), ("after the full disk", before[0, z], "magma", 0, 255)]
-    panels += [("after the restart", values[0, z], "magma", 0, 255)]
+    written = (before[0] > 0).mean(axis=(1, 2)) / np.maximum((values[0] > 0).mean(axis=(1, 2)), 1e-9)
+    z = int(np.argmin(abs(written - 0.5)))
+    panels = [("image", image[z], "gray", -0.5, 1.5), ("disk full", before[0, z], "magma", 0, 255)]
+    panels += [("resumed", values[0, z], "magma", 0, 255)]
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.8))
     for axis, (title, plane, colours, low, high) in zip(axes, panels, strict=True):
         axis.imshow(plane, cmap=colours, vmin=low, vmax=high)

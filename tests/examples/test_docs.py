@@ -1,4 +1,4 @@
-"""Every Python block of the README and of docs/ runs, block after block as a reader would type them."""
+"""All Python blocks of the README and of docs/ run, in the order of each page and in one namespace per page."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text = page.read_text()
     namespace: dict[str, object] = {"__name__": "__docs__"}
     for match in BLOCK.finditer(text):
-        # Empty lines in front make a traceback point at the line in the page.
+        # Leading empty lines make line numbers of tracebacks those of the page.
         code = "\n" * text[: match.start(1)].count("\n") + match.group(1)
         exec(compile(code, str(page), "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path):
+def test_links_have_targets(page: Path):
     targets = [t for t in LINK.findall(page.read_text()) if "://" not in t]
     missing = [t for t in targets if not (page.parent / t).exists()]
     assert not missing

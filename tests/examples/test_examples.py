@@ -1,4 +1,4 @@
-"""The examples run; the demo is checked to learn, on a fraction of its time."""
+"""The examples run; the demo learns in a fraction of its time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def helpers():
 def test_demo_learns_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     demo = importlib.import_module("demo_nuclei")
     out = tmp_path / "sub" / "nuclei.h5"
-    minutes = "0.3" if E.NAME == "pytensor" else "0.9"  # Theano as tested runs on NumPy but for convolutions
+    minutes = "0.3" if E.NAME == "pytensor" else "0.9"  # Theano, as tested, computes all but convolutions by NumPy
     trivial, _, network = demo.main(["--minutes", minutes, "--out", str(out)])
     assert network.average_precision > trivial.average_precision + 0.5
     with h5py.File(out) as file:
@@ -58,7 +58,7 @@ def test_metrics(helpers):
     assert (row.average_precision, row.iou) == (1.0, 1.0)
 
 
-def test_membranes_without_data_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+def test_membranes_without_data_print_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     membrane = importlib.import_module("membrane_em")
     monkeypatch.setattr(membrane, "DATA", tmp_path / "nowhere")
     assert membrane.main([]) is None
@@ -78,7 +78,7 @@ def test_membranes_with_data(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     }
 
 
-def test_objects_from_boundaries_agree_with_the_true_ones():
+def test_segmented_objects_agree_with_the_ground_truth():
     segmentation = importlib.import_module("segmentation")
     truth = np.ones((9, 20, 30), int)
     truth[:, :, 15:] = 2
@@ -138,11 +138,11 @@ def test_networks_have_the_published_sizes(name: str, parameters: int, shape: li
 def test_a_tour_from_file_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     pytest.importorskip("zarr")
     monkeypatch.setattr(sys, "argv", ["volume_tour.py", "--minutes", "0.05", "--folder", str(tmp_path / "tour")])
-    found = runpy.run_path(str(ROOT / "examples" / "volume_tour.py"), run_name="__main__")
+    result = runpy.run_path(str(ROOT / "examples" / "volume_tour.py"), run_name="__main__")
     printed = capsys.readouterr().out
     done = re.search(r"(\d+) of (\d+) tiles are done", printed)
     assert "stopped" in printed and done and 0.3 < int(done[1]) / int(done[2]) < 0.7
-    assert found["values"].shape == (1, 48, 256, 256) and found["rows"][0].average_precision > 0.3
+    assert result["values"].shape == (1, 48, 256, 256) and result["rows"][0].average_precision > 0.3
     assert (tmp_path / "tour" / "tour.png").stat().st_size > 20_000
 
 
@@ -158,7 +158,7 @@ def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert [axis["unit"] for axis in image["axes"]] == ["micrometer"] * 3
         assert [group[level["path"]].shape for level in image["datasets"]] == [
             shape,
-            (shape[0], shape[1] // 2, shape[2] // 2),  # sections are twice as thick as voxels are wide
+            (shape[0], shape[1] // 2, shape[2] // 2),  # voxels are twice as thick as wide
             (shape[0] // 2, shape[1] // 4, shape[2] // 4),
         ]
         first = image["datasets"][0]["coordinateTransformations"]
