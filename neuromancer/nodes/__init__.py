@@ -1,3 +1,3 @@
-"""The nodes, one family per file; import them from ``neuromancer`` or the documented modules."""
+"""Node classes, one family per file; import them from ``neuromancer`` or the documented modules."""
 
 from __future__ import annotations

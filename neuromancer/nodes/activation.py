@@ -1,4 +1,4 @@
-"""Activation functions of layers, by name."""
+"""Activation functions, by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 def _elu(x: Any) -> Any:
-    # The exponential sees no positive numbers, so that it cannot overflow in the branch that is not taken.
+    # Clipped at 0, so that the exponential cannot overflow in the branch that is not taken.
     return E.T.switch(x > 0, x, E.T.expm1(E.T.minimum(x, 0)))
 
 
@@ -43,14 +43,14 @@ NAMES = (*FUNCTIONS, "prelu", "maxout <r>")
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function with what it needs of its layer.
+    """Activation function, with the parameters that it needs from its layer.
 
-    With x the linear response:
+    For a linear response x:
 
     ============================  =============================================================
     relu                          max(x, 0)
     tanh                          tanh(x)
-    prelu                         max(x, 0) + a min(x, 0), with a learned per feature
+    prelu                         max(x, 0) + a min(x, 0), a learned per feature
                                   (He et al. 2015, arXiv:1502.01852)
     elu                           x if x > 0, else exp(x) - 1 (Clevert et al. 2015, arXiv:1511.07289)
     selu                          1.0507 x if x > 0, else 1.0507 * 1.67326 (exp(x) - 1)
@@ -61,19 +61,19 @@ class Activation:
     lin, linear                   x
     concentration                 7 log(1 + exp(x)) + 2
     radius                        3 + 15 exp(0.15 x)
-    maxout r                      greatest of every r neighbouring features
+    maxout r                      maximum over groups of r neighbouring features
                                   (Goodfellow et al. 2013, arXiv:1302.4389)
     ============================  =============================================================
 
-    ``maxout r`` makes ``n_f // r`` output features out of `n_f` linear responses; output feature k is the maximum of
-    the responses ``k r`` to ``k r + r - 1``. Weights and bias belong to the linear responses.
+    ``maxout r`` reduces `n_f` linear responses to ``n_f // r`` output features; output feature k is the maximum of
+    responses ``k r`` to ``k r + r - 1``. Weights and bias have `n_f` features.
 
     Parameters
     ----------
     name : str
-        The name without the number of maxout.
+        Name, without the group size of maxout.
     group : int
-        r of maxout, else 1.
+        Group size r of maxout, 1 for all others.
 
     Examples
     --------
@@ -86,15 +86,15 @@ class Activation:
 
     @property
     def columns(self) -> int:
-        """Numbers per feature in the bias: prelu has its slope in a second column."""
+        """Number of columns of the bias; prelu stores its slope in a second one."""
         return 2 if self.name == "prelu" else 1
 
     def outputs(self, n_f: int) -> int:
-        """Number of output features for `n_f` linear responses."""
+        """Return the number of output features for `n_f` linear responses."""
         return n_f // self.group
 
     def bias_init(self, kernel_size: int) -> dict[str, Any]:
-        """Arguments of ``initweights`` for the bias of a layer with `kernel_size` spatial taps."""
+        """Return the arguments of ``initweights`` for the bias of a layer with `kernel_size` spatial taps."""
         if self.name in ("relu", "maxout"):
             return {"mode": "const", "scale": 1.0 / kernel_size}
         if self.name == "sigmoid":
@@ -111,13 +111,14 @@ class Activation:
         x : symbolic tensor
             Linear responses.
         axis : int
-            Axis of the features.
+            Feature axis.
         slope : symbolic vector, (n_f,), optional
             Slope of prelu for negative x.
 
         Returns
         -------
         symbolic tensor
+            Shape of x; for maxout, axis `axis` is divided by the group size.
         """
         if self.name == "prelu":
             return E.T.maximum(x, 0) + feature_vector(slope, x.ndim, axis) * E.T.minimum(x, 0)
@@ -129,16 +130,16 @@ class Activation:
 
 
 def find_activation(name: Any, n_f: int, node: Node) -> Activation:
-    """The activation function of a name.
+    """Return the activation function of a name.
 
     Parameters
     ----------
     name : str
         One of the names of :class:`Activation`.
     n_f : int
-        Number of linear responses, which maxout must be able to group.
+        Number of linear responses; maxout must divide it.
     node : Node
-        Who asks, for the message.
+        Layer, for messages.
 
     Returns
     -------
@@ -147,9 +148,9 @@ def find_activation(name: Any, n_f: int, node: Node) -> Activation:
     Raises
     ------
     ArgumentError
-        For an unknown name.
+        If the name is unknown.
     ShapeError
-        If maxout does not divide the number of features.
+        If the group size of maxout does not divide `n_f`.
     """
     if isinstance(name, str) and name in (*FUNCTIONS, "prelu"):
         return Activation(name)
@@ -163,7 +164,7 @@ def find_activation(name: Any, n_f: int, node: Node) -> Activation:
             nearest=nearest_name(name, NAMES),
         )
     if len(words) != 2 or not words[1].isdigit() or int(words[1]) < 1:
-        raise ArgumentError("maxout needs the number of features in a group", node=node, got=name, nearest="'maxout 2'")
+        raise ArgumentError("maxout needs a group size", node=node, got=name, nearest="'maxout 2'")
     group = int(words[1])
     if is_int(n_f) and n_f % group:
         below = n_f // group * group

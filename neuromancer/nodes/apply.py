@@ -1,4 +1,4 @@
-"""Nodes around expressions that the user writes: functions and ready tensors."""
+"""Nodes for user-defined expressions: functions and existing tensors."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from neuromancer.nodes.functors import functor_name
 from neuromancer.nodes.node import Node
 
 PART = 8
-"""Symbolic operations of a part of a node."""
+"""Symbolic operations of a slice of a node, or per argument of a functor."""
 
 
 class ApplyFunc(Node):
-    """Apply a symbolic function that keeps the shape.
+    """Apply a symbolic function that preserves the shape.
 
     Parameters
     ----------
     parent : Node
         Input.
     functor : callable
-        Called with the parent's symbolic output, e.g. ``neuromancer.T.tanh``. Model files can name the elementwise,
-        reduction and shape functions of ``neuromancer.T``; register your own with
-        :func:`neuromancer.register_functor`, or hand them to :func:`neuromancer.modelload`.
+        Function of the parent's symbolic output, e.g. ``neuromancer.T.tanh``. Model files store it by name: the
+        elementwise, reduction and shape functions of ``neuromancer.T`` are known; register your own with
+        :func:`neuromancer.register_functor` or pass them to :func:`neuromancer.modelload`.
     args : tuple
-        Further arguments of `functor`.
+        Positional arguments of `functor` after the first.
     kwargs : dict, optional
         Keyword arguments of `functor`.
     name : str
@@ -64,7 +64,7 @@ class ApplyFunc(Node):
         require_node(parent, self, "the parent")
         if not callable(functor):
             raise InputTypeError(
-                "the functor must be callable",
+                "functor must be callable",
                 node=self,
                 got=repr(functor),
                 expected="e.g. neuromancer.T.tanh",
@@ -78,24 +78,24 @@ class ApplyFunc(Node):
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         functor, args, kwargs = (arguments.get(key) for key in ("functor", "args", "kwargs"))
-        given = [
+        values = [
             *(args if isinstance(args, (list, tuple)) else ()),
             *(kwargs if isinstance(kwargs, dict) else {}).values(),
         ]
-        demand = Demand() + Demand(PART * len(given))
-        # To elementwise operations a number is a value, to other functions of the engine a rank or a count.
+        demand = Demand() + Demand(PART * len(values))
+        # Elementwise operations take a number as a value, other functions of the engine as a rank or a count.
         if hasattr(functor, "scalar_op") or not any(functor is known for known in vars(E.T).values()):
             return demand
-        return sum((_demand_of(value) for value in given), demand)
+        return sum((_demand_of(value) for value in values), demand)
 
     @property
     def functor_path(self) -> str:
-        """Name of the functor in model files, such as ``T:tanh``.
+        """Name of the functor in model files, e.g. ``T:tanh``.
 
         Raises
         ------
         ArgumentError
-            For a lambda, a local function or an object without a name, which no file can hold.
+            For a lambda, a local function or an object without a name, which cannot be stored in a file.
         """
         return functor_name(self.functor, self)
 
@@ -104,23 +104,25 @@ class ApplyFunc(Node):
 
 
 class FromTensor(Node):
-    """Node around a symbolic tensor that already exists; :func:`split` is made of these.
+    """Node for an existing symbolic tensor; :func:`split` returns such nodes.
 
     Parameters
     ----------
     tensor : symbolic variable, or callable
-        The tensor, or a function that computes it from the parent's output.
+        Tensor, or function that computes it from the output of `tensor_parent`.
     tensor_shape : TaggedShape
-        Its shape.
+        Shape of the tensor.
     tensor_parent : Node
-        The node that the tensor is computed from.
+        Node that the tensor depends on.
     name : str
     print_repr : bool
 
     Raises
     ------
-    InputTypeError, ShapeError
-        If the arguments are of other types, or rank and shape disagree.
+    InputTypeError
+        If an argument has the wrong type.
+    ShapeError
+        If the tensor and `tensor_shape` differ in rank.
 
     Examples
     --------
@@ -147,7 +149,7 @@ class FromTensor(Node):
                 raise InputTypeError("tensor must be a symbolic variable", node=self, got=type(tensor).__name__)
             _require_rank(self, tensor, tensor_shape)
         self.tensor, self.tensor_shape = tensor, tensor_shape
-        self.selection: Callable[[Any], Any] | None = None  # what `split` takes, of arrays as of tensors
+        self.selection: Callable[[Any], Any] | None = None  # slices a part of a split out of an array or tensor
         self._shape_of_parent = tensor_parent.shape
 
     @classmethod
@@ -155,7 +157,7 @@ class FromTensor(Node):
         return Demand(PART)
 
     def _make_output(self) -> None:
-        # In a rebuilt graph the tensor is already written in terms of the parent's copy.
+        # In a rebuilt graph the tensor is already expressed in terms of the parent's copy.
         if not callable(self.tensor):
             self.output = self.tensor
             return
@@ -164,14 +166,14 @@ class FromTensor(Node):
         self.output = result
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
-        """The part that is taken, in a part of a split."""
+        """Return the slice of the array, if this node is a part of a split."""
         return None if self.selection is None else self.selection(arrays[0])
 
     def _calc_shape(self) -> None:
         self.shape = self.tensor_shape.copy()
         if self._shape_of_parent is None:
             return
-        # In a rebuilt graph sizes of the parent may have become open; those are open here too.
+        # In a rebuilt graph, sizes of the parent may have become unknown; they are then unknown here, too.
         for tag, before, now in zip(self._shape_of_parent.tags, self._shape_of_parent, self.parent.shape, strict=True):
             if now is None and before is not None and self.shape.hastag(tag):
                 self.shape = self.shape.updateshape(tag, None)
@@ -181,14 +183,14 @@ class FromTensor(Node):
 
 
 def _demand_of(value: Any) -> Demand:
-    """What a function of the engine may make of an argument: a number is a rank or a count, a list may be axes."""
+    """Bound what a function of the engine builds from an argument: a number is a rank or a count, a list may be axes."""
     count, total = _numbers_in(value)
-    # Every axis is compared with every other one.
+    # Every axis is compared with every other.
     return Demand(count**2 if count > 1 else 0, 8 * total)
 
 
 def _numbers_in(value: Any) -> tuple[int, int]:
-    """How many whole numbers there are in an argument of any depth, and their sum."""
+    """Return the number of integers in a nested argument, and the sum of their magnitudes."""
     if isinstance(value, E.Constant):
         value = value.data
     if isinstance(value, (np.ndarray, np.generic)):
@@ -202,7 +204,7 @@ def _numbers_in(value: Any) -> tuple[int, int]:
 
 
 def _evaluate(node: Node, what: str, call: Callable[[], Any]) -> Any:
-    """What the user's function returns, if it is a symbolic variable."""
+    """Call the user's function and check that it returns a symbolic variable."""
     try:
         result = call()
     except Exception as error:
@@ -220,4 +222,4 @@ def _evaluate(node: Node, what: str, call: Callable[[], Any]) -> Any:
 def _require_rank(node: Node, tensor: Any, shape: TaggedShape) -> None:
     rank = getattr(tensor, "ndim", None)
     if rank != len(shape):
-        raise ShapeError("tensor and shape differ in rank", node=node, got=f"{rank} axes", expected=repr(shape))
+        raise ShapeError("tensor and tensor_shape differ in rank", node=node, got=f"{rank} axes", expected=repr(shape))

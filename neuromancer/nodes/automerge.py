@@ -1,4 +1,4 @@
-"""Merging two branches of different resolution and size, as U-Nets need it."""
+"""Merge branches of different resolution and size, as in a U-Net."""
 
 from __future__ import annotations
 
@@ -29,40 +29,42 @@ def AutoMerge(
     name: str = "merge",
     print_repr: bool = True,
 ) -> Node:
-    """Merge two nodes of different resolution and size: up-convolve the coarser, crop the larger, join.
+    """Merge two branches of different resolution and size: up-convolve the coarser, crop the larger, then join them.
 
     Parameters
     ----------
     parent1, parent2 : Node
-        Same tags; in any order. The one with larger strides is taken for the coarser one (`parent2` if equal).
+        Branches with the same tags, in any order. The one with the larger strides is the coarser (`parent2` if equal).
     upconv_n_f : int, optional
-        Number of features of the up-convolution; needed if there is one.
+        Number of features of the up-convolution; required if there is one.
     merge_mode : {'concat', 'add'}
-        Concatenate the features, those of the coarser branch first, or add them.
+        Concatenate the features (coarser branch first), or add them.
     disable_upconv : bool
-        Make no up-convolution.
+        Crop and join only, without an up-convolution.
     upconv_kwargs : dict, optional
         Further arguments of :class:`UpConv`.
     name : str
-        Name of the merging node; the others are called ``upconv...`` and ``crop...``.
+        Name of the merging node; the others are named ``upconv...`` and ``crop...``.
     print_repr : bool
 
     Returns
     -------
     Concat or Add
+        Merged branches.
 
     Raises
     ------
     ShapeError
-        If tags differ, strides are not multiples of one another, or sizes differ by an odd number.
+        If tags differ, the strides of one branch are not multiples of the other's, or sizes differ by an odd number.
     ArgumentError
         For an unknown `merge_mode` or a missing `upconv_n_f`.
     InputTypeError
-        If a parent is no node. In all cases no node is left behind.
+        If a parent is not a node with a tensor output.
 
     Notes
     -----
-    Sizes that are unknown are cropped so that the centres of the branches meet.
+    If an error is raised, no node is added to the model. Where a size is unknown, the crop aligns the centres of the
+    branches' fields of view.
 
     Examples
     --------
@@ -84,10 +86,10 @@ def AutoMerge(
     upsample = max(factor, default=1) > 1 and not disable_upconv
     if upsample and upconv_n_f is None:
         raise ArgumentError(
-            "the coarser branch needs an up-convolution",
+            "the up-convolution of the coarser branch needs a number of features",
             where=LABEL,
             got="upconv_n_f=None",
-            expected=f"a number of features, for {low.name!r} to be up-convolved by {factor}",
+            expected=f"an int, to up-convolve {low.name!r} by {factor}",
         )
     crop_low, crop_high = _crops(low, high, factor if upsample else (1,) * len(factor))
     with model_manager.all_or_nothing():
@@ -107,7 +109,7 @@ UpConvMerge = AutoMerge
 
 
 def _resolutions(parent1: Node, parent2: Node) -> tuple[Node, Node, tuple[int, ...]]:
-    """The coarser node, the finer node, and the factor between them per spatial axis."""
+    """Return the coarser node, the finer node, and the factor between them per spatial axis."""
     shapes = [require_tensor(p, LABEL, "every parent") for p in (parent1, parent2)]  # type: ignore[arg-type]
     got = "; ".join(f"{p.name}: {p.shape!r}, strides {p.shape.strides.tolist()}" for p in (parent1, parent2))
     if list(shapes[0].tags) != list(shapes[1].tags) or not shapes[0].hastag("f"):
@@ -121,16 +123,16 @@ def _resolutions(parent1: Node, parent2: Node) -> tuple[Node, Node, tuple[int, .
         low, high, ratios = parent1, parent2, [1 / r for r in ratios]
     if any(r.denominator != 1 for r in ratios):
         raise ShapeError(
-            "the resolutions do not fit together",
+            "the resolutions of the branches do not match",
             where=LABEL,
             got=got,
-            expected="strides of one branch that are multiples of the other's on all axes",
+            expected="strides of one branch to be multiples of the other's on all axes",
         )
     return low, high, tuple(int(r) for r in ratios)
 
 
 def _crops(low: Node, high: Node, factor: Sequence[int]) -> tuple[list[int], list[int]]:
-    """How much to crop from each end of the (up-convolved) coarser and of the finer branch."""
+    """Return how many voxels to crop from each end of the (up-convolved) coarser branch and of the finer branch."""
     crop_low, crop_high = [], []
     for k, p in enumerate(factor):
         s_low, s_high = low.shape.spatial_shape[k], high.shape.spatial_shape[k]
@@ -153,11 +155,11 @@ def _crops(low: Node, high: Node, factor: Sequence[int]) -> tuple[list[int], lis
 
 
 def _excess_per_side(low: TaggedShape, high: TaggedShape, p: int, k: int) -> Fraction:
-    """Voxels by which the finer branch starts before the up-convolved coarser one, where sizes are not known."""
+    """Return by how many voxels the finer branch starts before the up-convolved coarser one, from fields of view."""
     c_low, c_high = low.centre[k], high.centre[k]
     if c_low is None or c_high is None:
         raise ShapeError(
-            "neither sizes nor fields of view are known",
+            "sizes and fields of view are unknown",
             where=LABEL,
             got=f"{low!r} and {high!r}",
             expected=f"known sizes on axis {axis_name(low, k)}",

@@ -1,4 +1,4 @@
-"""Batch normalisation inside a layer (Ioffe & Szegedy 2015, arXiv:1502.03167)."""
+"""Batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from neuromancer.nodes.node import Node
 
 MODES = (False, "train", "fadeout", "predict")
 KEEP = 0.9995
-"""Share of the old value that running statistics keep per training step."""
+"""Momentum: weight of the old value in the running statistics, per training step."""
 EPSILON = 1e-6
 """Added to the standard deviation of a batch."""
 TINY_VARIANCE = 1e-20
-"""Below this the root's slope, which is infinite at 0, is cut off."""
+"""Lower bound of the variance under the square root, whose slope is infinite at 0."""
 ROUNDING = 4
-"""Deviations of so many units of a feature's last place may be nothing but rounding."""
+"""Deviations up to this many units in the last place of the mean are taken for rounding errors."""
 
 
 def check_mode(mode: Any, node: Node) -> bool | str:
-    """The mode of batch normalisation with None as False, or ArgumentError."""
+    """Return the mode of batch normalisation, False for None; raise ArgumentError if it is unknown."""
     if mode is None or (isinstance(mode, (bool, str)) and mode in MODES):
         return mode or False
     raise ArgumentError(
-        "unknown mode of batch normalisation",
+        "unknown batch_normalisation mode",
         node=node,
         got=mode,
         expected=f"one of {MODES}",
@@ -36,60 +36,62 @@ def check_mode(mode: Any, node: Node) -> bool | str:
 
 
 def centred(x: Any, axis: int) -> tuple[Any, Any, Any]:
-    """Every feature without its mean over all other axes, the mean, and the standard deviation (plus 1e-6).
+    """Centre every feature on its mean over all other axes, and compute its mean and standard deviation (plus 1e-6).
 
-    All is computed from the distance to one element of the feature. The mean of equal numbers is rounded, but their
-    distance is exactly 0, so a constant feature has the deviation 0 whatever its size; and a small deviation beside a
-    large mean keeps its digits. The mean does not depend on which element it is, so nor do gradients.
+    Statistics are computed relative to one element of the feature: the mean of equal numbers is rounded, but their
+    difference is exactly 0, so a constant feature has deviation 0 whatever its value, and a small deviation beside a
+    large mean keeps its precision. The result does not depend on the choice of the element, so neither do gradients.
 
-    A feature that deviates from its mean by no more than rounding is constant, and no gradient goes through its
-    deviations: in theory it is 0, in practice rounding divided by next to nothing, which would drown what is learnt
-    elsewhere.
+    A feature that deviates from its mean by no more than rounding errors is treated as constant, without gradient
+    through its deviations: the exact gradient is 0, but the computed one is a rounding error divided by almost 0, large
+    enough to swamp all others.
 
     Parameters
     ----------
     x : symbolic tensor
     axis : int
-        Axis of the features.
+        Feature axis.
 
     Returns
     -------
-    tuple of symbolic tensor, like x; symbolic vector, (n_f,); symbolic vector, (n_f,)
+    deviations : symbolic tensor, shape of x
+    mean : symbolic vector, (n_f,)
+    std : symbolic vector, (n_f,)
     """
     others = [i for i in range(x.ndim) if i != axis]
     origin = E.disconnected_grad(x[tuple(slice(None) if i == axis else 0 for i in range(x.ndim))])
-    # Fenced: (x - origin) - shift would become x - (origin + shift), whose digits are lost.
+    # Fenced: the rewriter would turn (x - origin) - shift into x - (origin + shift), which loses precision.
     distance = E.fence(x - feature_vector(origin, x.ndim, axis))
     shift = distance.mean(axis=others)
     deviations = distance - feature_vector(shift, x.ndim, axis)
     variance = (deviations**2).mean(axis=others)
     mean = origin + shift
-    # False for a mean of 0, which does not round: weights that begin with 0 must be able to leave it.
+    # False for a mean of 0, which is exact: weights initialised with 0 must get a gradient.
     constant = E.T.lt(variance, (ROUNDING * float(np.finfo(x.dtype).eps) * mean) ** 2)
-    variance = _held(variance, constant)
-    deviations = _held(deviations, feature_vector(constant, x.ndim, axis))
+    variance = _stop_gradient(variance, constant)
+    deviations = _stop_gradient(deviations, feature_vector(constant, x.ndim, axis))
     return deviations, mean, E.T.sqrt(E.T.maximum(variance, TINY_VARIANCE)) + EPSILON
 
 
-def _held(x: Any, where: Any) -> Any:
-    """x, constant to gradients where a condition holds."""
+def _stop_gradient(x: Any, where: Any) -> Any:
+    """Return x, with its gradient stopped where a condition holds."""
     return E.T.switch(where, E.disconnected_grad(x), x)
 
 
 def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = None, deviations: Any = None) -> Any:
-    """``gamma / std * (x - mean)`` per feature.
+    """Compute ``gamma / std * (x - mean)`` per feature.
 
     Parameters
     ----------
     x : symbolic tensor
     axis : int
-        Axis of the features.
+        Feature axis.
     mean, std, gamma : symbolic vector, (n_f,)
     rate : symbolic scalar, optional
-        1 normalises, 0 leaves x as it is; in between statistics and scale are interpolated, which fades the
+        1 normalises, 0 leaves x unchanged; in between, statistics and scale are interpolated, which fades the
         normalisation out during training (GradNets, Almeida & Sauder 2015, arXiv:1511.06827).
     deviations : symbolic tensor, optional
-        x - mean, where it is known more exactly than its two parts.
+        ``x - mean``, if known to higher precision than by subtraction.
 
     Returns
     -------
@@ -104,6 +106,6 @@ def normalise(x: Any, axis: int, mean: Any, std: Any, gamma: Any, rate: Any = No
 
 
 def track(param: Any, batch: Any) -> None:
-    """Let training move a running statistic towards the batch's, unless it already follows one."""
+    """Update a running statistic towards the batch's at every training step, unless it is already updated."""
     if param.updates is None:
         param.updates = (param, E.T.cast(KEEP * param + (1 - KEEP) * batch, param.dtype))

@@ -1,4 +1,4 @@
-"""One step of gated recurrent networks; ``Scan`` makes recurrences out of them."""
+"""Gated recurrent cells: each node computes one step, which :func:`~neuromancer.nodes.scan.Scan` repeats."""
 
 from __future__ import annotations
 
@@ -16,25 +16,33 @@ from neuromancer.nodes.perceptron import dot_features
 
 
 class _Cell(NeuralLayer):
-    """What GRU and LSTM share: checks, weights over [memory, input], gates as blocks of columns."""
+    """Base of GRU and LSTM: checks, weights over [memory, input], gates as blocks of columns."""
 
-    n_blocks = 3
-    n_states = 1
-    """How many times n_f features the memory has."""
+    n_blocks: int
+    """Number of column blocks of the weights, `n_f` columns each."""
+    n_states: int
+    """Number of states in the memory, `n_f` features each."""
 
-    def _setup_cell(
+    def __init__(
         self,
-        parent: Any,
-        memory: Any,
+        parent: Node,
+        memory: Node,
         n_f: int,
         activation_func: str,
-        refused: dict[str, Any],
+        flatten: bool,
+        batch_normalisation: bool | str | None,
+        dropout_rate: float,
+        name: str,
+        print_repr: bool,
+        w: Any,
+        b: Any,
+        gamma: Any,
+        mean: Any,
+        std: Any,
         gradnet_mode: Any,
-        given: dict[str, Any],
     ) -> None:
-        for key, value in refused.items():
-            if value:
-                raise ArgumentError("not available for recurrent cells", node=self, got=f"{key}={value!r}")
+        super().__init__(None, name, print_repr)
+        self._refuse_options(flatten=flatten, batch_normalisation=batch_normalisation, dropout_rate=dropout_rate)
         self._setup(n_f, activation_func, False, 0, gradnet_mode)
         if activation_func not in FUNCTIONS:
             raise ArgumentError(
@@ -50,14 +58,19 @@ class _Cell(NeuralLayer):
         self.n_in = require_features(parent, self)
         self._check_axes(parent, memory)
         self.axis = shape.tag2index("f")
-        blocks = self.n_blocks * self.n_f
-        self._make_params((self.n_f + self.n_in, blocks), {"mode": "ortho"}, 1, given)
+        given = {"w": w, "b": b, "gamma": gamma, "mean": mean, "std": std}
+        self._make_params((self.n_f + self.n_in, self._n_bias), {"mode": "ortho"}, 1, given)
+
+    def _refuse_options(self, **options: Any) -> None:
+        for key, value in options.items():
+            if value:
+                raise ArgumentError("not available for recurrent cells", node=self, got=f"{key}={value!r}")
 
     def _check_axes(self, parent: Node, memory: Node) -> None:
         shape, states = parent.shape, self.n_states * self.n_f
         if shape.hastag("r"):
             raise ShapeError(
-                "a recurrent cell makes one step; its input must have no axis r",
+                "a recurrent cell computes one step; its input must have no axis r",
                 node=self,
                 got=",".join(shape.tags),
                 nearest="a part of split(node, axis='r', strip_singleton_dims=True)",
@@ -69,7 +82,7 @@ class _Cell(NeuralLayer):
                 "the memory has the wrong number of features",
                 node=self,
                 got=f"{memory.name}: f={memory.shape['f']}",
-                expected=f"f={states}" + (f" (feedback and cell, n_f={self.n_f} each)" if self.n_states > 1 else ""),
+                expected=f"f={states}" + (f" (hidden and cell, n_f={self.n_f} each)" if self.n_states > 1 else ""),
             )
         tags = list(memory.shape.tags)
         fits = tags == [t for t in shape.tags if t in tags] and all(
@@ -77,10 +90,10 @@ class _Cell(NeuralLayer):
         )
         if not fits:
             raise ShapeError(
-                "the memory does not fit the input's axes",
+                "the axes of the memory do not match those of the input",
                 node=self,
                 got=f"memory {memory.shape!r}, input {shape!r}",
-                expected="axes of the input in its order, each of its size or 1",
+                expected="the input's axes (some may be missing) in the same order, with the same sizes or 1",
             )
 
     @property
@@ -91,16 +104,16 @@ class _Cell(NeuralLayer):
         return x[(*[slice(None)] * self.axis, slice(start, stop))]
 
     def _state(self, i: int) -> Any:
-        """State i of the memory, broadcastable against the input."""
+        """Return state i of the memory, broadcastable against the input."""
         shape, memory = self.parent[0].shape, self.parent[1].shape
         repeated = [t for t in memory.tags if t != "f" and memory[t] == 1 != shape[t]]
-        kept = [t for t in memory.tags if t not in repeated]
+        tags = [t for t in memory.tags if t not in repeated]
         m = as_float(self.parent[1].output)[tuple(0 if t in repeated else slice(None) for t in memory.tags)]
-        m = m.dimshuffle(*(kept.index(t) if t in kept else "x" for t in shape.tags))
+        m = m.dimshuffle(*(tags.index(t) if t in tags else "x" for t in shape.tags))
         return self._features(m, i * self.n_f, (i + 1) * self.n_f)
 
     def _columns(self, memory: Any, x: Any, first: int, stop: int) -> Any:
-        """``W [memory, x] + b`` for some blocks of columns."""
+        """Compute ``W [memory, x] + b`` for the column blocks from `first` up to `stop`."""
         columns = slice(first * self.n_f, stop * self.n_f)
         bias = self.b[columns].dimshuffle(*(0 if i == self.axis else "x" for i in range(x.ndim)))
         from_memory = dot_features(memory, self.w[: self.n_f, columns], self.axis)
@@ -122,7 +135,7 @@ class _Cell(NeuralLayer):
 class GRU(_Cell):
     """One step of a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
 
-    With m the memory, x the input, [ , ] joining features and * the product by elements::
+    With memory m, input x, concatenation of features [ , ] and elementwise product *::
 
         z, r = sigmoid(W_zr [m, x] + b_zr)
         h    = act(W_h [r * m, x] + b_h)
@@ -131,34 +144,34 @@ class GRU(_Cell):
     Parameters
     ----------
     parent : Node
-        Input of this step; any layout without an axis r.
+        Input of this step, with an axis f that is not the first and no axis r.
     memory_state : Node
-        State before the step, `n_f` features; the input's axes, where those missing or of size 1 are repeated.
+        State before the step, `n_f` features; same axes as the input. Axes that are missing or of size 1 are broadcast.
     n_f : int
         Number of features of the state.
     activation_func : str
-        Any but prelu and maxout.
+        Name of the activation function; not prelu or maxout.
     flatten, batch_normalisation, dropout_rate
-        Not available; accepted for uniformity, as long as they ask for nothing.
+        Not available: present for uniformity with other layers, refused unless false or 0.
     name : str
     print_repr : bool
     w : see NeuralLayer, optional
         Weights, (n_f + n_in, 3 n_f): rows [memory, input], columns [z, r, h]. Default: orthogonal.
     b : see NeuralLayer, optional
-        Bias, (3 n_f,).
+        Bias, (3 n_f,), in the order of the columns of `w`.
     gamma, mean, std, gradnet_mode : optional
-        As `batch_normalisation`.
+        Not available, as `batch_normalisation`.
 
     Raises
     ------
     ArgumentError
-        For options that are not available.
+        For an option or activation function that is not available.
     ShapeError
-        If the memory does not fit, or the input has an axis r.
+        If the memory does not match the input and `n_f`, or the input has an axis r.
 
     Notes
     -----
-    The cost is three times the number of elements of the input times `n_f`. Debug outputs: memory, out, z, r.
+    The cost is three times the number of input elements times `n_f`. Debug outputs: m, out, z, r.
 
     Examples
     --------
@@ -189,11 +202,24 @@ class GRU(_Cell):
         std: Any = None,
         gradnet_mode: Any = None,
     ) -> None:
-        super().__init__(None, name, print_repr)
         self.memory_state = memory_state
-        refused = {"flatten": flatten, "batch_normalisation": batch_normalisation, "dropout_rate": dropout_rate}
-        given = {"w": w, "b": b, "gamma": gamma, "mean": mean, "std": std}
-        self._setup_cell(parent, memory_state, n_f, activation_func, refused, gradnet_mode, given)
+        super().__init__(
+            parent,
+            memory_state,
+            n_f,
+            activation_func,
+            flatten,
+            batch_normalisation,
+            dropout_rate,
+            name,
+            print_repr,
+            w,
+            b,
+            gamma,
+            mean,
+            std,
+            gradnet_mode,
+        )
 
     def _make_output(self) -> None:
         x, m = as_float(self.parent[0].output), self._state(0)
@@ -205,9 +231,9 @@ class GRU(_Cell):
 
 
 class LSTM(_Cell):
-    """One step of long short-term memory (Hochreiter & Schmidhuber 1997, Gers et al. 2000), no peepholes.
+    """One step of a long short-term memory without peepholes (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
 
-    With h the feedback, c the cell, x the input::
+    With hidden state h, cell state c and input x::
 
         f, i, o = sigmoid(W_fio [h, x] + b_fio)
         c'      = f * c + i * act(W_c [h, x] + b_c)
@@ -216,36 +242,29 @@ class LSTM(_Cell):
 
     Parameters
     ----------
-    parent : Node
-        Input of this step; any layout without an axis r.
+    parent, activation_func, flatten, batch_normalisation, dropout_rate, name, print_repr, gamma, mean, std,
+    gradnet_mode
+        See :class:`GRU`.
     memory_states : Node
-        State before the step: `n_f` features of feedback, then `n_f` of the cell; the input's axes, where those missing
-        or of size 1 are repeated.
+        State before the step: `n_f` features of h, then `n_f` of c; same axes as the input. Axes that are missing or of
+        size 1 are broadcast.
     n_f : int
-        Number of features of the feedback and of the cell; the output has twice as many.
-    activation_func : str
-        Any but prelu and maxout.
-    flatten, batch_normalisation, dropout_rate
-        Not available; accepted for uniformity, as long as they ask for nothing.
-    name : str
-    print_repr : bool
+        Number of features of h and of c; the output has 2 n_f.
     w : see NeuralLayer, optional
-        Weights, (n_f + n_in, 4 n_f): rows [feedback, input], columns [f, i, o, c]. Default: orthogonal.
+        Weights, (n_f + n_in, 4 n_f): rows [h, input], columns [f, i, o, c]. Default: orthogonal.
     b : see NeuralLayer, optional
-        Bias, (4 n_f,).
-    gamma, mean, std, gradnet_mode : optional
-        As `batch_normalisation`.
+        Bias, (4 n_f,), in the order of the columns of `w`.
 
     Raises
     ------
     ArgumentError
-        For options that are not available.
+        For an option or activation function that is not available.
     ShapeError
-        If the memory does not fit, or the input has an axis r.
+        If the memory does not match the input and `n_f`, or the input has an axis r.
 
     Notes
     -----
-    The cost is four times the number of elements of the input times `n_f`. Debug outputs: f, i, o.
+    The cost is four times the number of input elements times `n_f`. Debug outputs: f, i, o.
 
     Examples
     --------
@@ -276,11 +295,24 @@ class LSTM(_Cell):
         std: Any = None,
         gradnet_mode: Any = None,
     ) -> None:
-        super().__init__(None, name, print_repr)
         self.memory_states = memory_states
-        refused = {"flatten": flatten, "batch_normalisation": batch_normalisation, "dropout_rate": dropout_rate}
-        given = {"w": w, "b": b, "gamma": gamma, "mean": mean, "std": std}
-        self._setup_cell(parent, memory_states, n_f, activation_func, refused, gradnet_mode, given)
+        super().__init__(
+            parent,
+            memory_states,
+            n_f,
+            activation_func,
+            flatten,
+            batch_normalisation,
+            dropout_rate,
+            name,
+            print_repr,
+            w,
+            b,
+            gamma,
+            mean,
+            std,
+            gradnet_mode,
+        )
 
     def _make_output(self) -> None:
         x, h, c = as_float(self.parent[0].output), self._state(0), self._state(1)

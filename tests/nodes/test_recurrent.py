@@ -161,11 +161,23 @@ def test_initial_state():
             {"memory_shape": (3, 5), "memory_tags": "b,f"},
             ShapeError,
             r"the memory has the wrong number of features; "
-            r"got memory: f=5; expected f=(4|8 \(feedback and cell, n_f=4 each\))",
+            r"got memory: f=5; expected f=(4|8 \(hidden and cell, n_f=4 each\))",
         ),
-        ({"memory_shape": (2, 0), "memory_tags": "b,f"}, ShapeError, "the memory does not fit the input's axes"),
-        ({"memory_shape": (0, 3), "memory_tags": "f,b"}, ShapeError, "the memory does not fit the input's axes"),
-        ({"memory_shape": (3, 0, 1), "memory_tags": "b,f,x"}, ShapeError, "the memory does not fit the input's axes"),
+        (
+            {"memory_shape": (2, 0), "memory_tags": "b,f"},
+            ShapeError,
+            "axes of the memory do not match those of the input",
+        ),
+        (
+            {"memory_shape": (0, 3), "memory_tags": "f,b"},
+            ShapeError,
+            "axes of the memory do not match those of the input",
+        ),
+        (
+            {"memory_shape": (3, 0, 1), "memory_tags": "b,f,x"},
+            ShapeError,
+            "axes of the memory do not match those of the input",
+        ),
         (
             {"shape": (6, 3, 5), "tags": "r,b,f"},
             ShapeError,
