@@ -183,7 +183,7 @@ class FromTensor(Node):
 
 
 def _demand_of(value: Any) -> Demand:
-    """Bound what a function of the engine builds from an argument: a number is a rank or a count, a list may be axes."""
+    """Bound what a function of the engine builds from an argument: numbers are ranks or counts, lists may be axes."""
     count, total = _numbers_in(value)
     # Every axis is compared with every other.
     return Demand(count**2 if count > 1 else 0, 8 * total)

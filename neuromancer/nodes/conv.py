@@ -1,4 +1,4 @@
-"""Convolutional layer with pooling."""
+"""Convolutional layer with optional max-pooling."""
 
 from __future__ import annotations
 
@@ -37,32 +37,33 @@ CONV_MODES = ("valid", "same", "full")
 
 
 class Conv(NeuralLayer):
-    """Convolution, max-pooling, bias, activation, dropout, in this order, over one to three spatial axes.
+    """Convolutional layer over one to three spatial axes: convolution, max-pooling, bias, activation, dropout.
 
     Parameters
     ----------
     parent : Node
-        Layout b,f and one to three spatial axes, or b,z,f,y,x.
+        Input with axes b,f and one to three spatial axes, or b,z,f,y,x; f must be known.
     n_f : int
-        Number of (linear) features; see :class:`neuromancer.nodes.activation.Activation` for maxout.
+        Number of output features; for maxout the number of linear responses, see
+        :class:`neuromancer.nodes.activation.Activation`.
     filter_shape : sequence of int
         Kernel size per spatial axis.
     pool_shape : sequence of int, optional
-        Pooling factor per spatial axis; None for no pooling.
+        Max-pooling factor (window and stride) per spatial axis. Default: no pooling.
     conv_mode : {'valid', 'same', 'full'}
-        Zeros added at both ends of an axis: none, ``kernel // 2`` (odd kernels only), or ``kernel - 1``.
+        Zero padding at both ends of every axis: 0, ``kernel // 2`` (odd kernels only), or ``kernel - 1`` voxels.
     activation_func : str
-        Name of the activation function.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
     mfp : bool
-        Max-fragment pooling: keep all phases of the pooling as items of the batch; needs an input of batch size 1.
+        Max-fragment pooling: keep all phases of the pooling, as items of the batch. The input must have batch size 1.
     batch_normalisation, gradnet_mode
         See :class:`Perceptron`.
     dropout_rate : float
-        Probability with which an element is dropped, see :class:`Perceptron`.
+        Probability of dropping an element (not a whole feature); otherwise as in :class:`Perceptron`.
     name : str
     print_repr : bool
     w : see NeuralLayer, optional
-        Kernels, (n_f, n_in, *kernel); (n_f, kernel_z, n_in, kernel_y, kernel_x) in layout b,z,f,y,x.
+        Kernels, (n_f, n_in, *filter_shape); for layout b,z,f,y,x (n_f, kernel_z, n_in, kernel_y, kernel_x).
     b, gamma, mean, std : see NeuralLayer, optional
         As in :class:`Perceptron`.
     invalidate_fov : bool
@@ -71,17 +72,18 @@ class Conv(NeuralLayer):
     Raises
     ------
     ArgumentError
-        For unknown options or values out of range.
+        For an unknown option or a value out of range.
     ShapeError
-        For an unsupported layout, wrong numbers of axes, a kernel larger than its input, sizes that the pooling does
-        not divide, wrong shapes of parameters, fragments of more than one item.
+        For an unsupported layout, a wrong number of entries per axis, a kernel larger than its input, a size that the
+        pooling does not divide, a parameter of the wrong shape, or `mfp` with a batch size other than 1.
     InputTypeError
-        If the parent is no node.
+        If the parent is not a node with a tensor output.
 
     Notes
     -----
-    A true convolution: kernels are flipped along all spatial axes. Output sizes are ``(size + k) // pool``, with k =
-    ``1 - kernel``, 0 or ``kernel - 1`` for the three modes, ``(size + k - pool + 1) // pool`` with `mfp`.
+    This is a true convolution: kernels are flipped along all spatial axes. Output sizes are ``(size + k) // pool``, or
+    ``(size + k - pool + 1) // pool`` with `mfp`, where k is ``1 - kernel`` for conv_mode 'valid', 0 for 'same' and
+    ``kernel - 1`` for 'full'.
 
     The cost is the number of multiply-accumulates: ``prod(w.shape)`` times the number of positions before pooling times
     the batch size (1 if unknown).
@@ -147,7 +149,7 @@ class Conv(NeuralLayer):
 
     # ---- checks
     def _padding(self, shape: TaggedShape) -> tuple[int, ...]:
-        """Zeros added at both ends of each axis."""
+        """Zero padding at both ends, per spatial axis."""
         if self.conv_mode not in CONV_MODES:
             raise ArgumentError(
                 "unknown conv_mode",
@@ -240,20 +242,20 @@ class Conv(NeuralLayer):
         return f"n_f={self.n_f}, {kind}, {self._repr_options()}" + ("MFP active, " if self.mfp else "")
 
     def make_dual(self, parent: Node, share_w: bool = False, mfp: bool = False, **kwargs: Any) -> UpConv:
-        """An up-convolution by the pooling factors that maps back to as many features as this layer gets.
+        """Create the dual of this layer: an up-convolution by the pooling factors back to `n_in` features.
 
         Parameters
         ----------
         parent : Node
-            Has as many features as this layer puts out.
+            Input of the dual, with as many features as this layer's output.
         share_w : bool
-            Use this layer's kernels with the roles of their features exchanged and flipped back, so that the
-            up-convolution is the adjoint of this layer's convolution at every pool-th position. Kernels must be as
-            large as the pool.
+            Share this layer's kernels, with input and output features swapped and flipped back, so that the
+            up-convolution is the adjoint of this layer's convolution at every pool-th position. `filter_shape` and
+            `pool_shape` must be equal.
         mfp : bool
-            Must be False: an up-convolution makes no fragments.
+            Must be False: an up-convolution has no fragments.
         **kwargs
-            Further arguments of :class:`UpConv`; the name is ``<name>.T`` unless given.
+            Further arguments of :class:`UpConv`; `name` defaults to ``<name>.T``.
 
         Returns
         -------
@@ -262,9 +264,9 @@ class Conv(NeuralLayer):
         Raises
         ------
         ArgumentError
-            If `mfp` is true, or weights are to be shared that do not fit.
+            If `mfp` is true, or the weights cannot be shared.
         ShapeError
-            If the parent has another number of features.
+            If the parent has the wrong number of features.
 
         Examples
         --------
@@ -275,13 +277,13 @@ class Conv(NeuralLayer):
         [(1,b), (2,f), (6,y), (6,x)]
         """
         if mfp:
-            raise ArgumentError("an up-convolution makes no fragments", node=self, got="mfp=True", expected="mfp=False")
+            raise ArgumentError("an up-convolution has no fragments", node=self, got="mfp=True", expected="mfp=False")
         check_dual_parent(self, parent)
         if share_w:
             check_shared_dual(self, kwargs)
             if self.filter_shape != self.pool_shape:
                 raise ArgumentError(
-                    "weights can only be shared if kernel and pool are of the same size",
+                    "weights can only be shared if kernel and pool have the same size",
                     node=self,
                     got=f"filter_shape {self.filter_shape}, pool_shape {self.pool_shape}",
                 )

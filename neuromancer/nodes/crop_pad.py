@@ -1,4 +1,4 @@
-"""Nodes that cut off or add voxels at the ends of the spatial axes."""
+"""Cropping and padding of the spatial axes."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ class Crop(Node):
     Parameters
     ----------
     parent : Node
-        Any tags.
+        Input with spatial axes, in any layout.
     crop : sequence of int
-        Per spatial axis, how many voxels to remove from *each* end.
+        Number of voxels to remove from *each* end, per spatial axis.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError
-        If there are no spatial axes, the number of entries is wrong, or nothing would be left.
+        If there are no spatial axes, the number of entries is wrong, or no voxel would be left.
     ArgumentError
-        If an entry is no integer or negative.
+        If an entry is negative or not an integer.
 
     Notes
     -----
-    The place in the raw data (``shape.offsets``) moves along. Costs nothing.
+    ``shape.offsets``, the position in the raw data, is updated. The cost is 0.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class Crop(Node):
         return x[tuple(index)]
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """What is left of an array."""
+        """Return the cropped array."""
         cut: np.ndarray = self._cut(arrays[0])
         return cut
 
@@ -94,16 +94,16 @@ class Crop(Node):
 
 
 class Pad(Node):
-    """Add voxels of one value to both ends of the spatial axes.
+    """Pad both ends of the spatial axes with a constant value.
 
     Parameters
     ----------
     parent : Node
-        Any tags.
+        Input with spatial axes, in any layout.
     pad : sequence of int
-        Per spatial axis, how many voxels to add to *each* end.
+        Number of voxels to add to *each* end, per spatial axis.
     value : float
-        Their value.
+        Value of the added voxels.
     name : str
     print_repr : bool
 
@@ -112,11 +112,11 @@ class Pad(Node):
     ShapeError
         If there are no spatial axes or the number of entries is wrong.
     ArgumentError
-        If an entry is no integer or negative, or the value is not finite or none of the parent's dtype.
+        If an entry is negative or not an integer, or `value` is not finite or not representable in the parent's dtype.
 
     Notes
     -----
-    The place in the raw data (``shape.offsets``) moves along and may become negative. Costs nothing.
+    ``shape.offsets``, the position in the raw data, is updated and may become negative. The cost is 0.
 
     Examples
     --------
@@ -149,7 +149,7 @@ class Pad(Node):
         self.output = E.T.set_subtensor(canvas[tuple(index)], x) if any(self.pad) else x
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """An array with the voxels that are added."""
+        """Return the padded array."""
         width = dict(zip(self.parent.shape.spatial_axes, self.pad, strict=True))
         return np.pad(arrays[0], [(width.get(i, 0),) * 2 for i in range(arrays[0].ndim)], constant_values=self.value)
 

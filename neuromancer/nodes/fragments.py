@@ -1,4 +1,4 @@
-"""Max-fragment pooling: all phases of a pool side by side in the batch axis, and their reassembly.
+"""Max-fragment pooling: all phases of a pooling as items of the batch, and their reassembly into a dense image.
 
 Giusti, Ciresan, Masci, Gambardella & Schmidhuber 2013, arXiv:1302.1700.
 """
@@ -23,7 +23,7 @@ from neuromancer.nodes.node import Node
 
 
 def fragment_pool(x: Any, pool: Sequence[int], mode: str = "max") -> Any:
-    """Pool every phase of x and join the results along the batch axis.
+    """Pool every phase of x and concatenate the results along the batch axis.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def fragment_pool(x: Any, pool: Sequence[int], mode: str = "max") -> Any:
 
 
 def fragment_demand(parent: Any, pool: Any) -> Demand:
-    """What pooling every phase takes: a slice and a pool each, and the fragments' offsets.
+    """Bound what pooling every phase takes: a slice and a pool each, and the offsets of the fragments.
 
     Parameters
     ----------
     parent, pool : any
-        Arguments of a node, not checked yet.
+        Arguments of a node, unchecked.
     """
     phases, shape = size_of_all(pool), getattr(parent, "shape", None)
     offsets = 1 if shape is None else shape.mfp_offsets.size
@@ -60,18 +60,19 @@ def fragment_demand(parent: Any, pool: Any) -> Demand:
 
 
 def fragment_offsets(shape: TaggedShape, pool: Sequence[int]) -> np.ndarray:
-    """Raw offsets of the fragments that pooling all phases makes out of those of `shape`.
+    """Return the raw-data offsets of the fragments after pooling all phases.
 
     Parameters
     ----------
     shape : TaggedShape
-        Of the node that is pooled.
+        Shape of the node that is pooled, with the offsets of its fragments.
     pool : sequence of int
         Pooling factor per spatial axis.
 
     Returns
     -------
     numpy.ndarray of int, (n_fragments, n_spatial)
+        In raw voxels.
 
     Examples
     --------
@@ -84,18 +85,18 @@ def fragment_offsets(shape: TaggedShape, pool: Sequence[int]) -> np.ndarray:
 
 
 def fragment_shape(shape: TaggedShape, parent: TaggedShape, pool: Sequence[int]) -> TaggedShape:
-    """Complete the shape of a node that pools all phases of `parent`: batch size and fragment offsets."""
+    """Return `shape` with the batch size and fragment offsets of a node that pools all phases of `parent`."""
     factor = prod(pool)
     return shape.updateshape("b", factor, "mult").updatemfp_offsets(fragment_offsets(parent, pool))
 
 
 def fragment_sizes(sizes: Sequence[int | None], kernel: Sequence[int], pool: Sequence[int]) -> list[int | None]:
-    """Spatial sizes after a valid window `kernel` and fragment pooling, per axis."""
+    """Return the spatial sizes after a valid convolution with `kernel` and fragment pooling."""
     return [None if s is None else (s - k + 1 - p + 1) // p for s, k, p in zip(sizes, kernel, pool, strict=True)]
 
 
 def require_fragments(node: Node, shape: TaggedShape, pool: Sequence[int]) -> None:
-    """Raise ShapeError unless the batch axis holds exactly the fragments of one item."""
+    """Raise ShapeError unless the batch consists of the fragments of a single item."""
     if prod(pool) > 1 and shape["b"] != len(shape.mfp_offsets):
         raise ShapeError(
             "max-fragment pooling needs raw data of batch size 1",
@@ -113,7 +114,7 @@ def fragments_to_dense(x: Any, offsets: np.ndarray, strides: Sequence[int]) -> A
     ----------
     x : symbolic tensor, (prod(strides), f, *spatial)
     offsets : array of int, (prod(strides), n_spatial)
-        Which phase each fragment is.
+        Phase of each fragment.
     strides : sequence of int
         Number of phases per spatial axis.
 
@@ -127,33 +128,33 @@ def fragments_to_dense(x: Any, offsets: np.ndarray, strides: Sequence[int]) -> A
         x = x[order]
     sizes = [x.shape[i] for i in range(1, n + 2)]
     phases = x.reshape([*strides, *sizes])
-    # Axes are (phase_1 .. phase_n, f, size_1 .. size_n); each size goes in front of its phase.
+    # Axes are (phase_1 .. phase_n, f, size_1 .. size_n); every size is moved in front of its phase.
     pairs = [axis for k in range(n) for axis in (n + 1 + k, k)]
     dense = phases.dimshuffle(n, *pairs)
     return dense.reshape([1, sizes[0], *(s * t for s, t in zip(sizes[1:], strides, strict=True))])
 
 
 class FragmentsToDense(Node):
-    """Put the fragments of max-fragment pooling together to one dense image.
+    """Assemble the fragments of max-fragment pooling into one dense image.
 
     Parameters
     ----------
     parent : Node
-        Below layers with ``mfp=True``, layout b,f,... or b,z,f,y,x; its batch size equals the product of its strides.
+        Output of layers with ``mfp=True``, layout b,f,... or b,z,f,y,x; batch size equal to the product of its strides.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError
-        If there are no fragments, or not one for every phase.
+        If the batch does not hold exactly one fragment per phase.
     ArgumentError
-        If strides are no integers.
+        If a stride is not an integer.
 
     Notes
     -----
-    The result has batch size 1, strides 1 and sizes multiplied by the strides. It costs nothing. In the dense form of
-    a network, where there are no fragments, the node passes its input on.
+    The output has batch size 1, strides 1 and the parent's sizes multiplied by its strides. The cost is 0. In the dense
+    form of a network, which has no fragments, the node returns its input.
 
     Examples
     --------
@@ -171,7 +172,7 @@ class FragmentsToDense(Node):
         shape = require_layout(parent, self)
         if any(s != int(s) for s in shape.strides):
             raise ArgumentError(
-                "fragments on a grid finer than the raw data cannot be put together",
+                "fragments on a grid finer than the raw data cannot be assembled",
                 node=self,
                 got=f"strides {shape.strides.tolist()}",
                 expected="integers",
@@ -179,11 +180,11 @@ class FragmentsToDense(Node):
         needed, n = prod(int(s) for s in shape.strides), len(shape.mfp_offsets)
         if not shape["b"] == n == needed:
             raise ShapeError(
-                "the batch axis must hold one fragment for every phase",
+                "the batch must hold one fragment per phase",
                 node=self,
                 got=f"batch size {shape['b']}, {n} fragments",
                 expected=f"{needed} for strides {shape.strides.tolist()}",
-                nearest="all pooling layers with mfp=True, above an input of batch size 1",
+                nearest="mfp=True in all pooling layers and an input of batch size 1",
             )
 
     def _make_output(self) -> None:

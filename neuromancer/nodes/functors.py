@@ -1,8 +1,7 @@
-"""Functions that act on symbolic tensors, and the names under which model files keep them.
+"""Functions of symbolic tensors, and the names under which model files store them.
 
-A file can name the tensor functions listed here and nothing else. A function of the user's own is found only if code
-has registered it, or hands it over when it loads the file: no file can reach a function because some module happens to
-be imported.
+A file can refer to the tensor functions listed here. A user-defined function is found only if it is registered, or
+passed when the file is loaded: a file cannot reach a function just because its module happens to be imported.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from neuromancer.errors import ArgumentError, FileError, InputTypeError
 from neuromancer.nodes.node import Node
 
 TENSOR = "T"
-"""Stands for the engine's tensor namespace, so that files do not depend on the engine."""
+"""Engine-independent name of the tensor namespace in files."""
 
 ELEMENTWISE = """
     abs add angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh and_ bitwise_and bitwise_not bitwise_or
@@ -56,7 +55,7 @@ ALIASES = {
     "softplus": ("nnet.softplus",),
     "square": ("sqr",),
 }
-"""Other names of the same functions, in the order in which they are looked for."""
+"""Alternative names of the same functions, in the order in which they are tried."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -65,7 +64,7 @@ _registered: dict[str, Callable[..., Any]] = {}
 
 @cache
 def tensor_functions() -> dict[str, Callable[..., Any]]:
-    """The functions that any model file may name, by their names; those that the engine in use has.
+    """Return the functions that any model file may refer to, by name, as far as the current engine has them.
 
     Examples
     --------
@@ -74,7 +73,7 @@ def tensor_functions() -> dict[str, Callable[..., Any]]:
     True
     """
     known: dict[str, Callable[..., Any]] = {"log_softmax": E.log_softmax, "relu": E.relu, "softmax": E.softmax}
-    names = {*ELEMENTWISE, *REDUCTIONS, *SHAPES, *(alias for some in ALIASES.values() for alias in some)}
+    names = {*ELEMENTWISE, *REDUCTIONS, *SHAPES, *(alias for aliases in ALIASES.values() for alias in aliases)}
     for name in sorted(names):
         for path in (name, *ALIASES.get(name, ())):
             found = known.get(name) or _attribute(E.T, path)
@@ -85,12 +84,12 @@ def tensor_functions() -> dict[str, Callable[..., Any]]:
 
 
 def is_functor(value: Any) -> bool:
-    """Whether an argument of a node is a function on tensors, rather than a node, a class or a tensor."""
+    """Return whether an argument of a node is a function of tensors, rather than a node, class or tensor."""
     return callable(value) and not isinstance(value, (type, E.Variable, Node))
 
 
 def is_tensor_function(name: str) -> bool:
-    """Whether a name in a file stands for a function of the package."""
+    """Return whether a name in a file refers to a tensor function of the package."""
     module, _, short = name.partition(":")
     return module == TENSOR and short in tensor_functions()
 
@@ -110,27 +109,29 @@ def register_functor(*, name: str | None = None) -> Callable[[Function], Functio
 
 
 def register_functor(function: Any = None, *, name: str | None = None) -> Any:
-    """Let model files name a function, e.g. the functor of an :class:`ApplyFunc`; usable as a decorator.
+    """Register a function, e.g. the functor of an :class:`ApplyFunc`, under a name for model files.
+
+    Can be used as a decorator.
 
     Parameters
     ----------
     function : callable
-        Called with symbolic tensors when a model is built.
+        Function of symbolic tensors, called when a model is built.
     name : str, optional
-        Name in files. Default: ``module:qualname`` of the function. Registering another function under the same name
-        replaces the first.
+        Name in files. Default: ``module:qualname`` of the function. A function registered under the same name is
+        replaced.
 
     Returns
     -------
     callable
-        `function`; a decorator if it is left out.
+        `function`, or a decorator if `function` is omitted.
 
     Raises
     ------
     InputTypeError
-        If `function` cannot be called.
+        If `function` is not a function.
     ArgumentError
-        If the name is private (begins with an underscore), or the function has none.
+        If the name is private (leading underscore) or in the namespace T, or the function has none.
 
     Examples
     --------
@@ -156,24 +157,24 @@ def register_functor(function: Any = None, *, name: str | None = None) -> Any:
 
 
 def functor_name(functor: Callable[..., Any], node: Any) -> str:
-    """Name of a function in model files.
+    """Return the name of a function in model files.
 
     Parameters
     ----------
     functor : callable
     node : Node or str
-        Whose function it is, for messages.
+        Node that uses the function, for messages.
 
     Returns
     -------
     str
-        ``T:name`` for a function of the tensor namespace, the name under which it was registered, or
-        ``module:qualname`` for one at the top level of a module.
+        ``T:name`` for a function of the tensor namespace, the registered name, or ``module:qualname`` for a function at
+        the top level of a module.
 
     Raises
     ------
     ArgumentError
-        For a lambda, a local, private or standard library function that is not registered.
+        For an unregistered lambda, or an unregistered local, private or standard library function.
 
     Examples
     --------
@@ -202,12 +203,12 @@ def functor_name(functor: Callable[..., Any], node: Any) -> str:
 
 
 def check_functors(functors: Mapping[str, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
-    """Functions that the caller hands over for a file, by the names that they have in it; {} for None.
+    """Return the functions that the caller passes for a file, by name; an empty dict for None.
 
     Raises
     ------
     InputTypeError
-        If they are no mapping from names to functions.
+        If `functors` is not a mapping from names to functions.
     """
     given = {} if functors is None else functors
     if not isinstance(given, Mapping) or not all(isinstance(k, str) and callable(f) for k, f in given.items()):
@@ -221,22 +222,26 @@ def check_functors(functors: Mapping[str, Callable[..., Any]] | None) -> dict[st
 
 
 def find_functor(name: Any, given: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """The function that a file means.
+    """Return the function that a name in a file refers to; nothing is imported, and no module is searched.
 
     Parameters
     ----------
     name : str
-        As :func:`functor_name` gives it. Nothing is imported, and no module is searched.
+        Name as returned by :func:`functor_name`.
     given : mapping of str to callable
-        What the caller hands over, by its whole name or without the module.
+        Functions passed by the caller, by full name or by the part after the module.
+
+    Returns
+    -------
+    callable
 
     Raises
     ------
     FileError
-        If the function is private, or neither known nor given.
+        If the name is private or unknown.
     """
     if not isinstance(name, str) or _is_private(name):
-        raise FileError("a file cannot name a private function", where="file", got=repr(name)[:200])
+        raise FileError("a file cannot refer to a private function", where="file", got=repr(name)[:200])
     module, _, short = name.partition(":")
     if name in given:
         return given[name]
@@ -252,8 +257,8 @@ def find_functor(name: Any, given: Mapping[str, Callable[..., Any]]) -> Callable
         node=name[:200],
         expected="a tensor function of neuromancer.T"
         if module == TENSOR
-        else f"the function to be handed over, modelload(..., functors={{{(short or name)[:100]!r}: function}}), or "
-        "registered before with neuromancer.register_functor",
+        else f"the function to be passed, modelload(..., functors={{{(short or name)[:100]!r}: function}}), or "
+        "registered with neuromancer.register_functor",
         nearest=close[0] if close else None,
     )
 

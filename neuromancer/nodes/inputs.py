@@ -1,4 +1,4 @@
-"""Sources: nodes into which data is fed."""
+"""Sources: nodes that receive the arrays passed to a graph."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from neuromancer.nodes.layout import positive_int
 from neuromancer.nodes.node import Node
 
 DEFAULT_TAGS = {2: "b,f", 3: "b,f,x", 4: "b,f,y,x", 5: "b,f,z,y,x"}
-"""Tags of an input that is given none, by its number of axes."""
+"""Default tags of an input, by number of axes."""
 
 
 def check_dtype(dtype: Any, node: Any) -> str:
-    """Name of a numeric dtype (default floatX), or InputTypeError."""
+    """Return the name of a numeric dtype (default floatX); raise InputTypeError for others."""
     if dtype is None:
         return config.floatX
     if isinstance(dtype, str):
@@ -39,28 +39,31 @@ def check_dtype(dtype: Any, node: Any) -> str:
 
 
 class Input(Node):
-    """Source for a tensor.
+    """Source of a tensor: an array passed by the caller.
 
     Parameters
     ----------
     shape : sequence of int or None
-        Sizes of the array that will be fed; None where any size will do.
+        Sizes of the array; None for an axis of any size.
     tags : str or sequence of str
-        One per axis: ``r`` recurrence, ``b`` batch, ``f`` features, ``z``, ``y``, ``x`` space, ``s`` samples; for
-        instance ``'b,f,z,y,x'``. Default: batch, features, and the spatial axes x; y, x; or z, y, x.
+        One per axis, e.g. ``'b,f,z,y,x'``: ``r`` recurrence (time), ``b`` batch, ``f`` features, ``z``, ``y``, ``x``
+        space, ``s`` samples of one item. Default for two to five axes: batch, features, then x; y, x; or z, y, x.
     strides, fov : sequence of int, optional
-        Per spatial axis, where the data is itself the output of something strided.
+        Stride and field of view in raw voxels, per spatial axis, for data that is itself the output of a network.
+        Default: 1.
     dtype : str, optional
-        Default ``config.floatX``.
+        Any integer, unsigned, bool or floating-point dtype. Default: ``config.floatX``.
     hardcoded_shape : bool
-        Compile the shape into the graph; every size must then be known.
+        Compile the shape into the graph; all sizes must be known.
     name : str
     print_repr : bool
 
     Raises
     ------
-    ShapeError, InputTypeError, ArgumentError
-        For shapes, tags or a dtype that cannot be.
+    ShapeError, ArgumentError
+        If the shape or tags are invalid, or `hardcoded_shape` is used with an unknown size.
+    InputTypeError
+        If `dtype` is not the name of a numeric dtype.
 
     Examples
     --------
@@ -94,14 +97,14 @@ class Input(Node):
         self.hardcoded_shape = hardcoded_shape
         if hardcoded_shape and None in self._declared.shape:
             raise ArgumentError(
-                "a hard-coded shape must be known in full",
+                "all sizes of a hard-coded shape must be known",
                 node=self,
                 got=self._declared.shape,
                 expected="no None",
             )
 
     def _make_output(self) -> None:
-        # Only a hard-coded shape is compiled in: otherwise one function serves every batch.
+        # Sizes are compiled in only if hard-coded: otherwise one function serves batches of any size.
         known = self._declared.shape
         if not self.hardcoded_shape:
             known = [s if t == "f" else None for s, t in zip(known, self._declared.tags, strict=True)]
@@ -114,7 +117,7 @@ class Input(Node):
         self.computational_cost = 0
 
     def free_sizes(self) -> None:
-        """Open the batch and spatial sizes, and count positions in units of this input's own voxels."""
+        """Make batch and spatial sizes unknown, and take this input's voxels as raw voxels."""
         sh = self._declared
         open_ = [None if t in (*SPATIAL_TAGS, "b") else s for s, t in zip(sh.shape, sh.tags, strict=True)]
         self._declared = TaggedShape(open_, sh.tags)
@@ -131,18 +134,18 @@ def Input_like(
     override_f: int | bool | None = False,
     hardcoded_shape: bool = False,
 ) -> Input:
-    """Source with the shape, tags, strides and field of view of another node.
+    """Create a source with the shape, tags, strides and field of view of another node.
 
     Parameters
     ----------
     ref : Node or TaggedShape
-        What to be like. A TaggedShape has no dtype, so `dtype` is then needed.
+        Template. For a TaggedShape, which has no dtype, `dtype` is required.
     dtype : str, optional
-        Default: the dtype of the node's output.
+        Default: dtype of the node's output.
     name : str
     print_repr : bool
     override_f : int, optional
-        Another number of features.
+        Number of features that replaces the template's.
     hardcoded_shape : bool
         See :class:`Input`.
 
@@ -153,7 +156,9 @@ def Input_like(
     Raises
     ------
     InputTypeError
-        If `ref` is neither, or the dtype cannot be known.
+        If `ref` is neither a node with a shape nor a TaggedShape, or `dtype` is missing.
+    ArgumentError
+        If `override_f` is not a positive integer.
 
     Examples
     --------
@@ -189,7 +194,7 @@ def Input_like(
 
 
 class GenericInput(Node):
-    """Source for any Python object; it has no shape.
+    """Source of an arbitrary Python object, without a shape.
 
     Parameters
     ----------
@@ -211,11 +216,11 @@ class GenericInput(Node):
         self.output = E.generic(self.name)
 
     def __call__(self, *args: Any) -> Any:
-        """The object itself: a compiled function would hand back a copy."""
+        """Return the object itself; a compiled function would return a copy."""
         return check_arrays(self, [self], args)[0]
 
     def _calc_shape(self) -> None:
-        self.shape = None  # type: ignore[assignment]  # of objects there is none
+        self.shape = None  # type: ignore[assignment]  # objects have no shape
 
     def _calc_comp_cost(self) -> None:
         self.computational_cost = 0

@@ -1,4 +1,4 @@
-"""Looking at nodes: what a run on random data shows, how long functions take, what their graphs look like."""
+"""Inspection of nodes: test runs on random data, timing, drawings of symbolic graphs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MISMATCH = ("warn", "raise", "ignore")
 
 
 def check_mismatch(node: GraphNode, on_shape_mismatch: str) -> None:
-    """Raise ArgumentError for an unknown choice."""
+    """Raise ArgumentError unless `on_shape_mismatch` is known."""
     if on_shape_mismatch not in MISMATCH:
         raise ArgumentError(
             "unknown on_shape_mismatch", node=node, got=on_shape_mismatch, expected="'warn', 'raise' or 'ignore'"
@@ -32,14 +32,14 @@ def check_mismatch(node: GraphNode, on_shape_mismatch: str) -> None:
 
 
 def report_run(node: GraphNode, result: Any, seconds: float, on_shape_mismatch: str) -> None:
-    """Print shape, time and speed of a run; warn or raise ShapeError if the shape is not the declared one."""
+    """Print output shape, time and speed of a run; warn or raise ShapeError if the shape is not the declared one."""
     voxels = np.prod([s or 1 for s in node.shape.spatial_shape]) if node.shape is not None else 0
     speed = f"{seconds * 1e3:.1f} ms, {voxels / 1e6 / max(seconds, 1e-9):.3f} MVx/s"
     say(f"{printable(node.name)}: output {np.shape(result)}, {speed}")
     declared = None if node.shape is None else [s or 1 for s in node.shape.shape]
     if declared is not None and np.shape(result) != tuple(declared) and np.size(result) != np.prod(declared):
         problem = ShapeError(
-            "the output has another shape than declared", node=node, got=np.shape(result), expected=declared
+            "the output does not have the declared shape", node=node, got=np.shape(result), expected=declared
         )
         if on_shape_mismatch == "raise":
             raise problem
@@ -48,10 +48,10 @@ def report_run(node: GraphNode, result: Any, seconds: float, on_shape_mismatch: 
 
 
 def check_runs(node: GraphNode, n_samples: Any, n_warmup: Any) -> None:
-    """Raise ArgumentError unless both are numbers of runs."""
+    """Raise ArgumentError unless the numbers of runs are valid."""
     if not all(isinstance(n, (int, np.integer)) and n >= least for n, least in ((n_samples, 1), (n_warmup, 0))):
         raise ArgumentError(
-            "not a number of runs",
+            "invalid number of runs",
             node=node,
             got=(n_samples, n_warmup),
             expected="integers n_samples >= 1, n_warmup >= 0",
@@ -61,8 +61,8 @@ def check_runs(node: GraphNode, n_samples: Any, n_warmup: Any) -> None:
 def median_times(
     functions: Sequence[Callable[..., Any]], data: Sequence[Any], n_samples: int, n_warmup: int
 ) -> list[float]:
-    """Median time of every function in milliseconds."""
-    # Runs alternate, so that a busy moment of the machine hits both sides of a difference.
+    """Return the median time of every function in milliseconds."""
+    # Runs of the functions alternate, so that background load affects all of them.
     samples: list[list[float]] = [[] for _ in functions]
     for run in range(n_warmup + n_samples):
         for func, times in zip(functions, samples, strict=True):
@@ -74,7 +74,7 @@ def median_times(
 
 
 def draw(node: GraphNode, target: Callable[[], Any], outfile: str | Path | None, **kwargs: Any) -> str:
-    """Draw what `target` returns, the symbolic graph of a node; see :meth:`Node.plot_theano_graph`."""
+    """Draw the symbolic graph that `target` returns; see :meth:`Node.plot_theano_graph`."""
     if outfile is None:
         return _draw_in_own_folder(node, target, **kwargs)
     path = local_file(outfile, "plot_theano_graph")
@@ -89,7 +89,7 @@ def draw(node: GraphNode, target: Callable[[], Any], outfile: str | Path | None,
 
 
 def _draw_in_own_folder(node: GraphNode, target: Callable[[], Any], **kwargs: Any) -> str:
-    """Draw into a new folder that belongs to this user alone: in the common one, others could lay links."""
+    """Draw into a new folder private to this user: in the shared one, others could plant links."""
     name = quote(node.name, safe=" .,;()[]#+=@'!").lstrip(".")[:100] or "graph"
     try:
         folder = Path(tempfile.mkdtemp(prefix="neuromancer_"))

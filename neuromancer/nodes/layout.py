@@ -1,4 +1,4 @@
-"""Axis layouts and per-axis arguments of layers that look at neighbourhoods, with the checks they share."""
+"""Axis layouts and per-axis arguments of layers, and the checks that layers share."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from neuromancer.nodes.node import Node
 
 CHANNELS_FIRST = "b,f and one to three spatial axes, or b,z,f,y,x"
 SEARCH = 1 << 12
-"""Up to which distance a valid size is looked for."""
+"""Maximum distance at which a valid size is searched for."""
 
 
 def is_int(value: Any) -> bool:
-    """Whether `value` is an integer of Python or NumPy; bools are not."""
+    """Return whether `value` is a Python or NumPy integer; bools are not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
 
 
 def positive_int(value: Any, what: str, node: Node | str) -> int:
-    """`value` as an int of at least 1, or ArgumentError."""
+    """Return `value` as an int; raise ArgumentError unless it is at least 1."""
     if not is_int(value) or value < 1:
         raise ArgumentError(f"{what} must be a positive integer", node=node, got=value, expected="an int >= 1")
     return int(value)
 
 
 def require_tensor(parent: Any, node: Node, what: str = "the parent") -> TaggedShape:
-    """Shape of a parent, or InputTypeError if it is no node with a tensor output."""
+    """Return the shape of a parent; raise InputTypeError unless it is a node with a tensor output."""
     require_node(parent, node, what)
     if not is_shaped(parent):
         raise InputTypeError(f"{what} has no tensor output", node=node, got=parent.name, expected="a node with a shape")
@@ -41,7 +41,7 @@ def require_tensor(parent: Any, node: Node, what: str = "the parent") -> TaggedS
 
 
 def require_features(parent: Any, node: Node, what: str = "the parent") -> int:
-    """Number of features of a parent; an error if it has no axis f or their number is unknown."""
+    """Return the number of features of a parent; raise an error if it has no axis f or their number is unknown."""
     shape = require_tensor(parent, node, what)
     require_tag(shape, "f", node)
     features: int | None = shape["f"]
@@ -51,7 +51,7 @@ def require_features(parent: Any, node: Node, what: str = "the parent") -> int:
 
 
 def require_layout(parent: Any, node: Node) -> TaggedShape:
-    """Shape of a parent whose axes a layer can convolve over, or ShapeError."""
+    """Return the shape of a parent; raise ShapeError unless layers can convolve over its axes."""
     shape = require_tensor(parent, node)
     tags, axes = list(shape.tags), shape.spatial_axes
     plain = tags[:2] == ["b", "f"] and axes == list(range(2, len(tags))) and 1 <= len(axes) <= 3
@@ -70,19 +70,19 @@ def require_layout(parent: Any, node: Node) -> TaggedShape:
 
 
 def swap_layout(x: Any, shape: TaggedShape) -> Any:
-    """Bring b,z,f,y,x into the order b,f,z,y,x and back; the order b,f,... is left alone."""
+    """Swap f and z in layout b,z,f,y,x, which also reverts the swap; return x in layout b,f,... unchanged."""
     return x.dimshuffle(0, 2, 1, 3, 4) if shape.tag2index("f") == 2 and shape.ndim == 3 else x
 
 
 def per_axis(values: Any, what: str, shape: TaggedShape, node: Node, least: int = 1) -> tuple[int, ...]:
-    """Check an argument with one integer of at least `least` per spatial axis.
+    """Return an argument with one integer of at least `least` per spatial axis as a tuple.
 
     Raises
     ------
     ShapeError
-        If it is no sequence, or of the wrong length.
+        If it is not a sequence, or has the wrong length.
     ArgumentError
-        If an entry is no integer or too small.
+        If an entry is not an integer or is too small.
     """
     tags = ", ".join(shape.tags[i] for i in shape.spatial_axes)
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or len(values) != shape.ndim:
@@ -102,12 +102,12 @@ def per_axis(values: Any, what: str, shape: TaggedShape, node: Node, least: int 
 
 
 def axis_name(shape: TaggedShape, k: int) -> str:
-    """Tag of the k-th spatial axis, quoted."""
+    """Return the tag of the k-th spatial axis, quoted."""
     return repr(shape.tags[shape.spatial_axes[k]])
 
 
 def nearest_sizes(size: int, fits: Callable[[int], bool]) -> str:
-    """The closest sizes below and above `size` that fit, as text.
+    """Return the closest valid sizes below and above `size`, as text.
 
     Examples
     --------
@@ -120,10 +120,10 @@ def nearest_sizes(size: int, fits: Callable[[int], bool]) -> str:
 
 
 def as_float(x: Any) -> Any:
-    """The variable itself, or converted to ``config.floatX`` if it holds integers or bools."""
+    """Return a variable, cast to ``config.floatX`` if it holds integers or bools."""
     return x if np.dtype(x.dtype).kind == "f" else E.T.cast(x, config.floatX)
 
 
 def feature_vector(v: Any, ndim: int, axis: int) -> Any:
-    """View a vector of features so that it broadcasts against a tensor of rank `ndim` with features on `axis`."""
+    """Reshape a vector, (n_f,), to broadcast against a tensor of rank `ndim` with features on `axis`."""
     return v.dimshuffle(*(0 if i == axis else "x" for i in range(ndim)))

@@ -29,33 +29,32 @@ LRN_MODES = ("spatial", "channel")
 
 
 class LRN(Node):
-    """Local response normalisation: ``x / (k + alpha * ms) ** beta``, ms the mean of x^2 nearby.
+    """Local response normalisation, ``x / (k + alpha * ms) ** beta`` with the local mean ms of x^2.
 
     Parameters
     ----------
     parent : Node
-        For 'spatial': layout b,f and one to three spatial axes, or b,z,f,y,x. For 'channel': any with an axis f.
+        For mode 'spatial': layout b,f and one to three spatial axes, or b,z,f,y,x. For 'channel': any with an axis f.
     filter_shape : sequence of int, or int
-        Extent of the neighbourhood, odd: voxels per spatial axis for 'spatial', number of features for 'channel'.
+        Size of the neighbourhood, odd: voxels per spatial axis for 'spatial', number of features for 'channel'.
     mode : {'spatial', 'channel'}
-        'spatial': the mean goes over neighbouring voxels of the same feature; there are zeros beyond the ends, which
-        count. 'channel': over neighbouring features at the same position; the first and last are repeated beyond the
-        ends.
+        'spatial': mean over neighbouring voxels of the same feature, zero-padded (zeros count in the mean). 'channel':
+        mean over neighbouring features at the same position; the first and last feature are repeated as padding.
     alpha, k, beta : float
-        Constants of the formula; parameters that are not trained.
+        Constants of the formula; stored as non-trainable parameters.
     name : str
     print_repr : bool
 
     Raises
     ------
     ArgumentError
-        For an unknown mode, or an extent that is not odd and positive.
+        For an unknown mode, a size that is not odd and positive, or a constant that is not finite.
     ShapeError
-        For an unsupported layout or a wrong number of extents.
+        For an unsupported layout or a wrong number of sizes.
 
     Notes
     -----
-    After Krizhevsky, Sutskever & Hinton 2012, with the mean in place of the sum. Costs one operation per element.
+    After Krizhevsky, Sutskever & Hinton 2012, with the mean instead of the sum. The cost is one operation per element.
 
     Examples
     --------
@@ -124,7 +123,7 @@ class LRN(Node):
     def _require_odd(self, n: int, got: str) -> None:
         if n % 2 == 0:
             raise ArgumentError(
-                "the neighbourhood must have a middle", node=self, got=got, expected="odd numbers",
+                "the size of the neighbourhood must be odd", node=self, got=got, expected="odd numbers",
                 nearest=f"{n - 1} or {n + 1}",
             )  # fmt: skip
 
@@ -138,7 +137,7 @@ class LRN(Node):
         shape, dilation = self.parent.shape, self.dilation
         square = swap_layout(square, shape)
         sizes = [square.shape[i] for i in range(square.ndim)]
-        # Features become items, so that each is averaged by itself.
+        # Features become batch items, so that each is averaged separately.
         single = square.reshape([sizes[0] * sizes[1], 1, *sizes[2:]])
         pad = tuple(n // 2 * d for n, d in zip(self.extents, dilation, strict=True))
         mean = E.conv(single, self.params["filter"], dilation=dilation, pad=pad)

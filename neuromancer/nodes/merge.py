@@ -1,4 +1,4 @@
-"""Nodes that join several inputs: concatenation, sum, product."""
+"""Nodes that combine several inputs: concatenation, sum, product."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _require_tensors(parents: Sequence[Any], node: Node) -> None:
 
 
 def require_equal_sizes(node: Node, parents: Sequence[Node], except_axis: int | None = None) -> None:
-    """Raise ShapeError unless all sizes agree (unknown ones agree with any), apart from one axis."""
+    """Raise ShapeError unless all sizes are equal (None equals any size), except on one axis."""
     require_same_spatial_rank(node, parents)
     for axis, tag in enumerate(parents[0].shape.tags):
         known = {p.shape[axis] for p in parents} - {None}
@@ -40,7 +40,7 @@ def require_equal_sizes(node: Node, parents: Sequence[Node], except_axis: int | 
 
 
 def _common_shape(parents: Sequence[Node]) -> list[int | None]:
-    """Sizes of the parents, taking a known size over an unknown one."""
+    """Return the sizes of the parents, preferring known sizes to unknown ones."""
     columns = zip(*(p.shape.shape for p in parents), strict=True)
     return [next((s for s in column if s is not None), None) for column in columns]
 
@@ -53,16 +53,16 @@ class Concat(Node):
     parent_nodes : list of Node
         Nodes with the same tags and, except on `axis`, the same sizes.
     axis : str or int
-        Tag or position of the axis on which they are joined.
+        Tag or position of the axis along which to concatenate.
     name : str
     print_repr : bool
 
     Raises
     ------
     InputTypeError
-        If `parent_nodes` is not a list or tuple of nodes.
+        If `parent_nodes` is not a list or tuple of nodes with tensor outputs.
     ShapeError
-        If tags or sizes do not fit.
+        If tags differ, or sizes on other axes than `axis`.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class Concat(Node):
         self.output = E.T.concatenate([p.output for p in self.parent], axis=self.axis)
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
-        """The arrays side by side; None if they do not fit, which the function that is called says."""
+        """Return the concatenated arrays; None if their sizes differ, which the compiled function reports."""
         with suppress(ValueError):
             return np.concatenate(arrays, axis=self.axis)
         return None
@@ -113,7 +113,7 @@ class Concat(Node):
 
 
 class _Elementwise(Node):
-    """Two nodes of equal shape, combined element by element."""
+    """Base of nodes that combine two nodes of equal shape elementwise."""
 
     def __init__(self, n1: Node, n2: Node, name: str, print_repr: bool) -> None:
         super().__init__(None, name, print_repr)
@@ -129,19 +129,21 @@ class _Elementwise(Node):
 
 
 class Add(_Elementwise):
-    """Sum of two nodes of equal shape.
+    """Elementwise sum of two nodes of equal shape.
 
     Parameters
     ----------
     n1, n2 : Node
-        The summands.
+        Summands, with the same tags and sizes.
     name : str
     print_repr : bool
 
     Raises
     ------
-    InputTypeError, ShapeError
-        If they are not nodes, or tags or sizes differ.
+    InputTypeError
+        If an input is not a node with a tensor output.
+    ShapeError
+        If tags or sizes differ.
 
     Examples
     --------
@@ -162,19 +164,21 @@ class Add(_Elementwise):
 
 
 class MultMerge(_Elementwise):
-    """Product of two nodes of equal shape, element by element.
+    """Elementwise product of two nodes of equal shape.
 
     Parameters
     ----------
     n1, n2 : Node
-        The factors.
+        Factors, with the same tags and sizes.
     name : str
     print_repr : bool
 
     Raises
     ------
-    InputTypeError, ShapeError
-        If they are not nodes, or tags or sizes differ.
+    InputTypeError
+        If an input is not a node with a tensor output.
+    ShapeError
+        If tags or sizes differ.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Concatenation that sometimes loses one of its inputs."""
+"""Concatenation with random dropout of one of its two inputs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from neuromancer.variables import VariableParam
 
 
 class FaithlessMerge(Concat):
-    """Concatenation in which, at random, one of the two inputs is replaced by zeros.
+    """Concatenation of two inputs, one of which is randomly replaced by zeros.
 
-    Keeps a network from relying on features that are easy to learn from alone. One draw decides for a whole evaluation.
+    This keeps a network from relying only on features that are easy to learn from. One draw is made per evaluation, for
+    the whole batch.
 
     Parameters
     ----------
     hard_features, easy_features : Node
-        Nodes with the same tags and, except on `axis`, the same sizes. Joined in this order.
+        Nodes with the same tags and, except on `axis`, the same sizes; concatenated in this order.
     axis : str or int
-        Tag or position of the axis on which they are joined.
+        Tag or position of the axis along which to concatenate.
     failing_prob : float
-        Probability that one of the two fails (both never do).
+        Probability that one of the inputs is replaced by zeros (never both).
     hardeasy_ratio : float
-        If one fails, the probability that it is `hard_features`.
+        Probability that it is `hard_features` if one is replaced.
     name : str
     print_repr : bool
 
@@ -37,12 +38,14 @@ class FaithlessMerge(Concat):
     ------
     ArgumentError
         If a probability is not in [0, 1].
-    InputTypeError, ShapeError
-        If the inputs are no nodes, or tags or sizes differ.
+    InputTypeError
+        If an input is not a node with a tensor output.
+    ShapeError
+        If tags differ, or sizes on other axes than `axis`.
 
     Notes
     -----
-    In the inference form both inputs are always there. Both probabilities are parameters that are not trained.
+    In the inference form both inputs are always used. Both probabilities are non-trainable parameters.
 
     Examples
     --------
@@ -63,7 +66,7 @@ class FaithlessMerge(Concat):
         name: str = "faithless_merge",
         print_repr: bool = True,
     ) -> None:
-        # The constructor of Concat would finish the node before its parameters exist.
+        # The constructor of Concat would build the output before the parameters exist.
         Node.__init__(self, None, name, print_repr)
         for parent in (hard_features, easy_features):
             require_tensor(parent, self, "every input")

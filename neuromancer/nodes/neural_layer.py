@@ -1,4 +1,4 @@
-"""What layers with weights have in common: parameters, normalisation, activation, dropout."""
+"""Base of layers with weights: parameters, batch normalisation, activation, dropout."""
 
 from __future__ import annotations
 
@@ -24,31 +24,33 @@ FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [arr
 LAYER, NORMALISED = 32, 80
 """Symbolic operations of a layer without and with batch normalisation."""
 PER_FEATURE = 12
-"""Numbers per feature that bias (of up to four gates) and batch normalisation have together, at most."""
+"""Upper bound on numbers per feature of the bias (of up to four gates) and batch normalisation."""
 GAMMA_DECAY = 3.0
 """Weight decay of gamma relative to that of weights."""
 
 
 class NeuralLayer(Node):
-    """Base of layers that are weights, bias, activation function and what goes with them.
+    """Base of layers with weights, bias and an activation function.
 
-    A derived constructor calls ``Node.__init__``, then :meth:`_setup` with the options, checks its own arguments, and
-    makes its parameters with :meth:`_make_params`. Its ``_make_output`` ends with :meth:`_respond`.
+    The constructor of a subclass calls ``Node.__init__``, passes the options to :meth:`_setup`, checks its own
+    arguments and creates its parameters with :meth:`_make_params`. Its ``_make_output`` ends with :meth:`_respond`.
 
-    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` may be given as
+    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` can be
 
-    * None: a new parameter with default values;
+    * None: a new parameter with default initialisation;
     * an array: a new parameter with these values;
-    * a symbolic or shared variable, such as another layer's ``w``: it is used directly and does not belong to this
-      layer (it is not in ``params``, not counted and not saved with it);
+    * a symbolic or shared variable, such as another layer's ``w``: used directly and not owned by this layer (not in
+      ``params``, not counted, not saved with it);
     * ``[array, 'const']``: a constant;
-    * ``[array, 'trainable']``: trained, even where the parameter would not be.
+    * ``[array, 'trainable']``: a trainable parameter, even if it is not trained by default.
 
     Attributes
     ----------
     w, b, gamma, mean, std, dropout_rate, gradnet_rate : parameter or None
+        None if the layer does not use it.
     activation_func : str
     batch_normalisation : False or str
+        Mode of batch normalisation.
     """
 
     w: Any = None
@@ -61,21 +63,21 @@ class NeuralLayer(Node):
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
-        # Weights come from the file. Of what else there is per feature, none has more than a few numbers.
+        # Weights are bounded by the file; all other parameters have a few numbers per feature.
         normalises = bool(arguments.get("batch_normalisation"))
         return Demand(NORMALISED if normalises else LAYER, PER_FEATURE * magnitude(arguments.get("n_f")))
 
     def _setup(
         self, n_f: int, activation_func: str, batch_normalisation: Any, dropout_rate: float, gradnet_mode: Any
     ) -> None:
-        """Check and keep the options that all layers have; makes no parameters yet."""
+        """Check and store the options that all layers share; create no parameters yet."""
         self.n_f = positive_int(n_f, "n_f", self)
         self.activation = find_activation(activation_func, self.n_f, self)
         self.activation_func = activation_func
         self.batch_normalisation = batchnorm.check_mode(batch_normalisation, self)
         self.gradnet_mode = gradnet_mode
         number = not isinstance(dropout_rate, (bool, np.bool_)) and isinstance(dropout_rate, (int, float, np.number))
-        # what is stored must not be 1, nor 0 for another rate
+        # Rounded to floatX, the rate must not become 1, nor 0 unless it is 0.
         inside = number and 0 <= dropout_rate < 1 and as_floatX(dropout_rate) < 1
         if not inside or vanishes(config.floatX, dropout_rate):
             raise ArgumentError(
@@ -90,18 +92,18 @@ class NeuralLayer(Node):
     def _make_params(
         self, w_shape: Sequence[int], w_init: dict[str, Any], kernel_size: int, given: dict[str, Any]
     ) -> None:
-        """Make all parameters.
+        """Create all parameters.
 
         Parameters
         ----------
         w_shape : sequence of int
             Shape of the weights.
         w_init : dict
-            Arguments of ``initweights`` for them.
+            Arguments of ``initweights`` for the weights.
         kernel_size : int
-            Number of spatial taps, which sets the scale of some biases.
+            Number of spatial taps, which scales some initial biases.
         given : dict
-            What the caller passed as w, b, gamma, mean and std.
+            Arguments w, b, gamma, mean and std of the caller.
         """
         self._check_norm_params(given)
         self.w_shape = tuple(w_shape)
@@ -132,7 +134,7 @@ class NeuralLayer(Node):
         unused = [key for key in refused if given[key] is not None]
         if unused:
             raise ArgumentError(
-                "parameters of batch normalisation without use for them",
+                "unused parameters of batch normalisation",
                 node=self,
                 got=f"{', '.join(unused)} with batch_normalisation={mode!r}",
                 expected="none of them" if mode is False else "statistics only with 'predict'",
@@ -153,7 +155,7 @@ class NeuralLayer(Node):
         train: bool = True,
         reg: bool | float = True,
     ) -> Any:
-        """Make or adopt one parameter; see the class for the accepted forms."""
+        """Create or adopt one parameter; see the class for the accepted forms."""
         if isinstance(given, E.Variable):
             self._check_shared(key, given, shape)
             return given
@@ -210,13 +212,13 @@ class NeuralLayer(Node):
 
     # ---- output
     def _respond(self, linear: Any, axis: int, gate_per_feature: bool = False) -> Any:
-        """From linear responses to the layer's output: normalisation, bias, activation, dropout.
+        """Compute the layer's output from linear responses: normalisation, bias, activation, dropout.
 
         Parameters
         ----------
         linear : symbolic tensor
         axis : int
-            Axis of the features.
+            Feature axis.
         gate_per_feature : bool
             Drop whole features, the same for all items and positions, instead of single elements.
         """
@@ -239,7 +241,7 @@ class NeuralLayer(Node):
         return batchnorm.normalise(linear, axis, mean, std, self.gamma, rate, deviations)
 
     def _gate(self, active: Any, axis: int, sizes: tuple[Any, ...], per_feature: bool) -> Any:
-        """Random gate of 0 and ``1 / (1 - rate)``, so that the expected output is that without dropout."""
+        """Return a random gate of 0 and ``1 / (1 - rate)``, which preserves the expected output."""
         keep = 1 - self.dropout_rate
         draw = self._stream.bernoulli(keep, (sizes[axis],) if per_feature else sizes, dtype=active.dtype)
         gate = E.T.switch(draw > 0, 1 / keep, 0)
@@ -255,5 +257,5 @@ class NeuralLayer(Node):
         return text
 
     def _macs(self, positions: int) -> int:
-        """Multiply-accumulates of applying the weights at `positions` positions."""
+        """Return the number of multiply-accumulates for `positions` applications of the weights."""
         return prod(self.w_shape) * positions

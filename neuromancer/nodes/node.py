@@ -1,4 +1,4 @@
-"""Node: a step of the graph that can be called, timed, drawn and predicted with."""
+"""Node: a step of the graph that can be called, timed, plotted and used for dense prediction."""
 
 from __future__ import annotations
 
@@ -24,41 +24,45 @@ from neuromancer.progress import say
 
 
 class Node(GraphNode):
-    """A step of the computation; all nodes derive from it.
+    """Node of the computational graph; base class of all nodes.
 
-    Called with arrays for its sources, in the order of ``input_nodes``, a node returns its value as an array. The
-    function is compiled at the first call and kept.
+    Calling a node with one array per source, in the order of ``input_nodes``, returns its value as an array. The
+    function is compiled at the first call and cached.
 
-    To write one's own node, derive from Node, call ``Node.__init__`` first, validate and make parameters in the
-    constructor, and override ``_make_output`` (sets ``self.output``), ``_calc_shape`` (sets ``self.shape``) and
-    ``_calc_comp_cost`` (sets ``self.computational_cost``). They run after the constructor, in this order, and may run
-    again on copies: read the parents through attributes of the node, and create nothing in them. The defaults pass
-    output and shape of the first parent on, at a cost of one operation per element.
+    To define a node, derive from Node. In the constructor, call ``Node.__init__`` first, then validate arguments and
+    create parameters. Override ``_make_output`` (sets ``self.output``), ``_calc_shape`` (sets ``self.shape``) and
+    ``_calc_comp_cost`` (sets ``self.computational_cost``). These methods run after the constructor, in this order, and
+    again on copies of the node: they must access parents through attributes of the node and must not create nodes or
+    parameters. By default, output and shape are those of the first parent, at a cost of one operation per element.
 
     Parameters
     ----------
     parent : Node, list of Node or None
-        Where the node's input comes from; None for a source.
+        Input node or nodes; None for a source.
     name : str
-        Name of up to 1000 characters, made unique within the model.
+        Name of up to 1000 characters; a number is appended if it is taken.
     print_repr : bool
-        Print the representation of the finished node.
+        Print the node's representation after construction.
 
     Attributes
     ----------
     output : symbolic variable
+        Symbolic result, used by child nodes.
     shape : TaggedShape
+        Sizes, tags, strides and field of view of the output.
     params : dict of str to parameter
+        Parameters of this node.
     children : dict of str to Node
+        Nodes that have this node as a parent, by name.
     computational_cost : float
-        Multiply-accumulates (or elements processed) of one evaluation.
+        Multiply-accumulates (or elements processed) per evaluation.
     build_mode : BuildMode
-        The form in which the node is built.
+        Form in which the node is built: plain, for inference, or dense.
 
     Raises
     ------
     InputTypeError
-        If `parent` is anything else than nodes.
+        If `parent` is not a node, a list of nodes or None.
 
     Examples
     --------
@@ -72,7 +76,7 @@ class Node(GraphNode):
     [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
     """
 
-    if TYPE_CHECKING:  # the graph around a Node is made of Nodes
+    if TYPE_CHECKING:  # parents and children of a Node are Nodes
         children: dict[str, Node]  # type: ignore[assignment]
 
         @property
@@ -88,7 +92,7 @@ class Node(GraphNode):
     def _function(self, key: str, make: Callable[[], LazyFunction]) -> LazyFunction:
         if key not in self._functions:
             with E.building():
-                if key not in self._functions:  # another thread may have been first
+                if key not in self._functions:  # another thread may have created it
                     self._functions[key] = make()
         return self._functions[key]
 
@@ -97,14 +101,24 @@ class Node(GraphNode):
         return self._function("output", lambda: LazyFunction(self.input_tensors, self.output, name=self.name))
 
     def __call__(self, *args: Any) -> Any:
-        """Value of the node for the given arrays, one per source in the order of ``input_nodes``.
+        """Evaluate the node.
 
-        Without arguments the function is only compiled (a graph without sources is evaluated).
+        Without arguments, only compile the function (a graph without sources is evaluated).
+
+        Parameters
+        ----------
+        *args : array
+            One array per source, in the order of ``input_nodes``.
+
+        Returns
+        -------
+        numpy.ndarray
+            Value of ``output``; None if the function is only compiled.
 
         Raises
         ------
         InputTypeError, ShapeError
-            With a table of what is needed and what came.
+            If the number, shape or dtype of the arrays is wrong; the message lists required and given arrays.
         """
         if not args and self.input_nodes:
             return self._output_func()
@@ -112,12 +126,21 @@ class Node(GraphNode):
             return self._output_func(*check_arrays(self, self.input_nodes, args))
 
     def infer(self, *args: Any) -> Any:
-        """Value of the node in its inference form: without dropout, with running batch statistics.
+        """Evaluate the node in its inference form: without dropout, with running batch statistics.
 
         Parameters
         ----------
         *args : array
-            One per source, as for calling the node.
+            One array per source, in the order of ``input_nodes``.
+
+        Returns
+        -------
+        numpy.ndarray
+
+        Raises
+        ------
+        InputTypeError, ShapeError
+            If the number, shape or dtype of the arrays is wrong.
         """
         arrays = check_arrays(self, self.input_nodes, args)
         return self._function("inference", self._make_inference_func)(*arrays)
@@ -127,7 +150,17 @@ class Node(GraphNode):
         return LazyFunction(self.input_tensors, twin.output, name=f"{self.name}_inference")
 
     def get_debug_outputs(self, *args: Any) -> list[Any]:
-        """Values of the node's inner variables for the given arrays; an empty list, and a warning, if it keeps none."""
+        """Evaluate the debug outputs (inner variables) of the node; warn and return an empty list if it has none.
+
+        Parameters
+        ----------
+        *args : array
+            One array per source, in the order of ``input_nodes``.
+
+        Returns
+        -------
+        list of numpy.ndarray
+        """
         if not self._debug_outputs:
             warnings.warn(f"node {self.name!r} has no debug outputs", stacklevel=2)
             return []
@@ -146,43 +179,43 @@ class Node(GraphNode):
         precision: str = "f32",
         **options: Unpack[DenseOptions],
     ) -> Any:
-        """Prediction at every voxel of an image of any size: the answer for the whole image at once.
+        """Predict every voxel of an image of any size.
 
         Parameters
         ----------
         raw_img : array, (f, (z,) y, x)
-            At least as large as the field of view. Spatial axes in the order of the input node's. 8-bit and other
-            integers are scaled to [0, 1] by 255; bool and float are taken as they are. A 2-D network predicts each
-            z slice of a stack by itself.
+            Image, at least as large as the field of view, with spatial axes in the order of the input node's. Integers
+            of any width are divided by 255; bool and float are used unchanged. A 2-D network predicts the z slices of a
+            stack independently.
         as_uint8 : bool
             Return ``floor(255 * prediction)`` as uint8.
         pad_raw : bool
-            Mirror the image at its borders so that the result has its size.
+            Pad the image by mirroring, so that the result has the size of the image.
         progress : bool, optional
             Show a progress bar; None follows ``config.progress``.
         precision : {'f32', 'tf32', 'bf16', 'f16'}
-            'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
-            processors and GPUs with units for it, as is 'tf32' (11 bits) on a GPU (``docs/backends.md``).
+            Precision of convolutions: 24 ('f32'), 11 ('tf32', 'f16') or 8 ('bf16') significant bits. Lower precision is
+            faster on processors with hardware support; 'tf32' needs a GPU (``docs/backends.md``).
         **options
-            For volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``, ``augment``,
-            ``executor`` and others; see :func:`neuromancer.predict_dense`.
+            Options for volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``,
+            ``augment``, ``executor`` and others; see :func:`neuromancer.predict_dense`.
 
         Returns
         -------
         numpy.ndarray, (f, (z,) y, x)
-            Spatial size ``raw - fov + 1``; voxel i belongs to raw voxel ``i + offsets`` (``docs/dense.md``).
+            Spatial size ``raw - fov + 1``; voxel i corresponds to raw voxel ``i + offsets`` (``docs/dense.md``).
 
         Raises
         ------
         ShapeError, InputTypeError, GraphError
-            If image and network do not fit together.
+            If the image does not match the network.
         ArgumentError, DeviceError, MissingDependencyError
-            If the precision is unknown, or network, processor or installation do not have it.
+            If the precision is unknown, or not supported by the network, the device or the installation.
         """
         return dense.predict_dense(self, raw_img, as_uint8, pad_raw, progress, precision, **options)
 
     def plan_dense(self, image: Any, dtype: Any = None, **options: Unpack[PlanOptions]) -> DensePlan:
-        """How `predict_dense` would go about an image, or one of a shape; see :func:`neuromancer.plan_dense`."""
+        """Plan `predict_dense` for an image or a shape without running it; see :func:`neuromancer.plan_dense`."""
         return dense.plan_dense(self, image, dtype, **options)
 
     def test_run(self, on_shape_mismatch: str = "warn", debug_outputs: bool = False) -> Any:
@@ -191,13 +224,20 @@ class Node(GraphNode):
         Parameters
         ----------
         on_shape_mismatch : {'warn', 'raise', 'ignore'}
-            What to do if the output has another shape than declared.
+            What to do if the output does not have the declared shape.
         debug_outputs : bool
             Also return the debug outputs.
 
         Returns
         -------
-        array, or tuple of array and list
+        numpy.ndarray, or tuple of numpy.ndarray and list of numpy.ndarray
+
+        Raises
+        ------
+        ArgumentError
+            If `on_shape_mismatch` is unknown.
+        ShapeError
+            On a mismatch, with 'raise'.
         """
         inspection.check_mismatch(self, on_shape_mismatch)
         data = random_inputs(self)
@@ -209,20 +249,20 @@ class Node(GraphNode):
     # ---- measuring and showing
     @property
     def last_exec_time(self) -> float | None:
-        """Duration of the last call in seconds, None before the first."""
+        """Duration of the last call in seconds, None before the first call."""
         func = self._functions.get("output")
         return None if func is None else func.last_exec_time
 
     @property
     def local_exec_time(self) -> float:
-        """Time of this node alone in milliseconds, measured if that has not been done yet."""
+        """Execution time of this node without its parents in milliseconds, measured at first access."""
         if "local" not in self._exec_times:
             self.measure_exectime(print_info=False)
         return self._exec_times["local"]
 
     @property
     def total_exec_time(self) -> float:
-        """Time of this node with everything that it is computed from, in milliseconds."""
+        """Execution time of this node and all nodes it depends on in milliseconds, measured at first access."""
         if "total" not in self._exec_times:
             self.measure_exectime(print_info=False, local=False)
         return self._exec_times["total"]
@@ -235,38 +275,43 @@ class Node(GraphNode):
         local: bool = True,
         nonegative: bool = True,
     ) -> float:
-        """Median time of evaluating the node on random data.
+        """Measure the execution time of the node on random data.
 
         Parameters
         ----------
         n_samples : int
             Number of timed runs.
         n_warmup : int
-            Runs before, which do not count.
+            Number of warm-up runs, which are not timed.
         print_info : bool
             Print the result.
         local : bool
-            Subtract the time that computing the parents takes.
+            Subtract the execution time of the parents.
         nonegative : bool
             Return 0 instead of a negative difference.
 
         Returns
         -------
         float
-            Milliseconds.
+            Median in milliseconds; 0 for a graph without sources.
+
+        Raises
+        ------
+        ArgumentError
+            If `n_samples` is not an int >= 1 or `n_warmup` not an int >= 0.
         """
         inspection.check_runs(self, n_samples, n_warmup)
         if not self.input_nodes:
             self._exec_times.update(local=0.0, total=0.0)
             return 0.0
         functions = [self._output_func]
-        below = [p.output for p in self.parents if not p.is_source]
-        if local and below:
-            functions.append(LazyFunction(self.input_tensors, below, name=f"{self.name}_parents"))
-        total, *of_parents = inspection.median_times(functions, random_inputs(self), n_samples, n_warmup)
+        outputs = [p.output for p in self.parents if not p.is_source]
+        if local and outputs:
+            functions.append(LazyFunction(self.input_tensors, outputs, name=f"{self.name}_parents"))
+        total, *parents = inspection.median_times(functions, random_inputs(self), n_samples, n_warmup)
         self._exec_times["total"] = result = total
         if local:
-            result -= sum(of_parents)
+            result -= sum(parents)
             self._exec_times["local"] = result = max(0.0, result) if nonegative else result
         if print_info:
             scope = "alone" if local else "with all parents"
@@ -274,27 +319,29 @@ class Node(GraphNode):
         return result
 
     def plot_theano_graph(self, outfile: str | Path | None = None, compiled: bool = True, **kwargs: Any) -> str:
-        """Draw the symbolic graph of this node's function into a file.
+        """Plot the symbolic graph of this node's function to a file.
 
         Parameters
         ----------
         outfile : str or Path, optional
-            Path ending in .png (also the default), .svg, .pdf or .dot (DOT text needs no graphviz); default
-            ``<name>.png`` in a new folder for temporary files, which only this user can read.
+            Path ending in .png (added if there is no suffix), .svg, .pdf or .dot (does not need graphviz). Default:
+            ``<name>.png`` in a new temporary folder that only this user can read.
         compiled : bool
-            Draw the compiled, optimised graph instead of the one as written.
+            Plot the compiled, optimised graph instead of the original one.
         **kwargs
-            Options for the engine's plotting function.
+            Options of the engine's plotting function.
 
         Returns
         -------
         str
-            The path.
+            Path of the file.
 
         Raises
         ------
         MissingDependencyError
             If graphviz is not installed.
+        ArgumentError
+            If the suffix is unknown.
         FileError
             If the file cannot be written, or there is no folder for temporary files.
         """
@@ -302,5 +349,5 @@ class Node(GraphNode):
         return inspection.draw(self, target, outfile, **kwargs)
 
     def plot(self, path: str | Path | None = None, format: str | None = None, **options: Any) -> Picture:
-        """Picture of this node and all that it is computed from; see ``Model.plot``."""
+        """Plot this node and all nodes it depends on; see ``Model.plot``."""
         return pictures.plot(pictures.describe_node(self), path, format, **options)

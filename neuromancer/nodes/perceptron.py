@@ -13,12 +13,12 @@ from neuromancer.nodes.node import Node
 
 
 def dot_features(x: Any, w: Any, axis: int) -> Any:
-    """Contract axis `axis` of x with the first axis of w (n_in, n_out); the outputs take its place."""
+    """Contract `axis` of x, n_in features, with w, (n_in, n_out); the result has the n_out features on `axis`."""
     last = x.ndim - 1
     if axis == last:
         return E.T.dot(x, w)
     if axis == 1 and last <= 4:
-        # A convolution with a kernel of one voxel needs no transposed copies.
+        # A 1x1 convolution needs no transposed copies.
         return E.conv(x, w.dimshuffle(1, 0, *["x"] * (last - 1)))
     others = [i for i in range(x.ndim) if i != axis]
     y = E.T.dot(x.dimshuffle(*others, axis), w)
@@ -26,48 +26,52 @@ def dot_features(x: Any, w: Any, axis: int) -> Any:
 
 
 class Perceptron(NeuralLayer):
-    """Fully connected layer over the features; on images the same at every position (a 1x1 convolution).
+    """Fully connected layer over the features; on images, applied at every position (a 1x1 convolution).
 
     Parameters
     ----------
     parent : Node
-        Any layout with an axis f that is not the first.
+        Input in any layout with an axis f that is not the first; f must be known.
     n_f : int
-        Number of (linear) features; see :class:`neuromancer.nodes.activation.Activation` for maxout.
+        Number of output features; for maxout the number of linear responses, see
+        :class:`neuromancer.nodes.activation.Activation`.
     activation_func : str
-        Name of the activation function.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
     flatten : bool
-        Take all axes but b together as features; needs f right after b, and known sizes.
+        Flatten all axes except b into features; needs tags b,f,... and known sizes. The output has axes b,f.
     batch_normalisation : False, None, 'train', 'fadeout' or 'predict'
-        'train' normalises the linear responses with the statistics of the batch and keeps running ones, which the
-        inference form uses; 'fadeout' interpolates between normalised (parameter ``gradnet_rate`` = 1) and plain (0)
-        responses; 'predict' uses the parameters ``mean`` and ``std``.
+        'train' normalises the linear responses by batch statistics and tracks running statistics for the inference
+        form; 'fadeout' interpolates between normalised (parameter ``gradnet_rate`` = 1) and plain (0) responses;
+        'predict' normalises by the parameters ``mean`` and ``std``.
     dropout_rate : float
-        Probability with which a feature is dropped, for all items and positions alike; after the activation, scaled by
-        ``1 / (1 - rate)``. 0 leaves dropout out for good; the inference form has none.
+        Probability of dropping a feature, for all items and positions, after the activation; the others are scaled by
+        ``1 / (1 - rate)``. There is no dropout in the inference form. With 0, the layer has no parameter
+        ``dropout_rate`` that could be changed later.
     name : str
     print_repr : bool
     w : see NeuralLayer, optional
-        Weights, (n_in, n_f). Default: normally distributed (Glorot & Bengio 2010).
+        Weights, (n_in, n_f). Default: normal distribution (Glorot & Bengio 2010).
     b : see NeuralLayer, optional
-        Bias, (n_f,), or (n_f, 2) for prelu: bias and slope.
+        Bias, (n_f,); for prelu bias and slope, (n_f, 2).
     gamma, mean, std : see NeuralLayer, optional
         Scale and statistics of batch normalisation, (n_f,).
     gradnet_mode : optional
-        If true, the layer has a parameter ``gradnet_rate``; 'fadeout', which uses it, always has.
+        If true, the layer has a parameter ``gradnet_rate``, as it always has with 'fadeout'.
 
     Raises
     ------
     ArgumentError
-        For unknown options or values out of range.
+        For an unknown option or a value out of range.
     ShapeError
-        For unknown numbers of features, wrong shapes of parameters, or a layout that cannot be flattened.
-    InputTypeError, UnknownNameError
-        If the parent is no node or has no axis f.
+        If the number of features is unknown, a parameter has the wrong shape, or the layout cannot be flattened.
+    InputTypeError
+        If the parent is not a node with a tensor output.
+    UnknownNameError
+        If the parent has no axis f.
 
     Notes
     -----
-    The cost is the number of elements of the parent, fixed batch size included, times `n_f`.
+    The cost is the number of elements of the parent (batch included, if known) times `n_f`.
 
     Examples
     --------
@@ -109,7 +113,7 @@ class Perceptron(NeuralLayer):
         if self.flatten:
             if list(shape.tags[:2]) != ["b", "f"]:
                 raise ShapeError(
-                    "flattening needs the features right after the batch axis",
+                    "flattening needs axis f directly after axis b",
                     node=self,
                     got=",".join(shape.tags),
                     expected="tags b,f,...",
@@ -147,16 +151,16 @@ class Perceptron(NeuralLayer):
         return f"n_f={self.n_f}, {self._repr_options(flat)}"
 
     def make_dual(self, parent: Node, share_w: bool = False, **kwargs: Any) -> Perceptron:
-        """A layer that maps back to as many features as this one gets.
+        """Create the dual of this layer, which maps back to `n_in` features.
 
         Parameters
         ----------
         parent : Node
-            Has as many features as this layer puts out.
+            Input of the dual, with as many features as this layer's output.
         share_w : bool
-            Use this layer's weights, transposed.
+            Share this layer's weights, transposed.
         **kwargs
-            Further arguments of the new layer; its name is ``<name>.T`` unless given.
+            Further arguments of :class:`Perceptron`; `name` defaults to ``<name>.T``.
 
         Returns
         -------
@@ -165,9 +169,9 @@ class Perceptron(NeuralLayer):
         Raises
         ------
         ArgumentError
-            If this layer flattens its input, or weights are to be shared that do not fit.
+            If this layer flattens its input, or the weights cannot be shared.
         ShapeError
-            If the parent has another number of features.
+            If the parent has the wrong number of features.
 
         Examples
         --------
@@ -192,11 +196,11 @@ Dot = Perceptron
 
 
 def check_dual_parent(layer: NeuralLayer, parent: Node) -> None:
-    """Raise unless a layer's dual can stand on `parent`."""
+    """Raise ShapeError unless `parent` has as many features as the layer."""
     n_f = require_features(parent, layer, "the dual's parent")
     if n_f != layer.shape["f"]:
         raise ShapeError(
-            "the dual needs as many features as this layer puts out",
+            "the parent of the dual needs as many features as the output of this layer",
             node=layer,
             got=f"{parent.name}: f={n_f}",
             expected=f"f={layer.shape['f']}",
@@ -204,7 +208,7 @@ def check_dual_parent(layer: NeuralLayer, parent: Node) -> None:
 
 
 def check_shared_dual(layer: NeuralLayer, kwargs: dict[str, Any]) -> None:
-    """Raise unless a dual can share a layer's weights."""
+    """Raise ArgumentError unless a dual can share the layer's weights."""
     if "w" in kwargs:
         raise ArgumentError("weights can be shared or given, not both", node=layer, got="share_w=True and w")
     if layer.activation.group > 1:

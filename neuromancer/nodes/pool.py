@@ -1,4 +1,4 @@
-"""Pooling."""
+"""Pooling over windows of voxels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from neuromancer.nodes.fragments import (
 from neuromancer.nodes.layout import as_float, axis_name, nearest_sizes, per_axis, require_layout, swap_layout
 from neuromancer.nodes.node import Node
 
-# Windows never reach over an end, so that counting padded voxels or not makes no difference.
+# Windows never extend beyond the image, so it makes no difference whether padded voxels count.
 POOL_MODES = {
     "max": "max",
     "average": "average",
@@ -32,36 +32,38 @@ POOL_MODES = {
 
 
 class Pool(Node):
-    """Maximum, average or sum over windows.
+    """Pooling: maximum, average or sum over windows.
 
     Parameters
     ----------
     parent : Node
-        Layout b,f and one to three spatial axes, or b,z,f,y,x.
+        Input with axes b,f and one to three spatial axes, or b,z,f,y,x.
     pool_shape : sequence of int
         Window size per spatial axis.
     stride : sequence of int, optional
-        Step of the window per spatial axis; default `pool_shape`.
+        Stride of the window per spatial axis. Default: `pool_shape`.
     mfp : bool
-        Max-fragment pooling: keep all phases as items of the batch; needs an input of batch size 1, and no `stride`.
+        Max-fragment pooling: keep all phases, as items of the batch. The input must have batch size 1; `stride` must
+        equal `pool_shape`.
     mode : {'max', 'average', 'average_inc_pad', 'average_exc_pad', 'sum'}
-        The three averages are the same, as windows never reach over an end.
+        Reduction; the three averages are equivalent, as windows never extend beyond the image.
     name : str
     print_repr : bool
 
     Raises
     ------
     ArgumentError
-        For an unknown mode, entries that are no positive integers, or `mfp` with another stride.
+        For an unknown mode, an entry that is not a positive integer, or `mfp` with a stride other than `pool_shape`.
     ShapeError
-        For an unsupported layout, wrong numbers of axes, or sizes that the windows do not cover exactly.
+        For an unsupported layout, a wrong number of entries, a size that the windows do not cover exactly, or `mfp`
+        with a batch size other than 1.
     InputTypeError
-        If the parent is no node.
+        If the parent is not a node with a tensor output.
 
     Notes
     -----
-    Output sizes are ``(size - pool) / stride + 1``; ``(size - pool + 1) / pool`` with `mfp`. The cost is the number of
-    elements of the parent.
+    Output sizes are ``(size - pool) / stride + 1``, or ``(size - pool + 1) / pool`` with `mfp`. The cost is the number
+    of elements of the parent.
 
     Examples
     --------
@@ -85,7 +87,7 @@ class Pool(Node):
         shape = require_layout(parent, self)
         if mode not in POOL_MODES:
             raise ArgumentError(
-                "unknown mode of pooling",
+                "unknown pooling mode",
                 node=self,
                 got=mode,
                 expected=f"one of {tuple(POOL_MODES)}",
@@ -97,7 +99,7 @@ class Pool(Node):
         self.mfp = bool(mfp)
         if self.mfp and self.stride != self.pool_shape:
             raise ArgumentError(
-                "max-fragment pooling has the pool as its stride",
+                "max-fragment pooling needs a stride equal to pool_shape",
                 node=self,
                 got=f"stride {self.stride}",
                 expected="stride=None",

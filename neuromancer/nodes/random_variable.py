@@ -1,4 +1,4 @@
-"""Random variables inside a graph, differentiable with respect to their parameters."""
+"""Random variables, differentiable with respect to their parameters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from neuromancer.utils import new_seed
 
 
 class GaussianRV(Node):
-    r"""Sample of a normal distribution, :math:`\mu + e^{\ln\sigma}\,z` with :math:`z \sim N(0, 1)`.
+    r"""Sample from a normal distribution, :math:`\mu + e^{\ln\sigma}\,z` with :math:`z \sim N(0, 1)`.
 
-    The gradient passes to mean and deviation (reparametrisation of Kingma & Welling 2014, arXiv:1312.6114).
+    Gradients flow to mean and standard deviation (reparametrisation trick, Kingma & Welling 2014, arXiv:1312.6114).
 
     Parameters
     ----------
@@ -25,16 +25,20 @@ class GaussianRV(Node):
     log_sig : Node
         Natural logarithm of the standard deviation; same shape.
     n_samples : int
-        0: one sample, of mu's shape. Otherwise samples on a new axis s right of b.
+        Number of samples, on a new axis s after b; 0 for one sample in mu's shape, without axis s.
     name : str
     print_repr : bool
     seed : int, optional
-        Seed of this node's numbers; default: drawn from the package's generator (``neuromancer.seed``).
+        Seed of this node's random numbers. Default: drawn from the package's generator (``neuromancer.seed``).
 
     Raises
     ------
-    ShapeError, InputTypeError, ArgumentError
-        If mean and deviation do not fit, or `n_samples` is negative.
+    ShapeError
+        If the shapes of `mu` and `log_sig` do not match.
+    InputTypeError
+        If one of them is not a node with a tensor output.
+    ArgumentError
+        If `n_samples` is not an int >= 0.
 
     Examples
     --------
@@ -78,7 +82,7 @@ class GaussianRV(Node):
         self.computational_cost = self.mu.shape.stripnone_prod * max(1, self.n_samples)
 
     def make_priorlayer(self, name: str = "prior", print_repr: bool = True) -> GaussianAEVBPrior:
-        """Loss that draws the distribution towards N(0, 1).
+        """Create the loss that pulls the distribution towards N(0, 1).
 
         Parameters
         ----------
@@ -88,25 +92,25 @@ class GaussianRV(Node):
         Returns
         -------
         GaussianAEVBPrior
-            Of this node's shape.
+            With the shape of this node.
         """
         return GaussianAEVBPrior(self.mu, self.log_sig, self.n_samples, name=name, print_repr=print_repr)
 
 
 class GaussianAEVBPrior(Node):
-    r"""Kullback-Leibler divergence of a normal distribution from N(0, 1), element by element.
+    r"""Elementwise Kullback-Leibler divergence of a normal distribution from N(0, 1).
 
     Parameters
     ----------
     mu, log_sig, n_samples
-        As for :class:`GaussianRV`; with samples the value is repeated on axis s.
+        See :class:`GaussianRV`; with `n_samples` > 0, values are repeated along axis s.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError, InputTypeError, ArgumentError
-        As for :class:`GaussianRV`.
+        See :class:`GaussianRV`.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Giving a node's elements another shape."""
+"""Reshaping."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from neuromancer.nodes.node import Node
 
 
 class Reshape(Node):
-    """The same elements, in the same order, in another shape.
+    """Reshape a tensor without changing the order of its elements (C order).
 
     Parameters
     ----------
     parent : Node
         Input.
     shape : TaggedShape or sequence of int or None
-        New shape. One size may be None and follows from the others; further ones must have the parent's size
-        on the axis of the same tag.
+        New shape. One size may be None and is inferred from the others; further sizes may be None if the parent's size
+        is unknown on the axis of the same tag, too.
     tags : str or sequence of str, optional
-        One per axis; needed unless `shape` is a TaggedShape.
+        One per axis; required unless `shape` is a TaggedShape.
     strides, fov : sequence of int, optional
-        Per spatial axis of the new shape.
+        Stride and field of view per spatial axis of the new shape. Default: 1.
     name : str
     print_repr : bool
 
     Raises
     ------
     ArgumentError
-        If there are no tags.
+        If `tags` are missing.
     ShapeError
-        If the number of elements (without the batch) differs, or too many sizes are unknown.
+        If the number of elements (per item, if the batch size is unknown) differs, or too many sizes are unknown.
+    InputTypeError
+        If the parent is not a node with a tensor output.
 
     Examples
     --------
@@ -84,7 +86,7 @@ class Reshape(Node):
             )
 
     def _runtime_sizes(self, old: TaggedShape) -> list[Any]:
-        """Sizes as numbers, -1 for the one that follows, or the position of the parent's axis as a string."""
+        """Return sizes as ints, -1 for the inferred one, or as str the position of the parent's axis with this size."""
         sizes: list[Any] = list(self._declared.shape)
         unknown = [i for i, s in enumerate(sizes) if s is None]
         for i in unknown[:-1]:
@@ -94,7 +96,7 @@ class Reshape(Node):
                     "too many unknown sizes",
                     node=self,
                     got=repr(self._declared),
-                    expected=f"at most one None, apart from axes that {old!r} leaves open too",
+                    expected=f"at most one None, apart from axes of unknown size in {old!r}",
                 )
             sizes[i] = str(old.tag2index(tag))
         if unknown:
@@ -108,7 +110,7 @@ class Reshape(Node):
         return x.reshape([x.shape[int(s)] if isinstance(s, str) else s for s in self._sizes])
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
-        """An array in the new shape; None if it does not go into it, which the function that is called says."""
+        """Return the reshaped array; None if its size does not match, which the compiled function reports."""
         with suppress(ValueError):
             array: np.ndarray = self._reshaped(arrays[0])
             return array

@@ -1,4 +1,4 @@
-"""Class probabilities from features."""
+"""Class probabilities from class scores."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ LINEAR = ("lin", "linear")
 
 
 class Softmax(Node):
-    """Softmax over the features, ``exp(x_c) / sum_k exp(x_k)``, within each independent label.
+    """Softmax over the classes of each independent label, ``exp(x_c) / sum_k exp(x_k)``.
 
     Parameters
     ----------
     parent : Node
-        Linear class scores on axis f, in any layout; a layer with another activation function is refused.
+        Class scores on axis f, in any layout. A layer must have activation function 'lin'.
     n_class : int or 'auto'
-        Number of classes of each label; 'auto' divides the features by `n_indep`.
+        Number of classes per label; 'auto' divides the number of features by `n_indep`.
     n_indep : int
-        Number of independent labels. Their scores stand one after another on axis f, in groups of `n_class`.
+        Number of independent labels, each with a group of `n_class` consecutive features.
     name : str
     print_repr : bool
 
     Raises
     ------
     ArgumentError
-        If the parent's activation function is not linear, or a number is not a positive integer.
+        If the parent's activation function is not linear, or `n_class` or `n_indep` is not a positive integer.
     ShapeError
         If the number of features is not ``n_class * n_indep``.
     UnknownNameError
@@ -39,7 +39,8 @@ class Softmax(Node):
 
     Notes
     -----
-    The greatest score of a group is subtracted before the exponential, so that scores of any size are safe.
+    The maximum score of each group is subtracted before the exponential, so that large scores do not overflow. The
+    output has the parent's shape.
 
     Examples
     --------
@@ -80,7 +81,7 @@ def _normalise(x: Any, axis: int) -> Any:
 
 
 def grouped(x: Any, axis: int, n_indep: int, n_class: int, function: Callable[[Any, int], Any]) -> Any:
-    """Apply ``function(x, axis)``, which keeps the shape, to each group of `n_class` entries of `axis`."""
+    """Apply ``function(x, axis)``, which must preserve the shape, to each group of `n_class` entries of `axis`."""
     if n_indep == 1:
         return function(x, axis)
     sizes = [x.shape[i] for i in range(x.ndim)]
@@ -90,7 +91,7 @@ def grouped(x: Any, axis: int, n_indep: int, n_class: int, function: Callable[[A
 
 
 def class_count(node: Node, parent: Node, n_class: int | str, n_indep: int) -> int:
-    """Number of classes on the parent's axis f, checked against what was asked for."""
+    """Return the number of classes on the parent's axis f, checked against `n_class` unless 'auto'."""
     n_f = parent.shape["f"]
     if n_class == "auto":
         if n_f is None or n_f % n_indep:
@@ -105,7 +106,7 @@ def class_count(node: Node, parent: Node, n_class: int | str, n_indep: int) -> i
     count = positive_int(n_class, "n_class", node)
     if n_f is not None and n_f != count * n_indep:
         raise ShapeError(
-            "the number of features does not fit",
+            "the number of features does not match",
             node=node,
             got=f"f={n_f}",
             expected=f"n_class * n_indep = {count} * {n_indep} = {count * n_indep}",

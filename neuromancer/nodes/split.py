@@ -1,4 +1,4 @@
-"""Dividing a node's output into several nodes."""
+"""Splitting of a node into several nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuromancer.utils import check_name
 
 LABEL = "split"
 SEARCH = 1 << 12
-"""Up to which distance a number of parts that fits is looked for."""
+"""Maximum distance at which a valid number of parts is searched for."""
 
 
 def split(
@@ -28,33 +28,36 @@ def split(
     strip_singleton_dims: bool = False,
     name: str | Sequence[str] = "split",
 ) -> tuple[FromTensor, ...]:
-    """Divide a node along an axis.
+    """Split a node along an axis.
 
     Parameters
     ----------
     node : Node
-        What is divided.
+        Node to split.
     axis : str or int
         Tag or position of the axis.
     index : int or sequence of int, optional
-        Ascending positions at which to cut; takes precedence over `n_out`.
+        Ascending positions at which to split; takes precedence over `n_out`.
     n_out : int, optional
         Number of equal parts.
     strip_singleton_dims : bool
         Remove the axis from parts of length one.
     name : str or sequence of str
-        A stem, which the parts continue with numbers, or one name per part.
+        Stem, to which numbers are appended, or one name per part.
 
     Returns
     -------
     tuple of FromTensor
+        The parts, in order.
 
     Raises
     ------
     ArgumentError
-        If neither or unusable cuts are given, or the number of names is wrong.
+        If `index` or `n_out` is missing or invalid, or names are invalid.
     ShapeError
-        If the axis does not exist, cuts lie outside, or the size cannot be divided.
+        If the axis does not exist, a position is out of range, or `n_out` does not divide the size.
+    InputTypeError
+        If `node` is not a node with a tensor output.
 
     Examples
     --------
@@ -88,7 +91,7 @@ def split(
         )
         parts: list[FromTensor] = []
         for k, (low, high) in enumerate(bounds):
-            # All numbers up to the one before are taken: to count on from there saves trying them.
+            # Numbers up to the previous part's are taken, so searching for a free name starts there.
             part_name = names[k] if k == 0 or not isinstance(name, str) else parts[-1].name
             parts.append(_part(node, position, low, high, strip_singleton_dims, part_name))
         model.splits[label]["parts"] = [part.name for part in parts]
@@ -98,7 +101,7 @@ def split(
 def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: str) -> FromTensor:
     size = None if high is None else high - low
     drop = strip and size == 1
-    # The last part runs to the end, so that it is right for any size fed to an axis of unknown size.
+    # The last part has no upper bound, so that it is correct for any size of an axis of unknown size.
     stop = None if high == node.shape[axis] else high
     take: Any = low if drop else slice(low, stop)
 
@@ -113,7 +116,7 @@ def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: 
 
 
 def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int | None) -> list[int]:
-    """Positions of the cuts, checked."""
+    """Return the positions of the cuts, validated."""
     size, tag = node.shape[axis], node.shape.tags[axis]
     where = f"{LABEL} of {node.name!r} on axis {tag!r}"
     if index is not None:
@@ -124,12 +127,12 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
             raise ArgumentError("index must hold integers", where=where, got=index)
         cuts = [int(c) for c in cuts]
         if cuts != sorted(set(cuts)):
-            raise ArgumentError("cuts must ascend", where=where, got=cuts, nearest=str(sorted(set(cuts))))
+            raise ArgumentError("cuts must be ascending", where=where, got=cuts, nearest=str(sorted(set(cuts))))
         limit = f"cuts from 1 to {'the size' if size is None else size - 1}"
         if cuts[0] < 1 or (size is not None and cuts[-1] >= size):
             inside = sorted({min(max(c, 1), c if size is None else size - 1) for c in cuts})
             raise ShapeError(
-                "a cut lies outside",
+                "a cut is out of range",
                 where=where,
                 got=f"{cuts} for size {size}",
                 expected=limit,
@@ -157,7 +160,7 @@ def _cuts(node: Node, axis: int, index: int | Sequence[int] | None, n_out: int |
 
 
 def _divisors(size: int, n_out: int) -> list[int]:
-    """Divisors of a size: all of a small one, of a large one those near `n_out` and the ends."""
+    """Return the divisors of a size; for a large size only those near `n_out`, 1 and the size."""
     if size <= SEARCH:
         return [d for d in range(1, size + 1) if size % d == 0]
     near = range(max(2, n_out - SEARCH), min(size, n_out + SEARCH))

@@ -1,4 +1,4 @@
-"""Up-convolution: a layer that makes its parent's grid finer."""
+"""Up-convolution: a layer that increases the resolution of its parent."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from neuromancer.nodes.node import Node
 
 
 class UpConv(NeuralLayer):
-    """Transposed convolution with kernels as large as their step, so that they do not overlap.
+    """Transposed convolution with stride equal to the kernel size, so that kernels do not overlap.
 
-    ``out[o, p i + k] = sum over c of w[o, c, k] x[c, i]`` along every spatial axis (kernels are not flipped), then
-    normalisation, bias, activation and dropout as in :class:`Conv`.
+    Computes ``out[o, p * i + k] = sum_c w[o, c, k] * x[c, i]`` along every spatial axis (kernels are not flipped), then
+    applies normalisation, bias, activation and dropout as :class:`Conv` does.
 
     Parameters
     ----------
     parent : Node
-        Layout b,f and one to three spatial axes, or b,z,f,y,x.
+        Input with axes b,f and one to three spatial axes, or b,z,f,y,x; f must be known.
     n_f : int
-        Number of (linear) features.
+        Number of output features; for maxout the number of linear responses, see
+        :class:`neuromancer.nodes.activation.Activation`.
     pool_shape : sequence of int
-        Factor by which each spatial axis grows.
+        Upsampling factor (kernel size and stride) per spatial axis.
     activation_func : str
-        Name of the activation function.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
     identity_init : bool
-        Start as a repetition of voxels: those of `w` and `b` that are not given start with 0.1 times the usual random
-        weights and ``w[i, i] = 1`` at all kernel positions, and with a bias of 0. Given values are never changed.
+        Initialise as nearest-neighbour upsampling: unless given, `w` is 0.1 times the usual random weights with
+        ``w[i, i] = 1`` at all kernel positions, and `b` is 0. Given values are not changed.
     batch_normalisation, dropout_rate, gradnet_mode
         See :class:`Conv`.
     name : str
     print_repr : bool
     w : see NeuralLayer, optional
-        Kernels, (n_f, n_in, *pool_shape) in every layout.
+        Kernels, (n_f, n_in, *pool_shape) for every layout.
     b, gamma, mean, std : see NeuralLayer, optional
         As in :class:`Perceptron`.
 
@@ -50,12 +51,12 @@ class UpConv(NeuralLayer):
     ArgumentError, ShapeError, InputTypeError
         As in :class:`Conv`.
     GraphError
-        If the layer is to be rebuilt in the dense form: a finer grid has no sliding equivalent.
+        If the layer is rebuilt in the dense form: upsampling has no sliding-window equivalent.
 
     Notes
     -----
     Output sizes are ``size * pool``; strides are divided by the pool. The cost is the number of multiply-accumulates:
-    each of the ``prod(size * pool)`` output positions takes one kernel position of ``n_f * n_in`` weights, which makes
+    each of the ``prod(size * pool)`` output positions uses ``n_f * n_in`` weights, so that the total is
     ``prod(w.shape) * prod(size)`` times the batch size (1 if unknown).
 
     Examples
@@ -107,7 +108,7 @@ class UpConv(NeuralLayer):
             self.w.set_value(w)
         if b_is_new:
             b = self.b.get_value()
-            # The second column of prelu, a slope of 1, is part of the identity.
+            # Prelu's second column, a slope of 1, stays: it belongs to the identity.
             b[(slice(None), 0) if b.ndim > 1 else slice(None)] = 0
             self.b.set_value(b)
 
@@ -117,7 +118,7 @@ class UpConv(NeuralLayer):
                 "an up-convolution cannot be evaluated densely by dilation",
                 node=self,
                 got=f"pool_shape {self.pool_shape}",
-                expected="the plain form, on inputs that start on the network's period",
+                expected="the plain form, on inputs aligned to the network's period",
             )
         shape = self.parent.shape
         x = swap_layout(as_float(self.parent.output), shape)

@@ -23,23 +23,23 @@ DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 6
 
 
 class ValueNode(Node):
-    """A value that is part of the graph, trainable or constant.
+    """Constant or trainable value.
 
     Parameters
     ----------
     shape : sequence of int
         Shape; all sizes must be known.
     tags : str or sequence of str
-        One per axis.
+        One per axis, see :class:`Input`.
     strides, fov : sequence of int, optional
-        Per spatial axis.
+        Stride and field of view per spatial axis. Default: 1.
     dtype : str, optional
-        Default ``config.floatX``.
+        Default: ``config.floatX``.
     apply_train : bool
-        Whether training changes the value.
+        Whether the value is trained; needs a floating-point dtype.
     value : scalar or array, optional
-        Broadcast to the shape; ``[value, 'const']`` makes it constant in any case. Default: zeros, or drawn by
-        `init_kwargs`.
+        Value, broadcast to the shape; ``[value, 'const']`` is constant whatever `apply_train` is. Default: initialised
+        by `init_kwargs`, else 0.
     init_kwargs : dict, optional
         Arguments of :func:`neuromancer.variables.initweights`.
     name : str
@@ -47,8 +47,12 @@ class ValueNode(Node):
 
     Raises
     ------
-    ShapeError, ArgumentError
-        If a size is unknown, the value does not fit, or both a value and `init_kwargs` are given.
+    ShapeError
+        If a size is unknown, or the value cannot be broadcast to the shape.
+    ArgumentError
+        If both `value` and `init_kwargs` are given, or the dtype cannot be trained or cannot hold the value.
+    InputTypeError
+        If `dtype` is not the name of a numeric dtype.
 
     Examples
     --------
@@ -132,30 +136,34 @@ class ValueNode(Node):
         self.computational_cost = 0
 
     def get_value(self) -> np.ndarray:
-        """A copy of the value."""
+        """Return a copy of the value, an array of the declared shape."""
         return self.params["value"].get_value()
 
 
 class InitialState_like(Node):
-    """Trainable vector of features, repeated over all other axes of another node: the first state of a recurrence.
+    """Trainable initial state of a recurrence: a vector of features, broadcast over the other axes of a node.
 
     Parameters
     ----------
     parent : Node
-        Gives all axes but the features.
+        Node whose axes, except f, determine the shape.
     override_f : int
         Number of features.
     dtype : str, optional
-        Default: that of the parent's output.
+        Default: dtype of the parent's output. ``config.floatX`` if it is not a floating-point dtype.
     name : str
     print_repr : bool
     init_kwargs : dict, optional
-        Arguments of :func:`neuromancer.variables.initweights`; default constant 0.
+        Arguments of :func:`neuromancer.variables.initweights`. Default: constant 0.
 
     Raises
     ------
-    ArgumentError, UnknownNameError
-        If `override_f` is not a positive integer or the parent has no axis f.
+    ArgumentError
+        If `override_f` is not a positive integer.
+    UnknownNameError
+        If the parent has no axis f.
+    InputTypeError
+        If the parent is not a node with a tensor output.
 
     Examples
     --------
@@ -206,5 +214,5 @@ class InitialState_like(Node):
         self.computational_cost = 0
 
     def get_value(self) -> np.ndarray:
-        """A copy of the vector of features."""
+        """Return a copy of the vector, (override_f,)."""
         return self.params["value"].get_value()

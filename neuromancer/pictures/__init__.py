@@ -1,4 +1,4 @@
-"""Pictures of graphs of nodes: PNG, SVG and PDF through graphviz, and an interactive page that needs nothing."""
+"""Plots of graphs: PNG, SVG and PDF by graphviz, and an interactive HTML page without dependencies."""
 
 from __future__ import annotations
 

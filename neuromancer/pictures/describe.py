@@ -1,4 +1,4 @@
-"""A graph of nodes as plain data: what every picture of it shows."""
+"""Description of a graph as plain data, from which all pictures are drawn."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROLES = {
 }
 HIDDEN_ARGUMENTS = ("name", "print_repr")
 MAX_VALUE = 160
-"""Longest text of an argument."""
+"""Maximum length of an argument's text."""
 
 
 def describe_model(model: DesignatedGraph) -> GraphInfo:
@@ -38,6 +38,7 @@ def describe_model(model: DesignatedGraph) -> GraphInfo:
     Parameters
     ----------
     model : Model
+        Model to describe.
 
     Returns
     -------
@@ -68,11 +69,12 @@ def describe_model(model: DesignatedGraph) -> GraphInfo:
 
 
 def describe_node(node: GraphNode) -> GraphInfo:
-    """Describe a node and all that it is computed from.
+    """Describe a node and all nodes that it depends on.
 
     Parameters
     ----------
     node : GraphNode
+        Node to describe.
 
     Returns
     -------
@@ -124,7 +126,7 @@ def _node_info(node: GraphNode, model: DesignatedGraph | None, total: float) -> 
     params = [_param_info(key, param) for key, param in node.params.items()]
     shape = node.shape if is_shaped(node) else None
     cost = _number(node.computational_cost)
-    given, defaults = _arguments(node)
+    arguments, defaults = _arguments(node)
     return NodeInfo(
         name=node.name,
         class_name=type(node).__name__,
@@ -144,7 +146,7 @@ def _node_info(node: GraphNode, model: DesignatedGraph | None, total: float) -> 
         param_count=sum(p.count for p in params if p.trainable),
         cost=cost,
         cost_share=(cost or 0.0) / total if total else 0.0,
-        arguments=given,
+        arguments=arguments,
         defaults=defaults,
         features=list(node.feature_names or ()),
     )
@@ -168,7 +170,7 @@ def _roles(node: GraphNode, model: DesignatedGraph | None) -> list[str]:
 
 
 def _param_info(name: str, param: Any) -> ParamInfo:
-    # Not from the value, which would be copied from the device.
+    # Taken from the variable: reading the value would copy it from the device.
     shape = [n for n in E.known_shape(param) or () if n is not None]
     return ParamInfo(
         name,
@@ -181,19 +183,19 @@ def _param_info(name: str, param: Any) -> ParamInfo:
 
 
 def _arguments(node: GraphNode) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    given = bound_arguments(node)
+    bound = bound_arguments(node)
     signature = constructor(type(node)).parameters
-    shown = [(key, value_text(value)) for key, value in given.items() if key not in HIDDEN_ARGUMENTS]
-    left = [
+    arguments = [(key, value_text(value)) for key, value in bound.items() if key not in HIDDEN_ARGUMENTS]
+    defaults = [
         (key, value_text(p.default))
         for key, p in signature.items()
-        if key not in given and key not in HIDDEN_ARGUMENTS and p.default is not p.empty
+        if key not in bound and key not in HIDDEN_ARGUMENTS and p.default is not p.empty
     ]
-    return shown, left
+    return arguments, defaults
 
 
 def value_text(value: Any) -> str:
-    """An argument for people: nodes by name, arrays by shape, functions by name, the rest as Python writes it.
+    """Format an argument for display: nodes and functions by name, arrays by shape and dtype, others by ``repr``.
 
     Examples
     --------
@@ -221,7 +223,7 @@ def value_text(value: Any) -> str:
 
 
 def _number(value: Any) -> float | int | None:
-    """A cost or stride as Python's number, None if it is none or not finite."""
+    """Return a cost or stride as a Python number, None if it is not a finite number."""
     if isinstance(value, Fraction):
         value = float(value)
     if isinstance(value, np.generic):

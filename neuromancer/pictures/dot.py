@@ -1,4 +1,4 @@
-"""A described graph as DOT text, and through graphviz as PNG, SVG or PDF."""
+"""DOT text of a described graph, and its rendering as PNG, SVG or PDF by graphviz."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ KINDS = {
     "loss": ("#fadfe0", "#c94c55", "loss or error"),
 }
 BLOCKS = 40
-"""Length of the bar that shows a node's share of the cost."""
+"""Length of the bar for a node's share of the cost, in characters."""
 LONGEST = 48
-"""Longest name that is written out."""
+"""Maximum length of a displayed name."""
 
 
 def dot_source(graph: GraphInfo, options: PlotOptions) -> str:
-    """DOT text of a described graph; needs no graphviz.
+    """Return the DOT text of a described graph; graphviz is not needed.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def dot_source(graph: GraphInfo, options: PlotOptions) -> str:
     >>> print(dot_source(describe_node(x), PlotOptions()).splitlines()[0])
     digraph graph_of_nodes {
     """
-    # Everything is quoted here: what the library would quote depends on its version.
+    # Everything is quoted here, as pydot's own quoting depends on its version.
     picture = pydot.Dot(
         "graph_of_nodes",
         graph_type="digraph",
@@ -78,31 +78,33 @@ def dot_source(graph: GraphInfo, options: PlotOptions) -> str:
 
 
 def render(text: str, fmt: str) -> bytes:
-    """DOT text as a picture.
+    """Render DOT text with graphviz.
 
     Parameters
     ----------
     text : str
+        DOT text.
     fmt : {'png', 'svg', 'pdf'}
 
     Returns
     -------
     bytes
+        Content of the picture file.
 
     Raises
     ------
     MissingDependencyError
         If graphviz is not installed.
     EngineError
-        If it fails, with what it says.
+        If graphviz fails; the message contains its error output.
     """
     program = shutil.which("dot")
     if program is None:
         raise MissingDependencyError(
-            f"a picture as {fmt} needs the program 'dot' of graphviz, which is not installed",
+            f"plotting as {fmt} needs the program 'dot' of graphviz, which is not installed",
             where="plot",
             expected="graphviz installed (for example: apt-get install graphviz, conda install graphviz)",
-            nearest="the formats 'html' and 'dot', which need nothing",
+            nearest="the formats 'html' and 'dot', which do not need graphviz",
         )
     resolution = ["-Gdpi=144"] if fmt == "png" else []
     done = subprocess.run([program, f"-T{fmt}", *resolution], input=text.encode(), capture_output=True)
@@ -112,7 +114,7 @@ def render(text: str, fmt: str) -> bytes:
 
 
 def totals(graph: GraphInfo) -> str:
-    """One line about the whole graph."""
+    """Return a one-line summary of the whole graph."""
     parts = [
         f"{len(graph.nodes)} nodes",
         f"{graph.param_count:,} trainable parameters",
@@ -166,7 +168,7 @@ def _edge(edge: EdgeInfo, options: PlotOptions) -> pydot.Edge:
 
 
 def measure(node: NodeInfo, colour: str) -> float | None:
-    """What a node is coloured by, on a scale where equal steps look equal; None where there is nothing."""
+    """Return the logarithm of the number that a node is coloured by; None if it is 0 or unknown."""
     known = [] if None in node.fov else [v for v in node.fov if v is not None]
     size = math.prod(known) if known else None
     value = {"cost": node.cost, "parameters": node.param_count, "fov": size}[colour]
@@ -174,7 +176,7 @@ def measure(node: NodeInfo, colour: str) -> float | None:
 
 
 def _shades(graph: GraphInfo, colour: str) -> list[str | None]:
-    """Background by kind (None), by class, or from pale to strong by a number."""
+    """Return background colours by kind (None), by class, or from pale to strong by a number."""
     if colour == "kind":
         return [None] * len(graph.nodes)
     if colour == "class":

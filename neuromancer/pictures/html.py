@@ -1,4 +1,4 @@
-"""A described graph as an interactive page in one file that asks nothing of the network."""
+"""Interactive page of a described graph, in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from neuromancer.printable import escape as printable_text
 
 
 def page(graph: GraphInfo, options: PlotOptions) -> str:
-    """The page.
+    """Return the interactive page of a graph.
 
-    Scripts, styles and data are in it. Its content security policy allows its own script and style, by their digests,
-    and nothing else: no request can leave it, whatever the names of the nodes say.
+    Script, style and data are embedded. The content security policy allows only the embedded script and style, by
+    digest, so that the page cannot send any request, whatever the names of the nodes contain.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ def page(graph: GraphInfo, options: PlotOptions) -> str:
     Returns
     -------
     str
+        HTML document.
     """
     style, script = _part("page.css"), _part("page.js")
     policy = (
@@ -66,7 +67,7 @@ def _data(graph: GraphInfo, options: PlotOptions) -> dict:
 
 
 def _shown(value: Any) -> Any:
-    """Plain data with all its text as a person may see it: no character that acts on what stands beside it."""
+    """Escape control and bidirectional characters in all strings of nested data."""
     if isinstance(value, str):
         return printable_text(value)
     if isinstance(value, dict):
@@ -75,7 +76,7 @@ def _shown(value: Any) -> Any:
 
 
 def _embedded(data: dict) -> str:
-    """JSON that can stand inside a script element: no character that could end it or start a comment."""
+    """Return JSON that is safe inside a script element: no character could end it or start a comment."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -1,4 +1,4 @@
-"""The plain data that pictures are made of, and how numbers and shapes are written in them."""
+"""Plain data from which pictures are drawn, and the formatting of numbers and shapes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ TIMES = " \N{MULTIPLICATION SIGN} "
 
 @dataclass(frozen=True)
 class ParamInfo:
-    """A parameter: its place in the node, size, and what training does to it.
+    """Parameter of a node.
 
     Parameters
     ----------
     name : str
+        Key in ``node.params``.
     shape : list of int
     dtype : str
     count : int
         Number of values.
-    trainable, constant : bool
+    trainable : bool
+        Whether training changes it.
+    constant : bool
+        Whether its value can never change.
     """
 
     name: str
@@ -32,37 +36,37 @@ class ParamInfo:
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a picture tells about a node.
+    """Description of a node.
 
     Parameters
     ----------
     name, class_name : str
     kind : {'source', 'value', 'layer', 'loss', 'operation'}
-        Fed from outside; a value in the graph; with parameters; a loss or an error; anything else.
+        Source of input arrays; node without parents that holds a value; node with parameters; loss or error; other.
     roles : list of str
-        What the node is to its model.
+        Designated roles in the model: 'input', 'target', 'loss', 'prediction', 'error', 'debug'.
     summary : str
-        First line of the class's documentation.
+        First line of the class's docstring.
     tags : list of str, or None
-        One per axis of the output; None if that is no tensor with tags.
+        One per axis of the output; None if the output is not a tensor with tags.
     sizes : list of int or None, or None
         Sizes of the output, None where unknown.
     dtype : str or None
     strides, fov, offsets : list
         Per spatial axis, in raw voxels; None where unknown.
     fragments : int
-        Number of fragments in the batch axis.
+        Number of fragments (of max-fragment pooling) in the batch.
     params : list of ParamInfo
     param_count : int
-        Trainable values.
+        Number of trainable values.
     cost : float or None
         Multiply-accumulates (or elements processed); None if it is not finite.
     cost_share : float
-        Part of the cost of all drawn nodes, 0 to 1.
-    arguments, defaults : list of [str, str]
-        Arguments of the constructor as (name, value): those given, and those left at their defaults.
+        Fraction of the cost of all drawn nodes, 0 to 1.
+    arguments, defaults : list of (str, str)
+        Constructor arguments as (name, value): those that were passed, and those with default values.
     features : list of str
-        Names of the features, empty if they have none.
+        Feature names, empty if there are none.
     """
 
     name: str
@@ -87,21 +91,22 @@ class NodeInfo:
 
     @property
     def shape_text(self) -> str:
-        """The shape for people: ``b × 20f × 90x``; an unknown size is left out."""
+        """Shape for display, e.g. ``b × 20f × 90x``; unknown sizes are omitted."""
         return shape_text(self.tags, self.sizes)
 
 
 @dataclass(frozen=True)
 class EdgeInfo:
-    """An arrow between two nodes, given by their positions in the list.
+    """Edge between two nodes.
 
     Parameters
     ----------
     source, target : int
+        Indices of the nodes in ``GraphInfo.nodes``.
     kind : {'data', 'memory'}
-        'memory' leads from the end of a step of a recurrence back to its start.
+        'memory' is the feedback of a recurrence, from the end of a step to its start.
     label : str
-        Shape of what flows.
+        Shape of the data.
     """
 
     source: int
@@ -112,20 +117,21 @@ class EdgeInfo:
 
 @dataclass(frozen=True)
 class GraphInfo:
-    """A graph as plain data.
+    """Description of a graph.
 
     Parameters
     ----------
     title : str
+        E.g. "model name".
     nodes : list of NodeInfo
         Parents before children.
     edges : list of EdgeInfo
     param_count, param_count_all : int
-        Trainable values, and all, each shared parameter counted once.
+        Number of trainable values, and of all values; shared parameters are counted once.
     cost : float
-        Of all nodes.
+        Total cost of all nodes.
     reference : str or None
-        The node whose field of view, strides and offsets stand for the graph: the prediction, or the node drawn.
+        Name of the node whose field of view and strides are shown for the graph: the prediction node or the drawn node.
     """
 
     title: str
@@ -137,12 +143,12 @@ class GraphInfo:
     reference: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested dicts and lists, as JSON has them."""
+        """Return the graph as nested dicts and lists for JSON."""
         return asdict(self)
 
 
 def shape_text(tags: list[str] | None, sizes: list[int | None] | None) -> str:
-    """A shape for people.
+    """Format a shape for display; unknown sizes are omitted.
 
     Examples
     --------
@@ -155,7 +161,7 @@ def shape_text(tags: list[str] | None, sizes: list[int | None] | None) -> str:
 
 
 def short_number(value: float | None) -> str:
-    """A number with three digits and a prefix.
+    """Format a number with three digits and an SI prefix.
 
     Examples
     --------
@@ -165,7 +171,7 @@ def short_number(value: float | None) -> str:
     if value is None:
         return "?"
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        # From 999.5 on, three digits would read 1000.
+        # From 999.5 on, three digits would be displayed as 1000.
         if abs(value) >= 0.9995 * factor and factor > 1:
             return f"{_three_digits(value / factor)} {prefix}"
     return _three_digits(value)
@@ -177,7 +183,7 @@ def _three_digits(value: float) -> str:
 
 
 def times(values: list[Any]) -> str:
-    """Numbers per axis, ``1 × 2.5``; ``?`` where unknown.
+    """Format numbers per axis, e.g. ``1 × 2.5``; ``?`` where unknown.
 
     Examples
     --------

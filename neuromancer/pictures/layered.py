@@ -1,4 +1,4 @@
-"""Places for the nodes of a graph, layer below layer with few crossings (after Sugiyama, Tagawa & Toda 1981)."""
+"""Layered graph layout with few edge crossings (after Sugiyama, Tagawa & Toda 1981)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 WIDTH, HEIGHT = 208, 86
-"""Size of a node's box."""
+"""Size of a node's box in pixels."""
 GAP_X, GAP_Y = 36, 50
 LANE = 26
-"""Distance kept by an edge that passes a layer."""
+"""Distance kept from an edge that passes a layer."""
 SWEEPS = 12
 
 Edge = tuple[int, int]
@@ -20,18 +20,18 @@ Point = tuple[float, float]
 
 @dataclass
 class GraphLayout:
-    """Where things are drawn.
+    """Positions of nodes, edges, labels and groups in pixels.
 
     Parameters
     ----------
     nodes : list of (float, float)
         Upper left corners of the boxes.
     edges : list of str
-        Paths, as SVG writes them.
+        SVG path data.
     labels : list of (float, float)
-        Where an edge's label is centred.
+        Centres of the edges' labels.
     groups : list of dict
-        Frames around nodes that belong together: x, y, width, height, label.
+        Frames around groups of nodes: x, y, width, height, label.
     """
 
     nodes: list[Point]
@@ -41,7 +41,7 @@ class GraphLayout:
 
 
 def assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
-    """Layer of every node: below all parents, and as near to its children as that costs no length.
+    """Assign every node to a layer below all its parents, and close to its children where edges do not get longer.
 
     Parameters
     ----------
@@ -49,6 +49,11 @@ def assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
         Number of nodes, parents before children.
     edges : sequence of (int, int)
         From parent to child.
+
+    Returns
+    -------
+    list of int
+        Layer of every node, from 0 at the top.
 
     Examples
     --------
@@ -63,7 +68,7 @@ def assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
     layer = [0] * count
     for n in range(count):
         layer[n] = max((layer[p] + 1 for p in parents[n]), default=0)
-    # What comes from nowhere else, like labels, moves down with all that leads to it.
+    # Branches that lead to a single node, such as labels, move down next to it.
     loose = [False] * count
     for n in range(count):
         loose[n] = all(loose[p] and len(children[p]) == 1 for p in parents[n])
@@ -82,7 +87,7 @@ def layered_layout(count: int, edges: Sequence[Edge]) -> GraphLayout:
     count : int
         Number of nodes, parents before children.
     edges : sequence of (int, int)
-        Distinct, from parent to child; one that leads upwards is drawn beside the layers.
+        Distinct edges from parent to child; an upward edge (memory) is drawn beside the layers.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def layered_layout(count: int, edges: Sequence[Edge]) -> GraphLayout:
 
 
 def vertical_path(points: Sequence[Point]) -> str:
-    """Smooth path through points that leaves and enters vertically."""
+    """Return a smooth SVG path through points that starts and ends vertically."""
     parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x, y), (u, v) in pairwise(points):
         if abs(x - u) < 0.05:
@@ -141,7 +146,7 @@ def vertical_path(points: Sequence[Point]) -> str:
 
 
 def side_path(a: Point, b: Point) -> tuple[str, Point]:
-    """Path from the right side of one box to the right side of another, and its outermost point."""
+    """Return an SVG path from the right side of one box to the right side of another, and its outermost point."""
     start, end = (a[0] + WIDTH, a[1] + HEIGHT / 2), (b[0] + WIDTH, b[1] + HEIGHT / 2)
     far = max(start[0], end[0]) + 40 + 0.08 * abs(start[1] - end[1])
     path = f"M{start[0]:.1f} {start[1]:.1f}C{far:.1f} {start[1]:.1f} {far:.1f} {end[1]:.1f} {end[0]:.1f} {end[1]:.1f}"
@@ -158,7 +163,7 @@ def _neighbours(count: int, links: Sequence[Edge]) -> tuple[list[list[int]], lis
 
 
 def _order(layer: list[int], above: list[list[int]], below: list[list[int]]) -> list[list[int]]:
-    """Order within the layers: barycentres of the neighbours, down and up, the order of fewest crossings kept."""
+    """Order nodes within layers by barycentres of their neighbours, in sweeps; return the order with fewest crossings."""
     layers: list[list[int]] = [[] for _ in range(max(layer, default=0) + 1)]
     seen = [False] * len(layer)
     for root in sorted(range(len(layer)), key=lambda n: layer[n]):
@@ -199,36 +204,36 @@ def _crossings(layers: list[list[int]], below: list[list[int]]) -> int:
 
 
 def _coordinates(order: list[list[int]], above: list[list[int]], below: list[list[int]], count: int) -> list[float]:
-    """Centres: every row as near to its neighbours as order and distances allow, in the sense of least squares."""
+    """Compute horizontal centres, by least squares as close to neighbours as order and distances allow."""
     x = [0.0] * len(above)
     for row in order:
         for i, n in enumerate(_spread(row, [0.0] * len(row), [1.0] * len(row), count)):
             x[row[i]] = n
-    # The last sweep leads down: chains come out straight.
+    # The last sweep goes down, which straightens chains.
     for sweep in range(SWEEPS + 1):
         rows = order if sweep % 2 == 0 else order[::-1]
         for row in rows:
-            wanted, weights = [], []
+            targets, weights = [], []
             for n in row:
                 side = above[n] if sweep % 2 == 0 else below[n]
-                # Long edges are to be straight before anything else.
+                # Straight long edges take precedence.
                 weight = 6.0 if n >= count else 1.0
-                wanted.append(sum(x[m] for m in side) / len(side) if side else x[n])
+                targets.append(sum(x[m] for m in side) / len(side) if side else x[n])
                 weights.append(weight if side else 0.1)
-            for n, value in zip(row, _spread(row, wanted, weights, count), strict=True):
+            for n, value in zip(row, _spread(row, targets, weights, count), strict=True):
                 x[n] = value
     return x
 
 
-def _spread(row: list[int], wanted: list[float], weights: list[float], count: int) -> list[float]:
-    """Positions nearest to the wanted ones that keep order and distances: isotonic regression by pooling."""
+def _spread(row: list[int], targets: list[float], weights: list[float], count: int) -> list[float]:
+    """Return the positions closest to the targets that keep order and distances: isotonic regression by pooling."""
     offset, offsets = 0.0, [0.0]
     for a, b in pairwise(row):
         both = (a < count) + (b < count)
         offset += (LANE, (WIDTH + GAP_X + LANE) / 2, WIDTH + GAP_X)[both]
         offsets.append(offset)
     blocks: list[list[float]] = []  # weighted mean, weight, number of members
-    for value, weight, shift in zip(wanted, weights, offsets, strict=True):
+    for value, weight, shift in zip(targets, weights, offsets, strict=True):
         blocks.append([value - shift, weight, 1])
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             mean, w, size = blocks.pop()
@@ -243,7 +248,7 @@ def _spread(row: list[int], wanted: list[float], weights: list[float], count: in
 def _ports(
     count: int, chains: dict[Edge, list[int]], centre: list[float]
 ) -> tuple[dict[Edge, float], dict[Edge, float]]:
-    """Where edges leave and enter the boxes: side by side, in the order in which they fan out."""
+    """Return where edges leave and enter the boxes: side by side, in the order of the nodes at their other ends."""
     leaving: list[list[Edge]] = [[] for _ in range(count)]
     entering: list[list[Edge]] = [[] for _ in range(count)]
     for a, b in chains:

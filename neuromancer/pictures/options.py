@@ -1,4 +1,4 @@
-"""What can be chosen about a picture."""
+"""Options of a picture."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ DIRECTIONS = ("down", "right")
 
 @dataclass(frozen=True)
 class PlotOptions:
-    """How a graph is drawn.
+    """Options for drawing a graph.
 
     Parameters
     ----------
     colour : {'kind', 'class', 'cost', 'fov', 'parameters'}
-        What the boxes are coloured by; numbers from pale to strong, by their logarithm.
+        Property that determines the colour of a node; numbers on a logarithmic scale from pale to strong.
     direction : {'down', 'right'}
-        Where the arrows of the drawing lead; the page can show either arrangement by itself.
+        Direction of the edges in graphviz plots; the interactive page has a switch.
     edge_labels : bool
-        Write shapes at the arrows.
+        Label edges with shapes.
 
     Raises
     ------
-    ArgumentError, InputTypeError
-        For anything else.
+    ArgumentError
+        If `colour` or `direction` is unknown.
+    InputTypeError
+        If `edge_labels` is not a bool.
 
     Examples
     --------

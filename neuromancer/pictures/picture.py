@@ -1,4 +1,4 @@
-"""A picture of a graph: rendered on demand, shown in notebooks, saved whole or not at all."""
+"""Picture of a graph, which is rendered on demand, displayed in notebooks and saved atomically."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NOTEBOOK_HEIGHT = 620
 
 
 class Picture:
-    """A picture of a graph; a notebook shows it as the interactive page.
+    """Picture of a graph, displayed in notebooks as an interactive page.
 
     Parameters
     ----------
     graph : GraphInfo
-        What is drawn; a snapshot, which later changes of the nodes do not reach.
+        Graph to draw; a snapshot, independent of later changes of the nodes.
     options : PlotOptions, optional
 
     Examples
@@ -46,27 +46,35 @@ class Picture:
 
     @property
     def dot(self) -> str:
-        """The picture as DOT text."""
+        """DOT text of the picture."""
         return dot_source(self.graph, self.options)
 
     @property
     def html(self) -> str:
-        """The interactive page, complete in itself."""
+        """Interactive page, a self-contained HTML document."""
         return page(self.graph, self.options)
 
     def render(self, format: str) -> bytes:
-        """The picture as the bytes of a file.
+        """Render the picture.
 
         Parameters
         ----------
         format : {'png', 'svg', 'pdf', 'dot', 'html'}
+            File format; 'png', 'svg' and 'pdf' need graphviz.
+
+        Returns
+        -------
+        bytes
+            Content of the file.
 
         Raises
         ------
         ArgumentError
-            For another format.
+            If the format is unknown.
         MissingDependencyError
-            If graphviz is needed and not installed.
+            If graphviz is needed but not installed.
+        EngineError
+            If graphviz fails.
         """
         if format not in FORMATS:
             raise ArgumentError(
@@ -81,38 +89,40 @@ class Picture:
         return self.dot.encode() if format == "dot" else render(self.dot, format)
 
     def save(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
-        """Write the picture to a file, whole or not at all.
+        """Write the picture to a file atomically.
 
         Parameters
         ----------
         path : path
-            A file of this name is replaced.
+            Path of the file; an existing file is replaced.
         format : str, optional
-            See :meth:`render`; default: what the name ends in. A name without an ending gets that of the format.
+            See :meth:`render`. Default: the suffix of `path`. A path without suffix gets that of the format.
 
         Returns
         -------
         pathlib.Path
-            The file written.
+            Path of the written file.
 
         Raises
         ------
         ArgumentError
-            If neither name nor `format` tell the format.
+            If the format is unknown, or given neither by the suffix of `path` nor by `format`.
         FileError
             If the file cannot be written.
         MissingDependencyError
-            If graphviz is needed and not installed.
+            If graphviz is needed but not installed.
+        EngineError
+            If graphviz fails.
         """
         target = local_file(path, "plot")
         if format is None:
             format = target.suffix[1:].lower()
         if not format:
             raise ArgumentError(
-                "the name does not tell the picture's format",
+                "the file name has no suffix to determine the picture format",
                 where="plot",
                 got=str(path),
-                expected=f"a name that ends in one of {FORMATS}, or format=...",
+                expected=f"a suffix out of {FORMATS}, or format=...",
                 nearest=f"{path}.html",
             )
         if not target.suffix and target.name:
@@ -121,7 +131,7 @@ class Picture:
         return target
 
     def _repr_html_(self) -> str:
-        # In a frame of its own, which may run its script and nothing else.
+        # In a sandboxed frame, which may only run its own script.
         title = escape(printable_text(self.graph.title))
         return (
             f'<iframe sandbox="allow-scripts" title="{title}" srcdoc="{escape(self.html)}" '
@@ -145,13 +155,13 @@ def plot(
     direction: str = "down",
     edge_labels: bool = True,
 ) -> Picture:
-    """Picture of a described graph, saved if a path is given; see ``Model.plot`` for the arguments."""
+    """Create a picture of a described graph and save it if a path is given; see ``Model.plot`` for the arguments."""
     picture = Picture(graph, PlotOptions(colour, direction, edge_labels))
     if path is not None:
         picture.save(path, format)
     elif format is not None:
         raise ArgumentError(
-            "a format without a path",
+            "format is given without a path",
             where="plot",
             got=f"format={format!r}",
             expected="a path, or plot().render(format)",
@@ -182,7 +192,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _existing(folder: Path) -> Path:
-    """The nearest folder above that there is."""
+    """Return the closest existing parent folder."""
     while folder != folder.parent and not os.path.isdir(folder):  # noqa: PTH112 (takes any name)
         folder = folder.parent
     return folder

@@ -1,4 +1,4 @@
-"""Places for the nodes of a graph by resolution: what is coarser stands lower, so that a U-Net looks like a U."""
+"""Graph layout by resolution: coarser nodes are placed lower, so that a U-Net looks like a U."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Scale = tuple[float, ...]
 
 
 def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> GraphLayout | None:
-    """Place runs of nodes with the same strides in columns, and coarser ones lower.
+    """Place runs of nodes with equal strides in columns, coarser ones lower.
 
     Parameters
     ----------
     scales : sequence of tuple of float
-        Strides of every node; parents before children; empty where a node has none (it stays with its parents).
+        Strides of every node, parents before children; empty for a node without spatial axes (placed with its parents).
     edges : sequence of (int, int)
-        Distinct, from parent to child.
+        Distinct edges from parent to child.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> GraphLayout 
     row = {n: layer[n] - layer[nodes[0]] for nodes in members.values() for n in nodes}
     level = {s: levels[scale[nodes[0]]] for s, nodes in members.items()}
     column = _columns(members, stage, level, forward)
-    # Skips run level: a stage that takes one up starts in the row where it comes from.
+    # Skip connections are horizontal: a stage that receives one starts in the row of its origin.
     shift = dict.fromkeys(members, 0)
     for s in sorted(members, key=column.__getitem__):
         for a, b in forward:
@@ -83,7 +83,7 @@ def scale_layout(scales: Sequence[Scale], edges: Sequence[Edge]) -> GraphLayout 
 
 
 def _filled(scales: Sequence[Scale], forward: Sequence[Edge]) -> list[Scale]:
-    """Scales, for nodes without space those of a parent, else of a child."""
+    """Return the scales, with those of a parent, else of a child, for nodes without spatial axes."""
     known = list(scales)
     for a, b in sorted(forward, key=lambda e: e[1]):
         known[b] = known[b] or known[a]
@@ -100,7 +100,7 @@ def _volume(scale: Scale) -> float:
 
 
 def _stages(scale: Sequence[Scale], layer: Sequence[int], forward: Sequence[Edge]) -> list[int]:
-    """Number of the run that each node belongs to: neighbours of the same scale in adjacent layers."""
+    """Return the stage of every node: connected nodes of equal scale in adjacent layers."""
     leader = list(range(len(scale)))
 
     def find(n: int) -> int:
@@ -118,9 +118,9 @@ def _stages(scale: Sequence[Scale], layer: Sequence[int], forward: Sequence[Edge
 def _columns(
     members: dict[int, list[int]], stage: Sequence[int], level: dict[int, int], forward: Sequence[Edge]
 ) -> dict[int, int]:
-    """Column of every stage: right of those that it takes from, and free at its level.
+    """Return a column for every stage: right of the stages that it depends on, and free at its level.
 
-    Stages are numbered by when they begin; a later one that leads back to an earlier one does not count.
+    Stages are ordered by their first node; edges from a later to an earlier stage are ignored.
     """
     first = {s: k for k, s in enumerate(members)}
     before: dict[int, set[int]] = {s: set() for s in members}
@@ -141,7 +141,7 @@ def _columns(
 def _side_by_side(
     count: int, members: dict[int, list[int]], row: dict[int, int], edges: Sequence[Edge]
 ) -> dict[int, int]:
-    """Place within a row of a stage, in the order of the layered drawing."""
+    """Return the position of every node within its row of a stage, in the order of the layered layout."""
     x = layered_layout(count, edges).nodes
     side: dict[int, int] = {}
     for nodes in members.values():
@@ -170,7 +170,7 @@ def _level_places(
     row: dict[int, int],
     shift: dict[int, int],
 ) -> list[float]:
-    """Upper edge of each level; a stage with nothing coarser at or right of it may reach down past its level."""
+    """Return the top of each level; a stage may extend below its level if no coarser stage is at or right of it."""
     rows = [1] * (max(level.values()) + 1)
     for s, nodes in members.items():
         if any(level[t] > level[s] and column[t] >= column[s] for t in members):
@@ -189,7 +189,7 @@ def _path(a: Point, b: Point) -> tuple[str, Point]:
     if b[0] < a[0] + WIDTH:
         return side_path(a, b)
     start, end = (a[0] + WIDTH, a[1] + HEIGHT / 2), (b[0], b[1] + HEIGHT / 2)
-    # Bends stay in the gaps before and after, so that a long skip is a straight line between them.
+    # Edges bend only in the gaps next to the boxes, so that a long skip connection is straight in between.
     bend = min(COLUMN_GAP, end[0] - start[0]) * 0.75
     if abs(start[1] - end[1]) < 0.5:
         path = f"M{start[0]:.1f} {start[1]:.1f}L{end[0]:.1f} {end[1]:.1f}"

@@ -39,7 +39,7 @@ def image(**kwargs):
         ({"shape": (5, 2), "tags": "x,f", "fov": [0]}, "a field of view must be a positive integer"),
         ({"shape": (5, 2), "tags": "x,f", "fov": ["a"]}, "a field of view must be a positive integer"),
         ({"dtype": np.float32}, "dtype must be the name of a numeric dtype"),
-        ({"hardcoded_shape": True, "shape": (None, 2)}, "a hard-coded shape must be known in full"),
+        ({"hardcoded_shape": True, "shape": (None, 2)}, "all sizes of a hard-coded shape must be known"),
     ],
 )
 def test_sources(fresh_model, kwargs, message):
@@ -146,7 +146,7 @@ def test_errors_of_a_functor_name_its_node():
 
 
 def test_numbers_of_runs():
-    with pytest.raises(ArgumentError, match="not a number of runs"):
+    with pytest.raises(ArgumentError, match="invalid number of runs"):
         flat().measure_exectime("5")
 
 

@@ -147,10 +147,10 @@ def test_group_of_one_is_no_change():
         (
             "maxout",
             ArgumentError,
-            "maxout needs the number of features in a group; got maxout; nearest valid: 'maxout 2'",
+            "maxout needs a group size; got maxout; nearest valid: 'maxout 2'",
         ),
-        ("maxout x", ArgumentError, "maxout needs the number of features in a group"),
-        ("maxout 0", ArgumentError, "maxout needs the number of features in a group"),
+        ("maxout x", ArgumentError, "maxout needs a group size"),
+        ("maxout 0", ArgumentError, "maxout needs a group size"),
         (
             "maxout 3",
             ShapeError,

@@ -94,9 +94,7 @@ def test_unknown_sizes_are_cropped_by_position():
     assert node.shape.spatial_shape == [None, 20, None]
     assert node(np.ones((1, 1, 14, 26, 18), "float32")).shape == (1, 7, 12, 20, 12)
     blind = conv(source((1, 1, None, None, None), name="blind"), (1, 1, 1), invalidate_fov=True)
-    with pytest.raises(
-        ShapeError, match=r"neither sizes nor fields of view are known.*expected known sizes on axis 'z'"
-    ):
+    with pytest.raises(ShapeError, match=r"sizes and fields of view are unknown.*expected known sizes on axis 'z'"):
         merge(blind, low, upconv_n_f=4)
 
 
@@ -114,7 +112,7 @@ def test_bad_arguments_leave_nothing_behind():
         merge(high, low, 4, "cat")
     with pytest.raises(
         ArgumentError,
-        match=r"needs an up-convolution; got upconv_n_f=None; .* 'conv1' to be up-convolved by \(1, 2, 2\)",
+        match=r"needs a number of features; got upconv_n_f=None; .* to up-convolve 'conv1' by \(1, 2, 2\)",
     ):
         merge(high, low)
     with pytest.raises(
@@ -124,7 +122,7 @@ def test_bad_arguments_leave_nothing_behind():
     ):
         merge(odd, low, upconv_n_f=4)
     for other in (third, crossed):
-        with pytest.raises(ShapeError, match=r"the resolutions do not fit together"):
+        with pytest.raises(ShapeError, match=r"the resolutions of the branches do not match"):
             merge(other, low, upconv_n_f=4)
     with pytest.raises(ShapeError, match=r"different axes; got flat: .*expected equal tags"):
         merge(flat, low, upconv_n_f=4)

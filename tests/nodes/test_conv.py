@@ -221,7 +221,7 @@ class TestDual:
         inp = source((2, 3, 9, 10))
         layer = conv(inp, 4, (2, 3), (2, 2))
         before = registered()
-        with pytest.raises(ArgumentError, match="an up-convolution makes no fragments"):
+        with pytest.raises(ArgumentError, match="an up-convolution has no fragments"):
             layer.make_dual(layer, mfp=True)
         with pytest.raises(ArgumentError, match=r"same size; got filter_shape \(2, 3\), pool_shape \(2, 2\)"):
             layer.make_dual(layer, share_w=True)

@@ -120,8 +120,8 @@ def test_bad_reassembly():
     before = registered()
     with pytest.raises(
         ShapeError,
-        match=r"one fragment for every phase; got batch size 1, 1 fragments; expected 2 for strides \[2\]; "
-        "nearest valid: all pooling layers with mfp=True",
+        match=r"one fragment per phase; got batch size 1, 1 fragments; expected 2 for strides \[2\]; "
+        "nearest valid: mfp=True in all pooling layers",
     ):
         nm.FragmentsToDense(plain, print_repr=False)
     with pytest.raises(ShapeError, match=r"got batch size 2, 2 fragments; expected 6 for strides \[6\]"):

@@ -125,10 +125,10 @@ def test_scalar_for_a_single_feature():
         (
             {"batch_normalisation": "predct"},
             ArgumentError,
-            r"unknown mode of batch normalisation; got predct; "
+            r"unknown batch_normalisation mode; got predct; "
             r"expected one of \(False, 'train', 'fadeout', 'predict'\); nearest valid: 'predict'",
         ),
-        ({"batch_normalisation": True}, ArgumentError, "unknown mode of batch normalisation; got True"),
+        ({"batch_normalisation": True}, ArgumentError, "unknown batch_normalisation mode; got True"),
     ],
 )
 def test_bad_arguments_leave_nothing_behind(kwargs, error, message):

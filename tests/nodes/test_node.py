@@ -341,9 +341,9 @@ class TestInspection:
                 self.shape = self.parent.shape.updateshape("f", 5)
 
         node = Wrong(source())
-        with pytest.warns(UserWarning, match="another shape than declared"):
+        with pytest.warns(UserWarning, match="does not have the declared shape"):
             node.test_run()
-        with pytest.raises(ShapeError, match="another shape than declared"):
+        with pytest.raises(ShapeError, match="does not have the declared shape"):
             node.test_run(on_shape_mismatch="raise")
 
     def test_time_alone_is_without_that_of_the_parents(self, monkeypatch):
@@ -365,7 +365,7 @@ class TestInspection:
         assert node.measure_exectime() >= 0
         assert "median of 5 runs" in capsys.readouterr().out
         assert node.total_exec_time > 0
-        with pytest.raises(ArgumentError, match="not a number of runs"):
+        with pytest.raises(ArgumentError, match="invalid number of runs"):
             node.measure_exectime(n_samples=0)
 
     def test_every_error_is_the_package_s_own(self):

@@ -101,7 +101,7 @@ class TestDual:
         before = registered()
         with pytest.raises(ArgumentError, match="a layer that flattens its input has no dual"):
             flat.make_dual(flat)
-        with pytest.raises(ShapeError, match="as many features as this layer puts out; got input: f=5; expected f=3"):
+        with pytest.raises(ShapeError, match=r"as many features as the output.*; got input: f=5; expected f=3"):
             code.make_dual(inp)
         with pytest.raises(ArgumentError, match="weights can be shared or given, not both"):
             code.make_dual(code, share_w=True, w=np.ones((3, 5)))
@@ -118,8 +118,7 @@ class TestDual:
             (2, 4, 3),
             "b,x,f",
             {"flatten": True},
-            "flattening needs the features right after the batch axis; got b,x,f; "
-            "expected tags b,f,...; nearest valid: b,f,x",
+            "flattening needs axis f directly after axis b; got b,x,f; expected tags b,f,...; nearest valid: b,f,x",
         ),
         (
             (None, 4, None),

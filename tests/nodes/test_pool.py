@@ -131,14 +131,14 @@ class TestFragments:
             ((2, 1),),
             {"mode": "mean"},
             ArgumentError,
-            r"unknown mode of pooling; got mean; expected one of \('max', 'average'",
+            r"unknown pooling mode; got mean; expected one of \('max', 'average'",
         ),
         (((2, 1),), {"mode": "averge"}, ArgumentError, "nearest valid: average$"),
         (
             ((2, 1), (1, 1)),
             {"mfp": True},
             ArgumentError,
-            r"has the pool as its stride; got stride \(1, 1\); expected stride=None",
+            r"needs a stride equal to pool_shape; got stride \(1, 1\); expected stride=None",
         ),
         (
             ((2, 2),),

@@ -1,4 +1,4 @@
-"""The sum of several losses, which training minimises."""
+"""Aggregation of loss components into the scalar that training minimises."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ class AggregateLoss(Node):
     Parameters
     ----------
     parent_nodes : Node or list of Node
-        Loss components of any shape.
+        Loss components, of any shape.
     mixing_weights : sequence of float, optional
-        Factor of every component, default 1; not normalised. Changeable as parameter ``mixing_weights`` and
-        through ``model.mixing``.
+        Weight of every component, not normalised. Default: 1. Can be changed through parameter ``mixing_weights`` or
+        ``model.mixing``.
     name : str
     print_repr : bool
 
     Raises
     ------
     InputTypeError
-        If a component is not a node.
+        If a component is not a node with a tensor output, or there is none.
     ArgumentError
         If the number of weights differs from the number of components, or a weight is not finite.
 
     Notes
     -----
-    ``mean_i(w_i * mean(loss_i))`` for components i. The output is 0-d, the declared shape ``[(1,f)]``.
+    Computes ``mean_i(w_i * mean(loss_i))`` over components i. The output is a scalar (0-d); its declared shape is
+    ``[(1,f)]``.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Discrete classes: one-hot codes, decisions and error rates."""
+"""Discrete classes: one-hot encoding, classification, error rates."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ SIGMOID = ("sig", "sigmoid", "logistic")
 
 
 def one_hot(labels: Any, axis: int, n_class: int, dtype: str) -> Any:
-    """Code every label on `axis` by `n_class` numbers: 1 for the label's class, else 0.
+    """Encode every label on `axis` by `n_class` numbers: 1 for its class, 0 for the others.
 
     Parameters
     ----------
     labels : symbolic variable
-        Any rank; integers, also in a floating point dtype.
+        Labels of any rank; integers, possibly in a floating-point dtype.
     axis : int
         Axis whose entries become groups of `n_class`.
     n_class : int
     dtype : str
-        dtype of the result.
+        Dtype of the result.
+
+    Returns
+    -------
+    symbolic variable
+        Rank of `labels`; `axis` is `n_class` times as long.
     """
     classes = E.constant(np.arange(n_class, dtype="int64").reshape(n_class, *[1] * (labels.ndim - axis - 1)))
     wide = labels.dimshuffle(*range(axis + 1), "x", *range(axis + 1, labels.ndim))
@@ -51,15 +56,15 @@ def one_hot(labels: Any, axis: int, n_class: int, dtype: str) -> Any:
 
 
 class OneHot(Node):
-    """Code integer labels by vectors of 0 and 1.
+    """One-hot encoding of integer labels.
 
     Parameters
     ----------
     target : Node
-        Labels; size 1 on `axis`. Negative ones mean not labelled and give all zeros; where they are fed, other labels
-        than integers below `n_class` are refused.
+        Labels, with size 1 on `axis`. Negative labels mean unlabelled and are encoded as zeros. Labels passed by the
+        caller must be integers below `n_class`.
     n_class : int
-        Number of classes: size of the result on `axis`.
+        Number of classes; size of the result on `axis`.
     axis : str or int
         Tag or position of the axis.
     name : str
@@ -68,9 +73,15 @@ class OneHot(Node):
     Raises
     ------
     ShapeError
-        If the axis does not exist or has another size than 1.
+        If the axis does not exist or its size is not 1.
     ArgumentError
         If `n_class` is not a positive integer.
+    InputTypeError
+        If the target is not a node with a tensor output.
+
+    Notes
+    -----
+    The output has dtype ``config.floatX``.
 
     Examples
     --------
@@ -90,7 +101,7 @@ class OneHot(Node):
         self.axis = target.shape.axis(axis)
         if target.shape[self.axis] != 1:
             raise ShapeError(
-                "labels must have size 1 on the axis that is coded",
+                "labels must have size 1 on the encoded axis",
                 node=self,
                 got=repr(target.shape),
                 expected=f"size 1 on axis {target.shape.tags[self.axis]!r}",
@@ -101,7 +112,7 @@ class OneHot(Node):
         return Demand(numbers=2 * magnitude(arguments.get("n_class")))
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The labels are classes."""
+        """Return the check of the target: labels are classes or negative."""
         return [(self.parent, partial(check_labels, self, n_class=self.n_class))]
 
     def _make_output(self) -> None:
@@ -112,31 +123,31 @@ class OneHot(Node):
 
 
 class Classification(Node):
-    """The class decided for: the most probable one, or whether a sigmoid exceeds one half.
+    """Predicted class: the most probable one, or for a sigmoid whether it exceeds 0.5.
 
     Parameters
     ----------
     pred : Node
-        A Softmax node, any node whose features are class scores if `n_class` is given, or a layer with a
-        sigmoid.
+        Softmax or part of one, layer with a sigmoid, or, with `n_class`, any node whose features are class scores.
     n_class : int or 'auto'
-        Number of classes; 'auto' takes it from the Softmax, and 2 for a sigmoid.
+        Number of classes; 'auto' takes it from the Softmax, or 2 for a sigmoid.
     n_indep : int or 'auto'
-        Number of independent labels; 'auto' takes it from the Softmax, and the number of features for a
-        sigmoid.
+        Number of independent labels; 'auto' divides the number of features by `n_class`, or for a sigmoid takes all.
     name : str
     print_repr : bool
 
     Raises
     ------
     ArgumentError
-        If the number of classes cannot be told from `pred`.
+        If the number of classes cannot be determined from `pred`.
     ShapeError
-        If numbers and features do not fit.
+        If the number of features is not ``n_class * n_indep``.
+    InputTypeError
+        If `pred` is not a node with a tensor output.
 
     Notes
     -----
-    The output has dtype int32 and one feature per independent label. Of equal probabilities the first wins.
+    The output has dtype int32 and one feature per independent label. Ties are resolved in favour of the lowest class.
 
     Examples
     --------
@@ -167,7 +178,7 @@ class Classification(Node):
             n_class = softmax.n_class
         if n_class == "auto":
             raise ArgumentError(
-                "cannot tell the number of classes",
+                "cannot determine the number of classes",
                 node=self,
                 got=f"{type(pred).__name__} {pred.name!r}",
                 expected="a Softmax, a layer with a sigmoid, or n_class",
@@ -191,25 +202,33 @@ class Classification(Node):
 
 
 class ErrorRate(Node):
-    """Share of wrong classes among the labelled ones; made by :func:`Errors`.
+    """Fraction of labelled pixels with a wrong class; created by :func:`Errors`.
 
     Parameters
     ----------
     classes : Node
-        Classes decided for, e.g. a :class:`Classification`; one feature per independent label.
+        Predicted classes, e.g. a :class:`Classification`; one feature per independent label.
     target : Node
-        Sparse: labels of the same shape, negative ones are left out. Dense: `n_class` numbers per label, of
-        which the greatest tells the class; groups of zeros are left out.
+        Sparse: labels in the shape of `classes`; negative ones are ignored. Dense: `n_class` features per label, of
+        which the greatest marks the class; labels whose features are all 0 are ignored. For a sigmoid, dense labels
+        have the shape of `classes`: above 0.5 is class 1, negative is ignored.
     n_class : int
         Number of classes.
     target_is_sparse : bool
+        Whether the target holds labels instead of one number per class.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError
-        If the target does not fit.
+        If the shape of the target does not match.
+    InputTypeError
+        If an input is not a node with a tensor output.
+
+    Notes
+    -----
+    The output is a scalar (0-d); its declared shape is ``[(1,f)]``. It is 0 if nothing is labelled.
 
     Examples
     --------
@@ -236,12 +255,12 @@ class ErrorRate(Node):
         self.target, self.target_is_sparse = target, target_is_sparse
         self.parent = [classes, target]
         self.n_class, self.n_indep = positive_int(n_class, "n_class", self), int(classes.shape["f"])
-        # A sigmoid's dense target is the label itself.
+        # The dense target of a sigmoid is the label itself.
         self.coded = not target_is_sparse and target.shape["f"] != self.n_indep
         require_fit(self, "target", target, classes, self.n_indep * (self.n_class if self.coded else 1), optional=())
 
     def check_labels(self, labels: np.ndarray) -> None:
-        """Raise ArgumentError for labels that are no classes, or numbers that are none."""
+        """Raise ArgumentError if sparse labels are not classes, or a dense target is not finite or out of range."""
         if self.target_is_sparse:
             check_labels(self, labels, self.n_class)
         elif self.coded:
@@ -250,7 +269,7 @@ class ErrorRate(Node):
             check_fractions(self, "the target", labels, IGNORED_NUMBERS)
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target's labels."""
+        """Return the check of the target's labels."""
         return [(self.target, self.check_labels)]
 
     def _make_output(self) -> None:
@@ -282,29 +301,31 @@ def Errors(
     name: str = "errors",
     print_repr: bool = True,
 ) -> ErrorRate:
-    """Error rate of a prediction: a :class:`Classification` named "cls for errors" and an :class:`ErrorRate`.
+    """Create the error rate of a prediction: a :class:`Classification` "cls for errors" and an :class:`ErrorRate`.
 
     Parameters
     ----------
     pred : Node
-        Probabilities, as for :class:`Classification`.
+        Probabilities, see :class:`Classification`.
     target : Node
-        Labels (sparse), or one number per class (dense). Negative labels and groups of zeros do not count.
+        Labels (sparse) or one number per class (dense), see :class:`ErrorRate`. Negative labels and, if dense, labels
+        with only zeros are ignored.
     target_is_sparse : bool
+        Whether the target holds labels.
     n_class, n_indep : int or 'auto'
-        As for :class:`Classification`.
+        See :class:`Classification`.
     name : str
     print_repr : bool
 
     Returns
     -------
     ErrorRate
-        Scalar (0-d); the declared shape is ``[(1,f)]``.
+        Scalar (0-d), fraction of wrong labels; the declared shape is ``[(1,f)]``.
 
     Raises
     ------
     ArgumentError, ShapeError, InputTypeError
-        If prediction and target do not fit. No node is left behind.
+        If prediction and target do not match; no node is then added to the model.
 
     Examples
     --------
@@ -321,7 +342,7 @@ def Errors(
 
 
 def softmax_of(node: Any) -> Softmax | None:
-    """The Softmax that a node is, or (by :func:`neuromancer.split`) a part of; None if there is none."""
+    """Return the Softmax that a node is or is a part of (by :func:`neuromancer.split`), or None."""
     while not isinstance(node, Softmax):
         if type(node).__name__ != "FromTensor":
             return None

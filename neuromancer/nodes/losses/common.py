@@ -1,4 +1,4 @@
-"""What the losses share: fitting targets, weights and masks to predictions, and missing values."""
+"""Functions shared by the losses: matching targets, weights and masks to predictions, and missing values."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
 EPS = 1e-5
-"""Added to probabilities inside logarithms, which bounds every penalty by ``-log(1e-5) = 11.5``."""
+"""Added to probabilities in logarithms; bounds every penalty by ``-log(1e-5) = 11.5``."""
 
 MISSING = -666.0
-"""Value that marks a missing number in a regression target; NaN does so too."""
+"""Marks a missing value in a regression target, as does NaN."""
 
 
 def require_tensor(value: Any, node: Node, what: str) -> None:
-    """Raise InputTypeError unless `value` is a node with a tagged output."""
+    """Raise InputTypeError unless `value` is a node with a tensor output."""
     require_node(value, node, what)
     if not is_shaped(value):
         raise InputTypeError(f"{what} has no shape", node=node, got=repr(value), expected="a node with a tensor output")
@@ -38,22 +38,22 @@ def require_fit(
     optional: Sequence[str] = ("s",),
     repeat: bool = False,
 ) -> None:
-    """Raise ShapeError unless `other` fits the prediction `ref`.
+    """Raise ShapeError unless the shape of `other` matches the prediction `ref`.
 
     Parameters
     ----------
     node : Node
-        The loss, for the message.
+        Loss, for the message.
     role : str
-        What `other` is, for the message.
+        Role of `other`, for the message.
     other, ref : Node
-        The two nodes.
+        Nodes to compare.
     n_f : int or sequence of int, optional
-        Numbers of features that `other` may have; default: as many as `ref`.
+        Allowed numbers of features of `other`. Default: that of `ref`.
     optional : sequence of str
-        Tags that `other` may lack; it is then repeated along these axes.
+        Tags that `other` may lack; it is broadcast along these axes.
     repeat : bool
-        Whether a size of 1 is repeated along its axis, too.
+        Whether axes of size 1 are broadcast, too.
     """
     expected = {t: ref.shape[t] for t in ref.shape.tags}
     if n_f is not None and "f" in expected:
@@ -90,39 +90,39 @@ def _place(shape: TaggedShape) -> str:
 
 
 def align(node: Node, ref: TaggedShape) -> Any:
-    """Output of a node with the axes of `ref`; those that it lacks or has with size 1 broadcast."""
+    """Return the output of a node with the axes of `ref`; missing axes and axes of size 1 broadcast."""
     shape = node.shape
     drop = [n == 1 and ref[t] != 1 for n, t in zip(shape.shape, shape.tags, strict=True)]
     x = node.output
     if any(drop):
-        # A size of 1 that only the data has does not broadcast; an axis that is put in does.
+        # An axis of size 1 at run time does not broadcast, an inserted axis does.
         x = x[tuple(0 if d else slice(None) for d in drop)]
-    kept = [t for t, d in zip(shape.tags, drop, strict=True) if not d]
-    order = [kept.index(t) if t in kept else "x" for t in ref.tags]
+    tags = [t for t, d in zip(shape.tags, drop, strict=True) if not d]
+    order = [tags.index(t) if t in tags else "x" for t in ref.tags]
     return x if order == list(range(x.ndim)) else x.dimshuffle(*order)
 
 
 def labelled(target: Any) -> Any:
-    """Where a floating point target is given: neither -666 nor NaN (boolean)."""
+    """Return a boolean mask of the labelled values of a floating-point target: neither -666 nor NaN."""
     return E.T.invert(E.T.or_(E.T.isnan(target), E.T.lt(E.T.abs(target - MISSING), 1e-2)))
 
 
 def missing_scale(mask: Any) -> Any:
-    """Factor by which the mean counts labelled elements only (nearly): size / (number labelled + 1)."""
+    """Return size / (number of labelled elements + 1), which turns a mean into one over labelled elements (nearly)."""
     return E.T.cast(mask.size, mask.dtype) / (E.T.sum(mask) + 1)
 
 
 def scalar_param(node: Node, key: str, value: Any) -> None:
-    """Make a changeable non-trainable scalar parameter of a loss; None makes none."""
+    """Create a non-trainable scalar parameter of a loss, unless the value is None."""
     if value is None:
         return
     if isinstance(value, bool) or np.ndim(value) or not np.isfinite(np.asarray(value, dtype="float64")) or value < 0:
-        raise ArgumentError(f"{key} must be a number of at least 0, or None", node=node, got=value)
+        raise ArgumentError(f"{key} must be a number >= 0, or None", node=node, got=value)
     node.params[key] = VariableParam(float(value), name=key, apply_train=False, apply_reg=False)
 
 
 def finite_vector(node: Node, what: str, values: Any, length: int, dtype: str = "float64") -> np.ndarray:
-    """Vector of floats of a given length without NaN or infinity, or ArgumentError."""
+    """Return values as a finite vector of a given length and dtype, or raise ArgumentError."""
     try:
         array = np.atleast_1d(np.asarray(values, dtype="float64"))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Distances between vectors of features, and ramps between distances."""
+"""Distances between feature vectors, and the ramp loss between distances."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from neuromancer.nodes.node import Node
 
 
 class EuclideanDistance(Node):
-    """Euclidean norm of the difference, over the features.
+    """Euclidean distance between feature vectors.
 
     Parameters
     ----------
     pred : Node
-        Any shape with an axis f.
+        Prediction, of any shape with an axis f.
     target : Node
-        pred's shape; an axis s of samples may be lacking.
+        Target in the shape of `pred`; an axis s of samples may be missing.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError, InputTypeError
-        If the target does not fit the prediction.
+        If the target does not match the prediction.
 
     Notes
     -----
-    Where a feature of prediction or target is NaN the distance is 0; an infinite target is refused. The gradient at
-    distance 0 is 0. Axis f stays with size 1.
+    The distance is 0 where a feature of prediction or target is NaN; an infinite target is an error. The gradient at
+    distance 0 is 0. Axis f has size 1.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class EuclideanDistance(Node):
         self.parent = [pred, target]
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target is finite or NaN."""
+        """Return the check of the target: finite or NaN."""
         return [(self.parent[1], partial(check_finite, self, "the target", besides=MISSING_ONLY))]
 
     def _make_output(self) -> None:
@@ -62,7 +62,7 @@ class EuclideanDistance(Node):
         axis = pred.shape.tag2index("f")
         difference = align(target, pred.shape) - pred.output
         unknown = E.T.isnan(difference)
-        # The values are made harmless before the root: a NaN or an infinite slope times 0 would still be NaN.
+        # Replaced before the square root: NaN or an infinite slope times 0 would still be NaN.
         known = E.T.switch(unknown, 0, difference)
         squares = E.T.sum(known**2, axis=axis, keepdims=True)
         count = E.T.sum(E.T.cast(unknown, pred.output.dtype), axis=axis, keepdims=True)
@@ -74,28 +74,30 @@ class EuclideanDistance(Node):
 
 
 class RampLoss(Node):
-    """How far one value fails to lie below another by a margin, averaged over the features.
+    """Ramp (hinge) loss: by how much one value fails to be a margin below another, averaged over the features.
 
     Parameters
     ----------
     d_low : Node
-        What should be small, of any shape with an axis f.
+        Value that should be small, of any shape with an axis f.
     d_big : Node
-        What should exceed it; same shape.
+        Value that should exceed it, in the same shape; an axis s of samples may be missing.
     name : str
     print_repr : bool
     margin : float, optional
-        Wanted distance, default 0; changeable as parameter ``margin`` if given.
+        Margin. Default: 0. If given, can be changed through parameter ``margin``.
 
     Raises
     ------
-    ShapeError, InputTypeError, ArgumentError
-        If the nodes do not fit each other, or the margin is negative.
+    ShapeError, InputTypeError
+        If the nodes do not match.
+    ArgumentError
+        If the margin is negative.
 
     Notes
     -----
-    ``mean_f max(0, d_low - d_big + margin)``, NaN counting as 0; infinite values that are fed are refused. Axis f
-    stays with size 1.
+    Computes ``mean_f max(0, d_low - d_big + margin)``, where NaN counts as 0. Infinite inputs are an error. Axis f has
+    size 1.
 
     Examples
     --------
@@ -117,7 +119,7 @@ class RampLoss(Node):
         scalar_param(self, "margin", margin)
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """Both values are finite or NaN."""
+        """Return the checks of both values: finite or NaN."""
         return [
             (node, partial(check_finite, self, what, besides=MISSING_ONLY))
             for what, node in zip(("d_low", "d_big"), self.parent, strict=True)

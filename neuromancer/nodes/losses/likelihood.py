@@ -1,4 +1,4 @@
-"""Negative log-likelihoods of continuous and binary targets, element by element."""
+"""Elementwise negative log-likelihoods of continuous and binary targets."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from neuromancer.nodes.node import Node
 
 
 class BinaryNLL(Node):
-    r"""Negative log-likelihood of independent binary events.
+    r"""Negative log-likelihood of independent binary events (binary cross-entropy).
 
     Parameters
     ----------
     pred : Node
         Probabilities in [0, 1], of any shape.
     target : Node
-        Outcomes or their probabilities, with pred's shape; an axis s of samples may be lacking. -666 and NaN
-        mean missing.
+        Outcomes or their probabilities in [0, 1], in the shape of `pred`; an axis s of samples may be missing. -666 and
+        NaN mark missing values.
     subtract_label_entropy : bool
-        Subtract the entropy of the target, so that the loss is 0 where prediction and target agree.
+        Subtract the entropy of the target, so that the loss is 0 where prediction and target are equal.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError, InputTypeError
-        If the target does not fit the prediction.
+        If the target does not match the prediction.
 
     Notes
     -----
     .. math:: l = -s\,[t \ln(p + \epsilon) + (1 - t) \ln(1 - p + \epsilon)]
 
-    with :math:`\epsilon = 10^{-5}` and s = size / (number of labelled elements + 1); missing elements give 0.
-    The output has pred's shape.
+    with :math:`\epsilon = 10^{-5}` and s = size / (number of labelled elements + 1); missing elements give 0. The
+    output has the shape of `pred`.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class BinaryNLL(Node):
         self.parent = [pred, target]
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target lies in [0, 1], or is missing."""
+        """Return the check of the target: in [0, 1] or missing."""
         return [(self.target, partial(check_fractions, self, "the target", besides=MISSING_NUMBERS))]
 
     @classmethod
@@ -83,17 +83,17 @@ class BinaryNLL(Node):
     def _make_output(self) -> None:
         p = self.parent[0].output
         t = E.T.cast(align(self.target, self.parent[0].shape), p.dtype) + E.T.zeros_like(p)
-        given = labelled(t)
-        t = E.T.switch(given, t, 0)
+        known = labelled(t)
+        t = E.T.switch(known, t, 0)
         loss = -t * E.T.log(p + EPS) - (1 - t) * E.T.log(1 - p + EPS)
         if self.subtract_label_entropy:
             loss = loss + _xlogx(t) + _xlogx(1 - t)
-        mask = E.T.cast(given, p.dtype)
+        mask = E.T.cast(known, p.dtype)
         self.output = loss * mask * missing_scale(mask)
 
 
 def _xlogx(x: Any) -> Any:
-    """x log x, 0 at 0."""
+    """Compute x log x, with the value 0 at 0."""
     positive = E.T.gt(x, 0)
     return E.T.switch(positive, x * E.T.log(E.T.switch(positive, x, 1)), 0)
 
@@ -106,18 +106,18 @@ class GaussianNLL(Node):
     mu : Node
         Mean, of any shape.
     sig : Node
-        Standard deviation (> 0), or its natural logarithm; mu's shape.
+        Standard deviation (> 0), or its natural logarithm, in the shape of `mu`; an axis s may be missing.
     target : Node
-        Observed value, finite; mu's shape, an axis s of samples may be lacking.
+        Observed value, finite, in the shape of `mu`; an axis s of samples may be missing.
     sig_is_log : bool
-        `sig` is the logarithm; this is the numerically safe form.
+        Whether `sig` is the logarithm, which is numerically safer.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError, InputTypeError
-        If the nodes do not fit each other.
+        If the nodes do not match.
 
     Notes
     -----
@@ -149,7 +149,7 @@ class GaussianNLL(Node):
         self.parent = [mu, sig, target]
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target is finite."""
+        """Return the check of the target: finite."""
         return [(self.parent[2], partial(check_finite, self, "the target"))]
 
     def _make_output(self) -> None:
@@ -160,23 +160,23 @@ class GaussianNLL(Node):
 
 
 class BetaNLL(Node):
-    r"""Negative log-likelihood of a beta distribution given by mode and concentration.
+    r"""Negative log-likelihood of a beta distribution, parametrised by mode and concentration.
 
     Parameters
     ----------
     mode : Node
-        Most probable value, in (0, 1), of any shape.
+        Mode, in (0, 1), of any shape.
     concentration : Node
-        Greater than 2 (activation function ``'concentration'``); mode's shape.
+        Concentration, > 2 (activation function ``'concentration'``), in the shape of `mode`; an axis s may be missing.
     target : Node
-        Observed value in [0, 1]; mode's shape, an axis s of samples may be lacking.
+        Observed value in [0, 1], in the shape of `mode`; an axis s of samples may be missing.
     name : str
     print_repr : bool
 
     Raises
     ------
     ShapeError, InputTypeError
-        If the nodes do not fit each other.
+        If the nodes do not match.
 
     Notes
     -----
@@ -186,7 +186,7 @@ class BetaNLL(Node):
         l = -\left[\ln\Gamma(a + b) - \ln\Gamma(a) - \ln\Gamma(b) + (a - 1) \ln(t + \epsilon)
             + (b - 1) \ln(1 - t + \epsilon)\right] + \mathrm{softplus}(-c)
 
-    The last term keeps the concentration positive; :math:`\epsilon = 10^{-5}`.
+    where :math:`\epsilon = 10^{-5}`. The last term keeps the concentration positive.
 
     Examples
     --------
@@ -207,7 +207,7 @@ class BetaNLL(Node):
         self.parent = [mode, concentration, target]
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target lies in [0, 1]."""
+        """Return the check of the target: in [0, 1]."""
         return [(self.parent[2], partial(check_fractions, self, "the target"))]
 
     def _make_output(self) -> None:

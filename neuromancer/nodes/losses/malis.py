@@ -1,4 +1,4 @@
-"""Maximin affinity learning: the loss of an affinity graph by the segmentation that follows from it."""
+"""Maximin affinity learning (MALIS): a loss of affinity graphs that measures the resulting segmentation."""
 
 from __future__ import annotations
 
@@ -20,62 +20,63 @@ from neuromancer.nodes.node import Node
 
 
 class MalisNLL(Node):
-    r"""Negative log-likelihood of affinities, weighted by the pairs of voxels that each edge decides about.
+    r"""Negative log-likelihood of affinities, weighted by the voxel pairs that each edge decides (MALIS).
 
-    Two voxels are connected as well as the weakest edge of their best path. This loss counts, for every edge, the pairs
-    for which it is that edge (Turaga, Briggman, Helmstaedter, Denk & Seung 2009, arXiv:0911.5372), and so spends its
-    effort on the few edges by which objects fall apart or run together.
+    Two voxels are connected as strongly as the weakest edge on their best path, the maximin edge. The loss weights each
+    edge by the number of pairs of which it is the maximin edge (Turaga, Briggman, Helmstaedter, Denk & Seung 2009,
+    arXiv:0911.5372), and so concentrates on the few edges that split or merge objects.
 
     Parameters
     ----------
     pred : Softmax
-        Two classes for each of n edges, 2 n features: edge 0 disconnected, edge 0 connected, edge 1 disconnected, ...;
-        ``Softmax(scores, n_class=2, n_indep=n)``. Batch size 1.
+        Two classes for each of n edges, as 2 n features: edge 0 disconnected, edge 0 connected, edge 1 disconnected,
+        ...; ``Softmax(scores, n_class=2, n_indep=n)``. Axes b, f and the spatial axes of `nhood`; batch size 1.
     aff_gt : Node
-        True affinities, 0 or 1, n features, any numeric dtype.
+        Ground-truth affinities in [0, 1], n features, any numeric dtype.
     seg_gt : Node
-        True objects: integers, of any numeric dtype, on axis f of size 1 or without it. Voxels with
-        labels below 1 belong to no object and count in no pair.
+        Ground-truth segmentation: integer object ids, of any numeric dtype, without axis f or with f = 1. Voxels with
+        ids below 1 belong to no object and to no pair.
     nhood : (n, n_spatial) integers
-        Edge k of voxel v leads to v + nhood[k]; :func:`neuromancer.affinities.neighbourhood`.
+        Edge k of voxel v leads to v + nhood[k]; see :func:`neuromancer.affinities.neighbourhood`.
     unrestrict_neg : bool
-        Judge wrong connections by the prediction alone. Otherwise true connections are taken for made, so that only the
-        edges between objects get weight for them.
+        Find the maximin edges of pairs of different objects in the predicted affinities alone. Otherwise edges within
+        objects count as connected, so that only edges between objects are weighted by these pairs.
     class_weights : sequence of float, optional
-        Factors of the classes: [disconnected, connected], or 2 n of them in the order of pred's features.
+        Weights of the classes: [disconnected, connected], or 2 n weights in the order of the features of `pred`.
     example_weights : Node, optional
-        Factor of every voxel: pred's axes without f, or with f = 1.
+        Weight of every voxel: the axes of `pred` without f, or with f = 1.
     name : str
     print_repr : bool
 
     Attributes
     ----------
     n_pos, n_neg : symbolic scalar
-        Pairs within objects and pairs of different objects.
+        Numbers of pairs within objects, and of pairs of different objects.
     false_splits, false_merges : symbolic scalar
-        How many of them the affinities get wrong, cut at 0.5.
+        Numbers of these pairs that are wrong when affinities are thresholded at 0.5.
     rand_index : symbolic scalar
-        Share of the pairs that they get right. All five are debug outputs, in this order.
+        Fraction of correct pairs. These five are the debug outputs, in this order.
 
     Raises
     ------
     ArgumentError
-        If `pred` is no Softmax of two classes, or the neighbourhood or weights cannot be.
+        If `pred` is not a Softmax of two classes, or `nhood` or `class_weights` are invalid.
     ShapeError
-        If targets or weights do not fit, or the batch size is not 1.
+        If targets or weights do not match `pred`, or the batch size is not 1.
     InputTypeError
-        If one of them is no node.
+        If one of them is not a node with a tensor output.
 
     Notes
     -----
-    With pairs of the same object c+ and of different objects c-, affinity a = p(connected) and size N of the output:
+    With, per edge, the numbers of pairs of the same object c+ and of different objects c-, affinity a = p(connected),
+    and size N of the output:
 
     .. math:: l = -\frac{N}{\sum c_+ + \sum c_- + \epsilon}
               [c_+ \log(a + \epsilon) + c_- \log(1 - a + \epsilon)]
 
-    with :math:`\epsilon = 10^{-5}`. c+ is found along the edges of the target, so that parts of an object which the
-    target does not connect (because they meet outside of the patch) are not drawn together. Counts are constants for
-    the gradient. They are computed on the host, in O(N log N).
+    with :math:`\epsilon = 10^{-5}`. c+ counts only pairs connected by edges of `aff_gt`, so that parts of an object
+    which are connected only outside of the patch are not pulled together. The counts are constants in the gradient and
+    are computed on the host, in O(N log N).
 
     Examples
     --------
@@ -85,7 +86,7 @@ class MalisNLL(Node):
     >>> aff = Input((1, 1, 4), "b,f,x", name="aff", print_repr=False)
     >>> seg = Input((1, 1, 4), "b,f,x", dtype="int32", name="seg", print_repr=False)
     >>> nll = MalisNLL(probs, aff, seg, [[-1]], print_repr=False)
-    >>> raw = np.zeros((1, 2, 4), "float32"); raw[0, 1] = [0, 2, 1, 2]  # the third edge joins two objects
+    >>> raw = np.zeros((1, 2, 4), "float32"); raw[0, 1] = [0, 2, 1, 2]  # the third edge merges two objects
     >>> print(nll(raw, [[[0, 1, 0, 1]]], [[[1, 1, 2, 2]]]).round(2))
     [[[0.   0.08 3.5  0.08]]]
     """
@@ -118,7 +119,7 @@ class MalisNLL(Node):
             )
         if pred.shape["f"] != 2 * n_edges:
             raise ShapeError(
-                "the prediction needs two features for every edge",
+                "the prediction needs two features per edge",
                 node=self,
                 got=f"f={pred.shape['f']} for {n_edges} edges",
                 expected=f"f={2 * n_edges}",
@@ -133,7 +134,7 @@ class MalisNLL(Node):
         self.axis = pred.shape.tag2index("f")
         if pred.shape[batch] not in (1, None):
             raise ShapeError(
-                "only one volume at a time can be used", node=self, got=f"batch size {pred.shape[batch]}", expected="1"
+                "only one volume at a time is supported", node=self, got=f"batch size {pred.shape[batch]}", expected="1"
             )
         require_fit(self, "target affinities", aff_gt, pred, n_edges, optional=())
         require_fit(self, "segmentation", seg_gt, pred, 1, optional=("f",))
@@ -151,7 +152,7 @@ class MalisNLL(Node):
         self.parent = [pred, aff_gt, seg_gt, *([] if example_weights is None else [example_weights])]
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """Affinities lie in [0, 1], objects are integers that stay apart, weights are finite."""
+        """Return the checks: affinities in [0, 1], object ids distinct integers in their dtype, weights finite."""
         checks: list[tuple[Node, Check]] = [
             (self.aff_gt, partial(check_fractions, self, "the true affinities")),
             (self.seg_gt, partial(check_objects, self, dtype=str(self.seg_gt.output.dtype))),

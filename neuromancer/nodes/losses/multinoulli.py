@@ -25,7 +25,7 @@ from neuromancer.variables import VariableParam
 
 
 class _ClassNLL(Node):
-    """Penalties and normalisation that both class likelihoods share."""
+    """Base of the class likelihoods: arguments, penalty and normalisation."""
 
     pred: Node
     target: Node
@@ -34,7 +34,7 @@ class _ClassNLL(Node):
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
-        # The number of every class, and whether it is foreground.
+        # Class numbers and foreground mask.
         shape = getattr(arguments.get("pred"), "shape", None)
         n_f = shape["f"] if shape is not None and shape.hastag("f") else None
         return Demand(72, 4 * (n_f or 0))
@@ -49,7 +49,7 @@ class _ClassNLL(Node):
         mask_class_labeled: Node | None,
         mask_class_not_present: Node | None,
     ) -> None:
-        """Check everything and keep it."""
+        """Check and store the arguments."""
         require_tensor(pred, self, "the prediction")
         require_tensor(target, self, "the target")
         softmax = softmax_of(pred)
@@ -65,7 +65,7 @@ class _ClassNLL(Node):
         self.n_class = softmax.n_class
         if n_f % self.n_class:
             raise ShapeError(
-                "a part of a Softmax must hold whole labels",
+                "a part of a Softmax must consist of whole labels",
                 node=self,
                 got=f"f={n_f}",
                 expected=f"a multiple of n_class={self.n_class}",
@@ -81,7 +81,7 @@ class _ClassNLL(Node):
             self.class_weights = class_weights
         elif class_weights is not None:
             weights = finite_vector(self, "class weights", class_weights, n_f, pred.output.dtype)
-            # Not in `params`, which hold what the network is made of: an argument of the loss, kept with it.
+            # An argument of the loss rather than a parameter of the network, so not in `params`.
             self.class_weights = VariableParam(weights, name="class_weights", apply_train=False, apply_reg=False)
         self.example_weights = example_weights
         self.mask_class_labeled = mask_class_labeled
@@ -99,12 +99,12 @@ class _ClassNLL(Node):
         self.parent = [pred, target, *(n for n in extras if isinstance(n, Node))]
 
     def check_labels(self, labels: np.ndarray) -> None:
-        """Raise ArgumentError for labels that are no classes, in a dense target for numbers that are no probabilities.
+        """Raise ArgumentError if sparse labels are not classes, or a dense target is not in [0, 1].
 
         Parameters
         ----------
         labels : array
-            What will be fed to the target.
+            Values of the target.
         """
         if self.target_is_sparse:
             check_labels(self, labels, self.n_class)
@@ -112,7 +112,7 @@ class _ClassNLL(Node):
             check_fractions(self, "the target", labels)
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target's labels; weights are finite and masks from 0 to 1."""
+        """Return the checks: labels of the target, finite weights, masks in [0, 1]."""
         weights = [("the class weights", self.class_weights), ("the example weights", self.example_weights)]
         masks = [
             ("mask_class_labeled", self.mask_class_labeled),
@@ -163,51 +163,50 @@ class _ClassNLL(Node):
 
 
 class MultinoulliNLL(_ClassNLL):
-    r"""Negative log-likelihood of classes (cross-entropy), scaled to the mean over the labelled pixels.
+    r"""Negative log-likelihood of classes (cross-entropy), scaled so that its mean is over labelled pixels.
 
     Parameters
     ----------
     pred : Softmax
-        Probabilities with `n_class * n_indep` features, in any layout; or a part of a Softmax made by
-        :func:`neuromancer.split`.
+        Probabilities, `n_class * n_indep` features, in any layout; or part of a Softmax by :func:`neuromancer.split`.
     target : Node
-        With ``target_is_sparse`` integer labels with `n_indep` features (any numeric dtype), of which
-        negative ones are ignored; otherwise a node of pred's shape with the probability of every class, where
-        all zeros mean unlabelled.
+        Sparse: integer labels, `n_indep` features, any numeric dtype; negative labels are ignored. Dense: probability
+        of every class in the shape of `pred`; all zeros mean unlabelled.
     target_is_sparse : bool
+        Whether the target holds labels.
     class_weights : sequence of float or Node, optional
-        Factor of every class: `n_class * n_indep` numbers, changeable through ``node.class_weights.set_value``; or a
-        node with axis f.
+        Weight of every class: `n_class * n_indep` numbers, which can be changed by ``node.class_weights.set_value``; or
+        a node with an axis f.
     example_weights : Node, optional
-        Factor of every pixel: pred's axes without f, or with f = 1.
+        Weight of every pixel: the axes of `pred` without f, or with f = 1.
     weakness : float
-        Between 0 and 1: how far the target is replaced by the prediction itself, ``t <- (1 - w) t + w p``.
+        Fraction w of the target that is replaced by the prediction, ``t <- (1 - w) t + w p``, in [0, 1].
     mask_class_labeled : Node, optional
-        (b, n_class): 1 for the classes that are labelled in an image, 0 for those that tell nothing.
+        (b, f): 1 for classes that are labelled in an image, 0 for classes without information.
     mask_class_not_present : Node, optional
-        (b, n_class): 1 for the classes known to be absent from an image; their probabilities are pushed down
-        everywhere.
+        (b, f): 1 for classes known to be absent from an image; their probabilities are pushed down everywhere.
     name : str
     print_repr : bool
 
     Raises
     ------
     ArgumentError
-        If `pred` is not a Softmax, or weights have the wrong length or are not finite.
+        If `pred` is not a Softmax, `class_weights` have the wrong length or are not finite, or `weakness` is not in
+        [0, 1].
     ShapeError
-        If target, weights or masks do not fit the prediction; the message gives sizes and offsets of both.
+        If target, weights or masks do not match the prediction; the message lists sizes and offsets of both.
     InputTypeError
-        If one of them is not a node.
+        If one of them is not a node with a tensor output.
 
     Notes
     -----
-    With one-hot target t (times mask_class_labeled), absence m, weights c and e:
+    With one-hot target t (times mask_class_labeled), mask_class_not_present m, class weights c and example weights e:
 
     .. math:: l = -\frac{N}{n + \epsilon} \sum_f c\,e\,[t \log(p + \epsilon) + m \log(1 - p + \epsilon)]
 
-    where :math:`\epsilon = 10^{-5}`, N is the number of pixels and n = sum(t) + sum(m). Axis f stays with
-    size 1. Arguments of the function come in the order prediction's sources, target, class_weights (if a
-    node), example_weights, mask_class_labeled, mask_class_not_present.
+    where :math:`\epsilon = 10^{-5}`, N is the number of pixels and n = sum(t) + sum(m). Axis f has size 1. Arrays are
+    passed in the order: sources of the prediction, target, class_weights (if a node), example_weights,
+    mask_class_labeled, mask_class_not_present.
 
     Examples
     --------
@@ -247,19 +246,18 @@ class MultinoulliNLL(_ClassNLL):
 
 
 class BlockedMultinoulliNLL(_ClassNLL):
-    """Class likelihood that does not learn labels which the prediction contradicts strongly.
+    """Class likelihood that ignores foreground labels which the prediction strongly contradicts.
 
-    Wherever a foreground class (any but class 0) is less probable than `blocking_factor` times the most
-    probable class of its label, its probability is raised to that bound and held there: its penalty is
-    bounded and has no gradient. A wrong foreground label that the network has already seen through is thus
-    not fitted.
+    Where a foreground class (any but class 0) is less probable than `blocking_factor` times the most probable class of
+    its label, its probability is replaced by this bound: its penalty is bounded and has no gradient, so that the
+    network does not fit wrong foreground labels.
 
     Parameters
     ----------
     pred, target : Node
         See :class:`MultinoulliNLL`.
     blocking_factor : float
-        Between 0 (nothing is blocked) and 1.
+        Between 0 (no blocking) and 1.
     target_is_sparse, class_weights, example_weights, mask_class_labeled, mask_class_not_present
         See :class:`MultinoulliNLL`.
     name : str
@@ -268,7 +266,7 @@ class BlockedMultinoulliNLL(_ClassNLL):
     Raises
     ------
     ArgumentError, ShapeError, InputTypeError
-        As :class:`MultinoulliNLL`, and if the factor is not between 0 and 1.
+        See :class:`MultinoulliNLL`; also if `blocking_factor` is not in [0, 1].
 
     Examples
     --------
@@ -309,7 +307,7 @@ class BlockedMultinoulliNLL(_ClassNLL):
         p, axis = self.pred.output, self.axis
         sizes = [p.shape[i] for i in range(p.ndim)]
         groups = p.reshape([*sizes[:axis], self.n_indep, self.n_class, *sizes[axis + 1 :]])
-        # Without a gradient of its own the bound cannot pull the winning class further up.
+        # With a gradient, the bound would pull up the most probable class.
         bound = E.disconnected_grad(self.blocking_factor * E.T.max(groups, axis=axis + 1, keepdims=True))
         foreground = np.ones(self.n_class, dtype="bool")
         foreground[0] = False

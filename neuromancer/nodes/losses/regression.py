@@ -1,4 +1,4 @@
-"""Squared and absolute deviations, with margins and missing values."""
+"""Squared and absolute errors, with margins and missing values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from neuromancer.nodes.node import Node
 
 
 class _DeviationLoss(Node):
-    """What the two deviation losses share: checks, missing values, margin, mean over the features."""
+    """Base of the regression losses: checks, missing values, margin, mean over the features."""
 
     pred: Node
     target: Node
@@ -36,31 +36,31 @@ class _DeviationLoss(Node):
         scalar_param(self, "scale_correction", scale_correction)
 
     def input_checks(self) -> list[tuple[Node, Check]]:
-        """The target is finite or missing; nothing can be missing of one that is convolved."""
+        """Return the check of the target: finite or missing; a convolved target cannot have missing values."""
         if isinstance(self.target, Conv):
             return [(self.target.parent, partial(check_finite, self, "the target that is convolved"))]
         return [(self.target, partial(check_finite, self, "the target", besides=MISSING_NUMBERS))]
 
     def _penalty(self, deviation: Any) -> Any:
-        """Penalty of a deviation that is not negative."""
+        """Return the penalty of a deviation >= 0."""
         raise NotImplementedError
 
     def _correction(self, size: Any, c: Any) -> Any:
-        """Factor for targets of magnitude `size`."""
+        """Return the weight of targets of magnitude `size`."""
         raise NotImplementedError
 
     def _make_output(self) -> None:
         p = self.pred.output
         t = E.T.cast(align(self.target, self.pred.shape), p.dtype) + E.T.zeros_like(p)
-        given = labelled(t)
-        t = E.T.switch(given, t, 0)
-        deviation = E.T.abs(E.T.switch(given, t - p, 0))
+        known = labelled(t)
+        t = E.T.switch(known, t, 0)
+        deviation = E.T.abs(E.T.switch(known, t - p, 0))
         if "margin" in self.params:
             deviation = E.T.maximum(deviation - self.params["margin"], 0)
         loss = self._penalty(deviation)
         if "scale_correction" in self.params:
             loss = loss * self._correction(E.T.abs(t), self.params["scale_correction"])
-        mask = E.T.cast(given, p.dtype)
+        mask = E.T.cast(known, p.dtype)
         self.output = E.T.mean(loss * mask * missing_scale(mask), axis=self.axis, keepdims=True)
 
     def _calc_shape(self) -> None:
@@ -68,32 +68,35 @@ class _DeviationLoss(Node):
 
 
 class SquaredLoss(_DeviationLoss):
-    r"""Half the squared deviation, averaged over the features.
+    r"""Half the squared error, averaged over the features.
 
     Parameters
     ----------
     pred : Node
-        Any shape with an axis f.
+        Prediction, of any shape with an axis f.
     target : Node
-        pred's shape, an axis s of samples may be lacking. -666 and NaN mean missing; infinite values are refused.
+        Target in the shape of `pred`; an axis s of samples may be missing. -666 and NaN mark missing values; infinite
+        values are an error.
     margin : float, optional
-        Deviations up to the margin cost nothing; changeable as parameter ``margin``.
+        Errors up to the margin m are not penalised. If given, can be changed through parameter ``margin``.
     scale_correction : float, optional
-        Target magnitude c at which the loss has half its weight: the factor is :math:`c / (|t| + c)`.
-        Changeable as parameter ``scale_correction``.
+        Target magnitude c at which the weight of the loss is one half: the weight is :math:`c / (|t| + c)`. If given,
+        can be changed through parameter ``scale_correction``.
     name : str
     print_repr : bool
 
     Raises
     ------
-    ShapeError, InputTypeError, ArgumentError
-        If the target does not fit the prediction, or a number is negative.
+    ShapeError, InputTypeError
+        If the target does not match the prediction.
+    ArgumentError
+        If `margin` or `scale_correction` is negative or not finite.
 
     Notes
     -----
     .. math:: l = s \cdot \mathrm{mean}_f\; \tfrac12 \max(|t - p| - m, 0)^2
 
-    with s = size / (number of labelled elements + 1); missing elements give 0. Axis f stays with size 1.
+    with s = size / (number of labelled elements + 1); missing elements give 0. Axis f has size 1.
 
     Examples
     --------
@@ -124,25 +127,28 @@ class SquaredLoss(_DeviationLoss):
 
 
 class AbsLoss(_DeviationLoss):
-    r"""Absolute deviation, averaged over the features.
+    r"""Absolute error, averaged over the features.
 
     Parameters
     ----------
     pred, target, margin, name, print_repr
         See :class:`SquaredLoss`.
     scale_correction : float, optional
-        The factor of a target t is :math:`c\,|t| + 1`; changeable as parameter ``scale_correction``.
+        Coefficient c of the weight :math:`c\,|t| + 1` of a target t. If given, can be changed through parameter
+        ``scale_correction``.
 
     Raises
     ------
-    ShapeError, InputTypeError, ArgumentError
-        If the target does not fit the prediction, or a number is negative.
+    ShapeError, InputTypeError
+        If the target does not match the prediction.
+    ArgumentError
+        If `margin` or `scale_correction` is negative or not finite.
 
     Notes
     -----
     .. math:: l = s \cdot \mathrm{mean}_f\; \max(|t - p| - m, 0)
 
-    with s = size / (number of labelled elements + 1); missing elements give 0. Axis f stays with size 1.
+    with s = size / (number of labelled elements + 1); missing elements give 0. Axis f has size 1.
 
     Examples
     --------

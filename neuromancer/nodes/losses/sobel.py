@@ -1,4 +1,4 @@
-"""Comparing the edges of images instead of their values."""
+"""Loss between the edges of images instead of their values."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ LABEL = "SobelizedLoss"
 
 
 def SobelizedLoss(pred: Node, target: Node, loss_type: str = "abs", loss_kwargs: dict[str, Any] | None = None) -> Node:
-    """Loss between the smoothed derivatives of prediction and target.
+    """Create a loss between the smoothed derivatives of prediction and target.
 
-    Makes two constant "same" convolutions, named ``pred_sobel`` and ``target_sobel``, which give one
-    derivative per feature and spatial axis: difference ``[1, 0, -1]`` along the axis, smoothing ``[0.3, 0.4,
-    0.3]`` along the others (Sobel & Feldman 1968, with other smoothing weights); then the loss between them.
+    Two constant 'same' convolutions, named ``pred_sobel`` and ``target_sobel``, compute one derivative per feature and
+    spatial axis: difference ``[1, 0, -1]`` along the axis, smoothing ``[0.3, 0.4, 0.3]`` along the others (Sobel &
+    Feldman 1968, with different smoothing weights). The loss compares the two.
 
     Parameters
     ----------
     pred : Node
         Images with 1 to 3 spatial axes in layout ``b,f,...``.
     target : Node
-        Same shape. Missing values cannot be marked: NaN is refused.
+        Images of the same shape. Missing values are not supported: NaN is an error.
     loss_type : {'abs'}
-        Which loss: :class:`AbsLoss`.
+        Type of the loss: :class:`AbsLoss`.
     loss_kwargs : dict, optional
         Further arguments of the loss.
 
     Returns
     -------
     Node
-        The loss; one feature.
+        Loss in the shape of `pred`, with one feature.
 
     Raises
     ------
     ArgumentError
-        For another `loss_type`.
+        If `loss_type` is unknown.
     ShapeError, InputTypeError
-        If prediction and target do not fit, or have no known number of features or another layout. No node is
-        left behind.
+        If prediction and target do not match, their number of features is unknown, or their layout is not supported; no
+        node is then added to the model.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def _convolved(node: Node, kernels: np.ndarray, name: str) -> Node:
 
 
 def sobel_kernels(n_f: int, ndim: int) -> np.ndarray:
-    """Convolution kernels of the derivative of every feature along every axis.
+    """Return the convolution kernels of the derivatives of every feature along every axis.
 
     Parameters
     ----------

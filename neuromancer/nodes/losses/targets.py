@@ -1,4 +1,4 @@
-"""What may be fed to losses: checks of targets, weights and masks before they are cast to their sources' dtypes."""
+"""Checks of the targets, weights and masks passed to losses, before they are cast to the dtypes of their sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Check = Callable[[np.ndarray], None]
 
 @dataclass(frozen=True)
 class Besides:
-    """Values that a target may have besides those that it is about."""
+    """Special values that a target may contain, such as markers of missing values."""
 
     text: str
     found: Callable[[np.ndarray], np.ndarray]
@@ -28,11 +28,11 @@ MISSING_ONLY = Besides("NaN where missing", np.isnan)
 MISSING_NUMBERS = Besides("-666 or NaN where missing", lambda v: np.isnan(v) | (np.abs(v - MISSING) < 1e-2))
 IGNORED_NUMBERS = Besides("negative or NaN where ignored", lambda v: np.isnan(v) | ((v < 0) & np.isfinite(v)))
 SHOWN = 10
-"""Values that a message names, at most."""
+"""Maximum number of values listed in a message."""
 
 
 def check_labels(node: Node, labels: np.ndarray, n_class: int) -> None:
-    """Raise ArgumentError for labels that are no integers or not below `n_class`; below 0 is ignored."""
+    """Raise ArgumentError unless labels are integers below `n_class`; negative ones are allowed."""
     labels = np.asarray(labels)
     if not labels.size or (labels.dtype.kind != "f" and labels.max() < n_class):
         return
@@ -41,33 +41,33 @@ def check_labels(node: Node, labels: np.ndarray, n_class: int) -> None:
         bad |= ~_whole(labels)
     _refuse(
         node,
-        "the target has labels that are no classes",
+        "the target has labels that are not classes",
         labels,
         bad,
-        f"integers from 0 to {n_class - 1}, negative ones are ignored",
+        f"integers from 0 to {n_class - 1}, or negative to ignore",
         "labels",
     )
 
 
 def check_objects(node: Node, labels: np.ndarray, dtype: str) -> None:
-    """Raise ArgumentError for numbers of objects that are no integers, or that would be rounded in a dtype."""
+    """Raise ArgumentError unless object ids are integers that a dtype represents exactly."""
     labels = np.asarray(labels)
     if labels.dtype.kind == "f":
         _refuse(
             node,
-            "the segmentation has labels that are no objects",
+            "the segmentation has labels that are not integers",
             labels,
             ~_whole(labels),
-            "integers, those below 1 are none",
+            "integers, below 1 for background",
         )
     if np.dtype(dtype).kind == "f":
         exact_cast(labels, dtype, node, "the segmentation", ids=True)
 
 
 def check_fractions(node: Node, what: str, values: np.ndarray, besides: Besides | None = None) -> None:
-    """Raise ArgumentError for values outside of [0, 1], besides those that have a meaning of their own."""
+    """Raise ArgumentError unless values are in [0, 1] or special values."""
     values = np.asarray(values)
-    if not values.size or (values.min() >= 0 and values.max() <= 1 + EPS):  # of NaN neither is true
+    if not values.size or (values.min() >= 0 and values.max() <= 1 + EPS):  # False for NaN
         return
     good = (values >= 0) & (values <= 1 + EPS)
     expected = "0 to 1"
@@ -78,7 +78,7 @@ def check_fractions(node: Node, what: str, values: np.ndarray, besides: Besides 
 
 
 def check_finite(node: Node, what: str, values: np.ndarray, besides: Besides | None = None) -> None:
-    """Raise ArgumentError for infinity and NaN, besides what has a meaning of its own."""
+    """Raise ArgumentError unless values are finite or special values."""
     values = np.asarray(values)
     if values.dtype.kind == "f":
         good, expected = np.isfinite(values), "finite numbers"
@@ -89,14 +89,14 @@ def check_finite(node: Node, what: str, values: np.ndarray, besides: Besides | N
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    """Where floating point numbers are integers."""
+    """Return a boolean mask of the floating-point numbers that are integers."""
     whole: np.ndarray = np.isfinite(values) & (values == np.floor(values))
     return whole
 
 
 def _refuse(node: Any, problem: str, values: np.ndarray, bad: np.ndarray, expected: str, noun: str = "values") -> None:
-    """Raise if any value is bad."""
+    """Raise ArgumentError if any value is bad."""
     count = int(np.count_nonzero(bad))
     if count:
-        some = np.unique(values[bad])[:SHOWN].tolist()
-        raise ArgumentError(problem, node=node, got=f"{some} ({count} of {values.size} {noun})", expected=expected)
+        examples = np.unique(values[bad])[:SHOWN].tolist()
+        raise ArgumentError(problem, node=node, got=f"{examples} ({count} of {values.size} {noun})", expected=expected)

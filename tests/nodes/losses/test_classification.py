@@ -57,7 +57,7 @@ def test_scores_of_any_node_with_the_number_of_classes(source):
     node = nm.Classification(source("raw", (2, 6)), n_class=3, print_repr=False)
     x = RNG.normal(size=(2, 6)).astype("float32")
     np.testing.assert_array_equal(node(x), x.reshape(2, 2, 3).argmax(2))
-    with pytest.raises(ArgumentError, match="cannot tell the number of classes; got Input 'raw"):
+    with pytest.raises(ArgumentError, match="cannot determine the number of classes; got Input 'raw"):
         nm.Classification(source("raw", (2, 6)), print_repr=False)
 
 

@@ -199,7 +199,7 @@ def test_learning_mends_a_split_and_a_merge():
     [
         ({"batch": 2}, ShapeError, r"only one volume.*got batch size 2; expected 1"),
         ({"nhood": [[-1, 0, 0]]}, ArgumentError, r"invalid neighbourhood.*nearest valid: neighbourhood\(2\)"),
-        ({"nhood": [[-1, 0]]}, ShapeError, r"two features for every edge.*got f=4 for 1 edges; expected f=2"),
+        ({"nhood": [[-1, 0]]}, ShapeError, r"two features per edge.*got f=4 for 1 edges; expected f=2"),
         ({"nhood": [[-1, 0], [0, 0]]}, ArgumentError, r"invalid neighbourhood"),
         ({"n_class": 4}, ArgumentError, r"Softmax of two classes.*4 classes"),
         ({"softmax": False}, ArgumentError, r"Softmax of two classes.*nearest valid: Softmax\(raw, n_class=2"),

@@ -86,7 +86,7 @@ def test_target_is_repeated_along_samples(source, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_refusals(source, kind):
-    with pytest.raises(ArgumentError, match=f"{kind} '.*': margin must be a number of at least 0, or None; got -1"):
+    with pytest.raises(ArgumentError, match=f"{kind} '.*': margin must be a number >= 0, or None; got -1"):
         make(source, kind, margin=-1)
     with pytest.raises(ArgumentError, match="scale_correction must be a number"):
         make(source, kind, scale_correction=[1, 2])
