@@ -64,7 +64,7 @@ class ApplyFunc(Node):
         require_node(parent, self, "the parent")
         if not callable(functor):
             raise InputTypeError(
-                "functor must be callable",
+                "the functor must be callable",
                 node=self,
                 got=repr(functor),
                 expected="e.g. neuromancer.T.tanh",

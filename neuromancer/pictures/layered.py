@@ -163,7 +163,7 @@ def _neighbours(count: int, links: Sequence[Edge]) -> tuple[list[list[int]], lis
 
 
 def _order(layer: list[int], above: list[list[int]], below: list[list[int]]) -> list[list[int]]:
-    """Order nodes within layers by barycentres of their neighbours, in sweeps; return the order with fewest crossings."""
+    """Order nodes within layers by barycentres of their neighbours; return the sweep with the fewest crossings."""
     layers: list[list[int]] = [[] for _ in range(max(layer, default=0) + 1)]
     seen = [False] * len(layer)
     for root in sorted(range(len(layer)), key=lambda n: layer[n]):

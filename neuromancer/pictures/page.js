@@ -6,7 +6,7 @@
   const canvas = id("canvas"), view = id("view"), panel = id("panel"), search = id("search");
   const SVG = "http://www.w3.org/2000/svg";
 
-  // ---- making elements; every text goes in as text, never as markup
+  // ---- creating elements; text is always inserted as text, never as markup
   function fill(element, attributes, children) {
     for (const [key, value] of Object.entries(attributes || {})) {
       if (key === "on") for (const [event, act] of Object.entries(value)) element.addEventListener(event, act);
@@ -329,7 +329,7 @@
       html("thead", {}, html("tr", {}, ...["name", "shape", "values"].map((h, c) =>
         html("th", { scope: "col", class: c === 2 ? "number" : null }, h)))),
       html("tbody", {}, ...n.params.map((p) => {
-        const notes = p.constant ? "constant" : p.trainable ? "" : "not trained";
+        const notes = p.constant ? "constant" : p.trainable ? "" : "not trainable";
         return row(p.name,
           html("td", {}, p.shape.join(" × ") || "scalar", notes ? html("div", { class: "class" }, notes) : null),
           number(whole(p.count)));
@@ -345,7 +345,7 @@
     if (n.roles.length) parts.push(html("div", {}, ...n.roles.map((r) => html("span", { class: "badge" }, r))));
     if (n.summary) parts.push(html("p", {}, n.summary));
     parts.push(heading("Output" + (n.dtype && n.tags && n.tags.length ? " (" + n.dtype + ")" : "")), axes(n));
-    if (n.fragments > 1) parts.push(html("p", {}, n.fragments + " fragments in the batch axis"));
+    if (n.fragments > 1) parts.push(html("p", {}, n.fragments + " fragments in the batch"));
     if (n.features.length) parts.push(heading("Features"), html("p", {}, n.features.join(", ")));
     if (n.params.length)
       parts.push(heading("Parameters (" + whole(n.param_count) + " trainable)"), parameters(n));
@@ -353,9 +353,9 @@
       n.cost === null ? "unknown" : short(n.cost) + " operations, " + percent(n.cost_share) + " of the total"));
     if (n.arguments.length) parts.push(heading("Arguments"), pairs(n.arguments));
     if (n.defaults.length)
-      parts.push(html("details", {}, html("summary", {}, n.defaults.length + " at their defaults"),
+      parts.push(html("details", {}, html("summary", {}, n.defaults.length + " with default values"),
         pairs(n.defaults)));
-    parts.push(...links("Computed from", parents[i], "up"), ...links("Used by", children[i], "down"));
+    parts.push(...links("Inputs", parents[i], "up"), ...links("Used by", children[i], "down"));
     parts.push(html("p", {}, html("span", { class: "up" }, up.size + " above"), ", ",
       html("span", { class: "down" }, down.size + " below")));
     panel.replaceChildren(...parts);
@@ -372,7 +372,7 @@
           html("button", { type: "button", on: { click: () => go(i) } }, nodes[i].name)),
         number(short(nodes[i].cost)), number(percent(nodes[i].cost_share)))))));
     const keys = [["drag, arrows", "move"], ["wheel, pinch, + −", "zoom"], ["0", "show the whole graph"],
-      ["Tab, arrows", "from node to node"], ["Enter", "select"], ["Esc", "clear"], ["/", "search"]];
+      ["Tab, arrows", "go from node to node"], ["Enter", "select"], ["Esc", "clear"], ["/", "search"]];
     parts.push(heading("Keys"), html("table", {}, html("tbody", {}, ...keys.map(([key, what]) =>
       html("tr", {}, html("td", {}, html("kbd", {}, key)), html("td", {}, what))))));
     panel.replaceChildren(...parts);
@@ -451,7 +451,7 @@
   const ref = nodes.find((n) => n.name === graph.reference);
   const frozen = graph.param_count_all - graph.param_count;
   const totals = [["nodes", whole(nodes.length)], ["trainable parameters", whole(graph.param_count)],
-    frozen ? ["other parameters", whole(frozen)] : null, ["cost", short(graph.cost)],
+    frozen ? ["others", whole(frozen)] : null, ["cost", short(graph.cost)],
     ref && ref.fov.length ? ["field of view", times(ref.fov)] : null,
     ref && ref.fov.length ? ["strides", times(ref.strides)] : null,
     ref && ref.fov.length ? ["offset", times(ref.offsets)] : null].filter(Boolean);
@@ -459,7 +459,7 @@
     html("div", {}, html("dt", {}, key), html("dd", {}, value))));
   id("colour").value = data.options.colour;
   id("colour").addEventListener("change", (event) => paint(event.target.value));
-  // Off by default, because boxes already show the shape of their output.
+  // Off by default: boxes already show the shapes of their outputs.
   id("shapes").addEventListener("change", (event) => id("labels").classList.toggle("all", event.target.checked));
   id("in").addEventListener("click", () => zoom(1.25));
   id("out").addEventListener("click", () => zoom(0.8));

@@ -1,4 +1,4 @@
-"""Small direct implementations in NumPy to compare the layers with, and checks that several tests share."""
+"""Reference implementations of layers in NumPy, and checks shared by several tests."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ TAGS = {1: "b,f,x", 2: "b,f,y,x", 3: "b,f,z,x,y"}
 
 
 def source(shape, tags=None, **kwargs):
-    """An input in layout b,f,... unless tags are given."""
+    """Create an input, in layout b,f,... unless tags are given."""
     return nm.Input(shape, tags or TAGS.get(len(shape) - 2, "b,f"), print_repr=False, **kwargs)
 
 
 def random(*shape, seed=0):
-    """Normally distributed values."""
+    """Return normally distributed values."""
     return np.random.default_rng(seed).normal(size=shape)
 
 
 def convolve(x, w, pad=None):
-    """True convolution of x (b, f, *spatial) with w (n_out, n_in, *kernel), `pad` zeros per axis."""
+    """Compute the true convolution of x (b, f, *spatial) with w (n_out, n_in, *kernel), with `pad` zeros per axis."""
     n = x.ndim - 2
     x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in pad or (0,) * n)])
     windows = sliding_window_view(x, w.shape[2:], axis=tuple(range(2, 2 + n)))
@@ -36,7 +36,7 @@ def convolve(x, w, pad=None):
 
 
 def pool(x, size, stride=None, reduce=np.max):
-    """Windows of x (b, f, *spatial), reduced."""
+    """Reduce windows of x (b, f, *spatial)."""
     n = x.ndim - 2
     windows = sliding_window_view(x, size, axis=tuple(range(2, 2 + n)))
     steps = tuple(slice(None, None, s) for s in stride or size)
@@ -44,7 +44,7 @@ def pool(x, size, stride=None, reduce=np.max):
 
 
 def up_convolve(x, w):
-    """out[o, p i + k] = sum over c of w[o, c, k] x[c, i]."""
+    """Compute out[o, p * i + k] = sum_c w[o, c, k] * x[c, i]."""
     factors = w.shape[2:]
     out = np.zeros((x.shape[0], w.shape[0], *(s * p for s, p in zip(x.shape[2:], factors, strict=True))))
     for k in product(*(range(p) for p in factors)):
@@ -54,12 +54,12 @@ def up_convolve(x, w):
 
 
 def per_feature(v, ndim, axis=1):
-    """A vector of features to broadcast against rank `ndim`."""
+    """Reshape a vector of features to broadcast against rank `ndim`."""
     return np.reshape(v, [-1 if i == axis else 1 for i in range(ndim)])
 
 
 def randomise(node, seed=0, scale=0.5):
-    """Give all trainable parameters above a node normally distributed values."""
+    """Set all trainable parameters of a node and its ancestors to normally distributed values."""
     rng = np.random.default_rng(seed)
     for param in node.all_trainable_params.values():
         param.set_value((scale * rng.normal(size=param.get_value().shape)).astype(param.dtype))
@@ -102,12 +102,12 @@ def check_gradients(node, wrt=None, seed=0, tolerance=1e-6):
 
 
 def twin(node, **mode):
-    """The node rebuilt for inputs of any size, in the inference form unless said otherwise."""
+    """Rebuild a node for inputs of any size, by default in the inference form."""
     return rebuild([node], BuildMode(**{"inference": True, **mode}), free_sizes=True)[node]
 
 
 def evaluate(built, *arrays):
-    """Value of a rebuilt node."""
+    """Evaluate a rebuilt node."""
     return nm.make_func(built.input_tensors, built.output)(*arrays)
 
 
@@ -129,6 +129,6 @@ def check_dense_form(node, raw, tolerance=1e-5):
 
 
 def registered():
-    """What the current model holds and which children its nodes have: unchanged if a constructor fails."""
+    """Return the nodes of the current model and their children, which a failing constructor must not change."""
     model = nm.model_manager.current
     return {name: list(node.children) for name, node in model.nodes.items()}

@@ -39,7 +39,7 @@ def test_importable_functors_have_a_path():
 
 @pytest.mark.parametrize("functor", [None, "tanh", lambda x: 3.0])
 def test_bad_functors(functor):
-    with pytest.raises(InputTypeError, match="ApplyFunc 'apply': functor must"):
+    with pytest.raises(InputTypeError, match="ApplyFunc 'apply': the functor must"):
         nm.ApplyFunc(source(), functor)
 
 

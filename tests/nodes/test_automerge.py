@@ -19,7 +19,7 @@ def merge(*args, **kwargs):
 
 
 def branches(size=(1, 1, 14, 26, 26)):
-    """A fine branch and a coarser one."""
+    """Create a fine and a coarse branch."""
     high = conv(source(size), (1, 3, 3))
     low = conv(nm.Pool(high, (1, 2, 2), print_repr=False), (3, 3, 3), n_f=5)
     return high, low
@@ -42,7 +42,7 @@ def test_inserts_what_is_needed(swapped):
     assert up is model["upconv"] and up.pool_shape == (1, 2, 2) and up.n_f == 4
     assert crop is model["crop"] and crop.crop == (1, 2, 2) and crop.parent is high
     assert node.shape.strides.tolist() == [1, 1, 1]
-    # Voxels that meet belong to the same place.
+    # Merged voxels have the same position in the raw data.
     assert up.shape.centre == crop.shape.centre
 
 
@@ -70,7 +70,7 @@ def test_equal_resolution_only_crops():
     a, b = conv(inp, (3, 7)), conv(inp, (5, 3))
     node = merge(a, b)
     low, high = node.parents
-    # The second is taken for the coarser one; either is cropped where it is larger.
+    # With equal strides the second counts as coarser; the larger one is cropped on every axis.
     assert low.parent is b and low.crop == (0, 2)
     assert high.parent is a and high.crop == (1, 0)
     assert node.shape.spatial_shape == [16, 14]

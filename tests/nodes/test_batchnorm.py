@@ -33,7 +33,7 @@ def statistics(lin):
 
 
 def train(node, x, steps):
-    """Carry out the updates of the running statistics."""
+    """Apply the updates of the running statistics."""
     func = nm.make_func(node.input_tensors, node.output, updates=node.all_extra_updates)
     for _ in range(steps):
         func(x)
@@ -82,7 +82,7 @@ def test_running_statistics():
     got, kept = node.get_param_values(), 0.9995**100
     np.testing.assert_allclose(got["mean"], (1 - kept) * mean, rtol=1e-10)
     np.testing.assert_allclose(got["std"], kept + (1 - kept) * std, rtol=1e-10)
-    # Once they have settled, inference on the same data gives what training gives.
+    # Once they have converged, inference on the same data gives the same result as training.
     node.set_param_values({"mean": mean, "std": std})
     train(node, x, 1)
     np.testing.assert_allclose(node.infer(x), node(x), rtol=1e-10)
@@ -181,7 +181,7 @@ def test_constant_features_have_finite_gradients():
 
 
 def passed_on(shape, tags="b,f,y,x", **kwargs):
-    """Batch normalisation of the input itself: weights are the identity."""
+    """Create batch normalisation of the input itself: weights are the identity."""
     parent = source(shape, tags)
     n = parent.shape["f"]
     kwargs = {"batch_normalisation": "train", "print_repr": False, "b": np.zeros(n), **kwargs}
@@ -232,7 +232,7 @@ def test_an_empty_patch_gives_the_bias(value, size):
 
 
 def weight_gradients(x, floatX, mode="train", rate=None):
-    """Gradients of two weights, of which the first belongs to a feature that may be constant, for random targets."""
+    """Return the gradients of two weights for random targets; the feature of the first may be constant."""
     nm.config.floatX = floatX
     node = passed_on((len(x), 2), "b,f", batch_normalisation=mode)
     if rate is not None:
@@ -245,7 +245,7 @@ def weight_gradients(x, floatX, mode="train", rate=None):
 @pytest.mark.parametrize("value", [0, 0.1, 255, -1e5])
 @pytest.mark.parametrize("floatX", ["float32", "float64"])
 def test_constant_features_teach_nothing(value, floatX):
-    """Their gradient is 0; what rounding leaves of it does not grow by the division by almost 0."""
+    """Their gradient is 0; rounding errors are not amplified by the division by almost 0."""
     x = random(1001, 2)
     usual = np.abs(weight_gradients(x, floatX)[0]).max()
     x[:, 0] = value
@@ -292,7 +292,7 @@ def test_gradients_far_from_zero():
     weights = random(2, 2, 5, 5, seed=3).astype("float32")
     gradient = nm.make_func(node.input_tensors, E.grad((node.output * weights).sum(), node.input_tensors))
     x = random(2, 2, 5, 5).astype("float32")
-    x = np.round(x * 16) / 16  # exact also beside 1e5
+    x = np.round(x * 16) / 16  # exact even when added to 1e5
     near, far = gradient(x)[0], gradient(x + np.float32(1e5))[0]
     np.testing.assert_allclose(far, near, rtol=1e-4, atol=1e-6)
     assert np.abs(near).max() > 0.1

@@ -28,7 +28,7 @@ def conv(parent, *args, **kwargs):
 
 
 def expected(x, values, pool_shape, mode="valid"):
-    """tanh(max-pooled convolution + bias)"""
+    """Compute tanh(max-pooled convolution + bias)."""
     pad = [PAD[mode](f) for f in values["w"].shape[2:]]
     return np.tanh(pool(convolve(x, values["w"], pad), pool_shape) + per_feature(values["b"], x.ndim))
 

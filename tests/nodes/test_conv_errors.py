@@ -1,4 +1,4 @@
-"""What convolutional layers refuse, and in which words."""
+"""Error messages of convolutional layers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CASES = [
 
 
 def spatial(shape, tags, amounts):
-    """Pairs of amounts for all axes."""
+    """Return pairs of amounts for all axes."""
     left = list(amounts)
     return [(left[0], left.pop(0)) if t in "zyx" else (0, 0) for t in tags.split(",")]
 

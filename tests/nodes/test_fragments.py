@@ -72,7 +72,7 @@ def test_reassembly_equals_every_position(layers, tags):
         for axis, i, f in zip(axes, place, fov, strict=True):
             window[axis], at[axis] = slice(i, i + f), slice(i, i + 1)
         np.testing.assert_allclose(got[tuple(at)], func(raw[tuple(window)]), rtol=1e-4, atol=1e-6)
-    # The dense form has no fragments but the same result.
+    # The dense form has no fragments, but gives the same result.
     np.testing.assert_allclose(evaluate(twin(dense, dense=True), raw), got, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(evaluate(twin(dense), raw), got, rtol=1e-4, atol=1e-6)
 

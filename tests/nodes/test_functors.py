@@ -1,4 +1,4 @@
-"""Functions that model files may name: a closed list, what code registers, and what the caller hands over."""
+"""Functions that model files may refer to: a fixed list, registered ones, and those passed by the caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuromancer.nodes import functors
 from neuromancer.nodes.functors import find_functor, functor_name, register_functor, tensor_functions
 
 UNSAFE = ("shape_padleft", "atleast_Nd", "tile", "repeat", "alloc", "arange", "eye", "pad", "diff", "tensor", "einsum")
-"""Functions whose arguments decide how much is built, or that make tensors of their own."""
+"""Functions whose arguments determine how much is built, or that create tensors."""
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_models_with_functions_of_ones_own(registry, fresh_model, tmp_path):
     for given in ({"half": half}, {f"{__name__}:half": half}):
         assert nm.modelload(tmp_path / "model.h5", functors=given)["halved"]([[2, 4]]).tolist() == [[1, 2]]
     with pytest.raises(FileError, match="not known here"):
-        nm.modelload(tmp_path / "model.h5")  # what was handed over is not remembered
+        nm.modelload(tmp_path / "model.h5")  # functions passed once are not remembered
     register_functor(half)
     assert nm.modelload(tmp_path / "model.h5")["halved"]([[2, 4]]).tolist() == [[1, 2]]
 

@@ -1,4 +1,4 @@
-"""Concatenation that sometimes loses an input."""
+"""FaithlessMerge: frequencies, seeds, inference, bad inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HARD, EASY = np.full((2, 3), 2.0, "float32"), np.full((2, 2), 5.0, "float32")
 
 
 def outcomes(node, n):
-    """Counts of (hard there, easy there)."""
+    """Count the outcomes (hard kept, easy kept)."""
     counts = {(True, True): 0, (False, True): 0, (True, False): 0}
     for _ in range(n):
         out = node(HARD, EASY)

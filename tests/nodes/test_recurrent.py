@@ -17,7 +17,7 @@ def sigmoid(x):
 
 
 def gru_step(x, m, w, b):
-    """x (..., n_in), m (..., N)"""
+    """Compute a GRU step for x (..., n_in) and m (..., N)."""
     joint = np.concatenate([m, x], axis=-1)
     z, r = (sigmoid(joint @ w[:, i * N : (i + 1) * N] + b[i * N : (i + 1) * N]) for i in range(2))
     h = np.tanh(np.concatenate([r * m, x], axis=-1) @ w[:, 2 * N :] + b[2 * N :])

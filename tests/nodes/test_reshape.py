@@ -1,4 +1,4 @@
-"""Reshape: values, unknown sizes, refusals."""
+"""Reshape: values, unknown sizes, bad inputs."""
 
 from __future__ import annotations
 

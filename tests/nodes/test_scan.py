@@ -21,12 +21,12 @@ cells = pytest.mark.parametrize("cls", CELLS)
 
 
 def first_of(sequence):
-    """The node of the first slice along axis r."""
+    """Return the node of the first slice along axis r."""
     return nm.split(sequence, "r", index=1, strip_singleton_dims=True)[0]
 
 
 def recurrent(cls, unroll, steps=STEPS, tags="r,b,f", batch=BATCH, **kwargs):
-    """(recurrence, step) of a cell over a sequence."""
+    """Return the recurrence and the step of a cell over a sequence."""
     sizes = {"r": steps, "b": batch, "f": N_IN}
     sequence = source([sizes[t] for t in tags.split(",")], tags, name="x")
     first = first_of(sequence)
@@ -39,7 +39,7 @@ def recurrent(cls, unroll, steps=STEPS, tags="r,b,f", batch=BATCH, **kwargs):
 
 
 def loop_of(cls, step, x):
-    """States after every step over x (r, b, f), by NumPy."""
+    """Compute the states after every step over x (r, b, f) with NumPy."""
     params = step.all_params
     w, b = (next(p for n, p in params.items() if n == f"step_{k}").get_value() for k in "wb")
     start = next(p for n, p in params.items() if n.startswith("initial_state")).get_value()
@@ -51,7 +51,7 @@ def loop_of(cls, step, x):
 
 
 def gradients(node, *arrays):
-    """Gradients of a weighted sum of the node for all trainable parameters and inputs."""
+    """Return the gradients of a weighted sum of the node for all trainable parameters and inputs."""
     weights = np.random.default_rng(9).normal(size=node(*arrays).shape)
     wrt = [*node.all_trainable_params.values(), *node.input_tensors]
     return nm.make_func(node.input_tensors, E.grad((node.output * weights).sum(), wrt))(*arrays)
@@ -262,7 +262,7 @@ def test_many_unrolled_steps():
 
 
 def parts():
-    """A step with everything that a recurrence needs."""
+    """Return valid arguments of Scan."""
     sequence = source((4, 2, 3), "r,b,f", name="x")
     first = first_of(sequence)
     memory = nm.InitialState_like(first, N, print_repr=False)

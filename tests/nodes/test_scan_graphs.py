@@ -1,4 +1,4 @@
-"""Recurrences inside larger graphs: constant and divided memories, nesting, dense prediction."""
+"""Recurrences inside larger graphs: constant and split memories, nesting, dense prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.nodes.test_scan import first_of, forms
 
 @pytest.fixture
 def double():
-    """Double precision."""
+    """Build everything in double precision."""
     nm.config.floatX = "float64"
 
 

@@ -1,4 +1,4 @@
-"""Softmax: values, layouts, independent labels, extreme scores, refusals."""
+"""Softmax: values, layouts, independent labels, extreme scores, bad inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""split: every way to cut, names, bad cuts."""
+"""split: positions, numbers of parts, names, bad arguments."""
 
 from __future__ import annotations
 

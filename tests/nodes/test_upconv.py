@@ -1,4 +1,4 @@
-"""Up-convolution against NumPy: values, identity start, geometry, costs, bad inputs."""
+"""Up-convolution against NumPy: values, identity initialisation, geometry, costs, bad inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_values_shapes_costs_gradients(size, factor):
     np.testing.assert_allclose(node(x), want, rtol=1e-12)
     assert node.shape.shape == list(want.shape)
     assert values["w"].shape == (4, 3, *factor)
-    # One position of the kernel contributes to each output position.
+    # Each output position depends on one position of the kernel.
     assert node.computational_cost == 2 * 4 * 3 * np.prod(size) * np.prod(factor)
     check_gradients(node)
 

@@ -1,4 +1,4 @@
-"""Models whose pictures are tested."""
+"""Models for the tests of pictures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ HOSTILE = (
 
 
 def fresh(name: str) -> nm.Model:
-    """A new model in the place of the one of that name."""
+    """Create a model, replacing one of the same name."""
     if name in nm.model_manager.models:
         nm.model_manager.delmodel(name)
     return nm.model_manager.newmodel(name)
 
 
 def network(name: str = "drawn network") -> nm.Model:
-    """A network with all roles, a constant and a shared parameter."""
+    """Create a network with all roles, a constant and a shared parameter."""
     model = fresh(name)
     image = nm.Input((None, 1, 22, 22), "b,f,y,x", name="image", **QUIET)
     first = nm.Conv(image, 4, (3, 3), (2, 2), name="first", **QUIET)
@@ -36,7 +36,7 @@ def network(name: str = "drawn network") -> nm.Model:
 
 
 def u_net(name: str = "u") -> nm.Model:
-    """Twice pooled and up-convolved, with skip connections."""
+    """Create a U-Net with two levels of pooling."""
     model = fresh(name)
     out: nm.Node = nm.Input((1, 1, 46, 46), "b,f,y,x", name="image", **QUIET)
     skips = []
@@ -50,7 +50,7 @@ def u_net(name: str = "u") -> nm.Model:
 
 
 def recurrence(name: str = "recurrent") -> nm.Model:
-    """A recurrent cell, repeated."""
+    """Create a recurrent network."""
     model = fresh(name)
     data = nm.Input((2, 3, 5), "b,r,f", name="data", **QUIET)
     x = nm.Input((2, 5), "b,f", name="x", **QUIET)
@@ -61,7 +61,7 @@ def recurrence(name: str = "recurrent") -> nm.Model:
 
 
 def hostile() -> nm.Model:
-    """Names that try to be markup, scripts, styles and DOT."""
+    """Create nodes whose names try to inject markup, scripts, styles and DOT."""
     model = fresh(HOSTILE)
     x = nm.Input((1, 2), "b,f", name=HOSTILE, **QUIET)
     y = nm.Perceptron(x, 1, name='"]; n0 -> n1 [label="', **QUIET)
@@ -71,7 +71,7 @@ def hostile() -> nm.Model:
 
 
 def long_chain(count: int) -> nm.Model:
-    """Many nodes with skips."""
+    """Create many nodes with skip connections."""
     model = fresh("long")
     nodes: list[nm.Node] = [nm.Input((1, 2), "b,f", name="x", **QUIET)]
     for i in range(count):

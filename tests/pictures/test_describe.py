@@ -1,4 +1,4 @@
-"""Graphs as plain data."""
+"""Descriptions of graphs as plain data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_numbers_are_those_of_the_nodes() -> None:
         ]
     assert sum(n.cost_share for n in graph.nodes) == pytest.approx(1)
     assert graph.cost == sum(n.computational_cost for n in model.nodes.values())
-    # 4 kernels of 1 x 3 x 3, 4 of 4 x 3 x 3 (held by two nodes), 2 of 4 x 1 x 1, and the biases but the constant one.
+    # 4 kernels of 1 x 3 x 3, 4 of 4 x 3 x 3 (shared by two nodes), 2 of 4 x 1 x 1, and the trainable biases.
     assert graph.param_count == 36 + 4 + 144 + 4 + 8 + 2
     assert nodes["second"].params[1].constant and not nodes["second"].params[1].trainable
     assert ("w", "parameter second_w") in nodes["third"].arguments
@@ -76,7 +76,7 @@ def test_edges_and_reference() -> None:
     assert all(e.source < e.target for e in graph.edges) and graph.reference == "probs"
 
 
-def test_what_a_recurrence_hands_on_is_an_edge_of_its_own() -> None:
+def test_feedback_of_a_recurrence_is_a_separate_edge() -> None:
     graph = describe_model(recurrence())
     names = [n.name for n in graph.nodes]
     assert [(names[e.source], names[e.target]) for e in graph.edges if e.kind == "memory"] == [("cell", "start")]
@@ -139,7 +139,7 @@ def test_short_numbers(value, text) -> None:
     assert short_number(value) == text
 
 
-def test_values_for_people() -> None:
+def test_values_for_display() -> None:
     x = nm.Input((1, 2), "b,f", name="x", **QUIET)
     assert value_text([x, x]) == "[x, x]" and value_text((1,)) == "(1,)"
     assert value_text(np.float32(0.5)) == "0.5" and value_text(range) == "range"

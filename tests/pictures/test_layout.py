@@ -1,4 +1,4 @@
-"""Where nodes are placed."""
+"""Layouts: positions of nodes and edges."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_scales_hold_for_any_graph(graph, rng) -> None:
         assert len(layout.nodes) == count and len(layout.edges) == len(edges)
 
 
-def test_a_chain_is_straight_and_labels_stand_beside_what_uses_them() -> None:
+def test_a_chain_is_straight_and_labels_are_next_to_their_child() -> None:
     graph = describe_model(network())
     layout = layered_layout(len(graph.nodes), [(e.source, e.target) for e in graph.edges])
     place = dict(zip([n.name for n in graph.nodes], layout.nodes, strict=True))
@@ -78,14 +78,14 @@ def test_a_chain_is_straight_and_labels_stand_beside_what_uses_them() -> None:
     assert place["labels"][1] == place["probs"][1] and abs(place["labels"][0] - place["probs"][0]) == WIDTH + GAP_X
 
 
-def test_what_leads_to_labels_moves_along() -> None:
-    # 0-1-2-3-4 is the network, 5-6 the labels and their crop.
+def test_parents_of_labels_move_down_with_them() -> None:
+    # Nodes 0 to 4 are the network, 5 and 6 the labels and their crop.
     assert assign_layers(7, [(0, 1), (1, 2), (2, 3), (5, 6), (3, 4)]) == [0, 1, 2, 3, 4, 0, 1]
     assert assign_layers(7, [(0, 1), (1, 2), (2, 3), (3, 6), (4, 5), (5, 6)]) == [0, 1, 2, 3, 2, 3, 4]
 
 
 def test_few_crossings() -> None:
-    # A ladder given in a twisted order can be drawn without any crossing.
+    # A ladder can be drawn without crossings, also if its nodes are given in a twisted order.
     layout = layered_layout(6, [(0, 3), (0, 2), (1, 2), (2, 5), (3, 4)])
     x = [p[0] for p in layout.nodes]
     assert (x[2] < x[3]) == (x[1] < x[0]) and (x[2] < x[3]) == (x[5] < x[4])
@@ -111,7 +111,7 @@ def test_a_u_net_is_a_u() -> None:
         assert y == v and "C" not in path
 
 
-def test_one_scale_needs_no_arrangement_of_its_own() -> None:
+def test_no_layout_by_scale_for_a_single_scale() -> None:
     assert scale_layout([(1,), (1,), ()], [(0, 1), (1, 2)]) is None
 
 

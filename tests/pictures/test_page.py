@@ -1,4 +1,4 @@
-"""The interactive page in a real browser: headless Chromium on files, without a network."""
+"""The interactive page in a real browser: headless Chromium on files, without network access."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def browser(tmp_path_factory):
 
 
 class Page:
-    """A page that is open in the browser."""
+    """A page in the browser."""
 
     def __init__(self, driver, path: Path) -> None:
         self.driver = driver
@@ -50,7 +50,7 @@ class Page:
         self.settle()
 
     def settle(self) -> None:
-        """Wait for two frames, after which everything is drawn."""
+        """Wait for two frames, so that everything is drawn."""
         self.driver.execute_async_script(
             "const d = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(d))"
         )
@@ -70,7 +70,7 @@ class Page:
         )
 
     def names(self, selector: str) -> set[str]:
-        """Names of the drawn nodes that match."""
+        """Return the names of the drawn nodes that match a selector."""
         script = "return [...document.querySelectorAll(arguments[0])].map(n => n.querySelector('.name').textContent)"
         return set(self.driver.execute_script(script, selector))
 
@@ -90,7 +90,7 @@ class Page:
         self.settle()
 
     def view(self) -> tuple[float, ...]:
-        """Position and zoom."""
+        """Return position and zoom."""
         return tuple(float(n) for n in re.findall(r"-?[\d.]+", self.one("#view").get_attribute("transform")))
 
     def choose(self, what: str, value: str) -> None:
@@ -103,7 +103,7 @@ class Page:
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """Open the page of a model; at the end no console message and no request but that for the file may be left."""
+    """Open the page of a model; afterwards check for console messages and requests other than for the file."""
     opened: list[str] = []
 
     def open_page(model, **options) -> Page:
@@ -121,7 +121,7 @@ def show(browser, tmp_path):
 def requests(browser) -> set[str]:
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    # The browser's own pages, and data that is in a page, are no requests.
+    # The browser's own pages and embedded data do not count as requests.
     return {url for url in sent if not url.startswith(("about:", "chrome:", "data:"))}
 
 
@@ -213,7 +213,7 @@ def test_zoom_and_pan(show) -> None:
     page.settle()
     x, y, k = page.view()
     assert k > 1.5 * moved[2]
-    # What lay under the pointer stays there.
+    # The point under the pointer stays in place.
     assert point[0] * k + x == pytest.approx(300 - rect["x"], abs=1)
     assert point[1] * k + y == pytest.approx(300 - rect["y"], abs=1)
 
@@ -346,7 +346,7 @@ def test_the_network_is_forbidden(show, browser) -> None:
     blocked = page.driver.execute_async_script(script)
     assert set(blocked) == {"connect-src", "img-src", "script-src-elem"} and page.driver.title != "owned"
     assert all("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))
-    browser.get_log("performance")  # attempts are recorded there as if they had been made
+    browser.get_log("performance")  # blocked attempts are recorded as requests
 
 
 def test_the_frame_of_a_notebook(browser, tmp_path) -> None:
@@ -374,7 +374,7 @@ def test_large_graphs_stay_fluid(show) -> None:
         })();
     """
     page.driver.execute_async_script(script, page.one("#canvas"))
-    assert time.perf_counter() - start < 6  # 30 frames; generous, for machines that are busy
+    assert time.perf_counter() - start < 6  # 30 frames; generous, for busy machines
 
 
 def test_small_windows(show, browser) -> None:

@@ -82,9 +82,9 @@ def test_format_follows_the_name_or_the_argument(tmp_path) -> None:
     "arguments, message",
     [
         (("x.pgn",), r"unknown picture format; got pgn; .*nearest valid: png"),
-        (("x",), r"does not tell .*nearest valid: x\.html"),
+        (("x",), r"no suffix .*nearest valid: x\.html"),
         (("x.html", "jpeg"), r"unknown picture format; got jpeg"),
-        ((None, "svg"), r"a format without a path"),
+        ((None, "svg"), r"format is given without a path"),
         (("x.html", None, "colour"), r"unknown colour"),
         (("x.html", None, "costs"), r"unknown colour; got costs; .*nearest valid: cost"),
         (("x.html", None, ["kind"]), r"unknown colour"),
@@ -184,6 +184,6 @@ def test_the_page_has_everything_inside() -> None:
     page = network().plot().html
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page).group(1)
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
-    # What would be loaded; the namespace of SVG is a name, not an address.
+    # Nothing is loaded; the SVG namespace is a name, not an address.
     assert not re.search(r"\b(?:src|href)\s*=|@import|url\(\s*['\"]?(?!#)", page)
     assert set(re.findall(r"https?://[^\s\"']*", page)) == {"http://www.w3.org/2000/svg"}

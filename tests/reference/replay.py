@@ -37,7 +37,7 @@ def mismatches(path: Path) -> Iterator[str]:
 
 
 def build(spec: list[dict[str, Any]]) -> dict[str, Any]:
-    """Make the described graph; values are nodes or tuples of nodes."""
+    """Build the described graph; values are nodes or tuples of nodes."""
     nodes: dict[str, Any] = {}
     for entry in spec:
         args = resolve(entry["args"], nodes)
@@ -63,7 +63,7 @@ def resolve(value: Any, nodes: dict[str, Any]) -> Any:
 
 
 def flat(nodes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Name the members of tuples ``name#i``."""
+    """Yield nodes by name, members of tuples as ``name#i``."""
     for name, node in nodes.items():
         if isinstance(node, (tuple, list)):
             yield from ((f"{name}#{i}", part) for i, part in enumerate(node))
@@ -72,7 +72,7 @@ def flat(nodes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def redefined(spec: list[dict[str, Any]]) -> set[str]:
-    """Names of the nodes whose place in the raw data the original did not know."""
+    """Return the names of the nodes whose position in the raw data the original did not know."""
     below: set[str] = set()
     for entry in spec:
         arguments = json.dumps([entry["args"], entry["kwargs"]])
@@ -95,7 +95,7 @@ def check_descriptions(nodes: dict[str, Any], expected: dict[str, Any], own_rule
 
 
 def describe(node: Any) -> dict[str, Any]:
-    """What the case files store of a node."""
+    """Return the description of a node as stored in case files."""
     return dict(
         shape=list(node.shape.shape),
         tags=list(node.shape.tags),

@@ -1,4 +1,4 @@
-"""Every stored result of the original library is reproduced."""
+"""All stored results of the original library are reproduced."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class MalisNLL(Node):
     nhood : (n, n_spatial) integers
         Edge k of voxel v leads to v + nhood[k]; see :func:`neuromancer.affinities.neighbourhood`.
     unrestrict_neg : bool
-        Find the maximin edges of pairs of different objects in the predicted affinities alone. Otherwise edges within
-        objects count as connected, so that only edges between objects are weighted by these pairs.
+        Find the maximin edges of pairs of different objects by the predicted affinities alone. Otherwise edges that are
+        connected in `aff_gt` count as connected, so that only edges between objects are weighted by these pairs.
     class_weights : sequence of float, optional
         Weights of the classes: [disconnected, connected], or 2 n weights in the order of the features of `pred`.
     example_weights : Node, optional

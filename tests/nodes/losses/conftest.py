@@ -1,4 +1,4 @@
-"""Sources, and checks of symbolic gradients against differences."""
+"""Fixtures: sources, double precision, gradient checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neuromancer import engine as E
 
 @pytest.fixture
 def source():
-    """Make a silent source: source("name", shape, tags, dtype)."""
+    """Return a function that creates a source: source("name", shape, tags, dtype)."""
 
     def make(name, shape, tags="b,f", dtype=None):
         return nm.Input(shape, tags, dtype=dtype, name=name, print_repr=False)

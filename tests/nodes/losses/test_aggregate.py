@@ -1,4 +1,4 @@
-"""AggregateLoss: value, weights, gradients, refusals."""
+"""AggregateLoss: value, weights, gradients, bad inputs."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 def test_one_hot_codes_and_ignores(source, dtype):
     computed = nm.ApplyFunc(source("labels", (2, 1, 3), "b,f,x", dtype), lambda v: v * 1, print_repr=False)
     node = nm.OneHot(computed, 3, print_repr=False)
-    labels = np.array([[[0, 2, 1]], [[1, 3, 200]]], dtype)  # refused where they are fed
+    labels = np.array([[[0, 2, 1]], [[1, 3, 200]]], dtype)  # would be refused as an input
     expected = np.stack([(labels[:, 0] == c) for c in range(3)], axis=1)
     result = node(labels)
     assert result.dtype == "float32"

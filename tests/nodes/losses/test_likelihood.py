@@ -49,7 +49,7 @@ def test_binary_extremes_are_bounded(source, dtype):
     node = nm.BinaryNLL(source("p", (1, 4)), source("t", (1, 4)), print_repr=False)
     result = node([[0, 1, 0, 1]], [[0, 1, 1, 0]])
     assert result.dtype == dtype
-    # In float32 adding EPS to 1 - p rounds, which moves the bound by some 1e-4.
+    # In float32, rounding of 1 - p + EPS moves the bound by about 1e-4.
     np.testing.assert_allclose(result, np.array([[0, 0, 11.5129, 11.5129]]) * 4 / 5, rtol=5e-4, atol=2e-5)
 
 
@@ -132,7 +132,7 @@ def test_beta_target_is_repeated_along_samples_and_may_be_extreme(source):
     np.testing.assert_allclose(node(mode, conc, [[0, 1]]), np.broadcast_to(expected, (1, 4, 2)), rtol=5e-4)
 
 
-# ---- refusals
+# ---- bad inputs
 @pytest.mark.parametrize("kind", ["BinaryNLL", "GaussianNLL", "BetaNLL"])
 def test_targets_must_fit(source, fresh_model, kind):
     n = 1 if kind == "BinaryNLL" else 2

@@ -1,4 +1,4 @@
-"""Maximin affinity loss: pair counts against best paths found by brute force, values, gradients, errors."""
+"""MALIS loss: pair counts against brute-force best paths, values, gradients, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAGS = {1: "b,f,x", 2: "b,f,y,x", 3: "b,f,z,y,x"}
 
 
 def brute_counts(affinity, labels, nhood, same, allowed=None):
-    """Pairs per edge by the weakest edge of the best path between any two voxels; affinities must all differ."""
+    """Count pairs per edge by brute force over maximin paths; all affinities must differ."""
     shape, n = labels.shape, labels.size
     best, edges = np.full((n, n), -np.inf), {}
     for k, offset in enumerate(nhood):
@@ -41,7 +41,7 @@ def brute_counts(affinity, labels, nhood, same, allowed=None):
 
 
 def example(shape, nhood, seed=0, n_labels=3):
-    """(scores (1, 2n, *), true affinities (1, n, *), segmentation (1, 1, *))"""
+    """Return scores (1, 2n, *), true affinities (1, n, *), segmentation (1, 1, *)."""
     rng = np.random.default_rng(seed)
     seg = rng.integers(0, n_labels + 1, shape)
     aff = affinities_from_segmentation(seg, nhood)
@@ -61,7 +61,7 @@ def expected(raw, aff, seg, nhood, unrestricted=True, weights=(1, 1)):
     e = np.exp(raw.reshape(1, len(nhood), 2, *raw.shape[2:]))
     apart, joined = np.moveaxis((e / e.sum(axis=2, keepdims=True))[0], 1, 0)
     pos = brute_counts(np.where(aff[0] > 0, joined, 0), seg[0, 0], nhood, True, aff[0] > 0)
-    # Edges that are made by the target are all equal: nudged apart in the order of their index, as they are taken.
+    # Edges set by the target have equal affinities; ties are broken in the order of their index.
     made = 1 - 1e-9 * np.arange(aff.size).reshape(aff[0].shape)
     neg = brute_counts(joined if unrestricted else np.where(aff[0] > 0, made, joined), seg[0, 0], nhood, False)
     penalty = -(pos * weights[1] * np.log(joined + EPS) + neg * weights[0] * np.log(apart + EPS))
@@ -116,7 +116,7 @@ def test_parts_that_the_target_does_not_connect_are_not_drawn_together():
     seg = np.array([[[7, 7, 3, 7, 7]]])
     aff = affinities_from_segmentation(seg[0, 0], [[-1]])[None]
     raw = np.zeros((1, 2, 5))
-    raw[0, 1, [1, 4]] = 1  # connected better than across the border
+    raw[0, 1, [1, 4]] = 1  # stronger than across the border
     assert node.get_debug_outputs(raw, aff, seg)[0] == 2
     with_loss = nm.make_func(node.input_tensors, E.grad(node.output.sum(), [node.input_tensors[0]]))
     (slope,) = with_loss(raw, aff, seg)
@@ -170,7 +170,7 @@ def test_layout_with_features_behind_z():
 
 
 def test_learning_mends_a_split_and_a_merge():
-    """Free scores, started with one weak edge inside an object and one strong edge between objects."""
+    """Create trainable scores with one weak edge inside an object and one strong edge between objects."""
     seg = np.array([[1] * 4 + [2] * 4] * 3)
     nhood = neighbourhood(2)
     aff = affinities_from_segmentation(seg, nhood)

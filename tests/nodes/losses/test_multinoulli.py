@@ -1,4 +1,4 @@
-"""MultinoulliNLL and BlockedMultinoulliNLL against NumPy, their gradients, weights, masks and refusals."""
+"""MultinoulliNLL and BlockedMultinoulliNLL against NumPy, their gradients, weights, masks and bad inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def softmax(x, axis=1):
 
 
 def reference(p, t, weights=1.0, absent=None, n_indep=1):
-    """The documented formula; p, t (b, f, ...)."""
+    """Compute the documented formula for p, t (b, f, ...)."""
     absent = np.zeros_like(p) if absent is None else absent * np.ones_like(p)
     penalty = -t * weights * np.log(p + EPS) - absent * weights * np.log(1 - p + EPS)
     return penalty.sum(1, keepdims=True) * p.size / ((t.sum() + absent.sum() + EPS) * p.shape[1])
@@ -31,7 +31,7 @@ def one_hot(labels, n_class):
 
 @pytest.fixture
 def net(source):
-    """Softmax over 3 classes of (2, 3, 4, 5) images, and a way to make sparse targets for it."""
+    """Return a Softmax over 3 classes of (2, 3, 4, 5) images, and a function that creates sparse targets."""
     probs = nm.Softmax(source("raw", (2, 3, 4, 5), "b,f,y,x"), print_repr=False)
     return probs, nm.Input_like(probs, override_f=1, name="labels", print_repr=False)
 
@@ -170,7 +170,7 @@ def test_blocking_raises_and_holds_contradicted_foreground_labels(float64, sourc
     with E.building():
         (grad,) = E.grad(node.output.sum(), [node.input_tensors[0]])
     found = E.function(node.input_tensors, grad)(x, y)
-    assert not found[0].any()  # contradicted foreground: nothing is learned
+    assert not found[0].any()  # contradicted foreground: no gradient
     assert found[1].any()  # plausible foreground
     assert found[2].any()  # background is never blocked
 
@@ -181,7 +181,7 @@ def test_blocking_by_zero_changes_nothing(net):
     np.testing.assert_allclose(blocked(RAW, LABELS), plain(RAW, LABELS), rtol=1e-6)
 
 
-# ---- refusals
+# ---- bad inputs
 def test_prediction_must_be_a_softmax(fresh_model, source):
     with pytest.raises(ArgumentError, match=r"MultinoulliNLL 'nll': the prediction must be a Softmax.*Softmax\(raw\)"):
         nm.MultinoulliNLL(source("raw", (2, 3)), source("labels", (2, 1)), print_repr=False)

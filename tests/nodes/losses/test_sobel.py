@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def derivatives(x):
-    """Smoothed derivatives (b, f * ndim, ...) with zero padding of x (b, f, ...)."""
+    """Compute smoothed derivatives (b, f * ndim, ...) of x (b, f, ...) with zero padding."""
     ndim = x.ndim - 2
     parts = []
     for f in range(x.shape[1]):

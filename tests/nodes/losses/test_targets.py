@@ -1,4 +1,4 @@
-"""Targets, weights and masks are checked wherever they are fed."""
+"""Targets, weights and masks are checked wherever they are passed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_labels_are_checked_at_every_entrance(model, call):
             call(model, X, labels)
     with pytest.raises(ArgumentError, match=r"'target' does not fit int16; got -65535"):  # which would be class 1
         call(model, X, T.astype("int64") - 65535)
-    call(model, X, np.where(T == 0, -1, T).astype("int16"))  # what is ignored is no mistake
+    call(model, X, np.where(T == 0, -1, T).astype("int16"))  # ignored labels are not an error
 
 
 def test_a_refused_step_changes_nothing(model):
@@ -90,7 +90,7 @@ def test_targets_that_are_computed_are_not_checked(fresh_model):
 
 
 def parts(t):
-    """Class labels as the second of three features, of which the others are something else."""
+    """Return the second of three features, which holds the class labels."""
     return nm.split(t, n_out=3, name="part")[1]
 
 
