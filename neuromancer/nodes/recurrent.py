@@ -146,7 +146,8 @@ class GRU(_Cell):
     parent : Node
         Input of this step, with an axis f that is not the first and no axis r.
     memory_state : Node
-        State before the step, `n_f` features; same axes as the input. Axes that are missing or of size 1 are broadcast.
+        State before the step, `n_f` features, with the input's axes in the same order. Missing axes and axes of size 1
+        are broadcast.
     n_f : int
         Number of features of the state.
     activation_func : str
@@ -159,8 +160,10 @@ class GRU(_Cell):
         Weights, (n_f + n_in, 3 n_f): rows [memory, input], columns [z, r, h]. Default: orthogonal.
     b : see NeuralLayer, optional
         Bias, (3 n_f,), in the order of the columns of `w`.
-    gamma, mean, std, gradnet_mode : optional
+    gamma, mean, std : optional
         Not available, as `batch_normalisation`.
+    gradnet_mode : optional
+        See :class:`Perceptron`; parameter ``gradnet_rate`` has no effect here.
 
     Raises
     ------
@@ -246,8 +249,8 @@ class LSTM(_Cell):
     gradnet_mode
         See :class:`GRU`.
     memory_states : Node
-        State before the step: `n_f` features of h, then `n_f` of c; same axes as the input. Axes that are missing or of
-        size 1 are broadcast.
+        State before the step: `n_f` features of h, then `n_f` of c, with the input's axes in the same order. Missing
+        axes and axes of size 1 are broadcast.
     n_f : int
         Number of features of h and of c; the output has 2 n_f.
     w : see NeuralLayer, optional

@@ -55,7 +55,7 @@ class EuclideanDistance(Node):
 
     def input_checks(self) -> list[tuple[Node, Check]]:
         """Return the check of the target: finite or NaN."""
-        return [(self.parent[1], partial(check_finite, self, "the target", besides=MISSING_ONLY))]
+        return [(self.parent[1], partial(check_finite, self, "the target", special=MISSING_ONLY))]
 
     def _make_output(self) -> None:
         pred, target = self.parent
@@ -121,7 +121,7 @@ class RampLoss(Node):
     def input_checks(self) -> list[tuple[Node, Check]]:
         """Return the checks of both values: finite or NaN."""
         return [
-            (node, partial(check_finite, self, what, besides=MISSING_ONLY))
+            (node, partial(check_finite, self, what, special=MISSING_ONLY))
             for what, node in zip(("d_low", "d_big"), self.parent, strict=True)
         ]
 

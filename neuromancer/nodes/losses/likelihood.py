@@ -74,7 +74,7 @@ class BinaryNLL(Node):
 
     def input_checks(self) -> list[tuple[Node, Check]]:
         """Return the check of the target: in [0, 1] or missing."""
-        return [(self.target, partial(check_fractions, self, "the target", besides=MISSING_NUMBERS))]
+        return [(self.target, partial(check_fractions, self, "the target", special=MISSING_NUMBERS))]
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:

@@ -39,7 +39,7 @@ class _DeviationLoss(Node):
         """Return the check of the target: finite or missing; a convolved target cannot have missing values."""
         if isinstance(self.target, Conv):
             return [(self.target.parent, partial(check_finite, self, "the target that is convolved"))]
-        return [(self.target, partial(check_finite, self, "the target", besides=MISSING_NUMBERS))]
+        return [(self.target, partial(check_finite, self, "the target", special=MISSING_NUMBERS))]
 
     def _penalty(self, deviation: Any) -> Any:
         """Return the penalty of a deviation >= 0."""

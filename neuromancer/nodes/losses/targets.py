@@ -17,16 +17,16 @@ Check = Callable[[np.ndarray], None]
 
 
 @dataclass(frozen=True)
-class Besides:
+class SpecialValues:
     """Special values that a target may contain, such as markers of missing values."""
 
     text: str
     found: Callable[[np.ndarray], np.ndarray]
 
 
-MISSING_ONLY = Besides("NaN where missing", np.isnan)
-MISSING_NUMBERS = Besides("-666 or NaN where missing", lambda v: np.isnan(v) | (np.abs(v - MISSING) < 1e-2))
-IGNORED_NUMBERS = Besides("negative or NaN where ignored", lambda v: np.isnan(v) | ((v < 0) & np.isfinite(v)))
+MISSING_ONLY = SpecialValues("NaN where missing", np.isnan)
+MISSING_NUMBERS = SpecialValues("-666 or NaN where missing", lambda v: np.isnan(v) | (np.abs(v - MISSING) < 1e-2))
+IGNORED_NUMBERS = SpecialValues("negative or NaN where ignored", lambda v: np.isnan(v) | ((v < 0) & np.isfinite(v)))
 SHOWN = 10
 """Maximum number of values listed in a message."""
 
@@ -64,27 +64,27 @@ def check_objects(node: Node, labels: np.ndarray, dtype: str) -> None:
         exact_cast(labels, dtype, node, "the segmentation", ids=True)
 
 
-def check_fractions(node: Node, what: str, values: np.ndarray, besides: Besides | None = None) -> None:
+def check_fractions(node: Node, what: str, values: np.ndarray, special: SpecialValues | None = None) -> None:
     """Raise ArgumentError unless values are in [0, 1] or special values."""
     values = np.asarray(values)
     if not values.size or (values.min() >= 0 and values.max() <= 1 + EPS):  # False for NaN
         return
     good = (values >= 0) & (values <= 1 + EPS)
     expected = "0 to 1"
-    if besides is not None:
-        good |= besides.found(values)
-        expected += f", {besides.text}"
+    if special is not None:
+        good |= special.found(values)
+        expected += f", {special.text}"
     _refuse(node, f"{what} has values out of range", values, ~good, expected)
 
 
-def check_finite(node: Node, what: str, values: np.ndarray, besides: Besides | None = None) -> None:
+def check_finite(node: Node, what: str, values: np.ndarray, special: SpecialValues | None = None) -> None:
     """Raise ArgumentError unless values are finite or special values."""
     values = np.asarray(values)
     if values.dtype.kind == "f":
         good, expected = np.isfinite(values), "finite numbers"
-        if besides is not None:
-            good |= besides.found(values)
-            expected += f", {besides.text}"
+        if special is not None:
+            good |= special.found(values)
+            expected += f", {special.text}"
         _refuse(node, f"{what} has values that are not finite", values, ~good, expected)
 
 
