@@ -9,7 +9,7 @@ from typing import Any
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.dataarray import is_dataarray
-from neuromancer.volumes.placement import Placement, Stated, checked_placement, directed, known_or_none
+from neuromancer.volumes.placement import Placement, StatedPlacement, checked_placement, directed, known_or_none
 from neuromancer.volumes.units import ratio
 
 
@@ -24,7 +24,7 @@ def image_placement(source: Any, spatial: str, to_file: bool) -> Placement:
     to_file : bool
         Whether the result goes into a file: there, coordinates of an xarray that are not evenly spaced are lost.
     """
-    stated = Stated(*(getattr(source, name, None) for name in ("voxel_size", "offset", "unit", "direction")))
+    stated = StatedPlacement(*(getattr(source, name, None) for name in ("voxel_size", "offset", "unit", "direction")))
     placement, doubts = calibrated(stated, Layout(spatial, spatial))
     lost = getattr(source, "doubts", ()) if to_file and is_dataarray(getattr(source, "array", None)) else ()
     warn_of((*doubts, *lost), getattr(source, "label", "raw"))

@@ -1,4 +1,4 @@
-"""Volumes larger than memory: read from and written to any store, in blocks (f, *spatial).
+"""Volumes larger than memory, read from and written to any store in blocks (f, *spatial).
 
 Flow: path or array -> :func:`open_source` -> blocks -> ... -> blocks -> :func:`create_sink` -> path or array.
 """

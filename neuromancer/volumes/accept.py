@@ -1,4 +1,4 @@
-"""What is taken as a volume, and what is refused before anything is read: closed files, groups, text."""
+"""Validation of input arrays before anything is read: closed files, groups and text are refused."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ MOST_VOXELS = 2**63
 
 
 def is_array(value: Any) -> bool:
-    """Whether something has shape, dtype and slicing."""
+    """Return whether a value has shape, dtype and slicing."""
     return offers(value, "shape", "dtype", "__getitem__")
 
 
 def is_closed(value: Any) -> bool:
-    """Whether something of h5py, or a file of tifffile, has been closed."""
+    """Return whether an h5py object or a tifffile file has been closed."""
     if library(value) == "tifffile":
         return bool(getattr(getattr(value, "filehandle", None), "closed", False))
     return library(value) == "h5py" and offers(value, "id") and not value
 
 
 def accepted(value: Any, what: str) -> Any:
-    """An array as blocks can be read from it; nothing is read of one that lies in a file.
+    """Return an array from which blocks can be read; no data is read from arrays in files.
 
     Parameters
     ----------
     value : array
-        Of NumPy, h5py, zarr, dask, tensorstore or xarray, or anything with ``shape``, ``dtype`` and slicing. What
-        lies in memory as an array of torch, pandas, JAX, CuPy or a list, or exports one (``__array__``,
-        ``__array_interface__``, ``__dlpack__``), becomes NumPy's.
+        A NumPy, h5py, zarr, dask, tensorstore or xarray array, or anything with ``shape``, ``dtype`` and slicing.
+        In-memory data of torch, pandas, JAX, CuPy, lists, or anything that exports an array (``__array__``,
+        ``__array_interface__``, ``__dlpack__``), is converted to NumPy.
     what : str
-        Name of it in errors.
+        Its name in errors.
 
     Raises
     ------
     FileError
         If its file is closed.
     InputTypeError
-        If it is no array, or one of something else than numbers.
+        If it is not an array of numbers.
     ShapeError
-        If its sizes are not known, or it holds nothing.
+        If its shape is unknown, or it is a null data set.
     OutOfMemoryError
-        If it has to be taken as a whole, and does not fit.
+        If it has to be loaded as a whole and does not fit into memory.
 
     Examples
     --------
@@ -65,19 +65,19 @@ def accepted(value: Any, what: str) -> Any:
             value = as_array(value)
         except ValueError as error:
             raise InputTypeError(
-                "is no array", where=what, got=f"{described(value)}: {error}", expected=EXPECTED
+                "is not an array", where=what, got=f"{described(value)}: {error}", expected=EXPECTED
             ) from None
         except MemoryError:
-            raise OutOfMemoryError("does not fit into the memory", where=what, got=described(value)) from None
+            raise OutOfMemoryError("does not fit into memory", where=what, got=described(value)) from None
         if value.ndim == 0 and value.dtype.kind not in "biuf":
-            raise InputTypeError("is no array", where=what, got=described(value.item()), expected=EXPECTED)
+            raise InputTypeError("is not an array", where=what, got=described(value.item()), expected=EXPECTED)
     checked_shape(value, what)
     checked_dtype(value, what)
     return value
 
 
 def _in_memory(value: Any) -> bool:
-    """Whether an array with slicing is better taken as a whole: its dtype is not NumPy's, or its index no place."""
+    """Return whether to load an array as a whole: its dtype is not NumPy's, or it is not indexed by position."""
     whole = isinstance(value, np.generic) or library(value) in ("torch", "pandas")
     if whole or offers(value, "__cuda_array_interface__"):
         return True
@@ -89,28 +89,28 @@ def _in_memory(value: Any) -> bool:
 
 
 def _refuse_groups(value: Any, what: str) -> None:
-    """Raise for a file, group, xarray.Dataset or dict where one of its arrays is meant."""
+    """Raise for a file, group, xarray.Dataset or dict: one of its arrays has to be chosen."""
     names: list[str] = []
     if not is_array(value) and library(value) != "pandas":
-        with suppress(Exception):  # whatever an object that is not ours says
+        with suppress(Exception):  # a foreign object may raise anything
             names = [str(name) for name in value.keys()][:20]
     if names:
         raise InputTypeError(
-            "is no array but holds some, say which",
+            "is not an array but a container of arrays: say which",
             where=what,
             got=type(value).__name__,
             expected=f"one of {names}",
-            nearest=f"[{names[0]!r}] of it",
+            nearest=f"its item [{names[0]!r}]",
         )
 
 
 def numpy_dtype(array: Any) -> Any:
-    """dtype of an array as NumPy takes it; tensorstore has its own."""
+    """Return the NumPy dtype of an array; tensorstore has dtypes of its own."""
     return getattr(array.dtype, "numpy_dtype", array.dtype)
 
 
 def checked_dtype(array: Any, what: str) -> np.dtype:
-    """dtype of an array of numbers; InputTypeError for any other."""
+    """Return the dtype of an array of numbers; raise InputTypeError for any other."""
     try:
         dtype = np.dtype(numpy_dtype(array))
     except Exception:
@@ -121,13 +121,13 @@ def checked_dtype(array: Any, what: str) -> np.dtype:
 
 
 def checked_shape(array: Any, what: str) -> tuple[int, ...]:
-    """Shape of an array.
+    """Return the shape of an array.
 
     Raises
     ------
     ShapeError
-        If it is not known, as after boolean indexing with dask, or there is none: a null data set of HDF5. If it
-        has more voxels than an index can count.
+        If it is unknown, as after boolean indexing in dask, or there is none (an HDF5 null data set), or the array
+        has more voxels than a 64-bit index can count.
     """
     shape = array.shape
     if shape is None:
@@ -139,27 +139,27 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
         known, sizes = False, ()
     if not known:
         hint = "array.compute_chunk_sizes()" if hasattr(type(array), "compute_chunk_sizes") else None
-        raise ShapeError("its sizes are not known", where=what, got=f"shape {shape}", expected="sizes", nearest=hint)
+        raise ShapeError("its shape is unknown", where=what, got=f"shape {shape}", expected="sizes", nearest=hint)
     if prod(sizes) >= MOST_VOXELS:
-        raise ShapeError("has more voxels than any file", where=what, got=f"shape {shape}", expected=f"< {MOST_VOXELS}")
+        raise ShapeError("has too many voxels", where=what, got=f"shape {shape}", expected=f"< {MOST_VOXELS}")
     return sizes
 
 
 def checked_block(block: np.ndarray, dtype: np.dtype, index: tuple[slice, ...], what: str) -> np.ndarray:
-    """A block of an array that is not ours, as the array says that its blocks are.
+    """Return a block that was read from a foreign array, checked against the shape and dtype that the array declares.
 
     Raises
     ------
     ShapeError, InputTypeError
-        If shape or kind are others: those of a dask array are only promised by who made it.
+        If shape or kind differ: those of a dask array are only declared by whoever made it.
     """
-    wanted = tuple(len(range(s.start, s.stop, s.step or 1)) for s in index)
-    if block.shape != wanted:
-        raise ShapeError("a block has another shape than asked for", where=what, got=block.shape, expected=wanted)
+    expected = tuple(len(range(s.start, s.stop, s.step or 1)) for s in index)
+    if block.shape != expected:
+        raise ShapeError("a block has another shape than requested", where=what, got=block.shape, expected=expected)
     if block.dtype.kind == dtype.kind == "f":
         return block.astype(dtype, copy=False)
     if block.dtype.newbyteorder("=") != dtype.newbyteorder("="):
         raise InputTypeError(
-            "a block has another dtype than the array says", where=what, got=str(block.dtype), expected=str(dtype)
+            "a block has another dtype than the array", where=what, got=str(block.dtype), expected=str(dtype)
         )
     return block

@@ -1,4 +1,4 @@
-"""Order of axes: the stored one of a file, and the one of dense prediction, (f, *spatial)."""
+"""Axis order: from the stored order of a file to (f, *spatial), the order of dense prediction."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Layout:
     Parameters
     ----------
     stored : str
-        One letter per stored axis: 'f' for channels, the spatial ones, '.' for an axis of size 1 that is passed over.
+        One letter per stored axis: 'f' for channels, the spatial axes, '.' for a squeezed axis of size 1.
     spatial : str
-        The spatial axes in the order of the view.
+        Spatial axes in the order of the view.
 
     Examples
     --------
@@ -38,48 +38,48 @@ class Layout:
 
     @property
     def names(self) -> str:
-        """Letters of the view: f, then the spatial axes."""
+        """Axis letters of the view: f, then the spatial axes."""
         return "f" + self.spatial
 
     @property
     def _order(self) -> list[int]:
-        """Stored axis, of those that are not passed over, for each axis of the view that is stored."""
-        kept = self.stored.replace(PASSED, "")
-        return [kept.index(a) for a in self.names if a in kept]
+        """Index of each axis of the view among the stored axes that are not squeezed."""
+        unsqueezed = self.stored.replace(PASSED, "")
+        return [unsqueezed.index(a) for a in self.names if a in unsqueezed]
 
     def per_axis(self, values: Sequence[T], missing: T) -> tuple[T, ...]:
-        """Values per stored axis as values per axis of the view."""
+        """Reorder values per stored axis to values per axis of the view."""
         known = dict(zip(self.stored, values, strict=True))
         return tuple(known.get(a, missing) for a in self.names)
 
     def per_stored(self, values: Sequence[T], passed: T) -> tuple[T, ...]:
-        """Values per axis of the view as values per stored axis."""
+        """Reorder values per axis of the view to values per stored axis."""
         known = dict(zip(self.names, values, strict=True))
         return tuple(known.get(a, passed) for a in self.stored)
 
     def shape(self, stored: Sequence[int]) -> tuple[int, ...]:
-        """Shape of the view of an array of shape `stored`."""
+        """Return the shape of the view of an array of shape `stored`."""
         return self.per_axis([int(n) for n in stored], 1)
 
     def where(self, index: Sequence[slice]) -> tuple[slice, ...]:
-        """Slices into the stored array for slices into the view."""
+        """Convert slices into the view to slices into the stored array."""
         return self.per_stored(index, slice(0, 1))
 
     def view(self, block: np.ndarray) -> np.ndarray:
-        """A stored block, in the order of the view; no copy."""
+        """Return a stored block in the order of the view, without a copy."""
         passed = tuple(i for i, a in enumerate(self.stored) if a == PASSED)
         block = np.squeeze(block, passed).transpose(self._order)
         return block if "f" in self.stored else block[None]
 
     def unview(self, block: np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`view`."""
+        """Return a block of the view in the stored order; the inverse of :meth:`view`."""
         block = block if "f" in self.stored else block[0]
         passed = [i for i, a in enumerate(self.stored) if a == PASSED]
         return np.expand_dims(block.transpose(np.argsort(self._order)), passed)
 
 
 def letters(names: Sequence[Hashable] | None) -> str | None:
-    """Letters for the names of axes as files and xarray have them; None if they say nothing.
+    """Return letters for axis names as files and xarray have them; None if they cannot be interpreted.
 
     Examples
     --------
@@ -98,34 +98,35 @@ def letters(names: Sequence[Hashable] | None) -> str | None:
 def layout_of(
     shape: Sequence[int], named: str | None, spatial: str, label: str, given: bool = False, stack: bool = True
 ) -> Layout:
-    """The layout of an array.
+    """Return the layout of an array.
 
     Parameters
     ----------
     shape : sequence of int
         Of the stored array.
     named : str, optional
-        Its axes; without them it is taken for (*spatial) or (f, *spatial), for 2-D `spatial` also (f, z, *spatial).
+        Its axes; default: (*spatial) or (f, *spatial), for 2-D `spatial` also (f, z, *spatial).
     spatial : str
-        Axes of the network.
+        Spatial axes of the network.
     label : str
         Name of the array in errors.
     given : bool
-        Whether the user named the axes. Then none may be left over; of those that a file names, others of size 1 are.
+        Whether the user named the axes. Then every axis has to be used; extra axes of size 1 are allowed only if
+        the file names them.
     stack : bool
-        Whether the view may get one spatial axis more in front: that of a stack under a 2-D network.
+        Whether the view may get one more leading spatial axis: that of a stack of images for a 2-D network.
 
     Raises
     ------
     InputTypeError
-        If the names are no text.
+        If `named` is not a string.
     ArgumentError
-        If the names are not those of the axes.
+        If the names do not match the axes.
     ShapeError
-        If an axis is missing or has no place.
+        If an axis is missing, or an extra one has a size other than 1.
     """
     if named is not None and not isinstance(named, str):
-        raise InputTypeError("not names of axes", where="axes", got=named, expected="text, e.g. 'zyxc'")
+        raise InputTypeError("not axis names", where="axes", got=named, expected="text, e.g. 'zyxc'")
     ndim = len(shape)
     spare = next((a for a in "zyx" if a not in spatial), "z")
     if named is None:
@@ -136,7 +137,7 @@ def layout_of(
                 "the wrong number of axes",
                 where=label,
                 got=f"shape {tuple(shape)}",
-                expected=f"{' or '.join(forms)}, or axes= with the name of each",
+                expected=f"{' or '.join(forms)}, or axes= with a letter for each axis",
             )
         named = fitting
     elif given:
@@ -146,7 +147,9 @@ def layout_of(
     if len(named) != ndim or len(set(named)) != ndim or (given and set(named) - known):
         odd = sorted(set(named) - known)
         raise ArgumentError(
-            "time and other axes are not predicted: choose one point of it" if odd else "axes does not name the axes",
+            "time and other axes are not predicted: choose one index along it"
+            if odd
+            else "axes does not name each axis once",
             where=label,
             got=f"axes {named!r} for shape {tuple(int(n) for n in shape)}",
             expected=wanted if not odd else f"{wanted}, without {', '.join(map(repr, odd))}",
@@ -162,7 +165,7 @@ def layout_of(
         size = shape[named.index(a)]
         if size != 1:
             raise ShapeError(
-                "time and other axes are not predicted: choose one point of it",
+                "time and other axes are not predicted: choose one index along it",
                 where=label,
                 got=f"axis {a!r} of size {size}",
                 expected=wanted,
@@ -175,12 +178,12 @@ def _orders(spatial: str, ndim: int) -> list[str]:
 
 
 def checked_index(where: Any, shape: Sequence[int], label: str, steps: bool = False) -> tuple[slice, ...]:
-    """Slices with start, stop and step for an index within an array of shape `shape`.
+    """Normalise an index into an array of shape `shape` to slices with start, stop and step.
 
     Parameters
     ----------
     where : tuple of slice
-        Trailing axes may be left out.
+        Trailing axes may be omitted.
     shape : sequence of int
     label : str
         Name of the array in errors.
@@ -203,12 +206,12 @@ def checked_index(where: Any, shape: Sequence[int], label: str, steps: bool = Fa
     checked = []
     for item, n in zip([*items, *[slice(None)] * (len(shape) - len(items))], shape, strict=True):
         if not isinstance(item, slice):
-            raise ShapeError("is read and written by slices", where=label, got=repr(item), expected="slices")
+            raise ShapeError("is indexed by slices only", where=label, got=repr(item), expected="slices")
         start = 0 if item.start is None else int(item.start)
         stop, step = n if item.stop is None else int(item.stop), 1 if item.step is None else int(item.step)
         if not 0 <= start <= stop <= n or step < 1 or (step > 1 and not steps):
             raise ShapeError(
-                "a slice outside of the volume" if step == 1 else "a slice with steps",
+                "a slice outside the volume" if step == 1 else "a slice with steps",
                 where=label,
                 got=f"{start}:{stop}:{step}",
                 expected=f"within 0:{n}, step 1",

@@ -49,7 +49,7 @@ def stated_behind(array: Any, label: str) -> tuple[list[Part], bool]:
             parts[str(folder)] = Part(str(folder), "no such folder")
             continue
         with translating(label, "an array behind it cannot be read"):
-            opened = hdf5.describe(found) if library(found) == "h5py" else zarrs.describe(found, label)
+            opened = hdf5.inspect_dataset(found) if library(found) == "h5py" else zarrs.inspect_zarr(found, label)
         for part in [*opened.missing, *_damaged_chunks(found, folder)]:
             parts[part.name] = Part(part.name, part.reason)
         blank.append(opened.blank)

@@ -1,4 +1,4 @@
-"""Reading a block of an open array; where that fails, chunk by chunk, so that what is damaged has a name."""
+"""Block-wise reading of an open array, chunk by chunk where a read fails, so that errors name the damaged chunk."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ def read_block(
     on_missing: str = "error",
     filled: Callable[[Iterable[Part]], None] = lambda parts: None,
 ) -> np.ndarray:
-    """A block of an open array.
+    """Read a block of an open array.
 
     Parameters
     ----------
     opened : Opened
     key : tuple of slice
     label : str
-        Of the image, for errors.
+        Name of the image in errors.
     on_missing : {'error', 'fill'}
     filled : callable
-        Called with the parts that are read as fill value.
+        Called with the parts that were read as fill value.
 
     Raises
     ------
     FileError
-        If the block, or with ``"fill"`` anything but a chunk of it, cannot be read; names the first chunk that fails.
+        If a chunk of the block cannot be read; names the first one. With ``"fill"``, only if `key` cannot be
+        divided into chunks.
     """
     where, found = whole_index(key, opened.array.shape), list[Part]()
     try:
@@ -47,13 +48,13 @@ def read_block(
             raise _unreadable(label, error, f"at {key}") from shown_cause(error)
         block = _by_chunks(opened, where, label, error, found if on_missing == "fill" else None)
     if on_missing == "fill":
-        known = [p for p in opened.missing if p.where is None or where is None or overlap(p.where, where)]
+        known = [p for p in opened.missing if p.where is None or where is None or regions_overlap(p.where, where)]
         filled([*known, *found])
     return block
 
 
 def _by_chunks(opened: Opened, where: Where, label: str, error: Exception, filled: list[Part] | None) -> np.ndarray:
-    """The block chunk by chunk; those that cannot be read are filled and listed or, without `filled`, an error."""
+    """Read a block chunk by chunk; unreadable chunks are filled and listed in `filled`, or an error without it."""
     dtype = np.dtype(getattr(opened.array.dtype, "numpy_dtype", opened.array.dtype))
     block = np.full([s.stop - s.start for s in where], opened.fill, dtype)
     failed = False
@@ -66,17 +67,17 @@ def _by_chunks(opened: Opened, where: Where, label: str, error: Exception, fille
             _require_damage(found)
             if filled is None:
                 raise _unreadable(label, found, opened.name_of(chunk)) from shown_cause(found)
-            if not any(p.where is not None and overlap(p.where, chunk) for p in opened.missing):
+            if not any(p.where is not None and regions_overlap(p.where, chunk) for p in opened.missing):
                 filled.append(Part(opened.name_of(chunk), reason(found), chunk))
             failed = True
     if not failed and filled is None:
-        # Every chunk can be read by itself: what failed is not a part of the image.
+        # Every chunk can be read by itself, so the failure is not due to a damaged chunk.
         raise _unreadable(label, error, shown(where)) from shown_cause(error)
     return block
 
 
 def _require_damage(error: Exception) -> None:
-    """Raise again what says something else than that the data cannot be read."""
+    """Re-raise errors that are not about unreadable data."""
     if isinstance(error, ImportError) and not isinstance(error, NeuromancerError):
         raise MissingDependencyError("needs a package that is not installed", got=str(error)) from error
     if isinstance(error, MemoryError) or (isinstance(error, NeuromancerError) and not isinstance(error, FileError)):
@@ -88,7 +89,7 @@ def _unreadable(label: str, error: Exception, what: str) -> FileError:
 
 
 def whole_index(key: Any, shape: Sequence[int]) -> Where | None:
-    """Slices with both ends for every axis; None for any other index.
+    """Return slices with start and stop for every axis; None for any other index.
 
     Examples
     --------
@@ -103,19 +104,19 @@ def whole_index(key: Any, shape: Sequence[int]) -> Where | None:
     return tuple(slice(a, max(a, b)) for a, b in ends)
 
 
-def overlap(a: Where, b: Where) -> bool:
-    """Whether two regions share a voxel.
+def regions_overlap(a: Where, b: Where) -> bool:
+    """Return whether two regions share a voxel.
 
     Examples
     --------
-    >>> overlap((slice(0, 2),), (slice(1, 3),)), overlap((slice(0, 2),), (slice(2, 3),))
+    >>> regions_overlap((slice(0, 2),), (slice(1, 3),)), regions_overlap((slice(0, 2),), (slice(2, 3),))
     (True, False)
     """
     return all(s.start < t.stop and t.start < s.stop for s, t in zip(a, b, strict=True))
 
 
 def chunks_of(where: Where, shape: Sequence[int], chunks: Sequence[int] | None) -> Iterator[Where]:
-    """Chunks that a region touches; where the store has none, planes of the last two axes.
+    """Iterate over the chunks that a region intersects; without chunks, over planes of the last two axes.
 
     Examples
     --------

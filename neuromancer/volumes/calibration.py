@@ -1,4 +1,4 @@
-"""What files say of voxel size, unit and position, made usable: what cannot be true of an axis is unknown for it."""
+"""Checked calibration: voxel size, unit and position from file metadata; implausible values count as unknown."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 from neuromancer.errors import MetadataWarning, node_label
 from neuromancer.volumes.axes import Layout
-from neuromancer.volumes.placement import Placement, Stated, directed, known_or_none
+from neuromancer.volumes.placement import Placement, StatedPlacement, directed, known_or_none
 from neuromancer.volumes.units import long_unit, ratio, says_no_unit
 
 SHOWN = 60
-"""Characters of an odd value that are worth showing."""
+"""Maximum number of characters shown of a rejected value."""
 
 
-def calibrated(stated: Stated, layout: Layout) -> tuple[Placement, tuple[str, ...]]:
-    """Placement per spatial axis of a view, and what of the file's words was not used.
+def calibrated(stated: StatedPlacement, layout: Layout) -> tuple[Placement, tuple[str, ...]]:
+    """Return the placement per spatial axis of a view, and the metadata that was rejected.
 
     Parameters
     ----------
-    stated : Stated
+    stated : StatedPlacement
     layout : Layout
         Of the stored array.
 
     Returns
     -------
     Placement, tuple of str
-        An axis whose voxel size is no positive number, or whose unit is no length, has an unknown one; others keep
-        theirs. Lengths are in the unit of the first stored axis that has one.
+        The voxel size of an axis is unknown if it is not a positive number or its unit is not a length; other axes
+        keep theirs. Lengths are in the unit of the first stored axis that has one.
 
     Examples
     --------
-    >>> calibrated(Stated((0, 4, 4), unit="nm"), Layout("zyx", "zyx"))
+    >>> calibrated(StatedPlacement((0, 4, 4), unit="nm"), Layout("zyx", "zyx"))
     (Placement(voxel_size=(None, 4.0, 4.0), offset=None, unit='nanometer', direction=None), ('voxel size of z: 0',))
     """
     doubts: list[str] = []
@@ -62,7 +62,7 @@ def calibrated(stated: Stated, layout: Layout) -> tuple[Placement, tuple[str, ..
 
 
 def warn_of(doubts: Sequence[str], label: str) -> None:
-    """Say what of an image's metadata counts as unknown."""
+    """Warn about metadata of an image that counts as unknown."""
     if doubts:
         found = ", ".join(doubts)
         way_out = 'store={"voxel_size": ..., "unit": ...}, or --voxel-size and --unit, set it for the result'
@@ -71,7 +71,7 @@ def warn_of(doubts: Sequence[str], label: str) -> None:
 
 
 def _per_axis(values: Any, layout: Layout, what: str, doubts: list[str]) -> list[Any]:
-    """Values per spatial axis of the view, from values per stored axis or per stored spatial axis; None for unknown."""
+    """Return values per spatial axis of the view from values per stored (spatial) axis; None where unknown."""
     nothing: list[Any] = [None] * len(layout.spatial)
     if values is None or (isinstance(values, (str, bytes)) and says_no_unit(values)):
         return nothing
@@ -101,7 +101,7 @@ def _number(value: Any, axis: str, what: str, doubts: list[str], positive: bool 
 
 
 def _units(stated: Any, layout: Layout, doubts: list[str]) -> list[str | None]:
-    """Name of the unit of every spatial axis; None where there is none."""
+    """Return the unit name of every spatial axis; None where there is none."""
     one = isinstance(stated, (str, bytes)) or not hasattr(stated, "__len__") or len(stated) == 1
     given = [stated] * len(layout.spatial) if one else _per_axis(stated, layout, "unit", doubts)
     given = [u[0] if isinstance(u, (list, tuple)) and len(u) == 1 else u for u in given]

@@ -1,4 +1,4 @@
-"""Values that are stored in another form, with attributes that say which: the CF conventions, as xarray reads them."""
+"""Packed data: scale, offset and fill values as attributes by the CF conventions, decoded as xarray does."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from neuromancer.volumes.opened import Opened
 
 FILLS = ("_FillValue", "missing_value")
 KEYS = ("scale_factor", "add_offset", "_Unsigned", *FILLS)
-"""Attributes that say how values are stored; those of a result are none of them."""
+"""Attributes that describe the packing; results are not packed and do not inherit them."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How stored values become those that are meant.
+    """Conversion of stored (packed) values to unpacked values.
 
     Parameters
     ----------
     stored : numpy.dtype
-        As which stored values are read.
+        Interpretation of the stored values.
     dtype : numpy.dtype
-        Of the values that are meant.
+        Of the unpacked values.
     fills : tuple of float
-        Stored values that stand for none; they become NaN.
+        Stored values that mark missing data; they become NaN.
     scale, offset : number, optional
-        Values are ``stored * scale + offset``.
+        The unpacked value is ``stored * scale + offset``.
     """
 
     stored: np.dtype
@@ -40,7 +40,7 @@ class Packing:
     offset: Any = None
 
     def unpacked(self, block: np.ndarray) -> np.ndarray:
-        """The values that are meant, of a block as it is stored.
+        """Return a stored block with its values unpacked.
 
         Examples
         --------
@@ -60,7 +60,7 @@ class Packing:
 
 
 class Unpacked:
-    """A packed array as the values that are meant; unpacked block by block.
+    """View of a packed array that unpacks block by block.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Unpacked:
 
 
 def unpacked(opened: Opened, attributes: Mapping[str, Any]) -> Opened:
-    """An array as its attributes mean it; itself where they say nothing."""
+    """Return an array that is unpacked as its attributes say; unchanged without such attributes."""
     packing, doubts = packing_of(attributes, np.dtype(opened.array.dtype))
     opened = replace(opened, doubts=(*opened.doubts, *doubts))
     if packing is None:
@@ -88,7 +88,7 @@ def unpacked(opened: Opened, attributes: Mapping[str, Any]) -> Opened:
 
 
 def packing_of(attributes: Mapping[str, Any], dtype: np.dtype) -> tuple[Packing | None, tuple[str, ...]]:
-    """How values are packed, None if they are not; and what of the attributes makes no sense."""
+    """Return how values are packed (None if they are not), and the attributes that make no sense."""
     if dtype.kind not in "biuf" or not (set(KEYS) | {"dtype"}) & set(attributes):
         return None, ()
     if _text(attributes.get("dtype")) == "bool" and dtype.kind in "iu":
@@ -112,7 +112,7 @@ def packing_of(attributes: Mapping[str, Any], dtype: np.dtype) -> tuple[Packing 
 
 
 def _wide_enough(stored: np.dtype, scale: Any, offset: Any, gaps: bool) -> np.dtype:
-    """The dtype that xarray gives scaled values."""
+    """Return the dtype that xarray gives to scaled values."""
     kinds = [np.asarray(v).dtype for v in (scale, offset) if v is not None]
     if len(kinds) == 2 and (kinds[0] != kinds[1] or kinds[0] not in (np.float32, np.float64)):
         return np.dtype("float64")
@@ -123,13 +123,13 @@ def _wide_enough(stored: np.dtype, scale: Any, offset: Any, gaps: bool) -> np.dt
 
 
 def _signed(dtype: np.dtype, unsigned: str | None) -> np.dtype:
-    """Signed integers as unsigned ones, or the other way round, where `_Unsigned` says so."""
+    """Return the integer dtype with the signedness that `_Unsigned` states."""
     wanted = {("i", "true"): "u", ("u", "false"): "i"}.get((dtype.kind, (unsigned or "").lower()))
     return dtype if wanted is None else np.dtype(f"{dtype.byteorder}{wanted}{dtype.itemsize}")
 
 
 def _stored_fill(value: Any, stored: np.dtype, dtype: np.dtype) -> Any:
-    """A fill value, which is given in the dtype of the file, as it is read."""
+    """Convert a fill value from the dtype of the file to that as which values are read."""
     limits = np.iinfo(dtype) if stored != dtype else None
     if limits is None or not limits.min <= value <= limits.max:
         return value
@@ -137,9 +137,9 @@ def _stored_fill(value: Any, stored: np.dtype, dtype: np.dtype) -> Any:
 
 
 def _numbers(value: Any) -> tuple[Any, ...] | None:
-    """Numbers of an attribute; None if it holds something else.
+    """Return the numbers in an attribute; None if it holds something else.
 
-    Zarr 3 keeps fill values of floating point in base64, as xarray writes them.
+    Into zarr 3, xarray writes floating-point fill values as base64.
     """
     if isinstance(value, (str, bytes)):
         try:

@@ -1,4 +1,4 @@
-"""Chunks that are files: one that is not there is fill value by the format, anything else in its place is damage."""
+"""Chunks stored as files: a missing file means fill value by the format, anything else in its place is damage."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from neuromancer.volumes.blocks import whole_index
 from neuromancer.volumes.protocol import Where
 
 METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
-"""Files of which one lies in the folder of every array."""
+"""Metadata files; the folder of every array has one of them."""
 KEY = re.compile(r"c|(c\.)?\d+(\.\d+)*")
-"""Part of a chunk's key that is the name of a file or folder."""
+"""Component of a chunk key: the name of a file or folder."""
 MOST = 1_000_000
-"""Files that are looked at where no block is asked for."""
+"""Maximum number of files checked when an array is opened."""
 
 
 def require_absent(folder: Path, key: str) -> None:
-    """Raise OSError if a chunk that was not found was not simply left out.
+    """Raise OSError if a chunk that was not found is damaged, not just never written.
 
     Parameters
     ----------
     folder : Path
         Of the array.
     key : str
-        Of the chunk, below it.
+        Key of the chunk: its path relative to the folder.
     """
     path = folder / key
     for place in (path, *path.parents):
@@ -47,21 +47,21 @@ def require_absent(folder: Path, key: str) -> None:
 
 
 def require_no_pipe(path: Path | None, label: str | None = None) -> None:
-    """Raise FileError if a pipe or a device lies where a file may: whoever opens it waits for ever."""
+    """Raise FileError if a path is a pipe or a device: opening it could block forever."""
     kind = None if path is None else kind_at(path)
     if kind not in (None, "a file", "a folder"):
-        raise FileError("is no file", where=label or str(path), got=f"{path} is {kind}", expected="a file")
+        raise FileError("is not a file", where=label or str(path), got=f"{path} is {kind}", expected="a file")
 
 
 def damage_in(folder: Path, depth: int) -> list[tuple[str, str]]:
-    """Keys of chunks that are there and no files, and why; what cannot be read is found by whoever reads it.
+    """Return the keys of chunks that exist but are not files, and why; unreadable files are not looked into.
 
     Parameters
     ----------
     folder : Path
         Of the array.
     depth : int
-        Names of which a key consists.
+        Number of path components of a key.
     """
     entries = ((place, level) for place, level in _entries(folder, 1, depth) if KEY.fullmatch(place.name))
     found = []
@@ -75,7 +75,7 @@ def damage_in(folder: Path, depth: int) -> list[tuple[str, str]]:
 
 
 def _entries(folder: str | Path, level: int, depth: int) -> Iterator[tuple[os.DirEntry[str], int]]:
-    """What lies in a folder and in those below it, with how deep it lies."""
+    """Iterate over the entries of a folder and its subfolders, with their depth."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             yield entry, level
@@ -83,16 +83,16 @@ def _entries(folder: str | Path, level: int, depth: int) -> Iterator[tuple[os.Di
                 yield from _entries(entry.path, level + 1, depth)
 
 
-def is_blank(folder: Path) -> bool:
-    """Whether nothing but metadata lies in the folder of an array."""
+def holds_no_chunks(folder: Path) -> bool:
+    """Return whether the folder of an array holds nothing but metadata."""
     return not any(
         any(entry.iterdir()) if entry.is_dir() else not entry.name.startswith((".", "zarr.json", "attributes.json"))
         for entry in folder.iterdir()
     )
 
 
-class Watched:
-    """Reads blocks, and looks whether chunks that were not found were left out on purpose.
+class ChunkFileReader:
+    """Reader of blocks that checks before and after a read that absent chunks were never written.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ class Watched:
         (array, slices) -> numpy.ndarray.
     folder : Path
     chunks : sequence of int
-        Voxels per file.
+        Shape of a chunk, in voxels.
     key : callable
-        Name of a chunk from its number per axis.
+        Returns the key of a chunk from its index along every axis.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Watched:
         return block
 
     def _require_files(self, where: Where | None) -> None:
-        """Raise OSError if something else than a file lies in the place of a chunk, or chunks went with their array."""
+        """Raise OSError if something in the place of a chunk is not a file, or the whole array has been removed."""
         if where is not None:
             touched = (range(s.start // c, -(-s.stop // c)) for s, c in zip(where, self.chunks, strict=True))
             for number in product(*touched):

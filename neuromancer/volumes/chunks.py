@@ -1,4 +1,4 @@
-"""Blocks in which volumes are stored."""
+"""Chunk and shard shapes of stored volumes, and blocks aligned to them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ STEP = 16
 
 
 def chunks_for(shape: Sequence[int], dtype: np.dtype | str, n_bytes: int = CHUNK_BYTES) -> tuple[int, ...]:
-    """Chunks for a volume (f, *spatial): one channel, nearly cubes, of `n_bytes` at most.
+    """Return a chunk shape for a volume (f, *spatial): one channel, nearly cubic, at most `n_bytes`.
 
-    Axes that are shorter than the cube are taken whole, and the others make up for it. The others are cut into nearly
-    equal multiples of 16.
+    Axes shorter than the side of the cube are not divided, which leaves more room for the others. Those are divided
+    into nearly equal multiples of 16.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def chunks_for(shape: Sequence[int], dtype: np.dtype | str, n_bytes: int = CHUNK
         (f, *spatial).
     dtype : numpy.dtype
     n_bytes : int
-        Of one chunk, not compressed.
+        Maximum size of a chunk before compression.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def chunks_for(shape: Sequence[int], dtype: np.dtype | str, n_bytes: int = CHUNK
 
 
 def shards_for(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
-    """Shards of up to four chunks along every spatial axis, no larger than the volume needs.
+    """Return a shard shape of up to four chunks along every spatial axis, no larger than the volume needs.
 
     Examples
     --------
@@ -68,12 +68,12 @@ def shards_for(shape: Sequence[int], chunks: Sequence[int]) -> tuple[int, ...]:
 
 
 def aligned(tile: Sequence[int], unit: Sequence[int] | None, shape: Sequence[int]) -> tuple[int, ...]:
-    """A tile made of whole units: rounded down, but to one unit at least, and no larger than the volume.
+    """Round a tile down to whole write units; at least one unit, and no larger than the volume.
 
     Parameters
     ----------
     tile : sequence of int
-        Wanted size, (f, *spatial).
+        Desired tile shape, (f, *spatial).
     unit : sequence of int, optional
         ``unit_of_write`` of a sink.
     shape : sequence of int
@@ -89,7 +89,7 @@ def aligned(tile: Sequence[int], unit: Sequence[int] | None, shape: Sequence[int
 
 
 def blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """All blocks of a volume, in the order in which they are stored; those at the end are smaller.
+    """Iterate over all blocks of a volume in C order; those at the upper ends may be smaller.
 
     Examples
     --------

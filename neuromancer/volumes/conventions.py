@@ -1,4 +1,4 @@
-"""Voxel size, position and unit as attributes of arrays: the names that different programs have for them."""
+"""Attribute conventions of different programs for voxel size, position and unit."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 import numpy as np
 
 from neuromancer.volumes.axes import letters
-from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.units import long_unit, short_unit
 
 SIZES = ("voxel_size", "resolution", "element_size_um")
 DIMENSION_UNITS = "dimension_units"
-"""Of tensorstore and Neuroglancer: size and unit of every stored axis, such as "40 nm"."""
+"""Attribute of tensorstore and Neuroglancer: size and unit of every stored axis, such as "40 nm"."""
 
 
 def axes_stated(attributes: Mapping[str, Any], ndim: int) -> str | None:
-    """Letters of the axes that attributes name, if they are as many as there are."""
+    """Return the axis letters that attributes name, if they name all `ndim` axes."""
     for given in _axes_in(attributes).values():
-        names = names_in(given)
+        names = axis_names_in(given)
         if names and len(names) == ndim:
             return letters(names) if all(names) else None
     return None
 
 
 def odd_axes(attributes: Mapping[str, Any], ndim: int) -> tuple[str, ...]:
-    """What attributes have in the place of names of axes, and is none, or names another number of them."""
+    """Return attributes that should name the axes but do not, or name another number of axes."""
     odd = []
     for key, given in _axes_in(attributes).items():
-        names = names_in(given)
+        names = axis_names_in(given)
         if given is not None and (names is None or (letters(names) is not None and len(names) != ndim)):
             odd.append(f"{key} {given!r}"[:80])
     return tuple(odd)
 
 
-def names_in(given: Any) -> list[str] | None:
-    """Names of axes, one after the other; None if there are none in what was given.
+def axis_names_in(given: Any) -> list[str] | None:
+    """Return the axis names in the value of an attribute; None if it holds none.
 
     Examples
     --------
-    >>> names_in("zyx"), names_in(["z", None]), names_in([["z"], "y"]), names_in(3.5)
+    >>> axis_names_in("zyx"), axis_names_in(["z", None]), axis_names_in([["z"], "y"]), axis_names_in(3.5)
     (['z', 'y', 'x'], ['z', ''], None, None)
     """
     if isinstance(given, np.ndarray):
@@ -53,28 +53,28 @@ def names_in(given: Any) -> list[str] | None:
 
 
 def _axes_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Where programs leave the names of axes."""
+    """Return the attributes in which programs store axis names."""
     transform = attributes.get("transform")
     found = {name: attributes.get(name) for name in ("_ARRAY_DIMENSIONS", "axes", "axis_names")}
     return found | {"transform.axes": transform.get("axes") if isinstance(transform, Mapping) else None}
 
 
-def stated_by(attributes: Mapping[str, Any]) -> Stated:
-    """What attributes say of an array's place, per stored axis or per stored spatial axis.
+def stated_in_attributes(attributes: Mapping[str, Any]) -> StatedPlacement:
+    """Return the placement that attributes state, per stored axis or per stored spatial axis.
 
-    Understood are ``voxel_size`` or ``resolution`` with ``offset`` and ``unit`` or ``units``, HDF5's
-    ``element_size_um``, ``pixelResolution`` of N5 viewers, ``transform`` of COSEM, ``dimension_units`` of tensorstore,
-    and ``voxel_offset`` of Neuroglancer.
+    Supported are ``voxel_size`` or ``resolution`` with ``offset`` and ``unit`` or ``units``, ``element_size_um``
+    (HDF5), ``pixelResolution`` (N5 viewers), ``transform`` (COSEM), ``dimension_units`` (tensorstore), and
+    ``voxel_offset`` (Neuroglancer).
 
     Examples
     --------
-    >>> found = stated_by({"pixelResolution": {"dimensions": [4, 4, 40], "unit": "nm"}})
+    >>> found = stated_in_attributes({"pixelResolution": {"dimensions": [4, 4, 40], "unit": "nm"}})
     >>> found.voxel_size, found.unit
     ([4, 4, 40], 'nm')
     """
     unit, units = attributes.get("unit"), attributes.get("units")
     if unit is None and units is not None and not isinstance(units, (str, bytes)):
-        unit = units  # a text is the unit of the values, as in netCDF
+        unit = units  # a string is the unit of the values, as in netCDF
     size = next((attributes[name] for name in SIZES if attributes.get(name) is not None), None)
     place, direction = attributes.get("offset"), attributes.get("direction")
     transform, pixels = attributes.get("transform"), attributes.get("pixelResolution")
@@ -88,11 +88,11 @@ def stated_by(attributes: Mapping[str, Any]) -> Stated:
         unit = pixels.get("unit") if isinstance(pixels, Mapping) else unit
     elif attributes.get(DIMENSION_UNITS) is not None:
         size, unit = _split(attributes[DIMENSION_UNITS])
-    return Stated(size, place, unit, direction, attributes.get("voxel_offset"))
+    return StatedPlacement(size, place, unit, direction, attributes.get("voxel_offset"))
 
 
 def _split(texts: Any) -> tuple[Any, Any]:
-    """Sizes and units of texts such as "4.5 nm"."""
+    """Split strings such as "4.5 nm" into sizes and units."""
     if not isinstance(texts, (list, tuple)):
         return texts, None
     parts = [("", "", "") if t is None else str(t).strip().partition(" ") for t in texts]
@@ -100,7 +100,7 @@ def _split(texts: Any) -> tuple[Any, Any]:
 
 
 def dimension_units(names: Sequence[str], sizes: Mapping[str, float | None], unit: str | None) -> list[str | None]:
-    """Sizes and units of axes as tensorstore and Neuroglancer read them.
+    """Format sizes and units of axes as tensorstore and Neuroglancer read them.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Coordinates of voxels, as xarray and netCDF keep them along every dimension: voxel size, position and direction."""
+"""Voxel size, position and direction from coordinates along every dimension, as in xarray and netCDF."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import reason
-from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.units import long_unit
 
 Coordinate = tuple[Any, Any]
 """Positions along a dimension, and their unit."""
 
 
-def stated_by(names: Sequence[Any], coordinate: Callable[[Any], Coordinate | None]) -> Stated:
-    """What coordinates say of a place.
+def stated_in_coordinates(names: Sequence[Any], coordinate: Callable[[Any], Coordinate | None]) -> StatedPlacement:
+    """Return the placement that coordinates state.
 
     Parameters
     ----------
     names : sequence
-        Of the dimensions, in the stored order.
+        Dimension names in the stored order.
     coordinate : callable
-        Positions along a dimension and their unit; None where there are none. Where it fails, they are unknown.
+        Returns the positions along a dimension and their unit; None where there are none. If it raises, they are
+        unknown.
 
     Returns
     -------
-    Stated
-        Per stored axis. A unit that only some coordinates name is that of all.
+    StatedPlacement
+        Per stored axis. Axes without a unit get the one that other coordinates name.
     """
     found = [_found(coordinate, name) for name in names]
     values = [None if c is None else c[0] for c in found]
     steps = [v if v is None or isinstance(v, str) else step_of(v) for v in values]
     units = [None if c is None else c[1] for c in found]
     spoken = next((u for u in units if long_unit(u) is not None), None)
-    return Stated(
+    return StatedPlacement(
         [abs(s) if isinstance(s, float) else s for s in steps],
         [None if v is None or isinstance(v, str) else _first(v) for v in values],
         [spoken if u is None else u for u in units],
@@ -44,17 +45,17 @@ def stated_by(names: Sequence[Any], coordinate: Callable[[Any], Coordinate | Non
 
 
 def _found(coordinate: Callable[[Any], Coordinate | None], name: Any) -> Coordinate | None:
-    """A coordinate; what forbids to read it stands in the place of one, for the user to see."""
+    """Return a coordinate; if it cannot be read, the reason in its place, to be shown to the user."""
     try:
         return coordinate(name)
     except MemoryError:
         raise
-    except Exception as error:  # of whatever library reads it
+    except Exception as error:  # from any storage library
         return f"positions that cannot be read: {reason(error)}", None
 
 
 def step_of(values: np.ndarray) -> float | str | None:
-    """Distance of positions; None for a single one, and what is odd about those that have none.
+    """Return the spacing of positions; None for a single one, a string that describes those without a spacing.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def step_of(values: np.ndarray) -> float | str | None:
 
 
 def spacing(values: Any) -> float | None:
-    """Distance of evenly spaced numbers, below 0 if they fall; None for others.
+    """Return the spacing of evenly spaced numbers, negative if they decrease; None for others.
 
     Examples
     --------
@@ -87,6 +88,6 @@ def spacing(values: Any) -> float | None:
 
 
 def _first(values: np.ndarray) -> float | None:
-    """Position of the first voxel."""
+    """Return the position of the first voxel; None if it is unknown."""
     known = values.ndim == 1 and values.dtype.kind in "iuf" and len(values) and np.isfinite(values[0])
     return float(values[0]) if known else None

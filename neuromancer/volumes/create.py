@@ -1,4 +1,4 @@
-"""Making outputs: files of any kind by their path, or arrays that the user has open."""
+"""Creation of outputs: files of any kind by path, or arrays that the user has open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
 from neuromancer.volumes.axes import Layout, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.flat import MappedSink, file_of
-from neuromancer.volumes.options import check_kinds, check_spec, checked_block
+from neuromancer.volumes.options import check_kinds, check_spec, checked_block_shape
 from neuromancer.volumes.output import MODULES, Output, open_sink
 from neuromancer.volumes.paths import plain_name, split_path
 from neuromancer.volumes.placement import Placement, checked_placement
@@ -30,7 +30,7 @@ from neuromancer.volumes.store_spec import StoreSpec
 __all__ = ["create_sink", "open_sink", "output_at"]
 
 MOST_BYTES = (1 << 63) - 1
-"""Of an output; libraries have no numbers beyond it."""
+"""Maximum size of an output; libraries store sizes as signed 64-bit integers."""
 
 
 def create_sink(
@@ -50,41 +50,41 @@ def create_sink(
     multiscale: bool = False,
     existing: str = "error",
 ) -> ArraySink:
-    """Make an output for a volume (f, *spatial), full of zeros where nothing is written.
+    """Create an output for a volume (f, *spatial), zero where nothing is written.
 
     Parameters
     ----------
     out : str, path or array
         ``folder.zarr[/array]``, ``file.h5:dataset``, ``file.tif``, ``file.npy``; or an array of NumPy, h5py, zarr or
-        tensorstore, or anything with ``shape``, ``dtype`` and ``__setitem__``. Such an array gets the values only:
-        the options for files do not concern it.
+        tensorstore, or anything with ``shape``, ``dtype`` and ``__setitem__``. Only values are written into such an
+        array; options for files do not apply to it.
     shape : sequence of int
         (f, *spatial).
     dtype : numpy.dtype
     axes : str, optional
-        Name of every axis in the order in which the file is to have them, e.g. ``"zyxc"``; default (f, *spatial), for
-        TIFF czyx. Without ``c`` if f is 1 and the file is to have no axis for it.
+        Name of every axis in the stored order, e.g. ``"zyxc"``; default: (f, *spatial), for TIFF czyx. If f is 1,
+        ``c`` may be omitted to store no channel axis.
     chunks : sequence of int, optional
         (f, *spatial); default: see :func:`chunks_for`.
     shards : sequence of int or True, optional
-        For zarr: blocks of chunks that are one file each; True chooses them, see :func:`shards_for`.
+        For zarr: blocks of chunks that share a file; True for a default, see :func:`shards_for`.
     compression : str or None
         ``"default"`` (blosc with zstd for zarr, none otherwise); zarr: ``"blosc"``, ``"zstd"``, ``"gzip"``; HDF5:
         ``"gzip"``, ``"lzf"``; None for none.
     voxel_size, offset : sequence of float, optional
-        Per spatial axis, in `unit`; the position of the centre of the first voxel. None for an axis of which it is not
-        known.
+        Per spatial axis, in `unit`; `offset` is the position of the centre of the first voxel. None for an axis
+        where it is unknown.
     unit : str, optional
         E.g. ``"nanometer"`` or ``"nm"``.
     direction : sequence of int, optional
-        -1 for spatial axes along which positions fall, else 1; default: they grow along all.
+        -1 for spatial axes along which positions decrease, else 1; default: they increase along all axes.
     spatial : str
         Names of the spatial axes in the order of `shape`.
     multiscale : bool
-        For zarr: an OME-Zarr image (0.5), whose coarser levels :func:`write_pyramid` makes when all is written.
+        For zarr: create an OME-Zarr image (0.5); :func:`write_pyramid` adds coarser levels once all is written.
     existing : {'error', 'open'}
-        What to do if the output exists: refuse, or go on writing into it; it must have this shape and dtype then.
-        Nothing that exists is ever emptied or replaced.
+        What to do if the output exists: raise an error, or open it for writing; its shape and dtype must match then.
+        Existing data is never cleared or replaced.
 
     Returns
     -------
@@ -97,9 +97,9 @@ def create_sink(
     ShapeError, InputTypeError
         If an existing output has another shape or dtype.
     ArgumentError
-        For options that the kind of file does not have.
+        For options that the file format does not have.
     MissingDependencyError
-        If the library for this kind of file is not installed.
+        If the library for this file format is not installed.
 
     Examples
     --------
@@ -126,12 +126,12 @@ def create_sink(
         output.create()
         found = output.find()
     if found is None:
-        raise FileError("has been removed while it was made", where=str(output.locator))
+        raise FileError("has been removed while it was being created", where=str(output.locator))
     return found
 
 
 def check_sink(out: Any, shape: Sequence[int], dtype: Any, **options: Any) -> None:
-    """Raise what :func:`create_sink` would for these arguments, but for what exists already; nothing is made."""
+    """Raise what :func:`create_sink` would for these arguments, except for existing outputs; nothing is created."""
     if isinstance(out, (str, os.PathLike)):
         output_at(out, shape, dtype, **options)
     else:
@@ -153,22 +153,22 @@ def output_at(
     multiscale: bool = False,
     direction: Sequence[int] | None = None,
 ) -> Output:
-    """What :func:`create_sink` makes for a path, before anything is made; see there."""
+    """Return the output that :func:`create_sink` would create at a path; nothing is created."""
     check_kinds(axes, compression, multiscale)
     size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
-        raise FileError("outputs of this kind cannot be made", where=str(out), expected=f"one of {tuple(MODULES)[:4]}")
+        raise FileError("cannot write this file format", where=str(out), expected=f"one of {tuple(MODULES)[:4]}")
     name = plain_name(dataset)
     if ".." in name.split("/") or (dataset and not name):
-        raise ArgumentError("no name of an array", where=str(out), got=dataset, expected="a name within the file")
+        raise ArgumentError("not the name of an array", where=str(out), got=dataset, expected="a name within the file")
     if not is_address(path):
         path = absolute(path, "output")
         folder = followed(path).parent
         if kind_at(folder) != "a folder":
             raise FileError("no such folder", where=str(out), got=str(folder))
     layout = _stored_layout(size, axes, spatial, file_kind, str(out))
-    blocks = chunks_for(size, kind) if chunks is None else checked_block(chunks, size, "chunks")
+    blocks = chunks_for(size, kind) if chunks is None else checked_block_shape(chunks, size, "chunks")
     groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, name, layout.stored, spatial)
     spec = StoreSpec(size, kind, layout, blocks, groups, compression, placement, multiscale)
@@ -188,24 +188,24 @@ def _checked(
 ) -> tuple[tuple[int, ...], np.dtype, Placement]:
     label = str(out)[:100]
     if not isinstance(spatial, str):
-        raise InputTypeError("not names of axes", where="spatial", got=spatial, expected="text, e.g. 'zyx'")
-    several = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
-    if not several or len(shape) != len(spatial) + 1 or not all(is_whole(n) and n >= 1 for n in shape):
-        raise ShapeError("not a shape of an output", where=label, got=shape, expected=f"(f, {', '.join(spatial)})")
+        raise InputTypeError("not axis names", where="spatial", got=spatial, expected="text, e.g. 'zyx'")
+    is_sequence = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
+    if not is_sequence or len(shape) != len(spatial) + 1 or not all(is_whole(n) and n >= 1 for n in shape):
+        raise ShapeError("not a valid output shape", where=label, got=shape, expected=f"(f, {', '.join(spatial)})")
     size, kind = tuple(int(n) for n in shape), _number_dtype(dtype)
     if prod(size) * kind.itemsize > MOST_BYTES:
-        raise ShapeError("more than any store can hold", where=label, got=size, expected=f"up to {MOST_BYTES} bytes")
+        raise ShapeError("too large for any store", where=label, got=size, expected=f"up to {MOST_BYTES} bytes")
     return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
 
 
 def _number_dtype(dtype: Any) -> np.dtype:
-    """A dtype of numbers that a prediction can have, or InputTypeError."""
+    """Return a numeric dtype that a prediction can have; raise InputTypeError for any other."""
     try:
         kind = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError):
         kind = np.dtype(object)
     if dtype is None or kind.kind not in KINDS:
-        raise InputTypeError("no dtype of an output", where="dtype", got=dtype, expected="bool, integer or float")
+        raise InputTypeError("not a dtype for outputs", where="dtype", got=dtype, expected="bool, integer or float")
     return kind
 
 
@@ -216,19 +216,23 @@ def _shards(
         return None
     if shards is True:
         return shards_for(size, blocks)
-    groups = checked_block(shards, size, "shards")
+    groups = checked_block_shape(shards, size, "shards")
     if any(s % c for s, c in zip(groups, blocks, strict=True)):
         nearest = tuple(max(1, round(s / c)) * c for s, c in zip(groups, blocks, strict=True))
-        raise ArgumentError("not whole chunks", where="shards", got=groups, expected=f"of {blocks}", nearest=nearest)
+        raise ArgumentError(
+            "not multiples of the chunks", where="shards", got=groups, expected=f"chunks of {blocks}", nearest=nearest
+        )
     return groups
 
 
 def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spatial: str) -> ArraySink:
-    """A sink that writes into an array that the user has open."""
+    """Return a sink that writes into an array that the user has open."""
     if is_closed(out):
         raise FileError("is closed", where="out", got=repr(out), expected="an open file, or its path")
     if not is_array(out) or not hasattr(out, "__setitem__"):
-        raise InputTypeError("no output", where="out", got=type(out).__name__, expected="a path or a writable array")
+        raise InputTypeError(
+            "is not an output", where="out", got=type(out).__name__, expected="a path or a writable array"
+        )
     checked_dtype(out, "out")
     wrapped = tensorstores.Zeroed(out) if library(out) == "tensorstore" else out
     if isinstance(out, np.ma.MaskedArray) and out.hardmask and np.ma.is_masked(out):
@@ -238,7 +242,7 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
     require_same(layout.shape(wrapped.shape), np.dtype(wrapped.dtype), size, kind, "out")
     if library(out) == "h5py":
         if out.file.mode == "r":
-            raise FileError("the output is open for reading only", where=str(out.file.filename))
+            raise FileError("the output is open for reading only", where=str(out.file.filename), expected="mode 'r+'")
         return hdf5.OpenHdf5Sink(out, layout, out.file.filename, out.chunks)
     if library(out) == "zarr":
         folder = zarrs.local_folder(out)
@@ -257,26 +261,26 @@ def _into(out: Any, size: tuple[int, ...], kind: np.dtype, axes: str | None, spa
 
 
 def _labels(out: Any) -> str | None:
-    """Axes of an open tensorstore whose dimensions have names, such as Neuroglancer's x, y, z and channel."""
+    """Return the axes of an open tensorstore with labelled dimensions, such as Neuroglancer's x, y, z and channel."""
     labels = out.domain.labels if library(out) == "tensorstore" else ()
     return letters(labels) if labels and all(labels) else None
 
 
 def _fitting(shape: Sequence[int], size: tuple[int, ...], spatial: str) -> str:
-    """Axes of an output that says none: it may leave out a channel axis of size 1."""
+    """Return the axes of an output that names none: a channel axis of size 1 may be missing."""
     return spatial if len(shape) == len(spatial) and size[0] == 1 else "f" + spatial
 
 
 def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: str, label: str) -> Layout:
     if axes is None:
-        # OME-TIFF has but this order.
+        # OME-TIFF requires this order.
         order = "f" + ("".join(a for a in "zyx" if a in spatial) if kind == "tif" else spatial)
         return Layout(order, spatial)
     named = axes.lower().replace("c", "f")
     if sorted(named) not in (sorted("f" + spatial), sorted(spatial)):
-        raise ArgumentError("not the axes of the output", where=label, got=axes, expected=f"an order of 'c{spatial}'")
-    if "f" not in named and size[0] != 1:
         raise ArgumentError(
-            "no axis for channels", where=label, got=axes, expected=f"'c' in it, for {size[0]} channels"
+            "not the axes of the output", where=label, got=axes, expected=f"a permutation of 'c{spatial}'"
         )
+    if "f" not in named and size[0] != 1:
+        raise ArgumentError("no channel axis", where=label, got=axes, expected=f"axes with 'c', for {size[0]} channels")
     return Layout(named, spatial)

@@ -1,4 +1,4 @@
-"""Results as xarray.DataArray, in the coordinates of the data that they come from."""
+"""Results as xarray.DataArray with the coordinates of the input."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from neuromancer.volumes.stored import require
 
 
 def is_dataarray(value: Any) -> bool:
-    """Whether something is an xarray.DataArray; the library is not imported for it."""
+    """Return whether a value is an xarray.DataArray, without importing xarray."""
     return type(value).__module__.startswith("xarray.") and type(value).__name__ == "DataArray"
 
 
 def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "zyx", name: str | None = None) -> Any:
-    """A result as an array with the coordinates of the data.
+    """Return a result as a DataArray with the coordinates of the input.
 
     Parameters
     ----------
     raw : xarray.DataArray
-        What was predicted from.
+        Input of the prediction.
     values : array or sink, (f, *spatial)
-        In memory or of dask; a sink is read when it is needed, through dask, and should be closed or flushed.
+        In memory or a dask array. A sink is read lazily, through dask, and should be closed or flushed.
     offset : sequence of int
-        Voxel of `raw` at which the result begins, per spatial axis.
+        Voxel of `raw` at which the result starts, per spatial axis.
     spatial : str
         Names of the spatial axes of `values`.
     name : str, optional
-        Of the result.
+        Name of the result.
 
     Returns
     -------
     xarray.DataArray
-        Dimensions are called as those of `raw`, the channels ``c`` if it has none. Spatial coordinates are those of the
-        voxels, continued evenly beyond the ends; scalar ones are kept; attributes are, but for those that say how the
-        values of `raw` are packed.
+        Dimensions are named as in `raw`; the channel axis ``c`` if `raw` has none. Spatial coordinates are those of
+        the voxels, extrapolated evenly beyond the ends. Scalar coordinates and attributes are kept, except for
+        attributes that describe how the values of `raw` are packed.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "z
     """
     xarray = require("xarray", "xarray", "result")
     if not is_dataarray(raw):
-        raise InputTypeError("is no xarray.DataArray", where="raw", got=type(raw).__name__)
+        raise InputTypeError("is not an xarray.DataArray", where="raw", got=type(raw).__name__)
     if len(values.shape) != len(spatial) + 1 or len(offset) != len(spatial):
         raise ShapeError(
             "does not fit", where="result", got=f"shape {tuple(values.shape)}, offset {tuple(offset)}", expected=spatial
@@ -78,13 +78,13 @@ def result_array(raw: Any, values: Any, offset: Sequence[int], spatial: str = "z
 
 
 def _by_place(raw: Any, spatial: str) -> dict[str, Any]:
-    """Dimensions whose names say nothing, by their place: (*spatial) or (f, *spatial)."""
+    """Return dimensions by position where their names have no meaning: (*spatial) or (f, *spatial)."""
     names = ("f" + spatial)[-len(raw.dims) :]
     return dict(zip(names, raw.dims, strict=True)) if len(names) == len(raw.dims) else {}
 
 
 def shifted(values: np.ndarray, begin: int, n: int) -> np.ndarray | None:
-    """`n` coordinates from voxel `begin` on; None if some lie outside and cannot be continued.
+    """Return `n` coordinates starting at voxel `begin`; None if some lie outside and cannot be extrapolated.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def shifted(values: np.ndarray, begin: int, n: int) -> np.ndarray | None:
 
 
 def lazy(volume: Any) -> Any:
-    """A source or sink as a dask array: blocks are read when they are needed.
+    """Return a source or sink as a dask array whose blocks are read lazily.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def lazy(volume: Any) -> Any:
     """
     array = require("dask.array", "dask", "result")
     if volume.locator is not None:
-        # Other processes can read this one too, and it outlives the sink.
+        # Other processes can read it too, and it outlives the sink.
         volume = open_source(volume.locator)
     unit = getattr(volume, "chunks", None) or getattr(volume, "unit_of_write", None)
     empty = np.empty((0,) * len(volume.shape), volume.dtype)

@@ -1,4 +1,4 @@
-"""Volumes whose voxels lie in a file one after the other: .npy, and TIFF without compression."""
+"""Volumes stored contiguously in a file: .npy, and TIFF without compression."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import file_identity
 
 HEAD, BITS, FEWEST_BITS = 10, 128, 12
-"""Bytes before the text of a .npy header; bits of a token, and as few as tell one file from another."""
+"""Bytes before the text of a .npy header; bits of a token, and the minimum number that identifies a file."""
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open a .npy file for reading."""
     if dataset:
-        raise ArgumentError("a .npy file holds one array, without a name", where=label, got=dataset)
+        raise ArgumentError("a .npy file holds a single, unnamed array", where=label, got=dataset)
     with Path(path).open("rb") as file:
         shape, fortran, dtype = _header(file)
         start = file.tell()
@@ -55,7 +55,7 @@ def read_part(array: Any, key: Any) -> np.ndarray:
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and dtype that a .npy file states."""
+    """Read shape, order and dtype from a .npy header."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         found = np.lib.format.read_array_header_1_0(file)
@@ -67,14 +67,14 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def mapped(path: str, dtype: np.dtype, start: int, shape: Sequence[int]) -> tuple[Any, list[Part]]:
-    """An array of C order in a file, mapped; of one that is cut off what is there, zeros behind, and what is missing.
+    """Map a C-contiguous array in a file; a truncated one is padded with zeros, and its missing part is returned.
 
     Parameters
     ----------
     path : str
     dtype : numpy dtype
     start : int
-        Byte at which it begins.
+        Offset of the array, in bytes.
     shape : sequence of int
     """
     shape = tuple(int(n) for n in shape)
@@ -82,23 +82,23 @@ def mapped(path: str, dtype: np.dtype, start: int, shape: Sequence[int]) -> tupl
     if room >= prod(shape):
         return np.memmap(path, dtype, "r", start, shape) if prod(shape) else np.empty(shape, dtype), []
     whole = max(0, room) // max(1, prod(shape[1:]))
-    there = np.memmap(path, dtype, "r", start, (whole, *shape[1:])) if whole else np.empty((0, *shape[1:]), dtype)
+    planes = np.memmap(path, dtype, "r", start, (whole, *shape[1:])) if whole else np.empty((0, *shape[1:]), dtype)
     where = (slice(whole, shape[0]), *(slice(0, n) for n in shape[1:]))
     reason = f"the file ends after {whole} of {shape[0]} planes"
-    return CutOff(there, shape), [Part(f"voxels {shown(where)}", reason, where)]
+    return CutOff(planes, shape), [Part(f"voxels {shown(where)}", reason, where)]
 
 
 class CutOff:
-    """The beginning of an array, with zeros behind it.
+    """Truncated array, padded with zeros.
 
     Parameters
     ----------
     there : numpy.ndarray
-        What is there along the first axis.
+        Existing planes along the first axis.
     shape : tuple of int
-        Of the whole.
+        Shape of the complete array.
     turned : bool
-        Whether its axes are seen in reverse order.
+        Whether its axes are reversed.
     """
 
     def __init__(self, there: np.ndarray, shape: tuple[int, ...], turned: bool = False) -> None:
@@ -116,25 +116,25 @@ class CutOff:
         return block.transpose() if self.turned else block
 
     def transpose(self) -> CutOff:
-        """The same with its axes in reverse order."""
+        """Return the array with its axes reversed."""
         return CutOff(self.there, self.whole, not self.turned)
 
 
 class _FileBelow:
-    """A file that another library has mapped, as far as the system tells.
+    """A file that another library has memory-mapped, as far as the system tells.
 
     Parameters
     ----------
     path : str
     inode : int
-        Number of the file; another one at its place is not mapped.
+        Inode of the mapped file; a file that has replaced it is not mapped.
     """
 
     def __init__(self, path: str, inode: int) -> None:
         self.path, self.inode = path, inode
 
     def size(self) -> float:
-        """Bytes of the file now; no limit if its name has gone, as it stays whole for those who have it mapped."""
+        """Current size in bytes; infinite if the name was removed, as the mapping then keeps the file whole."""
         try:
             found = Path(self.path).stat()
         except OSError:
@@ -143,9 +143,9 @@ class _FileBelow:
 
 
 def mapping_of(array: Any) -> tuple[Any, int] | None:
-    """What an array is mapped from, which tells its size, and the size that it must have; None for other arrays."""
+    """Return what an array is mapped from (has ``size()``) and its required size in bytes; None if not mapped."""
     if library(array) == "xarray":
-        array = getattr(array, "_data", None)  # its values would be read
+        array = getattr(array, "_data", None)  # `data` would read the values
     first = array
     while isinstance(array, (np.ndarray, memoryview)):
         base = array.obj if isinstance(array, memoryview) else array.base
@@ -153,12 +153,12 @@ def mapping_of(array: Any) -> tuple[Any, int] | None:
             begin = int(getattr(array, "offset", 0))
             return base, begin - begin % mmap.ALLOCATIONGRANULARITY + len(base)
         array = base
-    # Torch keeps to itself what its tensors are views of.
+    # Torch does not expose what its tensors are views of.
     return _mapped_below(first) if library(array) == "torch" and isinstance(first, np.ndarray) else None
 
 
 def _mapped_below(array: np.ndarray) -> tuple[_FileBelow, int] | None:
-    """The file in which the system says that an array lies; None for memory, and for systems that do not say."""
+    """Return the file to which the system has mapped an array; None for memory, and where the system does not tell."""
     begin = int(array.__array_interface__["data"][0])
     end = begin + sum((n - 1) * abs(step) for n, step in zip(array.shape, array.strides, strict=True)) + array.itemsize
     try:
@@ -173,7 +173,7 @@ def _mapped_below(array: np.ndarray) -> tuple[_FileBelow, int] | None:
 
 
 def file_of(array: Any) -> Path | None:
-    """The file to which an array is mapped, as far as it says so."""
+    """Return the file to which an array is mapped; None if it does not name one."""
     while isinstance(array, np.ndarray):
         if isinstance(array, np.memmap) and array.filename is not None:
             return Path(array.filename)
@@ -182,12 +182,12 @@ def file_of(array: Any) -> Path | None:
 
 
 def require_mapped(array: Any) -> bool:
-    """Whether an array lies in a mapped file.
+    """Return whether an array lies in a mapped file, after checking the size of the file.
 
     Raises
     ------
     OSError
-        If the file has become shorter: the system would end the process that reads beyond its end.
+        If the file was truncated: the system would kill a process that reads beyond its end.
     """
     found = mapping_of(array)
     if found is not None and found[0].size() < found[1]:
@@ -196,21 +196,21 @@ def require_mapped(array: Any) -> bool:
 
 
 def read_mapped(array: Any, key: Any) -> np.ndarray:
-    """Copy of a block of a mapped file; OSError if it has become shorter."""
+    """Return a copy of a block of a mapped file; raise OSError if the file has become shorter."""
     require_mapped(array)
     return np.array(array[key])
 
 
 class FlatSink(FileSink):
-    """Output into a file, at places that never change.
+    """Sink that writes into a file at fixed offsets.
 
-    Written by system calls and not through a memory map: a full disk is then an error and not a signal that ends the
+    It writes by system calls, not through a memory map, so that a full disk is an error and not a signal that kills the
     process.
 
     Parameters
     ----------
     array : numpy.memmap
-        Of the file, C order; for reading back.
+        The file in C order, for reading back.
     **kwargs
         As for :class:`ArraySink`.
     """
@@ -224,7 +224,7 @@ class FlatSink(FileSink):
 
     def _write(self, where: Where, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values, self.array.dtype)
-        # Axes at the end that are taken whole make one run together with the last axis that is not.
+        # Trailing axes that are written whole form contiguous runs with the last axis that is not.
         last = values.ndim
         while last > 0 and values.shape[last - 1] == self.array.shape[last - 1]:
             last -= 1
@@ -263,13 +263,13 @@ class FlatSink(FileSink):
 
 
 class MappedSink(ArraySink):
-    """Output into a memory map that the user has open.
+    """Sink that writes into a memory map that the user has open.
 
     Parameters
     ----------
     array : numpy.ndarray
     file : Path
-        To which it is mapped.
+        The mapped file.
     layout, label
         As for :class:`ArraySink`.
     """
@@ -286,7 +286,7 @@ class MappedSink(ArraySink):
                 found[0].flush()
 
     def claim(self) -> None:
-        """Make the file known from all others, as far as it can be, before something is noted about it."""
+        """Give the file an identity, as far as possible, before it is recorded."""
         with naming(self.file):
             if not token_of(self.file):
                 stamp(self.file)
@@ -301,12 +301,12 @@ def _identity(file: Path) -> str:
 
 
 def open_for_writing(locator: Locator) -> np.memmap:
-    """The array of an existing .npy file."""
+    """Open the array of an existing .npy file."""
     return open_memmap(locator.path, mode="r")
 
 
 def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
-    """Create a .npy file of zeros that takes no room yet; it is there whole or not at all."""
+    """Create a sparse .npy file of zeros, atomically."""
     label = str(locator)
     token = new_token(note)
     with naming(label), fresh(followed(locator.path), note) as new, new.open("xb") as file:
@@ -316,7 +316,7 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
 
 
 def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
-    """Remove the file if it was left half made, as far as the notes about it prove that."""
+    """Remove the file if its creation was interrupted, as far as the recorded traces prove that."""
 
     def opened() -> np.memmap | None:
         return open_for_writing(locator) if token_of(followed(locator.path)) in tokens(traces) else None
@@ -327,11 +327,11 @@ def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
 def discard_flat(
     locator: Locator, spec: StoreSpec, traces: Collection[str], opened: Callable[[], np.memmap | None]
 ) -> None:
-    """See :func:`discard`; `opened` gives the voxels of a file that may be the one that was noted."""
+    """See :func:`discard`; `opened` returns the voxels of a file that may be the recorded one."""
     target = followed(locator.path)
 
     def is_new() -> bool:
-        with suppress(Exception):  # whatever a library says of a file that is not ours
+        with suppress(Exception):  # a library may raise anything for a foreign file
             array = opened()
             if array is not None and spec.describes(array):
                 return is_blank(target, int(array.offset), int(array.offset) + array.nbytes)
@@ -341,10 +341,10 @@ def discard_flat(
 
 
 def _new_header(spec: StoreSpec, token: str) -> bytes:
-    """Beginning of a .npy file that tells it from all others.
+    """Return a .npy header that identifies the file.
 
-    A header may have any length, blanks at its end mean nothing, and whoever writes a file anew begins with a header of
-    its own: a token stands there as spaces and tabs.
+    A header may have any length, trailing blanks have no meaning, and rewriting a file replaces its header: the token
+    is encoded in the trailing blanks, as spaces and tabs.
     """
     plain = io.BytesIO()
     stated = np.lib.format.header_data_from_array_1_0(np.empty((0,), spec.dtype))
@@ -359,7 +359,7 @@ def _blanks(token: str) -> bytes:
 
 
 def token_of(path: Path) -> str:
-    """The token in a .npy file, as 32 digits; empty if there is none."""
+    """Return the token in a .npy file, as 32 hexadecimal digits; empty if there is none."""
     with path.open("rb") as file:
         head = file.read(HEAD)
         if head[:7] != b"\x93NUMPY\x01" or len(head) < HEAD:
@@ -371,7 +371,7 @@ def token_of(path: Path) -> str:
 
 
 def stamp(path: Path) -> None:
-    """Put a token into a .npy file of another make, as many bits of one as there are blanks."""
+    """Write a token into a .npy file of another program, with as many bits as there are blanks."""
     with path.open("r+b") as file:
         head = file.read(HEAD)
         if head[:7] != b"\x93NUMPY\x01" or len(head) < HEAD:
@@ -387,5 +387,5 @@ def stamp(path: Path) -> None:
 
 
 def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> FlatSink:
-    """Sink of an existing .npy file."""
+    """Return a sink for an existing .npy file."""
     return FlatSink(array, layout, label, locator=locator)

@@ -1,9 +1,9 @@
-"""New files and folders: there whole or not at all, and known again if whoever made them was killed.
+"""Atomic creation of files and folders that can be recognised after a kill.
 
-Whoever makes a result writes down, before anything exists, what will be noted here: a token, after which the place of
-the half-made file is named, and then the number and time of the file, which it keeps when it gets its name. What is
-found later under that name and with that number and time has not been written to since. Notes can be forged, so that it
-is removed only if it is also what would be made anew, and holds nothing yet.
+Before anything exists, the creator records traces: a token that names the temporary file, then inode and modification
+time of that file, which do not change when it is renamed to its target. A target with the recorded inode and time has
+not been written to since. As records can be forged, the target is removed only if it also equals what would be
+recreated and holds no data yet.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from pathlib import Path
 from neuromancer.files import fsync, publish
 
 Note = Callable[[str], None]
-"""Keeps what is said of an output, durably."""
+"""Records a trace of an output, durably."""
 TOKEN = re.compile(r"[0-9a-f]{32}")
 BLOCK = 1 << 20
 
 
 def new_token(note: Note) -> str:
-    """A name that nothing has yet, noted."""
+    """Return a unique name, after recording it."""
     token = uuid.uuid4().hex
     note(token)
     return token
 
 
 def tokens(traces: Collection[str]) -> list[str]:
-    """Those of the notes that are tokens."""
+    """Return the traces that are tokens."""
     return [trace for trace in traces if TOKEN.fullmatch(trace)]
 
 
 def trace_of(path: Path) -> str:
-    """What a new file keeps when it gets its name, and loses when something is written into it."""
+    """Return inode and modification time: a rename keeps them, a write changes them."""
     found = path.lstat()
     return f"{found.st_ino}:{found.st_mtime_ns}"
 
 
 def was_fresh(path: Path, traces: Collection[str]) -> bool:
-    """Whether a file is one that was noted, also if something has been written into it."""
+    """Return whether a file is a recorded one, even if it has been written to."""
     number = f"{path.lstat().st_ino}:"
     return any(trace.startswith(number) for trace in traces)
 
 
 @contextmanager
 def fresh(target: Path, note: Note, folder: Path | None = None) -> Iterator[Path]:
-    """A place for a new file or folder, which gets its name when the block ends well, unless that is taken.
+    """Yield a temporary path for a new file or folder; on success it is renamed to the target, unless that exists.
 
     Parameters
     ----------
     target : Path
     note : callable
     folder : Path, optional
-        Where it is made, on the same file system; by default beside the target.
+        Where it is created, on the same file system; default: beside the target.
     """
     new = _half_made(folder or target.parent, new_token(note))
     try:
@@ -73,15 +73,15 @@ def fresh(target: Path, note: Note, folder: Path | None = None) -> Iterator[Path
 def discard_fresh(
     target: Path, traces: Collection[str], is_new: Callable[[], bool], folder: Path | None = None
 ) -> bool:
-    """Remove what is left of a file or folder that was being made; whether it had its name already.
+    """Remove the remains of an interrupted creation; return whether the target itself was removed.
 
     Parameters
     ----------
     target : Path
     traces : collection of str
-        What was noted.
+        Recorded traces.
     is_new : callable
-        Whether the target is what would be made, and nothing has been written into it.
+        Returns whether the target is what would be created, with nothing written into it.
     folder : Path, optional
         As for :func:`fresh`.
     """
@@ -90,7 +90,7 @@ def discard_fresh(
     for place in left:
         _remove(place)
     if named:
-        # Removing a folder takes several steps: a kill between them must not leave a part of it under its name.
+        # Removing a folder takes several steps: a kill in between must not leave a part of it at the target.
         target.rename(left[0])
         _remove(left[0])
         fsync(target.parent)
@@ -102,7 +102,7 @@ def _half_made(folder: Path, token: str) -> Path:
 
 
 def is_blank(path: Path, start: int, stop: int) -> bool:
-    """Whether a part of a file is 0 everywhere; of what was never written nothing is read."""
+    """Return whether a range of a file is all zeros; holes are not read."""
     with path.open("rb", buffering=0) as file:
         while start < stop:
             try:

@@ -16,9 +16,8 @@ from neuromancer.files import followed, fsync
 from neuromancer.volumes import hdf5_sources
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.cf import unpacked
-from neuromancer.volumes.conventions import axes_stated, odd_axes, stated_by
-from neuromancer.volumes.coordinates import Coordinate
-from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
+from neuromancer.volumes.conventions import axes_stated, odd_axes, stated_in_attributes
+from neuromancer.volumes.coordinates import Coordinate, stated_in_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, is_blank, new_token, tokens, was_fresh
 from neuromancer.volumes.hdf5_attributes import Dimension, attributes_of, dimensions_of, is_scale, text_of
 from neuromancer.volumes.hdf5_changes import change, roll_back
@@ -35,31 +34,31 @@ FILTERS = {"default": None, None: None, "gzip": "gzip", "lzf": "lzf"}
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
-    """Open a data set for reading."""
+    """Open a dataset for reading."""
     file = h5py.File(path, "r")
     try:
         require_target(file, dataset, label)
         found = file.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
-            name = member(names_in(file, label), dataset, label)
+            name = member(datasets_in(file, label), dataset, label)
             require_target(file, name, label)
             found = file[name]
-        return describe(hdf5_sources.spanned(found), file.close, file_identity(path), label)
+        return inspect_dataset(hdf5_sources.spanned(found), file.close, file_identity(path), label)
     except BaseException:
         file.close()
         raise
 
 
-def describe(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
-    """What an open data set says about itself: labels of its axes, attributes with voxel size and offset."""
+def inspect_dataset(array: Any, close: Any = lambda: None, identity: str = "", label: str = "raw") -> Opened:
+    """Inspect an open dataset: axis labels, and attributes for voxel size and offset."""
     hdf5_sources.require_no_pipes(array, label)
     attributes, unread = attributes_of(array)
     dimensions, odd = dimensions_of(array)
     names = [d.name for d in dimensions]
     axes = letters(names) if any(names) else axes_stated(attributes, array.ndim)
-    placement = stated_by(attributes)
+    placement = stated_in_attributes(attributes)
     if placement.voxel_size is None and any(d.scale is not None for d in dimensions):
-        placement = stated_by_coordinates(dimensions, _coordinate)
+        placement = stated_in_coordinates(dimensions, _coordinate)
     if IDENTITY in attributes:
         placement = replace(placement, voxel_size=_with_gaps(placement.voxel_size), offset=_with_gaps(placement.offset))
     elsewhere, missing = hdf5_sources.identity(array), hdf5_sources.missing_parts(array, label)
@@ -68,7 +67,7 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "", label: s
         axes,
         placement,
         array.chunks,
-        read=hdf5_sources.Watched(array, missing) if array.is_virtual or array.external else read,
+        read=hdf5_sources.ExternalFileReader(array, missing) if array.is_virtual or array.external else read,
         close=close,
         identity=f"{identity} {elsewhere}" if elsewhere else identity,
         fill=array.fillvalue,
@@ -80,7 +79,7 @@ def describe(array: Any, close: Any = lambda: None, identity: str = "", label: s
 
 
 def _coordinate(dimension: Dimension) -> Coordinate | None:
-    """Positions along a dimension, of the scale that is attached to it; None where it is but a length."""
+    """Return the positions along a dimension from its attached scale; None if the scale holds no positions."""
     scale = dimension.scale
     if scale is None:
         return None
@@ -94,13 +93,13 @@ def _coordinate(dimension: Dimension) -> Coordinate | None:
 
 
 def _with_gaps(values: Any) -> Any:
-    """Values of an output of this package: HDF5 has no None, NaN stands for it."""
+    """Return values as written by this package, with None for NaN: HDF5 has no None."""
     known = isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim == 1
     return [None if np.isnan(v) else v for v in values] if known else values
 
 
-def names_in(file: Any, label: str = "hdf5") -> list[str]:
-    """Paths of all data sets of an open file, but for the coordinates of others; of links to some, if there is none."""
+def datasets_in(file: Any, label: str = "hdf5") -> list[str]:
+    """Return paths of all datasets of an open file except coordinates; paths of links if there is no dataset."""
     found: dict[str, bool] = {}
     links: list[str] = []
 
@@ -115,7 +114,7 @@ def names_in(file: Any, label: str = "hdf5") -> list[str]:
 
 
 def require_target(file: Any, path: str, label: str) -> None:
-    """Raise FileError if a path passes through a link that leads nowhere."""
+    """Raise FileError if a path contains a dangling link."""
     here = file
     for name in path.strip("/").split("/") if path else ():
         link = here.get(name, getlink=True)
@@ -135,18 +134,18 @@ def require_target(file: Any, path: str, label: str) -> None:
 
 
 class Hdf5Sink(FileSink):
-    """Output into a data set; one process at a time.
+    """Sink that writes into a dataset; one process at a time.
 
-    Chunks that are not compressed have their places from the beginning, so that writing changes nothing but voxels: a
-    process may be killed at any moment. Compressed chunks get theirs as they are written; the index of the file is then
-    changed by ``flush()`` only, and a kill in the midst of that one can cost the file.
+    Uncompressed chunks are allocated at creation, so that writing changes voxels only: the process may be killed at
+    any time. Compressed chunks are allocated when they are written; the file's index then changes in ``flush()`` only,
+    and a kill during a flush can corrupt the file.
     """
 
     exclusive = True
     owned = True
 
     def flush(self) -> None:
-        """Return when all that was written would survive a power cut."""
+        """Write everything durably to disk."""
         with naming(self.label):
             self.array.file.flush()
             fsync(Path(self.array.file.filename))
@@ -160,17 +159,17 @@ class Hdf5Sink(FileSink):
 
 
 class OpenHdf5Sink(Hdf5Sink):
-    """Output into a data set of a file that the user has open."""
+    """Sink that writes into a dataset of a file that the user has open."""
 
     owned = False
 
 
 def open_for_writing(locator: Locator) -> Any:
-    """An existing data set, for writing."""
+    """Open an existing dataset for writing."""
     try:
         file = h5py.File(locator.path, "r+", rdcc_nbytes=0)
     except OSError as error:
-        hint = "another file than the raw volume's" if "already open" in str(error) else "a whole HDF5 file"
+        hint = "another file than the raw volume's" if "already open" in str(error) else "an intact HDF5 file"
         raise FileError(
             "the file cannot be opened for writing", where=str(locator), got=str(error), expected=hint
         ) from error
@@ -187,27 +186,27 @@ def open_for_writing(locator: Locator) -> Any:
 
 
 def is_taken(locator: Locator) -> bool:
-    """Whether the data set is there; the file is not touched."""
+    """Return whether the dataset exists; the file is not modified."""
     try:
         file = h5py.File(locator.path, "r")
     except OSError:
-        return False  # opening it for writing says why
+        return False  # the reason is raised when it is opened for writing
     with file:
         return _find(file, locator) is not None
 
 
 def _find(file: Any, locator: Locator) -> Any:
-    """The data set, None if its name is free."""
+    """Return the dataset; None if its name is free."""
     found = file.get(locator.dataset or DEFAULT_NAME)
     if found is None:
         _require_room(file, locator.dataset or DEFAULT_NAME, str(locator))
     elif not isinstance(found, h5py.Dataset):
-        raise FileError("a group lies where the output should", where=str(locator), expected="another name")
+        raise FileError("a group has the name of the output", where=str(locator), expected="another name")
     return found
 
 
 def _index_in_memory(file: Any) -> None:
-    """Let the file's index go to disk with a flush only, not whenever its cache is full."""
+    """Write the file's index to disk in a flush only, not whenever its cache is full."""
     settings = file.id.get_mdc_config()
     settings.evictions_enabled = False
     settings.incr_mode = settings.flash_incr_mode = settings.decr_mode = 0
@@ -215,9 +214,9 @@ def _index_in_memory(file: Any) -> None:
 
 
 def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
-    """Create the data set, in a new file or beside others.
+    """Create the dataset, in a new file or in an existing one.
 
-    The data set lies in the file whole or not at all; what else the file holds stays as it is.
+    Creation is atomic; other content of the file does not change.
     """
     label = str(locator)
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
@@ -236,15 +235,15 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
 
 
 def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
-    """Remove the data set if it was left half made, as far as the notes about it prove that."""
+    """Remove the dataset if its creation was interrupted, as far as the recorded traces prove that."""
     target, name = followed(locator.path), locator.dataset or DEFAULT_NAME
 
     def is_new(alone: bool = True) -> bool:
-        # Whatever the library says of a file that is not ours, it is not.
+        # The library may raise anything for a foreign file.
         with suppress(Exception), h5py.File(target, "r") as file:
             found = file[name]
             mine = str(found.attrs.get(IDENTITY, "")) in tokens(traces) and spec.describes(found)
-            return mine and (names_in(file) == [name] or not alone) and _is_blank(found, target)
+            return mine and (datasets_in(file) == [name] or not alone) and _is_blank(found, target)
         return False
 
     if discard_fresh(target, traces, is_new) or not target.exists():
@@ -259,14 +258,14 @@ def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
 
 
 def _is_blank(array: Any, path: Path) -> bool:
-    """Whether nothing but 0 was written into a data set."""
+    """Return whether a dataset holds zeros only."""
     places: list[tuple[int, int]] = []
     array.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
     return all(is_blank(path, at, at + size) for at, size in places)
 
 
 def _require_room(file: Any, name: str, label: str) -> None:
-    """Refuse a name that is a link within the file, or lies within an array."""
+    """Raise FileError for a name that passes through a link of the file or through a dataset."""
     parts = name.split("/")
     for k in range(1, len(parts) + 1):
         above, here = "/".join(parts[: k - 1]) or "/", "/".join(parts[:k])
@@ -274,9 +273,11 @@ def _require_room(file: Any, name: str, label: str) -> None:
         if link is None:
             return
         if not isinstance(link, h5py.HardLink):
-            raise FileError("a link lies where the output should", where=label, got=here, expected="another name")
+            raise FileError("a link has the name of the output", where=label, got=here, expected="another name")
         if not isinstance(file[here], h5py.Group):
-            raise FileError("no group, so nothing can lie in it", where=label, got=here, expected="another name")
+            raise FileError(
+                "is not a group, so it cannot contain arrays", where=label, got=here, expected="another name"
+            )
 
 
 def _fill(file: Any, name: str, spec: StoreSpec, identity: str) -> None:
@@ -306,5 +307,5 @@ def _fill(file: Any, name: str, spec: StoreSpec, identity: str) -> None:
 
 
 def make_sink(array: Any, layout: Layout, label: str, locator: Locator) -> Hdf5Sink:
-    """Sink of an output that was opened here."""
+    """Return a sink for a dataset that was opened by :func:`open_for_writing`."""
     return Hdf5Sink(array, layout, label, array.chunks, locator, str(array.attrs.get(IDENTITY, "")))

@@ -1,7 +1,7 @@
-"""Attributes of HDF5 data sets and their dimensions, of any type and content.
+"""Attributes and dimensions of HDF5 datasets, of any type and content.
 
-The library's functions for dimension scales trust what other attributes hold, and end the process where those hold
-something else; they are not used for reading.
+The library's functions for dimension scales trust the content of other attributes and crash the process if it is
+malformed; they are not used for reading.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCALE_CLASS = "DIMENSION_SCALE"
 
 @dataclass(frozen=True)
 class Dimension:
-    """What a data set says of one of its axes.
+    """One axis of a dataset, as its attributes describe it.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Dimension:
     label : str
         Empty if it has none.
     scale : h5py.Dataset or None
-        The first that is attached.
+        The first attached scale.
     """
 
     size: int
@@ -37,15 +37,15 @@ class Dimension:
 
     @property
     def name(self) -> str:
-        """The label, else the name of the scale; empty if there is neither."""
+        """Label, or else name of the scale; empty if there is neither."""
         name = "" if self.scale is None else self.scale.name or ""
         return self.label or name.rpartition("/")[2]
 
 
 def attributes_of(array: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Attributes by name, but for those that are references; and what of them cannot be read.
+    """Return attributes by name, without references, and messages on those that cannot be read.
 
-    NumPy has no equivalent of some types.
+    Some HDF5 types have no NumPy equivalent.
     """
     found: dict[str, Any] = {}
     doubts: list[str] = []
@@ -54,13 +54,13 @@ def attributes_of(array: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
             continue
         try:
             found[name] = array.attrs[name]
-        except Exception as error:  # whatever the library makes of it
+        except Exception as error:  # the library may raise anything
             doubts.append(f"attribute {name}: {reason(error)}"[:120])
     return found, tuple(doubts)
 
 
 def dimensions_of(array: Any) -> tuple[list[Dimension], tuple[str, ...]]:
-    """All dimensions of a data set, and what of the attributes about them was not used."""
+    """Return all dimensions of a dataset, and messages on malformed attributes about them."""
     doubts: list[str] = []
     rank = array.ndim
     labels: list[Any] = [""] * rank
@@ -80,15 +80,15 @@ def dimensions_of(array: Any) -> tuple[list[Dimension], tuple[str, ...]]:
 
 
 def is_scale(array: Any) -> bool:
-    """Whether a data set is one of coordinates."""
+    """Return whether a dataset is a dimension scale (coordinates)."""
     try:
         return text_of(array.attrs.get("CLASS")) == SCALE_CLASS
-    except Exception:  # of a type that NumPy lacks
+    except Exception:  # a type without NumPy equivalent
         return False
 
 
 def text_of(value: Any) -> str:
-    """A text attribute, whether it was written as one of fixed length or not; empty for anything else.
+    """Return a string attribute of fixed or variable length; empty for anything else.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def text_of(value: Any) -> str:
 
 
 def _holds(array: Any, name: str, wanted: Any) -> bool:
-    """Whether an attribute has one value of a type for each axis."""
+    """Return whether an attribute has one value of the expected type per axis."""
     found = h5py.h5a.open(array.id, name.encode())
     space = found.get_space()
     simple = space.get_simple_extent_type() == h5py.h5s.SIMPLE and space.get_simple_extent_dims() == (array.ndim,)
@@ -117,12 +117,12 @@ def _is_list_of_references(kind: Any) -> bool:
 
 
 def _scale(array: Any, axis: int, references: Any, doubts: list[str]) -> Any:
-    """The first scale of an axis; None if there is none, or if it has gone."""
+    """Return the first scale of an axis; None if there is none or it was deleted."""
     if not len(references):
         return None
     try:
         found = array.file[references[0]]
-    except Exception as error:  # whatever the library makes of a reference to nothing
+    except Exception as error:  # the library may raise anything for a dangling reference
         doubts.append(f"scale of axis {axis}: {reason(error)}")
         return None
     if isinstance(found, h5py.Dataset):

@@ -1,8 +1,8 @@
-"""Changes of an HDF5 file that holds something already: made as a whole, or undone.
+"""Atomic changes of existing HDF5 files, with an undo log.
 
-The library changes the index of a file in a dozen places, one after the other. Here it changes a copy of these places
-in memory. What stands in them is then put into a file ``.TOKEN.undo`` beside it before they are overwritten: a kill in
-between costs nothing, as the next call puts it back.
+The library modifies the index of a file in a dozen places, one after the other. Here it modifies a copy of those pages
+in memory. Their old content goes into an undo file ``.TOKEN.undo`` beside the file before they are overwritten: after
+a kill in between, the next call restores it.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from neuromancer.files import fsync, replacing
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where HDF5 has no locks that others see either
+except ImportError:  # Windows, where HDF5 takes no locks that other processes see either
     fcntl = None  # type: ignore[assignment]
 
 PAGE = 4096
 
 
 def change(path: Path, token: str, edit: Callable[[Any], None]) -> None:
-    """Change a file: on return all of it is there, after an error or a kill and :func:`roll_back` nothing.
+    """Change a file atomically: complete on return; undone after an error, or after a kill and :func:`roll_back`.
 
     Parameters
     ----------
     path : Path
     token : str
-        Names the file with what was there before.
+        Names the undo file.
     edit : callable
-        Is given the open file; may add and remove, but not write values of arrays that are there.
+        Called with the open file; may add and remove objects, but not write values of existing arrays.
 
     Raises
     ------
     OSError
-        If another process has the file open, or the system refuses.
+        If another process has the file open, or on a system error.
     """
-    if _is_open_here(path) or not hasattr(os, "pwrite"):  # what the library knows of the file would not be true
+    if _is_open_here(path) or not hasattr(os, "pwrite"):  # the library's cache of the open file would be stale
         with h5py.File(path, "r+") as file:
             edit(file)
         return
     with path.open("r+b", buffering=0) as raw:
         _lock(raw)
         overlay = _Overlay(raw)
-        # An error that is raised while the library calls back ends the process, and interrupts come to this thread.
+        # An exception inside a callback of the library crashes the process, and interrupts go to the main thread.
         with ThreadPoolExecutor(1) as pool:
             pool.submit(_edit, overlay, edit).result()
         if overlay.failure is not None:
@@ -80,12 +80,12 @@ def _edit(overlay: _Overlay, edit: Callable[[Any], None]) -> None:
 
 
 def roll_back(path: Path, token: str) -> None:
-    """Put a file back to what it was before a change that did not come to its end; nothing to do for others.
+    """Restore a file after an interrupted change; do nothing if there was none.
 
     Raises
     ------
     FileError
-        If somebody else has changed it since.
+        If it has been changed by others since.
     """
     undo = _undo(path, token)
     for left in path.parent.glob(f"..{token}.undo.*.tmp"):
@@ -97,14 +97,14 @@ def roll_back(path: Path, token: str) -> None:
         pages = [(int(k), base64.b64decode(old), base64.b64decode(new)) for k, old, new in record["pages"]]
         size = int(record["size"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise FileError("is not what was left of a change", where=str(undo), expected="no such file") from error
+        raise FileError("is not a valid undo file", where=str(undo), expected="no such file") from error
     with path.open("r+b", buffering=0) as raw:
         _lock(raw)
         if any(_get(raw, k * PAGE, len(old)) not in (old, new) for k, old, new in pages):
             raise FileError(
-                "has been changed since an array that was being added was left half made",
+                "has been changed since adding an array to it was interrupted",
                 where=str(path),
-                expected=f"the file as it was; or remove {undo}",
+                expected=f"the file as it was then; or remove {undo}",
             )
         for k, old, _ in pages:
             _put(raw, old, k * PAGE)
@@ -115,14 +115,14 @@ def roll_back(path: Path, token: str) -> None:
 
 
 class _Overlay(io.RawIOBase):
-    """A file that stays as it is: whatever is written is kept here, in pages.
+    """A file that is not modified: writes go to copies of its pages in memory.
 
     Attributes
     ----------
     superblock : int
-        Page of the superblock, which changes with whatever is put into the file.
+        Page of the superblock, which changes with every change of the file.
     failure : OSError or None
-        Of reading the file; the library gets zeros then.
+        Raised by reading the file; the library gets zeros then.
     """
 
     superblock = 0
@@ -135,7 +135,7 @@ class _Overlay(io.RawIOBase):
         self.failure: OSError | None = None
 
     def old(self, k: int) -> bytes:
-        """What the file holds in a page; less than a page at its end."""
+        """Return the old content of a page; shorter at the end of the file."""
         return _get(self.raw, k * PAGE, min(PAGE, max(0, self.size - k * PAGE)))
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -164,11 +164,11 @@ class _Overlay(io.RawIOBase):
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        self.end = max(self.end, self.at if size is None else size)  # what is cut off could not be put back
+        self.end = max(self.end, self.at if size is None else size)  # what is cut off could not be restored
         return self.end
 
     def _parts(self, n: int) -> list[tuple[int, int, int, int]]:
-        """(begin, stop) of the next bytes that lie in one page, its number, and where in it."""
+        """Divide the next bytes into (begin, stop, page, offset in the page)."""
         pages = range(self.at // PAGE, (self.at + n - 1) // PAGE + 1) if n else ()
         bounds = [(max(self.at, k * PAGE), min(self.at + n, (k + 1) * PAGE), k) for k in pages]
         return [(a - self.at, b - self.at, k, a - k * PAGE) for a, b, k in bounds]
@@ -186,7 +186,7 @@ def _undo(path: Path, token: str) -> Path:
 
 
 def _write_undo(undo: Path, overlay: _Overlay) -> None:
-    """Old and new content of all pages that were there; the superblock's says whether anybody else changes the file."""
+    """Write old and new content of all existing pages; that of the superblock reveals changes by others."""
     numbers = {overlay.superblock, *overlay.pages}
     pages = []
     for k in sorted(k for k in numbers if k * PAGE < overlay.size):
@@ -213,7 +213,7 @@ def _put(raw: Any, data: Any, at: int) -> None:
 
 
 def _lock(raw: Any) -> None:
-    """Take the lock that the library takes, where the file system has locks."""
+    """Take the same lock as the library, where the file system supports locks."""
     try:
         if fcntl is not None:
             fcntl.flock(raw.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,7 +223,7 @@ def _lock(raw: Any) -> None:
 
 
 def _is_open_here(path: Path) -> bool:
-    """Whether this process has the file open, by whatever name."""
+    """Return whether this process has the file open under any name."""
     with suppress(OSError, RuntimeError, ValueError):
         for number in h5py.h5f.get_obj_ids():
             opened = Path(os.fsdecode(h5py.h5f.get_name(number)))

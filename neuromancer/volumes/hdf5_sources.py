@@ -1,6 +1,6 @@
-"""What an HDF5 data set refers to outside itself: sources of a virtual one, raw files, filters.
+"""External data of HDF5 datasets: sources of virtual datasets, external raw files, and filters.
 
-The library reads fill value where a source is not there, and zeros where a raw file is too short.
+The library silently reads fill value where a source is missing, and zeros where a raw file is too short.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import MissingDependencyError, reason
-from neuromancer.volumes.blocks import overlap, whole_index
+from neuromancer.volumes.blocks import regions_overlap, whole_index
 from neuromancer.volumes.chunk_files import require_no_pipe
 from neuromancer.volumes.missing import Part
 from neuromancer.volumes.protocol import Where
@@ -32,7 +32,7 @@ MOST_REGIONS = 1000
 
 
 def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Part]:
-    """What a data set refers to and what is not there or too small.
+    """Return the external data of a dataset that is missing or too small.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = f
     label : str
         Its name in errors.
     seen : set of (str, str)
-        Files and names of the virtual data sets that refer to this one.
+        Files and names of the virtual datasets that refer to this one.
 
     Raises
     ------
     MissingDependencyError
-        If chunks are packed with a filter that is not installed.
+        If chunks are compressed with a filter that is not installed.
     FileError
         If it refers to a pipe or a device.
     """
@@ -63,7 +63,7 @@ def missing_parts(dataset: Any, label: str, seen: frozenset[tuple[str, str]] = f
 
 
 def identity(dataset: Any) -> str:
-    """Size and date of all files in which the voxels of a data set lie, beside its own."""
+    """Return size and modification time of all external files that hold voxels of a dataset."""
     names = {m.file_name for m in dataset.virtual_sources()} if dataset.is_virtual else set()
     paths = [str(_found(dataset, name)) for name in sorted(names) if name != "." and "%b" not in name]
     paths += [str(_raw_path(dataset, name)) for name, *_ in dataset.external or ()]
@@ -71,9 +71,9 @@ def identity(dataset: Any) -> str:
 
 
 def spanned(dataset: Any) -> Any:
-    """A virtual data set whose numbered sources do not end where one of them is missing.
+    """Reopen a virtual dataset such that its numbered sources do not end at a missing one.
 
-    The library keeps to how a data set was opened first: the one that is given is closed.
+    The library keeps the properties with which a dataset was first opened, so the given handle is closed.
     """
     maps = [m for m in dataset.virtual_sources() if "%b" in m.file_name + m.dset_name] if dataset.is_virtual else []
     longest = max((max(_numbers(dataset, m), default=0) for m in maps), default=0)
@@ -87,25 +87,25 @@ def spanned(dataset: Any) -> Any:
 
 @dataclass(frozen=True)
 class Misfit(Part):
-    """A part of which the library would make up voxels, or crash: its source has not the shape that is needed.
+    """A part for which the library would invent voxels or crash: its source does not have the required shape.
 
     Parameters
     ----------
     regions : sequence of tuple of slice
-        The voxels that are mapped, in the stored order.
+        Mapped voxels, in the stored order.
     """
 
     regions: Sequence[Where] = ()
 
 
-class Watched:
-    """Reads a data set whose voxels lie in other files, and looks whether these are there: the library does not say.
+class ExternalFileReader:
+    """Reader of a dataset with external files that checks before and after a read that they exist.
 
     Parameters
     ----------
     dataset : h5py.Dataset
     missing : sequence of Part
-        Of it; the library is not asked for a :class:`Misfit`.
+        Missing parts of the dataset; the library is not asked to read a :class:`Misfit`.
     """
 
     def __init__(self, dataset: Any, missing: Sequence[Part] = ()) -> None:
@@ -129,7 +129,7 @@ class Watched:
         return block
 
     def _require_files(self, where: Where) -> None:
-        """Raise OSError if a file has gone, or has become shorter."""
+        """Raise OSError if a file has gone or has become shorter."""
         if not self.files:
             return
         starts, stops = ([getattr(s, end) for s in where] for end in ("start", "stop"))
@@ -142,7 +142,7 @@ class Watched:
 
 
 def _files(dataset: Any, seen: frozenset[tuple[str, str]] = frozenset()) -> Iterator[tuple[Path, int, Where | None]]:
-    """Files in which voxels of a data set lie, how long each must stay, and what region of the data set lies there."""
+    """Iterate over the external files of a dataset, their required sizes, and the regions that they hold."""
     begin = 0
     for (name, offset, _), needed in zip(dataset.external or (), _external_sizes(dataset), strict=True):
         path = _raw_path(dataset, name)
@@ -166,14 +166,14 @@ def _corners(boxes: Sequence[Where]) -> np.ndarray:
 
 
 def outside(where: Where, hole: Where) -> list[Where]:
-    """Regions that together are one without another.
+    """Return regions that together cover `where` without `hole`.
 
     Examples
     --------
     >>> outside((slice(0, 9),), (slice(3, 5),))
     [(slice(0, 3, None),), (slice(5, 9, None),)]
     """
-    if not overlap(where, hole):
+    if not regions_overlap(where, hole):
         return [where]
     parts = []
     for k, (s, h) in enumerate(zip(where, hole, strict=True)):
@@ -191,7 +191,7 @@ def _moved(part: Where, where: Where) -> Where:
 def _of_source_file(
     dataset: Any, name: str, maps: Sequence[Any], label: str, seen: frozenset[tuple[str, str]]
 ) -> Iterator[Part]:
-    """Missing parts of the mappings into one source file."""
+    """Find missing parts of the mappings into one source file."""
     if "%b" in name or any("%b" in m.dset_name for m in maps):
         for m in maps:
             yield from _numbered(dataset, m, label, seen)
@@ -208,7 +208,7 @@ def _of_source_file(
 def _of_source(
     dataset: Any, file: Any, name: str, m: Any, label: str, seen: frozenset[tuple[str, str]]
 ) -> Iterator[Part]:
-    """Missing parts of one mapping into an open source file."""
+    """Find missing parts of one mapping into an open source file."""
     where, what = _box(m.vspace, dataset.shape), f"source {name}:{m.dset_name}"
     found = file.get(m.dset_name)
     if not isinstance(found, h5py.Dataset):
@@ -226,7 +226,7 @@ def _of_found(
     where: Where | None,
     regions: Sequence[Where],
 ) -> Iterator[Part]:
-    """Missing parts of a source that is there."""
+    """Find missing parts of a source that exists."""
     require_no_pipes(found, label)
     why = _misfit(found, m, where, regions)
     if why is not None:
@@ -238,7 +238,7 @@ def _of_found(
 
 
 def _misfit(found: Any, m: Any, where: Where | None, regions: Sequence[Where]) -> str | None:
-    """Why a source does not hold the voxels that are mapped; None if it does."""
+    """Return why a source does not hold the mapped voxels; None if it does."""
     if m.src_space.get_select_type() == h5py.h5s.SEL_ALL:
         mapped = sum(prod(s.stop - s.start for s in region) for region in regions)
         fits = where is None or found.size == mapped
@@ -251,7 +251,7 @@ def _misfit(found: Any, m: Any, where: Where | None, regions: Sequence[Where]) -
 
 
 def _ends(space: Any) -> list[int | None]:
-    """The smallest shape that holds what is selected; None for an axis without an end."""
+    """Return the smallest shape that contains a selection; None for an unlimited axis."""
     if space.get_select_type() == h5py.h5s.SEL_HYPERSLABS and space.is_regular_hyperslab():
         return [
             None if UNLIMITED in (n, block) else int(start + (n - 1) * step + block)
@@ -261,7 +261,7 @@ def _ends(space: Any) -> list[int | None]:
 
 
 def _regions(space: Any, shape: Sequence[int]) -> list[Where]:
-    """Blocks of the virtual data set that a mapping fills; the region around them if they are very many."""
+    """Return the blocks of the virtual dataset that a mapping fills; their bounding box if there are too many."""
     box = _box(space, shape)
     if box is None:
         return []
@@ -272,7 +272,7 @@ def _regions(space: Any, shape: Sequence[int]) -> list[Where]:
 
 
 def _box(space: Any, shape: Sequence[int]) -> Where | None:
-    """Region of the virtual data set around what a mapping fills; None if it is not known."""
+    """Return the bounding box of a mapping in the virtual dataset; None if it is unknown."""
     if space.get_select_type() == h5py.h5s.SEL_ALL:
         return tuple(slice(0, n) for n in shape)
     ends = _ends(space)
@@ -282,7 +282,7 @@ def _box(space: Any, shape: Sequence[int]) -> Where | None:
 
 
 def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]) -> Iterator[Part]:
-    """Missing parts of sources whose names hold a number: those before the last one that is there."""
+    """Find missing parts of numbered sources, up to the last one that exists."""
     there = _numbers(dataset, m)
     if not there:
         yield Part(f"source {m.file_name}:{m.dset_name}", "there is none")
@@ -306,7 +306,7 @@ def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]
 
 
 def _numbers(dataset: Any, m: Any) -> set[int]:
-    """Numbers for which there is a source file, or a data set in the only one."""
+    """Return the numbers of existing source files, or of datasets in a single source file."""
     if "%b" not in m.file_name:
         with suppress(OSError, KeyError), _opened(dataset, m.file_name) as file:
             parent, _, last = m.dset_name.strip("/").rpartition("/")
@@ -332,7 +332,7 @@ def _with_number(text: str, k: int) -> str:
 
 
 def _block(space: Any, k: int) -> Where | None:
-    """Region of the k-th numbered source."""
+    """Return the region of the k-th numbered source; None if it is unknown."""
     if not space.is_regular_hyperslab():
         return None
     ends = []
@@ -345,7 +345,7 @@ def _block(space: Any, k: int) -> Where | None:
 # ---- files
 @contextmanager
 def _opened(dataset: Any, name: str) -> Iterator[Any]:
-    """A source file, opened as the library does it."""
+    """Open a source file as the library does."""
     if name == ".":
         yield dataset.file
         return
@@ -358,13 +358,13 @@ def _opened(dataset: Any, name: str) -> Iterator[Any]:
 
 
 def _found(dataset: Any, name: str) -> Path | None:
-    """Where the library finds a source file."""
+    """Return where the library finds a source file; None if it is missing."""
     prefix = dataset.id.get_access_plist().get_virtual_prefix()
     return next((p for p in _places(dataset, name, prefix, VIRTUAL_PREFIX) if p.exists()), None)
 
 
 def _places(dataset: Any, name: str, prefix: bytes, variable: str) -> Iterator[Path]:
-    """Where the library looks for a file, in its order."""
+    """Iterate over the paths at which the library looks for a file, in its order."""
     own = Path(dataset.file.filename)
     last = Path(name)
     if last.is_absolute():
@@ -379,13 +379,13 @@ def _places(dataset: Any, name: str, prefix: bytes, variable: str) -> Iterator[P
 
 
 def _raw_path(dataset: Any, name: str) -> Path:
-    """Where the library takes an external raw file from."""
+    """Return the path at which the library looks for an external raw file."""
     prefix = os.environ.get(EXTERNAL_PREFIX) or os.fsdecode(dataset.id.get_access_plist().get_efile_prefix() or b"")
     return Path(prefix.replace("${ORIGIN}", str(Path(dataset.file.filename).parent))) / name
 
 
 def require_no_pipes(dataset: Any, label: str) -> None:
-    """Raise FileError if a source is a pipe or a device; the library opens some to find the shape of a data set."""
+    """Raise FileError if a source is a pipe or a device; the library opens some to find the shape of a dataset."""
     for name in {m.file_name for m in dataset.virtual_sources()} if dataset.is_virtual else ():
         folder, last = os.path.split(name)
         if "%b" not in last:
@@ -394,7 +394,7 @@ def require_no_pipes(dataset: Any, label: str) -> None:
         prefix = dataset.id.get_access_plist().get_virtual_prefix()
         for place in filter(Path.is_dir, _places(dataset, folder or ".", prefix, VIRTUAL_PREFIX)):
             numbers: set[int] = set()
-            with suppress(OSError):  # of a folder that may not be listed
+            with suppress(OSError):  # the folder may not be readable
                 numbers = _matching([p.name for p in place.iterdir()], last)
             for number in numbers:
                 require_no_pipe(place / _with_number(last, number), label)
@@ -406,7 +406,7 @@ def require_link(group: Any, name: str, label: str) -> None:
 
 
 def _external(dataset: Any, label: str) -> Iterator[Part]:
-    """External raw files that are not there or too short."""
+    """Find external raw files that are missing or too short."""
     begin = 0
     for (name, offset, _), needed in zip(dataset.external, _external_sizes(dataset), strict=True):
         path = _raw_path(dataset, name)
@@ -419,7 +419,7 @@ def _external(dataset: Any, label: str) -> Iterator[Part]:
 
 
 def _external_sizes(dataset: Any) -> list[int]:
-    """Bytes of a data set that lie in each of its external raw files."""
+    """Return the number of bytes of a dataset in each of its external raw files."""
     left, sizes = prod(dataset.shape) * dataset.dtype.itemsize, []
     for *_, size in dataset.external or ():
         sizes.append(min(int(size), left))
@@ -428,14 +428,14 @@ def _external_sizes(dataset: Any) -> list[int]:
 
 
 def _planes(dataset: Any, first: int, last: int) -> Where:
-    """Region along the first axis that holds some bytes."""
+    """Return the region, whole along all axes but the first, that contains a range of bytes."""
     plane = max(1, prod(dataset.shape[1:]) * dataset.dtype.itemsize)
     return (slice(first // plane, -(-last // plane)), *(slice(0, n) for n in dataset.shape[1:]))
 
 
 # ---- filters
 def _require_filters(dataset: Any, label: str) -> None:
-    """Raise MissingDependencyError if chunks were packed in a way for which there is no library."""
+    """Raise MissingDependencyError if chunks are compressed with a filter that is not installed."""
     properties = dataset.id.get_create_plist()
     for k in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(k)
@@ -445,7 +445,7 @@ def _require_filters(dataset: Any, label: str) -> None:
             import_module("hdf5plugin")  # registers its filters
         if not h5py.h5z.filter_avail(code):
             raise MissingDependencyError(
-                "is packed with an HDF5 filter that is not installed",
+                "is compressed with an HDF5 filter that is not installed",
                 where=label,
                 got=f"{os.fsdecode(name)!r} ({code}) of {dataset.name}",
                 expected="the filter, e.g. of the package hdf5plugin",

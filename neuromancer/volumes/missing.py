@@ -1,4 +1,4 @@
-"""Parts of an image that are missing or damaged: an error, or fill value with a warning, never silently image."""
+"""Missing or damaged parts of an image: an error, or fill value with a warning, but never silently image data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neuromancer.volumes.protocol import Where
 
 CHOICES = ("error", "fill")
 SHOWN = 3
-"""Parts that a message lists; the others are counted."""
+"""Maximum number of parts that a message lists; others are counted."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Part:
     Parameters
     ----------
     name : str
-        Which part, e.g. ``"source file s5.h5"`` or ``"page 7"``.
+        E.g. ``"source file s5.h5"`` or ``"page 7"``.
     reason : str
     where : tuple of slice, optional
-        Voxels that it holds, in the stored order; None if they are not known.
+        Its voxels, in the stored order; None if they are unknown.
     """
 
     name: str
@@ -44,19 +44,19 @@ class Part:
 
 
 class Filled:
-    """Parts that were read as fill value, each once.
+    """Record of the parts that were read as fill value, each listed once.
 
     Parameters
     ----------
     label : str
-        Of the image, for the warning.
+        Name of the image in the warning.
 
     Attributes
     ----------
     parts : dict of str to Part
         By name.
     quiet : bool
-        Whether whoever reads gives the warning for all parts together.
+        Whether the caller gives a single warning for all parts.
     """
 
     def __init__(self, label: str) -> None:
@@ -75,7 +75,7 @@ class Filled:
 
 
 def checked_choice(value: Any) -> str:
-    """`on_missing`, if it is one of the choices.
+    """Return `on_missing` if it is a valid choice, or raise ArgumentError.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def checked_choice(value: Any) -> str:
 
 
 def listed(parts: Sequence[Part]) -> str:
-    """The first parts, and how many more there are.
+    """List the first parts, and count the others.
 
     Examples
     --------
@@ -106,18 +106,18 @@ def listed(parts: Sequence[Part]) -> str:
 
 
 def require_whole(parts: Sequence[Part], label: str, on_missing: str = "error") -> None:
-    """Raise FileError if parts are missing and they are not to be filled."""
+    """Raise FileError if parts are missing, unless they are to be filled."""
     if parts and on_missing == "error":
         raise FileError(
             "parts of the image are missing or damaged",
             where=label,
             got=listed(parts),
-            expected="a whole image, or on_missing='fill' to read them as fill value",
+            expected="a complete image, or on_missing='fill' to read them as fill value",
         )
 
 
 def shown(where: Where) -> str:
-    """A region as it would be written in an index.
+    """Format a region as an index.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Arrays that are open already: of NumPy, h5py, zarr, dask, tensorstore, xarray, or anything that can be sliced."""
+"""Open arrays of NumPy, h5py, zarr, dask, tensorstore, xarray, or anything that can be sliced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neuromancer.volumes.axes import letters
 from neuromancer.volumes.behind import stated_behind
 from neuromancer.volumes.blocks import read_block, whole_index
 from neuromancer.volumes.cf import Unpacked
-from neuromancer.volumes.coordinates import Coordinate, stated_by
+from neuromancer.volumes.coordinates import Coordinate, stated_in_coordinates
 from neuromancer.volumes.flat import mapping_of, read_mapped, require_mapped
 from neuromancer.volumes.missing import Filled, require_whole
 from neuromancer.volumes.opened import Opened, read
@@ -28,10 +28,10 @@ from neuromancer.volumes.stored import StoredArray
 
 
 def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
-    """The same array as one that other processes can open; None if it lies in memory or is open for writing.
+    """Return an open array as one that other processes can open; None if it is in memory or open for writing.
 
-    HDF5 data sets that are open for reading, arrays in zarr folders, memory maps of .npy files, TIFF files and their
-    series, and tensorstores.
+    Supported are HDF5 datasets that are open for reading, arrays in zarr folders, memory maps of .npy files, TIFF
+    files and their series, and tensorstores.
     """
     kind = library(array)
     if isinstance(array, StoredArray):
@@ -56,7 +56,7 @@ def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
 
 
 def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
-    """The series of an open TIFF file; None for other objects of tifffile, and for a file that is closed."""
+    """Return the series of an open TIFF file; None for other objects of tifffile, and for a closed file."""
     file = getattr(given, "parent", given)
     if not offers(file, "series"):
         return None
@@ -67,21 +67,21 @@ def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
     return StoredArray(path, str(series[0]) if series else "", "tif", on_missing)
 
 
-def describe(array: Any, label: str) -> Opened:
-    """How an open array is read, and what it says about itself."""
+def inspect_array(array: Any, label: str) -> Opened:
+    """Inspect an open array: how to read it, and its metadata."""
     kind = library(array)
     if isinstance(array, StoredArray):
         return array.opened()
     if isinstance(array, Unpacked):
-        return describe(array.array, label)
+        return inspect_array(array.array, label)
     if kind == "h5py":
-        return hdf5.describe(array)
+        return hdf5.inspect_dataset(array)
     if kind == "zarr":
-        return zarrs.describe(array, label)
+        return zarrs.inspect_zarr(array, label)
     if kind == "tensorstore":
-        return tensorstores.describe(array)
+        return tensorstores.inspect_tensorstore(array)
     if kind == "xarray":
-        return _describe_xarray(array, label)
+        return _inspect_xarray(array, label)
     if kind == "dask":
         missing, blank = stated_behind(array, label)
         return Opened(array, chunks=tuple(int(c[0]) for c in array.chunks), missing=missing, blank=blank)
@@ -91,7 +91,7 @@ def describe(array: Any, label: str) -> Opened:
 
 
 class OpenArray:
-    """An array that the user has open, read as a :class:`StoredArray` is: errors are the package's.
+    """An array that the user has open, read like a :class:`StoredArray`, with the errors of this package.
 
     Parameters
     ----------
@@ -99,17 +99,17 @@ class OpenArray:
     label : str
         Its name in errors.
     on_missing : {'error', 'fill'}
-        What becomes of parts that are missing or damaged.
+        How to treat missing or damaged parts.
 
     Raises
     ------
     FileError
-        If parts are known to be missing and are not to be filled.
+        If parts are known to be missing, unless they are to be filled.
     """
 
     def __init__(self, array: Any, label: str, on_missing: str = "error") -> None:
         self.array, self.label, self.on_missing, self.filled = array, label, on_missing, Filled(label)
-        self._opened = describe(array, label)
+        self._opened = inspect_array(array, label)
         require_whole(self._opened.missing, label, on_missing)
         found = self._opened.array
         self.shape = tuple(int(n) for n in found.shape)
@@ -122,11 +122,11 @@ class OpenArray:
         return len(self.shape)
 
     def opened(self) -> Opened:
-        """The array, how it is read, and what it says about itself."""
+        """Return the array, how to read it, and its metadata."""
         return self._opened
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a part, by slices; from any number of threads."""
+        """Read a block, by slices; thread-safe."""
         with self._lock:
             block = read_block(self._opened, key, self.label, self.on_missing, self.filled)
         where = whole_index(key, self.shape)
@@ -137,27 +137,27 @@ class OpenArray:
 
 
 def guarded(array: Any, label: str, on_missing: str = "error") -> Any:
-    """The array, read such that damage is an error of the package; arrays in memory as they are."""
+    """Wrap an array so that damage is reported as an error of this package; arrays in memory are not wrapped."""
     plain = isinstance(array, StoredArray) or (type(array) is np.ndarray and mapping_of(array) is None)
     return array if plain else OpenArray(array, label, on_missing)
 
 
-def _describe_xarray(array: Any, label: str) -> Opened:
-    """Dimensions name the axes, their coordinates, which a Variable has not, give voxel size and offset."""
+def _inspect_xarray(array: Any, label: str) -> Opened:
+    """Inspect an xarray: axes from dimensions; voxel size and offset from coordinates, which a Variable lacks."""
     variable, coords = getattr(array, "variable", array), getattr(array, "coords", {})
 
     def coordinate(name: Any) -> Coordinate | None:
-        if name not in coords:  # xarray would count
+        if name not in coords:  # xarray would make up a range
             return None
         found = coords[name]
         return found.values, found.attrs.get("units", found.attrs.get("unit"))
 
-    # What it holds is asked for in this way alone: `data` would read it.
+    # Only this attribute gives access to the lazy array: `data` would read it.
     missing, blank = stated_behind(getattr(variable, "_data", None), label)
     return Opened(
         variable,
         letters(array.dims),
-        stated_by(array.dims, coordinate),
+        stated_in_coordinates(array.dims, coordinate),
         None if variable.chunks is None else tuple(int(c[0]) for c in variable.chunks),
         read=_read_variable,
         missing=missing,
@@ -166,23 +166,23 @@ def _describe_xarray(array: Any, label: str) -> Opened:
 
 
 def _read_variable(variable: Any, key: Any) -> np.ndarray:
-    """A block of an xarray; a copy if it lies in a mapped file, which may become shorter."""
+    """Read a block of an xarray; a copy if it lies in a mapped file, which may become shorter."""
     mapped = require_mapped(variable)
     block = read(variable, key)
     return np.array(block) if mapped else block
 
 
 def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
-    """Something with `shape`, `dtype` and slicing for an array or a path, in the stored order; nothing is read.
+    """Open an array or a path as an object with `shape`, `dtype` and slicing, in the stored order; nothing is read.
 
     Parameters
     ----------
     value : array or str or path
         A path is ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy`` or ``file.tif``.
     what : str
-        Name of it in errors.
+        Its name in errors.
     on_missing : {'error', 'fill'}
-        What becomes of parts that are missing or damaged, of an array in files.
+        How to treat missing or damaged parts of an array in files.
 
     Returns
     -------
@@ -194,7 +194,7 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
     FileError, UnknownNameError, MissingDependencyError
         If a file cannot be opened.
     InputTypeError, ShapeError
-        If it is no array of numbers of known size, or is masked somewhere.
+        If it is not an array of numbers of known shape, or is a masked array.
 
     Examples
     --------
@@ -213,12 +213,12 @@ def open_array(value: Any, what: str, on_missing: str = "error") -> Any:
 
 
 def _as_meant(array: Any, what: str) -> Any:
-    """An array that is open in this process only; with its values unpacked, if they are packed."""
-    meant = describe(array, what).array if library(array) in ("h5py", "zarr") else array
+    """Return an array that is open in this process only, unpacked if it is packed."""
+    meant = inspect_array(array, what).array if library(array) in ("h5py", "zarr") else array
     return meant if isinstance(meant, Unpacked) else array
 
 
 def stored_at(path: str | os.PathLike[str], what: str, on_missing: str = "error") -> StoredArray:
-    """The array at a path."""
+    """Open the array at a path."""
     kind, file, dataset = split_path(path, what)
     return StoredArray(file, dataset, kind, on_missing)

@@ -1,4 +1,4 @@
-"""OME-Zarr metadata (versions 0.4 and 0.5): axes, voxel size and position of the levels of an image."""
+"""OME-Zarr metadata (versions 0.4 and 0.5): axes, voxel size and position of the levels of a multiscale image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from neuromancer.errors import FileError
 from neuromancer.volumes.axes import letters
-from neuromancer.volumes.placement import Placement, Stated
+from neuromancer.volumes.placement import Placement, StatedPlacement
 
 VERSION = "0.5"
 TYPES = {"f": "channel", "t": "time"}
@@ -15,7 +15,7 @@ NOTE, UNKNOWN, DECREASING = "neuromancer", "unknown", "decreasing"
 
 
 def image_of(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Metadata of the (first) multiscale image of a group; None if it is none."""
+    """Return the metadata of the first multiscale image of a group; None if there is none."""
     images = _images_in(attributes)
     image = images[0] if isinstance(images, list) and images else None
     levels = image.get("datasets") if isinstance(image, Mapping) else None
@@ -24,7 +24,7 @@ def image_of(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def odd_image(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a group has in the place of the metadata of a multiscale image, and is none."""
+    """Return malformed multiscale metadata of a group, as a message."""
     images = _images_in(attributes)
     return (f"multiscales {images!r}"[:80],) if images and image_of(attributes) is None else ()
 
@@ -35,12 +35,12 @@ def _images_in(attributes: Mapping[str, Any]) -> Any:
 
 
 def levels_of(image: Mapping[str, Any]) -> list[str]:
-    """Paths of the arrays of an image, the finest first."""
+    """Return the paths of the levels of an image, finest first."""
     return [str(level["path"]) for level in image["datasets"]]
 
 
-def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | None, Stated]:
-    """Axes and place of one level.
+def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | None, StatedPlacement]:
+    """Read axes and placement of one level.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
 
     Returns
     -------
-    str or None, Stated
-        Letters of the axes; values per stored axis.
+    str or None, StatedPlacement
+        Axis letters; placement per stored axis.
 
     Raises
     ------
     FileError
-        If the metadata does not say what the axes are.
+        If the metadata does not name the axes.
     """
     try:
         axes = image["axes"]
@@ -69,7 +69,7 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
         raise FileError(
             "OME-Zarr metadata cannot be understood", where=label, got=repr(error), expected="version 0.4 or 0.5"
         ) from error
-    # Those of the level come first, then those of the whole image.
+    # Transformations of the level come first, then those of the whole image.
     scale, offset = _transformed([*_steps(level), *_steps(image)], len(names))
     units = [a.get("unit") if isinstance(a, Mapping) else None for a in axes]
     note, direction = _own_note(image), [1] * len(names)
@@ -79,7 +79,7 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
                 scale[k], units[k] = None, next((u for u in units if u), None)
             if name in note.get(DECREASING, ()) and isinstance(scale[k], float):
                 scale[k], direction[k] = -scale[k], -1
-    return letters(names), Stated(scale, offset, units, direction)
+    return letters(names), StatedPlacement(scale, offset, units, direction)
 
 
 def _steps(described: Mapping[str, Any]) -> list[Any]:
@@ -88,7 +88,7 @@ def _steps(described: Mapping[str, Any]) -> list[Any]:
 
 
 def _transformed(steps: Sequence[Any], n: int) -> tuple[Any, Any]:
-    """Scale and offset after all steps, per axis; a value that is none stays as it is, for the user to see."""
+    """Return scale and offset per axis after all transformations; invalid values are kept, to be shown to the user."""
     scale: list[Any] = [1.0] * n
     offset: list[Any] = [0.0] * n
     kinds = [step.get("type") if isinstance(step, Mapping) else None for step in steps]
@@ -113,7 +113,7 @@ def _transformed(steps: Sequence[Any], n: int) -> tuple[Any, Any]:
                 offset[k] = offset[k] * number + 0.0 if isinstance(offset[k], float) else offset[k]
             elif isinstance(offset[k], float):
                 offset[k] += number
-    # Without a scale, lengths are those of nothing.
+    # Without a scale, the voxel size is unknown.
     return (scale if "scale" in kinds else None), (offset if kinds else None)
 
 
@@ -125,7 +125,7 @@ def _number(value: Any) -> float | None:
 
 
 def _own_note(image: Mapping[str, Any]) -> Mapping[str, list[Any]]:
-    """What outputs of this package add: axes of unknown voxel size, and those whose positions fall."""
+    """Return the metadata that this package adds: axes of unknown voxel size, and of decreasing positions."""
     more = image.get("metadata")
     note = more.get(NOTE) if isinstance(more, Mapping) else None
     return {k: v for k, v in note.items() if isinstance(v, list)} if isinstance(note, Mapping) else {}
@@ -134,7 +134,7 @@ def _own_note(image: Mapping[str, Any]) -> Mapping[str, list[Any]]:
 def image_metadata(
     name: str, axes: str, levels: Sequence[tuple[str, Placement]], method: str | None = None
 ) -> dict[str, Any]:
-    """Attributes of a group that holds a multiscale image, version 0.5.
+    """Return the attributes of a group for a multiscale image, version 0.5.
 
     Parameters
     ----------
@@ -142,9 +142,9 @@ def image_metadata(
     axes : str
         Letters of the stored axes.
     levels : sequence of (str, Placement)
-        Path of each level's array, and its placement per stored spatial axis; the finest first.
+        Path of each level's array, and its placement per stored spatial axis; finest first.
     method : str, optional
-        How the levels were made.
+        Downsampling method.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def image_metadata(
         steps = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": shift}]
         datasets.append({"path": path, "coordinateTransformations": steps})
     image: dict[str, Any] = {"name": name, "axes": described, "datasets": datasets}
-    # A scale is required, and a negative one is an error of others more often than meant.
+    # A scale is required, and most readers do not expect a negative one.
     note = {
         UNKNOWN: [a for a in spatial if known[a] is None],
         DECREASING: [a for a, d in zip(spatial, finest.direction or (), strict=False) if d < 0],
@@ -178,7 +178,7 @@ def image_metadata(
 
 
 def _per_axis(values: Sequence[float | None] | None, axes: str, default: float) -> list[float]:
-    """Values of the spatial axes among all axes; the default for the others, and for those that are unknown."""
+    """Expand values of the spatial axes to all axes; the default for other axes and unknown values."""
     given = iter(values or [None] * len(axes))
     found = [None if a in TYPES else next(given) for a in axes]
     return [default if v is None else v for v in found]

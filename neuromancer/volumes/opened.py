@@ -1,4 +1,4 @@
-"""An array that is open, and what its file says about it."""
+"""Open arrays with the metadata of their files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from neuromancer.masked import unmasked
 from neuromancer.volumes.missing import Part, shown
-from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.protocol import Where
 
 
 def read(array: Any, key: Any) -> np.ndarray:
-    """Read a part of an array, by slices."""
+    """Read a block of an array, by slices."""
     return np.asarray(unmasked(array[key], "image"))
 
 
@@ -25,40 +25,40 @@ def _chunk(where: Where) -> str:
 
 @dataclass
 class Opened:
-    """An open array, and what its file says about it.
+    """An open array with the metadata of its file.
 
     Parameters
     ----------
     array : object
         Has shape, dtype and slicing.
     axes : str, optional
-        Letters of the axes.
-    placement : Stated
-        What the file says of its place.
+        Axis letters.
+    placement : StatedPlacement
+        Voxel size, offset and unit as stated in the file.
     chunks : tuple of int, optional
     read : callable
         (array, slices) -> numpy.ndarray.
     close : callable
         Closes what was opened.
     identity : str
-        What says that the data is another one without reading it, for the fingerprint.
+        Changes with the data, as far as can be told without reading it; part of the fingerprint.
     lock : bool
-        Whether two threads must not read at once.
+        Whether reads must be serialised.
     fill : number
-        What the store reads where nothing was ever written.
+        Value of voxels that were never written.
     missing : sequence of Part
-        What is known to be missing or damaged before anything is read.
+        Parts that are known to be missing or damaged before anything is read.
     name_of : callable
-        Name of a chunk, from its slices.
+        Returns the name of a chunk from its slices.
     blank : bool
-        Whether nothing was ever written, so that all is fill value.
+        Whether nothing was ever written, so that all voxels are fill value.
     doubts : tuple of str
-        What the file says and cannot be true, besides its place.
+        Implausible metadata, other than the placement.
     """
 
     array: Any
     axes: str | None = None
-    placement: Stated = field(default_factory=Stated)
+    placement: StatedPlacement = field(default_factory=StatedPlacement)
     chunks: tuple[int, ...] | None = None
     read: Callable[[Any, Any], np.ndarray] = read
     close: Callable[[], None] = lambda: None

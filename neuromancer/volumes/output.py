@@ -1,4 +1,4 @@
-"""One place for a volume in files: looked at, made, opened, or cleared of what was left half made."""
+"""Outputs at a path: found, created, opened, or removed after an interrupted creation."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ MODULES = {
 
 
 def forget(trace: str) -> None:
-    """Of an output that nobody else waits for, nothing is noted."""
+    """Record nothing: the default for outputs that need no trace."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output at a path, whether or not it is there.
+    """An output at a path, whether or not it exists.
 
     Parameters
     ----------
     locator : Locator
     spec : StoreSpec
-        What it is to be like.
+        Specification of the output.
     """
 
     locator: Locator
     spec: StoreSpec
 
     def find(self) -> ArraySink | None:
-        """The output, open for writing; None if it is not there.
+        """Open the output for writing; None if it does not exist.
 
         Raises
         ------
@@ -80,11 +80,11 @@ class Output:
         return sink
 
     def require_free(self) -> None:
-        """Raise FileError if the output exists, or the file or folder of which it would be all."""
-        looked_at = getattr(module_of(self.locator), "is_taken", None)
-        if looked_at is not None and self._is_there():
+        """Raise FileError if the output exists, or the file or folder that it would fill alone."""
+        is_taken = getattr(module_of(self.locator), "is_taken", None)
+        if is_taken is not None and self._is_there():
             _require_kind(self.locator)
-            if looked_at(self.locator):
+            if is_taken(self.locator):
                 raise _exists(self.locator)
         taken = self._taken()
         inside = self.locator.kind in ("hdf5", "zarr") and bool(self.locator.dataset)
@@ -93,19 +93,19 @@ class Output:
             raise _exists(self.locator)
 
     def create(self, note: Note = forget) -> None:
-        """Make it, full of zeros.
+        """Create the output, filled with zeros.
 
         Parameters
         ----------
         note : callable
-            Is told what will show that it is this output, before it exists; see :meth:`discard`.
+            Called with traces that will identify the output, before it exists; see :meth:`discard`.
 
         Raises
         ------
         FileError
             If it exists or cannot be created.
         ArgumentError, InputTypeError
-            For options that the kind of file does not have.
+            For options that the file format does not have.
         """
         try:
             module_of(self.locator).create(self.locator, self.spec, note)
@@ -115,17 +115,17 @@ class Output:
             raise
 
     def discard(self, traces: Collection[str]) -> None:
-        """Remove it if it is the one that was noted and holds nothing yet, and what is left of making it.
+        """Remove the output if it is the recorded one and holds no data yet, and the remains of its creation.
 
         Parameters
         ----------
         traces : collection of str
-            What was noted while it was made.
+            Traces recorded during creation.
         """
         module_of(self.locator).discard(self.locator, self.spec, traces)
 
     def _is_there(self) -> bool:
-        with naming(self.locator, "cannot be looked at"):
+        with naming(self.locator, "cannot be accessed"):
             return is_address(self.locator.path) or followed(self.locator.path).exists()
 
     def _taken(self) -> Any:
@@ -133,17 +133,17 @@ class Output:
 
 
 def open_sink(locator: Locator) -> ArraySink:
-    """Open an output that exists, for writing.
+    """Open an existing output for writing.
 
     Parameters
     ----------
     locator : Locator
-        That of a sink.
+        Locator of a sink.
 
     Raises
     ------
     FileError
-        If it is not there or cannot be written to.
+        If it does not exist or cannot be written to.
     """
     found = None
     if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
@@ -154,7 +154,7 @@ def open_sink(locator: Locator) -> ArraySink:
 
 
 def module_of(locator: Locator) -> Any:
-    """The module for a kind of files."""
+    """Return the module for a file format."""
     return import_module(MODULES[locator.kind])
 
 
@@ -165,13 +165,13 @@ def _exists(locator: Locator) -> FileError:
 
 
 def _require_kind(locator: Locator) -> None:
-    """Raise FileError if something else lies there than what the kind is stored in, such as a pipe."""
+    """Raise FileError if the path is not a file or folder, as the format requires, but e.g. a pipe."""
     if not is_address(locator.path) and locator.kind != "tensorstore":
         require_kind(str(followed(locator.path)), locator.kind, str(locator))
 
 
 def _open(locator: Locator) -> Any:
-    """The array of an output that exists; None if it is not in the file."""
+    """Return the array of an existing output; None if it is not in the file."""
     _require_kind(locator)
     with translating(locator, "cannot be opened for writing"):
         found = module_of(locator).open_for_writing(locator)
@@ -183,6 +183,6 @@ def _open(locator: Locator) -> Any:
 
 
 def _close(array: Any) -> None:
-    """Close the file of an HDF5 data set."""
+    """Close the file of an HDF5 dataset."""
     if library(array) == "h5py":
         array.file.close()

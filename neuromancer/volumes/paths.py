@@ -1,4 +1,4 @@
-"""Paths of volumes: which file, which array of it, and which kind."""
+"""Paths of volumes: file, array in the file, and file format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDERS = ("zarr", "n5")
 
 
 def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]:
-    """Kind, file and dataset of a path.
+    """Split a path into format, file and dataset.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
         ``file.h5:dataset``, ``folder.zarr``, ``folder.zarr/array``, ``folder.zarr:array``, ``file.npy``, ``file.tif``,
         or an address such as ``s3://bucket/folder.zarr/array``.
     label : str
-        What the path is of, for errors.
+        Name of the volume in errors.
 
     Raises
     ------
     FileError
-        If the ending says no kind, or the kind cannot be read from an address.
+        If the suffix is unknown, or the format cannot be read from a remote address.
     InputTypeError
-        If it is no path.
+        If it is not a path.
 
     Examples
     --------
@@ -50,26 +50,26 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
     remote = is_address(text)
     if remote and re.search(r"[?#]", text):
         raise FileError(
-            "a query belongs to one file, and a volume is many",
+            "a query string applies to one file, but a volume has many",
             where=label,
             got=text,
-            expected="an address without it; credentials come from the environment or fsspec's configuration",
+            expected="an address without a query; credentials come from the environment or fsspec's configuration",
         )
-    # The shortest beginning that ends in a known way, up to a separator; a drive's colon is none.
+    # The shortest prefix with a known suffix, up to a separator; the colon of a drive letter is none.
     for match in re.finditer(r"(\.[A-Za-z0-9]+)(?=[:/\\]|$)", text):
         kind, rest = KINDS.get(match[1].lower()), text[match.end() :]
         if kind is None or (rest and rest[0] != ":" and kind not in FOLDERS):
             continue
         if remote and kind != "zarr":
-            raise FileError("only zarr is read from and written to addresses", where=label, got=text)
+            raise FileError("only zarr is supported at remote addresses", where=label, got=text)
         return kind, text[: match.end()], rest[1:].strip("/\\").replace("\\", "/")
     if not remote and any(status(Path(text) / name) for name in ("zarr.json", ".zarray", ".zgroup")):
         return "zarr", text, ""
-    raise FileError("cannot tell the kind of file", where=label, got=text, expected=f"a name ending in {tuple(KINDS)}")
+    raise FileError("unknown file format", where=label, got=text, expected=f"a name ending in {tuple(KINDS)}")
 
 
 def plain_name(dataset: str) -> str:
-    """Name of an array in a file, as it is written without what means nothing.
+    """Normalise the name of an array in a file.
 
     Examples
     --------
@@ -80,24 +80,24 @@ def plain_name(dataset: str) -> str:
 
 
 def local_path(path: str | os.PathLike[str], label: str) -> str:
-    """A path from the root of the file system, or an address as it is."""
+    """Return an absolute path; addresses are unchanged."""
     text = path_text(path, label)
     return text if is_address(text) else absolute(text, label)
 
 
 def exists(path: str) -> bool:
-    """Whether something lies at a local path.
+    """Return whether a local path exists.
 
     Raises
     ------
     FileError
-        If that cannot be told.
+        If that cannot be determined.
     """
     return status(path) is not None
 
 
 def require_kind(path: str, kind: str, label: str) -> None:
-    """Raise FileError unless a local path leads to what a kind is stored in; pipes and devices are not opened.
+    """Raise FileError unless a local path is a file or folder, as its format requires; nothing is opened.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def require_kind(path: str, kind: str, label: str) -> None:
 
 
 def require_content(path: str, kind: str, label: str) -> None:
-    """Raise FileError if a file that could not be read holds, as its first bytes say, something of another kind."""
+    """Raise FileError if the first bytes of an unreadable file show another format."""
     content = content_at(path)
     own = {"hdf5": "HDF5", "npy": ".npy)", "tif": "TIFF"}.get(kind)
     if content is not None and own is not None and own not in content:

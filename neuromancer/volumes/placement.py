@@ -1,4 +1,4 @@
-"""Where a volume lies in the specimen: voxel size, unit of length, and position and direction of its axes."""
+"""Placement of a volume in physical space: voxel size, unit, offset and direction of its axes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Values = tuple[float | None, ...]
 
 @dataclass(frozen=True)
 class Placement:
-    """Voxel size and position of an array, per spatial axis; what is unknown of an axis is None.
+    """Voxel size and position of an array, per spatial axis; None for unknown values.
 
     Parameters
     ----------
     voxel_size : tuple of float or None, optional
-        In units, above 0; None if unknown for all axes.
+        In `unit`, positive; None if unknown for all axes.
     offset : tuple of float or None, optional
-        Position of the centre of voxel 0, in units.
+        Position of the centre of voxel 0, in `unit`.
     unit : str, optional
-        A name of :data:`neuromancer.volumes.units.UNITS`.
+        A name in :data:`neuromancer.volumes.units.UNITS`.
     direction : tuple of int, optional
-        1 where positions grow with the voxels, -1 where they fall; None if they grow everywhere.
+        1 where positions increase with the voxel index, -1 where they decrease; None if all increase.
     """
 
     voxel_size: Values | None = None
@@ -37,7 +37,7 @@ class Placement:
     direction: tuple[int, ...] | None = None
 
     def reordered(self, order: Sequence[int]) -> Placement:
-        """The same with axes in another order."""
+        """Return the placement with its axes in another order."""
         size, offset, direction = (
             None if values is None else tuple(values[k] for k in order)
             for values in (self.voxel_size, self.offset, self.direction)
@@ -46,15 +46,15 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What a file says of its place, as it stands there; :func:`neuromancer.volumes.calibration.calibrated` checks it.
+class StatedPlacement:
+    """Placement as stated in a file; :func:`neuromancer.volumes.calibration.calibrated` checks it.
 
     Parameters
     ----------
     voxel_size, offset, first_voxel, direction : sequence, optional
-        Per stored axis, or per stored spatial axis. `first_voxel` counts voxels, and stands in for `offset`.
+        Per stored axis, or per stored spatial axis. `first_voxel` is an offset in voxels, used without `offset`.
     unit : str or sequence of str, optional
-        One of all axes, or one of each.
+        One for all axes, or one per axis.
     """
 
     voxel_size: Any = None
@@ -65,12 +65,12 @@ class Stated:
 
 
 def known_or_none(values: Sequence[float | None]) -> Values | None:
-    """A tuple of the values; None if all are unknown."""
+    """Return the values as a tuple; None if all are unknown."""
     return tuple(values) if any(v is not None for v in values) else None
 
 
 def directed(direction: Sequence[int]) -> tuple[int, ...] | None:
-    """A tuple of the directions; None if all grow."""
+    """Return the directions as a tuple; None if all are positive."""
     return tuple(direction) if any(d < 0 for d in direction) else None
 
 
@@ -81,20 +81,20 @@ def checked_placement(
     spatial: str,
     direction: Sequence[int] | None = None,
 ) -> Placement:
-    """Placement from what a user gives, per spatial axis.
+    """Return the placement from user arguments, per spatial axis.
 
     Raises
     ------
     ArgumentError
-        For a wrong number of values, voxel sizes that are not positive, or a unit that is no length.
+        For a wrong number of values, voxel sizes that are not positive, or an unknown unit of length.
     """
     size, place = _numbers("voxel_size", voxel_size, spatial), _numbers("offset", offset, spatial)
     if size is not None and min((v for v in size if v is not None), default=1.0) <= 0:
-        raise ArgumentError("lengths must be positive", where="voxel_size", got=size)
+        raise ArgumentError("voxel sizes must be positive", where="voxel_size", got=size)
     name = long_unit(unit)
     if name is None and not says_no_unit(unit):
         raise ArgumentError(
-            "no unit of length",
+            "not a unit of length",
             where="unit",
             got=repr(unit),
             expected="such as 'nm', 'um' or 'micrometer'",
@@ -103,13 +103,13 @@ def checked_placement(
     turns = list(direction) if isinstance(direction, (list, tuple, np.ndarray)) else []
     if direction is not None and (len(turns) != len(spatial) or not all(is_number(d) and d in (1, -1) for d in turns)):
         raise ArgumentError(
-            "no directions", where="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
+            "not valid directions", where="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
         )
     return Placement(size, place, name, None if direction is None else directed(direction))
 
 
 def _numbers(what: str, values: Sequence[float | None] | None, spatial: str) -> Values | None:
-    """Finite numbers, one per axis; None for those that are unknown."""
+    """Return finite numbers, one per axis; None for unknown values."""
     if values is None:
         return None
     try:
@@ -117,5 +117,5 @@ def _numbers(what: str, values: Sequence[float | None] | None, spatial: str) -> 
     except (TypeError, ValueError):
         found = []
     if isinstance(values, str) or len(found) != len(spatial) or not all(v is None or np.isfinite(v) for v in found):
-        raise ArgumentError("wrong lengths", where=what, got=repr(values), expected=f"a number for each of {spatial!r}")
+        raise ArgumentError("not lengths", where=what, got=repr(values), expected=f"a number for each of {spatial!r}")
     return known_or_none(found)

@@ -1,4 +1,4 @@
-"""What dense prediction reads from and writes to."""
+"""Interfaces of the volumes that dense prediction reads and writes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Where = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Locator:
-    """How another process finds a volume again: :func:`open_source` and :func:`open_sink` take it.
+    """Location of a volume, for other processes to open by :func:`open_source` or :func:`open_sink`.
 
     Parameters
     ----------
     kind : str
         'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'.
     path : str
-        File, folder or address; of a tensorstore its description in JSON.
+        File, folder or address; for tensorstore its JSON spec.
     dataset : str
-        Which array of it; empty where there is but one.
+        Name of the array in the file; may be empty if there is only one.
     axes : str
-        Letter of every stored axis, as :class:`Layout` has them.
+        Letter of every stored axis, as in :class:`Layout`.
     spatial : str
-        The spatial axes in the order of the view.
+        Spatial axes in the order of the view.
     on_missing : {'error', 'fill'}
-        What becomes of parts that are missing or damaged.
+        How to treat missing or damaged parts.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Locator:
     on_missing: str = "error"
 
     def resolved(self) -> Locator:
-        """The same without links in its path, so that it says by whatever name it is reached where the volume lies."""
+        """Return the locator with links in its path resolved, so that it is the same for all names of the volume."""
         local = self.kind != "tensorstore" and not is_address(self.path)
         return replace(self, path=os.path.realpath(self.path)) if local else self
 
@@ -64,15 +64,15 @@ class Source(Protocol):
         (f, *spatial); f is 1 if the data has no channels.
     dtype : numpy.dtype
     chunks : tuple of int or None
-        Blocks in which the data is stored.
+        Shape of the stored chunks.
     voxel_size : tuple of float or None
-        Per spatial axis, in `unit`; None in it for an axis of which it is not known, None for all of them.
+        Per spatial axis, in `unit`; an item is None if unknown for that axis, the whole if unknown for all.
     unit : str or None
-        Of lengths, e.g. 'micrometer'.
+        Unit of length, e.g. 'micrometer'.
     offset : tuple of float
         Position of the centre of voxel 0 per spatial axis, in `unit`; 0 if unknown.
     direction : tuple of int or None, optional
-        -1 for spatial axes along which positions fall, else 1; None, or no such attribute, if they grow along all.
+        -1 for spatial axes along which positions decrease, else 1; None, or absent, if all increase.
     spatial : str
         Names of the spatial axes, e.g. 'zyx'.
     locator : Locator or None
@@ -89,15 +89,15 @@ class Source(Protocol):
     locator: Locator | None
 
     def __getitem__(self, where: Where) -> np.ndarray:
-        """Block between step-1 slices within the shape; may be called by several threads at once."""
+        """Read a block by step-1 slices within the shape; thread-safe."""
         ...
 
     def fingerprint(self) -> str:
-        """Short text that changes with the data, as far as can be told without reading all of it."""
+        """Return a short string that changes with the data, as far as can be told without reading all of it."""
         ...
 
     def close(self) -> None:
-        """Close what was opened; arrays that came in open stay so."""
+        """Close what was opened; arrays that were passed open stay open."""
         ...
 
 
@@ -113,9 +113,9 @@ class Sink(Protocol):
     spatial : str
         Names of the spatial axes, e.g. 'zyx'.
     unit_of_write : tuple of int or None
-        Two threads or processes must not write into one such block at once; None if any region is safe.
+        Block that must not be written by two threads or processes at once; None if any region is safe.
     exclusive : bool
-        True if but one process may have it open for writing.
+        True if only one process may have it open for writing.
     locator : Locator or None
         None if no other process can open it.
     """
@@ -132,15 +132,15 @@ class Sink(Protocol):
         ...
 
     def __getitem__(self, where: Where) -> np.ndarray:
-        """Read back."""
+        """Read a block back."""
         ...
 
     def flush(self) -> None:
-        """Return when all that was written would survive a power cut."""
+        """Write everything durably to disk."""
         ...
 
     def fingerprint(self) -> str:
-        """Short text that tells this output from another, whatever has been written to it."""
+        """Return a short string that identifies the output, whatever has been written to it."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Coarser levels of an OME-Zarr image, for viewers."""
+"""Resolution pyramid of an OME-Zarr image, for viewers."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ METHODS = ("mean", "nearest")
 
 
 def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -> list[str]:
-    """Make the coarser levels of an OME-Zarr image, each from the one before, block by block.
+    """Compute the coarser levels of an OME-Zarr image, each from the previous one, block by block.
 
-    An axis is halved while its voxels are less than twice as long as the shortest; so levels become isotropic.
-    Levels that exist are made anew.
+    Each level halves the axes whose voxel size is less than twice the smallest, so that levels become isotropic.
+    Existing levels are recreated.
 
     Parameters
     ----------
     image : sink or path
-        Of ``create_sink(..., multiscale=True)``; all must be written.
+        Completely written output of ``create_sink(..., multiscale=True)``.
     method : {'mean', 'nearest'}
-        Mean of the voxels (rounded, for integers), or the first of them: for labels and classes.
+        Mean of the voxels (rounded for integers), or the first of them, for labels and classes.
     levels : int, optional
-        Number of coarser levels; default: until all spatial axes have 256 voxels at most.
+        Number of coarser levels; default: until no spatial axis has more than 256 voxels.
 
     Returns
     -------
     list of str
-        Names of all levels.
+        Names of all levels, finest first.
 
     Raises
     ------
     ArgumentError
         For an unknown method.
     FileError
-        If it is no OME-Zarr image, or cannot be written.
+        If it is not an OME-Zarr image, or cannot be written.
     """
     if method not in METHODS:
         raise ArgumentError("unknown method", where="write_pyramid", got=method, expected=METHODS)
@@ -60,7 +60,7 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
         group = zarr.open(path, mode="r+")
     described = image_of(dict(group.attrs)) if isinstance(group, zarr.Group) else None
     if described is None:
-        raise FileError("no OME-Zarr image", node=path, expected="an output made with multiscale=True")
+        raise FileError("is not an OME-Zarr image", node=path, expected="an output created with multiscale=True")
     finest = levels_of(described)[0]
     axes, stated = read_level(described, finest, path)
     if axes is None:
@@ -82,9 +82,9 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
 
 
 def _factors(shape: Sequence[int], placement: Placement, spatial: Sequence[int]) -> list[int]:
-    """By how much each stored axis shrinks."""
+    """Return the downsampling factor of each stored axis."""
     known = placement.voxel_size or (None,) * len(spatial)
-    # An axis of which nothing is known is taken for as fine as the finest.
+    # An axis of unknown voxel size is treated like the finest one.
     shortest = min([s for s, k in zip(known, spatial, strict=True) if shape[k] > 1 and s is not None], default=1.0)
     sizes = [shortest if s is None else s for s in known]
     factors = [1] * len(shape)
@@ -97,7 +97,7 @@ def _coarser(placement: Placement, factors: Sequence[int], method: str) -> Place
     unknown = (None,) * len(factors)
     sizes, direction = placement.voxel_size or unknown, placement.direction or (1,) * len(factors)
     offset = placement.offset or (0.0,) * len(factors)
-    # The mean lies in the middle of its voxels, the first of them where it was.
+    # The mean is centred on its voxels; the first voxel keeps its position.
     shift = 0.5 if method == "mean" else 0.0
     return Placement(
         known_or_none([None if s is None else s * f for s, f in zip(sizes, factors, strict=True)]),
@@ -126,7 +126,7 @@ def _level(group: Any, name: str, finer: Any, factors: Sequence[int], method: st
             dimension_names=finer.metadata.dimension_names,
             overwrite=True,
         )
-    # In the stored order, so that nothing is turned around.
+    # In the stored order, so that nothing is transposed.
     sink = ZarrSink(coarse, Layout(axes, axes.replace("f", "")), label, folder=local_folder(coarse))
     for where in blocks(shape, coarse.shards or coarse.chunks):
         fine: Where = tuple(
@@ -139,7 +139,7 @@ def _level(group: Any, name: str, finer: Any, factors: Sequence[int], method: st
 
 
 def shrink(block: np.ndarray, factors: Sequence[int], method: str) -> np.ndarray:
-    """Every `factors` voxels as one; fewer at the end of an axis.
+    """Downsample a block by integer factors; the last voxel along an axis may cover fewer.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def shrink(block: np.ndarray, factors: Sequence[int], method: str) -> np.ndarray
     values = block if dtype.kind == "f" and dtype.itemsize > 2 else block.astype("float64")
     for axis, f in enumerate(factors):
         if f > 1:
-            # The last voxel again: a mean of those that there are, as no more than one is missing.
+            # Repeat the last voxel: for factor 2 at most one is missing, so this is the mean of the existing ones.
             pad = [(0, 0)] * values.ndim
             pad[axis] = (0, -values.shape[axis] % f)
             values = np.pad(values, pad, mode="edge")

@@ -1,4 +1,4 @@
-"""Volumes that are written in blocks: what all kinds of output share, and arrays that are open already."""
+"""Volumes that are written in blocks: base classes of all sinks, and sinks for open arrays."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ FSYNC_THREADS = 8
 
 
 class ArraySink:
-    """Output into anything with ``shape``, ``dtype`` and ``__setitem__``; the base of all sinks.
+    """Sink that writes into anything with ``shape``, ``dtype`` and ``__setitem__``; base of all sinks.
 
     See :class:`neuromancer.volumes.Sink` for the attributes.
 
     Parameters
     ----------
     array : object
-        Has shape, dtype and is written by slices, in the stored order.
+        Has shape and dtype, and is written by slices, in the stored order.
     layout : Layout
     label : str
         Its name in errors.
     chunks : tuple of int, optional
-        Blocks of the stored array that two writers must not share.
+        Blocks of the stored array that must not be written by two writers at once.
     locator : Locator, optional
     identity : str
-        What tells this output from another one at the same place.
+        Distinguishes this output from others at the same path.
 
     Examples
     --------
@@ -73,23 +73,23 @@ class ArraySink:
         Parameters
         ----------
         where : tuple of slice
-            Per axis (f, *spatial); steps only into arrays in memory.
+            Per axis (f, *spatial); steps are allowed for arrays in memory only.
         values : numpy.ndarray, (f, *spatial)
 
         Raises
         ------
         ShapeError
-            If the slices do not lie in the volume, or the block has another shape.
+            If the slices exceed the volume, or the block has another shape.
         InputTypeError, ArgumentError
-            If it is of another kind of numbers, or a value cannot be held; floating point may be rounded.
+            If its kind of dtype differs, or a value cannot be represented; floating-point values may be rounded.
         FileError
-            If the system refuses, e.g. because the disk is full.
+            On a system error, e.g. a full disk.
         """
         index = checked_index(where, self.shape, self.label, steps=self.steps)
         values = np.asarray(values)
-        wanted = tuple(len(range(s.start, s.stop, s.step)) for s in index)
-        if values.shape != wanted:
-            raise ShapeError("a block of the wrong shape", where=self.label, got=values.shape, expected=wanted)
+        expected = tuple(len(range(s.start, s.stop, s.step)) for s in index)
+        if values.shape != expected:
+            raise ShapeError("a block of the wrong shape", where=self.label, got=values.shape, expected=expected)
         if not fits_kind(values.dtype, self.dtype):
             raise InputTypeError("values of the wrong kind", where=self.label, got=values.dtype, expected=self.dtype)
         values = exact_cast(values, self.dtype, self.label, "the block")
@@ -119,13 +119,13 @@ class ArraySink:
         return self.array[where]
 
     def flush(self) -> None:
-        """Return when all that was written would survive a power cut; nothing to do for arrays in memory."""
+        """Write everything durably to disk; does nothing for arrays in memory."""
         if isinstance(self.array, np.memmap):
             with naming(self.label):
                 self.array.flush()
 
     def fingerprint(self) -> str:
-        """Short text that tells this output from another, whatever has been written to it."""
+        """Return a short string that identifies the output, whatever has been written to it."""
         place = self.locator and self.locator.resolved()
         parts = (type(self).__name__, place, self.shape, self.dtype.str, self.layout, self.identity)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -136,24 +136,24 @@ class ArraySink:
 
 
 class ForeignSink(ArraySink):
-    """Output into an object of which nothing is known but ``__setitem__``: written by one thread at a time."""
+    """Sink that writes into an arbitrary object with ``__setitem__``, one thread at a time."""
 
     safe, steps = False, False
 
 
 class FileSink(ArraySink):
-    """Base of outputs in files."""
+    """Base of sinks that write into files."""
 
     steps = False
 
     @property
     def path(self) -> Path:
-        """The file or folder."""
+        """Path of the file or folder."""
         return Path(self.locator.path if self.locator is not None else self.label)
 
 
 def fsync_all(paths: Iterable[Path]) -> None:
-    """Have many files put on disk, several at once: most of the time is waiting."""
+    """Flush many files to disk, several at once: most of the time is spent waiting."""
     paths = list(paths)
     if len(paths) < FSYNC_THREADS:
         for path in paths:
@@ -164,7 +164,7 @@ def fsync_all(paths: Iterable[Path]) -> None:
 
 
 def require_same(shape: tuple[int, ...], dtype: np.dtype, wanted: tuple[int, ...], kind: np.dtype, label: str) -> None:
-    """Check that an output that exists is the one that is wanted.
+    """Raise unless an existing output has the required shape and dtype.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Volumes that are read in blocks, whatever they are stored in and however their axes are ordered."""
+"""Volumes that are read in blocks (f, *spatial), from any store and any axis order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neuromancer.volumes.accept import checked_dtype, checked_shape, numpy_dtype
 from neuromancer.volumes.axes import Layout, checked_index, layout_of
 from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.missing import Filled, checked_choice
-from neuromancer.volumes.objects import OpenArray, describe, library, open_array
+from neuromancer.volumes.objects import OpenArray, inspect_array, library, open_array
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.stored import StoredArray
 
@@ -22,7 +22,7 @@ SAMPLES, SAMPLE_SIDE = 8, 16
 
 
 class ArraySource:
-    """An array seen as (f, *spatial); the attributes are those of :class:`neuromancer.volumes.Source`.
+    """View of an array as (f, *spatial); the attributes are those of :class:`neuromancer.volumes.Source`.
 
     It can be pickled if its data lies in files.
 
@@ -34,12 +34,12 @@ class ArraySource:
     label : str
         Its name in errors.
     on_missing : {'error', 'fill'}
-        What becomes of parts that are missing or damaged; of a `StoredArray`, what that one says.
+        How to treat missing or damaged parts; ignored for a `StoredArray`, which has its own setting.
 
     Attributes
     ----------
     blank : bool
-        Whether nothing was ever written into the store, so that all is fill value.
+        Whether nothing was ever written into the store, so that all voxels are fill value.
     """
 
     def __init__(self, array: Any, layout: Layout, label: str = "raw", on_missing: str = "error") -> None:
@@ -62,11 +62,11 @@ class ArraySource:
 
     @property
     def on_missing(self) -> str:
-        """What becomes of parts that are missing or damaged: 'error' or 'fill'."""
+        """Treatment of missing or damaged parts: 'error' or 'fill'."""
         return self._blocks.on_missing
 
     def with_choice(self, on_missing: str) -> ArraySource:
-        """The same volume with another choice of what becomes of missing parts, and with nothing filled yet."""
+        """Return the same volume with another treatment of missing parts, and an empty record of filled ones."""
         array = self.array
         if isinstance(array, StoredArray):
             array = StoredArray(array.path, array.dataset, array.kind, on_missing)
@@ -74,7 +74,7 @@ class ArraySource:
 
     @property
     def filled(self) -> Filled:
-        """Parts that were read as fill value so far."""
+        """Record of the parts that were read as fill value so far."""
         return self._blocks.filled
 
     @property
@@ -83,7 +83,7 @@ class ArraySource:
         return len(self.shape)
 
     def __getitem__(self, where: Where) -> np.ndarray:
-        """Block (f, *spatial) between step-1 slices within the shape; may be called by several threads at once.
+        """Read a block (f, *spatial) by step-1 slices within the shape; thread-safe.
 
         Raises
         ------
@@ -99,15 +99,15 @@ class ArraySource:
         return printable(f"<ArraySource {self.locator or self.label} {self.shape} {self.dtype}>")
 
     def fingerprint(self) -> str:
-        """Short text that changes with the data: place, size and date of files, and some blocks of voxels.
+        """Return a short string that changes with the data: path, size and date of files, and sample blocks.
 
-        For arrays in memory, whose place says nothing, only shape, dtype and the blocks.
+        For arrays in memory, which have no path, only shape, dtype and sample blocks.
         """
         digest = hashlib.sha256(repr((self.shape, self.dtype.str, self.layout, self.chunks)).encode())
         if isinstance(self.array, StoredArray):
             digest.update(self.array.identity().encode())
         rng = np.random.default_rng(0)
-        # What is read here says nothing of what a prediction reads: parts that are filled are not noted.
+        # The prediction may not read these blocks: parts that are filled here are not recorded.
         sample = self if self.on_missing == "error" else self.with_choice("fill")
         sample.filled.quiet |= sample is not self
         for _ in range(SAMPLES):
@@ -119,7 +119,7 @@ class ArraySource:
         return digest.hexdigest()[:32]
 
     def close(self) -> None:
-        """Close the file that was opened for it; arrays that came in open stay so."""
+        """Close the file that was opened here; arrays that were passed open stay open."""
         if isinstance(self.array, StoredArray):
             self.array.close()
 
@@ -139,27 +139,27 @@ def open_source(
     raw : array, str, path, Locator or ArraySource
         An array of NumPy, h5py, zarr, dask, tensorstore or xarray, or anything with ``shape``, ``dtype`` and slicing;
         or a path: ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy``, ``file.tif``, also
-        an address such as ``s3://bucket/folder.zarr``. The dataset may be left out if there is but one; of an OME-Zarr
-        image the finest level is taken.
+        an address such as ``s3://bucket/folder.zarr``. The dataset may be omitted if there is only one; an OME-Zarr
+        image is read at its finest level.
     axes : str, optional
-        Name of every axis in the stored order, e.g. ``"zyxc"`` (``c`` or ``f`` for channels). Default: what the file or
-        the xarray says, else (*spatial) or (f, *spatial).
+        Name of every axis in the stored order, e.g. ``"zyxc"`` (``c`` or ``f`` for channels). Default: as named by
+        the file or the xarray, else (*spatial) or (f, *spatial).
     spatial : str
-        The spatial axes in the order wanted.
+        Requested order of the spatial axes.
     label : str
         Name of the volume in errors.
     stack : bool
-        Whether two spatial axes wanted allow a stack: (f, z, y, x).
+        Whether a stack (f, z, y, x) is accepted if two spatial axes are requested.
     on_missing : {'error', 'fill'}
-        What becomes of parts of a file that are missing or damaged: an error at once or when they are read, or the
-        file's fill value (else 0) and an ``IncompleteWarning`` that names them. A Locator, and a source that fills
-        already, stay as they are. What a format leaves out on purpose, such as zarr chunks that were never written, is
-        fill value anyway.
+        How to treat missing or damaged parts of a file: raise an error at once or when they are read, or read the
+        file's fill value (else 0) with an ``IncompleteWarning`` that names them. A Locator, and a source that fills
+        already, keep their setting. Data that a format omits on purpose, such as zarr chunks that were never written,
+        is always fill value.
 
     Returns
     -------
     ArraySource
-        (f, *spatial), or (f, z, y, x) of a stack. Nothing has been read.
+        (f, *spatial), or (f, z, y, x) for a stack. No voxels have been read.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def open_source(
     FileError, UnknownNameError, MissingDependencyError
         If a file cannot be opened, or parts of it are known to be missing.
     InputTypeError
-        If it is no array of numbers.
+        If it is not an array of numbers.
 
     Examples
     --------
@@ -191,17 +191,17 @@ def open_source(
             return ArraySource(array, Layout(raw.axes, raw.spatial), str(raw))
         raw = array
     array = open_array(raw, label, on_missing)
-    opened = describe(array, label)
+    opened = inspect_array(array, label)
     checked_dtype(opened.array, label)
     shape = checked_shape(array, label)
     if 0 in shape:
         raise ShapeError("is empty", where=label, got=f"shape {shape}", expected="at least one voxel")
     if len(set(spatial)) != len(spatial) or not spatial:
-        raise ArgumentError("not an order of axes", where=label, got=spatial, expected="e.g. 'zyx'")
-    # Axes that the user names go before those that the file names.
+        raise ArgumentError("not a valid axis order", where=label, got=spatial, expected="e.g. 'zyx'")
+    # Axes from the user take precedence over those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
     name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label
     source = ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
-    if library(array) != "xarray":  # what its coordinates cannot say is not lost before it goes into a file
+    if library(array) != "xarray":  # its coordinates are lost only when the result is written into a file
         warn_of(source.doubts, name)
     return source

@@ -1,4 +1,4 @@
-"""What an output is to be like, the same for all kinds of files."""
+"""Specification of an output, the same for all file formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuromancer.volumes.placement import Placement
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """An output to be created.
+    """Specification of an output to be created.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class StoreSpec:
         (f, *spatial).
     dtype : numpy.dtype
     layout : Layout
-        Which order it is to be stored in.
+        Stored order of the axes.
     chunks, shards : tuple of int or None
         In the order of `shape`.
     compression : str or None
@@ -46,21 +46,21 @@ class StoreSpec:
 
     @property
     def stored_chunks(self) -> tuple[int, ...]:
-        """Chunks in the stored order; no larger than the volume."""
+        """Chunk shape in the stored order, no larger than the volume."""
         return self.layout.per_stored([min(c, n) for c, n in zip(self.chunks, self.shape, strict=True)], 1)
 
     @property
     def stored_shards(self) -> tuple[int, ...] | None:
-        """Shards in the stored order."""
+        """Shard shape in the stored order."""
         return None if self.shards is None else self.layout.per_stored(self.shards, 1)
 
     def describes(self, array: Any) -> bool:
-        """Whether an array has the shape and dtype of what is to be made."""
+        """Return whether an array has the specified shape and dtype."""
         return tuple(array.shape) == self.stored_shape and np.dtype(array.dtype) == self.dtype
 
     @property
     def axis_names(self) -> tuple[str, ...]:
-        """Names of the stored axes: c for channels."""
+        """Names of the stored axes; c for channels."""
         return tuple("c" if a == "f" else a for a in self.layout.stored if a != PASSED)
 
     @property
@@ -70,9 +70,9 @@ class StoreSpec:
         return self.placement.reordered(order)
 
     def attributes(self) -> dict[str, Any]:
-        """Voxel size, offset, unit and direction under the names that are read again, per stored spatial axis.
+        """Return voxel size, offset, unit and direction as attributes, per stored spatial axis.
 
-        What is unknown of an axis is None.
+        Unknown values are None.
         """
         placement = self.stored_placement
         found = {

@@ -1,4 +1,4 @@
-"""Arrays that stay in their files: opened when first needed, anew in every process."""
+"""Arrays in files, opened lazily in every process."""
 
 from __future__ import annotations
 
@@ -39,39 +39,40 @@ OPENERS = {
 
 
 class StoredArray:
-    """An array in a file: shape and dtype are known at once, slices are read when asked for.
+    """An array in a file: shape and dtype are known at once, voxels are read when sliced.
 
-    It can be pickled, and is opened anew in every process. Axes are in the stored order.
+    It can be pickled, and is reopened in every process. Axes are in the stored order.
 
     Parameters
     ----------
     path : str or path
         File, folder or address.
     dataset : str
-        Which array of it; may be left out where there is only one.
+        Name of the array in the file; may be omitted if there is only one.
     kind : str, optional
-        'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'; by default the ending of the name says it.
+        'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'; default: by the suffix of the path.
     on_missing : {'error', 'fill'}
-        What becomes of parts that are missing or damaged.
+        How to treat missing or damaged parts.
 
     Attributes
     ----------
     filled : Filled
-        Parts that were read as fill value so far.
+        Record of the parts that were read as fill value so far.
     shape, dtype : tuple of int, numpy.dtype
     chunks : tuple of int or None
     axes : str or None
-        Letters of the axes, if the file names them.
-    placement : Stated
+        Axis letters, if the file names the axes.
+    placement : StatedPlacement
 
     Raises
     ------
     FileError
-        If there is no such file, it cannot be read, or parts are known to be missing and are not to be filled.
+        If the file does not exist or cannot be read, or if parts are known to be missing, unless they are to be
+        filled.
     UnknownNameError
-        If there is no such array in it; the nearest name is given.
+        If the file has no such array; names the nearest.
     MissingDependencyError
-        If the library for this kind of file is not installed.
+        If the library for this file format is not installed.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class StoredArray:
         kind: str | None = None,
         on_missing: str = "error",
     ) -> None:
-        # Absolute, so that processes in other folders find it too.
+        # Absolute, so that processes with another working directory find it too.
         self.path = os.fspath(path) if kind == "tensorstore" else local_path(path, "volume")
         self.dataset, self.on_missing = dataset, on_missing
         self.kind = split_path(path, "volume")[0] if kind is None else kind
@@ -98,7 +99,7 @@ class StoredArray:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a part, by slices; from any number of threads."""
+        """Read a block, by slices; thread-safe."""
         found = self.opened()
         with self._read_lock if found.lock else nullcontext():
             return read_block(found, key, str(self), self.on_missing, self.filled)
@@ -113,23 +114,23 @@ class StoredArray:
         self.__dict__.update(state, _opened=None, _lock=threading.Lock(), _read_lock=threading.Lock())
 
     def opened(self) -> Opened:
-        """The open array; a handle that came through a fork is not used."""
+        """Return the open array; a handle inherited through a fork is not used."""
         with self._lock:
             if self._opened is None or self._opened[0] != os.getpid():
                 opened = self._open()
                 self._opened = os.getpid(), opened
-                # Files that nobody closes are closed with this object.
+                # Files that are not closed explicitly are closed with this object.
                 self._closing = weakref.finalize(self, opened.close)
             return self._opened[1]
 
     def identity(self) -> str:
-        """What says that the data is another one without reading it; the same whatever links lead to it."""
+        """Return a string that changes with the data, without reading it; the same through any link."""
         local = self.kind != "tensorstore" and not is_address(self.path)
         path = os.path.realpath(self.path) if local else self.path
         return f"{_shown(path, self.dataset.strip('/'))} {self.opened().identity}"
 
     def close(self) -> None:
-        """Close the file; it is opened again when something is read."""
+        """Close the file; it is reopened by the next read."""
         with self._lock:
             if self._opened is not None and self._opened[0] == os.getpid():
                 self._closing()
@@ -162,12 +163,12 @@ def _shown(path: str, dataset: str) -> str:
 
 
 def member(names: Iterable[str], wanted: str, label: str) -> str:
-    """The array that is meant, of those that a file holds.
+    """Return which of the arrays of a file is meant.
 
     Raises
     ------
     UnknownNameError
-        If it is not there, or none is named and there are several.
+        If there is no such array, or none is named and there are several.
 
     Examples
     --------
@@ -189,18 +190,18 @@ def member(names: Iterable[str], wanted: str, label: str) -> str:
 
 
 def file_identity(path: str) -> str:
-    """Size and time of the last change of a file."""
+    """Return size and modification time of a file."""
     found = Path(path).stat()
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def require(module: str, extra: str, label: str) -> Any:
-    """An optional library.
+    """Import an optional library.
 
     Raises
     ------
     MissingDependencyError
-        If it is not installed; names the extra that brings it.
+        If it is not installed; names the extra that installs it.
     """
     try:
         return import_module(module)

@@ -1,4 +1,4 @@
-"""Arrays of tensorstore: given open, by their description, and N5 folders."""
+"""Tensorstore arrays, open or by their spec, and N5 folders."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from neuromancer.errors import FileError, translating
 from neuromancer.volumes.axes import Layout, letters
-from neuromancer.volumes.chunk_files import Watched, is_blank, require_no_pipe
-from neuromancer.volumes.conventions import SIZES, axes_stated, odd_axes, stated_by
+from neuromancer.volumes.chunk_files import ChunkFileReader, holds_no_chunks, require_no_pipe
+from neuromancer.volumes.conventions import SIZES, axes_stated, odd_axes, stated_in_attributes
 from neuromancer.volumes.opened import Opened
-from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.sink import ArraySink
 from neuromancer.volumes.stored import member, require
@@ -24,16 +24,16 @@ EXTRA = "tensorstore"
 INHERITED = (*SIZES[:2], "pixelResolution", "offset", "axes", "unit", "units")
 METADATA = {"n5": "attributes.json", "zarr": ".zarray", "zarr3": "zarr.json", "neuroglancer_precomputed": "info"}
 PATIENCE = 60.0
-"""Seconds until a server that does not answer is given up; tensorstore itself asks again for many minutes."""
+"""Timeout in seconds for servers that do not respond; tensorstore itself retries for many minutes."""
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
-    """Open an N5 data set, or what a description in JSON says, for reading."""
+    """Open an N5 dataset, or an array by its JSON spec, for reading."""
     ts = require("tensorstore", EXTRA, label)
     if path.startswith("{"):
         spec = json.loads(path)
         _require_metadata(spec)
-        return describe(ts.open(spec, read=True).result(PATIENCE))
+        return inspect_tensorstore(ts.open(spec, read=True).result(PATIENCE))
     root = Path(path)
     folder = root / dataset
     if not _is_array(folder):
@@ -42,30 +42,32 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
         folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
     attributes = _attributes(folder)
-    opened = describe(_open_n5(ts, folder, attributes))
+    opened = inspect_tensorstore(_open_n5(ts, folder, attributes))
     array, stated = opened.array, {**_inherited(folder, root), **attributes}
+    reader: Callable[[Any, Any], np.ndarray] = read_tensorstore
+    if opened.chunks:
+        sizes = opened.chunks[::-1]
+        reader = ChunkFileReader(reader, folder, sizes, lambda number: "/".join(map(str, number[::-1])))
     return Opened(
         array.transpose(list(range(array.ndim))[::-1]),
         *n5_stated(stated, array.ndim),
         opened.chunks and opened.chunks[::-1],
-        read=Watched(read, folder, opened.chunks[::-1], lambda number: "/".join(map(str, number[::-1])))
-        if opened.chunks
-        else read,
+        read=reader,
         identity=json.dumps(attributes, sort_keys=True),
-        blank=is_blank(folder),
+        blank=holds_no_chunks(folder),
         doubts=odd_axes(stated, array.ndim),
     )
 
 
 def _require_metadata(spec: Mapping[str, Any]) -> None:
-    """Raise FileError if a pipe or a device lies where the metadata of an array in a folder should."""
+    """Raise FileError if the metadata file of an array in a folder is a pipe or a device."""
     place, name = spec.get("kvstore"), METADATA.get(spec.get("driver", ""))
     if isinstance(place, Mapping) and place.get("driver") == "file" and name is not None:
         require_no_pipe(Path(str(place.get("path", ""))) / str(spec.get("path", "")) / name)
 
 
 def _open_n5(ts: Any, folder: Path, attributes: Mapping[str, Any]) -> Any:
-    """Open an N5 data set, whatever its attributes say of its place: tensorstore refuses those that cannot be."""
+    """Open an N5 dataset, ignoring its placement attributes if tensorstore refuses them as invalid."""
     spec: dict[str, Any] = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{folder}/"}}
     try:
         return ts.open(spec, read=True).result()
@@ -80,16 +82,16 @@ def _open_n5(ts: Any, folder: Path, attributes: Mapping[str, Any]) -> Any:
     return ts.open(spec | {"kvstore": {"driver": "kvstack", "layers": layers}}, read=True, context=context).result()
 
 
-def n5_stated(attributes: Mapping[str, Any], ndim: int) -> tuple[str | None, Stated]:
-    """Axes and place of an N5 data set; it names its axes from the fastest to the slowest."""
+def n5_stated(attributes: Mapping[str, Any], ndim: int) -> tuple[str | None, StatedPlacement]:
+    """Return axes and placement of an N5 dataset, whose attributes are in order from fastest to slowest axis."""
     if isinstance(attributes.get("transform"), Mapping) and not any(name in attributes for name in SIZES):
-        # COSEM's own are in the order of C.
+        # The attributes of COSEM are in C order.
         transform = attributes["transform"]
         order = -1 if transform.get("order") == "F" else 1
         turned = {key: _turned(value) if order < 0 else value for key, value in transform.items()}
         attributes = {"transform": turned}
-        return axes_stated(attributes, ndim), stated_by(attributes)
-    stated, axes = stated_by(attributes), axes_stated(attributes, ndim)
+        return axes_stated(attributes, ndim), stated_in_attributes(attributes)
+    stated, axes = stated_in_attributes(attributes), axes_stated(attributes, ndim)
     size, offset = _turned(stated.voxel_size), _turned(stated.offset)
     factors = _turned(attributes.get("downsamplingFactors"))
     if factors is not None and isinstance(size, list) and len(size) == len(factors):
@@ -97,7 +99,7 @@ def n5_stated(attributes: Mapping[str, Any], ndim: int) -> tuple[str | None, Sta
             first = offset or [0.0] * len(size)
             offset = [o + (f - 1) / 2 * s for o, f, s in zip(first, factors, size, strict=True)]
             size = [s * f for s, f in zip(size, factors, strict=True)]
-    return axes and axes[::-1], Stated(size, offset, _turned(stated.unit), None, _turned(stated.first_voxel))
+    return axes and axes[::-1], StatedPlacement(size, offset, _turned(stated.unit), None, _turned(stated.first_voxel))
 
 
 def _turned(values: Any) -> Any:
@@ -105,7 +107,7 @@ def _turned(values: Any) -> Any:
 
 
 def _inherited(folder: Path, root: Path) -> dict[str, Any]:
-    """What the groups around an array say of all levels in them, the nearest last."""
+    """Return attributes inherited from the groups around an array; inner groups override outer ones."""
     found: dict[str, Any] = {}
     for parent in [p for p in reversed(folder.parents) if p == root or root in p.parents]:
         found |= {key: value for key, value in _attributes(parent).items() if key in INHERITED}
@@ -128,13 +130,13 @@ def _is_array(folder: Path) -> bool:
     return "dimensions" in _attributes(folder)
 
 
-def describe(array: Any) -> Opened:
-    """What an open array says about itself: labels of its dimensions."""
+def inspect_tensorstore(array: Any) -> Opened:
+    """Inspect an open array: dimension labels, units and origin."""
     chunks = array.chunk_layout.read_chunk.shape
     axes = letters(array.domain.labels) if all(array.domain.labels) else None
     units = [(None, None) if u is None else (u.multiplier, u.base_unit) for u in array.dimension_units]
-    # The domain begins where the volume lies among others, e.g. at the voxel_offset of Neuroglancer.
-    placement = Stated([u[0] for u in units], None, [u[1] for u in units], None, list(array.domain.origin))
+    # The domain starts at the position of the volume, e.g. at the voxel_offset of Neuroglancer.
+    placement = StatedPlacement([u[0] for u in units], None, [u[1] for u in units], None, list(array.domain.origin))
     known = tuple(int(c) for c in chunks) if chunks and all(chunks) else None
     return Opened(
         Zeroed(array),
@@ -148,7 +150,7 @@ def describe(array: Any) -> Opened:
 
 
 class Zeroed:
-    """A tensorstore whose domain begins at 0, as NumPy's do; its dtype is NumPy's."""
+    """A tensorstore whose domain starts at 0 and whose dtype is a NumPy dtype."""
 
     def __init__(self, array: Any) -> None:
         origin = tuple(array.domain.origin)
@@ -160,17 +162,17 @@ class Zeroed:
         return self.array[key]
 
     def transpose(self, order: list[int]) -> Zeroed:
-        """The same with its axes in another order; nothing is read."""
+        """Return the array with its axes permuted; nothing is read."""
         return Zeroed(self.array.transpose(order))
 
 
-def read(array: Zeroed, key: Any) -> np.ndarray:
-    """Wait for a block."""
+def read_tensorstore(array: Zeroed, key: Any) -> np.ndarray:
+    """Read a block synchronously."""
     return np.asarray(array[key].read().result())
 
 
 def _watched(array: Any) -> Callable[[Any, Any], np.ndarray]:
-    """How an array is read; where it is a whole zarr or N5 array in a folder, with a look at its chunks."""
+    """Return the reader of an array; that of a complete array in a local folder checks its chunk files."""
     spec, chunks = array.spec().to_json(), write_chunks(array)
     place, transform = spec.get("kvstore", {}), spec.get("transform", {})
     first = tuple(transform.get("input_inclusive_min", ()))
@@ -182,12 +184,12 @@ def _watched(array: Any) -> Callable[[Any, Any], np.ndarray]:
         key = _key_of(spec.get("driver"), spec.get("metadata", {}))
         moved = "output" in transform or any(first)
     if key is None or chunks is None or moved or not isinstance(place, dict) or place.get("driver") != "file":
-        return read
-    return Watched(read, Path(place["path"]) / spec.get("path", ""), chunks, key)
+        return read_tensorstore
+    return ChunkFileReader(read_tensorstore, Path(place["path"]) / spec.get("path", ""), chunks, key)
 
 
 def _key_of(driver: str, metadata: dict[str, Any]) -> Callable[[tuple[int, ...]], str] | None:
-    """Name of a chunk's file from its number; None for a driver that names them otherwise."""
+    """Return a function from the index of a chunk to its key; None for other drivers."""
     if driver == "zarr3":
         encoding = metadata.get("chunk_key_encoding", {})
         default = encoding.get("name", "default") == "default"
@@ -198,7 +200,7 @@ def _key_of(driver: str, metadata: dict[str, Any]) -> Callable[[tuple[int, ...]]
 
 
 def _precomputed_key(scale: Mapping[str, Any], shape: Sequence[int]) -> Callable[[tuple[int, ...]], str] | None:
-    """Name of a chunk's file of Neuroglancer, which says where it lies; None for shards and parts of a volume."""
+    """Return a function from the index of a Neuroglancer chunk to its key; None for shards and parts of a volume."""
     sizes, first = scale.get("chunk_size"), scale.get("voxel_offset", (0, 0, 0))
     if scale.get("sharding") is not None or sizes is None or list(shape[:3]) != scale.get("size"):
         return None
@@ -212,7 +214,7 @@ def _precomputed_key(scale: Mapping[str, Any], shape: Sequence[int]) -> Callable
 
 
 class TensorStoreSink(ArraySink):
-    """Output into an open tensorstore."""
+    """Sink that writes into an open tensorstore."""
 
     steps = False
 
@@ -220,32 +222,32 @@ class TensorStoreSink(ArraySink):
         self.array[where].write(np.ascontiguousarray(values)).result()
 
     def _read(self, where: Where) -> np.ndarray:
-        return read(self.array, where)
+        return read_tensorstore(self.array, where)
 
     def flush(self) -> None:
-        """Nothing to do: a write ends when the store has it; its file driver synchronises files."""
+        """Do nothing: a write returns when the store has committed it; the file driver syncs files itself."""
 
 
 def write_chunks(array: Any) -> tuple[int, ...] | None:
-    """Blocks that two writers must not share."""
+    """Return the block shape that must not be written by two writers at once."""
     chunks = array.chunk_layout.write_chunk.shape
     return tuple(int(c) for c in chunks) if chunks and all(chunks) else None
 
 
 def spec_of(array: Any) -> str | None:
-    """Description by which another process opens it; None for one in memory."""
+    """Return the JSON spec by which another process opens an array; None for one in memory."""
     spec = array.spec(retain_context=False).to_json()
     text = json.dumps(spec, sort_keys=True)
     return None if '"driver": "memory"' in text or spec.get("driver") == "array" else text
 
 
 def open_for_writing(locator: Locator) -> Zeroed:
-    """Open what a description in JSON says."""
+    """Open an array by its JSON spec for writing."""
     ts = require("tensorstore", EXTRA, str(locator))
     with translating(locator, "cannot be opened for writing"):
         return Zeroed(ts.open(json.loads(locator.path), read=True, write=True).result(PATIENCE))
 
 
 def make_sink(array: Zeroed, layout: Layout, label: str, locator: Locator | None) -> TensorStoreSink:
-    """Sink of an open array."""
+    """Return a sink for an open array."""
     return TensorStoreSink(array, layout, label, write_chunks(array.array), locator)

@@ -1,4 +1,4 @@
-"""Volumes in TIFF files: reading any that tifffile reads, writing OME-TIFF without compression."""
+"""Volumes in TIFF files: any that tifffile reads; uncompressed OME-TIFF for writing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from neuromancer.volumes.flat import FlatSink, discard_flat, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh
 from neuromancer.volumes.missing import require_whole, shown
 from neuromancer.volumes.opened import Opened
-from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import file_identity, member, require
 from neuromancer.volumes.tiff_claims import require_possible
-from neuromancer.volumes.tiff_pages import damage, missing_parts, odd_page, ravel, restored, stated_shape
+from neuromancer.volumes.tiff_pages import damage, missing_pages, odd_page, ravel, restored, stated_shape
 from neuromancer.volumes.units import says_no_unit, short_unit
 
 __all__ = ["TiffSink", "create", "discard", "make_sink", "open_for_writing", "open_stored"]
@@ -35,13 +35,13 @@ SOFTWARE = "neuromancer "
 DECREASING = "decreasing "
 CENTIMETRES, INCHES = 3, 2
 INCH = 2.54
-"""Centimetres."""
-# What tifffile says of damaged files is an error here, and need not be printed as well.
+"""In centimetres."""
+# Damage that tifffile logs is an error here; it need not be printed as well.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
-    """Open a series of a TIFF file for reading: mapped if its voxels lie in one piece, else through zarr."""
+    """Open a series of a TIFF file for reading: memory-mapped if contiguous, else through zarr."""
     tifffile = require("tifffile", "tifffile", label)
     try:
         file = tifffile.TiffFile(path)
@@ -69,18 +69,18 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
 
 
 def _no_tiff(path: str, label: str, error: Exception) -> FileError:
-    """What tifffile says, and where in the file the damage begins."""
+    """Return the error of tifffile, with the location of the first damage."""
     found = next(damage(path), None) if Path(path).stat().st_size > 8 else None
     where = "" if found is None else f"; {'' if found.page is None else f'page {found.page}: '}{found.reason}"
     return FileError(
-        "the file cannot be read", where=label, got=f"{reason(error)}{where}", expected="a whole TIFF file"
+        "the file cannot be read", where=label, got=f"{reason(error)}{where}", expected="an intact TIFF file"
     )
 
 
 def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> Opened:
-    """A series that tifffile has found, for reading."""
-    shape, missing = tuple(series.shape), missing_parts(file, series)
-    # Outputs of this package say all of their axes, also those of size 1 that tifffile leaves out.
+    """Open a series that tifffile has found."""
+    shape, missing = tuple(series.shape), missing_pages(file, series)
+    # Outputs of this package record all of their axes, even those of size 1, which tifffile omits.
     written = str(series.keyframe.software).removeprefix(SOFTWARE)
     own = str(series.keyframe.software).startswith(SOFTWARE)
     named = written if own else series.axes
@@ -92,7 +92,7 @@ def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> 
             sizes = dict(zip(series.axes, shape, strict=True))
             shape = tuple(sizes.get(a, 1) for a in named)
         elif stated is not None and prod(stated) > prod(shape) and len(file.pages) == 1:
-            shape, axes, placement = tuple(n for n in stated if n > 1), None, Stated()
+            shape, axes, placement = tuple(n for n in stated if n > 1), None, StatedPlacement()
         array, cut = mapped(path, kind, start, shape)
         file.close()
         return Opened(array, axes, placement, read=_native, identity=file_identity(path), missing=[*missing, *cut])
@@ -111,7 +111,7 @@ def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> 
         tuple(view.chunks),
         close=file.close,
         identity=file_identity(path),
-        lock=True,  # tifffile moves one file handle to and fro
+        lock=True,  # tifffile seeks in a shared file handle
         fill=0 if view.fill_value is None else view.fill_value,
         missing=missing,
         name_of=name_of,
@@ -119,14 +119,14 @@ def _open_series(path: str, file: Any, series: Any, number: int, label: str) -> 
 
 
 def _require_codec(page: Any, label: str) -> None:
-    """Raise MissingDependencyError if voxels are packed in a way for which there is no library."""
+    """Raise MissingDependencyError if voxels are compressed with a codec that is not installed."""
     try:
         page.decode(b"", 0)
     except Exception as error:
         if not isinstance(error, ImportError) and not re.search("imagecodecs|COMPRESSION", str(error)):
             return
         raise MissingDependencyError(
-            "is packed with a codec that is not installed",
+            "is compressed with a codec that is not installed",
             where=label,
             got=str(error),
             expected="the package imagecodecs",
@@ -140,19 +140,19 @@ def _native(array: Any, key: Any) -> np.ndarray:
 
 
 def _axes(named: str) -> str | None:
-    """Letters; a sequence of unknown kind is z if there is no other. None if several are unknown."""
+    """Return axis letters; a single axis of unknown kind counts as z if there is none. None if several are unknown."""
     unknown = [a for a in named if a in "QI"]
     if "Z" not in named and len(unknown) == 1:
         named = named.replace(unknown[0], "Z")
     return None if set(named) & set("QI") else letters(named)
 
 
-def _placement(file: Any, series: Any, number: int, axes: str) -> Stated:
-    """Voxel size (and offset, of our own files) by the letters of its spatial axes."""
+def _placement(file: Any, series: Any, number: int, axes: str) -> StatedPlacement:
+    """Return voxel size (and offset, for files of this package) per spatial axis."""
     sizes, units, notes = _ome(file.ome_metadata, number) if file.is_ome else (*_resolutions(file, series.keyframe), {})
     spatial = [a if a in "YX" else "Z" for a in axes if a in "ZYXQI"]
     offset = [notes.get(a) for a in spatial]
-    return Stated(
+    return StatedPlacement(
         [sizes.get(a) for a in spatial],
         offset if any(o is not None for o in offset) else None,
         [units.get(a) for a in spatial],
@@ -161,7 +161,7 @@ def _placement(file: Any, series: Any, number: int, axes: str) -> Stated:
 
 
 def _resolutions(file: Any, page: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Sizes and units by axis, of ImageJ or of the TIFF tags; nothing where there is no unit."""
+    """Return sizes and units by axis from ImageJ metadata or TIFF tags; empty without a unit."""
     found = {a: _pixel(page.tags.get(name)) for a, name in (("X", "XResolution"), ("Y", "YResolution"))}
     if file.is_imagej:
         meta = file.imagej_metadata or {}
@@ -176,7 +176,7 @@ def _resolutions(file: Any, page: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _pixel(tag: Any) -> float | None:
-    """Size of a pixel from pixels per unit."""
+    """Return the pixel size from a resolution tag, in pixels per unit."""
     if tag is None:
         return None
     pixels, units = tag.value
@@ -184,7 +184,7 @@ def _pixel(tag: Any) -> float | None:
 
 
 def _ome(xml: str, number: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Sizes and units by axis, and what outputs of this package note besides."""
+    """Return sizes and units by axis, and the annotations that this package writes."""
     tifffile = require("tifffile", "tifffile", "OME metadata")
     root = tifffile.xml2dict(xml).get("OME", {})
     images = _listed(root.get("Image"))
@@ -203,24 +203,24 @@ def _listed(items: Any) -> list[Any]:
 
 
 def open_for_writing(locator: Locator) -> Any:
-    """The voxels of an existing file, which must lie in one piece."""
+    """Map the voxels of an existing file, which must be contiguous."""
     opened = open_stored(locator.path, locator.dataset, str(locator))
     array = opened.array
     require_whole(opened.missing, str(locator))
     if not isinstance(array, np.memmap) or not array.dtype.isnative:
         opened.close()
-        raise FileError("cannot be written into", where=str(locator), expected="TIFF without compression, native order")
+        raise FileError("is not writable", where=str(locator), expected="uncompressed TIFF in native byte order")
     return array
 
 
 class TiffSink(FlatSink):
-    """Output into a TIFF file; one process at a time."""
+    """Sink that writes into a TIFF file; one process at a time."""
 
     exclusive = True
 
 
 def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) -> TiffSink:
-    """Sink of an existing file; known by the UUID that was written into it."""
+    """Return a sink for an existing file, identified by its OME UUID."""
     tifffile = require("tifffile", "tifffile", label)
     with tifffile.TiffFile(locator.path) as file:
         identity = str(tifffile.xml2dict(file.ome_metadata)["OME"].get("UUID", "")) if file.is_ome else ""
@@ -228,7 +228,7 @@ def make_sink(array: np.memmap, layout: Layout, label: str, locator: Locator) ->
 
 
 def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
-    """Create a BigTIFF file of zeros with OME metadata; it is there whole or not at all."""
+    """Create a BigTIFF file of zeros with OME metadata, atomically."""
     label = str(locator)
     tifffile = require("tifffile", "tifffile", label)
     placement, axes = spec.stored_placement, "".join(spec.axis_names).upper()
@@ -244,7 +244,7 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
         metadata["MapAnnotation"] = {"Namespace": NAMESPACE, **notes}
     try:
         with naming(label), fresh(followed(locator.path), note) as new:
-            # Every file has a UUID of its own, so that another one at the same place is not taken for it.
+            # Every file has its own UUID, so that another one at the same path is not mistaken for it.
             tifffile.imwrite(
                 new,
                 shape=spec.stored_shape,
@@ -260,5 +260,5 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
 
 
 def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
-    """Remove the file if it was left half made, as far as the notes about it prove that."""
+    """Remove the file if its creation was interrupted, as far as the recorded traces prove that."""
     discard_flat(locator, spec, traces, lambda: open_for_writing(locator))

@@ -1,4 +1,4 @@
-"""What the metadata of a TIFF file says of images and of other files, looked at before tifffile believes it."""
+"""Validation of TIFF metadata about images and companion files, before tifffile relies on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neuromancer.errors import FileError
 from neuromancer.places import kind_at
 
 MANY, PER_PAGE = 100_000, 100
-"""Images that metadata may describe of any file, and for each page of a larger one: lists are made of them."""
+"""Maximum number of images that metadata may describe in any file, or per page of larger files: they go into lists."""
 PIXELS, DATA = (re.compile(rf"<(?:\w+:)?{name}\b[^>]*>") for name in ("Pixels", "TiffData"))
 SIZE = re.compile(r"""\bSize[ZCT]\s*=\s*["'](\d+)""")
 COUNT = re.compile(r"""\b(?:PlaneCount|NumPlanes)\s*=\s*["'](\d+)""")
@@ -26,36 +26,38 @@ OWN_UUID = re.compile(r"""<(?:\w+:)?OME\b[^>]*\bUUID\s*=\s*["']([^"']+)""")
 
 
 def require_possible(tifffile: Any, file: Any, label: str) -> None:
-    """Raise FileError if metadata describes more than a file can hold, or names files that are others.
+    """Raise FileError if metadata describes more images than a file can hold, or names files that do not belong to it.
 
     Parameters
     ----------
     tifffile : module
     file : tifffile.TiffFile
-        Of which no series has been asked for.
+        Before any access to its series.
     label : str
     """
     folder, named = Path(file.filehandle.dirname), companions(file.ome_metadata or "")
-    # Micro-Manager's are found by their names.
+    # Companion files of Micro-Manager are found by name.
     others = [p.name for p in folder.glob("*.tif*")] if file.is_mmstack or file.is_ndtiff else []
     for name, uuid in (dict.fromkeys(others, "") | named).items():
         path = folder / name
         kind = kind_at(path)
         if kind not in (None, "a file"):
-            raise FileError("a file of the image is none", where=label, got=f"{path} is {kind}", expected="a TIFF file")
+            raise FileError(
+                "a companion file is not a file", where=label, got=f"{path} is {kind}", expected="a TIFF file"
+            )
         own = "" if kind is None or name == file.filename else _own_uuid(tifffile, path)
         if uuid and own and own != uuid:
-            raise FileError("a file of the image is another one", where=label, got=f"{path} of {own}", expected=uuid)
+            raise FileError("a companion file has been replaced", where=label, got=f"{path} of {own}", expected=uuid)
     pages, page_bytes = len(file.pages), max(1, file.pages.first.nbytes)
     most = max(MANY, PER_PAGE * pages * (1 + len(named)), file.filehandle.size // page_bytes)
     described = max(_described(file), default=0)
     if described > most:
         got = f"{described} images, the file holds {pages}"
-        raise FileError("the metadata describes more than there can be", where=label, got=got)
+        raise FileError("the metadata describes more images than possible", where=label, got=got)
 
 
 def companions(xml: str) -> dict[str, str]:
-    """Files that OME metadata names, and their UUID.
+    """Return the files that OME metadata names, with their UUID.
 
     Examples
     --------
@@ -66,7 +68,7 @@ def companions(xml: str) -> dict[str, str]:
 
 
 def written_shape(page: Any) -> tuple[int, ...] | None:
-    """Shape that tifffile wrote beside its images; None if there is none."""
+    """Return the shape that tifffile wrote into the description; None if there is none."""
     text = page.shaped_description
     if text and text.lstrip().startswith("{"):
         with suppress(ValueError, KeyError, TypeError):
@@ -75,7 +77,7 @@ def written_shape(page: Any) -> tuple[int, ...] | None:
 
 
 def _described(file: Any) -> Iterator[int]:
-    """Numbers of images that metadata describes."""
+    """Iterate over the numbers of images that the metadata describes."""
     xml = file.ome_metadata or ""
     yield from (prod(map(int, SIZE.findall(pixels))) for pixels in PIXELS.findall(xml))
     yield from (int(n) for data in DATA.findall(xml) for n in COUNT.findall(data))
@@ -88,10 +90,10 @@ def _described(file: Any) -> Iterator[int]:
 
 
 def _own_uuid(tifffile: Any, path: Path) -> str:
-    """UUID that a file says it has; empty if it says none."""
+    """Return the UUID in the metadata of a file; empty if there is none."""
     try:
         with tifffile.TiffFile(path) as file:
             found = OWN_UUID.search(file.pages.first.description)
-    except Exception:  # what is no TIFF file is found when its pages are asked for
+    except Exception:  # a file that is not TIFF is reported when its pages are accessed
         return ""
     return "" if found is None else found[1]

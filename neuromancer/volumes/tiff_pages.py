@@ -1,4 +1,4 @@
-"""What a TIFF file says that it holds, beside what is there: tifffile reads what it finds and only logs the rest."""
+"""Consistency of a TIFF file with its metadata: tifffile reads what it finds and only logs what is missing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from neuromancer.volumes.protocol import Where
 from neuromancer.volumes.tiff_claims import companions, written_shape
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value, by type."""
+"""Bytes per value, by TIFF type."""
 OFFSETS, COUNTS, DESCRIPTION = (273, 324), (279, 325), 270
 NEEDED = {256, 257, 258, 259, 262, 266, DESCRIPTION, 277, 278, 284, 317, 322, 323, 339, 50838, 50839} | {
     *OFFSETS,
     *COUNTS,
 }
-"""Tags without which a page cannot be read as it was meant."""
+"""Tags without which a page cannot be decoded."""
 UNSIGNED = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 KIND = {
     256: ("width", None),
@@ -43,24 +43,24 @@ KIND = {
     32997: ("depth", 1),
     32998: ("tile depth", None),
 }
-"""Tags that say how voxels are stored, with what they are where they are left out."""
+"""Tags that define the storage of voxels, with their names and defaults."""
 SAME = {32946: 8}
-"""Numbers of the same compression."""
+"""Codes of the same compression."""
 SIZED_OTHERWISE = (1, 6)
-"""No compression, and old JPEG: some programs leave the sizes of their strips out."""
+"""No compression, and old JPEG: some programs omit the byte counts of their strips."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a file.
+    """A defect of a file.
 
     Parameters
     ----------
     page : int or None
-        None if pages are lost, which ones is not known.
+        None if unknown pages are lost.
     reason : str
     offset : int
-        Where the tags of the page begin.
+        Byte at which the tags of the page begin.
     """
 
     page: int | None
@@ -69,12 +69,12 @@ class Damage:
 
 
 def damage(path: str) -> Iterator[Damage]:
-    """What the file itself shows: a chain of pages that breaks off, tags and voxels beyond its end."""
+    """Find defects of a file: a broken chain of pages, tags and voxels beyond the end of the file."""
     with _Pages(path) as pages:
         offset, seen, page = pages.first, set[int](), 0
         while offset:
             found = None if offset in seen else pages.tags(offset)
-            # Where a copy was interrupted that had taken its room before, zeros follow: no tags, and no further page.
+            # An interrupted copy into preallocated space ends in zeros: no tags, and no further page.
             if found is None or not found[0].tags or 0 in found[0].tags:
                 yield Damage(None, f"the chain of pages breaks off after {page}")
                 return
@@ -84,7 +84,7 @@ def damage(path: str) -> Iterator[Damage]:
 
 
 class _Pages:
-    """Tags of the pages of a file, read as they lie there."""
+    """Raw tags of the pages of a file."""
 
     def __init__(self, path: str) -> None:
         self.size = Path(path).stat().st_size
@@ -102,7 +102,7 @@ class _Pages:
         self.file.close()
 
     def tags(self, offset: int) -> tuple[_Tags, int] | None:
-        """Tags that begin at an offset, and where those of the following page do; None if they are not there."""
+        """Read the tags at an offset, and the offset of the next page; None if they cannot be read."""
         number = self._number(offset, self.number) if offset < self.size else None
         begin = offset + struct.calcsize(self.byteorder + self.number)
         following = None if number is None else self._number(begin + number * self.entry, self.place)
@@ -112,7 +112,7 @@ class _Pages:
         return _Tags(self.file.read(number * self.entry), self.byteorder, self.big), following
 
     def kind(self, page: Any) -> dict[str, Any] | None:
-        """How the voxels of a page are stored; None if its tags are not there."""
+        """Return how the voxels of a page are stored; None if its tags cannot be read."""
         found = self.tags(page.offset)
         return None if found is None else found[0].kind(self.file)
 
@@ -123,7 +123,7 @@ class _Pages:
 
 
 class _Tags:
-    """Tags of a page, as they lie in the file."""
+    """Raw tags of a page."""
 
     def __init__(self, data: bytes, byteorder: str, big: bool) -> None:
         self.byteorder, self.inline, self.place = byteorder, 8 if big else 4, "Q" if big else "I"
@@ -161,18 +161,19 @@ class _Tags:
             yield f"{int(beyond.sum())} of its {len(offsets)} strips or tiles lie beyond the end of the file"
 
     def _are_zeros(self, file: Any) -> bool:
-        """Whether a value that lies elsewhere, other than those of strips that may be left out, is zeros throughout."""
+        """Return whether a value stored out of line is all zeros, except for strips, which may be omitted."""
         long = [c for c, (kind, count, _) in self.tags.items() if count * SIZES.get(kind, 1) > self.inline]
         return any(not self._content(file, c).strip(b"\0") for c in long if c not in (*OFFSETS, *COUNTS))
 
     def kind(self, file: Any) -> dict[str, Any]:
-        """How the voxels are stored, by the names of the tags."""
+        """Return how the voxels are stored, by tag name."""
         found: dict[str, Any] = {}
         for code, (name, default) in KIND.items():
             values = self._values(file, (code,))
-            # One value for each sample, which may be the same for all.
-            some = set() if values is None else set(values.tolist())
-            found[name] = some.pop() if len(some) == 1 else default if values is None else tuple(values.tolist())
+            # One value per sample, often the same for all.
+            distinct = set() if values is None else set(values.tolist())
+            single = len(distinct) == 1
+            found[name] = distinct.pop() if single else default if values is None else tuple(values.tolist())
         found["compression"] = SAME.get(found["compression"], found["compression"])
         found["planar configuration"] = 1 if found["samples"] == 1 else found["planar configuration"]
         rows = [n for n in (found["rows per strip"], found["length"]) if isinstance(n, int)]
@@ -189,7 +190,7 @@ class _Tags:
         return np.frombuffer(content, self.byteorder + UNSIGNED[kind]).astype("i8") if whole else None
 
     def _content(self, file: Any, code: int) -> bytes:
-        """Bytes of a tag's value, which lies elsewhere if there is no room for it."""
+        """Read the bytes of a tag's value, which is stored out of line if it is long."""
         kind, count, value = self.tags[code]
         n = count * SIZES.get(kind, 1)
         if n > self.inline:
@@ -198,8 +199,8 @@ class _Tags:
         return bytes(value[:n])
 
 
-def missing_parts(file: Any, series: Any) -> list[Part]:
-    """Pages of a series that are missing or damaged.
+def missing_pages(file: Any, series: Any) -> list[Part]:
+    """Return the pages of a series that are missing or damaged.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def missing_parts(file: Any, series: Any) -> list[Part]:
     Raises
     ------
     FileError
-        If a page is stored in another way than the others.
+        If a page is stored differently from the others.
     """
     parts, pages, harmed = [], list(series.pages), set()
     owners = {id(p.parent): p.parent for p in pages if p is not None} or {0: file}
@@ -234,7 +235,7 @@ def missing_parts(file: Any, series: Any) -> list[Part]:
 
 
 def region(series: Any, k: int) -> Where | None:
-    """Voxels of the k-th page of a series; None if they are not known."""
+    """Return the voxels of the k-th page of a series; None if they are unknown."""
     inner = tuple(series.keyframe.shape)
     lead = tuple(series.shape[: len(series.shape) - len(inner)])
     if tuple(series.shape[len(lead) :]) != inner or k >= prod(lead):
@@ -243,7 +244,7 @@ def region(series: Any, k: int) -> Where | None:
 
 
 def ravel(starts: Sequence[int], shape: Sequence[int], inner: Sequence[int]) -> int:
-    """Number of the page in which a voxel lies.
+    """Return the index of the page that contains a voxel.
 
     Examples
     --------
@@ -259,7 +260,7 @@ def _all(n: int) -> slice:
 
 
 def contradictions(file: Any, series: Any) -> Iterator[str]:
-    """Where the numbers of images in metadata and in the file differ."""
+    """Find contradictions between the numbers of images in metadata and file."""
     there = len(file.pages)
     stated = stated_shape(file, series)
     if stated is not None and prod(stated) != series.size:
@@ -276,7 +277,7 @@ def contradictions(file: Any, series: Any) -> Iterator[str]:
 
 
 def stated_shape(file: Any, series: Any) -> tuple[int, ...] | None:
-    """Shape that tifffile or ImageJ wrote beside the images; None if there is none."""
+    """Return the shape that tifffile or ImageJ wrote into the metadata; None if there is none."""
     written = written_shape(series.keyframe)
     if written is not None:
         return written
@@ -289,15 +290,15 @@ def stated_shape(file: Any, series: Any) -> tuple[int, ...] | None:
 
 
 def restored(tifffile: Any, file: Any, series: Any) -> Any:
-    """The series as the metadata describes it: pages that are lost are None, so that each has its place.
+    """Return the series as the metadata describes it, with None for lost pages, so that others keep their index.
 
-    The series itself where nothing is lost, or where its voxels lie in one piece.
+    The series itself is returned if nothing is lost, or if its voxels are contiguous.
     """
     stated, pages = stated_shape(file, series), list(series.pages)
     shape = series.shape if stated is None else stated
     images, first = prod(shape) // max(1, series.keyframe.size), int(np.atleast_1d(series.keyframe.index)[-1])
     there = len(file.pages) - first
-    # A series of one page is taken for voxels in one piece; but then each has its page, or only the first has one.
+    # tifffile takes a series of one page for contiguous; but then either every image has a page, or only the first.
     if images > max(len(pages), there) and there > 1:
         pages = [p for p in file.pages[first:] if p.shape == series.keyframe.shape]
     lost = images - len(pages)
@@ -310,7 +311,7 @@ def restored(tifffile: Any, file: Any, series: Any) -> Any:
 
 
 def odd_page(file: Any) -> str | None:
-    """What is odd about a page that parts others that belong together, damaged or of another kind; None if none is."""
+    """Describe a page, damaged or of another kind, that splits a series; None if there is none."""
     if any(s.kind != "generic" for s in file.series):
         return None
     for found in damage(file.filehandle.path):
@@ -328,13 +329,13 @@ def odd_page(file: Any) -> str | None:
 
 
 def require_alike(series: Any, harmed: Collection[int] = ()) -> None:
-    """Raise FileError unless all pages of a series are stored as the first is: tifffile asks that one for all.
+    """Raise FileError unless all pages of a series are stored like the first: tifffile decodes all by the first.
 
     Parameters
     ----------
     series : tifffile.TiffPageSeries
     harmed : collection of int
-        Offsets of pages that cannot be read anyway.
+        Offsets of damaged pages, which cannot be read anyway.
     """
     key = series.keyframe
     with _Pages(key.parent.filehandle.path) as file:
@@ -356,17 +357,17 @@ def require_alike(series: Any, harmed: Collection[int] = ()) -> None:
 
 
 def difference(kind: dict[str, Any] | None, wanted: dict[str, Any] | None) -> str | None:
-    """What is different in the way two pages are stored; None if nothing is, or they cannot be read."""
+    """Describe how the storage of two pages differs; None if it does not, or they cannot be read."""
     odd = [] if kind is None or wanted is None else [name for name in wanted if kind[name] != wanted[name]]
     return None if not odd or kind is None or wanted is None else f"{odd[0]} {kind[odd[0]]}, others {wanted[odd[0]]}"
 
 
 def _odd_by_design(file: Any) -> bool:
-    """Whether a file is of a kind whose tags have offsets and sizes of their own making."""
+    """Return whether the format of a file uses nonstandard offsets and sizes in its tags."""
     return bool(file.is_ndpi or file.is_lsm or file.is_stk)
 
 
 def _missing_files(file: Any) -> list[str]:
-    """Files that the OME metadata names and that are not there."""
+    """Return the missing files that the OME metadata names."""
     folder = Path(file.filehandle.dirname)
     return [name for name in companions(file.ome_metadata or "") if not (folder / name).exists()]

@@ -1,4 +1,4 @@
-"""Units of length: the many spellings that files have, each under one name."""
+"""Units of length: one name for the many spellings in files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNITS = {f"{prefix}meter": (f"{short}m", length) for prefix, (short, length) in 
     "parsec": ("pc", 3.0856775814913673e16),
 }
 UNCALIBRATED = {"", "pixel", "pixels", "px", "voxel", "voxels", "none", "unknown", "null", "dimensionless", "1"}
-"""What files write where they know no unit."""
+"""Units in files that stand for no unit."""
 OTHER_SPELLINGS = {
     "um": "micrometer",
     "mum": "micrometer",
@@ -53,11 +53,11 @@ OTHER_SPELLINGS = {
     "feet": "foot",
 }
 MICRO = ("\\u00b5", "\\u00B5", "\\u03bc", "\\u03BC", "Âµ", "Î¼", "�", "\udcb5")
-"""What becomes of the letter µ: an escape, UTF-8 read as Latin-1, Latin-1 read as UTF-8 (with Python's surrogate)."""
+"""Garbled forms of the letter µ: escapes, UTF-8 read as Latin-1, Latin-1 read as UTF-8 (with Python's surrogate)."""
 
 
 def _spellings() -> dict[str, str]:
-    """Every spelling of a unit, as :func:`_plain` leaves it, with the unit's name."""
+    """Return the unit name for every spelling, as normalised by :func:`_plain`."""
     known = {}
     for name, (short, _) in UNITS.items():
         british = name.replace("meter", "metre")
@@ -66,7 +66,7 @@ def _spellings() -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    # One code point for µ and Å each, of which Unicode has two.
+    # Unicode has two code points each for µ and Å.
     text = unicodedata.normalize("NFKC", text.strip())
     for lost in MICRO:
         text = text.replace(unicodedata.normalize("NFKC", lost), "μ")
@@ -74,12 +74,12 @@ def _plain(text: str) -> str:
 
 
 SPELLINGS = _spellings()
-# Symbols that differ in case only, such as mm and Mm, are told apart where they are spelt exactly.
+# Symbols that differ in case only, such as mm and Mm, are told apart if spelt exactly; otherwise case is ignored.
 CARELESS = {text.lower(): name for text, name in reversed(SPELLINGS.items())}
 
 
 def _text(unit: Any) -> str | None:
-    """A unit as text; None if it is none."""
+    """Return a unit as str; None if it is not a string."""
     if isinstance(unit, np.ndarray) and unit.size == 1:
         unit = unit.item()
     if isinstance(unit, bytes):
@@ -88,7 +88,7 @@ def _text(unit: Any) -> str | None:
 
 
 def says_no_unit(unit: Any) -> bool:
-    """Whether a file leaves the unit open.
+    """Return whether a unit in a file stands for no unit.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def says_no_unit(unit: Any) -> bool:
 
 
 def long_unit(unit: Any) -> str | None:
-    """Name of a unit of length; None for anything else.
+    """Return the name of a unit of length; None for anything else.
 
     Examples
     --------
@@ -119,12 +119,12 @@ def long_unit(unit: Any) -> str | None:
 
 
 def short_unit(unit: str | None) -> str | None:
-    """Symbol of a unit of length, as OME-TIFF writes it."""
+    """Return the symbol of a unit of length, as OME-TIFF writes it."""
     return UNITS[unit][0] if unit in UNITS else None
 
 
 def ratio(unit: str, base: str) -> float:
-    """How many of `base` one of `unit` is.
+    """Return the length of `unit` in units of `base`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A zarr store that does not take damage for chunks that were left out; needs zarr."""
+"""Zarr stores that report damage in place of chunks, which zarr would read as fill value; requires zarr."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from neuromancer.volumes.chunk_files import METADATA, require_absent, require_no
 
 
 class FileStore(LocalStore):
-    """A store in a folder, of which nothing but files is opened."""
+    """Store in a folder that opens regular files only."""
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Content of a file; None if there is none."""
+        """Return the content of a file; None if it does not exist."""
         require_no_pipe(self.root / key)
         return await super().get(key, prototype, byte_range)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
-        """Parts of files."""
+        """Return parts of files."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     def get_sync(self, key: str, **options: Any) -> Any:
-        """Content of a file, at once."""
+        """Return the content of a file, synchronously."""
         require_no_pipe(self.root / key)
         return super().get_sync(key, **options)
 
 
 class CheckedStore(WrapperStore):
-    """Another store, whose chunks are files, or were never written; anything else is an OSError.
+    """Wrapper of a store whose chunks are either files or were never written; anything else is an OSError.
 
     Parameters
     ----------
@@ -42,21 +42,21 @@ class CheckedStore(WrapperStore):
 
     @property
     def root(self) -> Any:
-        """Where a store of files lies; None for others."""
+        """Folder of a local store; None for others."""
         return getattr(self._store, "root", None)
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
-        """Content of a chunk; None if it was never written."""
+        """Return the content of a chunk; None if it was never written."""
         self._require_no_pipe(key)
         return self._checked(key, await self._store.get(key, prototype, byte_range))
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
-        """Parts of chunks."""
-        asked = list(key_ranges)
-        for key, _ in asked:
+        """Return parts of chunks."""
+        requests = list(key_ranges)
+        for key, _ in requests:
             self._require_no_pipe(key)
-        found = await self._store.get_partial_values(prototype, asked)
-        return [self._checked(key, value) for (key, _), value in zip(asked, found, strict=True)]
+        found = await self._store.get_partial_values(prototype, requests)
+        return [self._checked(key, value) for (key, _), value in zip(requests, found, strict=True)]
 
     def _require_no_pipe(self, key: str) -> None:
         if self.folder is not None:
@@ -72,13 +72,13 @@ class CheckedStore(WrapperStore):
 
 
 def checked(array: Any, folder: Path | None) -> Any:
-    """The same array for reading, through a checked store.
+    """Return the same array for reading, through a checked store.
 
     Parameters
     ----------
     array : zarr.Array
     folder : Path, optional
-        Of the array, in a local store.
+        Folder of the array in a local store.
     """
     store = CheckedStore(array.store)
     store.folder, store.prefix = folder, f"{array.path}/" if array.path else ""

@@ -1,4 +1,4 @@
-"""Volumes in zarr folders and object stores, format 3 and 2, and OME-Zarr images in them."""
+"""Volumes in zarr folders and object stores (formats 2 and 3), including OME-Zarr images."""
 
 from __future__ import annotations
 
@@ -26,10 +26,16 @@ from neuromancer.errors import (
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.cf import KEYS, unpacked
-from neuromancer.volumes.chunk_files import is_blank
-from neuromancer.volumes.conventions import DIMENSION_UNITS, axes_stated, dimension_units, names_in, odd_axes, stated_by
-from neuromancer.volumes.coordinates import Coordinate
-from neuromancer.volumes.coordinates import stated_by as stated_by_coordinates
+from neuromancer.volumes.chunk_files import holds_no_chunks
+from neuromancer.volumes.conventions import (
+    DIMENSION_UNITS,
+    axes_stated,
+    axis_names_in,
+    dimension_units,
+    odd_axes,
+    stated_in_attributes,
+)
+from neuromancer.volumes.coordinates import Coordinate, stated_in_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.missing import Part, shown
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, odd_image, read_level
@@ -39,7 +45,7 @@ from neuromancer.volumes.protocol import Locator, Where
 from neuromancer.volumes.sink import FileSink, fsync_all
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import member, require
-from neuromancer.volumes.tiff_pages import missing_parts
+from neuromancer.volumes.tiff_pages import missing_pages
 
 IDENTITY = "neuromancer_id"
 METADATA = "zarr.json"
@@ -48,19 +54,19 @@ COMPRESSIONS = ("default", "blosc", "zstd", "gzip", None)
 
 
 def join(path: str, *parts: str) -> str:
-    """Path or address of an array in a store."""
+    """Return the path or address of an array in a store."""
     return "/".join([path.rstrip("/"), *(p for p in parts if p)])
 
 
 def zarr_of(path: str) -> Any:
-    """The library; with what it needs for remote addresses."""
+    """Import zarr, and check what it requires for remote addresses."""
     if is_address(path) and not path.startswith("file://"):
         require("fsspec", "remote", path)
     return require("zarr", "zarr", path)
 
 
 def open_node(path: str) -> Any:
-    """The array or group at a path, for reading; None if there is nothing."""
+    """Open the array or group at a path for reading; None if there is nothing."""
     zarr = zarr_of(path)
     try:
         return zarr.open(path if is_address(path) else _files_in(Path(path)), mode="r")
@@ -70,17 +76,20 @@ def open_node(path: str) -> Any:
         if type(error).__name__ != "UnknownCodecError":  # of zarr or of numcodecs
             raise
         raise MissingDependencyError(
-            "is packed with a codec that is not installed", node=path, got=str(error), expected="the codec's package"
+            "is compressed with a codec that is not installed",
+            node=path,
+            got=str(error),
+            expected="the codec's package",
         ) from error
 
 
 def _files_in(folder: Path) -> Any:
-    """The store in a folder, for reading."""
+    """Return the store in a folder, for reading."""
     return require("neuromancer.volumes.zarr_store", "zarr", str(folder)).FileStore(folder, read_only=True)
 
 
 def open_stored(path: str, dataset: str, label: str) -> Opened:
-    """Open an array for reading; of an OME-Zarr image the finest level, if none is named."""
+    """Open an array for reading; the finest level of an OME-Zarr image, if none is named."""
     zarr = zarr_of(path)
     found = open_node(join(path, dataset))
     if found is None:
@@ -91,54 +100,52 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     if isinstance(found, zarr.Group):
         image = image_of(dict(found.attrs))
         if image is not None:
-            return describe(found[levels_of(image)[0]], label, image, levels_of(image)[0])
+            return inspect_zarr(found[levels_of(image)[0]], label, image, levels_of(image)[0])
         inner, _, name = member(arrays_in(found), "", label).rpartition("/")
         group = found[inner] if inner else found
-        return describe(group[name], label, group=group)
+        return inspect_zarr(group[name], label, group=group)
     parent, _, last = join(path, dataset).rpartition("/")
     above = open_node(parent) if dataset or Path(parent).exists() else None
     group = above if isinstance(above, zarr.Group) else None
     image = None if group is None else image_of(dict(group.attrs))
     image = image if image is not None and last in levels_of(image) else None
-    return describe(found, label, image, last, group)
+    return inspect_zarr(found, label, image, last, group)
 
 
 def arrays_in(group: Any) -> list[str]:
-    """Paths of all arrays of a group, but for the coordinates of others."""
+    """Return the paths of all arrays of a group, except for coordinates."""
     zarr = require("zarr", "zarr", str(group))
     found = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
-    images = [name for name, item in found.items() if item.ndim and dimensions_of(item) != [item.basename]]
+    images = [name for name, item in found.items() if item.ndim and dimension_names_of(item) != [item.basename]]
     return sorted(images or found)
 
 
-def describe(array: Any, label: str, image: Any = None, level: str = "", group: Any = None) -> Opened:
-    """What an array says about itself: OME-Zarr metadata, else names of its dimensions and attributes.
+def inspect_zarr(array: Any, label: str, image: Any = None, level: str = "", group: Any = None) -> Opened:
+    """Inspect an array: OME-Zarr metadata, or else dimension names and attributes.
 
     Parameters
     ----------
     array : zarr.Array
     label : str
     image, level : optional
-        The OME-Zarr image of which it is a level, and the level's name.
+        OME-Zarr image to which it belongs, and the name of its level.
     group : zarr.Group, optional
-        In which it lies, with the coordinates of its dimensions.
+        Its group, with the coordinates of its dimensions.
     """
     attributes = dict(array.attrs)
     group = _group_around(array) if group is None else group
     if image is not None:
         axes, placement = read_level(image, level, label)
     else:
-        names = dimensions_of(array)
+        names = dimension_names_of(array)
         axes = letters(names) if names else axes_stated(attributes, array.ndim)
-        placement = stated_by(attributes)
+        placement = stated_in_attributes(attributes)
         if placement.voxel_size is None and names and group is not None:
-            placement = stated_by_coordinates(names, lambda name: _coordinate(group, name))
+            placement = stated_in_coordinates(names, lambda name: _coordinate(group, name))
     folder, blocks = local_folder(array), array.shards or array.chunks
     if 0 in (*blocks, *array.chunks):
         got = f"chunks of {tuple(blocks)}"
-        raise FileError(
-            "its metadata cannot be true", where=label, got=got, expected="at least 1 voxel along every axis"
-        )
+        raise FileError("has invalid metadata", where=label, got=got, expected="at least 1 voxel along every axis")
 
     def name_of(where: Where) -> str:
         number = tuple(s.start // n for s, n in zip(where, blocks, strict=True))
@@ -153,23 +160,23 @@ def describe(array: Any, label: str, image: Any = None, level: str = "", group: 
         fill=0 if array.fill_value is None else array.fill_value,
         missing=_tiff_parts(array.store),
         name_of=name_of,
-        blank=folder is not None and is_blank(folder),
+        blank=folder is not None and holds_no_chunks(folder),
         doubts=(*odd_axes(attributes, array.ndim), *(() if group is None else odd_image(dict(group.attrs)))),
     )
     return unpacked(opened, packing_attributes(array, group))
 
 
 def _tiff_parts(store: Any) -> list[Part]:
-    """What is missing of a series of a TIFF file that was opened through tifffile's store."""
+    """Return the missing parts of a TIFF series that was opened through tifffile's zarr store."""
     if not type(store).__module__.startswith("tifffile"):
         return []
     series = next(iter(getattr(store, "_data", ())), None)
     file = None if series is None else series.keyframe.parent
-    return missing_parts(file, series) if file is not None and any(s is series for s in file.series) else []
+    return missing_pages(file, series) if file is not None and any(s is series for s in file.series) else []
 
 
 def _group_around(array: Any) -> Any:
-    """The group in which an open array lies; None if there is none in its store."""
+    """Return the group of an open array; None if its store has none."""
     parent, _, own = array.path.rpartition("/")
     if not own:
         return None
@@ -182,16 +189,18 @@ def _group_around(array: Any) -> Any:
         return None
 
 
-def dimensions_of(array: Any) -> list[str]:
-    """Names of the dimensions of an array; empty if one has none."""
-    names = getattr(array.metadata, "dimension_names", None) or names_in(array.attrs.get("_ARRAY_DIMENSIONS")) or []
+def dimension_names_of(array: Any) -> list[str]:
+    """Return the dimension names of an array; empty if one is missing."""
+    names = (
+        getattr(array.metadata, "dimension_names", None) or axis_names_in(array.attrs.get("_ARRAY_DIMENSIONS")) or []
+    )
     return [str(n) for n in names] if all(names) and len(names) == array.ndim else []
 
 
 def _coordinate(group: Any, name: str) -> Coordinate | None:
-    """Positions along a dimension: an array of its name beside the image, as xarray writes them."""
+    """Return positions along a dimension: an array of its name beside the image, as written by xarray."""
     found = group.get(name)
-    if found is None or getattr(found, "ndim", 0) != 1 or dimensions_of(found) != [name]:
+    if found is None or getattr(found, "ndim", 0) != 1 or dimension_names_of(found) != [name]:
         return None
     checked = require("neuromancer.volumes.zarr_store", "zarr", name).checked
     opened = unpacked(Opened(checked(found, local_folder(found))), packing_attributes(found, group))
@@ -199,10 +208,10 @@ def _coordinate(group: Any, name: str) -> Coordinate | None:
 
 
 def packing_attributes(array: Any, group: Any = None) -> dict[str, Any]:
-    """Attributes of an array; with the fill value that zarr 2 has in another place where xarray has written it."""
+    """Return attributes of an array, including the `_FillValue` that xarray stores in the metadata of zarr 2."""
     attributes, fill = dict(array.attrs), array.fill_value
     if array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes and fill is not None:
-        # Others leave it at 0, which is then a value like others; they do not write consolidated metadata either.
+        # Other programs leave it at 0 without meaning missing data; they do not write consolidated metadata either.
         consolidated = group is not None and group.metadata.consolidated_metadata is not None
         if fill or consolidated or set(KEYS) & set(attributes):
             attributes.setdefault("_FillValue", fill)
@@ -210,14 +219,14 @@ def packing_attributes(array: Any, group: Any = None) -> dict[str, Any]:
 
 
 class ZarrSink(FileSink):
-    """Output into a zarr array; several processes at a time, as long as none shares a chunk (or shard).
+    """Sink that writes into a zarr array; several processes may write at once if none shares a chunk (or shard).
 
     Parameters
     ----------
     array : zarr.Array
         Open for writing.
     folder : Path, optional
-        Where it lies on the local disk; None for other stores, which keep what they have taken.
+        Its local folder; None for other stores, whose writes are durable.
     **kwargs
         As for :class:`ArraySink`.
     """
@@ -237,7 +246,7 @@ class ZarrSink(FileSink):
                 self._pending.update(product(*touched))
 
     def flush(self) -> None:
-        """Return when all that was written would survive a power cut: chunks, and the folders that name them."""
+        """Write everything durably to disk: chunks, and the folders that contain them."""
         if self.folder is None:
             return
         with self._pending_lock:
@@ -254,7 +263,7 @@ class ZarrSink(FileSink):
 
 
 def folders_of(files: Iterable[Path], top: Path) -> list[Path]:
-    """All folders between files and `top`, the deepest first."""
+    """Return all folders between files and `top`, deepest first."""
     found: set[Path] = set()
     for file in files:
         folder = file.parent
@@ -265,7 +274,7 @@ def folders_of(files: Iterable[Path], top: Path) -> list[Path]:
 
 
 def open_for_writing(locator: Locator) -> Any:
-    """The existing array at a path, for writing; None if there is none."""
+    """Open the existing array at a path for writing; None if there is none."""
     zarr = zarr_of(locator.path)
     with translating(locator, "cannot be opened for writing"):
         try:
@@ -280,7 +289,7 @@ def open_for_writing(locator: Locator) -> Any:
 
 
 def local_folder(array: Any) -> Path | None:
-    """Folder of an array in a local store, also where fsspec stands between, as dask has it."""
+    """Return the folder of an array in a local store, also through fsspec, which dask uses."""
     root, files = getattr(array.store, "root", None), getattr(array.store, "fs", None)
     if "file" in np.atleast_1d(getattr(files, "protocol", "")):
         root = Path(array.store.path)
@@ -290,7 +299,8 @@ def local_folder(array: Any) -> Path | None:
 def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     """Create the array, alone or in a group.
 
-    On a disk, the outermost folder that is new gets its name when all of it is there. What else lies there stays.
+    On a local disk, the outermost new folder is renamed to its target once it is complete. Other content does not
+    change.
     """
     label, identity = str(locator), new_token(note)
     names = _names(locator, spec.multiscale)
@@ -323,13 +333,13 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     except (NeuromancerError, MemoryError):
         raise
     except (ValueError, TypeError) as error:
-        raise ArgumentError("cannot be created so", where=label, got=reason(error)) from shown_cause(error)
-    except Exception as error:  # of the library for a remote store
+        raise ArgumentError("cannot be created", where=label, got=reason(error)) from shown_cause(error)
+    except Exception as error:  # from the library of a remote store
         raise FileError("cannot be created", where=label, got=reason(error)) from shown_cause(error)
 
 
 def _units_of(spec: StoreSpec) -> dict[str, Any]:
-    """Sizes of all stored axes as Neuroglancer and tensorstore read them."""
+    """Return sizes of all stored axes as Neuroglancer and tensorstore read them."""
     placement = spec.stored_placement
     if placement.voxel_size is None:
         return {}
@@ -339,12 +349,12 @@ def _units_of(spec: StoreSpec) -> dict[str, Any]:
 
 
 def _names(locator: Locator, multiscale: bool) -> list[str]:
-    """Names of the groups and the array below the path."""
+    """Return the names of the groups and the array below the path."""
     return [*filter(None, locator.dataset.split("/")), *([FINEST] if multiscale else [])]
 
 
 def _create_in(path: str, names: list[str], settings: dict[str, Any], attributes: dict[str, Any]) -> None:
-    """Create an array below a path with all groups that lead to it; the last of these gets the attributes."""
+    """Create an array below a path with all groups above it; the innermost group gets the attributes."""
     if not names:
         zarr_of(path).create_array(path, zarr_format=3, **settings)
         return
@@ -357,12 +367,12 @@ def _create_in(path: str, names: list[str], settings: dict[str, Any], attributes
 
 
 def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
-    """The outermost folder that is new, and how many of the names lead to it.
+    """Return the outermost new folder, and the number of names that lead to it.
 
     Raises
     ------
     FileError
-        If something lies there, an array lies on the way, or a link that leads nowhere.
+        If the path exists, or passes through an array or a dangling link.
     """
     place = root
     for depth in range(len(names) + 1):
@@ -372,14 +382,14 @@ def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
             return depth, place
         found = open_node(str(place))
         if depth == len(names) or (found is not None and not hasattr(found, "require_group")):
-            raise FileError("something lies there already", where=label, got=str(place), expected="another name")
+            raise FileError("the path exists already", where=label, got=str(place), expected="another name")
         _group(str(place))
         place = place / names[depth]
     raise AssertionError("the last place is free or taken")
 
 
 def _workplace(root: Path) -> Path:
-    """Where new parts of a store are made: beside it, so that nobody sees them in it, or else in it."""
+    """Return where to create new parts of a store: beside it, so that readers do not see them, or else in it."""
     beside = root.parent
     if not root.exists() or (os.access(beside, os.W_OK | os.X_OK) and beside.stat().st_dev == root.stat().st_dev):
         return beside
@@ -387,7 +397,7 @@ def _workplace(root: Path) -> Path:
 
 
 def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
-    """Remove the array if it was left half made, as far as the notes about it prove that."""
+    """Remove the array if its creation was interrupted, as far as the recorded traces prove that."""
     for names in (_names(locator, False), _names(locator, True)):
         if is_address(locator.path):
             _discard_remote(join(locator.path, *names), spec, traces)
@@ -403,7 +413,7 @@ def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:
 
 
 def _forget_image(folder: Path) -> None:
-    """Take away what was said in a group about an image whose only level has been removed."""
+    """Remove the metadata of an image whose only level has been removed."""
     group = open_node(str(folder)) if folder.exists() else None
     image = None if group is None else image_of(dict(group.attrs))
     if image is not None and levels_of(image) == [FINEST]:
@@ -411,10 +421,10 @@ def _forget_image(folder: Path) -> None:
 
 
 def _is_new(outer: Path, inner: Path, spec: StoreSpec, traces: Collection[str]) -> bool:
-    """Whether a folder holds nothing but one array, as it would be made, into which nothing has been written."""
-    way = [inner, *inner.parents]
-    expected = {folder / METADATA for folder in way[: way.index(outer) + 1]}
-    with suppress(Exception):  # whatever the library says of a folder that is not ours
+    """Return whether a folder holds nothing but one array, as specified and without written chunks."""
+    folders = [inner, *inner.parents]
+    expected = {folder / METADATA for folder in folders[: folders.index(outer) + 1]}
+    with suppress(Exception):  # the library may raise anything for a foreign folder
         return _is_meant(open_node(str(inner)), spec, traces) and expected == {
             path for path in outer.rglob("*") if not path.is_dir()
         }
@@ -434,20 +444,20 @@ def _discard_remote(address: str, spec: StoreSpec, traces: Collection[str]) -> N
 
 
 def _group(path: str) -> Any:
-    """The group at a path, made if there is none."""
+    """Open the group at a path, creating it if there is none."""
     found = open_node(path)
     if found is None:
         return zarr_of(path).open_group(path, mode="a", zarr_format=3)
     if found.metadata.zarr_format != 3:
-        raise FileError("outputs are made in zarr format 3 only", node=path, got="a folder of format 2")
+        raise FileError("outputs are written in zarr format 3 only", node=path, got="a folder of format 2")
     return zarr_of(path).open_group(path, mode="r+")
 
 
 def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
-    """Codecs by name."""
+    """Return the codecs for a compression."""
     codecs = require("zarr.codecs", "zarr", label)
     if name not in COMPRESSIONS:
-        raise ArgumentError("no such compression for zarr", where=label, got=name, expected=COMPRESSIONS)
+        raise ArgumentError("unknown compression for zarr", where=label, got=name, expected=COMPRESSIONS)
     if name is None:
         return None
     if name == "zstd":
@@ -458,6 +468,6 @@ def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
 
 
 def make_sink(array: Any, layout: Layout, label: str, locator: Locator | None) -> ZarrSink:
-    """Sink of an array that is open for writing."""
+    """Return a sink for an array that is open for writing."""
     identity = str(array.attrs.get(IDENTITY, ""))
     return ZarrSink(array, layout, label, locator=locator, identity=identity, folder=local_folder(array))

@@ -144,9 +144,9 @@ def test_several_nodes_into_several_stores(raw, tmp_path):
 def test_outputs_that_cannot_be(raw, tmp_path):
     node = volume_net()
     for out, error, message in (
-        (tmp_path / "a.xyz", FileError, "cannot tell the kind of file"),
+        (tmp_path / "a.xyz", FileError, "unknown file format"),
         (tmp_path / "none" / "a.zarr", FileError, "no such folder"),
-        (3, InputTypeError, "no output"),
+        (3, InputTypeError, "is not an output"),
     ):
         with pytest.raises(error, match=message):
             node.predict_dense(raw, out=out)

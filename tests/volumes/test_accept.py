@@ -79,13 +79,13 @@ def test_tables_are_images_too():
 
 
 REFUSED = {
-    "None": (lambda: None, InputTypeError, "is no array; got None"),
-    "bytes": (lambda: b"raw", InputTypeError, "is no array; got bytes"),
+    "None": (lambda: None, InputTypeError, "is not an array; got None"),
+    "bytes": (lambda: b"raw", InputTypeError, "is not an array; got bytes"),
     "empty text": (lambda: "", FileError, "an empty path"),
-    "generator": (lambda: (i for i in range(3)), InputTypeError, "is no array; got generator"),
-    "class": (lambda: np.ndarray, InputTypeError, "is no array; got type"),
+    "generator": (lambda: (i for i in range(3)), InputTypeError, "is not an array; got generator"),
+    "class": (lambda: np.ndarray, InputTypeError, "is not an array; got type"),
     "dict": (lambda: {"raw": VALUES}, InputTypeError, r"which; got dict; expected one of \['raw'\]"),
-    "ragged": (lambda: [[1, 2], [3]], InputTypeError, "is no array; got list"),
+    "ragged": (lambda: [[1, 2], [3]], InputTypeError, "is not an array; got list"),
     "scalar": (lambda: np.float32(3), ShapeError, "wrong number of axes"),
     "object": (lambda: VALUES.astype(object), InputTypeError, "numeric dtype; got object"),
     "complex": (lambda: VALUES * 1j, InputTypeError, "numeric dtype; got complex128"),
@@ -93,15 +93,15 @@ REFUSED = {
     "dates": (lambda: np.zeros((3, 4, 5), "M8[s]"), InputTypeError, "numeric dtype; got datetime64"),
     "fields": (lambda: np.zeros((3, 4, 5), [("a", "u1")]), InputTypeError, "numeric dtype"),
     "nothing": (lambda: np.zeros((3, 0, 5)), ShapeError, "is empty"),
-    "null": (lambda: h5py.Empty("f4"), InputTypeError, "is no array; got Empty"),
+    "null": (lambda: h5py.Empty("f4"), InputTypeError, "is not an array; got Empty"),
     "Dataset": (lambda: xarray.Dataset({"raw": ("x", [1])}), InputTypeError, r"which; got Dataset.*nearest.*raw"),
-    "delayed": (lambda: dask.delayed(VALUES), ShapeError, "sizes are not known"),
+    "delayed": (lambda: dask.delayed(VALUES), ShapeError, "shape is unknown"),
     "unknown sizes": (
         lambda: (lambda a: a[a[:, 0, 0] > 5])(da.from_array(VALUES, chunks=3)),
         ShapeError,
-        r"sizes are not known.*nearest valid: array\.compute_chunk_sizes\(\)",
+        r"shape is unknown.*nearest valid: array\.compute_chunk_sizes\(\)",
     ),
-    "promise": (lambda: tensorstore.open(MEMORY, create=True), InputTypeError, "is no array; got Future"),
+    "promise": (lambda: tensorstore.open(MEMORY, create=True), InputTypeError, "is not an array; got Future"),
     "JSON": (lambda: tensorstore.open({"driver": "json", "kvstore": "memory://a"}).result(), InputTypeError, "numeric"),
     "meta": (lambda: pytest.importorskip("torch").empty(3, 4, 5, device="meta"), InputTypeError, "has no values"),
 }
@@ -160,8 +160,8 @@ def test_files_and_groups_and_what_is_closed(contents, tmp_path):
 @pytest.mark.parametrize(
     ("array", "error", "says"),
     [
-        (lambda: Declares(VALUES, dtype=np.dtype("float32")), InputTypeError, "another dtype than the array says"),
-        (lambda: Declares(VALUES, shape=(9, 12, 11)), ShapeError, "another shape than asked for"),
+        (lambda: Declares(VALUES, dtype=np.dtype("float32")), InputTypeError, "another dtype than the array;"),
+        (lambda: Declares(VALUES, shape=(9, 12, 11)), ShapeError, "another shape than requested"),
         (
             lambda: da.from_array(VALUES, chunks=-1).map_blocks(lambda b: b * 1j, dtype="u1"),
             InputTypeError,

@@ -13,7 +13,7 @@ from neuromancer.errors import ArgumentError, MetadataWarning
 from neuromancer.volumes import create_sink, open_source, write_pyramid
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated
-from neuromancer.volumes.placement import Stated
+from neuromancer.volumes.placement import StatedPlacement
 from tests.volumes.factories import numbered, zarr
 
 import tifffile  # isort: skip
@@ -23,7 +23,7 @@ SHAPE = (1, 4, 5, 6)
 
 
 def found(stated, stored="zyx", spatial="zyx"):
-    placement, doubts = calibrated(Stated(**stated), Layout(stored, spatial))
+    placement, doubts = calibrated(StatedPlacement(**stated), Layout(stored, spatial))
     return placement.voxel_size, placement.offset, placement.unit, len(doubts)
 
 
@@ -152,13 +152,13 @@ def test_other_readers_find_what_is_known(tmp_path):
     [
         ({"voxel_size": (0, 4, 4)}, "positive"),
         ({"voxel_size": (-1, 4, 4)}, "positive"),
-        ({"voxel_size": (float("nan"), 4, 4)}, "wrong lengths"),
-        ({"voxel_size": (4, 4)}, "wrong lengths"),
-        ({"voxel_size": "444"}, "wrong lengths"),
-        ({"voxel_size": 4}, "wrong lengths"),
-        ({"offset": ("x", 0, 0)}, "wrong lengths"),
-        ({"unit": "nanomter"}, "no unit of length.*nearest valid: nanometer"),
-        ({"direction": (1, 2, 1)}, "no directions"),
+        ({"voxel_size": (float("nan"), 4, 4)}, "not lengths"),
+        ({"voxel_size": (4, 4)}, "not lengths"),
+        ({"voxel_size": "444"}, "not lengths"),
+        ({"voxel_size": 4}, "not lengths"),
+        ({"offset": ("x", 0, 0)}, "not lengths"),
+        ({"unit": "nanomter"}, "not a unit of length.*nearest valid: nanometer"),
+        ({"direction": (1, 2, 1)}, "not valid directions"),
     ],
 )
 def test_what_a_user_says_wrongly_is_refused(fresh_model, tmp_path, wrong, says):

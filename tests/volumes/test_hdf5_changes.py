@@ -93,7 +93,7 @@ def test_what_somebody_else_has_changed_is_not_undone(path, monkeypatch):
         assert file["theirs"][-1] == 999
     for text in (b"", b"\xff", b"[]", b'{"size": 1, "pages": 3}', b"[" * 100_000):
         (path.parent / f".{TOKEN}.undo").write_bytes(text)
-        with pytest.raises(FileError, match="is not what was left of a change"):
+        with pytest.raises(FileError, match="is not a valid undo file"):
             roll_back(path, TOKEN)
 
 

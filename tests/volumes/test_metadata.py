@@ -207,5 +207,5 @@ def test_coarser_levels_of_labels_and_greys(tmp_path):
     with pytest.raises(ArgumentError, match="unknown method"):
         write_pyramid(sink, "median")
     create_sink(tmp_path / "plain.zarr", labels.shape, "uint8").close()
-    with pytest.raises(FileError, match="no OME-Zarr image"):
+    with pytest.raises(FileError, match="is not an OME-Zarr image"):
         write_pyramid(tmp_path / "plain.zarr")

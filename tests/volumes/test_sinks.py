@@ -276,23 +276,23 @@ def test_a_full_disk_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "error", "says"),
     [
-        ("a.npy", {"compression": "gzip"}, ArgumentError, "without compression"),
-        ("a.tif", {"shards": True}, ArgumentError, "for zarr"),
-        ("a.h5:b", {"multiscale": True}, ArgumentError, "for zarr"),
-        ("a.h5:b", {"compression": "blosc"}, ArgumentError, "no such compression for HDF5"),
-        ("a.zarr", {"compression": "lzf"}, ArgumentError, "no such compression for zarr"),
-        ("a.zarr", {"chunks": (4, 4)}, ArgumentError, "not a block"),
+        ("a.npy", {"compression": "gzip"}, ArgumentError, "cannot be compressed"),
+        ("a.tif", {"shards": True}, ArgumentError, "require zarr"),
+        ("a.h5:b", {"multiscale": True}, ArgumentError, "require zarr"),
+        ("a.h5:b", {"compression": "blosc"}, ArgumentError, "unknown compression for HDF5"),
+        ("a.zarr", {"compression": "lzf"}, ArgumentError, "unknown compression for zarr"),
+        ("a.zarr", {"chunks": (4, 4)}, ArgumentError, "not a block shape"),
         ("a.zarr", {"chunks": (1, 4, 4, 4), "shards": (1, 6, 8, 8)}, ArgumentError, r"nearest valid: \(1, 8, 8, 8\)"),
         ("a.zarr", {"voxel_size": (1, 2)}, ArgumentError, "voxel_size"),
         ("a.zarr", {"voxel_size": (1, 0, 2)}, ArgumentError, "positive"),
         ("a.zarr", {"axes": "zyx"}, ArgumentError, "for 2 channels"),
         ("a.zarr", {"axes": "czy"}, ArgumentError, "not the axes"),
         ("a.zarr", {"existing": "replace"}, ArgumentError, "unknown choice"),
-        ("a.tif", {"dtype": "float16"}, InputTypeError, "does not know this dtype"),
-        ("a.zarr", {"shape": (8, 8, 8)}, ShapeError, "not a shape"),
+        ("a.tif", {"dtype": "float16"}, InputTypeError, "does not support this dtype"),
+        ("a.zarr", {"shape": (8, 8, 8)}, ShapeError, "not a valid output shape"),
         ("nowhere/a.npy", {}, FileError, "no such folder"),
-        ("a.png", {}, FileError, "kind of file"),
-        ("a.n5/raw", {}, FileError, "cannot be made"),
+        ("a.png", {}, FileError, "unknown file format"),
+        ("a.n5/raw", {}, FileError, "cannot write this file format"),
     ],
 )
 def test_what_cannot_be_made(tmp_path, name, options, error, says):
@@ -308,7 +308,7 @@ def test_arrays_that_do_not_fit(tmp_path):
         create_sink(np.zeros((2, 3, 4, 6)), (2, 3, 4, 5), float)
     with pytest.raises(InputTypeError, match="another dtype"):
         create_sink(np.zeros((2, 3, 4, 5), int), (2, 3, 4, 5), float)
-    with pytest.raises(InputTypeError, match="no output"):
+    with pytest.raises(InputTypeError, match="is not an output"):
         create_sink(object(), (2, 3, 4, 5), float)
     fixed = np.zeros((3, 4, 5))
     fixed.flags.writeable = False

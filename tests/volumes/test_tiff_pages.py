@@ -240,7 +240,7 @@ def test_zeros_in_the_place_of_the_end(tmp_path, writer):
 )
 def test_more_images_than_there_can_be(tmp_path, text):
     for on_missing in ("error", "fill"):
-        with pytest.raises(FileError, match=r"describes more than there can be; got 1000000000 images.*holds 7"):
+        with pytest.raises(FileError, match=r"describes more images than possible; got 1000000000 images.*holds 7"):
             open_source(pages(tmp_path / "a.tif", text), on_missing=on_missing)
 
 
