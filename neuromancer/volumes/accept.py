@@ -48,7 +48,7 @@ def accepted(value: Any, what: str) -> Any:
     InputTypeError
         If it is not an array of numbers.
     ShapeError
-        If its shape is unknown, or it is a null data set.
+        If its shape is unknown, or it is a null dataset.
     OutOfMemoryError
         If it has to be loaded as a whole and does not fit into memory.
 
@@ -126,12 +126,12 @@ def checked_shape(array: Any, what: str) -> tuple[int, ...]:
     Raises
     ------
     ShapeError
-        If it is unknown, as after boolean indexing in dask, or there is none (an HDF5 null data set), or the array
+        If it is unknown, as after boolean indexing in dask, or there is none (an HDF5 null dataset), or the array
         has more voxels than a 64-bit index can count.
     """
     shape = array.shape
     if shape is None:
-        raise ShapeError("holds nothing", where=what, got="a null data set", expected="an array")
+        raise ShapeError("holds nothing", where=what, got="a null dataset", expected="an array")
     try:
         sizes = tuple(int(n) for n in shape)
         known = all(size == n and size >= 0 for size, n in zip(sizes, shape, strict=True))

@@ -127,5 +127,5 @@ def _scale(array: Any, axis: int, references: Any, doubts: list[str]) -> Any:
         return None
     if isinstance(found, h5py.Dataset):
         return found
-    doubts.append(f"scale of axis {axis}: no data set")
+    doubts.append(f"scale of axis {axis}: not a dataset")
     return None

@@ -187,7 +187,7 @@ def _moved(part: Where, where: Where) -> Where:
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, where, strict=True))
 
 
-# ---- virtual data sets
+# ---- virtual datasets
 def _of_source_file(
     dataset: Any, name: str, maps: Sequence[Any], label: str, seen: frozenset[tuple[str, str]]
 ) -> Iterator[Part]:
@@ -212,7 +212,7 @@ def _of_source(
     where, what = _box(m.vspace, dataset.shape), f"source {name}:{m.dset_name}"
     found = file.get(m.dset_name)
     if not isinstance(found, h5py.Dataset):
-        yield Part(what, "no such data set", where)
+        yield Part(what, "no such dataset", where)
     else:
         yield from _of_found(found, what, m, label, seen, where, _regions(m.vspace, dataset.shape))
 
@@ -292,13 +292,13 @@ def _numbered(dataset: Any, m: Any, label: str, seen: frozenset[tuple[str, str]]
         if where is not None and any(s.stop > n for s, n in zip(where, dataset.shape, strict=True)):
             where = None
         if k not in there:
-            yield Part(f"source {file_name}:{name}", "no such file or data set", where)
+            yield Part(f"source {file_name}:{name}", "no such file or dataset", where)
             continue
         try:
             with _opened(dataset, file_name) as file:
                 found, what = file.get(name), f"source {file_name}:{name}"
                 if not isinstance(found, h5py.Dataset):
-                    yield Part(what, "no such data set", where)
+                    yield Part(what, "no such dataset", where)
                 else:
                     yield from _of_found(found, what, m, label, seen, where, [] if where is None else [where])
         except OSError as error:

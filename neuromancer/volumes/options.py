@@ -55,7 +55,7 @@ def check_spec(locator: Locator, spec: StoreSpec) -> None:
     kind, label = locator.kind, str(locator)
     known = COMPRESSIONS.get(kind)
     if known is None and spec.compression not in ("default", None):
-        raise ArgumentError("cannot be compressed", where=label, got=spec.compression, nearest="None")
+        raise ArgumentError("does not support compression", where=label, got=spec.compression, nearest="None")
     if known is not None and spec.compression not in known:
         name = NAMES.get(kind, kind)
         raise ArgumentError(f"unknown compression for {name}", where=label, got=spec.compression, expected=known)

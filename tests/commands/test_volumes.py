@@ -122,7 +122,7 @@ def test_plan_and_bench(model, capsys):
             for end in ("", "/a", ".npy", ".h5", ".tif")
         ],
         *[
-            (["predict", "MODEL", "RAW", f"OUT{end}", "--quiet"], "no name of")
+            (["predict", "MODEL", "RAW", f"OUT{end}", "--quiet"], "not the name of")
             for end in ("/.", ".h5:/.", ".h5:a/../b")
         ],
         *[(["predict", "MODEL", "RAW", f"no folder/a{end}", "--quiet"], "no such folder") for end in (".npy", ".zarr")],

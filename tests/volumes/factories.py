@@ -1,4 +1,4 @@
-"""The same volume in every kind of store, and what to expect of it."""
+"""Factories of the same volume in every kind of store."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import xarray  # noqa: E402
 
 
 def numbered(shape, dtype="uint16"):
-    """A volume whose voxels all differ, as far as the dtype goes."""
+    """Return a volume of distinct voxel values, as far as the dtype allows."""
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
 class Sliced:
-    """Nothing but what has to be there; counts voxels that are read."""
+    """Minimal array interface that counts the voxels read."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype, self.read = array, array.shape, array.dtype, 0

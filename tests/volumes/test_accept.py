@@ -1,4 +1,4 @@
-"""What is taken as an image or a mask gives the right answer; everything else is refused by the package itself."""
+"""Accepted images and masks give correct results; everything else is refused by an error of the package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Subclass(np.ndarray):
 
 
 class Declares(Sliced):
-    """Says one thing of itself and gives another."""
+    """Declares attributes that contradict its data."""
 
     def __init__(self, array, **says):
         super().__init__(array)
@@ -34,7 +34,7 @@ class Declares(Sliced):
 
 
 class Foreign(Sliced):
-    """Slices that are arrays of another library, under a dtype that NumPy does not know."""
+    """Array of another library, with a dtype that NumPy does not know."""
 
     def __init__(self, array):
         super().__init__(array)

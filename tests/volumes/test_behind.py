@@ -1,4 +1,4 @@
-"""Arrays in files behind those of dask and xarray: what is missing of them is found, wherever they stand."""
+"""Damage in the files behind dask and xarray arrays is found wherever the graph refers to them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def damage(path, key):
 
 
 def ways(path):
-    """A lazy array in many ways."""
+    """Iterate over different lazy arrays of the same file."""
     opened = zarr.open(path, mode="r")
     yield da.from_zarr(str(path))
     yield da.from_zarr(opened)
@@ -124,7 +124,7 @@ def test_only_chunks_are_looked_at(tmp_path):
     (path / "c/0/.cache").symlink_to("nowhere")
     assert damage_in(path, 4) == []
     shutil.move(path / "c/1", tmp_path / "elsewhere")
-    (path / "c/1").symlink_to(tmp_path / "elsewhere")  # parts of a store may lie on another disk
+    (path / "c/1").symlink_to(tmp_path / "elsewhere")  # part of a store may be on another disk
     assert damage_in(path, 4) == []
     (path / "c/2").write_bytes(b"")
     assert damage_in(path, 4) == [("c/2", "is a file")]

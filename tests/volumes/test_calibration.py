@@ -1,4 +1,4 @@
-"""Voxel sizes and units that cannot be true: a warning, and unknown for that axis; never a refusal."""
+"""Implausible voxel sizes and units: a warning, and unknown for that axis, but never an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def found(stated, stored="zyx", spatial="zyx"):
 def test_one_odd_axis_does_not_lose_the_others(odd):
     assert found({"voxel_size": [odd, 4, 5], "unit": "nm"}) == ((None, 4, 5), None, "nanometer", 1)
     assert found({"voxel_size": [4, 4, 5], "offset": [1, odd, 2], "unit": "nm"})[1] in ((1, None, 2), (1, odd, 2))
-    assert found({"voxel_size": [odd, 4, 5, 6]}, "fzyx") == ((4, 5, 6), None, None, 0)  # of channels, nothing is asked
+    assert found({"voxel_size": [odd, 4, 5, 6]}, "fzyx") == ((4, 5, 6), None, None, 0)  # channels have no voxel size
 
 
 @pytest.mark.parametrize("odd", [0, "thick", [1, 2], [1, 2, 3, 4], [], {}, b"x"])
@@ -79,7 +79,7 @@ def test_of_every_kind_of_file(tmp_path):
         source = open_with_warning(tmp_path / name)
         assert source.voxel_size == (None, 0.5, 0.25) and source.unit == "micrometer", name
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # workers open it without a word
+            warnings.simplefilter("error")  # workers do not warn again
             assert open_source(source.locator).voxel_size == source.voxel_size
         source.close()
 
@@ -124,7 +124,7 @@ PLACED = {"voxel_size": (None, 4.0, 5.0), "unit": "nm", "offset": (None, 80.0, -
 )
 def test_what_is_unknown_is_written_as_unknown(tmp_path, name, options):
     create_sink(f"{tmp_path}/{name}", SHAPE, "float32", **PLACED, **options).close()
-    source = open_source(f"{tmp_path}/{name}")  # its own files give no warning
+    source = open_source(f"{tmp_path}/{name}")  # files of this package give no warning
     assert source.voxel_size == PLACED["voxel_size"] and source.offset == (0, 80, -2.5)
     assert source.direction == PLACED["direction"] and source.unit == "nanometer"
     source.close()
@@ -204,7 +204,7 @@ def test_of_a_network_with_another_grid(fresh_model, tmp_path):
 
 
 class Foreign:
-    """A source of another make, which says something odd."""
+    """Source of another library with implausible metadata."""
 
     chunks = locator = None
     unit, offset = "furlong", None

@@ -1,4 +1,4 @@
-"""Packed values of files are those that xarray opens."""
+"""Packed files are decoded to the same values as by xarray."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_predictions_are_those_of_the_opened_array(fresh_model, tmp_path):
     result = node.predict_dense(f"{tmp_path}/a.zarr/raw", out=tmp_path / "out.npy", mask=mask)
     assert np.isfinite(np.load(result)).all()
     raw = xarray.open_zarr(tmp_path / "a.zarr", consolidated=False, mask_and_scale=False)["raw"]
-    assert raw.dtype == "int16" and open_source(raw).dtype == "int16"  # what is open is what is meant
+    assert raw.dtype == "int16" and open_source(raw).dtype == "int16"  # opened without decoding on purpose
     attributes = result_array(raw, np.zeros((1, 5, 9, 8)), (0, 0, 0)).attrs
     assert not {"scale_factor", "_FillValue"} & set(attributes)
 

@@ -1,4 +1,4 @@
-"""A chunk that was never written is fill value; a damaged one, or something else in its place, is an error."""
+"""A chunk that was never written is fill value; a damaged one, or one that is not a file, is an error."""
 
 from __future__ import annotations
 

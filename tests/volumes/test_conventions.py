@@ -1,4 +1,4 @@
-"""Voxel size, unit and position as Neuroglancer, tensorstore, N5 and COSEM keep them, in both directions."""
+"""Voxel size, unit and position by the conventions of Neuroglancer, tensorstore, N5 and COSEM, read and written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHAPE = (4, 6, 8)  # z, y, x
 
 
 def precomputed(path, shape, dtype="uint8", channels=1, first=(100, 50, 7)):
-    """A volume of Neuroglancer, (x, y, z, channel); sizes are given as z, y, x."""
+    """Create a Neuroglancer volume (x, y, z, channel); `shape` and `first` are in order z, y, x."""
     spec = {
         "driver": "neuroglancer_precomputed",
         "kvstore": {"driver": "file", "path": str(path)},

@@ -1,4 +1,4 @@
-"""Coordinates of xarray, zarr and netCDF: falling, uneven, of single voxels, missing."""
+"""Coordinates of xarray, zarr and netCDF: decreasing, uneven, of single voxels, missing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_falling_positions_stay_what_they_are(node, tmp_path, name):
     for k, axis in enumerate("zyx"):
         positions = source.offset[k] + source.direction[k] * source.voxel_size[k] * np.arange(source.shape[k + 1])
         np.testing.assert_array_equal(positions, result[axis].values)
-    # and once more, from the file
+    # again, from the file
     node.predict_dense(f"{tmp_path}/{name}", out=tmp_path / "again.h5", axes="czyx")
     again = open_source(tmp_path / "again.h5")
     assert again.offset == (80, source.offset[1] - 4, source.offset[2] + 4) and again.direction == (1, -1, 1)
@@ -50,7 +50,7 @@ def test_falling_positions_stay_what_they_are(node, tmp_path, name):
 @pytest.mark.parametrize("odd", [Y**2, [f"s{k}" for k in range(7)], np.arange(7).astype("M8[D]"), np.r_[np.nan, Y[1:]]])
 def test_positions_that_are_not_even_are_lost_in_files_only(node, tmp_path, odd):
     raw = data(z=Z, y=odd, x=X)
-    result = node.predict_dense(raw)  # no warning: they are there
+    result = node.predict_dense(raw)  # no warning: the result keeps them
     np.testing.assert_array_equal(result.y.values, raw.y.values[1:-1])
     with pytest.warns(MetadataWarning, match="voxel size of y: "):
         node.predict_dense(raw, out=tmp_path / "a.zarr")
@@ -81,7 +81,7 @@ def test_beyond_the_ends():
 @pytest.mark.parametrize("version", [2, 3])
 def test_beside_an_array_of_zarr(tmp_path, version):
     data(z=Z, y=Y, x=X).assign_coords(time=3).to_zarr(tmp_path / "a.zarr", zarr_format=version, consolidated=False)
-    for path in (tmp_path / "a.zarr", f"{tmp_path}/a.zarr/raw"):  # coordinates are no images
+    for path in (tmp_path / "a.zarr", f"{tmp_path}/a.zarr/raw"):  # coordinates are not images
         source = open_source(path)
         assert source.voxel_size == (40, 4, 4) and source.offset == (0, 24, 100) and source.direction == (1, -1, 1)
         assert source.unit == "nanometer" and source.shape == (1, 6, 7, 8)

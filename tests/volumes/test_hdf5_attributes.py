@@ -1,4 +1,4 @@
-"""Attributes of HDF5 data sets, of any content: what makes no sense is unknown, with a warning; the image is read."""
+"""Malformed attributes of HDF5 datasets: unknown, with a warning, and the image is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def written(path, change):
 
 
 def scaled(file, raw):
-    """Coordinates as netCDF has them."""
+    """Attach coordinates as netCDF does."""
     for k, (name, n) in enumerate(zip("zyx", WHOLE.shape, strict=True)):
         file[name] = np.arange(n) * 2.0
         file[name].attrs["units"] = "nm"

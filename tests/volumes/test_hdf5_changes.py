@@ -1,4 +1,4 @@
-"""Changes of HDF5 files that hold something: as a whole, or undone byte for byte."""
+"""Changes of existing HDF5 files: complete, or undone byte for byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def path(request, tmp_path):
 
 
 def add(file, size=2000):
-    """A data set with room for its values behind the end of the file, and a group."""
+    """Add a dataset, with values beyond the end of the file, and an attribute of a group."""
     file["new/probs"] = np.ones(size)
     file["group/0"].attrs["seen"] = "x" * 500
 
@@ -44,15 +44,15 @@ def test_a_change_is_there_when_it_ends_well(path):
 
 
 def test_whatever_write_it_ends_with_it_can_be_undone(path, monkeypatch):
-    before, put, left = path.read_bytes(), hdf5_changes._put, []
+    before, write, left = path.read_bytes(), os.pwrite, []
 
     def fails(*args):
         left[0] -= 1
         if left[0] == 0:
             raise OSError(28, "No space left on device")
-        put(*args)
+        return write(*args)
 
-    monkeypatch.setattr(hdf5_changes, "_put", fails)
+    monkeypatch.setattr(os, "pwrite", fails)
     step, done = 0, False
     while not done:
         step += 1
@@ -98,7 +98,7 @@ def test_what_somebody_else_has_changed_is_not_undone(path, monkeypatch):
 
 
 def test_files_that_are_open(path):
-    """In this process the library itself makes the change, as only it knows what it has not yet written."""
+    """For a file open in this process, the library itself makes the change: only it knows its unwritten data."""
     first = create_sink(f"{path}:first", (1, 4, 5), "float32", spatial="yx")
     second = create_sink(f"{path}:second", (1, 4, 5), "float32", spatial="yx")
     first[:] = np.ones((1, 4, 5), "float32")

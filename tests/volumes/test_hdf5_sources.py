@@ -1,4 +1,4 @@
-"""What an HDF5 data set refers to outside itself must be there: the library reads fill value instead."""
+"""External data of an HDF5 dataset must exist: the library would silently read fill value instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def virtual(folder, fill=9, sources="s{}.h5"):
 
 
 def numbered_sources(folder, pattern="p-%b.h5", dataset="d"):
-    """Sources whose names are made of their number, as many as there are."""
+    """Create a virtual dataset with numbered sources."""
     for k, plane in enumerate(WHOLE):
         with h5py.File(folder / pattern.replace("%b", str(k)), "a") as file:
             file[dataset.replace("%b", str(k))] = plane[None]
@@ -82,7 +82,7 @@ def test_a_source_of_a_virtual_data_set(tmp_path, harm):
         with pytest.raises(FileError, match=r"all\.h5.*missing or damaged.*s3\.h5.*on_missing='fill'"):
             open_source(given)
     source = open_source(path, on_missing="fill")
-    np.testing.assert_array_equal(source[0:1, 0:3], WHOLE[None, 0:3])  # the others are not touched
+    np.testing.assert_array_equal(source[0:1, 0:3], WHOLE[None, 0:3])  # other sources are not read
     with pytest.warns(IncompleteWarning, match=r"s3\.h5"):
         np.testing.assert_array_equal(source[:], without(3, fill=9))
 
@@ -108,7 +108,7 @@ def test_sources_in_other_folders(tmp_path, monkeypatch):
     absolute.mkdir()
     path = virtual(absolute, sources=str(tmp_path / "sub/t{}.h5"))
     np.testing.assert_array_equal(open_source(path)[:], WHOLE[None])
-    (tmp_path / "sub/t0.h5").rename(absolute / "t0.h5")  # the library looks beside the file too
+    (tmp_path / "sub/t0.h5").rename(absolute / "t0.h5")  # the library also looks beside the file
     np.testing.assert_array_equal(open_source(path)[:], WHOLE[None])
     monkeypatch.setenv("HDF5_VDS_PREFIX", str(tmp_path / "sub"))
     _gone(absolute / "t0.h5")
@@ -167,10 +167,10 @@ def test_numbered_sources(tmp_path, pattern, dataset, lost):
         else:
             with h5py.File(tmp_path / pattern, "a") as file:
                 del file[dataset.replace("%b", str(k))]
-    with pytest.raises(FileError, match="no such file or data set"):
+    with pytest.raises(FileError, match="no such file or dataset"):
         open_source(path)
     source = open_source(path, on_missing="fill")
-    with pytest.warns(IncompleteWarning, match="no such file or data set"):
+    with pytest.warns(IncompleteWarning, match="no such file or dataset"):
         np.testing.assert_array_equal(source[:], without(*lost))
 
 
@@ -250,7 +250,7 @@ SMALLER = {
 @pytest.mark.parametrize("harm", SMALLER)
 @pytest.mark.parametrize("kind", INTERLEAVED)
 def test_a_source_that_was_replaced_by_a_smaller_one(tmp_path, kind, harm):
-    """The library reads other voxels, or crashes; it is not asked for these, and what others hold stays."""
+    """The library would read other voxels or crash: these are not read, while other sources are."""
     layout = h5py.VirtualLayout(WHOLE.shape, "uint8")
     for name, planes in zip("ab", INTERLEAVED[kind], strict=True):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:

@@ -1,4 +1,4 @@
-"""Processes that are killed while they write: files stay whole, and what was flushed stays in them."""
+"""Processes killed while writing: files stay intact, with everything that was flushed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_kill_costs_the_block_that_is_being_written_at_most(name, tmp_path):
     last, turns = [int(n) for n in lines[-1].split()] if lines else [0, 1]
     again = open_sink(sink.locator)
     for z in range(0, 128, 16):
-        if z != (last + 16) % 128:  # that one may be half written
+        if z != (last + 16) % 128:  # that block may be half written
             turn = turns if z <= last else turns - 1
             np.testing.assert_array_equal(again[0:1, z : z + 16, 0:64, 0:64], values + z + turn)
     again.close()

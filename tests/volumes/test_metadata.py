@@ -1,4 +1,4 @@
-"""Voxel size, unit and position: written so that others read them, read as others write them; coarser levels."""
+"""Voxel size, unit and position, in exchange with other programs; resolution pyramids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts that are missing or damaged: an error that names them, or fill value and one warning."""
+"""Missing or damaged parts: an error that names them, or fill value and a single warning."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MetadataWarning, MissingDependencyError
-from neuromancer.train.data.volumes import _opened
 from neuromancer.volumes import Locator, open_source
 from neuromancer.volumes.blocks import chunks_of
 from neuromancer.volumes.flat import mapping_of
 from neuromancer.volumes.missing import Filled, Part, listed, shown
+from neuromancer.volumes.objects import guarded, open_array
 from tests.volumes.factories import Sliced, numbered
 
 WHOLE = numbered((6, 8, 10), "uint8") + np.uint8(1)
 
 
 class Damaged(Sliced):
-    """An array of which one plane cannot be read."""
+    """Array with one unreadable plane."""
 
     def __init__(self, array, plane, error):
         super().__init__(array)
@@ -115,7 +115,7 @@ def test_npy_that_is_longer_than_its_header_says(tmp_path):
 
 @pytest.mark.parametrize("kind", ["path", "npy", "raw", "view", "training"])
 def test_a_mapped_file_that_becomes_shorter(tmp_path, kind):
-    """Reading beyond its end would be the end of the process."""
+    """Reading beyond the end of the file would kill the process."""
     path = tmp_path / "a.npy"
     large = np.ones((64, 64, 64), "uint8")
     np.save(path, large)
@@ -127,7 +127,7 @@ def test_a_mapped_file_that_becomes_shorter(tmp_path, kind):
         "view": np.asarray(raw)[::1],
         "training": np.load(path, mmap_mode="r+"),
     }[kind]
-    source = _opened(given, "raw") if kind == "training" else open_source(given)
+    source = guarded(open_array(given, "raw"), "raw") if kind == "training" else open_source(given)
     where = (slice(0, 1), slice(60, 64)) if kind != "training" else (slice(60, 64),)
     assert source[where].all()
     with path.open("r+b") as file:
@@ -157,13 +157,13 @@ def test_arrays_in_memory_are_not_mapped():
 
 
 def test_guarded_arrays_travel_if_the_array_does():
-    guard = pickle.loads(pickle.dumps(_opened(Damaged(WHOLE, 4, OSError("bad")), "raw")))
+    guard = pickle.loads(pickle.dumps(guarded(Damaged(WHOLE, 4, OSError("bad")), "raw")))
     assert guard.ndim == 3 and (guard[0:4, 0:8] == WHOLE[:4]).all()
     with pytest.raises(FileError, match=r"'raw'.*bad"):
         guard[0:6, 0:8]
 
 
-# ---- what is said
+# ---- messages
 def test_parts_are_listed_and_counted():
     parts = [Part(f"page {k}", "cut off", (slice(k, k + 1),)) for k in range(5)]
     assert listed(parts).endswith("page 2: cut off; and 2 more")

@@ -1,4 +1,4 @@
-"""Metadata of zarr arrays that makes no sense: unknown, with a warning, and the image is read all the same."""
+"""Malformed metadata of zarr arrays: unknown, with a warning, and the image is still read."""
 
 from __future__ import annotations
 

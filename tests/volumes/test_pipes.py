@@ -1,4 +1,4 @@
-"""Pipes inside of volumes that are folders: whoever opened one would wait for ever."""
+"""Named pipes inside folders of volumes: opening one would block forever."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_chunks_of_neuroglancer(tmp_path, harm):
     array[...].write(WHOLE.T[..., None]).result()
     chunk = next(tmp_path.rglob("104-108_50-54_7-11"))
     chunk.unlink()
-    found = open_source(array)[:][0]  # left out: fill value
+    found = open_source(array)[:][0]  # not written: fill value
     assert not found[:, :4, 4:].any() and (found[:, 4:] == WHOLE[:, 4:]).all()
     harm(chunk)
     with pytest.raises(FileError, match=r"104-108_50-54_7-11 is a"):

@@ -1,4 +1,4 @@
-"""Remote stores: what is missing is named, what fails is explained, and no credential is shown or written anywhere."""
+"""Remote stores: missing libraries are named, failures explained, and credentials never shown or written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clean(text):
 
 
 class Failing(MemoryFileSystem):
-    """A server that answers every request with an error whose message holds its address, as some clients do."""
+    """File system that fails on every request with a message that contains the address, as some clients do."""
 
     protocol = "failing"
     error: type[Exception] = OSError
@@ -46,7 +46,7 @@ class Failing(MemoryFileSystem):
 
 
 class ClientError(Exception):
-    """Not of the system, as those of HTTP clients."""
+    """Not an OSError, like the errors of HTTP clients."""
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def uses(node, address, folder):
 
 
 @pytest.mark.parametrize("error", [OSError, PermissionError, TimeoutError, ClientError, ValueError, RuntimeError])
-@pytest.mark.filterwarnings("ignore")  # of zarr, about file systems that are not asynchronous
+@pytest.mark.filterwarnings("ignore")  # from zarr, about synchronous file systems
 def test_errors_of_a_server(failing, error, node, tmp_path):
     failing.error = error
     for use in uses(node, f"failing://{USER}:{WORD}@bucket/a.zarr", tmp_path):

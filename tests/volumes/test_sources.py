@@ -1,4 +1,4 @@
-"""Every kind of store and order of axes reads as the array itself, and no more is read than asked for."""
+"""Every store and axis order gives the values of the array, and reads no more than requested."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_store_in_every_order(store, tmp_path_factory, data):
     assert (source.locator is not None) == (store in IN_FILES)
     assert again.fingerprint() == source.fingerprint()
     source.close()
-    if source.locator is not None:  # files are opened again
+    if source.locator is not None:  # files are reopened
         np.testing.assert_array_equal(source[tuple(where)], block)
 
 

@@ -1,4 +1,4 @@
-"""What a TIFF file says that it holds must be there; tifffile reads what it finds."""
+"""Everything that a TIFF file declares must exist; tifffile reads only what it finds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OME = (
 
 
 def pages(path, description=None, **options):
-    """One page after the other, with a description of our own in the first."""
+    """Write single pages, with a custom description in the first."""
     with tifffile.TiffWriter(path) as file:
         for k, page in enumerate(WHOLE):
             text = description if k == 0 else None
@@ -66,7 +66,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_files_cut_off_anywhere(tmp_path, writer):
-    """Whole or an error of ours, wherever the copy ended; what is filled has every plane that is there."""
+    """A truncated copy is complete or an error; with fill, every existing plane is read."""
     path = tmp_path / ("a.ome.tif" if "OME" in writer else "a.tif")
     WRITERS[writer](path)
     np.testing.assert_array_equal(open_source(path, axes="zyx")[:], WHOLE[None])
@@ -77,7 +77,7 @@ def test_files_cut_off_anywhere(tmp_path, writer):
             found = open_source(path, axes="zyx")[:]
         except FileError as error:
             assert path.name in str(error)
-        else:  # cut off behind the last voxel
+        else:  # cut off after the last voxel
             np.testing.assert_array_equal(found, WHOLE[None])
             assert n > 0.95 * len(whole)
 
@@ -92,7 +92,7 @@ def test_a_chain_of_pages_that_breaks_off(tmp_path):
 def test_a_chain_of_pages_that_runs_in_a_circle(tmp_path):
     path = pages(tmp_path / "a.tif")
     places, content = offsets(path), bytearray(path.read_bytes())
-    at = content.index(places[4].to_bytes(4, "little"))  # where page 3 says where page 4 is
+    at = content.index(places[4].to_bytes(4, "little"))  # offset of page 4 in page 3
     content[at : at + 4] = places[1].to_bytes(4, "little")
     path.write_bytes(content)
     refused(path, "the chain of pages breaks off after 4")
@@ -183,7 +183,7 @@ def test_a_page_of_another_shape(tmp_path):
         for k, page in enumerate(WHOLE):
             file.write(page[: 10 if k == 4 else None], contiguous=False, metadata=None)
     refused(tmp_path / "a.tif", r"page 4 of \(10, 13\), others of \(19, 13\)")
-    # whoever names a series means it
+    # a series chosen by the user is not questioned
     np.testing.assert_array_equal(open_source(f"{tmp_path}/a.tif:0")[:], WHOLE[None, [0, 1, 2, 3, 5, 6]])
 
 
@@ -213,7 +213,7 @@ def test_a_page_that_is_stored_in_another_way(tmp_path, kind, odd):
 
 @pytest.mark.parametrize("writer", ["packed", "ImageJ, packed", "OME, packed", "BigTIFF, packed"])
 def test_zeros_in_the_place_of_the_end(tmp_path, writer):
-    """As a copy leaves them that had taken its room before it was interrupted."""
+    """As left by an interrupted copy into preallocated space."""
     path = tmp_path / ("a.ome.tif" if "OME" in writer else "a.tif")
     WRITERS[writer](path)
     whole = path.read_bytes()
@@ -225,7 +225,7 @@ def test_zeros_in_the_place_of_the_end(tmp_path, writer):
             found = open_source(path, axes="zyx")[:]
         except FileError as error:
             assert path.name in str(error)
-        else:  # nothing but what some programs add behind the voxels
+        else:  # only what some programs append after the voxels
             np.testing.assert_array_equal(found, WHOLE[None])
 
 
