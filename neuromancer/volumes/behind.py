@@ -1,13 +1,8 @@
-"""Arrays in files that lie behind lazy ones, of dask or xarray, which say nothing of what is missing of them."""
+"""Damage in files behind lazy arrays of dask or xarray, which do not report it themselves."""
 
 from __future__ import annotations
 
-import gc
-from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from functools import partial
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +10,29 @@ from neuromancer.arrays import library, offers
 from neuromancer.errors import translating
 from neuromancer.volumes import hdf5, zarrs
 from neuromancer.volumes.chunk_files import damage_in
+from neuromancer.volumes.graph_walk import sources_behind
 from neuromancer.volumes.missing import Part
 
 MOST = 100_000
-"""Objects that are looked at: of graphs of any size, a second's worth."""
-MOST_EACH = 10_000
-"""Objects that are looked at of one container, so that a layer of many tasks does not hide the others."""
-FOLLOWED = (dict, list, tuple, set, frozenset, partial)
+"""Maximum number of objects visited: about a second, for graphs of any size."""
 
 
 def stated_behind(array: Any, label: str) -> tuple[list[Part], bool]:
-    """What is missing of the arrays in files that a lazy array is made of, and whether nothing was written into any.
+    """Return the missing parts of the files behind a lazy array, and whether nothing was written into any of them.
 
-    Where a part lies in the lazy array is not known.
+    The position of a missing part in the lazy array is unknown.
 
     Parameters
     ----------
     array : object
-        Of dask, or what xarray reads lazily.
+        A dask array, or the lazy array of an xarray Variable.
     label : str
         Its name in errors.
 
     Raises
     ------
     FileError
-        If that cannot be told of one of them.
+        If one of the files cannot be checked.
     """
     parts: dict[str, Part] = {}
     blank: list[bool] = []
@@ -57,31 +50,13 @@ def stated_behind(array: Any, label: str) -> tuple[list[Part], bool]:
 
 
 def arrays_behind(array: Any) -> list[Any]:
-    """Data sets of h5py and arrays of zarr that something of dask or xarray refers to, each once."""
+    """Return the h5py datasets and zarr arrays from which an array of dask or xarray reads, each once."""
     found: dict[Any, Any] = {}
-    seen: dict[int, Any] = {}
-    waiting = deque([array])
-    while waiting and len(seen) < MOST:
-        value = waiting.popleft()
-        if id(value) in seen:
-            continue
-        seen[id(value)] = value  # kept, or its number would be given to another object
-        kind = library(value)
-        if kind in ("h5py", "zarr") and offers(value, "shape", "dtype"):
+    # Volumes of this package report their own damage, as their `on_missing` says.
+    for value in sources_behind(array, MOST, own=False):
+        if library(value) in ("h5py", "zarr") and offers(value, "shape", "dtype"):
             found.setdefault(_place(value), value)
-        elif isinstance(value, FOLLOWED) or (kind in ("dask", "xarray") and not isinstance(value, type)):
-            waiting.extend(islice(_held(value), MOST_EACH))
     return list(found.values())
-
-
-def _held(value: Any) -> Iterable[Any]:
-    """What an object refers to; of one that opens its file only when it is read, the array there."""
-    if not offers(value, "get_array"):
-        return gc.get_referents(value)
-    with suppress(Exception):  # whoever reads it says why it cannot be read
-        array = value.get_array()
-        return [getattr(array, "_h5ds", array)]
-    return []
 
 
 def _folder(array: Any) -> Path | None:
@@ -89,12 +64,12 @@ def _folder(array: Any) -> Path | None:
 
 
 def _place(array: Any) -> Any:
-    """What tells an array in a file from others."""
+    """Return a key that identifies an array in a file."""
     return (array.file.filename, array.name) if library(array) == "h5py" else _folder(array) or id(array)
 
 
 def _damaged_chunks(array: Any, folder: Path | None) -> Iterator[Part]:
-    """Chunks that their library would take for ones that were left out."""
+    """Find damaged chunks that their library would take for ones that were never written."""
     if folder is not None:
         depth = array.metadata.encode_chunk_key((0,) * array.ndim).count("/") + 1
         yield from (Part(f"chunk {key} of {folder}", why) for key, why in damage_in(folder, depth))

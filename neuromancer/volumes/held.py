@@ -1,14 +1,13 @@
-"""What lies behind an array, source or sink: which memory, and which places in files."""
+"""Memory and file regions behind an array, source or sink: overlaps and fingerprints."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -19,25 +18,23 @@ import numpy as np
 from neuromancer.arrays import in_memory, library, offers
 from neuromancer.volumes import tensorstores, zarrs
 from neuromancer.volumes.flat import file_of, mapping_of
+from neuromancer.volumes.graph_walk import IN_MEMORY, sources_behind
 from neuromancer.volumes.stored import StoredArray
 
-ARRAYS = ("h5py", "zarr", "tensorstore")
-INNER = ("array", "hidden", "_array", "there")
-"""Attributes under which wrappers of this package and of xarray keep what they wrap."""
 MOST_WORK = 10**6
-"""Of NumPy, to tell whether two strided views share an element."""
+"""Maximum effort of NumPy to find whether two strided views share an element."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A part of a file, or of a store.
+    """A region of a file or store.
 
     Parameters
     ----------
     key : tuple
-        The same by whatever name or link it is reached.
+        The same through any name or link.
     start, stop : float
-        Bytes, or addresses of objects in HDF5.
+        Bytes, or addresses of HDF5 objects.
     """
 
     key: tuple[Any, ...]
@@ -45,12 +42,12 @@ class Place:
     stop: float = inf
 
     def meets(self, other: Place) -> bool:
-        """Whether something belongs to both."""
+        """Return whether two regions intersect."""
         return self.key == other.key and self.start < other.stop and other.start < self.stop
 
 
 def overlap(one: Any, other: Any) -> bool:
-    """Whether what is written into one array, or sink, would be seen in another, or in a source.
+    """Return whether data written into one array or sink would show up in another, or in a source.
 
     Examples
     --------
@@ -58,69 +55,33 @@ def overlap(one: Any, other: Any) -> bool:
     >>> overlap(array[:2], array[1:].T), overlap(array[:2], array[2:])
     (True, False)
     """
-    mine, others = list(held(one)), list(held(other))
+    mine, others = list(_held(one)), list(_held(other))
     return one is other or any(_overlap(a, b) for a in mine for b in others)
 
 
-def held(value: Any) -> Iterator[Any]:
-    """Arrays of NumPy, h5py, zarr and tensorstore, and paths of files, from which something reads."""
-    kind = library(value)
-    if isinstance(value, (np.ndarray, Path)) or kind in ARRAYS:
-        yield value
-    elif isinstance(value, StoredArray):
-        found = value.opened().array
-        yield from held(found) if value.kind != "tif" or isinstance(found, np.ndarray) else (Path(value.path),)
-    elif isinstance(value, (list, tuple, Mapping)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from held(item)
-    elif kind == "dask":
-        yield from _held_by_dask(value)
-    elif kind == "xarray":
-        yield from _held_by_xarray(value)
-    elif kind in ("torch", "pandas", "cupy"):
-        yield from held(np.asarray(in_memory(value)))
-    else:
-        for name in INNER:
-            if offers(value, name) and not isinstance(getattr(value, name), type(value)):
-                yield from held(getattr(value, name))
-
-
-def _held_by_dask(value: Any) -> Iterator[Any]:
-    """What the graph of an array, or one of its tasks, holds."""
-    if not hasattr(value, "dask"):
-        for name in ("args", "kwargs", "value"):
-            yield from held(getattr(value, name, ()))
-        return
-    for layer in value.dask.layers.values():
-        # The tasks of a layer that is a rule hold the same arrays, those of any other one of their own.
-        few = 1 if hasattr(layer, "indices") else None
-        for item in islice(layer.values(), few):
-            yield from held(item)
-
-
-def _held_by_xarray(value: Any) -> Iterator[Any]:
-    if offers(value, "variable", "encoding"):
-        source = value.encoding.get("source")
-        if isinstance(source, str) and Path(source).is_dir():
-            yield Path(source) / str(value.name)
-        elif isinstance(source, str):
-            yield Path(source)
-        value = value.variable
-    for name in ("_data", *INNER):
-        yield from held(getattr(value, name, ()))
+def _held(value: Any) -> Iterator[Any]:
+    """Iterate over arrays of NumPy, h5py, zarr and tensorstore, and paths of files, from which something reads."""
+    for found in sources_behind(value):
+        if isinstance(found, StoredArray):
+            array = found.opened().array
+            yield from _held(array) if found.kind != "tif" or isinstance(array, np.ndarray) else (Path(found.path),)
+        elif library(found) in IN_MEMORY:
+            yield np.asarray(in_memory(found))
+        else:
+            yield found
 
 
 def _overlap(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.may_share_memory(one, other):
-        with suppress(RuntimeError):  # too much work: it counts as shared
+        with suppress(RuntimeError):  # too much work: counts as shared
             return np.shares_memory(one, other, MOST_WORK)  # type: ignore[arg-type]  # its stub knows two numbers
         return True
     return one is other or any(a.meets(b) for a in places(one) for b in places(other))
 
 
 def places(array: Any) -> list[Place]:
-    """Where in files or stores an array lies; nothing for arrays in memory."""
-    with suppress(OSError):  # such as of a file that has been removed
+    """Return the regions of files or stores that hold an array; empty for arrays in memory."""
+    with suppress(OSError):  # e.g. the file has been removed
         kind = library(array)
         if isinstance(array, np.ndarray):
             return _mapped(array)
@@ -154,11 +115,11 @@ def _mapped(array: np.ndarray) -> list[Place]:
 
 
 def _hdf5(array: Any) -> list[Place]:
-    """By the address of the object, which all its names share; what it reads of others, by name or bytes."""
+    """Return the address of the dataset, which all its names share, and its external data, by name or bytes."""
     if not isinstance(array, h5py.Dataset) or not array:
         return []
     file = array.file.filename
-    if not Path(file).exists():  # of a file in memory
+    if not Path(file).exists():  # a file in memory
         return []
     key, at = _number(file), h5py.h5o.get_info(array.id).addr
     found = [Place((*key, "object"), at, at + 1), Place((*key, array.name))]
@@ -179,7 +140,7 @@ def _zarr(array: Any) -> Place:
     while hasattr(store, "_store"):
         store = store._store
     files = getattr(store, "fs", None)
-    files = getattr(files, "sync_fs", files)  # of fsspec, which wraps those that know no asynchronous calls
+    files = getattr(files, "sync_fs", files)  # fsspec wraps synchronous file systems
     if folder is None and type(files).__name__ == "LocalFileSystem":
         folder = Path(store.path) / array.path
     if folder is not None:
@@ -188,7 +149,7 @@ def _zarr(array: Any) -> Place:
 
 
 def _kvstores(spec: Any) -> Iterator[Place]:
-    """Places of all stores in a description of tensorstore, which may lie in one another."""
+    """Iterate over the regions of all stores in a tensorstore spec, which may be nested."""
     if isinstance(spec, list):
         for part in spec:
             yield from _kvstores(part)
@@ -206,13 +167,13 @@ def _kvstores(spec: Any) -> Iterator[Place]:
 
 
 def fingerprint(source: Any) -> str:
-    """That of a source, and a digest of all that it reads from memory, whose place says nothing.
+    """Return the fingerprint of a source, with a digest of all arrays in memory from which it reads.
 
     Parameters
     ----------
     source : ArraySource
     """
-    parts = [] if source.locator is not None else [part for part in held(source.array) if _is_in_memory(part)]
+    parts = [] if source.locator is not None else [part for part in _held(source.array) if _is_in_memory(part)]
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         whole = part if isinstance(part, np.ndarray) else np.asarray(part[...])
