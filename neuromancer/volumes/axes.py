@@ -17,7 +17,7 @@ LETTERS = {"c": "f", "channel": "f", "channels": "f", "feature": "f", "features"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the axes of a stored array become (f, *spatial).
+    """Mapping of the axes of a stored array to (f, *spatial).
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def sources_behind(value: Any, most: int | None = None, own: bool = True) -> Ite
         if id(value) in seen:
             continue
         seen[id(value)] = value  # keep it alive, or its id would be reused
-        if not own and offers(value, "on_missing"):
+        if not own and library(value) == "neuromancer" and offers(value, "on_missing"):
             continue
         if isinstance(value, (np.ndarray, Path, StoredArray)) or library(value) in (*STORES, *IN_MEMORY):
             yield value

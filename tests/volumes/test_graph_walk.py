@@ -86,6 +86,12 @@ def test_every_array_once():
     assert [found is array for found in sources_behind([lazy, {"again": (array, Sliced(array))}, {"x"}])] == [True]
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_delayed_objects_which_claim_every_attribute(own):
+    array = numbered((4, 5))
+    assert [found is array for found in sources_behind([dask.delayed(np.asarray)(array)], own=own)] == [True]
+
+
 def test_only_damage_has_a_limit():
     tall = da.from_array(np.zeros((MOST_EACH + 50, 1), "uint8"), chunks=1)
     assert len(list(sources_behind(tall))) == MOST_EACH + 50
