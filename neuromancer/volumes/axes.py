@@ -74,7 +74,7 @@ class Layout:
     def unview(self, block: np.ndarray) -> np.ndarray:
         """Return a block of the view in the stored order; the inverse of :meth:`view`."""
         block = block if "f" in self.stored else block[0]
-        passed = [i for i, a in enumerate(self.stored) if a == PASSED]
+        passed = tuple(i for i, a in enumerate(self.stored) if a == PASSED)
         return np.expand_dims(block.transpose(np.argsort(self._order)), passed)
 
 

@@ -21,7 +21,7 @@ from neuromancer.volumes.flat import file_of, mapping_of
 from neuromancer.volumes.graph_walk import IN_MEMORY, sources_behind
 from neuromancer.volumes.stored import StoredArray
 
-MOST_WORK = 10**6
+MOST_WORK: Any = 10**6  # Any: the stubs of NumPy before 2.5 know only two values
 """Maximum effort of NumPy to find whether two strided views share an element."""
 
 
@@ -74,7 +74,7 @@ def _held(value: Any) -> Iterator[Any]:
 def _overlap(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and np.may_share_memory(one, other):
         with suppress(RuntimeError):  # too much work: counts as shared
-            return np.shares_memory(one, other, MOST_WORK)  # type: ignore[arg-type]  # its stub knows two numbers
+            return np.shares_memory(one, other, MOST_WORK)
         return True
     return one is other or any(a.meets(b) for a in places(one) for b in places(other))
 
