@@ -1,7 +1,7 @@
-"""The symbolic engine behind a small interface: the only part of the package that knows PyTensor, torch and Theano.
+"""The symbolic engine behind a small interface: the only part of the package that imports PyTensor, torch and Theano.
 
-The environment variable ``NEUROMANCER_ENGINE`` chooses the engine before the first import; default: ``pytensor``. What
-an engine must provide is written down in `neuromancer.engine.interface`.
+The environment variable ``NEUROMANCER_ENGINE`` selects the engine before the first import; default: ``pytensor``. The
+interface of an engine is defined in `neuromancer.engine.interface`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from neuromancer.engine.interface import NAMES
 from neuromancer.errors import EngineError, nearest_name
 
 ENGINES = {"pytensor": ("pytensor", "torch"), "theano": ("theano",)}
-"""Every engine and the libraries that it needs."""
+"""Engine -> libraries that it needs."""
 DEFAULT = "pytensor"
 
 
 def _select(name: str) -> None:
-    """Import the engine called `name` and make its interface that of this package.
+    """Import the engine called `name` and export its names from this package.
 
     Raises
     ------
     EngineError
-        If there is no such engine, or the libraries that it needs are missing.
+        If there is no such engine, or libraries that it needs are not installed.
     """
     if name not in ENGINES:
         raise EngineError(

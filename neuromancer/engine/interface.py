@@ -1,7 +1,8 @@
-"""What every symbolic engine provides: the contract between nodes and engines.
+"""The contract between nodes and engines: what every symbolic engine provides.
 
-Nodes, optimisers and models are written against :class:`Engine` only. An engine is a package
-``neuromancer.engine.<name>`` that has all of its names; a type checker holds both engines to it.
+Nodes, optimisers and models use only the names of :class:`Engine`. An engine is a package ``neuromancer.engine.<name>``
+that defines all of them; mypy checks both engines against the protocol. The docstrings of the functions stand here;
+`implements` copies them to the engines.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 Symbol = Any
-"""A symbolic variable, of whatever class the engine has for it."""
+"""A symbolic variable, of the engine's own class."""
 Ints = tuple[int, ...]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Running(Protocol):
-    """A call that has begun."""
+    """A call that has been started."""
 
     def result(self) -> Any:
-        """Wait for its outputs."""
+        """Wait for the call to finish and return its outputs."""
 
 
 class Compiled(Protocol):
@@ -29,7 +31,7 @@ class Compiled(Protocol):
     Attributes
     ----------
     counters : object
-        ``uploads`` and ``downloads`` of arrays so far.
+        Numbers of arrays copied so far to the device (``uploads``) and back (``downloads``).
     """
 
     counters: Any
@@ -38,13 +40,21 @@ class Compiled(Protocol):
         """Compute the outputs, then apply the updates."""
 
     def start(self, *arguments: Any) -> Running:
-        """Begin a call; done at once where `calls_under_way` is 1."""
+        """Start a call without waiting for it; where `calls_under_way` is 1, it has finished on return."""
 
     def expect(self, products: float, work: float | None = None) -> None:
-        """Announce calls of together so many multiply-adds, which are to be computed alike."""
+        """Announce upcoming calls: until `release`, all of them run on the same backend.
+
+        Parameters
+        ----------
+        products : float
+            Multiply-adds of all the calls together; if there are many, a backend that is slow to start may start now.
+        work : float, optional
+            Multiply-adds of direct convolutions that would take as long; default: `products`.
+        """
 
     def release(self) -> None:
-        """Give back the memory that is kept from the last call for the next one."""
+        """End the announced calls and free memory that is kept for the next call."""
 
 
 class Engine(Protocol):
@@ -63,8 +73,9 @@ class Engine(Protocol):
     ConstantVariable : type
         ``ConstantVariable(value, name)``: symbolic constant that can be subclassed.
     SharedVariable : type
-        ``SharedVariable(value, name)``: symbolic variable with a value; ``get_value``, ``set_value``; the value left
-        where it is is ``snapshot()``, and ``restore(snapshot)`` puts it back.
+        ``SharedVariable(value, name)``: symbolic variable with a value, read and written by ``get_value`` and
+        ``set_value``. ``snapshot()`` returns the value without moving it off its device; ``restore(snapshot)`` sets it
+        again.
     RandomStream : type
         ``RandomStream(seed)``: ``normal``, ``uniform``, ``bernoulli``, ``reseed``, ``get_state``, ``set_state``.
     """
@@ -80,20 +91,58 @@ class Engine(Protocol):
 
     # ---- variables
     def tensor(self, name: str | None, shape: tuple[int | None, ...], dtype: str | None = None) -> Symbol:
-        """Symbolic input; None in the shape is an unknown size."""
+        """Return a symbolic input.
+
+        Parameters
+        ----------
+        name : str or None
+        shape : tuple
+            Sizes, None where unknown. Only axes of known length 1 are broadcast.
+        dtype : str, optional
+            Default: `config.floatX`.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import known_shape, tensor
+        >>> known_shape(tensor("x", (None, 1, 9), "float32"))
+        (None, 1, 9)
+        """
 
     def generic(self, name: str | None = None) -> Symbol:
-        """Symbolic input that takes any Python object."""
+        """Return a symbolic input that takes any Python object."""
 
     def constant(self, value: Any, name: str | None = None, dtype: str | None = None) -> Symbol:
-        """Symbolic constant."""
+        """Return a symbolic constant.
+
+        Parameters
+        ----------
+        value : number or array
+        dtype : str, optional
+            Default: that of an array; `config.floatX` for Python floats and lists of floats.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import constant, known_shape
+        >>> known_shape(constant([1.0, 2.0]))
+        (2,)
+        """
 
     def known_shape(self, x: Symbol) -> tuple[int | None, ...] | None:
-        """Sizes, None where known only at run time; None if x is no tensor."""
+        """Return the sizes of `x`, None where they are known only at run time; None if `x` is not a tensor.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import known_shape, tensor
+        >>> known_shape(tensor("x", (None, 2), "float32").T)
+        (2, None)
+        """
 
     # ---- functions
     def building(self) -> AbstractContextManager[None]:
-        """Context in which graphs are built: Python floats get the configured precision."""
+        """Context in which graphs are built: Python floats take the dtype `config.floatX`.
+
+        The engine's own settings are restored on exit. They belong to the process, so one thread builds at a time.
+        """
 
     def function(
         self,
@@ -104,53 +153,227 @@ class Engine(Protocol):
         backend: str | None = None,
         precision: str = "f32",
     ) -> Compiled:
-        """Compile for the configured device."""
+        """Compile a function of `inputs` for the device and precision configured now.
+
+        Parameters
+        ----------
+        inputs : sequence of Variable
+            Arguments of the function; unused ones are allowed.
+        outputs : Variable or sequence of Variable
+            What the function returns: one numpy array, or a list of them.
+        updates : dict or sequence of (SharedVariable, Variable)
+            New values of shared variables after each call. Random streams in the graph advance without being listed.
+        name : str
+        backend : {'auto', 'torch', 'openvino'}, optional
+            What computes on the CPU; default: `config.backend`. Functions with updates, random numbers, gradients or
+            float64 always run on torch. Theano computes everything itself: only 'auto'.
+        precision : {'f32', 'tf32', 'bf16', 'f16'}
+            Precision of convolutions and, on backends other than torch, of matrix products. 'tf32' is for GPUs.
+            Theano computes in the dtypes of the graph: only 'f32'.
+
+        Returns
+        -------
+        CompiledFunction
+            Takes arrays of any size where the inputs' shapes are None, without compiling again.
+
+        Raises
+        ------
+        EngineError
+            If an output depends on a variable that is not among `inputs`.
+        InputTypeError
+            If an argument is not a symbolic variable of the right kind, or an update has another dtype.
+        DeviceError
+            If the configured device does not exist or does not support the precision.
+        ArgumentError
+            If backend or precision is unknown, or the function cannot run with the precision.
+        MissingDependencyError
+            If the requested backend is not installed.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import function, tensor
+        >>> x = tensor("x", (None,), "float32")
+        >>> function([x], x.sum())([1, 2, 3])
+        array(6., dtype=float32)
+        """
 
     def calls_under_way(self) -> int:
-        """Calls that may be started before the first has ended, so that copies and computation overlap."""
+        """Return how many calls may be in flight, so that copies overlap computation; 1 without that."""
 
     def free_memory(self) -> int | None:
-        """Bytes free on the configured device; None if that is the host."""
+        """Return the free memory of the configured device in bytes; None if that is the host."""
 
     # ---- gradients
     def grad(self, cost: Symbol, wrt: Sequence[Any]) -> list[Any]:
-        """Gradients, None where disconnected."""
+        """Return the gradient of the scalar `cost` for each variable of `wrt`; None where it does not depend on it.
+
+        Raises
+        ------
+        ShapeError
+            If `cost` is not a scalar.
+        """
 
     def disconnected_grad(self, x: Symbol) -> Symbol:
-        """`x`, constant to gradients."""
+        """Return `x` as a constant to every gradient."""
 
     # ---- operations
     def conv(self, x: Symbol, w: Symbol, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Symbol:
-        """Cross-correlation over 1 to 3 spatial axes."""
+        """Cross-correlate `x` with `w` over 1 to 3 spatial axes.
+
+        Parameters
+        ----------
+        x : Variable, (b, n_in, *spatial)
+        w : Variable, (n_out, n_in, *kernel)
+        stride, dilation : int or tuple of int
+            Per spatial axis.
+        pad : int or tuple of int
+            Zeros added on both ends of every spatial axis.
+
+        Returns
+        -------
+        Variable
+            (b, n_out, *windows) with ``(n + 2 pad - dilation (k - 1) - 1) // stride + 1`` windows per axis.
+
+        Raises
+        ------
+        ShapeError, InputTypeError, ArgumentError
+            If operands or arguments do not fit, as far as sizes are known.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from neuromancer.engine import conv, function, tensor
+        >>> x, w = tensor("x", (None, 1, None), "float32"), tensor("w", (1, 1, 2), "float32")
+        >>> function([x, w], conv(x, w))(np.ones((1, 1, 3)), np.ones((1, 1, 2))).tolist()
+        [[[2.0, 2.0]]]
+        """
 
     def conv_transpose(self, x: Symbol, w: Symbol, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Symbol:
-        """Adjoint of `conv`, at full size."""
+        """Up-convolve `x` with `w`: the adjoint of `conv`, at the smallest size that has `x` as its windows.
+
+        Parameters
+        ----------
+        x : Variable, (b, n_in, *spatial)
+        w : Variable, (n_in, n_out, *kernel)
+        stride, dilation, pad : int or tuple of int
+            Those of the convolution, per spatial axis.
+
+        Returns
+        -------
+        Variable
+            (b, n_out, *sizes) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1`` elements per axis.
+
+        Raises
+        ------
+        ShapeError, InputTypeError, ArgumentError
+            If operands or arguments do not fit, as far as sizes are known.
+        """
 
     def conv_cost(self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
-        """(work, bytes kept, bytes of scratch) of a convolution without padding; work in products of a direct one."""
+        """Return the cost of a convolution without padding: (work, bytes kept, bytes of scratch).
+
+        Work counts the multiply-adds of a direct convolution that takes as long.
+        """
 
     def pool(self, x: Symbol, size: Any, stride: Any = None, dilation: Any = 1, mode: str = "max") -> Symbol:
-        """'max', 'average' or 'sum' of valid windows."""
+        """Pool `x` (b, f, *spatial) over valid windows.
+
+        Parameters
+        ----------
+        size : int or tuple of int
+            Taps of a window per spatial axis.
+        stride : int or tuple of int, optional
+            Default: `size`.
+        dilation : int or tuple of int
+            Distance between neighbouring taps.
+        mode : {'max', 'average', 'sum'}
+            If several elements of a window equal its maximum, the gradient goes to the first; with Theano it goes to
+            all of them, unless the window is dilated.
+
+        Returns
+        -------
+        Variable
+            (b, f, *windows) with ``(n - dilation (size - 1) - 1) // stride + 1`` windows per axis.
+
+        Raises
+        ------
+        ShapeError, InputTypeError, ArgumentError
+            If `x` or an argument does not fit.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import function, pool, tensor
+        >>> x = tensor("x", (1, 1, None), "float32")
+        >>> function([x], pool(x, 2, stride=1, dilation=2))([[[1, 5, 3, 2]]]).tolist()
+        [[[3.0, 5.0]]]
+        """
 
     def pool_copies(self, axes: int, dtype: str) -> int:
-        """Arrays beside the one that 'max' takes windows of, by number of axes."""
+        """Return how many arrays max pooling over `axes` axes allocates besides its input."""
 
     def relu(self, x: Symbol) -> Symbol:
-        """max(x, 0) of floats, with gradient 0 at 0."""
+        """Return max(x, 0) of floats, with gradient 0 at 0.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import function, grad, relu, tensor
+        >>> x = tensor("x", (None,), "float32")
+        >>> [result.tolist() for result in function([x], [relu(x), grad(relu(x).sum(), [x])[0]])([-1, 0, 2])]
+        [[0.0, 0.0, 2.0], [0.0, 0.0, 1.0]]
+        """
 
     def softmax(self, x: Symbol, axis: int) -> Symbol:
-        """exp(x) / sum(exp(x)) along an axis, computed stably."""
+        """Return exp(x) / sum(exp(x)) along `axis`, without overflow."""
 
     def log_softmax(self, x: Symbol, axis: int) -> Symbol:
-        """log(softmax(x)) along an axis, computed stably."""
+        """Return log(softmax(x)) along `axis`, without overflow."""
 
     def fence(self, x: Symbol) -> Symbol:
-        """`x`, as something that simplification does not look into."""
+        """Return `x` behind a barrier that graph simplification does not cross.
+
+        Compiling turns ``(x - a) - b`` into ``x - (a + b)``, which rounds differently; ``fence(x - a) - b`` is kept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from neuromancer.engine import fence, function, tensor
+        >>> x = tensor("x", (None,), "float32")
+        >>> function([x], fence(x - 1e6) - 0.25)(np.float32([1e6, 1e6 + 1])).tolist()
+        [-0.25, 0.75]
+        """
 
     def maximin_pairs(
         self, affinity: Symbol, target: Symbol, labels: Symbol, neighbourhood: Any, unrestricted: bool = True
     ) -> list[Any]:
-        """Pairs of voxels per edge of the maximin spanning tree."""
+        """Count, for every edge of an affinity graph, the pairs of voxels whose connection depends on it.
+
+        Two voxels are connected as well as the weakest edge of their best path, and that edge counts the pair
+        (Turaga, Briggman, Helmstaedter, Denk & Seung 2009, arXiv:0911.5372).
+
+        Parameters
+        ----------
+        affinity : Variable, (1, n_edges, *spatial)
+            Edge k of voxel v leads to v + neighbourhood[k].
+        target : Variable, (1, n_edges, *spatial)
+            True affinities, 0 or 1.
+        labels : Variable of integers, (1, 1, *spatial)
+            True objects; voxels with labels below 1 belong to none.
+        neighbourhood : (n_edges, n_spatial) integers
+        unrestricted : bool
+            Judge wrong connections by `affinity` alone. Otherwise true edges count as connected, so that only the
+            edges between objects matter.
+
+        Returns
+        -------
+        list of two Variables, (1, n_edges, *spatial), int64
+            Pairs of the same label, by the smaller of affinity and target along the edges of the target; pairs of
+            different labels. Constant to gradients.
+
+        Raises
+        ------
+        ShapeError, InputTypeError
+            If the operands do not fit, or there is more than one volume.
+        """
 
     def scan(
         self,
@@ -163,24 +386,121 @@ class Engine(Protocol):
         truncate_gradient: int = -1,
         name: str | None = None,
     ) -> Any:
-        """Symbolic loop."""
+        """Apply `fn` step by step and stack its results.
+
+        Parameters
+        ----------
+        fn : callable
+            Takes one element of each sequence, then the previous values of each output that has an initial value, then
+            the non-sequences; returns the outputs of the step.
+        sequences : Variable, list or dict, optional
+            Iterated along their first axis. ``dict(input=x, taps=[-1, 0])`` passes several elements per step.
+        initial : Variable or list, optional
+            Per output: its value before the first step, None if it is not fed back, or
+            ``dict(initial=x, taps=[-2, -1])``.
+        non_sequences : Variable or list, optional
+            Passed unchanged to every step.
+        n_steps : int or symbolic integer, optional
+            Default: the length of the shortest sequence.
+        go_backwards : bool
+            Iterate from the last element to the first.
+        truncate_gradient : int
+            Number of steps through which gradients flow; -1 for all.
+        name : str, optional
+
+        Returns
+        -------
+        Variable or list of Variable
+            Every output, with the steps along a new first axis.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import T, function, scan, tensor
+        >>> x = tensor("x", (None,), "float32")
+        >>> function([x], scan(lambda v, total: total + v, x, T.zeros((), "float32")))([1, 2, 3])
+        array([1., 3., 6.], dtype=float32)
+        """
 
     # ---- graphs
     def rewire(self, outputs: Any, replacements: dict[Any, Any]) -> Any:
-        """`outputs` with variables replaced."""
+        """Return `outputs` with variables replaced, all at once; the parts that do not depend on them are shared.
+
+        Parameters
+        ----------
+        outputs : Variable or list of Variable
+        replacements : dict
+            Old variable -> new variable of the same dtype and number of axes; inputs or intermediate results.
+
+        Raises
+        ------
+        InputTypeError
+            If dtype or number of axes differ.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import function, rewire, tensor
+        >>> x, y = tensor("x", (None,), "float32"), tensor("y", (None,), "float32")
+        >>> function([x, y], rewire(x - y, {x: y, y: x}))([1], [3])
+        array([2.], dtype=float32)
+        """
 
     def view_of(self, variable: Symbol) -> tuple[Any, list[Any]] | None:
-        """(variable, steps) of a variable transposed or sliced; steps are lists of numbers and strings. Else None."""
+        """Return the base of a transposed or sliced variable, and the steps from it to the view.
+
+        Returns
+        -------
+        (Variable, list) or None
+            The variable below all transpositions and constant slices, and these as ``["transpose", [axes]]`` and
+            ``["slice", [[start, stop, step] or index, ...]]``, innermost first; None if `variable` is not a view.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import tensor, view_of
+        >>> x = tensor("x", (2, 3), "float32")
+        >>> base, steps = view_of(x.T[::-1])
+        >>> base is x, steps
+        (True, [['transpose', [1, 0]], ['slice', [[None, None, -1]]]])
+        """
 
     def apply_view(self, variable: Symbol, steps: Sequence[Any]) -> Symbol:
-        """The reverse of `view_of`."""
+        """Apply the steps that `view_of` returned to `variable`.
+
+        Examples
+        --------
+        >>> from neuromancer.engine import apply_view, constant, function
+        >>> view = apply_view(constant([[1, 2], [3, 4]]), [["transpose", [1, 0]], ["slice", [0]]])
+        >>> function([], view)().tolist()
+        [1, 3]
+        """
 
     def draw(self, target: Any, path: str | Path, fmt: str | None = None, **options: Any) -> Path:
-        """Picture of a graph in a file."""
+        """Draw the graph of `target` into a file."""
 
     def dot_text(self, target: Any) -> str:
-        """The graph as DOT source."""
+        """Return the graph of `target` as DOT source."""
 
 
 NAMES = tuple(sorted(name for name in {*Engine.__annotations__, *vars(Engine)} if not name.startswith("_")))
 """Every name of the interface."""
+
+
+def implements(method: Callable[..., Any]) -> Callable[[F], F]:
+    """Return a decorator that gives an engine's function the docstring of a method of :class:`Engine`.
+
+    Parameters
+    ----------
+    method : callable
+
+    Examples
+    --------
+    >>> @implements(Engine.generic)
+    ... def generic(name=None): ...
+    >>> generic.__doc__
+    'Return a symbolic input that takes any Python object.'
+    """
+
+    def document(function: F) -> F:
+        function.__doc__ = method.__doc__
+        return function
+
+    return document

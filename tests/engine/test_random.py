@@ -7,7 +7,7 @@ import pytest
 
 from neuromancer import engine as E
 from neuromancer.config import config
-from neuromancer.engine.common.random import check_draw, mix
+from neuromancer.engine.common.random import RandomDrawBase, mix
 from neuromancer.errors import ArgumentError, InputTypeError
 
 
@@ -85,4 +85,4 @@ def test_bad_arguments() -> None:
     with pytest.raises(InputTypeError, match=r"unsupported dtype; got int32"):
         E.RandomStream(1).normal((2,), "int32")
     with pytest.raises(ArgumentError, match=r"unknown distribution"):
-        check_draw("cauchy", "float32")
+        RandomDrawBase("cauchy", "float32")

@@ -1,1 +1,1 @@
-"""What every engine does the same way: checks, random streams, drawings, counting of pairs. Imports no engine."""
+"""Code shared by the engines: checks, functions, random streams, drawings, pair counts. Imports no engine."""

@@ -1,4 +1,4 @@
-"""Arguments of convolution and pooling: checks and sizes, the same in every engine."""
+"""Checks and output sizes of convolution and pooling, shared by the engines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ def axes_tuple(value: Any, ndim: int, name: str, node: str, least: int = 1) -> I
 
 
 def array_argument(value: Any, name: str, node: Any) -> np.ndarray:
-    """Return what a function is called with as an array; InputTypeError if it is none.
+    """Return an argument of a function as an array.
+
+    Raises
+    ------
+    InputTypeError
+        If it is not an array of numbers.
 
     Examples
     --------
@@ -83,16 +88,16 @@ def check_floats(node: str, ndim: int, **operands: Any) -> str:
 
 
 def window_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> int:
-    """Number of windows of `size` taps on an axis of length `n`."""
+    """Return the number of windows of `size` taps on an axis of length `n`."""
     shift = 2 * pad - dilation * (size - 1)
-    # symbolic sizes go through here too: every operation saved is one that need not be rewritten
+    # Sizes may be symbolic: every operation avoided here is one fewer in the graph.
     if stride == 1:
         return n if isinstance(shift, int) and shift == 0 else n + shift
     return (n + (shift - 1)) // stride + 1
 
 
 def full_length(n: int, size: int, stride: int, dilation: int, pad: int = 0) -> int:
-    """Length of the smallest axis that has `n` windows of `size` taps."""
+    """Return the length of the shortest axis that has `n` windows of `size` taps."""
     return (n - 1) * stride - 2 * pad + dilation * (size - 1) + 1
 
 
@@ -102,13 +107,13 @@ def static_shape(rule: Callable[..., int], *per_axis: Sequence[Any]) -> tuple[in
 
 
 def check_filled(node: str, sizes: Sequence[int | None]) -> None:
-    """Raise ShapeError if padding eats a whole output."""
+    """Raise ShapeError if padding leaves an empty output."""
     if any(n is not None and n < 1 for n in sizes):
         raise ShapeError("output would be empty", node=node, got=tuple(sizes), expected="less padding")
 
 
 def check_window(node: str, lengths: Sequence[int | None], extents: Sequence[int | None]) -> None:
-    """Raise ShapeError if a window (padding taken off its extent) is longer than its axis, as far as both are known."""
+    """Raise ShapeError if a window (its extent minus the padding) is longer than its axis, where both are known."""
     for n, extent in zip(lengths, extents, strict=True):
         if n is not None and extent is not None and extent > n:
             raise ShapeError(

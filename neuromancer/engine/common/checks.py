@@ -1,8 +1,8 @@
-"""Checks of values, arguments and graphs: what may go into shared variables and compiled functions."""
+"""Checks of values, arguments and replacements: what shared variables, functions and graphs accept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from neuromancer.casts import exact_cast, fits_kind
 from neuromancer.config import config
 from neuromancer.engine.common.arguments import array_argument
-from neuromancer.errors import EngineError, InputTypeError, ShapeError
+from neuromancer.errors import InputTypeError, ShapeError
 from neuromancer.masked import unmasked
 
 Sizes = Sequence[int | None]
@@ -38,7 +38,7 @@ def constant_array(value: Any, dtype: str | None) -> np.ndarray:
     Raises
     ------
     InputTypeError, ArgumentError
-        If the dtype cannot hold it.
+        If the dtype cannot represent it.
     """
     array = np.asarray(unmasked(value, "constant"))
     if dtype is None and array.dtype == np.float64 and not isinstance(value, np.ndarray | np.generic):
@@ -47,16 +47,16 @@ def constant_array(value: Any, dtype: str | None) -> np.ndarray:
 
 
 def new_value(value: Any, node: str, dtype: str, shape: Sizes) -> np.ndarray:
-    """Return a contiguous copy of `value` that fits a shared variable of this dtype and shape.
+    """Return a contiguous copy of `value` for a shared variable of this dtype and shape.
 
     Raises
     ------
     ShapeError
         If its shape differs.
     InputTypeError
-        If it is not numeric or of another kind.
+        If it is not numeric, or its kind (integer, float) does not fit the dtype.
     ArgumentError
-        If the dtype cannot hold a value.
+        If the dtype cannot represent a value.
     """
     array = np.array(unmasked(value, node))
     if not fits_kind(array.dtype, dtype):
@@ -72,7 +72,7 @@ def argument(value: Any, variable: Any, node: str, shape: Sizes) -> np.ndarray:
     Raises
     ------
     InputTypeError, ShapeError, ArgumentError
-        If it does not fit, or a value does not.
+        If the array does not fit, or the dtype cannot represent a value.
     """
     dtype = variable.type.dtype
     value = unmasked(value, node)
@@ -88,57 +88,6 @@ def argument(value: Any, variable: Any, node: str, shape: Sizes) -> np.ndarray:
     return array
 
 
-def check_graph(
-    node: str,
-    inputs: Sequence[Any],
-    outputs: Sequence[Any],
-    updates: dict[Any, Any],
-    variable_class: Any,
-    shared_class: Any,
-    missing: Callable[[Iterable[Any]], Sequence[Any]],
-) -> None:
-    """Raise if no function can be made of these variables.
-
-    Parameters
-    ----------
-    node : str
-        What messages call the function.
-    inputs, outputs : sequences of variables
-    updates : dict of shared variable -> variable
-    variable_class, shared_class : type
-        The engine's.
-    missing : callable
-        Returns the inputs of a graph, given its outputs, that are neither given nor shared nor constant.
-
-    Raises
-    ------
-    InputTypeError
-        If something is not a symbolic variable, or an update does not fit.
-    EngineError
-        If an output depends on a variable that is not given.
-    """
-    for variable in (*inputs, *outputs, *updates, *updates.values()):
-        if not isinstance(variable, variable_class):
-            raise InputTypeError(
-                "not a symbolic variable", node=node, got=type(variable).__name__, expected="a symbolic variable"
-            )
-    for shared, value in updates.items():
-        if not isinstance(shared, shared_class):
-            raise InputTypeError("only shared variables have updates", node=node, got=str(shared.type))
-        if value.type.dtype != shared.type.dtype or value.ndim != shared.ndim:
-            raise InputTypeError(
-                f"update of {shared} has another type", node=node, got=str(value.type), expected=str(shared.type)
-            )
-    absent = missing([*outputs, *updates.values()])
-    if absent:
-        raise EngineError(
-            "outputs depend on variables that are not given",
-            node=node,
-            got=f"inputs {[str(v) for v in inputs]}",
-            expected=f"also {[str(v) for v in absent]}",
-        )
-
-
 def check_scalar(cost: Any) -> None:
     """Raise ShapeError if `cost` has axes: only a scalar has a gradient."""
     if cost.ndim:
@@ -146,22 +95,16 @@ def check_scalar(cost: Any) -> None:
 
 
 def rewire(outputs: Any, replacements: dict[Any, Any], variable_class: Any, toposort: Callable[..., Any]) -> Any:
-    """Return `outputs` with variables replaced, all at once; what does not depend on them stays as it is.
+    """Replace variables as `Engine.rewire` does.
 
     Parameters
     ----------
     outputs : variable or list of variables
-    replacements : dict
-        Old variable -> new variable.
+    replacements : dict of variable -> variable
     variable_class : type
-        The engine's.
+        The engine's class of variables.
     toposort : callable
         ``toposort(inputs, outputs)``: operations between them in order of execution.
-
-    Raises
-    ------
-    InputTypeError
-        If dtype or number of axes of a replacement differ.
     """
     for old, new in replacements.items():
         if (new.ndim, new.dtype) != (old.ndim, old.dtype):
@@ -169,13 +112,14 @@ def rewire(outputs: Any, replacements: dict[Any, Any], variable_class: Any, topo
                 "cannot stand in for the other variable", where=str(old), got=str(new.type), expected=str(old.type)
             )
     single = isinstance(outputs, variable_class)
-    wanted = [outputs] if single else list(outputs)
-    now = dict(replacements)
-    for node in toposort(list(replacements), wanted):
-        if any(v in now for v in node.inputs):
-            # Not strict: known sizes may have become unknown, and the types of what follows with them.
-            moved = node.clone_with_new_inputs([now.get(v, v) for v in node.inputs], strict=False)
-            for old, new in zip(node.outputs, moved.outputs, strict=True):
-                now.setdefault(old, new)
-    results = [now.get(v, v) for v in wanted]
+    listed = [outputs] if single else list(outputs)
+    new_of = dict(replacements)
+    for node in toposort(list(replacements), listed):
+        if any(v in new_of for v in node.inputs):
+            # Not strict: a replacement may have unknown sizes where the old variable had known ones, and then the types
+            # of everything downstream change.
+            copied = node.clone_with_new_inputs([new_of.get(v, v) for v in node.inputs], strict=False)
+            for old, new in zip(node.outputs, copied.outputs, strict=True):
+                new_of.setdefault(old, new)
+    results = [new_of.get(v, v) for v in listed]
     return results[0] if single else results

@@ -1,4 +1,4 @@
-"""What an engine says of its costs where it has nothing special to say."""
+"""Default costs of an engine: direct convolution on the host, one call at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from neuromancer.engine.common.arguments import Ints
 
 
 def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
-    """What a direct convolution without padding costs: (products, no bytes kept, no scratch).
+    """Return the cost of a direct convolution without padding: (multiply-adds, 0 bytes kept, 0 bytes of scratch).
 
     Parameters
     ----------
@@ -22,15 +22,15 @@ def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -
 
 
 def no_device_memory() -> None:
-    """Everything lives in the memory of the host."""
+    """Return None: there is no memory but the host's."""
     return None
 
 
 def one_call_at_a_time() -> int:
-    """A call is computed before the next one is started."""
+    """Return 1: a call has finished before the next one starts."""
     return 1
 
 
 def copies_by_axes(axes: int, dtype: str) -> int:
-    """Maxima over one axis after the other, each in an array of its own, made of the one before."""
+    """Return the arrays of a maximum taken axis by axis: each result is computed from the previous one."""
     return min(axes, 2)

@@ -1,4 +1,4 @@
-"""Drawings of symbolic graphs: DOT text, and pictures rendered by graphviz."""
+"""Drawings of symbolic graphs: DOT source, and pictures rendered by graphviz."""
 
 from __future__ import annotations
 
@@ -30,36 +30,31 @@ class Drawer:
 
     Parameters
     ----------
-    variable_class, constant_class, shared_class : type
-        The engine's.
-    ends : callable
-        Inputs and outputs of the graph of a compiled function; None for anything else.
+    variable_class, constant_class, shared_class, elementwise_class : type
+        The engine's classes of variables and of elementwise operations.
+    own_function : callable
+        The engine's own function inside a :class:`CompiledFunction`; None for anything else.
     graph_inputs : callable
         Inputs of a graph, given its outputs.
     operations : callable
         Operations between inputs and outputs.
-    operation_name : callable
-        Name of an operation.
-    known_sizes : callable
-        Sizes of a variable, None where unknown; None if it is no tensor.
+    known_shape : callable
+        Sizes of a variable, None where unknown; None if it is not a tensor.
     pydotprint : callable
         The engine's own drawing function.
-    graph_of : callable
-        What that function draws for a target of `draw`.
     own_pictures : bool
-        Draw pictures by that function even without options.
+        Draw pictures with `pydotprint` even without options.
     """
 
     variable_class: Any
     constant_class: Any
     shared_class: Any
-    ends: Callable[[Any], tuple[list[Any], list[Any]] | None]
+    elementwise_class: Any
+    own_function: Callable[[Any], Any]
     graph_inputs: Callable[[list[Any]], Iterable[Any]]
     operations: Callable[[list[Any], list[Any]], Iterable[Any]]
-    operation_name: Callable[[Any], str]
-    known_sizes: Callable[[Any], Any]
+    known_shape: Callable[[Any], Any]
     pydotprint: Callable[..., Any]
-    graph_of: Callable[[Any], Any]
     own_pictures: bool = False
 
     def dot_text(self, target: Any) -> str:
@@ -68,12 +63,12 @@ class Drawer:
         Parameters
         ----------
         target : Variable, sequence of Variable or CompiledFunction
-            A compiled function shows its graph after rewriting, that is what runs.
+            Of a compiled function, the rewritten graph is drawn: the one that runs.
 
         Raises
         ------
         InputTypeError
-            If `target` is something else.
+            If `target` is anything else.
 
         Examples
         --------
@@ -89,7 +84,8 @@ class Drawer:
 
         lines = ["digraph graph_of_operations {", "  rankdir=TB;", '  node [fontname="Helvetica", fontsize=11];']
         for node in self.operations(inputs, outputs):
-            label = _shorten(self.operation_name(node))
+            elementwise = isinstance(node.op, self.elementwise_class)
+            label = _shorten(str(node.op.scalar_op if elementwise else node.op))
             lines.append(f'  {name(node)} [label="{label}", {_OPERATION}];')
             for position, variable in enumerate(node.inputs):
                 source = name(variable.owner or variable)
@@ -114,22 +110,21 @@ class Drawer:
         ----------
         target : Variable, sequence of Variable or CompiledFunction
         path : path-like
-            A suffix is added when it has none.
+            A suffix is added if it has none.
         fmt : {'png', 'svg', 'pdf', 'dot'}, optional
             Default: from the suffix, else 'png'. 'dot' needs no graphviz.
         **options
-            Options of the engine's own ``pydotprint`` (``with_ids``, ``scan_graphs``, ...), which then does the
-            drawing.
+            Passed to the engine's own ``pydotprint`` (``with_ids``, ``scan_graphs``, ...), which then draws the graph.
 
         Returns
         -------
         pathlib.Path
-            The file written.
+            The written file.
 
         Raises
         ------
         ArgumentError
-            For another format, or an option that does not exist.
+            On an unknown format or option.
         MissingDependencyError
             If graphviz is not installed.
         FileError
@@ -160,23 +155,23 @@ class Drawer:
         return path
 
     def _pydotprint(self, target: Any, fmt: str, options: dict[str, Any]) -> bytes:
-        """Picture made by the engine's own drawing function."""
+        """Draw with the engine's own function."""
         known = [name for name in signature(self.pydotprint).parameters if name not in ("fct", "outfile", "format")]
         unknown = [name for name in options if name not in known]
         if unknown:
             raise ArgumentError("unknown drawing options", where="draw", got=unknown, expected=f"some of {known}")
         with TemporaryDirectory() as folder:
             file = Path(folder) / f"graph.{fmt}"
-            self.pydotprint(
-                self.graph_of(target), outfile=str(file), format=fmt, **{"print_output_file": False, **options}
-            )
+            own = self.own_function(target)
+            graph = target if own is None else own
+            self.pydotprint(graph, outfile=str(file), format=fmt, **{"print_output_file": False, **options})
             return file.read_bytes()
 
     def _ends(self, target: Any) -> tuple[list[Any], list[Any]]:
         """Inputs and outputs of the graph of `target`."""
-        ends = self.ends(target)
-        if ends is not None:
-            return ends
+        own = self.own_function(target)
+        if own is not None:
+            return list(own.maker.fgraph.inputs), list(own.maker.fgraph.outputs)
         single = isinstance(target, self.variable_class)
         outputs = [target] if single else list(target) if isinstance(target, list | tuple) else []
         if not outputs or not all(isinstance(v, self.variable_class) for v in outputs):
@@ -194,7 +189,7 @@ class Drawer:
         return "shared" if isinstance(variable, self.shared_class) else "input"
 
     def _type_name(self, variable: Any) -> str:
-        known = self.known_sizes(variable)
+        known = self.known_shape(variable)
         if known is None:
             return str(variable.type)
         return f"{variable.type.dtype} ({', '.join('?' if s is None else str(s) for s in known)})"
@@ -207,7 +202,7 @@ class Drawer:
 
 
 def _render(text: str, fmt: str, program: str | None) -> bytes:
-    """DOT source as a picture."""
+    """Render DOT source as a picture."""
     if fmt == "dot" or program is None:
         return text.encode()
     done = subprocess.run([program, f"-T{fmt}"], input=text.encode(), capture_output=True)

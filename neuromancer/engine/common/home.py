@@ -1,4 +1,4 @@
-"""Users without a home: containers run programs under numbers that no list of users has."""
+"""Users without a home directory: containers run programs under user ids that are not in the user database."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NOWHERE = "/nonexistent"
 
 @contextmanager
 def some_home() -> Iterator[None]:
-    """Give a user without a home folder the name of one that does not exist, for as long as libraries are imported.
+    """Set HOME to a directory that does not exist while libraries are imported, if the user has no home directory.
 
-    PyTensor cannot be imported without a name. What would be kept there is not kept.
+    PyTensor cannot be imported without one. Nothing is stored there.
 
     Examples
     --------

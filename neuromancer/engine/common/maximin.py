@@ -1,4 +1,4 @@
-"""Counting pairs of voxels by the edge on which their connection hangs: Kruskal's algorithm with label counts."""
+"""Counts of voxel pairs per edge that connects them: Kruskal's algorithm with label counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Offsets = Sequence[Sequence[int]]
 
 
 def inside(shape: Sequence[int], offset: Sequence[int]) -> tuple[slice, ...]:
-    """The part of a volume whose voxels have a neighbour at `offset`.
+    """Return the part of a volume whose voxels have a neighbour at `offset`.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def inside(shape: Sequence[int], offset: Sequence[int]) -> tuple[slice, ...]:
 
 
 def edge_ids(shape: Sequence[int], neighbourhood: Offsets) -> np.ndarray:
-    """Flat indices into (n_edges, *shape) of the edges that have both ends in the volume (int64)."""
+    """Return flat indices (int64) into (n_edges, *shape) of the edges with both ends in the volume."""
     voxels = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(tuple(shape))
     parts = [voxels[inside(shape, o)].ravel() + k * voxels.size for k, o in enumerate(neighbourhood)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
@@ -34,27 +34,27 @@ def edge_ids(shape: Sequence[int], neighbourhood: Offsets) -> np.ndarray:
 def pair_counts(
     affinity: np.ndarray, labels: np.ndarray, neighbourhood: Offsets, same: bool, allowed: np.ndarray | None = None
 ) -> np.ndarray:
-    """For every edge the number of labelled pairs of voxels whose best path has it as its weakest edge.
+    """Count, for every edge, the labelled pairs of voxels whose best path has it as its weakest edge.
 
-    These are the pairs that the edge joins when edges are taken in descending order of affinity (Turaga et al. 2009);
-    of equal ones the first comes first.
+    These are the pairs that the edge joins when edges are added in descending order of affinity (Turaga et al. 2009);
+    ties are taken in the order of the edges.
 
     Parameters
     ----------
     affinity : array, (n_edges, *spatial)
         Edge k of voxel v leads to v + neighbourhood[k].
     labels : array of int, (*spatial)
-        Pairs with a label below 1 do not count.
+        Voxels with a label below 1 are not counted.
     neighbourhood : sequence of offsets
     same : bool
-        Count pairs of the same label, or else those of different labels.
+        Count pairs of the same label; if False, pairs of different labels.
     allowed : array of bool, (n_edges, *spatial), optional
         Edges that exist; default: all.
 
     Returns
     -------
     numpy.ndarray
-        Of affinity's shape, int64; 0 for edges that lead out of the volume.
+        int64, in the shape of `affinity`; 0 for edges that lead out of the volume.
     """
     ids = edge_ids(labels.shape, neighbourhood)
     if allowed is not None:
@@ -78,7 +78,7 @@ def _flat(offset: Sequence[int], shape: Sequence[int]) -> int:
 
 @cache
 def _kernel() -> Callable[..., Any]:
-    """The compiled loop; kept for the process, written nowhere."""
+    """Return the compiled loop; cached in the process, not on disk."""
     import numba
 
     return numba.njit(nogil=True)(_join)
@@ -87,14 +87,13 @@ def _kernel() -> Callable[..., Any]:
 def _join(
     order: np.ndarray, steps: np.ndarray, labels: np.ndarray, n_labels: int, same: bool, counts: np.ndarray
 ) -> None:
-    """Join voxels edge by edge; every set keeps a list of (label, count), found again through a hash table.
+    """Join voxels edge by edge. Every set has a linked list of (label, count); a hash table finds the entry of a label.
 
-    Of two sets the one with fewer labels is moved into the other, so a voxel's entry moves at most log2(n_labels)
-    times.
+    Of two sets the one with fewer labels is merged into the other, so an entry moves at most log2(n_labels) times.
     """
     n = labels.size
     parent = np.arange(n)
-    head = np.full(n, -1, np.int64)  # first entry of a set's list; entries are called by the voxel they began with
+    head = np.full(n, -1, np.int64)  # first entry of a set's list; an entry has the index of its first voxel
     following = np.full(n, -1, np.int64)
     count = np.zeros(n, np.int64)
     n_entries = np.zeros(n, np.int64)
@@ -136,7 +135,7 @@ def _join(
             slot = np.int64((np.uint64(key) * factor) >> shift)
             while keys[slot] != key:
                 slot = (slot + 1) & mask
-            # Remove it and close the gap, so that no search ends too early.
+            # Remove it and close the gap in the probe sequence, so that no search stops early.
             gap = slot
             while True:
                 slot = (slot + 1) & mask
@@ -172,7 +171,7 @@ class MaximinBase:
     neighbourhood : tuple of tuple of int
         Offset of every edge.
     unrestricted : bool
-        Look for wrong connections along all edges; else only along those that the target does not have.
+        Judge wrong connections by the affinity alone. If False, edges of the target count as connected.
     """
 
     __props__ = ("neighbourhood", "unrestricted")
@@ -181,7 +180,7 @@ class MaximinBase:
         self.neighbourhood, self.unrestricted = neighbourhood, bool(unrestricted)
 
     def check_operands(self, affinity: Any, target: Any, labels: Any) -> None:
-        """Raise ShapeError or InputTypeError if these variables cannot be counted on."""
+        """Raise ShapeError or InputTypeError on wrong numbers of axes or non-integer labels."""
         ndim = 2 + len(self.neighbourhood[0])
         for name, v in (("affinity", affinity), ("target", target), ("labels", labels)):
             if v.ndim != ndim:
@@ -192,16 +191,16 @@ class MaximinBase:
             raise InputTypeError("labels must be integers", where="maximin_pairs", got=labels.dtype, expected="int64")
 
     def perform(self, node: Any, inputs: Sequence[Any], output_storage: Sequence[list[Any]]) -> None:
-        """Count on numpy arrays."""
+        """Compute on numpy arrays."""
         affinity, target, labels = (np.asarray(i) for i in inputs)
-        wanted = (1, len(self.neighbourhood), *affinity.shape[2:])
+        required = (1, len(self.neighbourhood), *affinity.shape[2:])
         shapes = affinity.shape, target.shape, labels.shape
-        if shapes != (wanted, wanted, (1, 1, *wanted[2:])):
+        if shapes != (required, required, (1, 1, *required[2:])):
             raise ShapeError(
                 "affinities, their target and labels do not fit, or the batch size is not 1",
                 where="maximin_pairs",
                 got=shapes,
-                expected=f"{wanted}, {wanted}, {(1, 1, *wanted[2:])}",
+                expected=f"{required}, {required}, {(1, 1, *required[2:])}",
             )
         affinity, target, labels = affinity[0], target[0], labels[0, 0]
         same = pair_counts(np.minimum(affinity, target), labels, self.neighbourhood, True, target > 0)
@@ -210,9 +209,9 @@ class MaximinBase:
         output_storage[0][0], output_storage[1][0] = same[None], different[None]
 
     def infer_shape(self, *args: Any) -> list[Any]:
-        """Both have the affinity's shape."""
+        """Both outputs have the shape of the affinity."""
         return [args[-1][0]] * 2
 
     def connection_pattern(self, node: Any) -> list[list[bool]]:
-        """Counts change in jumps: nothing is differentiable."""
+        """Counts are piecewise constant: nothing is differentiable."""
         return [[False, False] for _ in node.inputs]

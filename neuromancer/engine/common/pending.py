@@ -1,4 +1,4 @@
-"""Results of calls that have been started."""
+"""Results of started calls."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 
 class Done:
-    """What is there already.
+    """A call that has already finished.
 
     Parameters
     ----------
     value : any
+        Its outputs.
 
     Examples
     --------
@@ -22,5 +23,5 @@ class Done:
         self.value = value
 
     def result(self) -> Any:
-        """Return it."""
+        """Return the outputs."""
         return self.value

@@ -1,4 +1,4 @@
-"""Random streams, but for the operation that draws: seeds, positions and reproducibility are those of every engine."""
+"""Random streams and what their draws share: seeds, positions and reproducibility are those of every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(seed: int, counter: int) -> int:
-    """Hash (seed, counter) to 63 bits, so that neighbouring states give unrelated generators (SplitMix64, Steele 2014).
+    """Hash (seed, counter) to 63 bits, so that neighbouring states seed unrelated generators (SplitMix64, Steele 2014).
 
     Examples
     --------
@@ -31,18 +31,33 @@ def mix(seed: int, counter: int) -> int:
 
 
 class RandomStreamBase:
-    """Source of symbolic random tensors that are drawn afresh at every call of a compiled function.
+    """Source of symbolic random tensors that take new values at every call of a compiled function.
 
-    Two streams with one seed give the same numbers if they are asked in the same order, whatever else is computed.
+    Two streams with the same seed give the same numbers if the same draws are made in the same order, whatever else is
+    computed.
 
     Parameters
     ----------
     seed : int, optional
         Default: one from the package's own seeds (`neuromancer.utils.new_seed`).
+
+    Examples
+    --------
+    >>> from neuromancer.engine import RandomStream, function
+    >>> stream = RandomStream(1)
+    >>> draw = function([], stream.uniform((2,), "float32"))
+    >>> first, second = draw(), draw()
+    >>> stream.reseed(1)
+    >>> bool((draw() == first).all()), bool((first == second).all())
+    (True, False)
     """
 
     variable_class: Any
     """The engine's class of symbolic variables."""
+    shared_class: Any
+    """The engine's class of shared variables."""
+    draw_class: Any
+    """The engine's operation that draws, a :class:`RandomDrawBase`."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._states: list[Any] = []
@@ -61,11 +76,11 @@ class RandomStreamBase:
         return self._draw("normal", 0.0, shape, dtype)
 
     def uniform(self, shape: Sequence[Any], dtype: str | None = None) -> Any:
-        """Return numbers uniform in [0, 1); arguments as for `normal`."""
+        """Return uniform numbers in [0, 1); arguments as for `normal`."""
         return self._draw("uniform", 0.0, shape, dtype)
 
     def bernoulli(self, p: Any, shape: Sequence[Any], dtype: str | None = None) -> Any:
-        """Return 1 with probability `p` (a number or a symbolic tensor that fits `shape`) and 0 otherwise.
+        """Return 1 with probability `p` (a number, or a symbolic tensor broadcastable to `shape`) and 0 otherwise.
 
         Raises
         ------
@@ -80,13 +95,13 @@ class RandomStreamBase:
         return self._draw("bernoulli", p, shape, dtype)
 
     def reseed(self, seed: int | None = None) -> None:
-        """Start again: the next call of every function that draws from this stream is as its first with this seed."""
+        """Restart the stream: functions that draw from it return what they would with a new stream of this seed."""
         self.seed, self._saved = _valid(seed), []
         for k, state in enumerate(self._states):
             state.set_value(self._initial(k))
 
     def get_state(self) -> tuple[int, np.ndarray]:
-        """Seed and position of the stream, from which :meth:`set_state` goes on.
+        """Return seed and positions of the stream, for :meth:`set_state`.
 
         Returns
         -------
@@ -97,12 +112,12 @@ class RandomStreamBase:
         return self.seed, np.array(values, dtype="int64").reshape(-1, 2)
 
     def set_state(self, seed: int, positions: np.ndarray) -> None:
-        """Go on where another stream, which gave this state, is; also in tensors drawn later.
+        """Continue from a state of `get_state`, also in draws that are added to the stream later.
 
         Raises
         ------
         ArgumentError
-            If the positions are no (n_draws, 2) integers.
+            If `positions` is not an array of (n_draws, 2) integers.
         """
         values = np.asarray(positions)
         if values.ndim != 2 or values.shape[1] != 2 or values.dtype.kind not in "iu":
@@ -122,36 +137,63 @@ class RandomStreamBase:
         return np.array([mix(self.seed, k), 0], np.int64)
 
     def _draw(self, kind: str, p: Any, shape: Sequence[Any], dtype: str | None) -> Any:
-        state = self._state(self._initial(len(self._states)), f"random state {len(self._states)}")
+        state = self.shared_class(self._initial(len(self._states)), f"random state {len(self._states)}")
         if not isinstance(p, self.variable_class):
             p = np.asarray(p, "float32")
-        sample = self._sample(kind, state, p, shape, dtype or config.floatX)
+        sample = self.draw_class(kind, dtype or config.floatX)(state, p, *shape)[1]
         self._states.append(state)
         return sample
 
-    def _state(self, value: np.ndarray, name: str) -> Any:
-        """A shared variable: (seed, number of draws so far)."""
-        raise NotImplementedError
 
-    def _sample(self, kind: str, state: Any, p: Any, shape: Sequence[Any], dtype: str) -> Any:
-        """A symbolic draw from `state`; compiled functions update the state."""
-        raise NotImplementedError
+class RandomDrawBase:
+    """(state, probability, *shape) -> (next state, sample): what the engines' operations share.
 
+    The state is int64 (2,): the seed, and the number of draws so far. Compiled functions update it.
 
-def check_draw(kind: str, dtype: str) -> None:
-    """Raise if there is no such draw.
+    Parameters
+    ----------
+    kind : {'normal', 'uniform', 'bernoulli'}
+        `probability` is used by the last only.
+    dtype : {'float32', 'float64'}
+        Dtype of the sample.
 
     Raises
     ------
     ArgumentError
-        If `kind` is no distribution of `KINDS`.
+        If `kind` is not one of `KINDS`.
     InputTypeError
         If the dtype is neither float32 nor float64.
     """
-    if kind not in KINDS:
-        raise ArgumentError("unknown distribution", where="RandomDraw", got=kind, expected=f"one of {KINDS}")
-    if dtype not in ("float32", "float64"):
-        raise InputTypeError("unsupported dtype", where="RandomDraw", got=dtype, expected="'float32' or 'float64'")
+
+    def __init__(self, kind: str, dtype: str) -> None:
+        if kind not in KINDS:
+            raise ArgumentError("unknown distribution", where="RandomDraw", got=kind, expected=f"one of {KINDS}")
+        if dtype not in ("float32", "float64"):
+            raise InputTypeError("unsupported dtype", where="RandomDraw", got=dtype, expected="'float32' or 'float64'")
+        self.kind, self.dtype = kind, dtype
+
+    def check_sizes(self, sizes: Sequence[Any]) -> None:
+        """Raise InputTypeError if a symbolic size is not an integer scalar."""
+        for size in sizes:
+            if size.ndim or size.dtype[:3] not in ("int", "uin"):
+                raise InputTypeError(
+                    "a size must be an integer scalar", where=f"random {self.kind}", got=str(size.type), expected="int"
+                )
+
+    def connection_pattern(self, node: Any) -> list[list[bool]]:
+        """Nothing is differentiable."""
+        return [[False, False] for _ in node.inputs]
+
+
+def next_state(state: np.ndarray) -> np.ndarray:
+    """Return the state after one draw.
+
+    Examples
+    --------
+    >>> next_state(np.array([5, 0])).tolist()
+    [5, 1]
+    """
+    return np.array([state[0], state[1] + 1], np.int64)
 
 
 def _valid(seed: int | None) -> int:

@@ -1,4 +1,4 @@
-"""The PyTensor engine: the maintained continuation of Theano, run through torch."""
+"""The PyTensor engine: graphs of the maintained successor of Theano, run through torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytensor.tensor as T
 from pytensor.graph.basic import Constant, Variable
 
 from neuromancer.engine.common.views import apply_view
-from neuromancer.engine.pytensor import forks  # prepares forked children
+from neuromancer.engine.pytensor import forks  # registers a hook for forked children
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad

@@ -1,4 +1,4 @@
-"""Deep graphs: PyTensor follows a graph by functions that call themselves, once or more per operation."""
+"""Deep graphs: PyTensor traverses graphs recursively, with one or more calls per operation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from neuromancer.errors import EngineError
 from neuromancer.exclusive import building_lock
 
 SHALLOW = 100
-"""Operations in a row for which an ordinary stack is enough."""
+"""Depth of a graph up to which an ordinary stack is enough."""
 FRAMES = 40
-"""Calls inside each other per operation at most, a few of them for every rewrite that is being tried."""
+"""Maximum number of nested calls per operation, a few of them for every rewrite that is tried."""
 STACK, STACK_PER_OPERATION, LARGEST_STACK = 1 << 26, 1 << 15, 1 << 30
-"""Bytes of the stack of a thread; only what is used of it takes memory."""
+"""Stack size of a thread in bytes; only the used part takes memory."""
 
 T = TypeVar("T")
 
 
 def depth(outputs: Iterable[Variable]) -> int:
-    """Number of operations of the longest way through a graph.
+    """Return the number of operations on the longest path through a graph.
 
     Examples
     --------
@@ -45,14 +45,14 @@ def depth(outputs: Iterable[Variable]) -> int:
 
 
 def with_room(outputs: Iterable[Variable], work: Callable[[], T]) -> T:
-    """Return ``work()``, done in a thread with a stack that is large enough for the graph of `outputs`.
+    """Return ``work()``, called in a thread with a stack large enough for the graph of `outputs`.
 
-    Graphs of ordinary depth are worked on where they are.
+    For graphs of ordinary depth it is called directly.
 
     Raises
     ------
     EngineError
-        If the system does not give the thread its stack.
+        If the system cannot allocate the stack.
     """
     operations = depth(outputs)
     if operations <= SHALLOW:
@@ -72,7 +72,7 @@ def with_room(outputs: Iterable[Variable], work: Callable[[], T]) -> T:
         finally:
             sys.setrecursionlimit(limit)
 
-    with building_lock:  # limit and size of stacks belong to the process
+    with building_lock:  # recursion limit and stack size belong to the process
         thread = _started(run, size, operations)
         _wait(thread)
     return done.result()
@@ -95,7 +95,7 @@ def _started(run: Callable[[], None], size: int, operations: int) -> threading.T
 
 
 def _wait(thread: threading.Thread) -> None:
-    """Wait for a thread; an interrupt goes to it, as it would without the thread."""
+    """Wait for a thread; a KeyboardInterrupt is passed on to it."""
     while thread.is_alive():
         try:
             thread.join()

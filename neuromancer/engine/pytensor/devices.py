@@ -1,16 +1,17 @@
-"""From the configured device name to a torch device that exists."""
+"""Devices: from the configured name to an existing torch device, its memory, and errors about memory."""
 
 from __future__ import annotations
 
 import torch
 
 from neuromancer.config import config
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.errors import DeviceError
 
 LACK = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
-"""How torch says of the host, of page-locked memory, and of the libraries on a GPU that memory is lacking."""
+"""Out-of-memory messages of torch for the host, page-locked memory, and the libraries on a GPU."""
 AHEAD = 2
-"""Calls that are under way at once on a GPU: while one is computed, the other's arrays are copied."""
+"""Calls in flight on a GPU: while one is computed, the arrays of the other are copied."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -19,7 +20,7 @@ def resolve_device(name: str) -> torch.device:
     Parameters
     ----------
     name : str
-        'cpu', 'cuda', 'cuda:N', 'meta', or 'auto' (a GPU if there is one).
+        'cpu', 'cuda', 'cuda:N', 'meta', or 'auto' (a GPU if there is one, else the CPU).
 
     Raises
     ------
@@ -45,23 +46,23 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
+@implements(Engine.free_memory)
 def free_memory() -> int | None:
-    """Bytes that tensors can still get on the configured device; None if that is the host's memory."""
     device = resolve_device(config.device)
     if device.type != "cuda":
         return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0]) + kept
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
+@implements(Engine.calls_under_way)
 def calls_under_way() -> int:
-    """How many calls of a function may be started on the configured device before the first one's result is fetched."""
     return AHEAD if resolve_device(config.device).type == "cuda" else 1
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or numpy says that memory could not be had."""
-    # torch has a class for its allocator on devices only; others say it in words
+    """Return whether an error of torch or numpy is about a failed allocation."""
+    # torch has an exception class for its device allocator only; other errors are recognised by their message
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in LACK)
     )

@@ -1,4 +1,4 @@
-"""Forked children: the threads of torch's kernels are not copied, and a child that waits for them waits for ever."""
+"""Forked children run torch in one thread: they do not inherit torch's threads, and would wait for them forever."""
 
 from __future__ import annotations
 

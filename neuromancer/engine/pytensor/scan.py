@@ -8,9 +8,11 @@ from typing import Any
 import pytensor
 from pytensor.graph.basic import Variable
 
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.function import building
 
 
+@implements(Engine.scan)
 def scan(
     fn: Callable[..., Any],
     sequences: Any = None,
@@ -21,40 +23,6 @@ def scan(
     truncate_gradient: int = -1,
     name: str | None = None,
 ) -> Variable | list[Variable]:
-    """Apply `fn` step by step and stack what it returns.
-
-    Parameters
-    ----------
-    fn : callable
-        Takes one element of each sequence, then the earlier values of each output that has an initial value, then the
-        non-sequences; returns the outputs of the step.
-    sequences : Variable, list or dict, optional
-        Iterated along their first axis. ``dict(input=x, taps=[-1, 0])`` gives several elements per step.
-    initial : Variable, list, optional
-        Per output: its value before the first step, None if later steps do not see it, or
-        ``dict(initial=x, taps=[-2, -1])``.
-    non_sequences : Variable or list, optional
-        Passed to every step as they are.
-    n_steps : int or symbolic integer, optional
-        Default: the length of the shortest sequence.
-    go_backwards : bool
-        Iterate from the last element to the first.
-    truncate_gradient : int
-        Number of steps through which gradients flow; -1 for all.
-    name : str, optional
-
-    Returns
-    -------
-    Variable or list of Variable
-        Every output with the steps along a new first axis.
-
-    Examples
-    --------
-    >>> from neuromancer.engine import T, function, tensor
-    >>> x = tensor("x", (None,), "float32")
-    >>> function([x], scan(lambda v, total: total + v, x, T.zeros((), "float32")))([1, 2, 3])
-    array([1., 3., 6.], dtype=float32)
-    """
     with building():
         return pytensor.scan(
             fn,

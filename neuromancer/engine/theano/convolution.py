@@ -1,4 +1,4 @@
-"""N-d convolution and its adjoint by Theano's own operations (CorrMM, Corr3dMM: C code around BLAS)."""
+"""N-d convolution and its adjoint with Theano's own operations (CorrMM, Corr3dMM: C code around a BLAS)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from neuromancer.engine.common.arguments import (
     window_length,
 )
 from neuromancer.engine.common.costs import direct_conv_cost
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
 from neuromancer.errors import ArgumentError, ShapeError
@@ -31,8 +32,9 @@ _FORWARD = {2: conv2d, 3: conv3d}
 _ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
 
 
+@implements(Engine.conv_cost)
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
-    """What a convolution without padding costs: the windows of an image are copied out, the bias makes a new result."""
+    # Scratch holds the windows of one image (im2col), and the result without the bias.
     products, kept, _ = direct_conv_cost(x_shape, w_shape, dilation, dtype)
     windows, result = products / max(1, x_shape[0] * w_shape[0]), products / prod(w_shape[1:]) if products else 0.0
     return products, kept, (windows + result) * np.dtype(dtype).itemsize
@@ -41,7 +43,7 @@ def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple
 def _prepared(
     name: str, x: Any, w: Any, w_axis: int, stride: Any, dilation: Any, pad: Any
 ) -> tuple[Variable, Variable, dict[str, tuple[int, ...]]]:
-    """Checked operands of one dtype, and stride, dilation and padding per axis."""
+    """Return the checked operands in one dtype, and stride, dilation and padding per axis."""
     x, w = as_tensor_variable(x), as_tensor_variable(w)
     ndim = x.ndim - 2
     if ndim not in (1, 2, 3):
@@ -67,40 +69,13 @@ def _prepared(
 def _with_unit_axis(
     *tensors: Variable, **geometry: tuple[int, ...]
 ) -> tuple[list[Variable], dict[str, tuple[int, ...]]]:
-    """One spatial axis as two, the first of length 1: Theano has no convolution over a single axis."""
+    """Add a spatial axis of length 1: Theano has no convolution over a single axis."""
     wide = {key: (0 if key == "pad" else 1, *value) for key, value in geometry.items()}
     return [t.dimshuffle(0, 1, "x", 2) for t in tensors], wide
 
 
+@implements(Engine.conv)
 def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    """Convolve (cross-correlate) x with w.
-
-    Parameters
-    ----------
-    x : Variable, (b, n_in, *spatial)
-        1 to 3 spatial axes.
-    w : Variable, (n_out, n_in, *kernel)
-    stride, dilation, pad : int or tuple of int
-        Per spatial axis; `pad` zeros go on both ends.
-
-    Returns
-    -------
-    Variable
-        (b, n_out, *windows)
-
-    Raises
-    ------
-    ShapeError, InputTypeError, ArgumentError
-        If operands or arguments do not fit, as far as sizes are known.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from neuromancer.engine import function, tensor
-    >>> x, w = tensor("x", (None, 1, None), "float32"), tensor("w", (1, 1, 2), "float32")
-    >>> function([x, w], conv(x, w))(np.ones((1, 1, 3)), np.ones((1, 1, 2))).tolist()
-    [[[2.0, 2.0]]]
-    """
     x, w, geometry = _prepared("Conv", x, w, 1, stride, dilation, pad)
     sizes = static_shape(window_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
     extents = static_shape(
@@ -117,25 +92,8 @@ def _forward(x: Variable, w: Variable, stride: Any, dilation: Any, pad: Any) -> 
     return _FORWARD[x.ndim - 2](x, w, border_mode=pad, subsample=stride, filter_dilation=dilation, filter_flip=False)
 
 
+@implements(Engine.conv_transpose)
 def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    """Spread every element of x over w: the adjoint of `conv`, at the smallest size that has x as its windows.
-
-    Parameters
-    ----------
-    x : Variable, (b, n_in, *spatial)
-    w : Variable, (n_in, n_out, *kernel)
-    stride, dilation, pad : int or tuple of int
-
-    Returns
-    -------
-    Variable
-        (b, n_out, *sizes) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1`` per axis.
-
-    Raises
-    ------
-    ShapeError, InputTypeError, ArgumentError
-        If operands or arguments do not fit, as far as sizes are known.
-    """
     x, w, geometry = _prepared("ConvTranspose", x, w, 0, stride, dilation, pad)
     sizes = static_shape(full_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
     check_filled("ConvTranspose", sizes)

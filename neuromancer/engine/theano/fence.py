@@ -1,4 +1,4 @@
-"""A variable that rewrites of sums and products do not look into."""
+"""A barrier to rewrites of sums and products."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 from theano.gof import Apply, Op, Variable
 from theano.tensor import as_tensor_variable
 
+from neuromancer.engine.interface import Engine, implements
+
 
 class Fence(Op):
-    """The identity; Theano does not merge what is on one side of it with what is on the other."""
+    """The identity; Theano does not merge operations across it."""
 
     __props__ = ()
     view_map = {0: [0]}  # noqa: RUF012 (Theano's name and form)
@@ -23,7 +25,7 @@ class Fence(Op):
         return Apply(self, [x], [out])
 
     def perform(self, node: Apply, inputs: Any, output_storage: Any, params: Any = None) -> None:
-        """Hand the array on."""
+        """Return the array itself."""
         output_storage[0][0] = inputs[0]
 
     def infer_shape(self, node: Apply, shapes: Any) -> Any:
@@ -31,10 +33,10 @@ class Fence(Op):
         return shapes
 
     def L_op(self, inputs: Any, outputs: Any, gradients: Any) -> list[Variable]:
-        """The gradient; its sums and products are kept apart too."""
+        """Pass the gradient on, behind a fence of its own."""
         return [self(gradients[0])]
 
 
+@implements(Engine.fence)
 def fence(x: Variable) -> Variable:
-    """x, as something that simplification does not look into: ``fence(x - a) - b`` is not ``x - (a + b)``."""
     return Fence()(x)

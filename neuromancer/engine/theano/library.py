@@ -1,7 +1,7 @@
-"""Import of Theano 1.0.5 on a Python and a NumPy that are younger than it.
+"""Import of Theano 1.0.5 on a Python and a NumPy newer than itself.
 
-Everything that Theano needs to be told is told here, before and right after its import; other modules of this engine
-import it from here first.
+All workarounds are applied here, before and right after the import; the other modules of this engine import this one
+first.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ FLAGS = "THEANO_FLAGS"
 
 
 def blas_flags(compiler: str) -> str:
-    """Linker flags of a BLAS: OpenBLAS as SciPy brings it, else one that is installed, else none.
+    """Return the linker flags of a BLAS: SciPy's OpenBLAS, else an installed one, else none.
 
-    Without one Theano uses NumPy's matrix product from its C code.
+    Without a BLAS, Theano's C code calls NumPy's matrix product.
     """
     found = PathFinder.find_spec("scipy")
     for root in found.submodule_search_locations or () if found else ():
         for library in sorted((Path(root).parent / "scipy.libs").glob("libopenblasp-*.so")):
-            # No -L: Theano would search that folder for a file named after the library and complain.
+            # No -L: Theano would look in that folder for a file named after the library and warn.
             return f"-Wl,--no-as-needed -Wl,{library} -Wl,-rpath,{library.parent}"
     if compiler and _links(compiler, "-lopenblas"):
         return "-lopenblas"
@@ -42,7 +42,7 @@ def blas_flags(compiler: str) -> str:
 
 
 def _links(compiler: str, flag: str) -> bool:
-    """Whether a program links with `flag`."""
+    """Return whether a program links with `flag`."""
     with TemporaryDirectory() as folder:
         command = [compiler, "-shared", "-x", "c", os.devnull, flag, "-o", str(Path(folder) / "probe.so")]
         try:
@@ -53,9 +53,9 @@ def _links(compiler: str, flag: str) -> bool:
 
 @contextmanager
 def _blas_left_open() -> Iterator[bool]:
-    """Name Theano some library while it is imported: it would ask for BLAS a part of NumPy that is gone.
+    """Set placeholder BLAS flags during the import: Theano would look for them in a module that NumPy has removed.
 
-    Yields whether the user has not chosen one; the environment is as before afterwards.
+    Yields True if the user has set none. The environment is restored on exit.
     """
     before = os.environ.get(FLAGS)
     unset = "blas.ldflags" not in (before or "")
@@ -78,9 +78,9 @@ def _import() -> Any:
             got=np.__version__,
             expected="numpy 1.23: an environment of its own, see docs/engines.md",
         )
-    # The C code of its loop does not compile on Python 3.11; None makes Theano use its Python form.
+    # The C code of scan does not compile on Python 3.11; None makes Theano fall back to Python.
     sys.modules["theano.scan_module.scan_perform_ext"] = None  # type: ignore[assignment]
-    # Theano sets NumPy's error handling and warning filters for the whole process: that is the user's to decide.
+    # Theano changes NumPy's error handling and the warning filters of the whole process: both are restored.
     with _blas_left_open() as unset, np.errstate(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves its source files open
         import theano
@@ -90,15 +90,15 @@ def _import() -> Any:
 
 
 def require_compiler(node: str) -> None:
-    """Raise MissingDependencyError if there is no C++ compiler: Theano's convolutions and pools have no other form."""
+    """Raise MissingDependencyError if there is no C++ compiler, which Theano's convolutions and pools need."""
     if not theano.config.cxx:
         raise MissingDependencyError("this operation of Theano is C++ code", node=node, expected="g++ to be installed")
 
 
 def _always_compile(*classes: Any) -> None:
-    """Let operations without a NumPy form, or with one in Python loops, be compiled in every mode.
+    """Compile operations to C in every mode that have no NumPy implementation, or one in Python loops.
 
-    Theano's mode FAST_COMPILE would refuse convolutions, and pool window by window.
+    In the mode FAST_COMPILE Theano would refuse convolutions, and pool window by window.
     """
     for cls in classes:
         cls.make_thunk = _compiled(cls.make_thunk)

@@ -1,4 +1,4 @@
-"""The tensor functions of Theano, with the few names that PyTensor moved or added."""
+"""Theano's tensor functions, and those that PyTensor has renamed or moved under their new names."""
 
 from __future__ import annotations
 

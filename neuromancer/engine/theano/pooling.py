@@ -1,4 +1,4 @@
-"""N-d pooling by Theano's own operation; windows with gaps by shifted slices."""
+"""N-d pooling with Theano's own operation; dilated pooling with shifted slices."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from neuromancer.engine.common.arguments import (
     static_shape,
     window_length,
 )
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
 from neuromancer.errors import ArgumentError
@@ -27,36 +28,8 @@ _POOL = {2: pool_2d, 3: pool_3d}
 _MODES = {"max": "max", "average": "average_exc_pad", "sum": "sum"}
 
 
+@implements(Engine.pool)
 def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: str = "max") -> Variable:
-    """Pool x (b, f, *spatial) over valid windows.
-
-    Parameters
-    ----------
-    size : int or tuple of int
-        Taps of a window per spatial axis.
-    stride : int or tuple of int, optional
-        Default: `size`.
-    dilation : int or tuple of int
-        Distance between neighbouring taps.
-    mode : {'max', 'average', 'sum'}
-        The gradient of a maximum goes to every element that equals it; of windows with gaps, to the first.
-
-    Returns
-    -------
-    Variable
-        (b, f, *windows) with ``(n - dilation (size - 1) - 1) // stride + 1`` windows per axis.
-
-    Raises
-    ------
-    ShapeError, InputTypeError, ArgumentError
-
-    Examples
-    --------
-    >>> from neuromancer.engine import function, tensor
-    >>> x = tensor("x", (1, 1, None), "float32")
-    >>> function([x], pool(x, 2, stride=1, dilation=2))([[[1, 5, 3, 2]]]).tolist()
-    [[[3.0, 5.0]]]
-    """
     x = as_tensor_variable(x)
     ndim = x.ndim - 2
     name = "AveragePool" if mode in ("average", "sum") else "MaxPool"
@@ -70,7 +43,7 @@ def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: st
     require_compiler(name)
     lengths = (known_shape(x) or ())[2:]
     check_window(name, lengths, extents)
-    # What is not known here is checked at run time: Theano would give an empty result.
+    # Unknown sizes are checked at run time: Theano would return an empty result.
     open_axes = [i for i, extent in enumerate(extents) if extent != 1 and lengths[i] is None]
     if open_axes:
         x = Assert("window larger than the input")(x, *(ge(x.shape[i + 2], extents[i]) for i in open_axes))
@@ -89,7 +62,7 @@ def _pooled(x: Variable, size: Ints, stride: Ints, dilation: Ints, mode: str) ->
 
 
 def _sliding(x: Variable, size: Ints, stride: Ints, dilation: Ints, mode: str) -> Variable:
-    """Combine shifted slices of one axis after the other: Theano's pooling has no dilation."""
+    """Combine shifted slices, axis by axis: Theano's pooling has no dilation."""
     combine: Callable[..., Variable] = maximum if mode == "max" else add
     count = 1
     for axis, (k, s, d) in enumerate(zip(size, stride, dilation, strict=True)):

@@ -1,4 +1,4 @@
-"""Random draws with an explicit state of two integers, (seed, counter), that every draw advances by one."""
+"""Random draws with an explicit state of two integers, (seed, counter); every draw increments the counter."""
 
 from __future__ import annotations
 
@@ -9,35 +9,18 @@ from theano.gof import Apply, Constant, Op, Variable
 from theano.gradient import DisconnectedType
 from theano.tensor import TensorType, as_tensor_variable, cast
 
-from neuromancer.engine.common.random import check_draw, mix
-from neuromancer.errors import InputTypeError
+from neuromancer.engine.common.random import RandomDrawBase, mix, next_state
 
 
-class RandomDraw(Op):
-    """(state, probability, *shape) -> (next state, sample).
-
-    Parameters
-    ----------
-    kind : {'normal', 'uniform', 'bernoulli'}
-        `probability` matters only for the last.
-    dtype : str
-        Floating point dtype of the sample.
-    """
+class RandomDraw(RandomDrawBase, Op):
+    """(state, probability, *shape) -> (next state, sample)."""
 
     __props__ = ("kind", "dtype")
-
-    def __init__(self, kind: str, dtype: str) -> None:
-        check_draw(kind, dtype)
-        self.kind, self.dtype = kind, dtype
 
     def make_node(self, state: Any, probability: Any, *shape: Any) -> Apply:
         """Type the operands: state int64 (2,), probability a number or broadcastable to the shape, sizes integers."""
         sizes = [as_tensor_variable(s) for s in shape]
-        for size in sizes:
-            if size.ndim or size.dtype[:3] not in ("int", "uin"):
-                raise InputTypeError(
-                    "a size must be an integer scalar", where=f"random {self.kind}", got=str(size.type), expected="int"
-                )
+        self.check_sizes(sizes)
         ones = [isinstance(s, Constant) and int(s.data) == 1 for s in sizes]
         outputs = [TensorType("int64", (False,))(), TensorType(self.dtype, ones)()]
         known = [int(s.data) if isinstance(s, Constant) else None for s in sizes]
@@ -56,20 +39,16 @@ class RandomDraw(Op):
             numbers = generator.random(sizes, np.dtype(self.dtype).type)
         else:
             numbers = (generator.random(sizes, "float32") < probability).astype(self.dtype)
-        output_storage[0][0] = np.array([state[0], state[1] + 1], np.int64)
+        output_storage[0][0] = next_state(state)
         output_storage[1][0] = np.asarray(numbers, self.dtype)
 
     def do_constant_folding(self, node: Apply) -> bool:
-        """Never: numbers must be fresh."""
+        """Return False: every call draws new numbers."""
         return False
 
     def infer_shape(self, node: Apply, shapes: Any) -> list[Any]:
         """Shapes of state and sample."""
         return [shapes[0], tuple(node.inputs[2:])]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Nothing is differentiable."""
-        return [[False, False] for _ in node.inputs]
 
     def L_op(self, inputs: Any, outputs: Any, gradients: Any) -> list[Variable]:
         """No gradient flows through a draw."""

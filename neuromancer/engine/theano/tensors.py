@@ -19,46 +19,25 @@ from theano.tensor.sharedvar import TensorSharedVariable
 
 from neuromancer.config import config
 from neuromancer.engine.common import checks
+from neuromancer.engine.interface import Engine, implements
 
 
 def tensor_type(dtype: str, shape: tuple[int | None, ...]) -> TensorType:
-    """Theano's type for these sizes: it keeps only which are 1."""
+    """Return Theano's type for these sizes, which records only which of them are 1."""
     return TensorType(dtype, tuple(size == 1 for size in shape))
 
 
+@implements(Engine.tensor)
 def tensor(name: str | None, shape: tuple[int | None, ...], dtype: str | None = None) -> Variable:
-    """Return a symbolic input.
-
-    Parameters
-    ----------
-    name : str or None
-    shape : tuple
-        Sizes, None where unknown. Only axes of known length 1 are broadcast.
-    dtype : str, optional
-        Default: `config.floatX`.
-
-    Examples
-    --------
-    >>> known_shape(tensor("x", (None, 1, 9), "float32"))
-    (None, 1, 9)
-    """
     variable = tensor_type(dtype or config.floatX, shape)(name)
     variable.tag.known_shape = tuple(shape)
     return variable
 
 
+@implements(Engine.known_shape)
 def known_shape(x: Variable) -> tuple[int | None, ...] | None:
-    """Return the sizes of `x`, None where they are known only at run time; None if it is no tensor.
-
-    Theano's types keep only which sizes are 1; others are known of inputs, shared variables, constants, and these
-    transposed.
-
-    Examples
-    --------
-    >>> x = tensor("x", (None, 2), "float32")
-    >>> known_shape(x.T), known_shape(x * 2)
-    ((2, None), (None, None))
-    """
+    # Theano's types record only which sizes are 1. The others are known of inputs, shared variables, constants, and
+    # transpositions of these.
     if not isinstance(x.type, TensorType):
         return None
     if isinstance(x, Constant):
@@ -71,29 +50,17 @@ def known_shape(x: Variable) -> tuple[int | None, ...] | None:
 
 
 def with_ones(x: Variable, spatial: Sequence[int | None]) -> Variable:
-    """`x` with its spatial axes known to have length 1 where they have, so that they can be broadcast."""
+    """Return `x` with spatial axes of length 1 marked as broadcastable."""
     return addbroadcast(x, *(i + 2 for i, size in enumerate(spatial) if size == 1))
 
 
+@implements(Engine.generic)
 def generic(name: str | None = None) -> Variable:
-    """Return a symbolic input that takes any Python object."""
     return _generic_type(name)
 
 
+@implements(Engine.constant)
 def constant(value: Any, name: str | None = None, dtype: str | None = None) -> Constant:
-    """Return a symbolic constant.
-
-    Parameters
-    ----------
-    value : number or array
-    dtype : str, optional
-        Default: that of an array; `config.floatX` for Python floats and float lists.
-
-    Examples
-    --------
-    >>> known_shape(constant([1.0, 2.0]))
-    (2,)
-    """
     return _constant(checks.constant_array(value, dtype), name=name)
 
 
@@ -103,7 +70,7 @@ class SharedVariable(TensorSharedVariable):
     Parameters
     ----------
     value : numpy.ndarray
-        Copied. Its shape and dtype are those of the variable for ever.
+        Copied. Shape and dtype of the variable are fixed.
     name : str or None
 
     Examples
@@ -120,7 +87,7 @@ class SharedVariable(TensorSharedVariable):
         self.tag.known_shape = array.shape
 
     def get_value(self, borrow: bool = False, return_internal_type: bool = False) -> np.ndarray:
-        """Return the value as a new numpy array (the arguments of Theano's method change nothing)."""
+        """Return the value as a new numpy array (the arguments of Theano's method are ignored)."""
         return np.array(self.container.storage[0], order="C")
 
     def set_value(self, new_value: Any, borrow: bool = False) -> None:
@@ -131,29 +98,31 @@ class SharedVariable(TensorSharedVariable):
         ShapeError
             If its shape differs.
         InputTypeError
-            If it is not numeric or its values do not fit the dtype.
+            If it is not numeric, or its kind (integer, float) does not fit the dtype.
+        ArgumentError
+            If the dtype cannot represent a value.
         """
         self.container.storage[0] = checks.new_value(
             new_value, f"shared variable {self.name}", self.dtype, self.tag.known_shape
         )
 
     def snapshot(self) -> Any:
-        """Return a copy of the value for `restore`: Theano writes new values into the memory of old ones."""
+        """Return a copy of the value for `restore`: Theano updates values in place."""
         return self.get_value()
 
     def restore(self, snapshot: Any) -> None:
-        """Put back what `snapshot` returned."""
+        """Set the value to what `snapshot` returned."""
         self.set_value(snapshot)
 
     def clone(self) -> TensorSharedVariable:
-        """Return a plain shared variable on the same storage: what graphs are made of when Theano copies them."""
+        """Return a plain shared variable with the same storage, which Theano uses in copies of a graph."""
         twin = TensorSharedVariable(type=self.type, value=None, strict=None, container=self.container, name=self.name)
         twin.tag = copy.copy(self.tag)
         return twin
 
 
 class ConstantVariable(TensorConstant):
-    """Symbolic constant that can be subclassed with attributes of its own; graphs see its value only.
+    """Symbolic constant that subclasses may extend with attributes; graphs use only its value.
 
     Parameters
     ----------
@@ -171,64 +140,37 @@ class ConstantVariable(TensorConstant):
         super().__init__(tensor_type(array.dtype.name, array.shape), array, name=name)
 
     def clone(self) -> TensorConstant:
-        """Return a plain constant of the same value: what graphs are made of when Theano copies them."""
+        """Return a plain constant with the same value, which Theano uses in copies of a graph."""
         return TensorConstant(self.type, self.data, name=self.name)
 
 
+@implements(Engine.relu)
 def relu(x: Variable) -> Variable:
-    """Return max(x, 0) of floats, with gradient 0 at 0.
-
-    Examples
-    --------
-    >>> from neuromancer.engine import function
-    >>> x = tensor("x", (None,), "float32")
-    >>> function([x], relu(x))([-1, 2]).tolist()
-    [0.0, 2.0]
-    """
     return T.switch(T.le(x, 0), np.zeros((), x.dtype), x)
 
 
+@implements(Engine.softmax)
 def softmax(x: Variable, axis: int) -> Variable:
-    """Return exp(x) / sum(exp(x)) along `axis`, computed stably (Theano's own knows only the last axis of matrices)."""
     unscaled = T.exp(_below_zero(x, axis))
     return unscaled / T.sum(unscaled, axis=axis, keepdims=True)
 
 
+@implements(Engine.log_softmax)
 def log_softmax(x: Variable, axis: int) -> Variable:
-    """Return log(softmax(x)) along `axis`, computed stably."""
     shifted = _below_zero(x, axis)
     return shifted - T.log(T.sum(T.exp(shifted), axis=axis, keepdims=True))
 
 
+@implements(Engine.disconnected_grad)
 def disconnected_grad(x: Variable) -> Variable:
-    """Return `x` as a constant to every gradient."""
     return _disconnected_grad(x)
 
 
 def _below_zero(x: Variable, axis: int) -> Variable:
-    """x minus its maximum, which changes neither softmax nor its gradient."""
+    """Subtract the maximum, which changes neither softmax nor its gradient."""
     return x - disconnected_grad(x.max(axis=axis, keepdims=True))
 
 
+@implements(Engine.rewire)
 def rewire(outputs: Any, replacements: dict[Variable, Variable]) -> Any:
-    """Return `outputs` with variables replaced, all at once; what does not depend on them stays as it is.
-
-    Parameters
-    ----------
-    outputs : Variable or list of Variable
-    replacements : dict
-        Old variable -> new variable; inputs and intermediate results alike, of the same dtype and number of axes.
-
-    Raises
-    ------
-    InputTypeError
-        If dtype or number of axes differ.
-
-    Examples
-    --------
-    >>> from neuromancer.engine import function
-    >>> x, y = tensor("x", (None,), "float32"), tensor("y", (None,), "float32")
-    >>> function([x, y], rewire(x - y, {x: y, y: x}))([1], [3])
-    array([2.], dtype=float32)
-    """
     return checks.rewire(outputs, replacements, Variable, io_toposort)

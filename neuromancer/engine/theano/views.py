@@ -1,48 +1,26 @@
-"""Transposed and sliced variables in a form that files can hold."""
+"""Transposed and sliced variables in a form that files can store."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from theano.gof import Constant, Variable
 from theano.tensor.elemwise import DimShuffle
 from theano.tensor.subtensor import Subtensor, get_idx_list
 
-from neuromancer.engine.common.views import plain_index
+from neuromancer.engine.common.views import base_and_steps, slice_step
+from neuromancer.engine.interface import Engine, implements
 
 
+@implements(Engine.view_of)
 def view_of(variable: Variable) -> tuple[Variable, list[Any]] | None:
-    """What a variable is a view of, and how.
+    return base_and_steps(variable, _step)
 
-    Parameters
-    ----------
-    variable : Variable
 
-    Returns
-    -------
-    (Variable, list) or None
-        The variable below all transpositions and constant slices, and these as ``["transpose", [axes]]`` and
-        ``["slice", [[start, stop, step] or index, ...]]``, innermost first; None if it is no view.
-
-    Examples
-    --------
-    >>> from neuromancer.engine import tensor
-    >>> x = tensor("x", (2, 3), "float32")
-    >>> base, steps = view_of(x.T[::-1])
-    >>> base is x, steps
-    (True, [['transpose', [1, 0]], ['slice', [[None, None, -1]]]])
-    """
-    steps: list[Any] = []
-    while variable.owner is not None:
-        op, inputs = variable.owner.op, variable.owner.inputs
-        if isinstance(op, DimShuffle):
-            steps.append(["transpose", list(op.new_order)])
-        elif isinstance(op, Subtensor):
-            index = [plain_index(i, Variable, Constant) for i in get_idx_list(inputs, op.idx_list)]
-            if "unknown" in index:
-                return None
-            steps.append(["slice", index])
-        else:
-            return None
-        variable = inputs[0]
-    return (variable, steps[::-1]) if steps else None
+def _step(op: Any, inputs: Sequence[Variable]) -> list[Any] | None:
+    if isinstance(op, DimShuffle):
+        return ["transpose", list(op.new_order)]
+    if isinstance(op, Subtensor):
+        return slice_step(get_idx_list(inputs, op.idx_list), Variable, Constant)
+    return None

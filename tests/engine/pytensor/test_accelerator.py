@@ -1,4 +1,4 @@
-"""When a function runs on OpenVINO, when on torch, and what the user is told."""
+"""When a function runs on OpenVINO and when on torch, and what is logged."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ needs_openvino = pytest.mark.skipif(not have_openvino(), reason="needs OpenVINO"
 @pytest.fixture(autouse=True)
 def nothing_logged(monkeypatch):
     """Reasons are logged once per process; here once per test."""
-    monkeypatch.setattr(module, "_logged", set())
+    monkeypatch.setattr(module, "logged", set())
 
 
 def product(backend=None, extra=lambda y: y, **options):
-    """A function with a parameter, that parameter, and an argument."""
+    """Return a function with a parameter, that parameter, and an argument."""
     x = E.tensor("x", (None, 3), "float32")
     w = E.SharedVariable(np.arange(9, dtype="float32").reshape(3, 3), "w")
     return E.function([x], extra(T.dot(x, w)), backend=backend, **options), w, np.ones((2, 3), "float32")
 
 
-# ---- who is eligible
+# ---- eligible graphs
 @needs_openvino
 def test_auto_takes_inference_only() -> None:
     assert product()[0].accelerator is not None
@@ -51,7 +51,7 @@ def test_auto_takes_inference_only() -> None:
     assert E.function([x], E.grad(E.conv(x[None], w[None]).sum(), [w])).accelerator is None, "gradients"
     assert E.function([x], y, updates=[(w, w * 2)]).accelerator is None, "updates"
     assert E.function([x], y + E.RandomStream(1).normal((3,))).accelerator is None, "random numbers"
-    assert E.function([x], x * 2).accelerator is None, "nothing to gain"
+    assert E.function([x], x * 2).accelerator is None, "nothing would run faster"
     d = E.tensor("d", (None, 3), "float64")
     assert E.function([d], T.dot(d, w)).accelerator is None, "float64"
     g = E.generic("g")
@@ -59,13 +59,13 @@ def test_auto_takes_inference_only() -> None:
 
 
 @needs_openvino
-def test_other_devices_are_torchs() -> None:
+def test_other_devices_run_on_torch() -> None:
     nm.config.device, nm.config.backend = "meta", "openvino"
     assert product()[0].accelerator is None
 
 
 @needs_openvino
-def test_the_setting_is_followed_by_functions_that_exist() -> None:
+def test_a_changed_setting_applies_to_existing_functions() -> None:
     inp = nm.Input((None, 3), "b,f", print_repr=False)
     node = nm.Perceptron(inp, 4, print_repr=False)
     x = np.ones((2, 3), "float32")
@@ -87,25 +87,25 @@ def test_unknown_settings() -> None:
         product(precision="fp16")
 
 
-# ---- when it changes over
+# ---- switching
 @needs_openvino
-def test_auto_begins_with_torch_and_changes_over_when_that_has_taken_long() -> None:
+def test_auto_starts_on_torch_and_switches_after_some_time() -> None:
     function, w, x = product()
     ours = function.accelerator
     want = function(x)
     assert ours.calls == 0
-    ours.torch_took([x], [cell[0] for cell in function._cells], module.SPENT)
+    ours.torch_took([x], function.shared_values, module.SPENT)
     np.testing.assert_allclose(function(x), want)
     assert ours.calls == 1
     function(np.ones((5, 3), "float32"))
-    assert ours.calls == 1, "another shape starts anew"
+    assert ours.calls == 1, "another shape starts on torch again"
     w.set_value(w.get_value() + 1)
     np.testing.assert_allclose(function(x), want + 3)
-    assert ours.calls == 0, "other parameters start anew"
+    assert ours.calls == 0, "changed parameters start on torch again"
 
 
 @needs_openvino
-def test_announced_calls_are_computed_alike() -> None:
+def test_announced_calls_run_on_one_backend() -> None:
     function, _, x = product()
     function.expect(1e15)
     for calls in (1, 2, 3, 4, 5):
@@ -113,33 +113,33 @@ def test_announced_calls_are_computed_alike() -> None:
         assert function.accelerator.calls == calls
     function.release()
     function(x)
-    assert function.accelerator.calls == 0, "torch again until time tells"
+    assert function.accelerator.calls == 0, "torch again, until it has taken long enough"
     for announced in ((1e3,), (1e15, 1e14)):
         other, _, x = product()
         ours = other.accelerator
         other.expect(*announced)
         for _ in range(3):
             other(x)
-            ours.torch_took([x], [cell[0] for cell in other._cells], 2 * module.SPENT)
-        assert ours.calls == 0, "too little work, or torch has a shorter way"
+            ours.torch_took([x], other.shared_values, 2 * module.SPENT)
+        assert ours.calls == 0, "too little work, or a faster algorithm in torch"
         other.release()
         other(x)
         assert ours.calls == 1
 
 
 @needs_openvino
-def test_auto_gives_up_what_is_slower_than_torch() -> None:
+def test_auto_returns_to_torch_if_that_is_faster() -> None:
     function, _, x = product()
     ours = function.accelerator
     function(x)
-    ours.torch_took([x], [cell[0] for cell in function._cells], module.SPENT)
-    ours._record([x], [cell[0] for cell in function._cells]).torch_best = 0.0
+    ours.torch_took([x], function.shared_values, module.SPENT)
+    ours.torch_took([x], function.shared_values, 0.0)
     for _ in range(module.TRIALS + 2):
         function(x)
     assert ours.calls == module.TRIALS
 
 
-def test_functions_without_a_backend_take_announcements_too() -> None:
+def test_functions_without_a_backend_accept_announcements() -> None:
     function, _, x = product("torch")
     function.expect(1e15)
     assert function(x).shape == (2, 3)
@@ -157,9 +157,9 @@ def test_new_values_of_parameters() -> None:
     assert function(x)[0, 0] == 18
 
 
-# ---- what it does to the process
+# ---- effects on the process
 def run(code: str) -> list[str]:
-    """What a script prints in a process of its own."""
+    """Return the lines that a script prints in a process of its own."""
     setup = """
 import sys
 import numpy as np
@@ -175,7 +175,7 @@ ones = np.ones((1, 3), "float32")
 
 
 @needs_openvino
-def test_it_is_imported_when_it_is_used() -> None:
+def test_openvino_is_imported_at_first_use() -> None:
     code = """
 for function in (f(), f(backend="torch"), f(backend="openvino")):
     function(ones)
@@ -186,7 +186,7 @@ for function in (f(), f(backend="torch"), f(backend="openvino")):
 
 @needs_openvino
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_process_goes_on_with_torch() -> None:
+def test_a_forked_process_runs_on_torch() -> None:
     code = """
 import os
 function = f(backend="openvino")
@@ -201,22 +201,25 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @needs_openvino
-def test_threads_are_those_of_torch() -> None:
-    function, _, x = product("openvino")
+def test_the_number_of_threads_is_torchs() -> None:
+    from tests.engine.pytensor.runners import runner_of
+
+    function, _, x = product("torch")
+    runner = runner_of(function)
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            function(x)
-            models = function.accelerator._runner._models
-            assert next(reversed(models.values())).model.get_property("INFERENCE_NUM_THREADS") == threads
+            runner.run([x], function.shared_values)
+            last = next(reversed(runner.models.values()))
+            assert last.model.get_property("INFERENCE_NUM_THREADS") == threads
     finally:
         torch.set_num_threads(before)
 
 
-# ---- what it lacks
+# ---- limits
 @needs_openvino
-def test_a_missing_operation_is_told_once_and_left_to_torch(caplog) -> None:
+def test_a_missing_operation_is_logged_once_and_runs_on_torch(caplog) -> None:
     with caplog.at_level(logging.INFO, "neuromancer"):
         for backend in ("openvino", None):
             function, _, x = product(backend, extra=lambda y: T.gammaln(y + 1), name="lacking")
@@ -229,7 +232,7 @@ def test_a_missing_operation_is_told_once_and_left_to_torch(caplog) -> None:
 
 
 @needs_openvino
-def test_auto_tells_quietly(caplog) -> None:
+def test_auto_logs_at_level_info(caplog) -> None:
     function, _, x = product(extra=lambda y: T.gammaln(y + 1))
     function.expect(1e15)
     with caplog.at_level(logging.INFO, "neuromancer"):
@@ -239,7 +242,7 @@ def test_auto_tells_quietly(caplog) -> None:
 
 
 @needs_openvino
-def test_values_that_are_not_finite_give_what_torch_gives() -> None:
+def test_non_finite_values_run_on_torch() -> None:
     function, _, x = product("openvino", extra=lambda y: T.maximum(y, 0))
     reference, _, _ = product("torch", extra=lambda y: T.maximum(y, 0))
     bad = x.copy()
@@ -248,11 +251,11 @@ def test_values_that_are_not_finite_give_what_torch_gives() -> None:
     assert np.isnan(function(bad)[0]).all()
     assert function.accelerator.calls == 0
     function(x)
-    assert function.accelerator.calls == 1, "the next call may"
+    assert function.accelerator.calls == 1, "the next call may run on OpenVINO"
 
 
 @needs_openvino
-def test_errors_are_torchs() -> None:
+def test_errors_are_raised_by_torch() -> None:
     a, b = (E.tensor(name, (None, 3), "float32") for name in "ab")
     w = E.SharedVariable(np.eye(3, dtype="float32"), "w")
     messages = []
@@ -291,7 +294,7 @@ def supported(precision: str) -> bool:
 
 @needs_openvino
 @pytest.mark.parametrize("precision", ["bf16", "f16"])
-def test_reduced_precision_where_the_processor_has_it(precision) -> None:
+def test_reduced_precision_where_the_processor_supports_it(precision) -> None:
     if not supported(precision):
         with pytest.raises(DeviceError, match=precision) as caught:
             product(precision=precision)
@@ -300,7 +303,7 @@ def test_reduced_precision_where_the_processor_has_it(precision) -> None:
     function, _, x = product(precision=precision)
     reference, _, _ = product("torch")
     np.testing.assert_allclose(function(x), reference(x), rtol=0.02)
-    assert function.accelerator.calls == 1, "at once: it was asked for"
+    assert function.accelerator.calls == 1, "from the first call on: it was requested"
 
 
 @needs_openvino
@@ -313,4 +316,4 @@ def test_reduced_precision_needs_inference_on_a_processor(monkeypatch) -> None:
     with pytest.raises(DeviceError, match="tf32 is for GPUs; got cpu"):
         product(precision="tf32")
     nm.config.device = "meta"
-    assert product(precision="bf16")[0].accelerator is None, "torch's work on any other device"
+    assert product(precision="bf16")[0].accelerator is None, "other devices run on torch"

@@ -94,7 +94,7 @@ def test_nothing_beside_the_arguments_is_read(channels, kernel, stride, pad) -> 
     """Arguments lie between NaN, and what an earlier call left behind is huge."""
     inputs, outputs = conv_of(channels, kernel, stride, 1, pad)
     function = E.function(inputs, outputs, backend="torch")
-    runner, parameters = runner_of(function), [cell[0] for cell in function._cells]
+    runner, parameters = runner_of(function), function.shared_values
     for size in ((6, 6), (5, 7), (9, 18)):
         shape = (2, channels, *size)
         memory = np.full(np.prod(shape) + 4096, np.nan, "float32")
@@ -278,7 +278,7 @@ def test_whatever_else_is_left_to_torch_or_agrees() -> None:
             outputs = [made] if not isinstance(made, list | tuple) else list(made)
             function = E.function(inputs, outputs, backend="torch")
         arrays = [VALUES[v] for v in inputs]
-        parameters = [cell[0] for cell in function._cells]
+        parameters = function.shared_values
         try:
             results = runner_of(function).run(arrays, parameters)
         except Unsupported:
@@ -350,7 +350,7 @@ def test_the_runner_forgets_the_oldest_models() -> None:
     runner = runner_of(function)
     for rows in range(1, 12):
         runner.run([values((rows, 3), rows)], [])
-    assert len(runner._models) == 8
+    assert len(runner.models) == 8
     runner.release()
     assert_same(runner.run([values((11, 3), 11)], [])[0], function(values((11, 3), 11))[0])
     assert runner.compilations == 11

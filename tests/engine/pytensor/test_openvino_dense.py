@@ -171,7 +171,7 @@ def sequence_of_states(unroll):
 
 @pytest.mark.parametrize("unroll", [True, False])
 def test_recurrent_networks_run_there_unrolled_and_loops_on_torch(unroll, caplog, monkeypatch) -> None:
-    monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator._logged", set())
+    monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator.logged", set())
     node = sequence_of_states(unroll)
     x = RNG.random((7, 2, 3)).astype("float32")
     nm.config.backend = "torch"

@@ -80,7 +80,7 @@ def started_as_on_a_gpu(inputs, outputs):
     """A function on the CPU that takes the way of a GPU where it is started."""
     function = E.function(inputs, outputs, backend="torch")
     function.device = torch.device("cuda")
-    function._transfers = Transfers(torch.device("cpu"), function.counters)
+    function.transfers = Transfers(torch.device("cpu"), function.counters)
     return function
 
 
@@ -184,7 +184,7 @@ def test_dense_prediction_through_streams(streams, monkeypatch):
     def start(function, *args):
         if function.device.type == "cpu":
             function(*args)  # so that the parameters are there
-            function.device, function._transfers = LikeGpu(), Transfers(torch.device("cpu"), function.counters)
+            function.device, function.transfers = LikeGpu(), Transfers(torch.device("cpu"), function.counters)
             streams.log.clear()
         return plain(function, *args)
 

@@ -1,3 +1,3 @@
-"""Linkers: how a symbolic graph becomes something that runs."""
+"""Linkers: from a symbolic graph to something that runs."""
 
 from __future__ import annotations

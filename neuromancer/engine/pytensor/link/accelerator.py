@@ -1,10 +1,10 @@
-"""Faster backends beside torch: which there are, and when a function of a graph runs on one.
+"""Faster backends than torch, and when a function runs on one.
 
-A backend pays for its speed at the start: it has to be imported and to compile a model for every shape of the
-arguments, and again after every change of a parameter. So a function begins with torch and changes over when the time
-that it has spent there, for one shape and unchanged parameters, is what the change costs: then it never takes more than
-about twice the time of the better choice made at once. Who knows beforehand how much work there is says so (`expect`),
-and then the choice is made once, from that alone: all calls until `release` are computed alike, to the last bit.
+A backend has a start-up cost: it has to be imported, and it compiles a model for every shape of the arguments, again
+after every change of a parameter. So a function starts on torch and switches when the time spent there, for one shape
+and unchanged parameters, reaches the cost of switching: it never takes more than about twice the time of the better
+choice made at once. A caller that knows the amount of work in advance announces it (`expect`). Then the choice is made
+once, from that alone, and all calls until `release` run on the same backend, so that their results agree bit by bit.
 """
 
 from __future__ import annotations
@@ -35,47 +35,49 @@ from neuromancer.errors import ArgumentError, DeviceError, MissingDependencyErro
 logger = logging.getLogger("neuromancer")
 
 SPENT = 0.7
-"""Seconds in torch after which a function changes over: importing OpenVINO takes 0.2 s, compiling `neuro3d` 0.1 s, and
-it saves 10 % of the time of `neuro3d` and 24 % of that of `unet3d`."""
+"""Seconds in torch after which a function switches: importing OpenVINO takes 0.2 s, compiling `neuro3d` 0.1 s, and
+OpenVINO saves 10 % of the time of `neuro3d` and 24 % of that of `unet3d`."""
 WORK = 2e11
-"""Multiply-adds that are worth a start at once, which costs 0.2 to 0.3 s: torch takes 1.6 s for them on two threads."""
+"""Minimum announced multiply-adds for starting on the backend, which costs 0.2 to 0.3 s: torch takes 1.6 s for them on
+two threads."""
 SHARE = 0.85
-"""Time of a multiply-add there, by that of one in torch's direct convolutions: 0.77 in `unet3d`, 0.92 in `neuro3d`."""
+"""Time of a multiply-add relative to torch's direct convolutions: 0.77 measured in `unet3d`, 0.92 in `neuro3d`."""
 TRIALS = 3
-"""Calls after which a backend that has never been faster than torch is given up for a shape."""
+"""Calls of a shape after which it returns to torch if the backend was never faster."""
 SHAPES = 64
-"""For how many shapes of arguments times are remembered."""
+"""Maximum number of argument shapes for which times are kept."""
 PRECISIONS = ("f32", "tf32", "bf16", "f16")
 
 BACKENDS: dict[str, str] = {"openvino": "neuromancer.engine.pytensor.link.openvino"}
-"""Backend -> module with its ``Runner`` and exceptions ``Unsupported``, ``Missing`` and ``Passing``. The library that
-it needs has the backend's name."""
+"""Backend -> module with its ``Runner`` and exceptions ``Unsupported``, ``Missing`` and ``Passing``. The required
+library has the name of the backend."""
 PRODUCTS = (ConvBase, Dot, BatchedDot)
-"""Operations that a faster backend is for."""
+"""Operations that a backend speeds up; graphs without them stay on torch."""
 GRADIENTS = (ConvGradInput, ConvGradKernel, MaxPoolGrad, AveragePoolGrad, TakeWinners, ReluGrad)
 """Operations of training, where parameters change at every call."""
 
-_logged: set[str] = set()
+logged: set[str] = set()
+"""Reasons for leaving a function to torch that were logged in this process."""
 
 
 @dataclass
 class _Record:
-    """What is known about calls with arguments of one shape."""
+    """Times, in seconds, of the calls with arguments of one shape."""
 
     spent: float = 0.0
     torch_best: float = float("inf")
-    ours_best: float = float("inf")
-    ours_calls: int = 0
+    best: float = float("inf")
+    calls: int = 0
     refused: bool = False
 
 
 class Accelerator:
-    """Runs calls of one function on a backend where that pays, or always if the user says so.
+    """Runs calls of one function on a backend, where that is faster or always.
 
     Parameters
     ----------
     fgraph : FunctionGraph
-        Rewritten.
+        The rewritten graph.
     n_arguments : int
     label : str
         Name of the function in messages.
@@ -83,7 +85,7 @@ class Accelerator:
         One of `BACKENDS`.
     precision : {'f32', 'bf16', 'f16'}
     always : bool
-        Begin with the first call.
+        Use the backend from the first call on, whatever the times.
     """
 
     def __init__(
@@ -99,21 +101,21 @@ class Accelerator:
 
     @property
     def calls(self) -> int:
-        """How many calls ran on the backend, of those whose shapes are remembered."""
-        return sum(record.ours_calls for record in self._records.values())
+        """Number of calls that ran on the backend, for the current parameters and recorded shapes."""
+        return sum(record.calls for record in self._records.values())
 
     def expect(self, products: float, work: float | None = None) -> None:
-        """Announce calls of together `products` multiply-adds, for which torch takes the time of `work`."""
+        """Choose torch or the backend for all calls until `release`; arguments as in `CompiledFunction.expect`."""
         self._chosen = products >= WORK and SHARE * products < (products if work is None else work)
 
     def release(self) -> None:
-        """End what was announced, and give working memory back."""
+        """End the announced calls and free working memory."""
         self._chosen = None
         if self._runner is not None:
             self._runner.release()
 
     def compute(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any]) -> list[np.ndarray] | None:
-        """Outputs of the function, or None if torch is to compute them."""
+        """Return the outputs of the function, or None if torch has to compute them."""
         if self._useless:
             return None
         record = self._record(arguments, parameters)
@@ -138,13 +140,13 @@ class Accelerator:
         return results
 
     def torch_took(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any], seconds: float) -> None:
-        """Take note of a call that torch has computed."""
+        """Record the time of a call on torch."""
         record = self._record(arguments, parameters)
         record.spent += seconds
         record.torch_best = min(record.torch_best, seconds)
 
     def _record(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any]) -> _Record:
-        """The record of the arguments' shapes, for parameters as they are now."""
+        """Return the record for the shapes of the arguments; a changed parameter discards all records."""
         if len(self._seen) != len(parameters) or any(a is not b for a, b in zip(self._seen, parameters, strict=True)):
             self._seen = list(parameters)
             self._records.clear()
@@ -154,17 +156,17 @@ class Accelerator:
         return self._records.setdefault(key, _Record())
 
     def _judge(self, record: _Record, seconds: float) -> None:
-        record.ours_calls += 1
-        record.ours_best = min(record.ours_best, seconds)
-        slower = record.ours_calls >= TRIALS and record.ours_best > record.torch_best
+        record.calls += 1
+        record.best = min(record.best, seconds)
+        slower = record.calls >= TRIALS and record.best > record.torch_best
         if slower and not self.always and self._chosen is None:
             record.refused = True
 
     def _tell(self, reason: Exception) -> None:
-        """One line per reason and process; the user who asked for the backend gets it as a warning."""
+        """Log a reason once per process: as a warning if the user requested the backend."""
         text = f"{self.backend} leaves {self.label} to torch: {reason}"
-        if str(reason) not in _logged:
-            _logged.add(str(reason))
+        if str(reason) not in logged:
+            logged.add(str(reason))
             logger.log(logging.WARNING if self.always else logging.INFO, text)
 
 
@@ -176,35 +178,35 @@ def accelerator_for(
     backend: str | None = None,
     precision: str = "f32",
 ) -> Accelerator | None:
-    """Return what runs a graph beside torch, or None if nothing does.
+    """Return the accelerator of a graph, or None if it runs on torch only.
 
     Parameters
     ----------
     fgraph : FunctionGraph
-        Rewritten; first the arguments, then the shared variables.
+        The rewritten graph; its inputs are the arguments, then the shared variables.
     n_arguments : int
     device : torch.device
     label : str
         Name of the function in messages.
     backend : str, optional
-        'auto', 'torch' or one of `BACKENDS`; None follows ``config.backend``.
+        'auto', 'torch' or one of `BACKENDS`; default: `config.backend`.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
-        On a CPU, 'bf16' and 'f16' need a backend other than torch, and there is no 'tf32'.
+        On a CPU, 'bf16' and 'f16' need a backend other than torch, and 'tf32' does not exist.
 
     Raises
     ------
     ArgumentError
-        On an unknown backend or precision, or a precision that the graph or the chosen backend does not have.
+        On an unknown backend or precision, or a precision that the graph or the chosen backend does not support.
     DeviceError
-        If the device or the processor does not have the precision.
+        If the device or the processor does not support the precision.
     MissingDependencyError
-        If the backend asked for is not installed.
+        If the requested backend is not installed.
     """
-    wanted = config.backend if backend is None else backend
-    for what, value, names in (("backend", wanted, NAMES), ("precision", precision, PRECISIONS)):
+    requested = config.backend if backend is None else backend
+    for setting, value, names in (("backend", requested, NAMES), ("precision", precision, PRECISIONS)):
         if value not in names:
             raise ArgumentError(
-                f"unknown {what}",
+                f"unknown {setting}",
                 where=label,
                 got=value,
                 expected=f"one of {names}",
@@ -221,19 +223,19 @@ def accelerator_for(
         raise DeviceError(
             "tf32 is for GPUs", where=label, got=str(device), expected="config.device 'cuda'", nearest="f32"
         )
-    name = next(iter(BACKENDS)) if wanted == "auto" else wanted
+    name = next(iter(BACKENDS)) if requested == "auto" else requested
     if name not in BACKENDS:
         if reduced:
             raise ArgumentError(
                 f"torch computes in the dtype of the network on a CPU, not in {precision}",
                 where=label,
-                got=f"backend {wanted!r}",
+                got=f"backend {requested!r}",
                 expected=f"config.backend 'auto' or one of {tuple(BACKENDS)}",
                 nearest="precision='f32'",
             )
         return None
     if find_spec(name) is None:
-        if reduced or wanted != "auto":
+        if reduced or requested != "auto":
             raise MissingDependencyError(
                 f"{name} is not installed",
                 where=label,
@@ -244,12 +246,12 @@ def accelerator_for(
     misfit = _misfit(fgraph)
     if misfit and reduced:
         raise ArgumentError(f"only float32 inference runs in {precision}", where=label, got=misfit)
-    always = reduced or wanted != "auto"
+    always = reduced or requested != "auto"
     return None if misfit else Accelerator(fgraph, n_arguments, label, name, precision, always)
 
 
 def _misfit(fgraph: FunctionGraph) -> str | None:
-    """Why a graph is none for inference in float32, None if it may be."""
+    """Return why a graph is not float32 inference; None if it is."""
     if fgraph.update_mapping:
         return "a function with updates"
     for variable in (*fgraph.inputs, *fgraph.outputs):
@@ -261,5 +263,5 @@ def _misfit(fgraph: FunctionGraph) -> str | None:
         if isinstance(node.op, GRADIENTS):
             return f"operation {node.op}"
     if not any(isinstance(getattr(node.op, "core_op", node.op), PRODUCTS) for node in fgraph.apply_nodes):
-        return "a graph without convolutions and products, where nothing is to be gained"
+        return "a graph without convolutions and products, which would not run faster"
     return None

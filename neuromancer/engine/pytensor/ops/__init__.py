@@ -1,7 +1,7 @@
 """Symbolic operations that PyTensor lacks: N-d convolution, pooling, random draws and pair counts.
 
-Each knows its static shape and its gradients, and computes through the torch kernels on numpy memory, so it runs in any
-mode of PyTensor; the torch forms of `neuromancer.engine.pytensor.link.torch` run the same kernels on the device.
+Each operation defines its static shape and its gradients, and runs the torch kernels on numpy arrays, so it works in
+every mode of PyTensor. The torch forms in `neuromancer.engine.pytensor.link.torch` run the same kernels on a device.
 """
 
 from __future__ import annotations

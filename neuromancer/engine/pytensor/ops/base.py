@@ -1,4 +1,4 @@
-"""What the operations of this package share: checking of operands, static shapes and numpy memory for torch."""
+"""Base of the operations in this package: checks of operands, static shapes, and numpy arrays as torch tensors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def float_operands(node: str, ndim: int, **operands: Any) -> list[Variable]:
-    """Return the operands as symbolic variables of one common float dtype and of ``ndim + 2`` axes each.
+    """Return the operands as symbolic variables of their common float dtype, with ``ndim + 2`` axes each.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def float_operands(node: str, ndim: int, **operands: Any) -> list[Variable]:
 
 
 def tensor_view(array: np.ndarray) -> torch.Tensor:
-    """Return a CPU tensor on the memory of `array`, or on a copy where torch cannot use that memory."""
+    """Return a CPU tensor that shares the memory of `array`, or that of a copy if torch cannot use it."""
     array = np.asarray(array)
     if not array.flags.writeable or any(s < 0 for s in array.strides) or not array.dtype.isnative:
         array = np.array(array, dtype=array.dtype.newbyteorder("="))
@@ -62,7 +62,7 @@ def tensor_view(array: np.ndarray) -> torch.Tensor:
 
 
 class KernelOp(Op):
-    """Operation computed by a torch kernel, on numpy arrays through `perform` and on tensors through `kernel`."""
+    """Operation computed by a torch kernel: on tensors through `kernel`, on numpy arrays through `perform`."""
 
     def make_node(self, *inputs: Any) -> Apply:
         """Check and type the operands."""
@@ -73,11 +73,11 @@ class KernelOp(Op):
         raise NotImplementedError
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """Shapes of the outputs, symbolic or plain, from those of the inputs."""
+        """Return the shapes of the outputs, symbolic or plain, from those of the inputs."""
         raise NotImplementedError
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
-        """Raise ShapeError if inputs of these shapes cannot be computed; None is an unknown size."""
+        """Raise ShapeError if inputs of these shapes do not fit; None is an unknown size."""
 
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: Sequence[list[Any]]) -> None:
         """Compute on numpy arrays."""
@@ -88,7 +88,8 @@ class KernelOp(Op):
             cell[0] = result.contiguous().numpy()
 
     def infer_shape(self, *args: Any) -> list[Shape]:
-        """Shape rule; called with (node, shapes) or, by older versions, (fgraph, node, shapes)."""
+        """Return the symbolic shapes of the outputs."""
+        # Called with (node, shapes), by older versions of PyTensor with (fgraph, node, shapes).
         node, shapes = args[-2:]
         known = [
             tuple(symbolic if size is None else size for size, symbolic in zip(i.type.shape, shape, strict=True))

@@ -1,6 +1,6 @@
 """N-d convolution (cross-correlation), its two gradients, and transposed convolution.
 
-The four are linear in each operand and adjoint to one another, so that every gradient of any order is one of them.
+The four are linear in each operand and adjoint to one another, so gradients of all orders are among them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.type import TensorType
 
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.kernels import conv as kernels
 from neuromancer.engine.pytensor.ops.base import (
     Ints,
@@ -72,7 +73,7 @@ class ConvBase(KernelOp):
             )
 
     def window_shape(self, x: Shape, w: Shape) -> list[Shape]:
-        """Shape of the convolution of x and w."""
+        """Return the shape of the convolution of x and w."""
         return [(x[0], w[0], *static_shape(window_length, x[2:], w[2:], *self.geometry))]
 
     def check_kernel(self, x: Shape, w: Shape) -> None:
@@ -119,7 +120,7 @@ class Conv(ConvBase):
 
 
 class ConvGradInput(ConvBase):
-    """Gradient of `Conv` for its input; x gives only the shape."""
+    """Gradient of `Conv` for its input; only the shape of x is used."""
 
     def make_node(self, x: Any, w: Any, gy: Any) -> Apply:
         """Type the operands: x and w as in `Conv`, gy like the output of `Conv`."""
@@ -131,11 +132,11 @@ class ConvGradInput(ConvBase):
         return [shapes[0]]
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
-        """Pull gy back to x."""
+        """Compute the gradient for x."""
         return kernels.conv_grad_input(gy, x, w, *self.geometry)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """No value of x matters."""
+        """The values of x are not used."""
         return [[False], [True], [True]]
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
@@ -146,7 +147,7 @@ class ConvGradInput(ConvBase):
 
 
 class ConvGradKernel(ConvBase):
-    """Gradient of `Conv` for its kernel; w gives only the shape."""
+    """Gradient of `Conv` for its kernel; only the shape of w is used."""
 
     def make_node(self, x: Any, w: Any, gy: Any) -> Apply:
         """Type the operands: x and w as in `Conv`, gy like the output of `Conv`."""
@@ -162,7 +163,7 @@ class ConvGradKernel(ConvBase):
         return kernels.conv_grad_kernel(gy, x, w, *self.geometry)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """No value of w matters."""
+        """The values of w are not used."""
         return [[True], [False], [True]]
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
@@ -190,7 +191,7 @@ class ConvTranspose(ConvBase):
         return Apply(self, [x, w], [TensorType(x.dtype, shape=shape)()])
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
-        """Raise ShapeError on different channels or if padding eats the whole output."""
+        """Raise ShapeError on different channels, or if padding leaves an empty output."""
         x, w = shapes
         self._check_channels(x, w, 0)
         check_filled(type(self).__name__, static_shape(full_length, x[2:], w[2:], *self.geometry))
@@ -205,43 +206,17 @@ class ConvTranspose(ConvBase):
         return kernels.conv_transpose(x, w, None, *self.geometry)
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
-        """Gradients for x and w: as the adjoint of a convolution, with x and gy in swapped roles."""
+        """Gradients for x and w: those of a convolution with x and gy swapped."""
         x, w = inputs
         (gy,) = cotangents
         return [self._adjoint(Conv)(gy, w), self._adjoint(ConvGradKernel)(gy, w, x)]
 
 
+@implements(Engine.conv)
 def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    """Cross-correlate x (b, n_in, *spatial) with w (n_out, n_in, *kernel), one to three spatial axes.
-
-    Parameters
-    ----------
-    stride, dilation : int or tuple of int
-    pad : int or tuple of int
-        Zeros added on both ends of every spatial axis.
-
-    Returns
-    -------
-    Variable
-        (b, n_out, *windows) with ``(n + 2 pad - dilation (k - 1) - 1) // stride + 1`` windows per axis.
-
-    Raises
-    ------
-    ShapeError, InputTypeError, ArgumentError
-    """
     return Conv(x.ndim - 2, stride, dilation, pad)(x, w)
 
 
+@implements(Engine.conv_transpose)
 def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    """Up-convolve x (b, n_in, *spatial) with w (n_in, n_out, *kernel), one to three spatial axes.
-
-    Returns
-    -------
-    Variable
-        (b, n_out, *full) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1`` elements per axis.
-
-    Raises
-    ------
-    ShapeError, InputTypeError, ArgumentError
-    """
     return ConvTranspose(x.ndim - 2, stride, dilation, pad)(x, w)

@@ -1,4 +1,4 @@
-"""Operations that only graph rewrites make: several operations that torch computes in one pass over memory."""
+"""Fused operations, created only by graph rewrites, that torch computes in one pass over memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ConvBias(ConvBase):
 
     @property
     def without_bias(self) -> Conv:
-        """The convolution alone."""
+        """Return the convolution alone."""
         return Conv(self.ndim, *self.geometry)
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:

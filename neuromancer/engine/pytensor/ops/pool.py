@@ -12,6 +12,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor import as_tensor_variable
 from pytensor.tensor.type import TensorType
 
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.kernels import pool as kernels
 from neuromancer.engine.pytensor.ops.base import (
     Ints,
@@ -73,7 +74,7 @@ class _PoolBase(KernelOp):
 class MaxPool(_PoolBase):
     """Maximum of every window, and its position as a flat index into the spatial axes (int64).
 
-    The positions make the gradient one scatter instead of a second search; without a gradient they are not computed.
+    With the positions the gradient is one scatter, not a second search; without a gradient they are not computed.
     """
 
     def make_node(self, x: Any) -> Apply:
@@ -101,7 +102,7 @@ class MaxPool(_PoolBase):
 
 
 class MaxPoolGrad(_PoolBase):
-    """Gradient of `MaxPool`: gy goes to the winners; x gives only the shape."""
+    """Gradient of `MaxPool`: gy goes to the maxima; only the shape of x is used."""
 
     def make_node(self, x: Any, gy: Any, index: Any) -> Apply:
         """Type the operands: x (b, f, *spatial), gy and index (b, f, *windows)."""
@@ -109,7 +110,7 @@ class MaxPoolGrad(_PoolBase):
         return Apply(self, [x, gy, as_tensor_variable(index)], [x.type()])
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
-        """Any shapes that came out of `MaxPool` fit."""
+        """Accept all shapes: they come from `MaxPool`."""
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of x."""
@@ -124,13 +125,13 @@ class MaxPoolGrad(_PoolBase):
         return [[False], [True], [False]]
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
-        """Second-order gradient for gy: read the cotangent at the winners."""
+        """Second-order gradient for gy: the cotangent at the maxima."""
         winners = TakeWinners(*self.geometry)(cotangents[0], inputs[2])
         return [disconnected_type(), winners, disconnected_type()]
 
 
 class TakeWinners(_PoolBase):
-    """Read x (b, f, *spatial) at the positions that won a `MaxPool`; the adjoint of `MaxPoolGrad`."""
+    """Values of x (b, f, *spatial) at the maxima found by a `MaxPool`; the adjoint of `MaxPoolGrad`."""
 
     def make_node(self, x: Any, index: Any) -> Apply:
         """Type the operands: x (b, f, *spatial), index (b, f, *windows)."""
@@ -151,13 +152,13 @@ class TakeWinners(_PoolBase):
         return [[True], [False]]
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
-        """Gradient for x: scatter the cotangent to the winners."""
+        """Gradient for x: the cotangent, scattered to the maxima."""
         x, index = inputs
         return [MaxPoolGrad(*self.geometry)(x, cotangents[0], index), disconnected_type()]
 
 
 class _AverageBase(_PoolBase):
-    """Averages, or sums if `total`."""
+    """Geometry of average pooling, or of sums if `total`."""
 
     __props__ = ("size", "stride", "dilation", "total")
 
@@ -167,7 +168,7 @@ class _AverageBase(_PoolBase):
 
     @property
     def divisor(self) -> int:
-        """What the sum of a window is divided by."""
+        """Divisor of the sum of a window."""
         return 1 if self.total else prod(self.size)
 
 
@@ -194,7 +195,7 @@ class AveragePool(_AverageBase):
 
 
 class AveragePoolGrad(_AverageBase):
-    """Gradient of `AveragePool`: gy spread over its windows; x gives only the shape."""
+    """Gradient of `AveragePool`: gy distributed over the windows; only the shape of x is used."""
 
     def make_node(self, x: Any, gy: Any) -> Apply:
         """Type the operands: x (b, f, *spatial), gy (b, f, *windows)."""
@@ -202,18 +203,18 @@ class AveragePoolGrad(_AverageBase):
         return Apply(self, [x, gy], [x.type()])
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
-        """Any shapes that came out of `AveragePool` fit."""
+        """Accept all shapes: they come from `AveragePool`."""
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of x."""
         return [shapes[0]]
 
     def kernel(self, x: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
-        """Spread tensors."""
+        """Distribute tensors."""
         return kernels.average_pool_grad(gy, x, *self.geometry, self.divisor)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """No value of x matters."""
+        """The values of x are not used."""
         return [[False], [True]]
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
@@ -221,28 +222,8 @@ class AveragePoolGrad(_AverageBase):
         return [disconnected_type(), AveragePool(*self.geometry, self.total)(cotangents[0])]
 
 
+@implements(Engine.pool)
 def pool(x: Variable, size: Any, stride: Any = None, dilation: Any = 1, mode: str = "max") -> Variable:
-    """Pool x (b, f, *spatial) over valid windows.
-
-    Parameters
-    ----------
-    size : int or tuple of int
-        Taps of a window per spatial axis.
-    stride : int or tuple of int, optional
-        Default: `size`.
-    dilation : int or tuple of int
-        Distance between neighbouring taps.
-    mode : {'max', 'average', 'sum'}
-
-    Returns
-    -------
-    Variable
-        (b, f, *windows) with ``(n - dilation (size - 1) - 1) // stride + 1`` windows per axis.
-
-    Raises
-    ------
-    ShapeError, InputTypeError, ArgumentError
-    """
     size = axes_tuple(size, x.ndim - 2, "size", "pool")
     if mode == "max":
         return MaxPool(size, stride, dilation)(x)[0]

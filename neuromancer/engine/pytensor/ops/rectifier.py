@@ -1,4 +1,4 @@
-"""The rectifier, with a gradient that needs its result only."""
+"""The rectifier, with a gradient computed from its result."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply, Variable
 
+from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
 
 Variables = Sequence[Variable]
@@ -18,8 +19,8 @@ Variables = Sequence[Variable]
 class Relu(KernelOp):
     """max(x, 0) of a floating point tensor.
 
-    The gradient at x = 0, where any number between 0 and 1 is a subgradient, is 0: so it follows from the result, and
-    x need not be kept.
+    The gradient at x = 0, where any number between 0 and 1 is a subgradient, is 0. So it is computed from the result,
+    and x need not be kept in memory.
     """
 
     __props__ = ()
@@ -38,7 +39,7 @@ class Relu(KernelOp):
         return torch.clamp_min(x, 0)
 
     def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
-        """The same, written over x."""
+        """Rectify a tensor in place."""
         return torch.clamp_min_(x, 0)
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
@@ -65,7 +66,7 @@ class ReluGrad(KernelOp):
         return torch.ops.aten.threshold_backward(gy, y, 0)
 
     def kernel_in_place(self, y: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
-        """The same, written over gy if it has the memory format of y; the result has that of y in any case."""
+        """Compute the gradient, overwriting gy if it has the memory format of y, which the result always has."""
         target = gy if gy.stride() == y.stride() else torch.empty_like(y)
         return torch.ops.aten.threshold_backward.grad_input(gy, y, 0, grad_input=target)
 
@@ -74,19 +75,10 @@ class ReluGrad(KernelOp):
         return [[False], [True]]
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
-        """Second-order gradient for gy: zero where the first is."""
+        """Second-order gradient for gy: zero where y <= 0."""
         return [disconnected_type(), ReluGrad()(inputs[0], cotangents[0])]
 
 
+@implements(Engine.relu)
 def relu(x: Variable) -> Variable:
-    """max(x, 0), elementwise; x is floating point, its gradient at 0 is 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from neuromancer import engine as E
-    >>> x = E.tensor("x", (None,), "float32")
-    >>> E.function([x], [relu(x), E.grad(relu(x).sum(), [x])[0]])(np.float32([-1, 0, 2]))
-    [array([0., 0., 2.], dtype=float32), array([0., 0., 1.], dtype=float32)]
-    """
     return Relu()(x)

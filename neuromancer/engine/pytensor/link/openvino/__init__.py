@@ -1,6 +1,6 @@
 """The OpenVINO backend: rewritten graphs as OpenVINO models. Each module registers the forms of one family.
 
-Imported only when a function is to run on it, so that everything works without OpenVINO.
+Imported only when a function runs on it: OpenVINO is optional.
 """
 
 from __future__ import annotations

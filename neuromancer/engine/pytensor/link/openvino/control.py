@@ -1,4 +1,4 @@
-"""OpenVINO forms of checks: what is checked must follow from sizes."""
+"""OpenVINO forms of checks, whose conditions must depend on sizes only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, conv
 
 @convert.register(CheckAndRaise)
 def _check(op: CheckAndRaise, node: Apply, build: Builder) -> list[Output]:
-    """A check that fails is left to torch, which raises the error."""
+    """If the check fails, the graph runs on torch, which raises the error."""
     value, *conditions = node.inputs
     if not all(bool(build.require(c, "a condition")) for c in conditions):
         raise Unsupported("a check that fails")

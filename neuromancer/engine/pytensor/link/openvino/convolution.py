@@ -23,7 +23,7 @@ def _conv(op: Conv | ConvBias, node: Apply, build: Builder) -> list[Output]:
 
 
 def _check_memory(op: ConvBase, x: Ints, kernel: Ints) -> None:
-    """Raise Unsupported for sizes at which OpenVINO reads memory that is not its own, or crashes."""
+    """Raise Unsupported for sizes at which OpenVINO reads out of bounds or crashes."""
     seen = [d * (k - 1) + 1 for d, k in zip(op.dilation, kernel, strict=True)]
     if any(p >= n for p, n in zip(op.pad, seen, strict=True)):
         raise Unsupported("windows wholly in the padding")

@@ -21,7 +21,7 @@ FLOAT = ("float32",)
 NUMBER = (*FLOAT, *COUNTED)
 ANY = tuple(TYPES)
 NEAR = 2e-2
-"""Below this the next term of the series of log1p and expm1 is beyond float32."""
+"""Below this, the first omitted term of the series of log1p and expm1 is under the precision of float32."""
 
 
 def _number(value: float) -> Any:
@@ -33,13 +33,13 @@ def _fold(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 
 def _log1p(x: Any) -> Any:
-    """log(1 + x), by its series where 1 + x would lose the digits of x."""
+    """log(1 + x), from its series where 1 + x would lose the digits of x."""
     series = _polynomial(x, 1, -1 / 2, 1 / 3, -1 / 4)
     return ov.select(ov.less(ov.abs(x), _number(NEAR)), series, ov.log(ov.add(x, _number(1))))
 
 
 def _expm1(x: Any) -> Any:
-    """exp(x) - 1, by its series where exp(x) is close to 1."""
+    """exp(x) - 1, from its series where exp(x) is close to 1."""
     series = _polynomial(x, 1, 1 / 2, 1 / 6, 1 / 24)
     return ov.select(ov.less(ov.abs(x), _number(NEAR)), series, ov.subtract(ov.exp(x), _number(1)))
 
@@ -104,7 +104,7 @@ TABLE: dict[type, tuple[Callable[..., Any], tuple[str, ...]]] = {
     ps.Invert: (ov.logical_not, ("bool",)),
     ps.Identity: (lambda x: x, ANY),
 }
-"""Scalar operation -> (function on nodes of the model, dtypes of inputs and common dtype for which it holds)."""
+"""Scalar operation -> (function of nodes of the model, supported dtypes of inputs and common dtype)."""
 
 
 @convert.register(Elemwise)
@@ -124,7 +124,7 @@ def _elemwise(op: Elemwise, node: Apply, build: Builder) -> list[Output]:
     if scalar not in TABLE:
         raise Missing(f"operation {op}")
     function, dtypes = TABLE[scalar]
-    # a comparison is made in what its operands have in common, everything else in the dtype of the result
+    # comparisons are computed in the common dtype of their operands, everything else in the dtype of the result
     dtype = np.result_type(*(np.dtype(v.dtype) for v in node.inputs)).name if out == "bool" else out
     if dtype not in dtypes:
         raise Missing(f"operation {op} on {dtype}")
@@ -133,7 +133,7 @@ def _elemwise(op: Elemwise, node: Apply, build: Builder) -> list[Output]:
 
 
 def _as(variable: Variable, dtype: str, build: Builder) -> Output:
-    """`variable` in a dtype; a bool is whatever is not zero."""
+    """Return `variable` in a dtype; as bool, all but 0 is True."""
     tensor = build.tensor(variable)
     if variable.dtype == dtype:
         return tensor
@@ -143,7 +143,7 @@ def _as(variable: Variable, dtype: str, build: Builder) -> Output:
 
 
 def _cast(node: Apply, build: Builder) -> Output:
-    """Integers are read from data and masks made; narrowing would not wrap around as it should."""
+    """Only casts from integers and to masks are supported; narrowing would not wrap around."""
     source, target = node.inputs[0].dtype, node.outputs[0].dtype
     if target not in (*NUMBER, "bool") or (source == "float32" and target in COUNTED):
         raise Missing(f"a cast from {source} to {target}")
@@ -151,7 +151,7 @@ def _cast(node: Apply, build: Builder) -> Output:
 
 
 def _check_broadcast(node: Apply, build: Builder) -> None:
-    """Only axes known to have length 1 are broadcast, as PyTensor demands; torch then says what is wrong."""
+    """Raise Unsupported if an axis not known to have length 1 would be broadcast; torch raises the error."""
     shapes = [build.shape(v) for v in node.inputs]
     for axis in range(node.outputs[0].ndim):
         lengths = {s[axis] for s, v in zip(shapes, node.inputs, strict=True) if v.type.shape[axis] != 1}

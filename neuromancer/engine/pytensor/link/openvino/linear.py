@@ -15,7 +15,7 @@ from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsuppor
 @convert.register(Dot)
 @convert.register(BatchedDot)
 def _product(op: Dot, node: Apply, build: Builder) -> list[Output]:
-    """Vectors enter as matrices of one row or column: OpenVINO has no products of vectors."""
+    """Vectors become matrices of one row or column: OpenVINO has no products of vectors."""
     if any(v.dtype != "float32" for v in node.inputs):
         raise Missing("products of integers")
     a, b = (build.tensor(v) for v in node.inputs)

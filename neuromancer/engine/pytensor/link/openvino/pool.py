@@ -1,7 +1,7 @@
 """OpenVINO forms of pooling.
 
-OpenVINO pools side by side and undilated windows quickly, but takes its slow reference code for dilated ones. These are
-reduced axis by axis as combinations of shifted slices, which runs at the speed of memory.
+OpenVINO pools undilated windows fast, but uses slow reference code for dilated ones. These are reduced axis by axis, by
+combining shifted slices, which runs at memory bandwidth.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _average_pool(op: AveragePool, node: Apply, build: Builder) -> list[Output]:
 
 
 def _slide(x: Output, size: Ints, stride: Ints, dilation: Ints, combine: Callable[..., Any]) -> Output:
-    """Combine the elements of every window, along one axis after the other."""
+    """Combine the elements of every window, axis by axis."""
     for k, (taps, step, apart) in enumerate(zip(size, stride, dilation, strict=True)):
         if taps == 1 and step == 1:
             continue

@@ -17,7 +17,7 @@ from neuromancer.engine.pytensor.link.openvino.builder import Builder
 from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, axes_of, convert, reshape
 
 LONG = 1 << 14
-"""Terms from which on a sum is made in two stages."""
+"""Minimum number of terms of a sum in two stages."""
 
 Reduction = Callable[[Any, Any, bool], Any]
 
@@ -37,7 +37,7 @@ def _register(cls: type, reduce: Reduction, dtypes: tuple[str, ...]) -> None:
 def _sum(x: Output, axes: list[int], keep: bool) -> Any:
     """Sum; over a long last axis in two stages, the first of them a product with ones.
 
-    OpenVINO adds term to term, in as many sums as registers have lanes, and makes one sum of two in a row.
+    OpenVINO accumulates one by one, in as many partial sums as registers have lanes, and merges two sums in a row.
     """
     shape = [int(n) for n in x.get_shape()]
     last = len(shape) - 1
@@ -62,7 +62,7 @@ _register(AnyOp, opset13.reduce_logical_or, ("bool",))
 
 @convert.register(Argmax)
 def _argmax(op: Argmax, node: Apply, build: Builder) -> list[Output]:
-    """The first of equal maxima, as index into the reduced axes taken together."""
+    """Index of the first maximum in the flattened reduced axes."""
     (x,) = node.inputs
     if x.dtype != "float32":
         raise Missing(f"operation {op} on {x.dtype}")
@@ -76,7 +76,7 @@ def _argmax(op: Argmax, node: Apply, build: Builder) -> list[Output]:
 
 
 def _stable(op: Any, node: Apply, build: Builder) -> tuple[list[int], Output]:
-    """Axes, and the input minus its maximum along them."""
+    """Return the axes, and the input minus its maximum along them."""
     (x,) = node.inputs
     axes = axes_of(op.axis, x.ndim)
     tensor = build.tensor(x)

@@ -1,7 +1,7 @@
 """The table of OpenVINO forms: how each symbolic operation becomes nodes of an OpenVINO model.
 
-A model is made for given sizes of the arguments, so every size is a number, and whatever follows from sizes, constants
-and parameters alone is a numpy array before OpenVINO sees it. A form gets the others as nodes of the model.
+A model is built for fixed sizes of the arguments, so every size is a number, and all values that depend on sizes,
+constants and parameters only are computed with numpy beforehand. A form gets the others as nodes of the model.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ TYPES = {
     "int64": Type.i64,
     "float32": Type.f32,
 }
-"""dtypes that a model can hold; a graph with any other is left to torch."""
+"""dtypes in a model; graphs with any other run on torch."""
 COUNTED = ("int32", "int64")
-"""Integers with which a model computes; narrower ones would not wrap around as they should and are only read."""
+"""Integer dtypes in which a model computes; narrower ones would not wrap around and are only read."""
 
 
 class Unsupported(Exception):
@@ -34,7 +34,7 @@ class Unsupported(Exception):
 
 
 class Passing(Unsupported):
-    """The values of this call are not for OpenVINO; the next ones may be."""
+    """OpenVINO cannot compute with the values of this call; the next call may run on it."""
 
 
 class Missing(Unsupported):
@@ -42,44 +42,44 @@ class Missing(Unsupported):
 
 
 class FormBuilder(Protocol):
-    """What a form may ask of whoever makes the model."""
+    """The methods of a `Builder` that forms call."""
 
     def known(self, variable: Variable) -> np.ndarray | None:
-        """Value of a variable that follows from sizes, constants and parameters; None for all others."""
+        """Return the value of a variable that depends on sizes, constants and parameters only; None for all others."""
 
-    def require(self, variable: Variable, what: str) -> np.ndarray:
-        """`known`, or Unsupported where the value depends on the data."""
+    def require(self, variable: Variable, role: str) -> np.ndarray:
+        """Return the `known` value of a variable; raise Unsupported if it depends on the data."""
 
     def tensor(self, variable: Variable) -> Output:
-        """`variable` as a node of the model."""
+        """Return `variable` as a node of the model."""
 
     def kernel(self, variable: Variable) -> Output:
-        """`variable` as the kernel of a convolution."""
+        """Return `variable` as the kernel of a convolution."""
 
     def constant(self, value: np.ndarray) -> Output:
-        """`value` as a node of the model."""
+        """Return `value` as a node of the model."""
 
     def shape(self, variable: Variable) -> tuple[int, ...]:
-        """Sizes of a variable."""
+        """Return the sizes of a variable."""
 
     def used(self, variable: Variable) -> bool:
-        """Whether anything reads an output."""
+        """Return whether anything reads an output."""
 
 
 @singledispatch
 def convert(op: Op, node: Apply, build: FormBuilder) -> Sequence[Any]:
-    """Return the outputs of `node`: nodes of the model, or numpy arrays where they follow from sizes alone.
+    """Return the outputs of `node`: nodes of the model, or numpy arrays if they depend on sizes only.
 
     Raises
     ------
     Missing, Unsupported
-        If there is no form; the whole graph is then left to torch.
+        If there is no form; then the whole graph runs on torch.
     """
     raise Missing(f"operation {op}")
 
 
 def simple(*classes: type) -> Callable[[Callable[..., Output]], Callable[..., Output]]:
-    """Register a function of nodes of the model as the form of operations with one output and no settings."""
+    """Return a decorator that registers a function of nodes as the form of operations with one output, no settings."""
 
     def register(function: Callable[..., Output]) -> Callable[..., Output]:
         for cls in classes:
@@ -90,7 +90,7 @@ def simple(*classes: type) -> Callable[[Callable[..., Output]], Callable[..., Ou
 
 
 def reshape(x: Any, sizes: Sequence[int]) -> Output:
-    """`x` with other sizes; without any it is squeezed, as OpenVINO crashes on reshaping a product to a scalar."""
+    """Reshape `x`; to a scalar by squeezing, because OpenVINO crashes when it reshapes a product to a scalar."""
     if not len(sizes):
         axes = list(range(len(x.get_shape())))
         return opset13.squeeze(x, np.array(axes, np.int64)).output(0) if axes else x
@@ -98,7 +98,7 @@ def reshape(x: Any, sizes: Sequence[int]) -> Output:
 
 
 def axes_of(axis: Any, ndim: int) -> list[int]:
-    """The axes that an operation with attribute `axis` means (None: all), counted from the front."""
+    """Return the axes of an attribute `axis` (None: all) as non-negative ints."""
     if axis is None:
         return list(range(ndim))
     return [a % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,))]

@@ -1,4 +1,4 @@
-"""Compiled models of one graph: one per shapes of the arguments, made again when a parameter changes."""
+"""Compiled models of one graph: one per set of argument shapes, recompiled when a parameter changes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from neuromancer.engine.pytensor.link.openvino.registry import Passing, Unsuppor
 from neuromancer.errors import DeviceError
 
 MODELS = 8
-"""How many compiled models a function keeps; dense prediction needs one per shape of tiles, up to two per axis."""
+"""Maximum number of compiled models per function; dense prediction needs one per tile shape, up to two per axis."""
 UNITS = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
-"""Precision -> what OpenVINO calls the ability of a processor to compute in it."""
+"""Precision -> OpenVINO's name of the processor capability."""
 
 
 @cache
@@ -32,12 +32,12 @@ def _core() -> openvino.Core:
 
 @cache
 def _home() -> int:
-    """The process in which OpenVINO's threads are: a fork does not inherit them."""
+    """Return the id of the process that owns OpenVINO's threads: a fork does not inherit them."""
     return os.getpid()
 
 
 def require_precision(precision: str) -> None:
-    """Raise DeviceError if this processor has no units for `precision`: it would be emulated, slower and less exact."""
+    """Raise DeviceError if the processor does not support `precision`: emulation is slower and less accurate."""
     abilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if UNITS[precision] not in abilities:
         has = [name for name, unit in UNITS.items() if unit in abilities]
@@ -52,7 +52,7 @@ def require_precision(precision: str) -> None:
 
 @dataclass
 class _Compiled:
-    """A model for one shape of the arguments, what runs it, and the arrays that it refers to."""
+    """A compiled model for one set of argument shapes, its request, and the arrays that it refers to."""
 
     model: openvino.CompiledModel
     request: openvino.InferRequest
@@ -65,22 +65,29 @@ class Runner:
     Parameters
     ----------
     fgraph : FunctionGraph
-        Rewritten; first its arguments, then its shared variables.
+        The rewritten graph; its inputs are the arguments, then the shared variables.
     n_arguments : int
     precision : {'f32', 'bf16', 'f16'}
-        In which convolutions and products are computed; arguments and results keep their dtypes.
+        Precision of convolutions and products; arguments and results keep their dtypes.
+
+    Attributes
+    ----------
+    compilations : int
+        Number of models compiled so far.
+    models : dict
+        Compiled models by argument shapes and number of threads, the least recently used first.
 
     Raises
     ------
     DeviceError
-        If the processor has no units for the precision.
+        If the processor does not support the precision.
     """
 
     def __init__(self, fgraph: FunctionGraph, n_arguments: int, precision: str = "f32") -> None:
         require_precision(precision)
         self.fgraph, self.n_arguments, self.precision = fgraph, n_arguments, precision
         self.compilations = 0
-        self._models: OrderedDict[Any, _Compiled] = OrderedDict()
+        self.models: OrderedDict[Any, _Compiled] = OrderedDict()
         self._current: _Compiled | None = None
         self._seen: list[Any] | None = None
         self._finite = True
@@ -96,20 +103,20 @@ class Runner:
         Parameters
         ----------
         arguments : sequence of numpy.ndarray
-            Of the dtypes of the graph's inputs.
+            In the dtypes of the graph's inputs.
         parameters : sequence
-            Values of the shared variables: arrays or CPU tensors. A changed value is a new object.
+            Values of the shared variables: arrays or CPU tensors. A changed value must be a new object.
 
         Returns
         -------
         list of numpy.ndarray
-            With memory of their own.
+            They own their memory.
 
         Raises
         ------
         Unsupported
-            If OpenVINO cannot compute the graph (`Missing`), or not for these shapes, or not these values (`Passing`):
-            its maximum and rectifier drop NaN.
+            If OpenVINO cannot compute the graph (`Missing`), these shapes, or these values (`Passing`): its maximum and
+            its rectifier drop NaN.
         """
         if os.getpid() != _home():
             raise Unsupported("a process forked after OpenVINO was loaded")
@@ -126,11 +133,11 @@ class Runner:
                 compiled.request.infer()
             except RuntimeError as error:
                 raise Unsupported(f"OpenVINO failed: {str(error).splitlines()[-1]}") from error
-            # Copied: results may lie where arguments lie, and the next call writes over them.
+            # Copied: results may share memory with arguments, and the next call overwrites them.
             return [np.array(compiled.request.get_output_tensor(k).data, dtype) for k, dtype in enumerate(self._dtypes)]
 
     def release(self) -> None:
-        """Give the working memory of the last call back; compiled models stay."""
+        """Free the working memory of the last call; compiled models stay."""
         with self._lock:
             self._release()
 
@@ -140,17 +147,17 @@ class Runner:
             self._current = None
 
     def _follow(self, parameters: Sequence[Any]) -> None:
-        """Forget the models if a parameter has another value than they were made for."""
+        """Discard the models if a parameter has another value than the one they were compiled for."""
         if self._seen is not None and all(a is b for a, b in zip(self._seen, parameters, strict=True)):
             return
         arrays = [np.ascontiguousarray(_as_array(p)).reshape(np.shape(p)) for p in parameters]
         if self._seen is None or not all(map(np.array_equal, arrays, self._parameters)):
-            # the models refer to this memory, so it must be nobody else's
+            # The models refer to this memory, so nobody else may own it.
             self._parameters = [
                 a.copy() if np.shares_memory(a, _as_array(p)) else a for a, p in zip(arrays, parameters, strict=True)
             ]
             self._finite = all(map(_finite, self._parameters))
-            self._models.clear()
+            self.models.clear()
             self._folded.clear()
             self._current = None
         self._seen = list(parameters)
@@ -158,15 +165,15 @@ class Runner:
     def _compiled(self, arguments: Sequence[np.ndarray]) -> _Compiled:
         threads = torch.get_num_threads()
         key = (threads, *(a.shape for a in arguments))
-        compiled = self._models.get(key)
+        compiled = self.models.get(key)
         if compiled is None:
             self._release()
-            compiled = self._models[key] = self._compile(arguments, threads)
-            while len(self._models) > MODELS:
-                self._models.popitem(last=False)
+            compiled = self.models[key] = self._compile(arguments, threads)
+            while len(self.models) > MODELS:
+                self.models.popitem(last=False)
         elif compiled is not self._current:
             self._release()
-        self._models.move_to_end(key)
+        self.models.move_to_end(key)
         self._current = compiled
         return compiled
 
@@ -195,7 +202,7 @@ class Runner:
 
 
 def _finite(array: np.ndarray) -> bool:
-    """False if there is a NaN or an infinity (or if the sum overflows, which costs only speed)."""
+    """Return False if there is a NaN or an infinity (or if the sum overflows, which costs only speed)."""
     return array.dtype.kind != "f" or bool(np.isfinite(array.sum()))
 
 
@@ -204,6 +211,6 @@ def _as_array(value: Any) -> np.ndarray:
 
 
 def _as_tensor(array: np.ndarray) -> openvino.Tensor:
-    """`array` as OpenVINO takes it, on the same memory where that is contiguous."""
+    """Return `array` as an OpenVINO tensor, sharing its memory if that is contiguous."""
     shared = array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
     return openvino.Tensor(array, shared_memory=True) if shared else openvino.Tensor(np.array(array, order="C"))

@@ -1,4 +1,4 @@
-"""OpenVINO forms of operations on shapes; sizes themselves are numbers when a model is made."""
+"""OpenVINO forms of operations on shapes; all sizes are known when a model is built."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _alloc(op: Alloc, node: Apply, build: Builder) -> list[Output]:
 
 @convert.register(Join)
 def _join(op: Join, node: Apply, build: Builder) -> list[Output]:
-    if hasattr(op, "axis"):  # newer versions keep the axis in the operation, older ones in the first input
+    if hasattr(op, "axis"):  # newer versions store the axis in the operation, older ones in the first input
         axis, parts = op.axis, node.inputs
     else:
         axis, parts = int(build.require(node.inputs[0], "an axis")), node.inputs[1:]

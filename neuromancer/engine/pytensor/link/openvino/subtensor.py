@@ -1,4 +1,4 @@
-"""OpenVINO forms of indexing and of setting parts of a tensor; indices must follow from sizes."""
+"""OpenVINO forms of indexing and of setting parts of a tensor; indices must depend on sizes only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuromancer.engine.pytensor.link.openvino.registry import COUNTED, Missing,
 
 
 def _indices(op: Any, variables: list[Variable], build: Builder) -> tuple[Any, ...]:
-    """Indices as slices and ints."""
+    """Return the indices as slices and ints."""
     values = [build.require(v, "an index") for v in variables]
     indices = indices_from_subtensor(values, op.idx_list)
     plain: list[Any] = []
@@ -28,7 +28,7 @@ def _indices(op: Any, variables: list[Variable], build: Builder) -> tuple[Any, .
 
 
 def _ranges(indices: tuple[Any, ...], shape: tuple[int, ...]) -> list[range]:
-    """What the indices take along each indexed axis."""
+    """Return the positions selected along each indexed axis."""
     result = []
     for axis, (index, n) in enumerate(zip(indices, shape, strict=False)):
         if isinstance(index, slice):
@@ -49,7 +49,7 @@ def _subtensor(op: Subtensor, node: Apply, build: Builder) -> list[Output]:
     x, shape = build.tensor(node.inputs[0]), build.shape(node.inputs[0])
     taken = [(axis, r) for axis, r in enumerate(_ranges(indices, shape)) if r != range(shape[axis])]
     if taken:
-        # a stop before the first element is written as one far below zero, since -1 means the last
+        # a stop before the first element becomes a large negative number, since -1 is the last element
         stops = [r[-1] + (1 if r.step > 0 else -1) for _, r in taken]
         x = opset13.slice(
             x,
@@ -64,7 +64,7 @@ def _subtensor(op: Subtensor, node: Apply, build: Builder) -> list[Output]:
 
 @convert.register(IncSubtensor)
 def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output]:
-    """The part, padded to the size of the whole, and the whole: added, or chosen by where the part lies."""
+    """Pad the part to the size of the whole; then add it, or select it by a mask."""
     x, y = node.inputs[:2]
     if x.dtype != "float32":
         raise Missing(f"operation {op} on {x.dtype}")
@@ -99,7 +99,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
 
 
 def _advanced_subtensor(op: Any, node: Apply, build: Builder) -> list[Output]:
-    """One vector of indices along one axis, everything of the others."""
+    """Supported: one vector of indices along one axis, and all of the other axes."""
     x, *variables = node.inputs
     values = [build.known(v) if v.type.__class__.__name__ == "TensorType" else v for v in variables]
     idx_list = getattr(op, "idx_list", None)

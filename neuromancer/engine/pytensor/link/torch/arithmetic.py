@@ -1,8 +1,8 @@
-"""How many bits products have on a GPU: exact float32 unless less is asked for, whatever torch is set to.
+"""Precision of products on a GPU: full float32 unless less is requested, whatever torch's own settings are.
 
-torch computes float32 convolutions on a GPU in TF32 (11 significant bits) if nothing else is said. Its switches belong
-to the whole process, so they are set while our work is handed to the device and put back afterwards; the device goes by
-what they were at that moment.
+By default torch computes float32 convolutions on a GPU in TF32 (11 significant bits). Its switches belong to the whole
+process, so they are set while work is submitted to the device and restored afterwards; the device uses the values at
+the time of submission.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.errors import DeviceError
 
 ROUNDED = {"bf16": torch.bfloat16, "f16": torch.float16}
-"""Precision -> dtype to which operands of convolutions are rounded."""
+"""Precision -> dtype to which the operands of convolutions are rounded."""
 NEEDS = {"tf32": (8, 0), "bf16": (8, 0), "f16": (7, 0)}
-"""Precision -> least compute capability of a GPU with units for it."""
+"""Precision -> minimum compute capability of a GPU that supports it in hardware."""
 
 NEW_NAMES = hasattr(torch.backends.cudnn, "conv")
-"""torch 2.9 has other names for the switches. Its kernels go by these, and it refuses to read the older ones where both
-kinds were used; the older ones also change what a CPU does."""
+"""torch 2.9 has renamed the switches. Its kernels read the new ones, and reading the old ones fails if both kinds were
+set; the old ones also affect the CPU."""
 EXACT, FAST = (("ieee", "ieee"), ("tf32", "tf32")) if NEW_NAMES else ((False, "highest"), (True, "high"))
 
 _one_at_a_time = RLock()
 
 
 def _read() -> tuple[Any, Any]:
-    """How torch is to compute convolutions and products of matrices."""
+    """Return torch's settings for convolutions and matrix products."""
     if NEW_NAMES:
         return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
     return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
@@ -48,7 +48,7 @@ def _write(convolutions: Any, matrices: Any) -> None:
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str = "f32") -> Iterator[None]:
-    """Meanwhile products of float32 are exact on a GPU, or have TF32's bits for ``precision="tf32"``."""
+    """Compute float32 products on a GPU in full precision, or in TF32 for ``precision="tf32"``, inside this context."""
     if device.type != "cuda":
         yield
         return
@@ -62,7 +62,7 @@ def arithmetic(device: torch.device, precision: str = "f32") -> Iterator[None]:
 
 
 def require_units(device: torch.device, precision: str, label: str) -> None:
-    """Raise DeviceError if the GPU has no units for a precision: it would be slower than float32, or silently that."""
+    """Raise DeviceError if the GPU does not support `precision`: it would run slower, or silently in float32."""
     if device.type != "cuda" or precision not in NEEDS:
         return
     found, needed = torch.cuda.get_device_capability(device), NEEDS[precision]
@@ -77,7 +77,7 @@ def require_units(device: torch.device, precision: str, label: str) -> None:
 
 
 class Rounded:
-    """A convolution whose operands are rounded to fewer bits; its bias and its result are float32.
+    """A convolution with operands rounded to a smaller dtype; bias and result are float32.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Rounded:
         The convolution of x and w.
     dtype : torch.dtype
     lasting : bool
-        The kernel stays the same from call to call, so it is rounded once.
+        The kernel changes only when a parameter is set, so its rounded copy is cached.
     """
 
     def __init__(self, kernel: Callable[..., torch.Tensor], dtype: torch.dtype, lasting: bool) -> None:
@@ -94,7 +94,7 @@ class Rounded:
         self._kept: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution of x and w."""
+        """Return the convolution of x and w."""
         y = self.kernel(channels_last(x.to(self.dtype)), self._rounded(w)).to(x.dtype)
         return y if bias is None else y.add_(bias.view(-1, *(1,) * (x.ndim - 2)))
 

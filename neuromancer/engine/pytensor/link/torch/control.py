@@ -32,7 +32,7 @@ def _ifelse(op: IfElse, node: Apply, context: Context) -> Form:
 
 @torch_form.register(CheckAndRaise)
 def _check(op: CheckAndRaise, node: Apply, context: Context) -> Form:
-    """Conditions on sizes are checked on the host; those on data cost a transfer, as whoever wrote them expects."""
+    """Conditions on sizes are checked on the host; conditions on data cost a transfer."""
     error, message = op.exc_type, op.msg
 
     def run(value: Any, *conditions: Any) -> Any:

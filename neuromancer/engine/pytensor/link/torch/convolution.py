@@ -1,7 +1,7 @@
-"""Torch forms of convolution and pooling; but for float32 on a GPU they prefer the channels-last memory format.
+"""Torch forms of convolution and pooling. All but float32 on a GPU prefer the channels-last memory format.
 
-Activations keep the format of the convolution that made them, through elementwise operations and pools, so the format
-is set once, at the kernels: they are converted when they arrive on the device and updates keep their format.
+Activations keep the format of the convolution that computed them through elementwise operations and pools, so it is
+enough to set the format of the kernels: they are converted when they are uploaded, and updates keep their format.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _conv_grad_kernel(op: ConvGradKernel, node: Apply, context: Context) -> Form
 
 @torch_form.register(ConvGradInput)
 def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
-    """The gradient for the input is a convolution with the kernel turned round, where there is no stride."""
+    """Without stride, the gradient for the input is a convolution with the flipped kernel."""
     stride, dilation, pad = op.geometry
     axes = tuple(range(2, op.ndim + 2))
 
@@ -59,7 +59,7 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
 @torch_form.register(Relu)
 @torch_form.register(ReluGrad)
 def _rectifier(op: Relu | ReluGrad, node: Apply, context: Context) -> Form:
-    """The last operand is written over if nothing else reads it."""
+    """Overwrite the last operand if nothing else reads it."""
     kernel = op.kernel_in_place if node.inputs[-1] in context.reusable else op.kernel
     return Form(kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
@@ -83,37 +83,37 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
 
 
 class FewerProducts:
-    """A convolution that is computed with fewer products where that is faster.
+    """A convolution that uses an algorithm with fewer products where that is faster.
 
     Parameters
     ----------
     op : Conv or ConvBias
     direct : callable
-        What computes it elsewhere.
+        Computes it otherwise.
     lasting : bool
-        The kernel stays the same from call to call, so its last transform is kept.
+        The kernel changes only when a parameter is set, so its last transform is cached.
     """
 
     def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor], lasting: bool) -> None:
         self.op, self.direct, self.lasting = op, direct, lasting
-        self._kept: tuple[torch.Tensor, Any, torch.Tensor] | None = None
-        """A kernel, the key of a way, and the kernel as that way wants it; replaced as one, for calls side by side."""
+        self._cached: tuple[torch.Tensor, Any, torch.Tensor] | None = None
+        """(kernel, key of an algorithm, transformed kernel); replaced as a whole, so that threads may share it."""
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution of x and w."""
-        way = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting)
-        if way is None:
+        """Return the convolution of x and w."""
+        algorithm = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting)
+        if algorithm is None:
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
-        return way.conv(x, self._transformed(w, way), bias, self.op.pad)
+        return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad)
 
-    def _transformed(self, w: torch.Tensor, way: conv_algorithm.ConvAlgorithm) -> torch.Tensor:
+    def _transformed(self, w: torch.Tensor, algorithm: conv_algorithm.ConvAlgorithm) -> torch.Tensor:
         if not self.lasting:
-            return way.transformed(w)
-        kept = self._kept
-        if kept is None or kept[0] is not w or kept[1] != way.key:
-            kept = self._kept = None  # the memory of two is not planned for
-            kept = self._kept = (w, way.key, way.transformed(w))
-        return kept[2]
+            return algorithm.transformed(w)
+        cached = self._cached
+        if cached is None or cached[0] is not w or cached[1] != algorithm.key:
+            cached = self._cached = None  # freed first: plans have memory for one
+            cached = self._cached = (w, algorithm.key, algorithm.transformed(w))
+        return cached[2]
 
 
 @torch_form.register(MaxPool)

@@ -28,7 +28,7 @@ from neuromancer.errors import ShapeError
 
 @torch_form.register(Elemwise)
 def _elemwise(op: Elemwise, node: Apply, context: Context) -> Form | None:
-    """Elementwise operation; one-element host values enter as Python numbers, without a transfer."""
+    """Host values with one element are passed as Python numbers, without a transfer."""
     out_dtype = TORCH_DTYPES[node.outputs[0].dtype]
     if isinstance(op.scalar_op, ps.Switch):
         return _switch(node, context, out_dtype)
@@ -65,7 +65,7 @@ def _elemwise(op: Elemwise, node: Apply, context: Context) -> Form | None:
 
 
 def _overwritten(node: Apply, context: Context, takes: list[str | None], getters: list[Any]) -> int | None:
-    """Position of an operand in whose memory the result can be written."""
+    """Return the position of an operand that the result may overwrite."""
     out = node.outputs[0]
     if len(node.inputs) > 1 and takes[0] != DEVICE and not isinstance(node.op.scalar_op, ps.Add | ps.Mul | ps.Maximum):
         return None
@@ -78,13 +78,13 @@ def _overwritten(node: Apply, context: Context, takes: list[str | None], getters
 
 
 def _switch(node: Apply, context: Context, dtype: torch.dtype) -> Form:
-    """``where(condition, a, b)``, lazily typed: the branches enter in the dtype of the output."""
+    """``where(condition, a, b)``, with the branches cast to the dtype of the output."""
     takes, getters, bare = _operands(node, context, [torch.bool, dtype, dtype])
     check = _broadcast_check(node, takes)
 
     def where(condition: Any, a: Any, b: Any) -> Any:
         if not isinstance(condition, torch.Tensor):
-            # a host condition picks a whole branch; the other one gives only its shape
+            # A condition on the host selects a whole branch; only the shape of the other one matters.
             first, other = (a, b) if condition else (b, a)
             return second(other, first) if isinstance(other, torch.Tensor) else first
         if not (isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor)):
@@ -105,9 +105,9 @@ def _switch(node: Apply, context: Context, dtype: torch.dtype) -> Form:
 def _operands(
     node: Apply, context: Context, dtypes: list[torch.dtype | None]
 ) -> tuple[list[str | None], list[Callable[[Any], Any] | Any], bool]:
-    """Per input: how it is taken and, if not as it is, a function from the taken value to the operand.
+    """Return, per input, where it is taken from, and a function from its value to the operand (None: unchanged).
 
-    A constant with one element becomes a number and is not taken at all; the third result tells that nothing is to be
+    A constant with one element becomes a number and is not passed. The third result is True if no operand has to be
     converted or inserted.
     """
     takes: list[str | None] = []
@@ -154,7 +154,7 @@ def _caster(dtype: torch.dtype | None) -> Callable[[torch.Tensor], torch.Tensor]
 
 
 def _assemble(function: Callable[..., Any], getters: list[Any], bare: bool) -> Callable[..., Any]:
-    """A function of the taken values that applies `getters` and puts the constants in their places."""
+    """Return a function of the passed values that applies `getters` and inserts the constants."""
     if bare:
         return function
     if len(getters) == 2 and isinstance(getters[1], _Number) and getters[0] is None:
@@ -180,10 +180,10 @@ def _assemble(function: Callable[..., Any], getters: list[Any], bare: bool) -> C
 
 
 def _broadcast_check(node: Apply, takes: list[str | None]) -> Callable[[Any], None] | None:
-    """Check that only axes known to have length 1 are broadcast, as PyTensor demands; None if types prove it.
+    """Return a check that only axes known to have length 1 are broadcast; None if the types prove it.
 
-    PyTensor derives shapes and gradients from the types alone, so broadcasting an axis that only happens to have
-    length 1 would give wrong gradients silently.
+    PyTensor derives shapes and gradients from the types alone, so broadcasting an axis that happens to have length 1
+    at run time would give wrong gradients silently.
     """
     patterns = [i.type.shape for i, place in zip(node.inputs, takes, strict=True) if place is not None]
     if len(patterns) < 2:

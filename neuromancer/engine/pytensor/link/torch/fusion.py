@@ -1,4 +1,4 @@
-"""Graph rewrites of our own mode: several operations that torch has as one kernel. They run after PyTensor's."""
+"""Graph rewrites that fuse several operations into one torch kernel. They run after PyTensor's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rule = Callable[[FunctionGraph, Apply], Variable | None]
 
 
 class Fusion(GraphRewriter):
-    """Replaces the output of every node for which `rule` returns something, in one pass over the graph.
+    """Replaces the output of every node to which `rule` applies, in one pass over the graph.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Fusion(GraphRewriter):
 
 
 def _channel_vector(variable: Variable, ndim: int) -> Variable | None:
-    """The vector that `variable` spreads along the channel axis of `ndim` axes, if it is one."""
+    """Return the vector that `variable` broadcasts from the channel axis to `ndim` axes; None if it does not."""
     node = variable.owner
     if node is not None and isinstance(node.op, DimShuffle):
         if tuple(node.op.new_order) == ("x", 0, *["x"] * (ndim - 2)) and node.inputs[0].ndim == 1:
@@ -61,7 +61,7 @@ def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
             continue
         for bias in node.inputs:
             vector = _channel_vector(bias, out.ndim)
-            # a vector of length 1 beside several channels would have to be repeated first
+            # a vector of length 1 would have to be repeated for every channel first
             if vector is None or vector.dtype != conv.dtype or vector.type.shape[0] != conv.type.shape[1]:
                 continue
             if vector.type.shape[0] is None:
@@ -74,7 +74,7 @@ def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
 
 
 def bias_before_pool(fgraph: FunctionGraph, node: Apply) -> Variable | None:
-    """maxima of conv(x, w) + b -> maxima of the convolution with bias: the same, without a pass over memory."""
+    """max_pool(conv(x, w)) + b -> max_pool of the convolution with bias, which saves a pass over memory."""
     if not (isinstance(node.op, Elemwise) and type(node.op.scalar_op) is Add and len(node.inputs) == 2):
         return None
     for pooled, bias in (node.inputs, node.inputs[::-1]):

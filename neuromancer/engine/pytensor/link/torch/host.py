@@ -1,4 +1,4 @@
-"""Computing nodes on the host: arithmetic on sizes with numpy, and `perform` for operations without a torch form."""
+"""Nodes on the host: arithmetic on sizes with numpy, and `perform` for operations without a torch form."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from neuromancer.engine.pytensor.link.torch.registry import DEVICE, HOST, Form, 
 
 
 def host_form(node: Apply) -> Form:
-    """Form of a node that is computed on the host from host values."""
+    """Return the form of a node that is computed on the host from host values."""
     return Form(_numpy_function(node) or _perform(node), [HOST] * len(node.inputs), [HOST] * len(node.outputs))
 
 
 def fallback_form(node: Apply) -> Form:
-    """Form of a node that torch cannot compute: inputs come down, tensors go up again."""
+    """Return the form of a node that torch cannot compute: inputs are downloaded, and outputs uploaded."""
     gives = [DEVICE if isinstance(o.type, TensorType) and supported(o) else HOST for o in node.outputs]
     perform = _perform(node)
     if DEVICE not in gives:
@@ -30,7 +30,7 @@ def fallback_form(node: Apply) -> Form:
 
 
 def _numpy_function(node: Apply) -> Callable[..., Any] | None:
-    """The numpy function of an elementwise node, or None; `perform` does the same with ten times the overhead."""
+    """Return the numpy function of an elementwise node, or None; `perform` has ten times its overhead."""
     scalar = node.op.scalar_op if isinstance(node.op, Elemwise) else node.op
     if not isinstance(scalar, ScalarOp) or len(node.outputs) != 1:
         return None
@@ -57,7 +57,7 @@ def _numpy_function(node: Apply) -> Callable[..., Any] | None:
 
 
 def _perform(node: Apply) -> Callable[..., Any]:
-    """`op.perform` as a function from values to values."""
+    """Return `op.perform` as a function from values to values."""
     op, outputs = node.op, node.outputs
     op.prepare_node(node, storage_map=None, compute_map=None, impl="py")
     several = len(outputs) > 1

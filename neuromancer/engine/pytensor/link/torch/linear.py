@@ -35,7 +35,7 @@ def _batched_dot(op: BatchedDot, node: Apply, context: Context) -> Callable[...,
 
 @torch_form.register(Blockwise)
 def _blockwise(op: Blockwise, node: Apply, context: Context) -> Callable[..., Any] | None:
-    """A product over batches is one call of torch; any other core operation goes through `perform`."""
+    """Batched products are one call of torch; any other core operation runs through `perform`."""
     if isinstance(op.core_op, Dot) and op.signature == "(m,k),(k,n)->(m,n)":
         return _product(node)
     return None

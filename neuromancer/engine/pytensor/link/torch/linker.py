@@ -1,4 +1,4 @@
-"""The linker that PyTensor calls to make a rewritten graph runnable, and the mode that goes with it."""
+"""The linker through which PyTensor makes a rewritten graph executable, and the compilation mode that uses it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TorchLinker(JITLinker):
     ----------
     device : torch.device
     precision : {'f32', 'tf32', 'bf16', 'f16'}
-        Of convolutions.
+        Precision of convolutions.
     """
 
     required_rewrites = REQUIRED
@@ -41,7 +41,7 @@ class TorchLinker(JITLinker):
         return Program(fgraph, self.device, updates=fgraph.update_mapping, precision=self.precision)
 
     def jit_compile(self, program: Program) -> Callable[..., Any]:
-        """Return `program` as a function from numpy values to numpy values, for callers that go through PyTensor."""
+        """Return `program` as a function from numpy values to numpy values, for calls through PyTensor's function."""
         counters, device = program.counters, program.device
 
         def run(*inputs: Any) -> tuple[Any, ...]:
@@ -56,12 +56,12 @@ class TorchLinker(JITLinker):
         return run
 
     def create_thunk_inputs(self, storage_map: dict[Any, Any]) -> list[Any]:
-        """Storage cells of the graph's inputs, in order."""
+        """Return the storage cells of the graph's inputs, in order."""
         return [storage_map[variable] for variable in self.fgraph.inputs]
 
 
 class TorchMode(Mode):
-    """Our rewrites and our linker."""
+    """Compilation mode with the rewrites and the linker of this package."""
 
     @property
     def optimizer(self) -> GraphRewriter:
@@ -70,5 +70,5 @@ class TorchMode(Mode):
 
 
 def torch_mode(device: torch.device, precision: str = "f32") -> Mode:
-    """Return a compilation mode that runs on `device`, with convolutions of some precision."""
+    """Return a compilation mode for `device`, with convolutions in `precision`."""
     return TorchMode(TorchLinker(device, precision), RewriteDatabaseQuery(include=["fast_run"]))

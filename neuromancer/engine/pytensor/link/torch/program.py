@@ -1,7 +1,7 @@
-"""A rewritten graph as a flat list of steps, run eagerly: what the torch linker makes of a `FunctionGraph`.
+"""A rewritten graph as a flat list of steps that run eagerly: the result of the torch linker.
 
-Every variable lives either on the device, as a tensor, or on the host, as a numpy value. Sizes and what is computed
-from them stay on the host: no step waits for the device unless the graph itself asks for a value (boolean masks,
+Every variable lives either on the device, as a tensor, or on the host, as a numpy value. Sizes and everything computed
+from them stay on the host, so no step waits for the device unless the graph itself needs a value there (boolean masks,
 printing, conditions computed from data, operations without a torch form).
 """
 
@@ -19,6 +19,7 @@ from pytensor.graph.fg import FunctionGraph, Output
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.type import TensorType
 
+from neuromancer.engine.common.function import Counters
 from neuromancer.engine.pytensor.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
@@ -41,19 +42,11 @@ SMALL = 8
 
 
 @dataclass
-class Counters:
-    """How often values crossed between host and device."""
-
-    uploads: int = 0
-    downloads: int = 0
-
-
-@dataclass
 class Step:
-    """One call: ``values[outputs] = run(*values[inputs])``, after which the slots in `free` are emptied.
+    """One call: ``values[outputs] = run(*values[inputs])``; then the slots in `free` are emptied.
 
-    What a held step computes depends on parameters only and is kept until one of them changes. A late step only leads
-    to updates.
+    The results of a held step depend on parameters only and are cached until one of them changes. Those of a late step
+    are used for updates only.
     """
 
     run: Callable[..., Any]
@@ -66,7 +59,7 @@ class Step:
 
 
 def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor:
-    """Return a host value as a tensor on `device` (on the CPU: on the same memory)."""
+    """Return a host value as a tensor on `device` (on the CPU: sharing its memory)."""
     counters.uploads += 1
     tensor = tensor_view(value)
     if device.type == "cpu":
@@ -78,7 +71,7 @@ def upload(value: Any, device: torch.device, counters: Counters) -> torch.Tensor
 
 
 def download(value: Any, counters: Counters) -> Any:
-    """Return a device value as a numpy array; waits for the device."""
+    """Return a device value as a numpy array, waiting for the device."""
     if not isinstance(value, torch.Tensor):
         return value
     if value.device.type == "meta":
@@ -90,7 +83,7 @@ def download(value: Any, counters: Counters) -> Any:
 
 
 def stays_on_host(variable: Variable) -> bool:
-    """True for inputs that are kept on the host: not tensors, scalars, and small integer arrays of known size."""
+    """Return True for inputs that stay on the host: non-tensors, scalars, and small integer arrays of known size."""
     if not isinstance(variable.type, TensorType) or variable.ndim == 0 or not supported(variable):
         return True
     shape = variable.type.shape
@@ -98,7 +91,7 @@ def stays_on_host(variable: Variable) -> bool:
 
 
 def _only_for_updates(fgraph: FunctionGraph, updates: dict[int, int]) -> set[Apply]:
-    """Elementwise operations of which nothing is read but in the end what replaces an input."""
+    """Return the elementwise operations whose results are used only to compute updates."""
     replacing = {fgraph.outputs[o] for o in updates}
     result: set[Apply] = set()
     for node in reversed(fgraph.toposort()):
@@ -124,7 +117,7 @@ class Program:
     input_places, output_places : list
         'host' or 'device', in the order of the graph.
     owns_outputs : bool
-        All outputs on the device are surely new tensors, views of nothing.
+        All outputs on the device are known to be new tensors, not views.
 
     Parameters
     ----------
@@ -132,13 +125,13 @@ class Program:
         The rewritten graph; inputs in order are those of `run`.
     device : torch.device
     counters : Counters
-        Shared by a function and the programs of its inner graphs.
+        Shared between a function and the programs of its inner graphs.
     updates : dict
-        Output index -> input index of values that replace an input between calls: both must live in the same place.
+        Output index -> index of the input that it replaces after a call; both must live in the same place.
     places : dict, optional
-        Input index -> 'host' or 'device' where the caller decides; `stays_on_host` decides for the others.
+        Input index -> 'host' or 'device'; default: as `stays_on_host` says.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
-        Of convolutions.
+        Precision of convolutions.
     """
 
     def __init__(
@@ -153,7 +146,7 @@ class Program:
         self.fgraph, self.device, self.precision = fgraph, device, precision
         self.counters = counters or Counters()
         self.layouts: set[Variable] = set()
-        # Training changes the parameters at every call, so holding on to what follows from them would only cost.
+        # Training changes the parameters at every call, so caching what depends on them would only cost time.
         self._parameters = set() if updates else {v for v in fgraph.inputs if isinstance(v, SharedVariable)}
         self._late = _only_for_updates(fgraph, updates or {})
         self._held_values: list[tuple[int, Any]] = []
@@ -206,7 +199,7 @@ class Program:
             self.places[variable] = HOST if single or stays_on_host(variable) else DEVICE
 
     def _slot(self, variable: Variable, place: str | None) -> int:
-        """Slot that holds `variable` in `place`; adds the transfer if it is computed in the other one."""
+        """Return the slot that holds `variable` in `place`, adding a transfer if it is computed in the other place."""
         if place in (ANY, None):
             place = self.places[variable]
         slot = self._slots.get((variable, place))
@@ -243,15 +236,15 @@ class Program:
         for variable, place in zip(node.outputs, form.gives, strict=True):
             self.places[variable] = place
             outputs.append(self._new_slot(variable, place))
-        held = self._follows_from_parameters(node)
+        held = self._depends_on_parameters_only(node)
         if held:
             self._held.update(node.outputs)
         elif form.fresh:
             self._fresh.update(node.outputs)
         self.steps.append(Step(form.run, slots, tuple(outputs), node, held=held, late=node in self._late))
 
-    def _follows_from_parameters(self, node: Apply) -> bool:
-        """True if `node` computes the same at every call until a parameter changes."""
+    def _depends_on_parameters_only(self, node: Apply) -> bool:
+        """Return True if the results of `node` change only when a parameter changes."""
         return (
             any(v in self._held for v in node.inputs)
             and all(v in self._held or isinstance(v, Constant) for v in node.inputs)
@@ -279,14 +272,14 @@ class Program:
         return form
 
     def _reusable(self, node: Apply) -> set[Variable]:
-        """Inputs of `node` whose memory is its own and read by nothing else: the output may be written there."""
+        """Return the inputs of `node` that own their memory and that nothing else reads: it may overwrite them."""
         return {v for v in node.inputs if v in self._fresh and len(self.fgraph.clients[v]) == 1}
 
     def _plan_frees(self) -> None:
-        """Order the steps, and let every step empty the slots that nothing later reads.
+        """Order the steps, and let every step empty the slots that no later step reads.
 
-        Held steps come first: they read no argument. Late ones come last: new parameters and moments need not lie
-        beside the old ones while the gradients of large arrays are still to come.
+        Held steps come first: they read no argument. Late steps come last: otherwise new parameters and moments would
+        lie in memory beside the old ones while gradients of large arrays are still to be computed.
         """
         self.steps.sort(key=lambda step: (not step.held, step.late))
         keep = set(self.output_slots)
@@ -310,13 +303,13 @@ class Program:
         self._parameter_slots = [k for k, v in enumerate(self.fgraph.inputs) if v in self._parameters]
 
     def constant_addresses(self) -> set[int]:
-        """Where the memory of the constants and of held values is."""
+        """Return the addresses of constants and of cached values."""
         values = [*self._initial, *(value for _, value in self._held_values)]
         return {v.untyped_storage().data_ptr() for v in values if isinstance(v, torch.Tensor)}
 
     # running
     def run(self, inputs: Sequence[Any]) -> list[Any]:
-        """Compute the outputs from values that are already in their places (`input_places`)."""
+        """Compute the outputs from inputs that are already in their places (`input_places`)."""
         values = self._initial.copy()
         values[: self._n_inputs] = inputs
         if self._n_held:
@@ -331,7 +324,7 @@ class Program:
         return [values[s] for s in self.output_slots]
 
     def _execute(self, values: list[Any], start: int, stop: int) -> None:
-        """Carry out a part of the steps."""
+        """Run the steps from `start` to `stop`."""
         position = start
         try:
             for run, sources, targets, target, free in self._schedule[start:stop]:
@@ -350,7 +343,7 @@ class Program:
             raise self._explain(position, values, error) from error
 
     def _explain(self, position: int, values: list[Any], error: Exception) -> Exception:
-        """Turn an error of a step into one that names the operation and the shapes that it got."""
+        """Return an error of a step as one that names the operation and the shapes of its inputs."""
         step = self.steps[position]
         if step.node is None:
             return OutOfMemoryError("not enough memory", where="transfer") if is_lack_of_memory(error) else error

@@ -1,4 +1,4 @@
-"""Torch form of random draws: a generator on the device, seeded from a state that stays on the host."""
+"""Torch form of random draws: a generator on the device, seeded from a state on the host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN_PLACE.add(RandomDraw)
 @torch_form.register(RandomDraw)
 def _random_draw(op: RandomDraw, node: Apply, context: Context) -> Form:
     device, dtype = context.device, TORCH_DTYPES[op.dtype]
-    # shapes without data need no generator, and torch has none there
+    # torch has no generator for device 'meta', and shapes without data need none
     generator = torch.Generator(device=device) if device.type != "meta" else None
 
     def run(state: Any, probability: Any, *shape: Any) -> tuple[Any, torch.Tensor]:

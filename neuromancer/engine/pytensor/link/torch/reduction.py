@@ -33,7 +33,7 @@ def _axes(op: Any, node: Apply) -> tuple[int, ...]:
 
 
 def _accumulator(op: Any, node: Apply) -> tuple[torch.dtype | None, torch.dtype]:
-    """In which dtype to add up, and that of the result. Torch adds float32 pairwise, so float64 would buy nothing."""
+    """Return the dtypes of accumulator and result. Torch adds float32 pairwise, so float64 would gain nothing."""
     out = node.outputs[0].dtype
     if out == "float32":
         return torch.float32, torch.float32
@@ -158,6 +158,6 @@ def _argsort(op: ArgSortOp, node: Apply, context: Context) -> Form | None:
 
 
 def _sort_axis(node: Apply) -> int | None:
-    """The axis if it is a constant."""
+    """Return the axis if it is a constant."""
     axis = constant_value(node.inputs[1]) if len(node.inputs) > 1 else None
     return None if axis is None or not node.inputs[0].ndim else int(axis)

@@ -1,7 +1,7 @@
 """The table of torch forms: how each symbolic operation is computed on tensors.
 
-A form is looked up by the class of the operation in a registry of our own, so that nothing here changes what PyTensor's
-global PyTorch conversion does. An operation without a form runs through its `perform` on the host.
+A form is looked up by the class of the operation in a registry of this package, separate from PyTensor's global PyTorch
+conversion. An operation without a form runs on the host through its `perform`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
     for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64")
 }
-"""dtypes on which torch has the full set of functions; anything else is computed on the host."""
+"""dtypes for which torch has the full set of functions; all others are computed on the host."""
 
 
 @dataclass
@@ -34,12 +34,12 @@ class Form:
     run : callable
         Takes the inputs named in `takes`; returns the output, or a tuple if the node has several.
     takes : sequence
-        Per input: 'device' (a tensor on the device), 'host' (numpy or Python value), 'any' (whichever the input is), or
-        None: not passed at all.
+        Per input: 'device' (a tensor on the device), 'host' (a numpy or Python value), 'any' (wherever it is), or None
+        (not passed).
     gives : sequence
         Per output: 'device' or 'host'.
     fresh : bool
-        The outputs are surely new tensors, not views of something.
+        The outputs are known to be new tensors, not views.
     """
 
     run: Callable[..., Any]
@@ -50,7 +50,7 @@ class Form:
 
 @dataclass
 class Context:
-    """What a form may ask about its node while the program is built.
+    """Facts about a node that its form may use while the program is built.
 
     Attributes
     ----------
@@ -58,17 +58,17 @@ class Context:
     places : dict
         'device' or 'host' per variable computed so far.
     used : tuple of bool
-        Per output of the node: does anything read it?
+        Per output of the node: whether anything reads it.
     reusable : set
         Inputs of the node that it may overwrite.
     lasting : set
-        Inputs of the node that stay the same from call to call until a parameter is set.
+        Inputs of the node that change only when a parameter is set.
     layouts : set
-        Graph inputs that a form wants in the channels-last memory format; forms add to it.
+        Graph inputs that should have the channels-last memory format; forms add to it.
     counters : Counters
-        Transfer counters, for the programs of inner graphs.
+        Passed to the programs of inner graphs.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
-        Of convolutions; other than 'f32' only away from the CPU.
+        Precision of convolutions; always 'f32' on the CPU.
     """
 
     device: torch.device
@@ -81,35 +81,35 @@ class Context:
     precision: str = "f32"
 
     def on_host(self, variable: Variable) -> bool:
-        """True if the value of `variable` lives on the host."""
+        """Return True if the value of `variable` lives on the host."""
         return self.places[variable] == HOST
 
 
 @singledispatch
 def torch_form(op: Op, node: Apply, context: Context) -> Form | Callable[..., Any] | None:
-    """Return how `node` is computed with torch, or None for `perform` on the host.
+    """Return the form of `node`, or None if it runs on the host through `perform`.
 
-    A bare callable means: all inputs and outputs are tensors on the device.
+    A bare callable takes and returns only tensors on the device.
     """
     return None
 
 
 OWN_PLACE: set[type] = set()
-"""Operations that keep their torch form even if all their inputs are on the host: those that make tensors out of sizes,
-and those with inner graphs."""
+"""Operations that use their torch form even if all inputs are on the host: those that create tensors from sizes, and
+those with inner graphs."""
 
 
 NEW: set[type] = set()
-"""Operations with bare forms whose results are surely new tensors, never views."""
+"""Operations with bare forms whose results are always new tensors, never views."""
 
 
 def has_own_place(op: Op) -> bool:
-    """True if `op` is not computed on the host just because its inputs are there."""
+    """Return True if `op` uses its torch form even if all inputs are on the host."""
     return isinstance(op, tuple(OWN_PLACE))
 
 
 def simple(*classes: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register one function on tensors as the form of operations without parameters."""
+    """Return a decorator that registers a function of tensors as the form of operations without parameters."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for cls in classes:
@@ -120,17 +120,17 @@ def simple(*classes: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def supported(variable: Variable) -> bool:
-    """True if `variable` is a tensor (or scalar) of a dtype that torch handles."""
+    """Return True if `variable` is a tensor (or scalar) of a dtype in `TORCH_DTYPES`."""
     return getattr(variable.type, "dtype", None) in TORCH_DTYPES
 
 
 def constant_value(variable: Variable) -> Any:
-    """Value of a constant, None for anything else."""
+    """Return the value of a constant, None for any other variable."""
     return variable.data if isinstance(variable, Constant) else None
 
 
 def is_size_one(variable: Variable) -> bool:
-    """True if `variable` is known to have exactly one element."""
+    """Return True if `variable` is known to have exactly one element."""
     return all(s == 1 for s in getattr(variable.type, "shape", ()))
 
 

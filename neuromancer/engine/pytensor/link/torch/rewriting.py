@@ -1,4 +1,4 @@
-"""Which graph rewrites run before linking: PyTensor's without those for C code, then our own fusions."""
+"""Graph rewrites before linking: PyTensor's without those for C code, then the fusions of this package."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ INCOMPATIBLE = (
     "scan_split_non_sequence_lu_decomposition_solve",
     "scan_split_non_sequence_decomposition_and_solve",
 )
-"""Tags of rewrites that make operations for C code or write into their inputs, in the names of PyTensor 3.0 and 3.3."""
+"""Tags of rewrites that create operations for C code or in-place operations, as named in PyTensor 3.0 and 3.3."""
 ALGEBRA = (
     "dot_diag_to_elemwise",
     "orthogonal_dot_transpose_to_eye",
     "selection_dot_to_indexing",
     "useless_symmetric_transpose",
 )
-"""Rewrites that ask of every product whether a matrix is diagonal, orthogonal or of another special form. For that they
-follow the graph, so that the time to compile grows with the square of the number of layers."""
+"""Rewrites that look, at every product, for matrices with a special structure (diagonal, orthogonal). They traverse the
+graph each time, so that compile time grows with the square of the number of layers."""
 
 
 @cache
 def rewriter() -> GraphRewriter:
-    """All rewrites, in order."""
+    """Return all rewrites, in order."""
     query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=(*INCOMPATIBLE, *ALGEBRA))
     return SequentialGraphRewriter(CutRuns(), optdb.query(query), *FUSIONS)
 
@@ -48,7 +48,7 @@ def rewriter() -> GraphRewriter:
 def rewritten(op: HasInnerGraph) -> FunctionGraph:
     """Return a rewritten copy of the inner graph of `op`."""
     inner = op.fgraph
-    if hasattr(inner, "unfreeze"):  # newer versions share inner graphs and so keep them frozen
+    if hasattr(inner, "unfreeze"):  # newer versions share inner graphs and freeze them
         fgraph = inner.unfreeze()
     else:
         fgraph = FunctionGraph(inner.inputs, inner.outputs, clone=True)

@@ -1,7 +1,7 @@
 """Long runs of elementwise operations, cut into pieces before PyTensor's rewrites see them.
 
-The rewrites of sums and products gather a run into one operation with all its terms, and the gradient of a chain of n
-such steps has n runs of up to n factors. So what is quick for a few steps takes hours for a thousand.
+The rewrites of sums and products collect a run into one operation with all its terms, and the gradient of a chain of n
+such steps has n runs of up to n factors. This is fast for a few steps and takes hours for a thousand.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pytensor.tensor.math import Dot
 from neuromancer.engine.pytensor.ops.fence import Fence
 
 LONG = 64
-"""Operations in a row from which on a run is cut; networks have other operations in between long before."""
+"""Minimum length of a run that is cut; runs in networks are far shorter."""
 PIECE = 12
-"""Operations in a row that stay together."""
+"""Length of the pieces."""
 
 
 class CutRuns(GraphRewriter):
-    """Puts a fence after every few operations of long runs, and leaves graphs without such runs as they are."""
+    """Inserts fences into long runs of elementwise operations; graphs without such runs stay unchanged."""
 
     def apply(self, fgraph: FunctionGraph) -> None:
         """Rewrite `fgraph`."""
@@ -34,7 +34,7 @@ class CutRuns(GraphRewriter):
 
 
 def _runs(order: list[Apply], longest: int) -> dict[Variable, int]:
-    """Operations in a row up to every variable; counted anew after `longest`."""
+    """Return the length of the run that ends at every variable, starting again from 0 after `longest`."""
     runs: dict[Variable, int] = {}
     for node in order:
         if _elementwise(node):
@@ -44,7 +44,7 @@ def _runs(order: list[Apply], longest: int) -> dict[Variable, int]:
 
 
 def _elementwise(node: Apply) -> bool:
-    """Whether sums and products are gathered across `node`; a product of vectors of length 1 becomes a plain one."""
+    """Return whether rewrites collect terms across `node`; a dot product of length-1 vectors becomes elementwise."""
     if isinstance(node.op, Dot):
         return node.inputs[0].ndim > 0 and node.inputs[0].type.shape[-1] == 1
     return isinstance(node.op, Elemwise | DimShuffle)

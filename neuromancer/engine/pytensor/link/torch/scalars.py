@@ -1,4 +1,4 @@
-"""The scalar operations of PyTensor as functions on tensors and Python numbers."""
+"""PyTensor's scalar operations as functions of tensors and Python numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytensor.scalar import basic as ps
 from pytensor.scalar import math as psm
 
 OUTPUT, COMMON, ASIS = "output", "common", "asis"
-"""In which dtype the inputs enter: that of the output, the common one of the inputs, or their own."""
+"""Dtype in which a function takes its inputs: that of the output, the common one of the inputs, or their own."""
 
 
 def _fold(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -25,7 +25,7 @@ def _tensor_like(value: Any, other: torch.Tensor) -> torch.Tensor:
 
 
 def _pairwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function of two tensors take a number for either of them."""
+    """Return a function of two tensors as one that takes a number for either."""
 
     def call(a: Any, b: Any) -> Any:
         if not isinstance(a, torch.Tensor):
@@ -88,7 +88,7 @@ def _maximum_into(a: Any, b: Any, out: Any) -> Any:
 
 def _commutative_into(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*operands: Any, out: Any) -> Any:
-        # the operand that is written over must be read first
+        # the operand that is overwritten must be read first
         result = out
         skipped = False
         for value in operands:
@@ -121,7 +121,7 @@ IN_PLACE: dict[type, Callable[..., Any]] = {
         )
     },
 }
-"""Functions that can write over a float operand of theirs; these also never return a view."""
+"""Functions that can overwrite one of their float operands; they never return a view."""
 
 _sp = torch.special
 
@@ -183,7 +183,7 @@ TABLE: dict[type, tuple[Callable[..., Any], str]] = {
     ps.Tanh: (torch.tanh, OUTPUT),
     ps.ArcTanh: (torch.arctanh, OUTPUT),
     psm.Sigmoid: (torch.sigmoid, OUTPUT),
-    # beyond 20 the default of torch returns x itself, which costs digits in float64
+    # torch's default threshold of 20, beyond which it returns x, loses digits in float64
     psm.Softplus: (partial(torch.nn.functional.softplus, threshold=40.0), OUTPUT),
     psm.Log1mexp: (_log1mexp, OUTPUT),
     psm.Erf: (torch.erf, OUTPUT),
@@ -199,7 +199,7 @@ TABLE: dict[type, tuple[Callable[..., Any], str]] = {
     psm.I0: (_sp.i0, OUTPUT),
     psm.I1: (_sp.i1, OUTPUT),
 }
-"""Scalar operation -> (function on tensors and Python numbers, dtype of the inputs)."""
+"""Scalar operation -> (function of tensors and Python numbers, dtype in which it takes its inputs)."""
 for _name, _function in (("Deg2Rad", torch.deg2rad), ("Rad2Deg", torch.rad2deg)):
     if hasattr(ps, _name):  # newer versions multiply by a constant instead
         TABLE[getattr(ps, _name)] = (_function, OUTPUT)

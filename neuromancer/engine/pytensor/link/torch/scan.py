@@ -1,8 +1,8 @@
 """Torch form of loops: a Python loop over the program of the inner graph, with everything on the device.
 
-The terms are those of PyTensor's Scan, per output: *mit-mot* (several taps in and out, made by gradients), *mit-sot*
+The terms are those of PyTensor's Scan, per output: *mit-mot* (several taps in and out, created by gradients), *mit-sot*
 and *sit-sot* (several taps or one tap in, one out), *nit-sot* (not fed back), *untraced* (only the last value is kept).
-Traces are circular buffers, because a rewrite shortens those of which only the end is read.
+Traces are circular buffers, because a rewrite shortens those whose end alone is read.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Loop:
         outer_untraced = node.inputs[1 + self.n_seqs + self.n_traces :][: self.n_untraced]
         outer_rest = node.inputs[1 + self.n_seqs + self.n_traces + self.n_untraced + self.n_nit_sot :]
         inner = rewritten(op)
-        # integers that change from step to step index other tensors: they come down once, not step by step
+        # Integers that change from step to step index other tensors: they are downloaded once, not at every step.
         sequences = [HOST if v.dtype[:3] == "int" and v.ndim == 1 else DEVICE for v in node.inputs[1 : 1 + self.n_seqs]]
         untraced = [context.places[v] for v in outer_untraced]
         rest = [context.places[v] for v in outer_rest]
@@ -91,7 +91,7 @@ class Loop:
         ]
 
     def __call__(self, n_steps: Any, *inputs: Any) -> list[Any]:
-        """Run the loop; `inputs` are those of the node."""
+        """Run the loop on the inputs of the node."""
         n = int(n_steps)
         sequences, inputs = inputs[: self.n_seqs], inputs[self.n_seqs :]
         if n < 0 or any(s.shape[0] < n for s in sequences):
@@ -131,7 +131,7 @@ class Loop:
         def fresh(value: Any) -> torch.Tensor:
             if not isinstance(value, torch.Tensor):
                 return upload(value, device, self.context.counters)
-            # a view of a trace must be read before the trace is written; meta tensors have no memory
+            # A view of a trace must be copied before the trace is written; meta tensors have no memory.
             overlaps = device.type != "meta" and (device.type != "cpu" or value.untyped_storage().data_ptr() in memory)
             return value.clone() if overlaps else value
 
@@ -147,7 +147,7 @@ class Loop:
             traces[k][position] = value
 
     def _finish(self, traces: list[Any], starts: list[int], lengths: list[int], done: int, n: int) -> list[Any]:
-        """Put wrapped traces in order; cut or clear what was not reached."""
+        """Unwrap circular traces; cut off or clear the part that the loop did not reach."""
         for k in range(self.n_mit_mot, len(traces)):
             start, length = starts[k], lengths[k]
             if traces[k] is None:

@@ -1,4 +1,4 @@
-"""Torch forms of operations on shapes: sizes come out on the host, tensors are viewed, not copied."""
+"""Torch forms of operations on shapes: sizes stay on the host, and tensors are viewed, not copied."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _eye(op: Eye, node: Apply, context: Context) -> Form:
 @torch_form.register(Join)
 def _join(op: Join, node: Apply, context: Context) -> Form:
     dtype = TORCH_DTYPES[node.outputs[0].dtype]
-    if hasattr(op, "axis"):  # newer versions keep the axis in the operation, older ones in the first input
+    if hasattr(op, "axis"):  # newer versions store the axis in the operation, older ones in the first input
         axis = op.axis
         return Form(lambda *xs: torch.cat([x.to(dtype) for x in xs], axis), [DEVICE] * len(node.inputs), [DEVICE])
     return Form(

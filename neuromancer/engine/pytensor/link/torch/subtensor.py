@@ -1,4 +1,4 @@
-"""Torch forms of indexing, of setting and incrementing parts of a tensor."""
+"""Torch forms of indexing, and of setting and incrementing parts of a tensor."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from neuromancer.engine.pytensor.link.torch.registry import (
 
 
 def _plain(index: Any) -> Any:
-    """An index with Python numbers instead of arrays."""
+    """Return an index with Python numbers instead of arrays."""
     if isinstance(index, slice):
         return slice(*(None if v is None else int(v) for v in (index.start, index.stop, index.step)))
     return int(index)
 
 
 def _split_negative(indices: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[int]]:
-    """Replace negative steps, which torch lacks, by positive ones; also return the axes of the result to flip."""
+    """Replace negative steps, which torch lacks, by positive ones, and return the axes of the result to flip."""
     plain, flip, axis = [], [], 0
     for n, index in zip(shape, indices, strict=False):
         if isinstance(index, slice) and index.step is not None and index.step < 0:
@@ -54,7 +54,7 @@ def _negative(indices: tuple[Any, ...]) -> bool:
 
 
 def _basic_indices(idx_list: Any, inputs: list[Any]) -> tuple[tuple[Any, ...] | None, Callable[..., Any]]:
-    """The constant indices if all are, and a function from host values to indices."""
+    """Return the indices if all are constant, else None, and a function from host values to indices."""
 
     def build(*values: Any) -> tuple[Any, ...]:
         indices = indices_from_subtensor(values, idx_list)
@@ -102,7 +102,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, context: Context) -> Form:
             y = torch.flip(y.expand(part.shape), flip) if part.numel() else y
         else:
             part = result[indices]
-        if part.numel():  # a loop without steps does not know the sizes of what it would have made
+        if part.numel():  # a loop without steps returns empty results, whatever their sizes
             part.copy_(y.expand(part.shape)) if setting else part.add_(y)
         return result
 
@@ -112,12 +112,12 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, context: Context) -> Form:
 
 
 def _advanced_places(inputs: list[Any]) -> list[str]:
-    """Index arrays are read on the device; slice bounds and other scalars on the host."""
+    """Return the places of indices: arrays on the device, slice bounds and other scalars on the host."""
     return [DEVICE if isinstance(i.type, TensorType) and i.ndim else HOST for i in inputs]
 
 
 def _advanced_indices(op: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Indices of an advanced operation, ready for torch: integer tensors as int64."""
+    """Return the indices of an advanced operation in torch's form: integer tensors as int64."""
     idx_list = getattr(op, "idx_list", None)
     indices = indices_from_subtensor(values, idx_list) if idx_list is not None else values
     indices = indices if isinstance(indices, tuple) else (indices,)
@@ -154,7 +154,7 @@ def _advanced_inc_subtensor(op: Any, node: Apply, context: Context) -> Form:
     def write(x: Any, y: Any, *values: Any) -> Any:
         result = x.clone(memory_format=torch.contiguous_format)
         indices = _advanced_indices(op, values)
-        # slices first, as a view; then only whole axes are left beside the index tensors
+        # Slices first, as a view; then only index tensors and whole axes are left.
         picks: list[torch.Tensor | None] = []
         view, offset = result, 0
         for index in indices:
