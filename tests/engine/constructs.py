@@ -33,19 +33,19 @@ VALUES: dict[Any, np.ndarray] = {
 
 
 def grad(cost: Any, x: Any) -> Any:
-    """The gradient for one variable."""
+    """Return the gradient for one variable."""
     return E.grad(cost, [x])[0]
 
 
 def tanh_scan() -> Any:
-    """A recurrence with one state."""
+    """Return a recurrence with one state."""
     return E.scan(lambda a, h: T.tanh(a + h), sequences=[m], initial=[T.zeros_like(m[0])])
 
 
 LACKING: dict[str, tuple[str, ...]] = {
     "theano": ("squeeze", "pad constant", "pad reflect", "batched matmul", "grad batched matmul"),
 }
-"""Constructs that an engine has no function for."""
+"""Engine -> constructs that it does not support."""
 
 CONSTRUCTS: dict[str, tuple[list[Any], Callable[[], Any]]] = {
     "eq": ([m, n], lambda: T.eq(m, n)),

@@ -1,4 +1,4 @@
-"""Loops: name -> outputs from (time, batch, features) and weights."""
+"""Loops: name -> outputs, from a sequence (time, batch, features) and weights."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ W = RNG.standard_normal((3, 3)) / 2
 
 
 def symbols():
-    """Symbolic (time, batch, features) and weights."""
+    """Return a symbolic sequence (time, batch, features) and weights."""
     return E.tensor("x", (None, None, 3), "float64"), E.tensor("w", (3, 3), "float64")
 
 
 def rnn(x, w, **kwargs):
-    """A plain recurrent layer."""
+    """Return a plain recurrent layer."""
     return E.scan(lambda v, h, m: T.tanh(v + T.dot(h, m)), x, T.zeros_like(x[0]), w, **kwargs)
 
 
 def lstm_like(x, w):
-    """Two states and an output that is not fed back."""
+    """Return a loop with two states and an output that is not fed back."""
 
     def step(v, h, c, m):
         gate = T.sigmoid(v + T.dot(h, m))
@@ -61,7 +61,7 @@ LOOPS = {
 
 
 def graph(name: str) -> tuple[list[Any], list[Any]]:
-    """Inputs and outputs of a loop: what it gives, and the gradients of a cost."""
+    """Return inputs and outputs of a loop: its results, and the gradients of a cost."""
     before, config.floatX = config.floatX, "float64"
     try:
         x, w = symbols()

@@ -1,4 +1,4 @@
-"""Every construct gives the values, shapes and dtypes that are written down, on every engine."""
+"""Every construct gives the stored values, shapes and dtypes on every engine."""
 
 from __future__ import annotations
 

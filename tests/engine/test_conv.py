@@ -25,18 +25,18 @@ GEOMETRIES = [
 
 
 def arrays(ndim: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """An input (2, 3, ...) and a kernel (2, 3, ...)."""
+    """Return an input (2, 3, ...) and a kernel (2, 3, ...)."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((2, 3, *(4, 6, 7)[3 - ndim :])), rng.standard_normal((2, 3, *(2, 3, 2)[3 - ndim :]))
 
 
 def per_axis(value, ndim: int) -> tuple:
-    """`value` as one int per axis."""
+    """Return `value` as one int per axis."""
     return (value,) * ndim if isinstance(value, int) else value
 
 
 def check_adjoint(x, w, stride, dilation, pad) -> None:
-    """The convolution is that of the definition, and so are its gradients: it is linear in x and in w."""
+    """Assert that convolution agrees with its definition, and its gradients by adjointness: it is linear in x and w."""
     sx, sw = E.tensor("x", (None,) * x.ndim, "float64"), E.tensor("w", (None,) * w.ndim, "float64")
     expected = reference.conv(x, w, stride, dilation, pad)
     g = np.random.default_rng(1).standard_normal(expected.shape)
@@ -55,7 +55,7 @@ def test_gradients_are_adjoint(ndim, stride, dilation, pad) -> None:
 
 @st.composite
 def geometries(draw):
-    """A convolution that fits its input."""
+    """Draw a convolution that fits its input."""
     ndim = draw(st.integers(1, 3))
     axes = st.tuples(*[st.integers(1, 3)] * ndim)
     kernel, stride, dilation = draw(axes), draw(axes), draw(axes)
@@ -104,7 +104,7 @@ def test_conv_transpose_agrees_with_definition(ndim, stride, dilation, pad) -> N
     np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_mixed_precision_is_the_wider() -> None:
+def test_mixed_dtypes_give_the_wider_one() -> None:
     x, w = E.tensor("x", (None,) * 4, "float32"), E.tensor("w", (None,) * 4, "float64")
     assert E.conv(x, w).dtype == "float64"
 

@@ -12,7 +12,7 @@ from neuromancer.errors import ArgumentError, EngineError, FileError, InputTypeE
 
 
 def graph():
-    """A convolution with a bias and a softmax."""
+    """Return a convolution with a bias and a softmax."""
     x = E.tensor("image", (None, 1, None, None), "float32")
     w = E.SharedVariable(np.zeros((2, 1, 3, 3), "float32"), "weights")
     return x, E.softmax(E.conv(x, w) + 0.5, 1)
@@ -29,7 +29,7 @@ def test_dot_text_of_a_variable_and_of_a_function() -> None:
     assert E.dot_text([y, x]).count("output") == 2
 
 
-def test_names_are_text_in_a_drawing() -> None:
+def test_names_are_escaped() -> None:
     x = E.tensor('a"];\nb -> c [label="\x1b\u202e\\n', (2,), "float32")
     lines = E.dot_text(x + 1).splitlines()
     named = [line for line in lines if "b -> c" in line]
@@ -66,7 +66,7 @@ def test_options_go_to_pytensors_own_drawing(tmp_path) -> None:
 
 
 @pytest.mark.skipif(E.NAME == "theano", reason="pictures are drawn by Theano's own pydotprint")
-def test_graphviz_gets_the_source_and_its_errors_are_passed_on(tmp_path, monkeypatch) -> None:
+def test_graphviz_gets_the_source_and_its_errors_are_raised(tmp_path, monkeypatch) -> None:
     program = tmp_path / "dot"
     program.write_text('#!/bin/sh\necho "$1"\nexec cat\n')
     program.chmod(0o755)

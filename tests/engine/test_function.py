@@ -1,4 +1,4 @@
-"""Compiled functions: arguments, results, updates, memory, errors, and what they leave alone."""
+"""Compiled functions: arguments, results, updates, memory, errors, and settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = E.T
 
 
 def shared(value, name="p", dtype="float32"):
-    """A shared variable of the given value."""
+    """Return a shared variable."""
     return E.SharedVariable(np.array(value, dtype), name)
 
 
@@ -48,7 +48,7 @@ def test_generic_inputs_take_any_object() -> None:
     assert E.function([g, x], x + 1)({"a": 1}, 1) == 2
 
 
-def test_wrong_arguments_are_refused_with_what_was_expected() -> None:
+def test_wrong_arguments_are_errors_that_say_what_is_expected() -> None:
     x = E.tensor("x", (None, 3), "float32")
     f = E.function([x], x + 1, name="plus")
     with pytest.raises(InputTypeError, match=r"'function plus': wrong number.*got 2; expected 1 \(x: float32"):
@@ -114,7 +114,7 @@ def test_results_own_their_memory() -> None:
     first = f(argument)
     expected = [r.copy() for r in first]
     for r in first:
-        r[...] = 99  # would reach arguments, parameters, constants or the other results if memory were shared
+        r[...] = 99  # would change arguments, parameters, constants or other results if memory were shared
     assert argument.tolist() == [1, 2] and p.get_value().tolist() == [1, 2]
     for r, e in zip(f(argument), expected, strict=True):
         np.testing.assert_array_equal(r, e)
@@ -125,14 +125,14 @@ def test_results_do_not_change_when_parameters_do() -> None:
     f = E.function([x], [p, p.dimshuffle("x", 0)], updates=[(p, x)])
     argument = np.array([3, 4], "float32")
     first = f(argument)
-    argument[:] = 0  # the parameter must not live in the caller's array
+    argument[:] = 0  # the parameter must not share the caller's array
     assert p.get_value().tolist() == [3, 4]
     p.set_value(np.array([9, 9]))
     f(argument)
     assert first[0].tolist() == [1, 2] and first[1].tolist() == [[1, 2]]
 
 
-def test_values_got_and_set_are_copies() -> None:
+def test_get_value_and_set_value_copy() -> None:
     value = np.array([1, 2], "float32")
     p = shared(value)
     value[:] = 0
@@ -146,7 +146,7 @@ def test_values_got_and_set_are_copies() -> None:
     assert p.get_value().tolist() == [3, 4]
 
 
-def test_shared_variables_check_what_is_set() -> None:
+def test_shared_variables_check_new_values() -> None:
     p = shared(np.zeros((2, 3)))
     assert E.known_shape(p) == (2, 3) and p.ndim == 2 and p.dtype == "float32"
     with pytest.raises(ShapeError, match=r"shared variable p.*got \(3, 2\); expected \(2, 3\)"):
@@ -212,7 +212,7 @@ def test_building_uses_the_configured_precision() -> None:
             assert T.vector().dtype == (T.vector() * 0.5).dtype == dtype
 
 
-def test_lack_of_memory_is_told_as_such():
+def test_out_of_memory_is_reported_as_such():
     x = E.tensor("x", (None,), "float32")
     outer = E.function([x], T.exp(x.dimshuffle(0, "x") + x.dimshuffle("x", 0)).max(axis=0))
     with pytest.raises(MemoryError):

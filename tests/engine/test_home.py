@@ -1,4 +1,4 @@
-"""Users without a home."""
+"""Users without a home directory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from neuromancer.engine.common.home import NOWHERE, some_home
 
 
-def test_a_home_for_the_time_of_an_import(monkeypatch):
+def test_a_home_is_set_during_an_import(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     with some_home():
         assert os.environ["HOME"] == "/home/somebody"

@@ -1,4 +1,4 @@
-"""The engine is chosen by name and has everything that the interface names."""
+"""The engine is selected by name and has every name of the interface."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def test_every_name_is_there_and_documented() -> None:
         assert hasattr(E, name)
         own = vars(interface.Engine).get(name)
         assert own.__doc__ if own is not None else name in interface.Engine.__doc__
+        assert own is None or getattr(E, name).__doc__
     assert E.NAME == os.environ.get("NEUROMANCER_ENGINE", E.DEFAULT)
 
 

@@ -1,4 +1,4 @@
-"""Random streams: distributions, fresh numbers, reproducibility."""
+"""Random streams: distributions, new numbers at every call, reproducibility."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_distributions() -> None:
     assert abs(np.corrcoef(normal.ravel(), uniform.ravel())[0, 1]) < 0.02
 
 
-def test_fresh_numbers_every_call_and_the_same_again_after_reseed() -> None:
+def test_new_numbers_at_every_call_and_the_same_after_reseed() -> None:
     stream = E.RandomStream(5)
     f = E.function([], stream.normal((4,)))
     first, second = f(), f()

@@ -1,4 +1,4 @@
-"""Replacing variables of a graph: all at once, anywhere in it, without copying the rest."""
+"""Replacing variables of a graph: all at once, anywhere, without copying unaffected parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_replacements_do_not_see_each_other():
     assert [v.item() for v in got] == [2.0, 15.0]
 
 
-def test_a_replacement_may_hold_what_it_replaces():
+def test_a_replacement_may_contain_the_replaced_variable():
     x, y, _ = inputs()
     step = out = x * 2 + y
     for _ in range(3):
@@ -37,7 +37,7 @@ def test_an_intermediate_result():
     assert [v.item() for v in got] == [6.0, 5.0]
 
 
-def test_what_does_not_depend_on_it_is_shared():
+def test_unaffected_parts_are_shared():
     x, y, _ = inputs()
     fixed = T.exp(y)
     moved = E.rewire(T.tanh(x) * fixed, {x: y})
@@ -45,14 +45,14 @@ def test_what_does_not_depend_on_it_is_shared():
     assert E.rewire(fixed, {x: y}) is fixed
 
 
-def test_sizes_may_become_open():
+def test_sizes_may_become_unknown():
     narrow, wide = E.tensor("narrow", (2, 3), "float64"), E.tensor("wide", (None, None), "float64")
     out = E.rewire(T.tanh(narrow).sum(axis=0), {narrow: wide})
     assert E.known_shape(out) == (None,)
     assert E.function([wide], out)(np.zeros((4, 5))).shape == (5,)
 
 
-def test_other_kinds_are_refused():
+def test_other_dtypes_and_ranks_are_refused():
     x = E.tensor("x", (None,), "float64")
     for other in (E.tensor("m", (None, None), "float64"), E.tensor("i", (None,), "int64")):
         with pytest.raises(InputTypeError, match="cannot stand in"):

@@ -1,4 +1,4 @@
-"""Loops: values and gradients that are written down, lengths, training, errors."""
+"""Loops: stored values and gradients, lengths, training, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bits of products on a GPU: torch's switches meanwhile and afterwards, and convolutions of rounded operands."""
+"""Precision of products on a GPU: torch's switches during and after a call, and convolutions of rounded operands."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ GPU = torch.device("cuda")
 
 
 def switches():
-    """(convolutions, matrices) in TF32, as torch's kernels look it up."""
+    """Return whether (convolutions, matrix products) run in TF32, as torch's kernels read it."""
     if hasattr(torch.backends.cudnn, "conv"):
         return tuple(o.fp32_precision == "tf32" for o in (torch.backends.cudnn.conv, torch.backends.cuda.matmul))
     return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("precision", ["f32", "tf32", "bf16", "f16"])
-def test_switches_are_set_meanwhile(precision):
+def test_switches_are_set_in_the_context(precision):
     before = switches()
     with arithmetic(GPU, precision):
         assert switches() == (precision == "tf32",) * 2
@@ -89,8 +89,8 @@ for precision, want in (("f32", False), ("tf32", True)):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_whatever_the_user_has_set_is_as_before(setting):
-    """In processes of their own: torch has no way back from some mixtures of old and new names."""
+def test_the_users_settings_are_restored(setting):
+    """Each in its own process: some mixtures of old and new names cannot be undone in torch."""
     if "fp32_precision" in setting and not hasattr(torch.backends.cudnn, "conv"):
         pytest.skip("this torch does not have it")
     done = subprocess.run(
@@ -99,7 +99,7 @@ def test_whatever_the_user_has_set_is_as_before(setting):
     assert done.returncode == 0, done.stderr
 
 
-def test_threads_do_not_undo_each_others_setting():
+def test_threads_do_not_change_each_others_settings():
     inside, leave, seen = threading.Event(), threading.Event(), []
 
     def first():
@@ -127,7 +127,7 @@ def test_threads_do_not_undo_each_others_setting():
 @pytest.mark.parametrize(
     ("capability", "lacking"), [((9, 0), []), ((7, 5), ["tf32", "bf16"]), ((6, 1), ["tf32", "bf16", "f16"])]
 )
-def test_a_gpu_without_units_is_an_error(monkeypatch, capability, lacking):
+def test_a_gpu_without_hardware_support_is_an_error(monkeypatch, capability, lacking):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     found = []
     for precision in accelerator.PRECISIONS:
@@ -157,7 +157,7 @@ def test_operands_are_rounded_and_results_are_float32(precision, bits, with_bias
     assert error < 2.0 ** -(bits - 1)
 
 
-def test_a_kernel_that_lasts_is_rounded_once():
+def test_the_rounded_copy_of_a_lasting_kernel_is_cached():
     seen = []
     kernel = lambda x, w: seen.append(w) or x  # noqa: E731
     x, first, second = torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
@@ -173,7 +173,7 @@ def test_a_kernel_that_lasts_is_rounded_once():
 
 
 def test_precision_reaches_the_convolutions(monkeypatch):
-    """On a device without data, which takes the same way as a GPU."""
+    """On device 'meta', which takes the same code path as a GPU."""
     nm.config.device = "meta"
     seen, plain = [], kernels.conv
     monkeypatch.setattr(kernels, "conv", lambda x, w, *rest: seen.append((x.dtype, w.dtype)) or plain(x, w, *rest))
@@ -189,7 +189,7 @@ def test_precision_reaches_the_convolutions(monkeypatch):
         assert seen == [(getattr(torch, dtype),) * 2]
 
 
-def test_float32_on_a_gpu_keeps_torchs_own_layout():
+def test_float32_on_a_gpu_keeps_torchs_default_layout():
     x = E.tensor("x", (None, 1, None, None), "float32")
     w = E.SharedVariable(np.ones((2, 1, 3, 3), "float32"), "w")
     fgraph = E.function([x], E.conv(x, w)).pytensor_function.maker.fgraph
@@ -201,7 +201,7 @@ def test_float32_on_a_gpu_keeps_torchs_own_layout():
     assert TorchLinker(GPU, "bf16").fgraph_convert(fgraph.clone()).precision == "bf16"
 
 
-# ---- who is told what
+# ---- errors
 def test_tf32_is_for_gpus():
     with pytest.raises(
         DeviceError, match=r"tf32 is for GPUs; got cpu; expected config.device 'cuda'; nearest valid: f32"
@@ -209,7 +209,7 @@ def test_tf32_is_for_gpus():
         volume_net().predict_dense(image(1, 9, 12, 12), precision="tf32")
 
 
-def test_less_precision_is_for_inference_in_float32():
+def test_reduced_precision_is_for_float32_inference():
     nm.config.device = "meta"
     x = E.tensor("x", (None, 1, None), "float64")
     for precision in ("tf32", "bf16"):

@@ -1,4 +1,4 @@
-"""PyTensor's own form of the convolution: gradients of both orders, static shapes, agreement with Python mode."""
+"""Convolution in PyTensor: first and second gradients, static shapes, agreement with its Python mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYTHON = Mode("vm", "fast_compile")
 
 
 def check_gradient(function, values) -> None:
-    """verify_grad without machine code."""
+    """Run verify_grad without compiling C code."""
     with E.building():
         verify_grad(function, values, rng=np.random.default_rng(1), mode=PYTHON)
 
@@ -70,7 +70,7 @@ def test_any_geometry(geometry) -> None:
     cell = [[None]]
     op.perform(node, [x, w], cell)
     np.testing.assert_allclose(cell[0][0], expected, rtol=1e-9, atol=1e-11)
-    # adjointness proves both gradients: <conv(x, w), g> = <x, grad_input(w, g)> = <w, grad_kernel(x, g)>
+    # adjointness verifies both gradients: <conv(x, w), g> = <x, grad_input(w, g)> = <w, grad_kernel(x, g)>
     g = rng.standard_normal(expected.shape)
     product = (expected * g).sum()
     for kind, factor in ((ConvGradInput, x), (ConvGradKernel, w)):
@@ -89,7 +89,7 @@ def test_static_shapes() -> None:
     assert E.grad(E.conv(x, w).sum(), [x])[0].type.shape == x.type.shape
 
 
-def test_shape_of_result_needs_no_convolution() -> None:
+def test_the_shape_of_a_result_is_computed_without_convolution() -> None:
     x, w = E.tensor("x", (None,) * 4, "float32"), E.tensor("w", (None,) * 4, "float32")
     f = E.function([x, w], E.conv(x, w, 2, 1, 1).shape)
     assert not any(isinstance(n.op, Conv) for n in f.pytensor_function.maker.fgraph.toposort())

@@ -1,4 +1,4 @@
-"""Graphs of many operations in a row: compiled, differentiated, and not slower with every operation."""
+"""Deep graphs: compilation, gradients, and long runs of elementwise operations."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def chain(n, step=E.T.tanh):
 
 
 def largest(function):
-    """Number of inputs of the largest operation of a compiled function."""
+    """Return the largest number of inputs of an operation of a compiled function."""
     nodes = function.pytensor_function.maker.fgraph.apply_nodes
     assert not any(isinstance(node.op, Fence) for node in nodes)
     return max(len(node.inputs) for node in nodes if isinstance(node.op, Elemwise))
 
 
-def test_more_operations_than_python_allows_calls():
+def test_graphs_deeper_than_the_recursion_limit():
     x, y = chain(1200)
     assert deep.depth([y]) == 1200
     limit, size = sys.getrecursionlimit(), threading.stack_size()
@@ -54,12 +54,12 @@ def test_gradient_of_a_deep_graph():
     assert largest(function) < 50
 
 
-def test_short_runs_are_left_to_the_rewrites():
+def test_short_runs_are_not_cut():
     x, y = chain(6)
     assert largest(E.function([x], E.grad(y.sum(), [x])[0])) >= 6
 
 
-def test_errors_come_out_of_a_deep_graph():
+def test_errors_in_a_deep_graph_are_raised():
     _, y = chain(200)
     with pytest.raises(EngineError, match="depend on variables that are not given"):
         E.function([], y)
@@ -73,7 +73,7 @@ def test_errors_come_out_of_a_deep_graph():
         deep.with_room([y], fails)
 
 
-def test_work_in_a_thread_of_its_own_may_build():
+def test_work_in_its_own_thread_may_build():
     _, y = chain(200)
     here = threading.current_thread()
 
@@ -87,7 +87,7 @@ def test_work_in_a_thread_of_its_own_may_build():
     assert deep.with_room([chain(3)[1]], threading.current_thread) is here
 
 
-def test_no_stack_to_be_had(monkeypatch):
+def test_a_stack_that_cannot_be_allocated(monkeypatch):
     _, y = chain(200)
 
     def refused(thread):
@@ -100,7 +100,7 @@ def test_no_stack_to_be_had(monkeypatch):
     assert deep.with_room([y], lambda: 1) == 1
 
 
-def test_a_fence_keeps_sums_apart():
+def test_sums_are_not_merged_across_a_fence():
     x = E.tensor("x", (None,), "float32")
     y = E.fence(x - np.float32(1e8)) + np.float32(0.25)
     value, slope = E.function([x], [y, E.grad(y.sum(), [x])[0]])(np.float32([1e8]))

@@ -1,4 +1,4 @@
-"""Devices: names, values that stay where they are, and no hidden wait for the device."""
+"""Devices: names, values that stay on the device, and no hidden synchronisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = E.T
 
 @pytest.fixture
 def device(request):
-    """Run on the device given as parameter."""
+    """Set the device of the parameter."""
     before = config.device
     config.device = request.param
     yield request.param
@@ -28,7 +28,7 @@ on = pytest.mark.parametrize("device", ["meta"], indirect=True)
 
 
 def network():
-    """A 3-d network with pooling, dropout, batch statistics, loss, gradients and momentum."""
+    """Return a 3-d network with pooling, dropout, batch normalisation, loss, gradients and momentum."""
     rng = np.random.default_rng(0)
     x = E.tensor("x", (None, 1, None, None, None), "float32")
     target = E.tensor("target", (None, None, None, None), "int64")
@@ -63,7 +63,7 @@ def network():
 
 
 def batch():
-    """Arguments of the training function."""
+    """Return arguments of the training function."""
     rng = np.random.default_rng(1)
     return rng.standard_normal((2, 1, 5, 12, 14)).astype("float32"), rng.integers(0, 2, (2, 4, 3, 4))
 
@@ -79,14 +79,14 @@ def test_training_step_without_a_hidden_synchronisation(device) -> None:
     for call in range(3):
         result, prediction = train(*arrays)
         assert result.device.type == "meta" and result.shape == () and prediction.shape == (2, 2, 4, 3, 4)
-        # parameters, velocities and the rate once, the two arguments every time
+        # parameters, velocities and the rate once, the two arguments at every call
         assert train.counters.uploads == 2 * len(parameters) + 2 * (call + 1)
         assert train.counters.downloads == 0
     assert predict(arrays[0]).shape == (2, 2, 4, 3, 4)
     assert predict(arrays[0]).device.type == "meta"
     assert predict.counters.uploads == len(parameters) + 2
     for parameter, value in zip(parameters, before, strict=True):
-        np.testing.assert_array_equal(parameter.get_value(), value)  # shapes only: nothing is trained
+        np.testing.assert_array_equal(parameter.get_value(), value)  # device 'meta' does not train
 
 
 def test_training_on_the_cpu_lowers_the_loss() -> None:
@@ -119,7 +119,7 @@ def test_values_needed_on_the_host_are_an_error(device) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("name", ["cuda", "cuda:3"])
-def test_absent_gpu_is_an_error_that_says_what_is_there(name) -> None:
+def test_a_missing_gpu_is_an_error_that_lists_the_devices(name) -> None:
     with pytest.raises(DeviceError, match=f"no such device; got {name}; expected one of 'cpu'.*no CUDA"):
         resolve_device(name)
     before = config.device
@@ -165,6 +165,6 @@ def test_dense_prediction_on_a_gpu_agrees_with_the_cpu(tile) -> None:
         try:
             found = node.predict_dense(raw, tile=tile, precision=precision)
         except DeviceError:
-            continue  # an older GPU
+            continue  # not supported by an older GPU
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, want, rtol=0, atol=0.02)

@@ -15,7 +15,7 @@ from tests.engine.pytensor.test_conv_ops import PYTHON
 
 
 class Flip(Op):
-    """An operation of a user: reverses a vector and tells its length."""
+    """A user's operation: reverses a vector and returns its length."""
 
     __props__ = ()
 
@@ -40,7 +40,7 @@ def test_any_operation_runs_and_costs_one_transfer_each_way() -> None:
     assert y.tolist() == [7, 5, 3] and n == 3 and g.tolist() == [4, 2, 0]
 
 
-def test_errors_of_an_operation_keep_their_type_and_say_where() -> None:
+def test_errors_of_an_operation_keep_their_type_and_name_it() -> None:
     x = E.tensor("x", (None,), "float32")
     f = E.function([x], Flip()(x)[0] * 2)
     with pytest.raises(ValueError, match=r"too large") as caught:

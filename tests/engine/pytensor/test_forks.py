@@ -1,4 +1,4 @@
-"""A forked child computes, alone, also where its parent has computed in several threads."""
+"""A forked child computes, in one thread, even if its parent has computed in several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dilated convolutions as plain ones of fragments, and which of the two is taken."""
+"""Dilated convolutions as plain ones of fragments, and the choice between the two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuromancer.engine.pytensor.kernels.conv import channels_last
 
 @st.composite
 def layers(draw):
-    """Shapes of x and w, and a dilation, so that at least one window fits."""
+    """Draw shapes of x and w and a dilation for which at least one window fits."""
     n = draw(st.integers(1, 3))
     taps, dilation = (draw(st.tuples(*[st.integers(1, 4)] * n)) for _ in range(2))
     room = draw(st.tuples(*[st.integers(1, 7)] * n))
@@ -48,14 +48,14 @@ def test_fragments_keep_the_memory_format(last):
     back = fragments.joined(parts, (2, 1, 3))
     assert torch.equal(back[:, :, :5], x)
     assert back.is_contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
-    phase = parts.view(2, 1, 3, 2, 3, 3, 4, 2)[1, 0, 2, 1]  # the fragment that begins at (1, 0, 2) of the second image
+    phase = parts.view(2, 1, 3, 2, 3, 3, 4, 2)[1, 0, 2, 1]  # the fragment of the second image that starts at (1, 0, 2)
     assert torch.equal(phase[:, :2], x[1, :, 1::2, :, 2::3])
     cut = fragments.split(x[:, :, :4, 1:], (2, 1, 1))
     assert cut.is_contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
 
 # ---- choosing
-def test_time_is_that_of_the_second_run_on_the_stream_in_use(monkeypatch):
+def test_the_second_run_is_timed_on_the_current_stream(monkeypatch):
     log = []
 
     class Event:
@@ -78,7 +78,7 @@ def test_time_is_that_of_the_second_run_on_the_stream_in_use(monkeypatch):
 
 
 class Clock:
-    """Says how long a way takes instead of measuring it; an exception as time is raised."""
+    """Returns fixed times instead of measuring; an exception in place of a time is raised."""
 
     def __init__(self, *times):
         self.times, self.asked = times, 0
@@ -96,7 +96,7 @@ def results(calls):
 
 
 @pytest.mark.parametrize(("times", "wanted"), [((1.0, 2.0), "as it is"), ((2.0, 1.0), "fragments")])
-def test_the_faster_way_is_found_out_once_per_kind(times, wanted):
+def test_the_faster_one_is_chosen_once_per_kind(times, wanted):
     clock, calls = Clock(*times), []
     trials = fragments.Trials(clock)
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_the_faster_way_is_found_out_once_per_kind(times, wanted):
     assert clock.asked == 4
 
 
-def test_a_way_without_memory_is_not_taken():
+def test_one_that_runs_out_of_memory_is_not_chosen():
     lack = torch.OutOfMemoryError("CUDA out of memory")
     assert fragments.Trials(Clock(1.0, lack))("layer", results([])) == "as it is"
     assert fragments.Trials(Clock(lack, 1.0))("layer", results([])) == "fragments"
@@ -116,7 +116,7 @@ def test_a_way_without_memory_is_not_taken():
     assert not neither.chosen
 
 
-def test_alike_is_what_is_as_large_up_to_a_factor_of_two(monkeypatch):
+def test_sizes_within_a_factor_of_two_are_of_one_kind(monkeypatch):
     clock = Clock(2.0, 1.0)
     monkeypatch.setattr(fragments, "trials", fragments.Trials(clock))
     w = torch.randn(2, 3, 3, 3)
@@ -136,7 +136,7 @@ def test_alike_is_what_is_as_large_up_to_a_factor_of_two(monkeypatch):
 
 
 class OnGpu:
-    """What the kernels see of a tensor on a GPU before torch is asked to compute."""
+    """Stands in for a tensor on a GPU until torch computes with it."""
 
     device, dtype = torch.device("cuda"), torch.float32
 
@@ -151,7 +151,7 @@ class OnGpu:
     ("stride", "dilation", "pad", "ours"),
     [((1, 1), (2, 2), (0, 0), True), ((2, 1), (1, 2), (0, 0), False), ((1, 1), (2, 2), (1, 1), False)],
 )
-def test_convolutions_without_stride_and_padding_come_here(monkeypatch, stride, dilation, pad, ours):
+def test_convolutions_without_stride_and_padding_use_fragments(monkeypatch, stride, dilation, pad, ours):
     monkeypatch.setattr(fragments, "conv", lambda *a: "here")
     monkeypatch.setattr(kernels, "_conv", lambda *a: "torch")
     x, w = OnGpu(1, 3, 9, 9), torch.randn(2, 3, 3, 3)
@@ -167,4 +167,4 @@ def test_a_plan_for_a_gpu_has_room_for_copies(monkeypatch):
     assert scratch == 4 * (2 * 20 * 9 * 40 * 40 + 30 * out)
     assert E.conv_cost((1, 20, 9, 40, 40), (30, 20, 3, 1, 1), (1, 2, 2), "float32")[2] == 4 * 1600 * (180 + 210)
     large = E.conv_cost((1, 100, 300, 300, 300), (10, 100, 2, 2, 2), (1, 1, 1), "float32")[2]
-    assert large == 4 * (100 * 300**3 + 10 * 299**3 + 800 * 299**3), "more than cuDNN can deal with"
+    assert large == 4 * (100 * 300**3 + 10 * 299**3 + 800 * 299**3), "too large for cuDNN"

@@ -1,4 +1,4 @@
-"""Fused operations and results written over dead operands change nothing but speed."""
+"""Fused operations and overwritten operands change nothing but speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = E.T
 
 
 def operations(function) -> list[type]:
-    """Classes of the operations that run."""
+    """Return the classes of the operations that run."""
     return [type(step.node.op) for step in function.program.steps if step.node is not None]
 
 
@@ -30,7 +30,7 @@ def test_bias_is_added_by_the_convolution() -> None:
     with E.building():
         expected = pytensor.function([x], T.tanh(y), mode=PYTHON)(a)
     np.testing.assert_allclose(f(a), expected, rtol=1e-10)
-    # not if something else needs the convolution alone, nor if one number serves several channels
+    # not if something else reads the convolution, nor if one number is added to several channels
     assert ConvBias not in operations(E.function([x], [T.tanh(y), E.conv(x, w) * 2]))
     one = E.SharedVariable(np.ones(1), "one")
     assert ConvBias not in operations(E.function([x], E.conv(x, w) + one.dimshuffle("x", 0, "x", "x")))
@@ -48,7 +48,7 @@ def test_bias_is_added_before_pooling() -> None:
     with E.building():
         expected = pytensor.function([x], T.maximum(y, 0), mode=PYTHON)(a)
     np.testing.assert_allclose(f(a), expected, rtol=1e-10)
-    # not if something else needs the maxima or the convolution without it
+    # not if something else reads the maxima or the convolution without bias
     assert ConvBias not in operations(E.function([x], [y, conv]))
     assert ConvBias not in operations(E.function([x], [y, E.grad(T.sqr(y).sum(), [x])[0]]))
 
@@ -60,7 +60,7 @@ BINARY = [T.add, T.mul, T.sub, T.maximum, lambda a, b: a / (T.sqr(b) + 1), lambd
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_random_expressions_agree_with_python_mode(data) -> None:
-    """Values that are read again, viewed, returned or kept are never written over."""
+    """Values that are read again, viewed, returned or kept are never overwritten."""
     x, row = E.tensor("x", (None, 3), "float64"), E.tensor("row", (1, 3), "float64")
     p = E.SharedVariable(np.linspace(-1, 1, 6).reshape(2, 3), "p")
     pool = [x, row, p, x + 1]

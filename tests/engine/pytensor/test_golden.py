@@ -1,4 +1,4 @@
-"""The results that every engine must give are those of PyTensor's Python mode; a script run of this writes them."""
+"""The golden results of all engines are those of PyTensor's Python mode; run as a script, this module writes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERENCE = Mode("vm", "fast_compile")
 
 
 def construct(name: str) -> list[np.ndarray]:
-    """Results of a construct."""
+    """Return the results of a construct."""
     inputs, make = CONSTRUCTS[name]
     with E.building():
         made = make()
@@ -28,13 +28,13 @@ def construct(name: str) -> list[np.ndarray]:
 
 
 def run(inputs, outputs) -> list[np.ndarray]:
-    """Results of a graph of loops."""
+    """Return the results of a graph with a loop."""
     with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""):
         return pytensor.function(inputs, outputs, mode=REFERENCE, on_unused_input="ignore")(loops.X, loops.W)
 
 
 def loop(name: str) -> list[np.ndarray]:
-    """Results of a loop and its gradients."""
+    """Return the results of a loop and its gradients."""
     return run(*loops.graph(name))
 
 
@@ -43,15 +43,15 @@ CASES = [(group, name) for group, (names, _) in GROUPS.items() for name in names
 
 
 @pytest.mark.parametrize("group, name", CASES)
-def test_written_results_are_current(group, name) -> None:
-    for now, written in zip(GROUPS[group][1](name), golden.expected(group, name), strict=True):
-        assert now.dtype == written.dtype
-        np.testing.assert_allclose(now, written, rtol=1e-5, atol=1e-6)
+def test_stored_results_are_current(group, name) -> None:
+    for result, stored in zip(GROUPS[group][1](name), golden.expected(group, name), strict=True):
+        assert result.dtype == stored.dtype
+        np.testing.assert_allclose(result, stored, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n in loops.LOOPS if n != "sequence taps"])
 def test_loops_stay_loops(name) -> None:
-    """But for one without a state, which is rewritten into one operation on all steps."""
+    """Except one without a state, which is rewritten into a single operation on all steps."""
     function = E.function(*loops.graph(name))
     assert any(isinstance(step.node.op, Scan) for step in function.program.steps if step.node is not None)
 

@@ -1,4 +1,4 @@
-"""Memory that is used again: never by two at once, joined when it is free, and given back."""
+"""Reused memory: never shared by two arrays, merged when it is free, and returned to the system."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from neuromancer.engine.pytensor.kernels import memory
 from neuromancer.engine.pytensor.kernels.memory import Range, Reserve, empty
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is numpy's")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems use numpy's memory")
 PAGE = mmap.PAGESIZE
 
 
 def resident() -> int:
-    """Bytes of memory that this process has."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3 * PAGE), st.integers(0, 5)), max_size=40))
-def test_no_two_share_memory_and_all_of_it_comes_back(steps):
+def test_arrays_do_not_share_memory_and_all_of_it_is_returned(steps):
     addresses = Range(64 * PAGE)
     alive = []
     for size, victim in steps:
@@ -41,8 +41,7 @@ def test_no_two_share_memory_and_all_of_it_comes_back(steps):
             assert (other == value).all()
     del alive[:]
     array = other = None
-    addresses._merge()
-    assert addresses._free == [(0, 64 * PAGE)]
+    assert addresses.is_empty
 
 
 def test_first_fit():
@@ -56,7 +55,7 @@ def test_first_fit():
 
 
 def chain(reserve):
-    """Results of which each is made of the one before."""
+    """Take results that are each computed from the previous one."""
     before = None
     for megabytes in (74, 73, 72, 128, 110):
         array = reserve.take((megabytes << 18,))
@@ -64,14 +63,14 @@ def chain(reserve):
         before = array
 
 
-def test_results_that_are_made_of_one_another_take_no_more_than_the_largest_two():
+def test_a_chain_of_results_takes_no_more_memory_than_the_largest_two():
     reserve = Reserve()
     for _ in range(3):
         chain(reserve)
         assert sum(some.reached for some in reserve._ranges) == (128 + 110) << 20
 
 
-def test_room_is_made_of_what_is_free():
+def test_room_is_made_from_free_memory():
     reserve = Reserve()
     chain(reserve)
     kept = reserve.take((40 << 18,))
@@ -81,7 +80,7 @@ def test_room_is_made_of_what_is_free():
     assert sum(some.reached for some in reserve._ranges) == kept.nbytes
 
 
-def test_what_is_beyond_the_beginning_goes_back(monkeypatch):
+def test_memory_beyond_the_kept_part_is_returned(monkeypatch):
     monkeypatch.setattr(memory, "KEPT", 4 << 20)
     reserve = Reserve()
     with reserve.hold():
@@ -99,10 +98,10 @@ def test_what_is_beyond_the_beginning_goes_back(monkeypatch):
     del kept
     with reserve.hold():
         pass
-    assert resident() - before < 40 << 20  # the C library may keep what the comparison needed
+    assert resident() - before < 40 << 20  # the C library may keep the memory of the comparison
 
 
-def test_small_results_and_a_limit_of_addresses_leave_it_to_numpy(monkeypatch):
+def test_numpy_allocates_small_results_and_all_under_an_address_limit(monkeypatch):
     reserve = Reserve()
     assert reserve.take((10, 2)).shape == (10, 2) and reserve._ranges == []
 

@@ -1,4 +1,4 @@
-"""Every operation with an OpenVINO form gives what torch gives, over random shapes and settings."""
+"""Every operation with an OpenVINO form agrees with torch, over random shapes and settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def axes(n, least, most):
 
 @st.composite
 def windows(draw):
-    """Spatial axes, kernel, stride, dilation, padding and an input that they fit."""
+    """Draw kernel, stride, dilation and padding, and an input that they fit."""
     n = draw(st.integers(1, 3))
     kernel, stride, dilation, pad = (draw(axes(n, low, high)) for low, high in ((1, 4), (1, 3), (1, 4), (0, 3)))
     rest = draw(axes(n, 0, 5))
@@ -59,7 +59,7 @@ def test_convolution(window, channels, bias, seed) -> None:
 
 
 def conv_of(channels, kernel, stride, dilation, pad, n_out=8):
-    """A convolution of a rectified input, so that what it reads is OpenVINO's memory."""
+    """Return a convolution of a rectified input, so that it reads OpenVINO's own memory."""
     n = len(kernel)
     x = E.tensor("x", (None, channels, *[None] * n), "float32")
     w = E.SharedVariable(values((n_out, channels, *kernel), 0), "w")
@@ -76,8 +76,8 @@ def conv_of(channels, kernel, stride, dilation, pad, n_out=8):
         ((1, 1, 9, 5), ((3, 5), (1, 2), 1, 0)),
     ],
 )
-def test_sizes_at_which_openvino_leaves_its_memory_are_torchs(shape, geometry) -> None:
-    """It crashed, gave another shape, or computed with what lay behind the input."""
+def test_sizes_at_which_openvino_reads_out_of_bounds_run_on_torch(shape, geometry) -> None:
+    """It crashed, returned another shape, or computed with memory behind the input."""
     inputs, outputs = conv_of(shape[1], *geometry)
     with pytest.raises(Unsupported, match=r"padding|one channel"):
         by_openvino(inputs, outputs, [values(shape, 1)])
@@ -90,8 +90,8 @@ def test_sizes_at_which_openvino_leaves_its_memory_are_torchs(shape, geometry) -
 
 @pytest.mark.parametrize("channels", [1, 2, 16])
 @pytest.mark.parametrize(("kernel", "stride", "pad"), [((3, 4), 1, 0), ((3, 4), (2, 2), 0), ((5, 3), (3, 1), (4, 2))])
-def test_nothing_beside_the_arguments_is_read(channels, kernel, stride, pad) -> None:
-    """Arguments lie between NaN, and what an earlier call left behind is huge."""
+def test_nothing_outside_the_arguments_is_read(channels, kernel, stride, pad) -> None:
+    """Arguments are surrounded by NaN, and an earlier call leaves large values in memory."""
     inputs, outputs = conv_of(channels, kernel, stride, 1, pad)
     function = E.function(inputs, outputs, backend="torch")
     runner, parameters = runner_of(function), function.shared_values
@@ -267,8 +267,8 @@ NOT_COMPUTED = {
 }
 
 
-def test_whatever_else_is_left_to_torch_or_agrees() -> None:
-    """All constructs of the engine: OpenVINO either refuses or is right."""
+def test_all_other_constructs_run_on_torch_or_agree() -> None:
+    """All constructs of the engine: OpenVINO either refuses or agrees."""
     computed, refused = set(), set()
     for name, (inputs, make) in CONSTRUCTS.items():
         if name.startswith("random"):
@@ -292,7 +292,7 @@ def test_whatever_else_is_left_to_torch_or_agrees() -> None:
     assert len(computed) > 60
 
 
-def test_not_finite_values_are_left_to_torch() -> None:
+def test_non_finite_values_run_on_torch() -> None:
     x = E.tensor("x", (None, 2), "float32")
     w = E.SharedVariable(np.eye(2, dtype="float32"), "w")
     function = E.function([x], [pt.dot(x, w)], backend="torch")
@@ -322,7 +322,7 @@ def test_one_model_per_shape_and_parameters() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_models_for_all_sizes_share_their_kernels() -> None:
-    """One copy of 16 MB for six sizes, in a process of its own: memory of this one is reused."""
+    """One copy of 16 MB for six sizes; in its own process, because this one reuses memory."""
     code = """
 import ctypes
 import numpy as np
@@ -344,7 +344,7 @@ print(used[-1] - used[0])
     assert float(done.stdout) < 16
 
 
-def test_the_runner_forgets_the_oldest_models() -> None:
+def test_the_runner_discards_the_oldest_models() -> None:
     x = E.tensor("x", (None, 3), "float32")
     function = E.function([x], [pt.dot(x, x.T)], backend="torch")
     runner = runner_of(function)

@@ -1,4 +1,4 @@
-"""Dense prediction and inference forms on OpenVINO give what torch gives."""
+"""Dense prediction and inference forms on OpenVINO agree with torch."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_calls_and_inference_agree(name) -> None:
         agree(node(x), want[1])
 
 
-def test_tiles_of_any_cut(monkeypatch) -> None:
+def test_tiles_of_several_sizes(monkeypatch) -> None:
     node = strided_3d()
     raw = RNG.random((2, 12, 30, 31)).astype("float32")
     nm.config.backend = "torch"
@@ -131,7 +131,7 @@ def test_float64_stays_on_torch() -> None:
         node.predict_dense(raw, precision="bf16")
 
 
-def test_large_volumes_begin_with_openvino_and_small_ones_with_torch(monkeypatch) -> None:
+def test_large_volumes_start_on_openvino_and_small_ones_on_torch(monkeypatch) -> None:
     node = strided_2d()
     raw = RNG.random((2, 27, 30)).astype("float32")
     node.predict_dense(raw)
@@ -160,7 +160,7 @@ def test_unknown_precision() -> None:
 
 
 def sequence_of_states(unroll):
-    """The states of a recurrent layer behind a product, over seven steps."""
+    """Return the states of a recurrent layer over seven steps, followed by a product."""
     sequence = nm.Input((7, None, 3), "r,b,f", name="sequence", print_repr=False)
     first, _ = nm.split(sequence, "r", index=1, strip_singleton_dims=True)
     memory = nm.InitialState_like(first, 4, print_repr=False)
@@ -170,7 +170,7 @@ def sequence_of_states(unroll):
 
 
 @pytest.mark.parametrize("unroll", [True, False])
-def test_recurrent_networks_run_there_unrolled_and_loops_on_torch(unroll, caplog, monkeypatch) -> None:
+def test_unrolled_loops_run_on_openvino_and_others_on_torch(unroll, caplog, monkeypatch) -> None:
     monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator.logged", set())
     node = sequence_of_states(unroll)
     x = RNG.random((7, 2, 3)).astype("float32")

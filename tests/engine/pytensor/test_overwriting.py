@@ -1,4 +1,4 @@
-"""Results written over operands that nothing else reads."""
+"""Results that overwrite operands which nothing else reads."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_gradient_of_a_rectifier_over_a_dead_operand():
     np.testing.assert_allclose(E.function([x, gy], grad)(a, b), np.where(a > 0, np.exp(b), 0), rtol=1e-6)
 
 
-def test_what_is_read_again_is_not_written_over():
+def test_values_that_are_read_again_are_not_overwritten():
     x = E.tensor("x", (3,), "float32")
     y = T.exp(x)
     a = np.array([0.0, 1.0, 2.0], "float32")
@@ -62,7 +62,7 @@ def test_what_is_read_again_is_not_written_over():
 
 
 def test_updates_are_computed_last():
-    """New values of parameters do not lie in memory beside the old ones while gradients are still to come."""
+    """New parameters do not lie in memory beside the old ones while gradients are still to be computed."""
     rng = np.random.default_rng(0)
     x = E.tensor("x", (None, 4), "float64")
     weights = [E.SharedVariable(rng.standard_normal((4, 4)), f"w{k}") for k in range(3)]

@@ -1,4 +1,4 @@
-"""PyTensor's random draws: agreement of perform and the torch form; devices."""
+"""PyTensor's random draws: `perform` agrees with the torch form; other devices advance the state alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rectifier against its definition, its gradients, and where it writes."""
+"""The rectifier: values, gradients, and in-place results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_second_order():
     np.testing.assert_allclose(second(values), np.where(values > 0, 6 * values, 0))
 
 
-def test_what_was_rectified_is_written_over_if_nothing_else_reads_it():
+def test_the_input_is_overwritten_if_nothing_else_reads_it():
     x = E.tensor("x", (2, 3), "float32")
     a = np.random.default_rng(0).standard_normal((2, 3)).astype("float32")
     before = a.copy()
@@ -53,7 +53,7 @@ def test_what_was_rectified_is_written_over_if_nothing_else_reads_it():
     np.testing.assert_array_equal(a, before)
 
 
-def test_nothing_else_is_kept_for_the_gradient():
+def test_only_the_result_is_kept_for_the_gradient():
     x = E.tensor("x", (None, 3), "float32")
     f = E.function([x], E.grad((E.relu(T.sin(x)) * T.exp(x)).sum(), [x])[0])
     nodes = [step.node for step in f.program.steps if step.node is not None]

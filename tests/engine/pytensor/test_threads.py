@@ -1,4 +1,4 @@
-"""Threads that share out the work of a kernel."""
+"""Thread pool of the kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuromancer.engine.pytensor.kernels.threads import each, pool
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_every_item_is_worked_on_once(threads):
+def test_every_item_is_processed_once(threads):
     done = []
     each(done.append, range(50), threads)
     assert sorted(done) == list(range(50))
@@ -44,7 +44,7 @@ def test_exceptions_are_raised(threads):
         each(work, range(10), threads)
     done = []
     each(done.append, range(10), threads)
-    assert len(done) == 10, "threads go on after an exception"
+    assert len(done) == 10, "threads continue after an exception"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -52,13 +52,13 @@ def test_nothing_to_do(threads):
     each(lambda item: pytest.fail("nothing"), [], threads)
 
 
-def test_torch_computes_in_one_thread_each():
+def test_torch_uses_one_thread_inside_each():
     used = torch.get_num_threads()
     together = threading.Barrier(3)
     seen = []
 
     def look(_):
-        together.wait(60)  # nobody looks twice
+        together.wait(60)  # so that every thread takes one item
         seen.append((torch.get_num_threads(), threading.current_thread().name))
 
     try:
@@ -77,7 +77,7 @@ def test_torch_computes_in_one_thread_each():
     assert len(names) == 3 and all(name.startswith("neuromancer-kernel") for name in names)
 
 
-def test_threads_are_used_again_but_not_those_of_another_process():
+def test_pools_are_reused_but_not_those_of_another_process():
     used = torch.get_num_threads()
     try:
         own, other = pool(2, os.getpid()), pool(2, -1)

@@ -1,4 +1,4 @@
-"""What PyTensor's functions leave alone, and where values are kept."""
+"""Where PyTensor's functions keep values, and that they leave the process and the disk unchanged."""
 
 from __future__ import annotations
 

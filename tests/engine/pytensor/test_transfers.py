@@ -1,4 +1,4 @@
-"""Calls that are started and finished later, with stand-ins for the streams of a GPU."""
+"""Calls that are started and finished later, with mocks of a GPU's streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = E.T
 
 
 class Streams:
-    """Stand-ins for streams and events that note what is asked of them."""
+    """Mocks of streams and events that log how they are used."""
 
     def __init__(self, monkeypatch):
         self.log = []
@@ -77,7 +77,7 @@ def streams(monkeypatch):
 
 
 def started_as_on_a_gpu(inputs, outputs):
-    """A function on the CPU that takes the way of a GPU where it is started."""
+    """Return a function on the CPU whose started calls take the code path of a GPU."""
     function = E.function(inputs, outputs, backend="torch")
     function.device = torch.device("cuda")
     function.transfers = Transfers(torch.device("cpu"), function.counters)
@@ -102,7 +102,7 @@ def test_a_started_call_waits_only_for_its_result(streams):
     assert streams.log[-2:] == ["all wait", "given back"]
 
 
-def test_results_have_memory_of_their_own_and_sizes_stay_on_the_host(streams):
+def test_results_own_their_memory_and_sizes_stay_on_the_host(streams):
     x, w = E.tensor("x", (None, 2, None, None), "float32"), E.tensor("w", (3, 2, 2, 2), "float32")
     with E.building():
         f = started_as_on_a_gpu([x, w], [E.conv(x, w), x, x.shape[3]])
@@ -115,7 +115,7 @@ def test_results_have_memory_of_their_own_and_sizes_stay_on_the_host(streams):
         f.start(array)
 
 
-def test_lack_of_memory_is_an_error_of_ours(streams, monkeypatch):
+def test_out_of_memory_is_an_error_of_the_package(streams, monkeypatch):
     x = E.tensor("x", (None,), "float32")
     f = started_as_on_a_gpu([x], x * 2)
     calls = []
@@ -144,12 +144,12 @@ def test_lack_of_memory_is_an_error_of_ours(streams, monkeypatch):
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
     ],
 )
-def test_lack_of_memory_in_the_words_of_others(error, lack):
+def test_out_of_memory_is_recognised_by_its_message(error, lack):
     assert devices.is_lack_of_memory(error) is lack
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_elsewhere_a_started_call_is_done_at_once(device):
+def test_on_other_devices_a_started_call_has_finished(device):
     config.device = device
     x = E.tensor("x", (None, 3), "float32")
     f = E.function([x], [x * 2, x + 1])
@@ -159,13 +159,13 @@ def test_elsewhere_a_started_call_is_done_at_once(device):
     assert E.calls_under_way() == 1
 
 
-def test_two_calls_are_under_way_on_a_gpu(monkeypatch):
+def test_two_calls_are_in_flight_on_a_gpu(monkeypatch):
     monkeypatch.setattr(devices, "resolve_device", lambda name: torch.device("cuda"))
     assert E.calls_under_way() == 2
 
 
 class LikeGpu:
-    """Equal to the CPU, where the tensors are, but called a GPU."""
+    """Equals the CPU, where the tensors are, but has the type of a GPU."""
 
     type = "cuda"
 
@@ -176,14 +176,14 @@ class LikeGpu:
 
 
 def test_dense_prediction_through_streams(streams, monkeypatch):
-    """All of it but the GPU: parameters, tiles begun ahead, page-locked results, and memory given back."""
+    """All but the GPU: parameters, tiles started ahead, page-locked results, and memory returned."""
     node, raw = volume_net(), image(1, 14, 40, 44)
     want = node.predict_dense(raw, tile=(3, 16, 39))
     plain = E.CompiledFunction.start
 
     def start(function, *args):
         if function.device.type == "cpu":
-            function(*args)  # so that the parameters are there
+            function(*args)  # so that the parameters are uploaded
             function.device, function.transfers = LikeGpu(), Transfers(torch.device("cpu"), function.counters)
             streams.log.clear()
         return plain(function, *args)

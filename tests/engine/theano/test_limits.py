@@ -1,4 +1,4 @@
-"""What is different with Theano, and what was mended of it."""
+"""Differences of Theano, and workarounds for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neuromancer.errors import ArgumentError, DeviceError, ShapeError
 T = E.T
 
 
-def test_settings_are_as_before() -> None:
+def test_settings_are_restored() -> None:
     before = theano.config.floatX, theano.config.mode, np.geterr()
     config.floatX = "float64" if theano.config.floatX == "float32" else "float32"
     x = E.tensor("x", (None,))
@@ -43,7 +43,7 @@ def test_only_the_cpu(device) -> None:
         ({"precision": "f16"}, "Theano computes in the dtypes of the graph; got f16; .* nearest valid: f32"),
     ],
 )
-def test_nothing_but_theano_computes(options, problem) -> None:
+def test_other_backends_and_precisions_are_refused(options, problem) -> None:
     x = E.tensor("x", (None,), "float32")
     with pytest.raises(ArgumentError, match=problem):
         E.function([x], x * 2, **options)
@@ -67,8 +67,8 @@ def test_nothing_is_transferred() -> None:
     assert f().tolist() == [2, 2] and (f.counters.uploads, f.counters.downloads) == (0, 0)
 
 
-def test_which_of_equal_elements_wins() -> None:
-    """Every one by Theano's pooling, the first by the maximum of shifted slices."""
+def test_gradient_of_ties() -> None:
+    """To all of them with Theano's pooling, to the first with the maximum of shifted slices."""
     x = E.tensor("x", (1, 1, 4), "float32")
     for dilation, wins in ((1, [1, 2, 2, 1]), (2, [1, 1, 0, 0])):
         g = E.function([x], E.grad(E.pool(x, 2, 1, dilation).sum(), [x])[0])
@@ -112,7 +112,7 @@ def test_a_blas_is_found_or_none_is_named() -> None:
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
+    """Run a script in its own process."""
     env = {**os.environ, **environment}
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
 
@@ -125,7 +125,7 @@ def test_flags_of_the_user_are_kept() -> None:
 
 
 def test_compiled_mode_gives_the_same(tmp_path) -> None:
-    """Theano's default mode, with its optimisations and C code, against that of the other tests, through a network."""
+    """A network in Theano's default mode, with optimisations and C code, against the mode of the other tests."""
     code = """
 import sys
 import numpy as np
