@@ -78,7 +78,7 @@ def test_states_are_well_mixed() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ArgumentError, match=r"not a probability; got 1.5"):
         E.RandomStream(1).bernoulli(1.5, (2,))
-    with pytest.raises(ArgumentError, match=r"seed is an integer"):
+    with pytest.raises(ArgumentError, match=r"seed must be an integer"):
         E.RandomStream("a")
     with pytest.raises(InputTypeError, match=r"size must be an integer"):
         E.RandomStream(1).normal((2.5,))

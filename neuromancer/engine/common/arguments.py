@@ -58,7 +58,7 @@ def array_argument(value: Any, name: str, node: Any) -> np.ndarray:
         return as_array(value)
     except ValueError as error:
         raise InputTypeError(
-            f"{name} is no array", node=node, got=f"{described(value)}: {error}", expected="an array of numbers"
+            f"{name} is not an array", node=node, got=f"{described(value)}: {error}", expected="an array of numbers"
         ) from None
 
 

@@ -27,7 +27,7 @@ def numeric_array(value: Any, name: str | None) -> np.ndarray:
     array = np.array(unmasked(value, name))
     if array.dtype.kind not in "biuf":
         raise InputTypeError(
-            "a shared variable holds a numeric array", where=name, got=f"{type(value).__name__} of {array.dtype}"
+            "a shared variable must be a numeric array", where=name, got=f"{type(value).__name__} of {array.dtype}"
         )
     return array
 
@@ -60,9 +60,9 @@ def new_value(value: Any, node: str, dtype: str, shape: Sizes) -> np.ndarray:
     """
     array = np.array(unmasked(value, node))
     if not fits_kind(array.dtype, dtype):
-        raise InputTypeError("value of another kind", node=node, got=array.dtype.name, expected=dtype)
+        raise InputTypeError("value has the wrong kind of dtype", node=node, got=array.dtype.name, expected=dtype)
     if array.shape != tuple(shape):
-        raise ShapeError("value of another shape", node=node, got=array.shape, expected=shape)
+        raise ShapeError("value has the wrong shape", node=node, got=array.shape, expected=shape)
     return np.ascontiguousarray(exact_cast(array, dtype, node, "the value")).reshape(array.shape)
 
 

@@ -1,4 +1,4 @@
-"""Compiled functions, but for running them: arguments, names, updates and counters are those of every engine."""
+"""Parts of compiled functions that the engines share: arguments, names, updates and transfer counters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Counters:
 
 
 def function_label(name: str) -> str:
-    """Return what messages call the function `name`.
+    """Return how messages name a function.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class CompiledBase:
 
 @dataclass(frozen=True)
 class GraphTypes:
-    """What the graphs of an engine are made of.
+    """Classes and functions of an engine that describe its graphs.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class GraphTypes:
             raise InputTypeError("only shared variables have updates", node=label, got=str(shared.type))
         if value.type.dtype != shared.type.dtype or value.ndim != shared.ndim:
             raise InputTypeError(
-                f"update of {shared} has another type", node=label, got=str(value.type), expected=str(shared.type)
+                f"update of {shared} has the wrong type", node=label, got=str(value.type), expected=str(shared.type)
             )
 
     def _check_inputs(self, label: str, inputs: Sequence[Any], roots: list[Any]) -> None:

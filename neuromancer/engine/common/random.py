@@ -1,4 +1,4 @@
-"""Random streams and what their draws share: seeds, positions and reproducibility are those of every engine."""
+"""Random streams: seeds, positions and reproducibility, the same in every engine."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class RandomStreamBase:
         return self._draw("bernoulli", p, shape, dtype)
 
     def reseed(self, seed: int | None = None) -> None:
-        """Restart the stream: functions that draw from it return what they would with a new stream of this seed."""
+        """Restart the stream with a seed: functions that draw from it repeat their results from the first call on."""
         self.seed, self._saved = _valid(seed), []
         for k, state in enumerate(self._states):
             state.set_value(self._initial(k))
@@ -146,7 +146,7 @@ class RandomStreamBase:
 
 
 class RandomDrawBase:
-    """(state, probability, *shape) -> (next state, sample): what the engines' operations share.
+    """Base of the engines' operations (state, probability, *shape) -> (next state, sample).
 
     The state is int64 (2,): the seed, and the number of draws so far. Compiled functions update it.
 
@@ -202,5 +202,5 @@ def _valid(seed: int | None) -> int:
 
         return int(new_seed())
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ArgumentError("a seed is an integer", where="RandomStream", got=seed, expected="int or None")
+        raise ArgumentError("a seed must be an integer", where="RandomStream", got=seed, expected="int or None")
     return int(seed)

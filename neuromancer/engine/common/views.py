@@ -9,7 +9,7 @@ from neuromancer.engine.interface import Engine, implements
 
 
 def base_and_steps(variable: Any, step_of: Callable[[Any, Sequence[Any]], Any]) -> tuple[Any, list[Any]] | None:
-    """Return what `view_of` returns.
+    """Return base and steps of a view, as `Engine.view_of` does.
 
     Parameters
     ----------

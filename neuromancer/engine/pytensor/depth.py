@@ -85,7 +85,7 @@ def _started(run: Callable[[], None], size: int, operations: int) -> threading.T
         thread.start()
     except RuntimeError:
         raise EngineError(
-            "a graph of this depth needs a larger stack than the system gives",
+            "a graph of this depth needs a larger stack than the system allows",
             where="engine",
             got=f"{operations} operations in a row, {size >> 20} MiB",
         ) from None

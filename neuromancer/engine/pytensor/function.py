@@ -35,6 +35,8 @@ from neuromancer.engine.pytensor.ops.random import RandomDraw
 from neuromancer.engine.pytensor.tensors import known_shape
 from neuromancer.exclusive import building_lock
 
+_GRAPHS = GraphTypes(Variable, Constant, PlainShared, RandomDraw, graph_inputs, ancestors)
+
 
 @implements(Engine.building)
 @contextmanager
@@ -300,9 +302,8 @@ def function(
     backend: str | None = None,
     precision: str = "f32",
 ) -> CompiledFunction:
-    types = GraphTypes(Variable, Constant, PlainShared, RandomDraw, graph_inputs, ancestors)
-    listed = types.as_list(outputs)
-    pairs = types.complete_updates(function_label(name), inputs, listed, updates)
+    listed = _GRAPHS.as_list(outputs)
+    pairs = _GRAPHS.complete_updates(function_label(name), inputs, listed, updates)
 
     def compiled() -> CompiledFunction:
         single = isinstance(outputs, Variable)

@@ -45,6 +45,9 @@ _PROBLEMS = [
 ]
 
 
+_GRAPHS = GraphTypes(Variable, Constant, PlainShared, RandomDraw, graph_inputs, ancestors)
+
+
 @implements(Engine.building)
 @contextmanager
 def building() -> Iterator[None]:
@@ -179,9 +182,8 @@ def function(
 ) -> CompiledFunction:
     label = function_label(name)
     _check_backend(label, config.backend if backend is None else backend, precision)
-    types = GraphTypes(Variable, Constant, PlainShared, RandomDraw, graph_inputs, ancestors)
-    listed = types.as_list(outputs)
-    pairs = types.complete_updates(label, inputs, listed, updates)
+    listed = _GRAPHS.as_list(outputs)
+    pairs = _GRAPHS.complete_updates(label, inputs, listed, updates)
     return CompiledFunction(list(inputs), outputs if isinstance(outputs, Variable) else listed, pairs, name)
 
 

@@ -54,7 +54,7 @@ class Builder:
         self._inputs = []
         for variable, size in sizes.items():
             if 0 in size:
-                raise Unsupported("an argument without elements")
+                raise Unsupported("an empty argument")
             parameter = opset13.parameter(list(size), _type(variable))
             self._inputs.append(parameter)
             self._values[variable] = parameter.output(0)
@@ -149,7 +149,7 @@ class Builder:
         for variable, value in zip(node.outputs, outputs, strict=True):
             if not isinstance(value, np.ndarray | None):
                 if 0 in value.get_shape():
-                    raise Unsupported(f"nothing at all as output of {node.op}")
+                    raise Unsupported(f"an empty output of {node.op}")
                 declared, got = _type(variable), value.get_element_type()
                 value = value if declared == got else opset13.convert(value, declared).output(0)
             self._values[variable] = value

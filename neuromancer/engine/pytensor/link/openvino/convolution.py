@@ -26,7 +26,7 @@ def _check_memory(op: ConvBase, x: Ints, kernel: Ints) -> None:
     """Raise Unsupported for sizes at which OpenVINO reads out of bounds or crashes."""
     seen = [d * (k - 1) + 1 for d, k in zip(op.dilation, kernel, strict=True)]
     if any(p >= n for p, n in zip(op.pad, seen, strict=True)):
-        raise Unsupported("windows wholly in the padding")
+        raise Unsupported("windows entirely in the padding")
     if x[1] == 1 and op.stride[-1] > 1 and x[-1] + 2 * op.pad[-1] < seen[-1] + op.stride[-1]:
         raise Unsupported("a single strided window of one channel")
 

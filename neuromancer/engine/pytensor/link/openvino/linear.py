@@ -21,7 +21,7 @@ def _product(op: Dot, node: Apply, build: Builder) -> list[Output]:
     a, b = (build.tensor(v) for v in node.inputs)
     shapes = [build.shape(v) for v in node.inputs]
     if shapes[0][-1] != shapes[1][-2 if len(shapes[1]) > 1 else 0]:
-        raise Unsupported("factors that do not fit")
+        raise Unsupported("factors of different lengths")
     if len(shapes[0]) == 1:
         a = reshape(a, [1, -1])
     if len(shapes[1]) == 1:

@@ -28,7 +28,7 @@ def _register(cls: type, reduce: Reduction, dtypes: tuple[str, ...]) -> None:
         if x.dtype not in dtypes or node.outputs[0].dtype not in dtypes:
             raise Missing(f"operation {op} on {x.dtype}")
         if 0 in build.shape(x):
-            raise Unsupported(f"operation {op} on nothing")
+            raise Unsupported(f"operation {op} on an empty array")
         return [reduce(build.tensor(x), axes_of(op.axis, x.ndim), False).output(0)]
 
     convert.register(cls)(form)

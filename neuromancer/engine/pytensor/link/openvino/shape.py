@@ -32,7 +32,7 @@ def _specify_shape(op: SpecifyShape, node: Apply, build: Builder) -> list[Output
     for n, size in zip(build.shape(node.inputs[0]), node.inputs[1:], strict=True):
         wanted = None if not hasattr(size.type, "dtype") else build.require(size, "a size")
         if wanted is not None and int(wanted) != n:
-            raise Unsupported("a size that differs from what is specified")
+            raise Unsupported("a size that differs from the specified one")
     return [build.tensor(node.inputs[0])]
 
 
@@ -81,7 +81,7 @@ def _split(op: Split, node: Apply, build: Builder) -> list[Output]:
     axis = op.axis if hasattr(op, "axis") else int(build.require(rest[0], "an axis"))
     sizes = build.require(rest[-1], "sizes of parts")
     if sizes.sum() != build.shape(x)[axis]:
-        raise Unsupported("parts that do not make up the whole")
+        raise Unsupported("parts whose sizes do not add up")
     return opset13.variadic_split(build.tensor(x), np.int64(axis), sizes.astype(np.int64)).outputs()
 
 
@@ -98,7 +98,7 @@ def _repeat(op: Repeat, node: Apply, build: Builder) -> list[Output]:
     x, times = node.inputs
     counts = build.require(times, "a number of repetitions")
     if counts.ndim or op.axis is None:
-        raise Unsupported("repetitions that differ")
+        raise Unsupported("different numbers of repetitions")
     shape, axis = list(build.shape(x)), op.axis
     index = np.repeat(np.arange(shape[axis]), int(counts))
     return [opset13.gather(build.tensor(x), index, np.int64(axis)).output(0)]

@@ -72,7 +72,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
     shape = build.shape(x)
     ranges = [*_ranges(indices, shape), *(range(n) for n in shape[len(indices) :])]
     if any(r.step != 1 for r in ranges):
-        raise Unsupported("setting every second element")
+        raise Unsupported("setting elements of a slice with a step")
     kept = [n for r, n in zip(ranges, (*indices, *[slice(None)] * (len(shape) - len(indices))), strict=True)]
     part_shape = [len(r) for r in ranges]
     visible = [len(r) for r, index in zip(ranges, kept, strict=True) if isinstance(index, slice)]
