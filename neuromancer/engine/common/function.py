@@ -46,6 +46,8 @@ class CompiledBase:
     """
 
     device: Any
+    known_shape: Callable[[Any], tuple[int | None, ...] | None]
+    """The engine's function of that name."""
 
     def __init__(self, inputs: list[Any], name: str) -> None:
         self.inputs, self.name = inputs, name
@@ -57,10 +59,6 @@ class CompiledBase:
     def label(self) -> str:
         """Name of the function in messages."""
         return function_label(self.name)
-
-    def known_sizes(self, variable: Any) -> tuple[int | None, ...] | None:
-        """Sizes of a variable, None where unknown; None if it is not a tensor."""
-        raise NotImplementedError
 
     def checked(self, values: Sequence[Any]) -> list[Any]:
         """Return `values` as arrays that fit the inputs; inputs that are not tensors take any object.
@@ -76,11 +74,11 @@ class CompiledBase:
 
     def checked_value(self, variable: Any, value: Any) -> Any:
         """Return `value` as an array of the input's dtype, number of axes and known sizes."""
-        sizes = self.known_sizes(variable)
+        sizes = self.known_shape(variable)
         return value if sizes is None else argument(value, variable, self.label, sizes)
 
     def _inputs(self) -> str:
-        sizes = [self.known_sizes(v) for v in self.inputs]
+        sizes = [self.known_shape(v) for v in self.inputs]
         types = [str(v) if s is None else f"{v}: {v.type.dtype}{s}" for v, s in zip(self.inputs, sizes, strict=True)]
         return f"{len(types)} ({', '.join(types)})"
 

@@ -80,6 +80,8 @@ class CompiledFunction(CompiledBase):
         PyTensor's function, with the rewritten graph in ``.maker.fgraph``.
     """
 
+    known_shape = staticmethod(known_shape)
+
     def __init__(
         self,
         inputs: list[Variable],
@@ -130,10 +132,6 @@ class CompiledFunction(CompiledBase):
     def shared_values(self) -> list[Any]:
         """Values of the shared variables in the order of the graph: arrays, or tensors where they lie on a device."""
         return [cell[0] for cell in self._cells]
-
-    def known_sizes(self, variable: Variable) -> tuple[int | None, ...] | None:
-        """Sizes of a variable, None where unknown; None if it is not a tensor."""
-        return known_shape(variable)
 
     def __call__(self, *args: Any) -> Any:
         """Compute the outputs from arrays, in the order of the inputs; then apply the updates.

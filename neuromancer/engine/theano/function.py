@@ -78,6 +78,8 @@ class CompiledFunction(CompiledBase):
         Theano's function, with the rewritten graph in ``.maker.fgraph``.
     """
 
+    known_shape = staticmethod(known_shape)
+
     def __init__(self, inputs: list[Variable], outputs: Any, updates: dict[Variable, Variable], name: str) -> None:
         if config.device not in ("cpu", "auto"):
             raise DeviceError(
@@ -97,10 +99,6 @@ class CompiledFunction(CompiledBase):
                 on_unused_input="ignore",
                 allow_input_downcast=True,
             )
-
-    def known_sizes(self, variable: Variable) -> tuple[int | None, ...] | None:
-        """Sizes of a variable, None where unknown; None if it is not a tensor."""
-        return known_shape(variable)
 
     def checked_value(self, variable: Variable, value: Any) -> Any:
         """Return `value` as an aligned array that fits the input."""
