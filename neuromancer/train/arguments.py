@@ -1,4 +1,4 @@
-"""Checks of what a Trainer is given: all of it has an effect, or is refused before anything is made."""
+"""Checks of a Trainer's arguments: each takes effect, or is refused before anything is built."""
 
 from __future__ import annotations
 
@@ -24,64 +24,64 @@ NEEDS = {
     "n_validation": "validation", "metrics": "validation", "early_stopping": "validation", "preview": "folder",
     "preview_every": "preview", "checkpoint_minutes": "folder", "keep_every": "folder", "overwrite": "folder",
 }  # fmt: skip
-"""Without what else an option would have no effect."""
+"""Options that have no effect without another one."""
 
 
-def check_values(given: Mapping[str, Any]) -> None:
-    """Raise ArgumentError or InputTypeError for an option that has a value which it cannot have."""
+def check_values(options: Mapping[str, Any]) -> None:
+    """Raise ArgumentError or InputTypeError for an option with an invalid value."""
     for name in COUNTS:
-        whole(given[name], name, LABEL, 1)
+        whole(options[name], name, LABEL, 1)
     for name in OPEN_COUNTS:
-        if given[name] is not None:
-            whole(given[name], name, LABEL, 1)
+        if options[name] is not None:
+            whole(options[name], name, LABEL, 1)
     for name in ("seed", "ahead"):
-        whole(given[name], name, LABEL)
+        whole(options[name], name, LABEL)
     for name in ("minutes", "checkpoint_minutes"):
-        if given[name] is not None or name == "checkpoint_minutes":
-            amount(given[name], name, LABEL, infinite=True)
-    for name in (*SWITCHES, *(n for n in OPEN_SWITCHES if given[n] is not None)):
-        switch(given[name], name, LABEL)
+        if options[name] is not None or name == "checkpoint_minutes":
+            amount(options[name], name, LABEL, infinite=True)
+    for name in (*SWITCHES, *(n for n in OPEN_SWITCHES if options[n] is not None)):
+        switch(options[name], name, LABEL)
     for name, kind, expected in (
         ("folder", (str, os.PathLike), "a path"),
-        ("name", str, "a text"),
+        ("name", str, "a string"),
         ("early_stopping", EarlyStopping, "an EarlyStopping"),
     ):
-        if given[name] is not None and not isinstance(given[name], kind):
-            raise InputTypeError(f"unusable {name}", where=LABEL, got=repr(given[name])[:100], expected=expected)
+        if options[name] is not None and not isinstance(options[name], kind):
+            raise InputTypeError(f"unusable {name}", where=LABEL, got=repr(options[name])[:100], expected=expected)
 
 
-def check_needs(given: Mapping[str, Any], defaults: Mapping[str, Any], measures: bool) -> None:
-    """Raise ArgumentError for an option that would have no effect, for want of another one.
+def check_needs(options: Mapping[str, Any], defaults: Mapping[str, Any], measures: bool) -> None:
+    """Raise ArgumentError for an option that has no effect because another one is missing.
 
     Parameters
     ----------
-    given, defaults : mapping of str to value
-        Options by name, and those that nobody has changed.
+    options, defaults : mapping of str to value
+        Options by name, and their defaults.
     measures : bool
         Whether there is anything to measure: validation data, or an error node.
     """
     changed = {
         name
-        for name, value in given.items()
+        for name, value in options.items()
         if value is not defaults[name] and not (isinstance(value, (int, float)) and value == defaults[name])
     }
     for name, other in NEEDS.items():
-        if name in changed and given[other] is None:
+        if name in changed and options[other] is None:
             raise ArgumentError(
                 f"{name} has no effect without {other}" + (" data" if other == "validation" else ""),
-                where=LABEL, got=_short(given[name]), expected=f"{other}=...",
+                where=LABEL, got=_short(options[name]), expected=f"{other}=...",
             )  # fmt: skip
     if "validate_every" in changed and not measures:
         raise ArgumentError(
             "validate_every has no effect without validation data or an error node",
-            where=LABEL, got=given["validate_every"], expected="validation=..., or designate_nodes(error_node=...)",
+            where=LABEL, got=options["validate_every"], expected="validation=..., or designate_nodes(error_node=...)",
         )  # fmt: skip
-    if given["plots"] and given["folder"] is None:
+    if options["plots"] and options["folder"] is None:
         raise ArgumentError("plots have no effect without folder", where=LABEL, got=True, expected="folder=...")
 
 
 def check_loading(workers: int, processes: bool) -> None:
-    """Raise ArgumentError for several workers where batches come in one order."""
+    """Raise ArgumentError for several workers, or processes, on an iterator."""
     if workers > 1 or processes:
         raise ArgumentError(
             "an iterator is read by one thread", where=LABEL, got=f"workers={workers}, processes={processes}",
@@ -90,7 +90,7 @@ def check_loading(workers: int, processes: bool) -> None:
 
 
 def check_metric(metric: str, names: list[str]) -> None:
-    """Raise ArgumentError for a metric of early stopping that no validation measures."""
+    """Raise ArgumentError if validation does not compute the metric of early stopping."""
     if metric not in names:
         raise ArgumentError(
             "unknown metric", where="early_stopping", got=metric, expected=f"one of {names}",
@@ -99,7 +99,7 @@ def check_metric(metric: str, names: list[str]) -> None:
 
 
 def check_meta(optimiser: Any, params: Any, schedules: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Meta-parameters and schedules as dicts; UnknownNameError for those that the optimiser does not have."""
+    """Return meta-parameters and schedules as dicts; raise UnknownNameError for any that the optimiser lacks."""
     known([optimiser], OPTIMISERS, "unknown optimiser", LABEL)
     rule = OPTIMISERS[optimiser]
     params = mapping({} if params is None else params, "optimiser_params", LABEL, "numbers by name")
@@ -112,7 +112,7 @@ def check_meta(optimiser: Any, params: Any, schedules: Any) -> tuple[dict[str, A
 
 
 def check_starts(schedules: list[BoundSchedule], params: Mapping[str, Any]) -> None:
-    """Raise ArgumentError for a meta-parameter that is set, and then by its schedule to another value."""
+    """Raise ArgumentError for a meta-parameter whose schedule starts at a different value."""
     for schedule in schedules:
         value = params.get(schedule.target)
         if value is not None and not schedule.from_target and not np.array_equal(schedule.start, value):

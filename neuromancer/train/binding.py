@@ -1,4 +1,4 @@
-"""A schedule, and a schedule at work: bound to a meta-parameter, a rate or a parameter of a node of a model."""
+"""Schedules, and schedules bound to a value of a model: a meta-parameter, a rate or a node's parameter."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ PROPERTIES = ("dropout_rates", "gradnet_rates", "mixing")
 """Properties of a model, besides the meta-parameters, that can be scheduled."""
 
 FACTS = ("batch_size", "ndim")
-"""Numbers of a model that say how it was built; nothing follows from setting them."""
+"""Attributes that record how a model was built; setting them has no effect."""
 
 
 class Schedule:
-    """How a value changes with the step; the base of all schedules.
+    """Base class of schedules: a value as a function of the training step.
 
     Parameters
     ----------
     start : number or array, optional
-        Value at step 0; default: the one that the target has when the schedule is bound to it.
+        Value at step 0; default: the target's value when the schedule is bound.
 
     Raises
     ------
     ArgumentError
-        For numbers that cannot be.
+        If `start` is not finite.
 
     Examples
     --------
@@ -46,11 +46,11 @@ class Schedule:
         self.start = None if start is None else finite(start, "start", self)
 
     def factor(self, step: int) -> Any:
-        """The value at `step` as a multiple of that at the start."""
+        """Return the value at `step` as a multiple of the start value."""
         raise NotImplementedError
 
     def value(self, step: int, start: Any = None) -> Any:
-        """The value at a step.
+        """Return the value at a step.
 
         Parameters
         ----------
@@ -62,14 +62,14 @@ class Schedule:
         Raises
         ------
         ArgumentError
-            If there is neither, or the step is negative.
+            If there is no start value, or the step is negative.
         """
         if step < 0:
             raise ArgumentError("steps count from 0", where=type(self).__name__, got=step)
         start = self.start if start is None else start
         if start is None:
             raise ArgumentError(
-                "a schedule without a start is to be bound to a model", where=type(self).__name__, got="start=None"
+                "a schedule without a start must be bound to a model", where=type(self).__name__, got="start=None"
             )
         return self._at(int(step), start)
 
@@ -77,22 +77,22 @@ class Schedule:
         return start * self.factor(step)
 
     def turns(self) -> list[int]:
-        """Steps at which the value can be at its largest or smallest; between them it neither rises above nor falls
-        below what it is there."""
+        """Return the steps at which the value can be largest or smallest; between them it stays in the range spanned
+        there."""
         return [0]
 
     def bind(self, model: Model, target: str, start: Any = None) -> BoundSchedule:
-        """Connect the schedule to a value of a model.
+        """Bind the schedule to a value of a model.
 
         Parameters
         ----------
         model : Model
         target : str
             A meta-parameter (``lr``, ``mom``, ``wd``, ``beta2``, ``clip_value``, ``clip_norm``), a property
-            (``dropout_rates``, ``gradnet_rates``, ``mixing``), another number that the model has as an attribute, or a
-            parameter that is not trained as ``<node>_<parameter>``.
+            (``dropout_rates``, ``gradnet_rates``, ``mixing``), any other numeric attribute of the model, or a parameter
+            that is not trained, as ``<node>_<parameter>``.
         start : number or array, optional
-            Value at step 0; default: that of the schedule, else the target's present one.
+            Value at step 0; default: the schedule's, else the target's current value.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class Schedule:
         UnknownNameError
             If the model has no such value.
         ArgumentError
-            If it cannot be set.
+            If the target cannot take the scheduled values.
         """
         return BoundSchedule(self, model, target, start)
 
@@ -113,7 +113,7 @@ class Schedule:
 
 
 class BoundSchedule:
-    """A schedule together with the value of a model that it sets.
+    """A schedule and the value of a model that it sets.
 
     Parameters
     ----------
@@ -122,14 +122,14 @@ class BoundSchedule:
     target : str
         See :meth:`Schedule.bind`.
     start : number or array, optional
-        Value at step 0; default: that of the schedule, else the target's present one.
+        Value at step 0; default: the schedule's, else the target's current value.
 
     Attributes
     ----------
     start : number or array
-        Value at step 0. To resume a training, bind again with the same.
+        Value at step 0. To resume training, bind again with the same start.
     from_target : bool
-        Whether that is the value that the target had, as neither the schedule nor the caller gave one.
+        Whether `start` was read from the target, because neither the schedule nor the caller set it.
 
     Raises
     ------
@@ -172,7 +172,7 @@ class BoundSchedule:
         self.check(schedule.turns())
 
     def check(self, steps: Iterable[int]) -> None:
-        """Raise ArgumentError if the target cannot have the value that the schedule has at one of some steps."""
+        """Raise ArgumentError if the target cannot take the scheduled value at one of the steps."""
         present, given = self.current, set(self.model.meta.given)
         try:
             for step in steps:
@@ -184,7 +184,7 @@ class BoundSchedule:
 
     @property
     def current(self) -> Any:
-        """The target's present value."""
+        """Current value of the target."""
         if self.target in self.model.meta.params:
             return self.model.meta[self.target]
         if self._is_attribute():
@@ -194,7 +194,7 @@ class BoundSchedule:
         return value if value.ndim else value.item()
 
     def apply(self, step: int) -> Any:
-        """Set the target to its value at `step` and return that.
+        """Set the target to its value at `step`, and return that value.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class BoundSchedule:
         Raises
         ------
         ArgumentError
-            If the target cannot have the value.
+            If the target cannot take the value.
         """
         value = self.schedule.value(step, self.start)
         self._set(value)
@@ -231,7 +231,7 @@ class BoundSchedule:
         return self.target in PROPERTIES or self.target in self._numbers()
 
     def _numbers(self) -> list[str]:
-        """Numbers that somebody hung on the model."""
+        """Return the names of numeric attributes that a user has added to the model."""
         return [
             key
             for key, value in vars(self.model).items()
@@ -242,7 +242,7 @@ class BoundSchedule:
         ]
 
     def _params(self) -> dict[str, Any]:
-        """Parameters that are neither trained nor constant, by node and name."""
+        """Return the parameters that are neither trained nor constant, by ``<node>_<parameter>``."""
         return {
             f"{node.name}_{key}": param
             for node in self.model.nodes.values()
@@ -251,7 +251,7 @@ class BoundSchedule:
         }
 
     def touched(self) -> list[Any]:
-        """The parameters of nodes that it sets."""
+        """Return the node parameters that the schedule sets."""
         if self.target == "mixing":
             return [self.model._mixing_loss().params["mixing_weights"]]
         if self.target in PROPERTIES:
@@ -267,12 +267,12 @@ class BoundSchedule:
 
 
 def _faded(value: Any) -> Any:
-    """A value with 0 for what has decayed to less than the configured precision has."""
+    """Return a value with numbers that underflow in ``config.floatX`` set to 0."""
     return np.where(as_floatX(value) == 0, 0.0, value) if np.ndim(value) else value * bool(as_floatX(value))
 
 
 def finite(value: Any, what: str, schedule: Any) -> Any:
-    """A finite float, or an array of them that is nobody else's."""
+    """Return a finite float, or a copy of an array of finite floats; raise ArgumentError otherwise."""
     try:
         array = np.array(value, dtype="float64")
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Where a training is, and the model files from which it can go on."""
+"""Position of a training run, and the checkpoints that it can be resumed from."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Position:
-    """How far a training is, and what it has measured since the last row of its history.
+    """Progress of a training run, and measurements since the last row of its history.
 
     Attributes
     ----------
     step : int
         Steps done.
     seconds : float
-        Time spent on them, in all runs together.
+        Time spent, including that before a resume.
     best_step : int
-        After how many of them validation was best.
+        Step with the best validation.
     since : list of float
         Losses since the last row.
     times : list of float
-        Seconds for steps and for waiting for batches since then.
+        Seconds spent on steps and on waiting for batches since the last row.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class Position:
         self.times = [self.times[0] + seconds, self.times[1] + waited]
 
     def row(self) -> dict[str, float]:
-        """Means since the last row, which this ends."""
+        """Return means since the last row, and begin the next row."""
         n = len(self.since)
         row = {
             "loss": float(np.mean(self.since)), "step_time": self.times[0] / n, "wait_time": self.times[1] / n,
@@ -69,17 +69,17 @@ class Position:
         return row
 
     def get_state(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it."""
+        """Return all attributes as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Position:
-        """A position from what :meth:`get_state` returned, among other things; see :func:`check_state`."""
+        """Return the position in a state that has passed :func:`check_state`; other entries are ignored."""
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 
 
 def at(step: int) -> dict[str, Any]:
-    """The part of a state that says where a training is, for another step, with nothing measured since."""
+    """Return the entries of a state that depend on the step, for a step at which a row of the history ended."""
     return {"step": step, "since": [], "times": [0.0, 0.0]}
 
 
@@ -100,7 +100,7 @@ def _are_numbers(value: Any) -> bool:
 
 
 def _are(value: Any, *kinds: Callable[[Any], bool]) -> bool:
-    """Whether a value is a list of so many entries of these kinds."""
+    """Whether a value is a list with one entry of each kind, in order."""
     return isinstance(value, list) and len(value) == len(kinds) and all(f(v) for f, v in zip(kinds, value, strict=True))
 
 
@@ -110,7 +110,7 @@ def _table(value: Any, kind: Callable[[Any], bool]) -> bool:
 
 MOST_STEPS = 1 << 53
 STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "name": (lambda v: isinstance(v, str), "a text"),
+    "name": (lambda v: isinstance(v, str), "a string"),
     "optimiser": (lambda v: isinstance(v, str) and v in OPTIMISERS, f"one of {[*OPTIMISERS]}"),
     "data": (lambda v: v is None or _is_count(v), "a checksum"),
     "arrays": (lambda v: _table(v, lambda n: type(n) is int), "whole numbers by name"),
@@ -123,19 +123,19 @@ STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "since": (lambda v: isinstance(v, list) and all(map(_is_number, v)), "finite losses"),
     "times": (lambda v: _are(v, _is_duration, _is_duration), "two durations"),
 }
-"""What the state of a training is made of: a check, and what passes it."""
+"""Entries of the state of a training run: a check, and what it accepts."""
 
 
 def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path) -> None:
-    """Raise FileError, which says what is wrong, for a state or a history that no Trainer has written.
+    """Raise FileError for a state or a history that no Trainer has written.
 
     Parameters
     ----------
     state : mapping of str to value
-        What :meth:`Checkpoints.write` was given.
+        As passed to :meth:`Checkpoints.write`.
     history : mapping of str to array
     path : Path
-        Where both are from.
+        File that holds both.
     """
     for key, (check, expected) in STATE.items():
         if key not in state or not check(state[key]):
@@ -148,13 +148,13 @@ def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path
     whole = np.isfinite(steps).all() and (steps == np.floor(steps)).all()
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes) or shapes - {steps.shape}:
         raise FileError(
-            "the history of the training is damaged", where=str(path), got=f"columns of the shapes {sorted(shapes)}",
-            expected="columns of one length, and one of steps",
+            "the history of the training is damaged", where=str(path), got=f"columns of shapes {sorted(shapes)}",
+            expected="columns of equal length, one of them 'step'",
         )  # fmt: skip
     if not whole or (np.diff(steps, prepend=0) < 0).any() or (steps > state["step"]).any():
         raise FileError(
             "the history of the training is damaged: its steps", where=str(path), got=short(steps[:4].tolist()),
-            expected=f"whole numbers that grow, up to {state['step']}",
+            expected=f"ascending whole numbers up to {state['step']}",
         )  # fmt: skip
 
 
@@ -162,13 +162,13 @@ KIND = re.compile(r"last|best|final|\d+")
 
 
 class Checkpoints:
-    """The model files of one training: ``<name>-<kind>.h5`` in a folder.
+    """Checkpoints of one training run: ``<name>-<kind>.h5`` in a folder.
 
     Parameters
     ----------
     folder : Path
     name : str
-        Any; files have it in a form that is safe.
+        Any string; file names use a safe form of it.
 
     Raises
     ------
@@ -181,59 +181,59 @@ class Checkpoints:
         require_writable(folder)
 
     def path(self, kind: str) -> Path:
-        """Of a kind of checkpoint."""
+        """Return the path of a kind of checkpoint."""
         return self.folder / f"{self.file_name}-{kind}.h5"
 
     def files(self) -> list[Path]:
-        """Checkpoints of this name that exist."""
+        """Return the existing checkpoints of this name."""
         return [
             path
             for path in sorted(self.folder.glob(f"{literal(self.file_name)}-*.h5"))
             if KIND.fullmatch(path.stem.removeprefix(f"{self.file_name}-"))
         ]
 
-    def open(self, goes_on: bool, others: Iterable[Path] = ()) -> None:
-        """Make the folder; remove what an interrupted process left half-written.
+    def open(self, may_replace: bool, others: Iterable[Path] = ()) -> None:
+        """Create the folder, and remove partial files that an interrupted process left in it.
 
         Parameters
         ----------
-        goes_on : bool
-            Whether files in it may be replaced: they are this training's, or the caller's to overwrite.
+        may_replace : bool
+            Whether existing files may be replaced: they belong to this run, or the caller wants to overwrite them.
         others : iterable of Path
-            Files besides checkpoints that the training is going to write.
+            Files besides checkpoints that the run will write.
 
         Raises
         ------
         ArgumentError
-            If it holds a training, or files of anybody, that would be replaced and may not be.
+            If files would be replaced without permission: those of a training run, or any others.
         FileError
-            If it cannot be made.
+            If the folder cannot be created.
         """
-        found = [] if goes_on else [*self.files(), *(path for path in others if os.path.lexists(path))]
+        found = [] if may_replace else [*self.files(), *(path for path in others if os.path.lexists(path))]
         if found:
             begun = self.path("last") in found
             raise ArgumentError(
                 "the folder holds a training" if begun else "the folder holds files that the training would replace",
                 where=f"training of {self.name}",
                 got=str(self.folder) if begun else short([str(path) for path in found]),
-                expected=("Trainer.resume(folder, data, ...) to go on, " if begun else "")
-                + "overwrite=True to begin anew, or another folder",
+                expected=("Trainer.resume(folder, data, ...) to continue, " if begun else "")
+                + "overwrite=True to start over, or another folder",
             )
-        with naming(self.folder, "the folder cannot be made"):
+        with naming(self.folder, "the folder cannot be created"):
             self.folder.mkdir(parents=True, exist_ok=True)
         remove_remains(self.folder, self.file_name)
 
     def write(self, model: Model, kind: str, state: dict[str, Any], history: dict[str, np.ndarray]) -> Path:
-        """Save a model with the state of its training.
+        """Save a model with its training state.
 
         Raises
         ------
         TrainingError
-            If a parameter, or what the optimiser keeps, is not finite; nothing is written then.
+            If a parameter or a moment of an optimiser is not finite; nothing is written.
         FileError
-            If the file cannot be written; one that exists is left as it is.
+            If the file cannot be written; an existing one is left unchanged.
         """
-        for what, bad in (("parameters", not_finite(model)), ("moments of the gradient", _spoilt_moments(model))):
+        for what, bad in (("parameters", not_finite(model)), ("moments of the gradient", _bad_moments(model))):
             if bad:
                 raise TrainingError(
                     f"{what} are not finite after step {state['step']}",
@@ -247,7 +247,7 @@ class Checkpoints:
 
 
 def last_of(folder: Path) -> Path:
-    """The last checkpoint of a folder."""
+    """Return the last checkpoint in a folder; raise FileError if there is none."""
     found = sorted(folder.glob("*-last.h5"), key=lambda p: p.stat().st_mtime)
     if not found:
         raise FileError("no checkpoint in the folder", where=str(folder), expected="a file <name>-last.h5")
@@ -255,7 +255,7 @@ def last_of(folder: Path) -> Path:
 
 
 def not_finite(model: Model) -> list[str]:
-    """Names of the parameters that hold anything but finite numbers."""
+    """Return the names of parameters that are not finite."""
     return [
         f"{node}_{key}"
         for node, params in model.get_param_values().items()
@@ -264,7 +264,7 @@ def not_finite(model: Model) -> list[str]:
     ]
 
 
-def _spoilt_moments(model: Model) -> list[str]:
+def _bad_moments(model: Model) -> list[str]:
     return [
         f"{name} {key}"
         for name, optimiser in model.optimisers.items()

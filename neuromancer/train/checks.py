@@ -12,7 +12,7 @@ from neuromancer.errors import ArgumentError, InputTypeError, UnknownNameError, 
 
 
 def whole(value: Any, name: str, node: str, least: int = 0) -> int:
-    """A whole number that is not too small, or ArgumentError.
+    """Return a whole number of at least `least`; raise ArgumentError otherwise.
 
     Examples
     --------
@@ -31,7 +31,9 @@ def whole(value: Any, name: str, node: str, least: int = 0) -> int:
 
 
 def amount(value: Any, name: str, node: str, least: float = 0.0, infinite: bool = False) -> float:
-    """A number that is not too small, or ArgumentError; never NaN, infinite only where that means "no limit".
+    """Return a number of at least `least`; raise ArgumentError otherwise, also for NaN.
+
+    Infinity is accepted only where it means "no limit".
 
     Examples
     --------
@@ -50,7 +52,7 @@ def amount(value: Any, name: str, node: str, least: float = 0.0, infinite: bool 
 
 
 def switch(value: Any, name: str, node: str) -> bool:
-    """True or False (or 1 or 0), or ArgumentError: any text would count as true.
+    """Return True or False, also for 1 or 0; raise ArgumentError otherwise, as any string would count as true.
 
     Examples
     --------
@@ -63,12 +65,12 @@ def switch(value: Any, name: str, node: str) -> bool:
 
 
 def is_switch(value: Any) -> bool:
-    """Whether a value is a truth value, which Python counts among the whole numbers."""
+    """Whether a value is a bool, which is an int to Python."""
     return isinstance(value, (bool, np.bool_))
 
 
 def mapping(value: Any, name: str, node: str, of: str) -> dict[str, Any]:
-    """A dict with names as keys, copied, or InputTypeError.
+    """Return a copy of a dict with string keys; raise InputTypeError otherwise.
 
     Examples
     --------
@@ -81,7 +83,7 @@ def mapping(value: Any, name: str, node: str, of: str) -> dict[str, Any]:
 
 
 def known(names: Iterable[Any], allowed: Iterable[str], problem: str, node: str) -> None:
-    """Raise UnknownNameError, with the nearest one, unless all names are allowed."""
+    """Raise UnknownNameError, which suggests the nearest name, unless all names are allowed."""
     allowed = list(allowed)
     for name in names:
         if name not in allowed:

@@ -1,4 +1,4 @@
-"""Trainings described by Python files: ``create_model()``, data, and the arguments of a Trainer as variables."""
+"""Training configured by a Python file: ``create_model()``, data, and the arguments of a Trainer as variables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = (*(name for name in OPTIONS if name != "name"), "data")
 
 @dataclass
 class Config:
-    """What a configuration file says.
+    """Contents of a configuration file.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Config:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def data(self, model: Any) -> tuple[Any, Any]:
-        """Training data and validation data or None, for a model."""
+        """Return training data, and validation data or None, for a model."""
         data, validation = self.settings.get("data"), self.settings.get("validation")
         if hasattr(self.module, "create_data"):
             with failing(self.path, "create_data()"):
@@ -58,7 +58,7 @@ class Config:
             return made(data, model), made(validation, model)
 
     def trainer(self, folder: Path, resume: bool) -> Trainer:
-        """A trainer that begins, or goes on with what is in a folder."""
+        """Return a trainer that starts, or resumes from a folder."""
         options = {k: v for k, v in self.settings.items() if k not in ("data", "validation", "folder")}
         path = checkpoint_of(folder) if resume else None
         if path is not None:
@@ -69,9 +69,9 @@ class Config:
                 model = self.module.create_model()
         data, options["validation"] = self.data(model)
         if not is_arrays(data) and not is_arrays(options["validation"]):
-            options.pop("seed", None)  # That of the weights alone, then.
+            options.pop("seed", None)  # It then seeds only the weights.
         if path is not None:
-            return Trainer._going_on(model, path, folder, data, options)
+            return Trainer.from_checkpoint(model, path, folder, data, options)
         return Trainer(model, data, folder=folder, **options)
 
 
@@ -80,23 +80,23 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
 
     It must define ``create_model()`` and either ``create_data(model)``, which returns training data or a pair of
     training and validation data, or a variable ``data``. Variables with the names of the Trainer's arguments are its
-    settings. Names in capitals, names that begin with an underscore, functions, classes and modules are its own.
+    settings. Names in capitals or with a leading underscore, functions, classes and modules are ignored.
 
     Parameters
     ----------
     path : path
-        Modules beside it can be imported by it.
+        The file can import modules in its folder.
     changes : dict, optional
         Settings that replace those of the file.
 
     Raises
     ------
     FileError
-        If the file is not there, or fails.
+        If the file is missing, or fails.
     UnknownNameError
-        For a variable that is no setting; the nearest one is named.
+        For a variable that is not a setting; the message suggests the nearest one.
     ArgumentError
-        Without a model or data.
+        If the file defines no model or no data.
     """
     path = local_file(path, "configuration file")
     if kind_at(path) != "a file":
@@ -127,12 +127,12 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
 def _execute(path: Path) -> types.ModuleType:
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise FileError("no Python file", where=str(path), expected="a name that ends in .py")
+        raise FileError("not a Python file", where=str(path), expected="a name that ends in .py")
     module = module_from_spec(spec)
     folder = str(path.parent.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    # Classes that it defines must be found again by their module's name, when a model file is loaded.
+    # Loading a model file finds classes defined here by their module's name.
     sys.modules[path.stem] = module
     with failing(path):
         try:
@@ -144,7 +144,7 @@ def _execute(path: Path) -> types.ModuleType:
 
 @contextmanager
 def failing(path: Path, what: str = "") -> Iterator[None]:
-    """Say where in a configuration file an error arose that is not one of the package, whose own say what is wrong."""
+    """Turn errors into a FileError that names the line of the configuration file; let the package's own pass."""
     try:
         yield
     except NeuromancerError:
@@ -162,7 +162,7 @@ def _failure(error: Exception, path: Path, what: str) -> FileError:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """Where in a file an error arose, as ``:<line>``; empty if it did not arise there."""
+    """Return the line of a file where an error occurred, as ``:<line>``; empty if it occurred elsewhere."""
     if isinstance(error, SyntaxError):
         return f":{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

@@ -1,7 +1,7 @@
-"""Curves of training: how a value changes with the number of the training step.
+"""Schedules: values as functions of the training step.
 
-A schedule is a pure function of the step and of the value at the beginning, so that a training that is resumed at step
-n goes on with the value that it had there.
+A schedule is a pure function of the step and the start value, so training that is resumed at step n continues with the
+value of step n.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from neuromancer.train.checks import switch, whole
 
 
 class DecaySchedule(Schedule):
-    """Multiply by a factor again and again: ``start * factor ** (step // every)``.
+    """Stepwise exponential decay: ``start * factor ** (step // every)``.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class DecaySchedule(Schedule):
 
 
 class LinearSchedule(Schedule):
-    """From start to end along a line of `n_steps` steps, constant after that.
+    """Linear ramp from start to end over `n_steps` steps, then constant.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class LinearSchedule(Schedule):
     end : number or array
         Value from step `n_steps` on.
     every : int
-        The value changes only every so many steps.
+        Number of steps between changes of the value.
     start : number or array, optional
         See :class:`Schedule`.
 
@@ -77,7 +77,7 @@ class LinearSchedule(Schedule):
 
 
 class CosineSchedule(Schedule):
-    """From start to end along half a cosine, constant after that (Loshchilov & Hutter 2017, arXiv:1608.03983).
+    """Cosine annealing from start to end, then constant (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class CosineSchedule(Schedule):
     end : number or array
         Value from step `n_steps` on.
     restart : bool
-        Begin again at the start every `n_steps` steps instead of staying at the end.
+        Restart from the start value every `n_steps` steps instead of staying at the end value.
     start : number or array, optional
         See :class:`Schedule`.
 
@@ -110,14 +110,14 @@ class CosineSchedule(Schedule):
 
 
 class StepSchedule(Schedule):
-    """Values that are set at given steps and stay until the next.
+    """Piecewise constant values.
 
     Parameters
     ----------
     updates : iterable of (step, value)
-        Steps ascending.
+        In ascending order of steps.
     start : number or array, optional
-        Before the first of them; see :class:`Schedule`.
+        Value before the first update; see :class:`Schedule`.
 
     Examples
     --------
@@ -154,18 +154,18 @@ class StepSchedule(Schedule):
 
 
 class WarmUpSchedule(Schedule):
-    """Rise along a line to the full value, then follow another schedule, whose step 0 is the end of the rise.
+    """Linear warm-up to the full value, then another schedule, whose step 0 is the end of the warm-up.
 
     Parameters
     ----------
     n_steps : int
-        Length of the rise.
+        Length of the warm-up.
     then : Schedule, optional
-        What follows; default: the full value stays.
+        Schedule after the warm-up; default: stay at the full value.
     factor : float
         Fraction of the full value at step 0, between 0 and 1.
     start : number or array, optional
-        The full value; default: that of `then`, else see :class:`Schedule`.
+        The full value; default: the start of `then`, else see :class:`Schedule`.
 
     Examples
     --------

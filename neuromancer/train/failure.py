@@ -1,4 +1,4 @@
-"""A step whose loss is not finite: undone, and described."""
+"""Recovery from a loss that is not finite, and the error that describes it."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ if TYPE_CHECKING:
     from neuromancer.models.model import Model
 
 NAMED = 4
-"""How many parameters a message names."""
+"""Number of parameters that a message names."""
 
 UNDONE = KEPT_PARAMETER_SETS - 1
-"""By how many steps the parameters go back behind those that gave a loss that is not finite."""
+"""Number of steps by which parameters are rolled back from those that gave a loss that is not finite."""
 
 
 def undo(
-    model: Model, optimiser: str, step: int, loss: float, batch: tuple[np.ndarray, ...], kept: Path | None
+    model: Model, optimiser: str, step: int, loss: float, batch: tuple[np.ndarray, ...], checkpoint: Path | None
 ) -> TrainingError:
-    """Go back to finite parameters after a step without a finite loss; returns an error that says what is known.
+    """Roll back to finite parameters after a loss that is not finite, and return an error that describes it.
 
     Parameters
     ----------
     model : Model
     optimiser : str
-        That did the step.
+        Optimiser that did the step.
     step : int
         Number of the step and its batch.
     loss : float
     batch : tuple of numpy.ndarray
-    kept : Path, optional
-        The last checkpoint, from which parameters are taken if those of three steps ago are not finite either.
+    checkpoint : Path, optional
+        The last checkpoint; its parameters are used if those of three steps ago are not finite either.
     """
-    lr, spoilt = model.lr, not_finite(model)
+    lr, bad = model.lr, not_finite(model)
     model.repair(optimiser)
     state = f"those after {max(0, step - UNDONE)} steps"
-    if not_finite(model) and kept is not None:
-        model.set_param_values(kept)
-        state = f"those of {kept}"
+    if not_finite(model) and checkpoint is not None:
+        model.set_param_values(checkpoint)
+        state = f"those of {checkpoint}"
     name, size = _largest(model)
     sources = model.loss_node.input_nodes  # type: ignore[union-attr]
     parts = [f"{source.name} {_range(array)}" for source, array in zip(sources, batch, strict=True)]
-    if spoilt:
-        more = f" and {len(spoilt) - NAMED} more" if len(spoilt) > NAMED else ""
-        parts.append(f"not finite after it: {', '.join(spoilt[:NAMED])}{more}")
+    if bad:
+        more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        parts.append(f"not finite after it: {', '.join(bad[:NAMED])}{more}")
     parts.append(f"largest parameter before: {name}, {size:.3g}")
     return TrainingError(
         f"the loss is {loss} at step {step}",
         where=f"training of model {model.name}",
         got="; ".join([*parts, f"lr {lr:g}"]),
         expected=f"finite numbers; the parameters are now {state}"
-        + (f", the last checkpoint is {kept}" if kept else ""),
-        nearest=_advice(lr, kept),
+        + (f", the last checkpoint is {checkpoint}" if checkpoint else ""),
+        nearest=_advice(lr, checkpoint),
     )
 
 
 def is_finite(batch: tuple[np.ndarray, ...]) -> bool:
-    """Whether it cannot be the data that a loss is not finite."""
+    """Whether a batch is finite, and so not the cause of a loss that is not."""
     return all(np.isfinite(array).all() for array in map(np.asarray, batch) if array.dtype.kind == "f")
 
 
-def _advice(lr: float, kept: Path | None) -> str:
-    if kept is None:
+def _advice(lr: float, checkpoint: Path | None) -> str:
+    if checkpoint is None:
         return "a smaller learning rate, a warm-up, or clip_norm=1"
     smaller = f"optimiser_params={{'lr': {lr / 10:.1g}, 'clip_norm': 1}}"
-    return f"Trainer.resume(folder, data, {smaller}), which goes on from there; or a schedule that starts lower"
+    return f"Trainer.resume(folder, data, {smaller}), which continues from there; or a schedule that starts lower"
 
 
 def _largest(model: Model) -> tuple[str, float]:
-    """Name and greatest magnitude of the parameter that has the greatest."""
+    """Return the name of the parameter with the largest magnitude, and that magnitude."""
     sizes = {
         f"{node}_{key}": float(np.abs(value).max())
         for node, params in model.get_param_values().items()

@@ -1,4 +1,4 @@
-"""Files of a training: written whole or not at all, under names that are safe."""
+"""Files of a training run, written atomically."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from neuromancer.errors import FileError
 from neuromancer.files import write_whole
 
 LONGEST_PART = 255
-"""Bytes of the name of a file or folder."""
+"""Maximum length of a file or folder name, in bytes."""
 
 
 def require_writable(folder: Path) -> None:
-    """Raise FileError if files cannot be written into a folder, or it cannot be made; makes nothing."""
+    """Raise FileError if a folder is not writable or cannot be created; creates nothing."""
     if any("\0" in part or len(os.fsencode(part)) > LONGEST_PART for part in folder.parts):
-        raise FileError("no folder can have this name", node=ascii(str(folder)[:300]))
+        raise FileError("not a valid folder name", node=ascii(str(folder)[:300]))
     present = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
     if not present.is_dir():
-        raise FileError("is no folder", where=str(folder), got=f"a file {present}", expected="a folder")
+        raise FileError("not a folder", where=str(folder), got=f"a file {present}", expected="a folder")
     if not os.access(present, os.W_OK | os.X_OK):
         raise FileError(
             "files cannot be written there",
             where=str(folder),
             got=f"no permission for {present}",
-            expected="a folder to write to",
+            expected="a writable folder",
         )
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str | None = None) -> None:
-    """Write arrays as the data sets of an HDF5 file.
+    """Write arrays as the datasets of an HDF5 file.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str 
     Raises
     ------
     FileError
-        If it cannot be written; an old file is then left as it was.
+        If the file cannot be written; an existing one is left unchanged.
     """
     # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
     image = io.BytesIO()
@@ -58,12 +58,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str 
 
 
 def remove_remains(folder: Path, name: str) -> None:
-    """Remove what an interrupted process left half-written of a training's files."""
+    """Remove partial files that an interrupted training run has left."""
     for pattern in (f".{literal(name)}-*.tmp", ".history.*.tmp"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 
 def literal(name: str) -> str:
-    """A name as a pattern that matches only itself."""
+    """Return a glob pattern that matches only this name."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)

@@ -1,4 +1,4 @@
-"""What a training leaves behind as numbers: one row per some steps, as CSV while it runs and as arrays in its files."""
+"""History of a training run: one row every few steps, as CSV while it runs and as arrays in its checkpoints."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from neuromancer.train.files import write_arrays, write_whole
 
 
 class History:
-    """Rows of numbers by column; a value that was not measured is NaN.
+    """Table of measurements; NaN where a value was not measured.
 
     Parameters
     ----------
     columns : sequence of str
     path : Path, optional
-        CSV file, to which every row is added at once.
+        CSV file to which every row is appended immediately.
     """
 
     def __init__(self, columns: Sequence[str], path: Path | None = None) -> None:
@@ -34,7 +34,7 @@ class History:
         return len(self.rows)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """A column as float64."""
+        """Return a column, float64."""
         index = self.columns.index(column)
         return np.array([row[index] for row in self.rows], dtype="float64")
 
@@ -47,7 +47,7 @@ class History:
                 csv.writer(file).writerow(_texts(row))
 
     def would_replace(self) -> bool:
-        """Whether there is a CSV file that holds anything but the first line of this one."""
+        """Whether there is a CSV file that holds anything but this header."""
         if self.path is None or not os.path.lexists(self.path):
             return False
         head = self._csv([])
@@ -55,7 +55,7 @@ class History:
             return file.read(len(head) + 1) != head
 
     def start(self) -> None:
-        """Write the CSV file anew with the rows that there are."""
+        """Replace the CSV file by one with the current rows."""
         if self.path is not None:
             write_whole(self.path, self._csv(self.rows))
 
@@ -65,21 +65,21 @@ class History:
         return text.getvalue().encode()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All columns."""
+        """Return all columns by name."""
         return {name: self[name] for name in self.columns}
 
     def until(self, step: int) -> dict[str, np.ndarray]:
-        """All columns, of the rows up to a step."""
+        """Return all columns by name, with the rows up to a step."""
         return {name: values[self["step"] <= step] for name, values in self.arrays().items()}
 
     def load(self, arrays: Mapping[str, Any]) -> None:
-        """Take rows over from columns; those that are missing are NaN."""
+        """Replace the rows by those of stored columns; missing columns are NaN."""
         length = max((len(values) for values in arrays.values()), default=0)
         empty = np.full(length, np.nan)
         self.rows = np.stack([np.asarray(arrays.get(n, empty), "float64") for n in self.columns], 1).tolist()
 
     def save(self, path: Path) -> None:
-        """Write the columns as data sets of an HDF5 file."""
+        """Write the columns as datasets of an HDF5 file."""
         write_arrays(path, self.arrays())
 
 

@@ -1,4 +1,4 @@
-"""Curves of a training as a picture."""
+"""Plots of training: curves of the history, and slices of previews."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def require_matplotlib() -> None:
     """Raise MissingDependencyError without matplotlib."""
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
-            "pictures need matplotlib", where="plots", expected="pip install 'neuromancer-graph[plot]', or plots=False"
+            "plots need matplotlib", where="plots", expected="pip install 'neuromancer-graph[plot]', or plots=False"
         )
 
 
 def plot_history(history: History, path: Path, title: str = "") -> None:
-    """Draw loss, errors and learning rate over the steps.
+    """Plot loss, errors and learning rate against the step.
 
     Parameters
     ----------
     history : History
-        With columns step, loss, loss_smooth, lr, and possibly train_error and those of a validation.
+        With columns step, loss, loss_smooth, lr, and optionally train_error and those of validation.
     path : Path
-        PNG to write, replaced when it is whole.
+        PNG file to write atomically.
     title : str
     """
     require_matplotlib()
@@ -84,7 +84,7 @@ def _png(figure: Any, dpi: int) -> bytes:
 
 
 def _measured(history: History, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values at which a column was measured."""
+    """Return the steps and values at which a column was measured."""
     if name not in history.columns:
         return np.zeros(0), np.zeros(0)
     values = history[name]
@@ -104,12 +104,12 @@ def _log_if_wide(axes: Any, values: np.ndarray) -> None:
 
 
 def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.ndarray | None, title: str) -> None:
-    """Draw the middle slice of raw data, of up to four features of a prediction, and of labels, side by side.
+    """Plot the middle slice of raw data, of up to four features of a prediction, and of labels, side by side.
 
     Parameters
     ----------
     path : Path
-        PNG to write, replaced when it is whole.
+        PNG file to write atomically.
     raw : array, (f, (z,) y, x)
     prediction : array, (f, (z,) y, x)
     labels : array, ((z,) y, x), optional
@@ -137,7 +137,7 @@ def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.
 
 
 def _literal(text: str) -> str:
-    """Text that matplotlib writes as it is: between dollar signs it would read formulas."""
+    """Escape dollar signs, between which matplotlib parses formulas."""
     return printable(text).replace("$", r"\$")
 
 

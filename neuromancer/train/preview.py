@@ -1,4 +1,4 @@
-"""Predictions of given volumes while a network is being trained."""
+"""Predictions of preview volumes during training."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Pair = tuple[np.ndarray, np.ndarray | None]
 
 
 class Preview:
-    """Predicts volumes densely and writes the results.
+    """Dense predictions of volumes, written to files.
 
-    Whether the network can predict them is known when it is made. The volumes are copied.
+    The constructor checks that the network can predict the volumes, and copies them.
 
     Parameters
     ----------
     model : Model
         With a prediction node.
     volumes : array, (raw, labels), or mapping of str to these
-        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, masked or not, and labels ((z,) y, x) to keep and
-        draw beside it.
+        Raw data (f, (z,) y, x) as ``predict_dense`` takes it, masked or not, and labels ((z,) y, x) to store and plot
+        beside it.
     pictures : bool
         Write a PNG beside every HDF5 file.
 
@@ -43,11 +43,11 @@ class Preview:
     GraphError
         If no prediction node is designated, or it cannot predict densely.
     InputTypeError
-        For anything else than such volumes.
+        For anything but such volumes.
     ShapeError
-        For raw data that the network does not take, and labels of another size.
+        For raw data that the network cannot take, or labels of another size.
     ArgumentError
-        For names whose files would be the same.
+        For names that lead to the same file names.
     """
 
     def __init__(self, model: Model, volumes: Any, pictures: bool) -> None:
@@ -70,12 +70,12 @@ class Preview:
                 raise
 
     def files(self, folder: Path) -> list[Path]:
-        """Files in a folder that have names of previews."""
+        """Return the files in a folder that are named like these previews."""
         found = [(name, path) for name in self.volumes for path in sorted(folder.glob(f"{literal(name)}-*"))]
         return [p for name, p in found if re.fullmatch(r"\d+\.(h5|png)", p.name.removeprefix(f"{name}-"))]
 
     def write(self, folder: Path, step: int) -> list[Path]:
-        """Predict all volumes; write ``<name>-<step>.h5`` with raw data, prediction and labels; returns the paths."""
+        """Predict all volumes; write ``<name>-<step>.h5`` with raw data, prediction and labels; return the paths."""
         paths = []
         for name, (raw, labels) in self.volumes.items():
             with undisturbed(self.model):
@@ -111,7 +111,7 @@ def _pair(name: Any, volume: Any) -> Pair:
 
 
 def _copied(array: Any) -> np.ndarray:
-    """As an array in memory; what is masked stays so."""
+    """Return a copy in memory, with its mask."""
     array = computed(array)
     return array.copy() if isinstance(array, np.ma.MaskedArray) else np.array(array)
 

@@ -1,4 +1,4 @@
-"""What a person sees of a training while it runs: a live bar on a terminal, lines of text elsewhere."""
+"""Progress display of a training run: a live bar on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from neuromancer.models.model import Model
 
 LINE_EVERY, BAR_EVERY = 10.0, 0.5
-"""Seconds between lines, and between changes of a bar."""
+"""Seconds between lines, and between updates of a bar."""
 
 
 class ProgressReport:
-    """Shows the progress of a training.
+    """Progress display of a training run.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ProgressReport:
     first : int
         Step at which this run begins.
     show : bool, optional
-        None follows ``config.progress``, and where that is None too, whether standard error is a terminal.
+        None: as ``config.progress``; if that is None too, only on a terminal (standard error).
     """
 
     def __init__(self, title: str, total: int | None, first: int, show: bool | None) -> None:
@@ -51,13 +51,13 @@ class ProgressReport:
         self.last = 0.0
 
     def due(self) -> bool:
-        """True if somebody looks on and has seen nothing new for a while."""
+        """Whether progress is shown and it is time for an update."""
         if not self.lines and self.bar.disable:
             return False
         return time.monotonic() - self.last >= (LINE_EVERY if self.lines else BAR_EVERY)
 
     def update(self, step: int, text: str) -> None:
-        """Show where the training is.
+        """Update the display.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class ProgressReport:
             say(f"{self.title}: step {step}{f'/{self.total}' if self.total else ''}, {text}", flush=True)
 
     def note(self, text: str) -> None:
-        """Say something that is not a number of a step."""
+        """Print a message."""
         if not self.bar.disable:
             self.bar.write(text, file=sys.stderr)
         elif self.lines:
@@ -87,7 +87,7 @@ class ProgressReport:
 
 
 def voxels_of(model: Model, batch: tuple[np.ndarray, ...]) -> int:
-    """Voxels of the raw data of a batch; 0 without spatial axes."""
+    """Return the number of raw voxels in a batch; 0 without spatial axes."""
     node = model.loss_node.input_nodes[0]  # type: ignore[union-attr]
     if node.shape is None or not node.shape.spatial_axes:
         return 0
@@ -97,13 +97,13 @@ def voxels_of(model: Model, batch: tuple[np.ndarray, ...]) -> int:
 
 
 def head_text(optimiser: str, rate: str, is_default: bool, step: int, n_steps: int | None) -> str:
-    """How a training is done, in a line."""
+    """Return a one-line summary of optimiser, learning rate and steps."""
     rate += f" (the default of {optimiser})" if is_default else ""
     return f"{optimiser}, {rate}, from step {step}{'' if n_steps is None else f' to {n_steps}'}"
 
 
 def state_text(model: Model, voxels: int, measured: Mapping[str, float]) -> str:
-    """Where a training is, in a few words: loss, speed for batches of some voxels, and what was measured last."""
+    """Return a short status: loss, speed (for batches of `voxels` voxels) and the last measurements."""
     each = model.time_per_step
     parts = [f"loss {model.loss_smooth:.4f}"]
     parts += [f"{1 / each:.1f} it/s"] if each else []

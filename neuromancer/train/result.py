@@ -1,4 +1,4 @@
-"""What a run of a training came to."""
+"""Result of a training run."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 
 @dataclass
 class TrainingResult:
-    """What a run came to.
+    """Result of a training run.
 
     Attributes
     ----------
     reason : {'steps', 'time', 'early stopping', 'interrupted'}
-        Why it ended.
+        Why the run ended.
     steps : int
-        Steps done, those before a resumption included.
+        Steps done, including those before a resume.
     seconds : float
-        Time spent, that before a resumption included.
+        Time spent, including that before a resume.
     validation : dict of str to float
-        Loss, error and metrics at the end; of an interrupted run, those measured last.
+        Loss, error and metrics at the end; after an interruption, the last ones measured.
     best, best_step : float, int
-        Best value of the metric that is watched, and after how many steps; NaN and 0 without validation.
+        Best value of the monitored metric, and its step; NaN and 0 without validation.
     files : dict of str to Path
-        What was written, by kind: last, best, final, csv, history, plot.
+        Files written, by kind: last, best, final, csv, history, plot.
     """
 
     reason: str

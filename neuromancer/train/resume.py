@@ -1,4 +1,4 @@
-"""Going on with a training from a checkpoint."""
+"""Resuming training from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neuromancer.train.stopping import EarlyStopping
 
 
 class Resumable(Protocol):
-    """What :func:`restore` needs of a trainer."""
+    """Interface of a trainer for :func:`restore`."""
 
     name: str
     model: Model
@@ -31,21 +31,21 @@ class Resumable(Protocol):
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """How batches are drawn."""
+        """Parameters of random batches."""
 
     def go_on_at(self, position: Position, path: Path, same_name: bool) -> None:
-        """Begin at a position other than step 0."""
+        """Continue at the position of a checkpoint."""
 
     def starts_anew(self, schedule: BoundSchedule) -> bool:
-        """Whether a schedule begins at a value that the trainer was given."""
+        """Whether a schedule starts at a value that was passed to the trainer."""
 
 
 def require_options(options: Iterable[str], allowed: Iterable[str]) -> None:
-    """Raise an error for options that a training that goes on does not have."""
+    """Raise an error for options that a resumed run does not have."""
     names = [name for name in allowed if name not in ("folder", "overwrite")]
     for name in options:
         if name == "overwrite":
-            raise ArgumentError("a training that goes on overwrites nothing", where="Trainer.resume", got="overwrite")
+            raise ArgumentError("a resumed run overwrites nothing", where="Trainer.resume", got="overwrite")
         if name not in names:
             raise InputTypeError(
                 "no such option", where="Trainer.resume", got=name, expected=f"one of {names}",
@@ -54,28 +54,29 @@ def require_options(options: Iterable[str], allowed: Iterable[str]) -> None:
 
 
 def require_schedules(before: Iterable[str], options: Mapping[str, Any], name: str) -> None:
-    """Raise ArgumentError where a training had schedules and nothing is said about those of the one that goes on."""
+    """Raise ArgumentError if a run had schedules and `options` has none for the resumed run."""
     targets = sorted(before)
     if targets and "schedules" not in options:
         raise ArgumentError(
-            "the training had schedules, which no file holds", where=f"training of {name}", got=f"none of {targets}",
-            expected=f"schedules={{{targets[0]!r}: ...}} as before, or others, or schedules={{}} to go on without",
+            "the training had schedules, which files do not hold", where=f"training of {name}",
+            got=f"none of {targets}",
+            expected=f"schedules={{{targets[0]!r}: ...}} as before, or others, or schedules={{}} to continue without",
         )  # fmt: skip
 
 
 def checkpoint_of(folder: str | Path, checkpoint: str | Path | None = None) -> Path:
-    """The file to go on from: the last one of a folder, unless another is given."""
+    """Return the checkpoint to resume from: the last one in a folder, unless another is given."""
     if checkpoint is not None:
         return local_file(checkpoint, "checkpoint")
     return last_of(local_file(folder, "folder"))
 
 
 def load_checkpoint(path: Path, functors: Mapping[str, Callable[..., Any]] | None = None) -> Model:
-    """The model of a checkpoint; FileError if no Trainer has written the file."""
+    """Return the model of a checkpoint; raise FileError if no Trainer has written the file."""
     model = modelload(path, functors=functors)
     try:
         if "step" not in model.training_state:
-            raise FileError("no checkpoint of a training", where=str(path), expected="a file written by a Trainer")
+            raise FileError("not a checkpoint of a training", where=str(path), expected="a file written by a Trainer")
         check_state(model.training_state, model.history, path)
         require_finite(model, path)
     except FileError:
@@ -85,7 +86,7 @@ def load_checkpoint(path: Path, functors: Mapping[str, Callable[..., Any]] | Non
 
 
 def require_finite(model: Model, path: Path) -> None:
-    """Raise FileError for moments of the gradient that are not finite, with which no checkpoint is written."""
+    """Raise FileError for moments of the gradient that are not finite; no Trainer writes such a checkpoint."""
     bad = [
         f"{name} {key}"
         for name, state in model.pending_states.items()
@@ -97,21 +98,21 @@ def require_finite(model: Model, path: Path) -> None:
 
 
 def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
-    """Put a new trainer where an earlier one was.
+    """Continue a training run with a new trainer.
 
     Parameters
     ----------
     trainer : Trainer
-        Of the model in the checkpoint; what it was given is kept.
+        Trainer of the model in the checkpoint; its own arguments take precedence over the state.
     state : dict
-        Of the checkpoint.
+        Training state in the checkpoint.
     path : Path
         The checkpoint.
 
     Raises
     ------
     ArgumentError
-        If optimiser or data are others, or fewer steps are wanted than are done.
+        If the optimiser or the data is another one, or `n_steps` is below the steps done.
     """
     label = f"training of {trainer.name}"
     if state["optimiser"] != trainer.optimiser:
@@ -126,7 +127,7 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
     position = Position.from_state(state)
     if trainer.n_steps is not None and trainer.n_steps < position.step:
         raise ArgumentError(
-            "more steps are done already", where=label, got=f"n_steps={trainer.n_steps}",
+            "more steps have been done already", where=label, got=f"n_steps={trainer.n_steps}",
             expected=f"at least {position.step}, counted from the beginning",
         )  # fmt: skip
     trainer.go_on_at(position, path, state["name"] == trainer.name)
@@ -139,7 +140,7 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
 
 
 def _another(what: str, now: Any, before: Any, label: str) -> ArgumentError:
-    return ArgumentError(f"a training cannot go on with another {what}", where=label, got=now, expected=before)
+    return ArgumentError(f"training cannot be resumed with another {what}", where=label, got=now, expected=before)
 
 
 def _set_start(schedule: BoundSchedule, value: Any, step: int, path: Path) -> None:

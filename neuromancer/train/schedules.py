@@ -23,14 +23,14 @@ __all__ = [
 
 
 def make_schedules(model: Model, specification: dict[str, Any]) -> list[BoundSchedule]:
-    """Schedules from the short form that configuration files use.
+    """Create bound schedules from the short form of configuration files.
 
     Parameters
     ----------
     model : Model
     specification : dict of str to (Schedule or dict)
-        By target; a dict has one key: ``{"dec": factor}`` multiplies every 1000 steps, ``{"lindec": [n, start]}`` goes
-        to 0 along a line of n steps, in pieces of 1000, and ``{"updates": [(step, value), ...]}`` sets values.
+        By target; a dict has one key: ``{"dec": factor}`` multiplies every 1000 steps, ``{"lindec": [n, start]}``
+        decays linearly to 0 over n steps, changing every 1000, and ``{"updates": [(step, value), ...]}`` sets values.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def make_schedules(model: Model, specification: dict[str, Any]) -> list[BoundSch
 
 
 def _require_apart(bound: list[BoundSchedule]) -> None:
-    """Raise ArgumentError where two schedules set the same parameter under two names."""
+    """Raise ArgumentError if two schedules set the same parameter under different names."""
     by_param: dict[int, str] = {}
     for schedule in bound:
         for param in schedule.touched():
@@ -84,7 +84,7 @@ def _from_config(spec: Any, target: str) -> Schedule:
             "unknown kind of schedule",
             where=f"schedule of {target}",
             got=repr(spec)[:200],
-            expected=f"a Schedule or a dict with one key out of {list(kinds)}",
+            expected=f"a Schedule, or a dict with one key of {list(kinds)}",
         )
     ((kind, value),) = spec.items()
     if kind == "lindec" and (not isinstance(value, (list, tuple)) or len(value) != 2):

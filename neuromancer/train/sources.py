@@ -1,4 +1,4 @@
-"""Where a trainer's batches come from: anything is made a source that gives the batch of a step."""
+"""Batch sources of a trainer: any kind of data as an object that returns the batch of a step."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LABEL = "training data"
 
 
 class ArrayBatches:
-    """Random batches of arrays that hold one example per index of their axis b.
+    """Random batches from arrays with one example per index of axis b.
 
     Parameters
     ----------
     arrays : sequence of array
         In the order of the loss's sources; NumPy, HDF5 or zarr arrays of equal length along axis b.
     sources : sequence of Node
-        Those sources; they say which axis is b.
+        The loss's sources; they define which axis is b.
     batch_size : int
     seed : int
-        The batch of a step is a function of the seed and the step alone.
+        The batch of a step depends on the seed and the step alone.
 
     Raises
     ------
@@ -78,15 +78,15 @@ class ArrayBatches:
 
     @property
     def drawing(self) -> dict[str, int]:
-        """How batches are drawn, for messages about a training that is to go on otherwise."""
+        """Parameters of the random batches; a resumed run must have the same."""
         return {"batch_size": self.batch_size, "seed": self.seed}
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """Examples drawn without repetition, in the order in which they are stored."""
+        """Return examples drawn without replacement, in stored order."""
         rng = np.random.default_rng([self.seed, step])
-        some = np.sort(rng.choice(self.length, self.batch_size, replace=False))
+        index = np.sort(rng.choice(self.length, self.batch_size, replace=False))
         return tuple(
-            np.asarray(unmasked(getattr(a, "oindex", a)[(slice(None),) * axis + (some,)], LABEL))
+            np.asarray(unmasked(getattr(a, "oindex", a)[(slice(None),) * axis + (index,)], LABEL))
             for a, axis in zip(self.arrays, self.axes, strict=True)
         )
 
@@ -97,8 +97,8 @@ class IteratorBatches:
     Parameters
     ----------
     items : iterable
-        Of batches (tuples of arrays), which it may fill again and again: who keeps one copies it. A training that is
-        resumed at step n passes over the first n.
+        Iterable of batches (tuples of arrays). It may reuse the arrays, so copy a batch to keep it. Training that is
+        resumed at step n skips the first n batches.
     """
 
     in_order = True
@@ -108,7 +108,7 @@ class IteratorBatches:
         self.next = 0
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """The batch of the next step, or of a later one."""
+        """Return the batch of the next step, or of a later one."""
         if step < self.next:
             raise ArgumentError(
                 "an iterator cannot go back", where=LABEL, got=f"step {step}", expected=f"step {self.next} or later"
@@ -131,7 +131,7 @@ class IteratorBatches:
 
 
 class FirstBatches:
-    """The first batches of a source, kept in memory to be had again and again.
+    """The first batches of a source, kept in memory for reuse.
 
     Parameters
     ----------
@@ -143,35 +143,35 @@ class FirstBatches:
         self.batches = [copied(source.batch(step)) for step in range(n)]
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """One of them."""
+        """Return one of the batches."""
         return self.batches[step]
 
 
 def made(data: Any, model: Model) -> Any:
-    """What a function of the model returns; anything else as it is."""
+    """Return what a function of the model returns, and anything else unchanged."""
     return data(model) if callable(data) and not hasattr(data, "batch") else data
 
 
 def is_arrays(data: Any) -> bool:
-    """Whether data is a tuple of arrays, of which batches are drawn."""
+    """Whether data is a tuple of arrays, from which batches are drawn."""
     return isinstance(data, (tuple, list)) and bool(data) and all(is_array(a) or is_closed(a) for a in data)
 
 
 def as_source(data: Any, loss: Node, batch_size: int | None, seed: int, label: str = LABEL) -> BatchSource:
-    """A batch source from whatever a user has.
+    """Return data of any supported kind as a batch source.
 
     Parameters
     ----------
     data : batch source, tuple of array, or iterable of batches
         An object with ``batch(step)``, arrays with one example per index of axis b, or an iterator.
     loss : Node
-        The loss that is to be fed.
+        Loss to feed.
     batch_size : int, optional
-        For arrays; default that of the first source, or 1.
+        For arrays; default: that of the first source, or 1.
     seed : int
         For arrays.
     label : str
-        Which data it is, for messages.
+        Name of the data, for messages.
 
     Raises
     ------
@@ -197,22 +197,22 @@ def as_source(data: Any, loss: Node, batch_size: int | None, seed: int, label: s
 
 
 def require_used(source: BatchSource, batch_size: int | None, seed: int) -> None:
-    """Raise ArgumentError for a batch size or a seed that the source of the training data takes no notice of."""
+    """Raise ArgumentError for a batch size or a seed that the source of the training data ignores."""
     if isinstance(source, ArrayBatches):
         return
     where = "the iterator" if getattr(source, "in_order", False) else f"{type(source).__name__}({{}}=...)"
     for name, value, unset in (("batch_size", batch_size, None), ("seed", seed, 0)):
         if value not in (unset, getattr(source, name, unset)):
             raise ArgumentError(
-                f"{name} is for arrays; the training data makes its batches itself",
+                f"{name} is for arrays; this training data makes its own batches",
                 where="Trainer",
                 got=f"{name}={value!r}",
-                expected=f"it to be given to {where.format(name)}",
+                expected=f"{name} as an argument of {where.format(name)}",
             )
 
 
 def require_fitting(model: Model, batch: Any, label: str) -> tuple[np.ndarray, ...]:
-    """A batch, or an error that says which data it is from unless the loss can be fed with it."""
+    """Return a batch as a tuple; raise an error that names the data if the loss cannot take the batch."""
     try:
         if not isinstance(batch, (tuple, list)):
             raise InputTypeError(
@@ -226,9 +226,9 @@ def require_fitting(model: Model, batch: Any, label: str) -> tuple[np.ndarray, .
 
 
 def require_loss(model: Any) -> Node:
-    """The loss node of a model that can be trained."""
+    """Return the loss node of a model; raise GraphError if there is none."""
     if not hasattr(model, "loss_node"):
-        raise InputTypeError("is no model", where="Trainer", got=repr(model)[:100], expected="a Model")
+        raise InputTypeError("not a model", where="Trainer", got=repr(model)[:100], expected="a Model")
     if model.loss_node is None:
         raise GraphError(
             "no loss is designated", where=f"model {model.name}", expected="designate_nodes(loss_node=...)"
@@ -237,7 +237,7 @@ def require_loss(model: Any) -> Node:
 
 
 def fingerprint(batch: tuple[np.ndarray, ...]) -> int:
-    """A number that tells batches apart; of what is no array, only that it is there."""
+    """Return a checksum of a batch; of arrays of objects, only dtype and shape count."""
     value = 0
     for array in batch:
         array = np.ascontiguousarray(in_memory(array))

@@ -1,4 +1,4 @@
-"""Why a training ends before its last step: no progress, or somebody asked."""
+"""Reasons to end training before its last step: early stopping and interruption."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LABEL = "EarlyStopping"
 
 @dataclass
 class EarlyStopping:
-    """Ends a training whose validation does not get better.
+    """Ends training when validation stops improving.
 
     Parameters
     ----------
     metric : str
-        Name of a number of the validation; where it is not a number, that is no improvement.
+        Name of a validation value; NaN does not count as an improvement.
     patience : int
-        How many validations in a row may bring no improvement.
+        Number of consecutive validations without improvement that are tolerated.
     min_delta : float
-        Improvements up to this do not count.
+        Improvements up to this size do not count.
     larger_is_better : bool
 
     Examples
@@ -50,12 +50,12 @@ class EarlyStopping:
         self.best, self.waited = math.nan, 0
 
     def is_better(self, value: float, best: float) -> bool:
-        """True if a value is an improvement."""
+        """Whether a value is an improvement."""
         gain = value - best if self.larger_is_better else best - value
         return not math.isnan(value) and (math.isnan(best) or gain > self.min_delta)
 
     def update(self, values: dict[str, float]) -> bool:
-        """Take a validation in; True if the training is to end."""
+        """Record a validation; return True if training should end."""
         value = values[self.metric]
         if self.is_better(value, self.best):
             self.best, self.waited = value, 0
@@ -64,23 +64,23 @@ class EarlyStopping:
         return self.waited > self.patience
 
     def get_state(self) -> list[Any]:
-        """What an interrupted training needs to go on, as JSON can hold it."""
+        """Return the state needed to resume, as JSON values."""
         return [None if math.isnan(self.best) else self.best, self.waited]
 
     @property
     def criterion(self) -> list[Any]:
-        """What the best value is the best of, as JSON can hold it."""
+        """Metric and direction of the best value, as JSON values."""
         return [self.metric, self.larger_is_better]
 
     def set_state(self, state: list[Any]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         self.best, self.waited = math.nan if state[0] is None else float(state[0]), int(state[1])
 
 
 class Interruption:
-    """While it is entered, the first Ctrl-C or request to terminate is only noted; the next one acts as usual.
+    """Context in which the first Ctrl-C or SIGTERM only sets `asked`; the next one acts as usual.
 
-    Outside of the main thread, where signals cannot be handled, it does nothing.
+    Does nothing outside the main thread, where signals cannot be handled.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -100,7 +100,7 @@ class Interruption:
 
     def _restore(self) -> None:
         for signum, handler in self._before.items():
-            # None: a handler that was not set from Python, and cannot be set again.
+            # None: a handler that was not installed from Python and cannot be reinstalled.
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 

@@ -1,4 +1,4 @@
-"""Validation: loss, error and metrics on batches that are not trained on, without a trace in the training."""
+"""Validation: loss, error and metrics on held-out batches, without side effects on training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABEL = "validation data"
 
 @contextmanager
 def undisturbed(model: Model) -> Iterator[None]:
-    """Put the random streams of a model back to where they were."""
+    """Restore the random streams of a model on leaving the context."""
     streams = [s for node in model.nodes.values() for s in vars(node).values() if isinstance(s, E.RandomStream)]
     states = [s.get_state() for s in streams]
     try:
@@ -39,7 +39,7 @@ def undisturbed(model: Model) -> Iterator[None]:
 
 
 class Evaluation:
-    """Values of nodes in their inference form, for batches as the loss gets them; leaves no trace in the training.
+    """Values of nodes in inference mode for a batch of the loss, without side effects on training.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Evaluation:
     Raises
     ------
     GraphError
-        If one of them needs data that the loss does not get.
+        If a node needs data that the loss does not read.
     """
 
     def __init__(self, model: Model, nodes: Mapping[str, Node]) -> None:
@@ -58,11 +58,11 @@ class Evaluation:
         for node in self.nodes.values():
             extra = [n.name for n in node.input_nodes if n not in self.loss.input_nodes]
             if extra:
-                raise GraphError("needs data that the loss does not get", node=node, got=f"sources {extra}")
+                raise GraphError("needs data that the loss does not read", node=node, got=f"sources {extra}")
         self._function: LazyFunction | None = None
 
     def __call__(self, batch: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-        """The values by the names of the nodes."""
+        """Return the values by name."""
         if self._function is None:
             copies = rebuild(list(self.nodes.values()), BuildMode(inference=True))
             outputs = [copies[node].output for node in self.nodes.values()]
@@ -73,12 +73,12 @@ class Evaluation:
 
 
 class Validation:
-    """Evaluates a model in its inference form on the first batches of a source, always the same ones.
+    """Evaluation of a model in inference mode on the first batches of a source, always the same ones.
 
     Parameters
     ----------
     model : Model
-        Its loss is evaluated, its error node where designated, and its prediction node for metrics.
+        Its loss is evaluated, its error node if designated, and its prediction node for metrics.
     source : object with ``batch(step)``
     n_batches : int
     metrics : mapping of str to callable
@@ -87,7 +87,7 @@ class Validation:
     Raises
     ------
     GraphError
-        If error or prediction need data that the loss does not get.
+        If error or prediction need data that the loss does not read.
     ArgumentError
         For metrics without a prediction node, or with a name that is taken.
     """
@@ -115,7 +115,7 @@ class Validation:
         self.evaluation = Evaluation(model, nodes)
 
     def __call__(self) -> dict[str, float]:
-        """Means over the batches: ``val_loss``, ``val_error``, and ``val_<name>`` of every metric."""
+        """Return means over the batches: ``val_loss``, ``val_error``, and ``val_<name>`` of every metric."""
         rows: list[list[float]] = []
         for n in range(self.n_batches):
             batch = self.source.batch(n)
@@ -125,7 +125,7 @@ class Validation:
         return dict(zip(self.names, np.mean(rows, axis=0).tolist(), strict=True))
 
     def _metric(self, name: str, prediction: np.ndarray, batch: tuple[np.ndarray, ...]) -> float:
-        """A metric of copies, as it may change what it gets: other metrics get that too, and later validations."""
+        """Return a metric of copies, as it may modify arrays that other metrics and later validations use."""
         try:
             value = self.metrics[name](prediction.copy(), *copied(batch[1:]))
         except Exception as error:
@@ -139,22 +139,64 @@ class Validation:
 
     @property
     def names(self) -> list[str]:
-        """Names of the numbers that a call returns."""
+        """Names of the values that a call returns."""
         return [f"val_{name}" for name in (*self.means, *self.metrics)]
 
 
 def training_error(model: Model) -> Evaluation | None:
-    """The error of a batch in inference form, where an error node is designated that needs no other data."""
+    """Return an evaluation of the error node on batches of the loss; None without one that needs no other data."""
     node, loss = model.error_node, require_loss(model)
     if node is None or any(source not in loss.input_nodes for source in node.input_nodes):
         return None
     return Evaluation(model, {"train_error": node})
 
 
+class Measurements:
+    """The last measurements of a training run: error of a training batch, and validation.
+
+    Parameters
+    ----------
+    model : Model
+    validation : Validation, optional
+
+    Attributes
+    ----------
+    values : dict of str to float
+        Empty before the first measurement.
+    step : int
+        Step of the last measurement; -1 before the first.
+    """
+
+    def __init__(self, model: Model, validation: Validation | None) -> None:
+        self.validation, self.training_error = validation, training_error(model)
+        self.values: dict[str, float] = {}
+        self.step = -1
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the values; empty if there is nothing to measure."""
+        own = list(self.training_error.nodes) if self.training_error else []
+        return own + (self.validation.names if self.validation else [])
+
+    def measure(self, step: int, batch: tuple[np.ndarray, ...]) -> dict[str, float]:
+        """Measure after a step on a batch, and return the values."""
+        errors = self.training_error(batch) if self.training_error else {}
+        self.values = {name: float(np.mean(value)) for name, value in errors.items()}
+        if self.validation is not None:
+            self.values |= self.validation()
+        self.step = step
+        return self.values
+
+    def finish(self, step: int) -> None:
+        """Validate at the end of a run, unless the last measurement was at this step."""
+        if self.step != step and self.validation is not None:
+            self.values = self.validation()
+
+
 def validation_of(
     model: Model, data: Any, batch_size: int | None, seed: int, n_batches: int, metrics: Mapping[str, Metric] | None
 ) -> Validation | None:
-    """What evaluates validation data, of which the first batch has been found to fit; None without data."""
+    """Return the validation on some data, after a check of its first batch; None without data."""
     if data is None:
         return None
     source = as_source(data, require_loss(model), batch_size, seed, LABEL)

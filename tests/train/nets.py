@@ -8,7 +8,7 @@ import neuromancer as nm
 
 
 def classifier(name: str = "net", noise: float = 0.0, normalise: bool | str = False) -> nm.Model:
-    """Pixels into two classes; with dropout and batch normalisation on request."""
+    """Classifier of pixels into two classes, optionally with dropout and batch normalisation."""
     nm.seed(3)
     if name in nm.model_manager.models:
         nm.model_manager.delmodel(name)
@@ -27,7 +27,7 @@ def classifier(name: str = "net", noise: float = 0.0, normalise: bool | str = Fa
 
 
 class Squares:
-    """Bright squares are class 1; batches are functions of seed and step."""
+    """Bright squares are class 1; batches depend on seed and step."""
 
     def __init__(self, seed: int = 0, spoil: int | None = None) -> None:
         self.seed, self.spoil = seed, spoil
@@ -43,12 +43,12 @@ class Squares:
 
 
 def parameters(model: nm.Model) -> list[np.ndarray]:
-    """All values that a training changes."""
+    """All values that training changes."""
     return model.get_param_values(as_list=True)
 
 
 def line(name: str | None = None, size: int | None = 4) -> nm.Model:
-    """One number from another: the smallest model that learns."""
+    """Linear model of one number: the smallest model that learns."""
     nm.seed(3)
     if name in nm.model_manager.models:
         nm.model_manager.delmodel(name)

@@ -1,6 +1,8 @@
-"""Every argument of a Trainer has an effect or is refused, before anything is made."""
+"""Every argument of a Trainer takes effect or is refused, before anything is built."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 import pytest
@@ -15,10 +17,23 @@ X = points()
 
 
 def run(data=X, **options):
-    """A short training of the smallest model; returns trainer and result."""
+    """Train the smallest model for a few steps; return trainer and result."""
     options = {"n_steps": 4, "optimiser": "SGD", "history_every": 1, **options}
     trainer = Trainer(line("line"), data, **options)
     return trainer, trainer.run()
+
+
+class Together:
+    """A source whose batches, in background threads, are ready only when `n` of them are made concurrently."""
+
+    def __init__(self, n):
+        self.barrier, self.steps = threading.Barrier(n, timeout=60), set()
+
+    def batch(self, step):
+        self.steps.add(step)
+        if threading.current_thread() is not threading.main_thread():
+            self.barrier.wait()
+        return points(4)
 
 
 def losses(**options):
@@ -132,15 +147,17 @@ def plots(tmp_path):
 
 
 def workers(tmp_path):
-    trainer = Trainer(line("line"), X, workers=3, ahead=2)
-    with trainer._loading() as loader:
-        assert (len(loader._workers.threads), loader.ahead) == (3, 2)
+    source = Together(3)
+    trainer = Trainer(line("line"), source, workers=3, ahead=2, n_steps=1)
+    source.steps.clear()
+    trainer.run()
+    assert source.steps == {0, 1, 2}
 
 
 def processes(tmp_path):
-    trainer = Trainer(line("line"), X, processes=True)
-    with trainer._loading() as loader:
-        assert type(loader._workers).__name__ == "_Processes"
+    trainer = Trainer(line("line"), Together(1), processes=True, n_steps=1)
+    with pytest.raises(errors.InputTypeError, match="cannot be sent to other processes"):
+        trainer.run()
 
 
 def progress(tmp_path, capsys):
@@ -186,7 +203,7 @@ def test_progress_shows_the_rate(tmp_path, capsys):
 
 
 class Sampled:
-    """A source that makes its batches itself."""
+    """A source that makes its own batches."""
 
     batch_size, seed = 4, 0
 
@@ -260,7 +277,7 @@ def test_is_refused(options, error, message, tmp_path, monkeypatch):
     [
         (Sampled(), {"batch_size": 8}, errors.ArgumentError, r"batch_size=8; expected .* Sampled\(batch_size=...\)"),
         (Sampled(), {"seed": 8}, errors.ArgumentError, r"Sampled\(seed=...\)"),
-        (iter([X, X]), {"batch_size": 8}, errors.ArgumentError, "given to the iterator"),
+        (iter([X, X]), {"batch_size": 8}, errors.ArgumentError, "argument of the iterator"),
         (iter([X, X]), {"workers": 2}, errors.ArgumentError, "workers=2"),
         (iter([X, X]), {"processes": True}, errors.ArgumentError, "processes=True"),
         ({"x": 1}, {}, errors.InputTypeError, "cannot be trained with"),
@@ -322,7 +339,7 @@ def test_what_else_a_preview_needs(tmp_path, monkeypatch):
         Trainer(classifier(), Squares(), folder=tmp_path, plots=True)
 
 
-def test_a_folder_that_cannot_be(tmp_path):
+def test_an_invalid_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "a", "nul\0", tmp_path / ("x" * 300)):
         with pytest.raises(errors.FileError):

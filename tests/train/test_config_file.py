@@ -50,7 +50,7 @@ def config(tmp_path):
     sys.path[:] = [p for p in sys.path if p != str(tmp_path)]
 
 
-def test_runs_and_goes_on(config, tmp_path, capsys):
+def test_runs_and_resumes(config, tmp_path, capsys):
     folder = tmp_path / "out"
     assert main([str(config), "--folder", str(folder), "--steps", "12"]) == 0
     assert "step 12/12" in capsys.readouterr().out
@@ -119,7 +119,7 @@ MODEL = """
         ("del create_data", errors.ArgumentError, "create_data"),
     ],
 )
-def test_files_that_cannot_be(config, change, error, message, capsys):
+def test_invalid_files(config, change, error, message, capsys):
     config.write_text(CONFIG + "\n" + change + "\n")
     with pytest.raises(error, match=message):
         load_config(config)
@@ -165,7 +165,7 @@ def test_wrong_usage(arguments, capsys):
         ("def create_data(model):\n    return (1 / 0 for n in range(3))", [], "ZeroDivisionError.*a_config.py"),
     ],
 )  # fmt: skip
-def test_what_goes_wrong_is_said_in_a_line(config, change, arguments, message, capsys):
+def test_errors_are_reported_in_one_line(config, change, arguments, message, capsys):
     text = CONFIG.replace("validate_every = 10\n", "") if "create_data" in change else CONFIG
     config.write_text(f"{text}\n{change}\n")
     assert main([str(config), *arguments]) == 1
@@ -178,7 +178,7 @@ def test_an_empty_path_is_no_configuration(capsys):
     assert "an empty path" in capsys.readouterr().err
 
 
-def test_a_file_of_the_name_of_the_configuration_is_not_replaced(config, tmp_path, capsys):
+def test_a_file_named_like_the_configuration_is_not_replaced(config, tmp_path, capsys):
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "a_config.py").write_text("theirs")
@@ -244,7 +244,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     assert path.exists(), process.communicate()[0]
 
 
-def test_interrupted_and_killed_it_arrives_where_it_would_have(config, tmp_path):
+def test_an_interrupted_and_killed_run_ends_like_an_uninterrupted_one(config, tmp_path):
     config.write_text(SLOW)
     folder = tmp_path / "out"
     process = start(config, "--folder", str(folder))
@@ -263,7 +263,7 @@ def test_interrupted_and_killed_it_arrives_where_it_would_have(config, tmp_path)
         time.sleep(delay)
         process.kill()
         process.communicate()
-    # Uninterrupted in a process like the others: sums in another number of threads differ in the last bits.
+    # The uninterrupted run also gets its own process: with another number of threads, sums differ in the last bits.
     processes = [start(config, "--folder", str(folder), "--resume"), start(config, "--folder", str(tmp_path / "whole"))]
     for process in processes:
         printed = process.communicate(timeout=120)[0]

@@ -1,4 +1,4 @@
-"""Files of a training: names that are safe, modes that stay, nothing half-written."""
+"""Files of a training run: safe names, preserved modes, atomic writes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ THEIRS = ["history.csv", "history.h5", "history.png", "begun-best.h5", "begun-fi
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_files_of_somebody_else_are_not_replaced(name, tmp_path):
+def test_foreign_files_are_not_replaced(name, tmp_path):
     options = {"n_steps": 2, "name": "begun", "folder": tmp_path, "plots": name.endswith("png")}
     if name.startswith("eye"):
         options |= {"preview": {"eye": np.zeros((1, 20, 20), "float32")}}
@@ -76,7 +76,7 @@ def test_files_of_somebody_else_are_not_replaced(name, tmp_path):
         Trainer(line(), data, overwrite=True, **options).run()
 
 
-def test_other_files_and_those_of_a_beginning_are_no_hindrance(tmp_path):
+def test_unrelated_files_and_those_of_an_aborted_start_do_not_matter(tmp_path):
     options = {"n_steps": 2, "name": "begun", "folder": tmp_path, "plots": False}
     others = ["begun.h5", "begun-last.txt", "begun-x.h5", "history.txt", "history.png", "preview-x.h5", "other-1.h5"]
     for other in others:
@@ -84,7 +84,7 @@ def test_other_files_and_those_of_a_beginning_are_no_hindrance(tmp_path):
     Trainer(line(), points(), **options).open_folder()  # ended before its first row
     assert Trainer(line(), points(), **options).run().steps == 2
     assert all((tmp_path / other).read_bytes() == b"theirs" for other in others)
-    # One that goes on under another name takes its history along, but nobody's checkpoints.
+    # A run resumed under another name takes over its history, but does not replace checkpoints of others.
     again = {**options, "n_steps": 3, "name": "longer"}
     (tmp_path / "longer-best.h5").write_bytes(b"theirs")
     with pytest.raises(errors.ArgumentError, match="longer-best"):
@@ -161,7 +161,7 @@ for write in (lambda path: write_arrays(path, {"a": np.ones(10_000)}), lambda pa
 def test_a_full_disk_in_development_mode_leaves_no_buffer_open(tmp_path):
     pytest.importorskip("resource")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # Libraries that are imported may warn that something in them is old.
+    # Imported libraries may issue deprecation warnings.
     quiet = ["-W", "error::ResourceWarning", "-W", "ignore::DeprecationWarning"]
     command = [sys.executable, "-X", "dev", *quiet, "-c", FULL, str(tmp_path / "a.h5")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Masked arrays as training data: refused, where nothing could become of the mask; previews take them."""
+"""Masked arrays as training data: refused where the mask would be lost; previews take them."""
 
 from __future__ import annotations
 

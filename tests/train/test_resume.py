@@ -1,4 +1,4 @@
-"""Going on with a training: what is given is obeyed or refused."""
+"""Resuming training: options take effect or are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X = points()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a training of four steps; nothing writes into it."""
+    """A folder with a training run of four steps; tests must not write into it."""
     path = tmp_path_factory.mktemp("begun")
     Trainer(
         line("begun"), X, n_steps=4, optimiser="Adam", folder=path, plots=False, validation=X, validate_every=2,
@@ -39,7 +39,7 @@ def halved(x):
     return x / 2
 
 
-def test_functions_of_ones_own_are_handed_over(tmp_path):
+def test_users_functions_are_passed_on(tmp_path):
     model = nm.model_manager.newmodel()
     x = nm.Input((None, 1), "b,f", name="x", print_repr=False)
     y = nm.ApplyFunc(nm.Perceptron(x, 1, activation_func="lin", print_repr=False), halved, name="y")
@@ -51,7 +51,7 @@ def test_functions_of_ones_own_are_handed_over(tmp_path):
     assert resume(tmp_path, functors={"halved": halved}).run().steps == 8
 
 
-def test_those_that_are_not_given_stay(folder):
+def test_meta_parameters_that_are_not_given_are_kept(folder):
     trainer = resume(folder)
     assert trainer.model.lr == pytest.approx(0.01) and not trainer.default_lr
 
@@ -81,7 +81,7 @@ def test_what_a_run_does_with_them(folder, tmp_path):
         ({"optimiser": "SGD"}, errors.ArgumentError, "another optimiser; got SGD; expected Adam"),
         ({"batch_size": 3}, errors.ShapeError, "4"),
         ({"seed": 3}, errors.ArgumentError, "another data; got seed=3; expected seed=0"),
-        ({"n_steps": 3}, errors.ArgumentError, "more steps are done already; got n_steps=3; expected at least 4"),
+        ({"n_steps": 3}, errors.ArgumentError, "more steps have been done already; got n_steps=3; expected at least 4"),
         ({"n_step": 9}, errors.InputTypeError, "got n_step; expected one of .*nearest valid: n_steps"),
         ({"overwrite": True}, errors.ArgumentError, "overwrites nothing"),
         ({"model": 3}, errors.InputTypeError, "no such option"),
@@ -141,7 +141,7 @@ def test_a_state_that_is_damaged(folder, tmp_path, key, value):
     assert (nm.model_manager.current, set(nm.model_manager.models)) == before
     del model.training_state[key]
     model.save(tmp_path / "x-last.h5")
-    with pytest.raises(errors.FileError, match="no checkpoint" if key == "step" else f"its {key}; got nothing"):
+    with pytest.raises(errors.FileError, match="not a checkpoint" if key == "step" else f"its {key}; got nothing"):
         resume(tmp_path)
 
 
@@ -177,8 +177,8 @@ def test_moments_of_a_checkpoint_that_are_not_finite(folder, tmp_path):
         resume(tmp_path)
 
 
-def test_schedules_are_not_dropped_in_silence(folder):
-    message = r"had schedules.*got none of \['mom'\]; expected schedules=\{'mom': \.\.\.\}.*schedules=\{\} to go on"
+def test_schedules_are_not_dropped_silently(folder):
+    message = r"had schedules.*got none of \['mom'\]; expected schedules=\{'mom': \.\.\.\}.*schedules=\{\} to continue"
     with pytest.raises(errors.ArgumentError, match=message):
         Trainer.resume(folder, X, n_steps=8, plots=False)
     for nothing in ({}, None):
@@ -198,7 +198,7 @@ def explode(folder, **options):
 def test_the_advice_after_an_explosion_can_be_followed(tmp_path):
     trainer, message = explode(tmp_path, checkpoint_minutes=0)
     assert "Trainer.resume(folder, data, optimiser_params={'lr': 5, 'clip_norm': 1})" in message
-    # The checkpoint after the step that went too far went back as well.
+    # The checkpoint after the step that diverged was rolled back as well.
     assert nm.modelload(tmp_path / "bursts-last.h5").training_state["step"] == trainer.step - 2
     again = resume(tmp_path, n_steps=60, optimiser_params={"lr": 0.01, "clip_norm": 1.0}, history_every=1)
     assert (again.model.lr, again.model.clip_norm) == (pytest.approx(0.01), 1.0)

@@ -77,7 +77,7 @@ def test_training_with_schedules_needs_one_compilation_and_resumes():
         model = build()
         model.dropout_rates = 0
         model.lr, start = 0.1, None
-        for steps in parts:  # bound anew at every part, as in a new process, with the start that was kept
+        for steps in parts:  # bound again for every part, as in a new process, with the stored start
             schedule = nm.WarmUpSchedule(2, nm.CosineSchedule(4)).bind(model, "lr", start)
             start = schedule.start
             for n in steps:
@@ -107,7 +107,7 @@ def test_short_forms():
         (lambda m: nm.LinearSchedule(2.5), ArgumentError, "n_steps must be a number of steps"),
         (lambda m: nm.LinearSchedule(5, np.nan), ArgumentError, "end must be finite"),
         (lambda m: nm.CosineSchedule(5, start="fast"), ArgumentError, "start must be finite"),
-        (lambda m: nm.CosineSchedule(5).value(3), ArgumentError, "to be bound to a model"),
+        (lambda m: nm.CosineSchedule(5).value(3), ArgumentError, "must be bound to a model"),
         (lambda m: nm.CosineSchedule(5, start=1).value(-3), ArgumentError, "steps count from 0"),
         (lambda m: nm.StepSchedule([(5, 1), (3, 2)]), ArgumentError, r"ascend.*nearest valid: \[3, 5\]"),
         (lambda m: nm.StepSchedule([3, 4]), ArgumentError, "pairs"),

@@ -1,4 +1,4 @@
-"""Batches that a source fills again and again."""
+"""Sources that reuse their arrays."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_list_of_batches_that_share_an_array(expected):
     assert losses(batches, batches) == expected
 
 
-def test_a_loader_copies_what_waits():
+def test_a_loader_copies_queued_batches():
     with BackgroundLoader(Reused(), ahead=3) as loader:
         assert [loader.batch(n)[0][0, 0] for n in range(4)] == [0, 1, 2, 3]
 
@@ -86,7 +86,7 @@ def test_other_containers_are_copied(value):
     assert kept is not value and type(kept) is type(value) and repr(kept) == repr(value)
 
 
-def test_tensors_are_copied_and_strangers_passed_on():
+def test_tensors_are_copied_and_other_objects_passed_through():
     torch = pytest.importorskip("torch", reason="copies tensors of torch, which is not installed beside Theano")
     tensor, stranger = torch.zeros(2, requires_grad=True), object()
     kept, same = copied((tensor, stranger))
@@ -94,7 +94,7 @@ def test_tensors_are_copied_and_strangers_passed_on():
     assert kept.tolist() == [0, 0] and not kept.requires_grad and same is stranger
 
 
-def test_metrics_may_change_what_they_get(expected):
+def test_metrics_may_modify_their_arguments(expected):
     def spoils(prediction, target):
         prediction += 7
         target += 7
@@ -109,7 +109,7 @@ def test_metrics_may_change_what_they_get(expected):
     assert (result.validation["val_loss"], result.validation["val_mean"]) == (expected[0], 0.0)
 
 
-def test_functions_of_a_sampler_may_fill_their_arrays_again():
+def test_functions_of_a_sampler_may_reuse_their_arrays():
     model = classifier()
     raw = np.arange(40 * 40, dtype="float32").reshape(1, 40, 40)
     labels = (raw[0] % 2).astype("int16")

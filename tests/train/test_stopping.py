@@ -1,4 +1,4 @@
-"""Early stopping: what counts as an improvement, and for how long one is waited for."""
+"""Early stopping: what counts as an improvement, and patience."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_patience_counts_validations_in_a_row():
     assert [stopping.update({"val_loss": v}) for v in (1.0, 1.0, 0.9, 0.9, 0.9)] == [False, False, False, False, True]
 
 
-def test_what_is_not_a_number_is_no_improvement():
+def test_nan_is_no_improvement():
     stopping = EarlyStopping(patience=0)
     assert not stopping.update({"val_loss": 2.0})
     assert stopping.update({"val_loss": float("nan")}) and stopping.best == 2.0

@@ -15,6 +15,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer import errors
+from neuromancer.optim.trainable import KEPT_PARAMETER_SETS
 from neuromancer.train import EarlyStopping, Trainer
 from neuromancer.train.stopping import Interruption
 from tests.train.nets import Squares, classifier, parameters
@@ -87,7 +88,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, optimiser):
     assert np.array_equal(read(tmp_path / "parts")["loss"], first["loss"])
 
 
-def test_nothing_around_the_steps_leaves_a_trace(tmp_path):
+def test_validations_and_files_do_not_affect_training(tmp_path):
     plain = classifier("plain", 0.3)
     Trainer(plain, Squares(), n_steps=20).run()
     watched = classifier("watched", 0.3)
@@ -112,7 +113,7 @@ def test_arrays_and_iterators_are_data(tmp_path):
     assert same(parameters(c), parameters(d))
 
 
-def test_a_resumed_iterator_passes_over_what_was_seen(tmp_path):
+def test_a_resumed_iterator_skips_what_was_seen(tmp_path):
     whole, model = classifier("whole"), classifier("parts")
     Trainer(whole, Squares(), n_steps=8).run()
     endless = lambda: (Squares().batch(n) for n in range(100))  # noqa: E731
@@ -122,7 +123,7 @@ def test_a_resumed_iterator_passes_over_what_was_seen(tmp_path):
     assert same(parameters(whole), parameters(trainer.model))
 
 
-def test_an_iterator_goes_on_where_the_last_run_of_the_same_trainer_ended():
+def test_an_iterator_continues_in_the_next_run_of_the_same_trainer():
     whole, model = classifier("whole"), classifier("parts")
     Trainer(whole, Squares(), n_steps=8).run()
     trainer = Trainer(model, (Squares().batch(n) for n in range(8)), n_steps=3)
@@ -188,14 +189,14 @@ def test_after_nan_running_statistics_are_finite_too(spoil):
     assert np.isfinite(model.loss_smooth)
 
 
-def test_parameters_spoilt_unnoticed_come_from_the_last_checkpoint(tmp_path):
+def test_parameters_that_no_rollback_repairs_come_from_the_last_checkpoint(tmp_path):
     trainer = Trainer(classifier(), Squares(), n_steps=2, folder=tmp_path)
     trainer.run()
     good = parameters(trainer.model)
     for optimiser in trainer.model.optimisers.values():
         optimiser.params[0].set_value(np.full_like(optimiser.params[0].get_value(), np.nan))
-        for kept in optimiser._history:
-            kept[0] = optimiser.params[0].snapshot()
+    for step in range(KEPT_PARAMETER_SETS):
+        trainer.model.trainingstep(*Squares().batch(step), optimiser="Adam")
     trainer.n_steps = 4
     with pytest.raises(errors.TrainingError, match=r"now those of .*net-last\.h5"):
         trainer.run()
@@ -215,7 +216,7 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
 
 @contextmanager
 def full_disk(size):
-    """No file may grow beyond some bytes."""
+    """Context in which no file may grow beyond a size."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -308,7 +309,7 @@ def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
     Trainer(classifier("net3"), Squares(), n_steps=1, folder=tmp_path, name="net", overwrite=True).run()
 
 
-def test_other_data_or_optimiser_cannot_go_on(tmp_path):
+def test_other_data_or_optimiser_cannot_resume(tmp_path):
     Trainer(classifier(), Squares(), n_steps=1, folder=tmp_path).run()
     with pytest.raises(errors.ArgumentError, match="another data"):
         Trainer.resume(tmp_path, Squares(5), n_steps=2)
@@ -318,7 +319,7 @@ def test_other_data_or_optimiser_cannot_go_on(tmp_path):
         Trainer.resume(tmp_path / "nowhere", Squares())
     model = classifier("untrained")
     model.save(tmp_path / "plain-last.h5")
-    with pytest.raises(errors.FileError, match="no checkpoint of a training"):
+    with pytest.raises(errors.FileError, match="not a checkpoint of a training"):
         Trainer.resume(tmp_path, Squares(), checkpoint=tmp_path / "plain-last.h5")
 
 
@@ -339,7 +340,7 @@ def test_other_data_or_optimiser_cannot_go_on(tmp_path):
         ({"validation": 3}, errors.InputTypeError, "training data"),
     ],
 )
-def test_arguments_that_cannot_be(options, error, message):
+def test_invalid_arguments(options, error, message):
     with pytest.raises(error, match=message):
         Trainer(classifier(), Squares(), **options)
 
@@ -353,7 +354,7 @@ def test_arguments_that_cannot_be(options, error, message):
         ((np.zeros((0, 1, 10, 10)), np.zeros((0, 1, 4, 4))), errors.ArgumentError, "cannot be filled"),
     ],
 )
-def test_data_that_cannot_be(data, error, message):
+def test_invalid_data(data, error, message):
     with pytest.raises(error, match=message):
         Trainer(classifier(), data)
 

@@ -1,4 +1,4 @@
-"""Checks of what a sampler is given."""
+"""Checks of a sampler's arguments."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from neuromancer.utils import as_floatX
 
 LABEL = "PatchSampler"
 BALANCE_VOXELS = 1 << 26
-"""How many voxels are looked at to find classes, unless told otherwise."""
+"""Default maximum number of voxels to search for classes."""
 Augmentation = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
 def seed_of(seed: Any) -> int:
-    """A seed, or ArgumentError."""
+    """Return a seed; raise ArgumentError if it is not one."""
     return whole(seed, "seed", LABEL)
 
 
-def batch_size_of(node: Node, wanted: int | None) -> int:
-    """Batch size of a node's source, or the one wanted where that is open."""
+def batch_size_of(node: Node, batch_size: int | None) -> int:
+    """Return the batch size of a node's source, or `batch_size` if the source leaves it open."""
     source = node.input_nodes[0]
     declared = source.shape["b"] if source.shape.hastag("b") else 1
-    size = declared if wanted is None else wanted
+    size = declared if batch_size is None else batch_size
     if size is None:
         raise ArgumentError("the batch size is open", node=source, expected="batch_size=...", nearest="batch_size=1")
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1 or declared not in (None, size):
@@ -50,7 +50,7 @@ def batch_size_of(node: Node, wanted: int | None) -> int:
 
 
 def scale_of(scale: Any) -> Any:
-    """Scaling of raw data: (middle, width), a function or None."""
+    """Return a scaling of raw data: (middle, width), a function or None; raise ArgumentError for anything else."""
     if scale is None or callable(scale):
         return scale
     if isinstance(scale, (tuple, list)) and len(scale) == 2:
@@ -61,9 +61,9 @@ def scale_of(scale: Any) -> Any:
 
 
 def check_options(axes: Any, pad_raw: Any, ignore: Any, balance: Any, balance_voxels: Any, **functions: Any) -> None:
-    """Raise ArgumentError or InputTypeError for options of a sampler that cannot be or have no effect."""
+    """Raise ArgumentError or InputTypeError for options that are invalid or have no effect."""
     if axes is not None and not isinstance(axes, str):
-        raise InputTypeError("unusable axes", where=LABEL, got=repr(axes)[:100], expected="a text such as 'zyx'")
+        raise InputTypeError("unusable axes", where=LABEL, got=repr(axes)[:100], expected="a string such as 'zyx'")
     switch(pad_raw, "pad_raw", LABEL)
     if ignore is not None:
         whole(ignore, "ignore", LABEL, least=-(1 << 63))
@@ -72,12 +72,12 @@ def check_options(axes: Any, pad_raw: Any, ignore: Any, balance: Any, balance_vo
         raise ArgumentError("balance_voxels has no effect without balance", where=LABEL, got=balance_voxels)
     for name, function in functions.items():
         if function is not None and (not callable(function) or isinstance(function, type)):
-            raise InputTypeError(f"{name} is no function", where=LABEL, got=repr(function)[:100])
+            raise InputTypeError(f"{name} is not a function", where=LABEL, got=repr(function)[:100])
         whole(getattr(function, "margin", 0), f"margin of {name}", LABEL)
 
 
 def require_ignorable(ignore: int | None, volumes: Sequence[Volume]) -> None:
-    """Raise ArgumentError for a label to ignore that no volume can hold."""
+    """Raise ArgumentError for an ignored label that no volume can hold."""
     dtypes = [np.dtype(v.labels.array.dtype) for v in volumes]
     if ignore not in (None, IGNORED) and not any(d.kind == "f" or holds(d, ignore) for d in dtypes):
         raise ArgumentError(
@@ -87,7 +87,7 @@ def require_ignorable(ignore: int | None, volumes: Sequence[Volume]) -> None:
 
 
 def volumes_of(volumes: Any, axes: str | None) -> list[LabelledVolume]:
-    """Volumes as LabelledVolume, from one or several, as pairs or not."""
+    """Return one or several volumes, each a pair or a LabelledVolume, as a list of LabelledVolume."""
     if isinstance(volumes, LabelledVolume) or (isinstance(volumes, tuple) and not _all_pairs(volumes)):
         volumes = [volumes]
     if not isinstance(volumes, (list, tuple)) or not volumes:
@@ -102,7 +102,7 @@ def volumes_of(volumes: Any, axes: str | None) -> list[LabelledVolume]:
             result.append(LabelledVolume(volume[0], volume[1], axes=axes))
         else:
             raise InputTypeError(
-                "is no pair",
+                "not a pair",
                 where=f"volume {number}",
                 got=type(volume).__name__,
                 expected="(raw, labels) or LabelledVolume",
@@ -115,7 +115,7 @@ def _all_pairs(volumes: tuple[Any, ...]) -> bool:
 
 
 def augmentations_of(augment: Any, frame: PatchFrame) -> tuple[list[Geometric], list[Augmentation]]:
-    """Augmentations that move voxels, checked, and functions, each in their order."""
+    """Return the checked augmentations: geometric ones and functions, each in their order."""
     listed = isinstance(augment, (list, tuple)) and not any(isinstance(a, type) for a in augment)
     if not listed or not all(callable(a) or isinstance(a, Geometric) for a in augment):
         raise InputTypeError(
@@ -133,7 +133,7 @@ def augmentations_of(augment: Any, frame: PatchFrame) -> tuple[list[Geometric], 
 
 
 def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) -> None:
-    """Raise ShapeError, with what would suffice, unless a volume has positions for patches."""
+    """Raise ShapeError, which names sufficient sizes, unless a volume has positions for patches."""
     short = [max(0, a - b) for a, b in found]
     if not any(short):
         return
@@ -141,7 +141,7 @@ def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) ->
     labelled = [n < s for n, s in zip(volume.label_sizes, spans, strict=True)]
     raise ShapeError(
         "the volume has no position for a patch: "
-        + ("too few labels" if any(labelled) else "around the labels there is too little raw data"),
+        + ("too few labels" if any(labelled) else "too little raw data around the labels"),
         where=volume.label,
         got=f"raw {volume.shown(volume.sizes)}, labels {volume.shown(volume.label_sizes)} from raw voxel "
         f"{volume.shown(volume.label_start)}",
@@ -155,14 +155,14 @@ def require_room(volume: Volume, found: list[tuple[int, int]], plain: Placed) ->
 
 
 def require_read(volume: Volume, fields: Sequence[BatchField]) -> None:
-    """Raise UnknownNameError for an extra array of a volume that the loss does not read."""
+    """Raise UnknownNameError for an extra array that the loss does not read."""
     known(
         volume.extras, [s.name for s in fields if s.role == "extra"], "the loss reads no such extra array", volume.label
     )
 
 
 def require_provided(volume: Volume, fields: Sequence[BatchField]) -> None:
-    """Raise GraphError or ShapeError unless a volume has something that fits for every source of the loss."""
+    """Raise GraphError or ShapeError unless a volume provides a fitting array for every source of the loss."""
     lacking = [s.name for s in fields if s.role == "extra" and s.name not in volume.extras]
     if lacking:
         raise GraphError(

@@ -1,4 +1,4 @@
-"""Where the voxels of each class are, in volumes of any size, in bounded memory."""
+"""Class balance: an index of the voxels of each class, in bounded memory for volumes of any size."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from neuromancer.train.data.volumes import Volume
 FOREGROUND = "foreground"
 BLOCK_VOXELS = 1 << 18
 KEPT = 1024
-"""Voxels remembered of every class in every block."""
+"""Maximum number of voxels stored per class and block."""
 SHOWN = 100
-"""Classes that are listed where one was not found, about."""
+"""Approximate number of classes that a message lists."""
 
 
 def shares_of(balance: Any) -> dict[Any, float]:
-    """Share of the patches by class; :data:`FOREGROUND` stands for all classes above 0.
+    """Return the share of patches by class; :data:`FOREGROUND` stands for all classes above 0.
 
     Raises
     ------
     ArgumentError
-        For anything else than a share or a dict of shares that sum up to at most 1.
+        For anything but a share, or a dict of shares with a sum of at most 1.
 
     Examples
     --------
     >>> shares_of({0: 0.2, 2: 0.5})
     {0: 0.2, 2: 0.5}
     """
-    given = balance if isinstance(balance, Mapping) else {FOREGROUND: balance}
+    shares = balance if isinstance(balance, Mapping) else {FOREGROUND: balance}
     kinds = (int, float, np.integer, np.floating)
-    numbers = all(isinstance(s, kinds) and not isinstance(s, bool) and 0 <= s <= 1 for s in given.values())
-    classes = all(c == FOREGROUND or (isinstance(c, (int, np.integer)) and not isinstance(c, bool)) for c in given)
-    if not numbers or not classes or not 0 < len(given) or sum(given.values()) > 1 + 1e-9:
+    numbers = all(isinstance(s, kinds) and not isinstance(s, bool) and 0 <= s <= 1 for s in shares.values())
+    classes = all(c == FOREGROUND or (isinstance(c, (int, np.integer)) and not isinstance(c, bool)) for c in shares)
+    if not numbers or not classes or not 0 < len(shares) or sum(shares.values()) > 1 + 1e-9:
         raise ArgumentError(
             "not a balance",
             where="PatchSampler",
             got=balance,
             expected="a share from 0 to 1 for classes above 0, or {class: share} with a sum of at most 1",
         )
-    return {c: float(s) for c, s in given.items()}
+    return {c: float(s) for c, s in shares.items()}
 
 
 class ClassIndex:
-    """Voxels of some classes on which the middle of a target can lie.
+    """Index of the voxels of some classes at which targets can be centred.
 
-    The part of every volume where targets can be centred is cut into blocks. If there are no more voxels than a limit,
-    all blocks are looked at, else as many, drawn at random. Of each block the number of voxels of every class is kept,
-    and the places of at most 1024 of them, drawn at random.
+    The part of every volume where targets can be centred is divided into blocks. All blocks are searched if they have
+    at most `limit` voxels in total, else a random subset of about that size. For each block and class, the index stores
+    the number of voxels and the positions of at most 1024 of them, drawn at random.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class ClassIndex:
         Positions of patches, per volume and axis.
     classes : sequence
     limit : int
-        Most voxels to look at.
+        Maximum number of voxels to search.
     seed : int
 
     Raises
     ------
     ArgumentError
-        If a class is nowhere; says which ones there are.
+        If a class is not found; the message lists those found.
     """
 
     def __init__(
@@ -87,26 +87,26 @@ class ClassIndex:
         found: set[int] = set()
         self.counts: dict[Any, list[list[int]]] = {c: [[] for _ in volumes] for c in classes}
         self.voxels: dict[Any, list[list[np.ndarray]]] = {c: [[] for _ in volumes] for c in classes}
-        looked = 0
+        searched = 0
         for v, (volume, box) in enumerate(zip(volumes, boxes, strict=True)):
             grid, numbers = _Grid(box), None
             if total > limit:
-                # Same share of every volume, at least one block of each.
+                # The same share of every volume, but at least one block.
                 n = max(1, int(len(grid) * limit / total))
                 numbers = np.sort(rng.choice(len(grid), n, replace=False))
             for number in range(len(grid)) if numbers is None else numbers:
                 block = grid[int(number)]
-                looked += prod(b - a for a, b in block)
+                searched += prod(b - a for a, b in block)
                 self._look(v, volume, block, found, rng)
         for c in classes:
             if not any(self.counts[c]):
                 raise ArgumentError(
-                    f"no voxel of class {c} where the middle of a target can lie",
+                    f"no voxel of class {c} where a target can be centred",
                     where="PatchSampler",
-                    got=f"classes {sorted(found)} in {looked} of {total} voxels",
-                    expected="balance of classes that are there"
-                    + (f", or a larger balance_voxels than {limit}" if looked < total else ""),
-                    nearest="pad_raw=True, which lets more voxels be in the middle",
+                    got=f"classes {sorted(found)} in {searched} of {total} voxels",
+                    expected="a balance of classes that exist"
+                    + (f", or a larger balance_voxels than {limit}" if searched < total else ""),
+                    nearest="pad_raw=True, which lets targets be centred on more voxels",
                 )
 
     def _look(
@@ -128,29 +128,29 @@ class ClassIndex:
             self.voxels[c][v].append((places + [a for a, _ in block]).astype(np.int32))
 
     def numbers(self, c: Any) -> np.ndarray:
-        """Voxels of a class (those looked at), per volume."""
+        """Return the number of voxels of a class among those searched, per volume."""
         return np.array([sum(n) for n in self.counts[c]], dtype=float)
 
     def draw(self, c: Any, volume: int, rng: np.random.Generator) -> np.ndarray:
-        """A voxel of a class in a volume, raw coordinates (ndim,)."""
+        """Draw a voxel of a class in a volume; return its raw coordinates (ndim,)."""
         counts = np.array(self.counts[c][volume], dtype=float)
         places = self.voxels[c][volume][int(rng.choice(len(counts), p=counts / counts.sum()))]
         return places[int(rng.integers(len(places)))]
 
 
 def _values(labels: np.ndarray) -> np.ndarray:
-    """The different finite values, ascending."""
+    """Return the distinct finite values in ascending order."""
     if labels.dtype.kind == "f":
         return np.unique(labels[np.isfinite(labels)])
     low = int(labels.min())
     if int(labels.max()) - low >= BLOCK_VOXELS:
         return np.unique(labels)
-    # Counting is ten times as fast as sorting.
+    # Counting is ten times faster than sorting.
     return low + np.flatnonzero(np.bincount((labels - low).ravel()))
 
 
 class _Grid:
-    """Blocks of at most :data:`BLOCK_VOXELS` voxels that cover a box, about as long on all axes."""
+    """Roughly cubic blocks of at most :data:`BLOCK_VOXELS` voxels that cover a box."""
 
     def __init__(self, box: list[tuple[int, int]]) -> None:
         self.box = box

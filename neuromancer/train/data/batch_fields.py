@@ -28,16 +28,16 @@ class BatchField:
     Parameters
     ----------
     name : str
-        Of the source node.
+        Name of the source node.
     role : str
         'raw', 'target' or 'extra'.
     tags : tuple of str
         Axes of the array.
     dtype : str
     features : int, optional
-        Size of axis f; None where it is open.
+        Size of axis f; None if it is open.
     n_class : int, optional
-        Classes of a sparse target.
+        Number of classes of a sparse target.
     """
 
     name: str
@@ -48,7 +48,7 @@ class BatchField:
     n_class: int | None = None
 
     def checked(self, array: np.ndarray, frame: PatchFrame) -> np.ndarray:
-        """The array of one example, if it has the right shape and values that the dtype can hold.
+        """Return the array of one example, after a check of its shape and of values that the dtype can hold.
 
         Raises
         ------
@@ -88,12 +88,12 @@ class BatchField:
         return array
 
     def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Examples (f, *spatial) as one array with the axes of the field.
+        """Stack examples (f, *spatial) into one array with the axes of the field.
 
         Raises
         ------
         ArgumentError
-            For a value that the dtype cannot hold. Labels must not be rounded either.
+            For a value that the dtype cannot hold, and for labels that it would round.
         """
         what, ids = f"the array for {self.name!r}", self.role != "raw"
         result = np.stack([exact_cast(a, self.dtype, "PatchSampler", what, ids) for a in arrays])
@@ -106,7 +106,7 @@ class BatchField:
 
 
 def fields_of(model: Model | Node, prediction: Node, target: Node | str | None) -> list[BatchField]:
-    """What a batch consists of.
+    """Return the fields of a batch.
 
     Parameters
     ----------
@@ -114,19 +114,19 @@ def fields_of(model: Model | Node, prediction: Node, target: Node | str | None) 
     prediction : Node
         The node that predicts.
     target : Node or str, optional
-        Default the model's.
+        Default: the model's target node.
 
     Returns
     -------
     list of BatchField
-        In the order of the loss's sources, or raw data and target.
+        In the order of the loss's sources; without a loss, raw data and target.
 
     Raises
     ------
     GraphError
         If the loss does not read raw data and target, or reads sources of a kind that patches cannot fill.
     InputTypeError
-        If the target is no source.
+        If the target is not a source.
     """
     raw = patch_source(prediction)
     loss = None if isinstance(model, Node) else model.loss_node
@@ -165,7 +165,7 @@ def _field(source: Node, raw: Node, target: Node | None, n_class: int | None) ->
     wrong = shape is None or not set(shape.tags) <= {"b", "f", *SPATIAL}
     if wrong or [t for t in shape.tags if t in SPATIAL] not in ([], [t for t in raw.shape.tags if t in SPATIAL]):
         raise GraphError(
-            "patches have no such axes",
+            "patches do not have these axes",
             node=source,
             got=repr(shape),
             expected=f"b, f and the spatial axes of {raw.name!r}",
@@ -177,7 +177,7 @@ def _field(source: Node, raw: Node, target: Node | None, n_class: int | None) ->
 
 
 def _classes(loss: Node, target: Node) -> int | None:
-    """Number of classes of a sparse target."""
+    """Return the number of classes of a sparse target."""
     numbers: list[Any] = [
         n.n_class
         for n in loss.sub_graph()

@@ -1,4 +1,4 @@
-"""Where the voxels of a patch and of its target lie, per spatial axis."""
+"""Geometry of a patch and its target: sizes, offsets and strides per spatial axis."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchFrame:
-    """The patch that a network takes and the voxels of it that the network predicts.
+    """Geometry of the patch that a network takes and of the voxels that it predicts.
 
-    Per spatial axis, in the order of the network's axes. A 2-D network has one axis more in front, of size 1: the
-    images of a stack. Output voxel i lies at ``offsets + strides * i`` of the patch.
+    All values are per spatial axis, in the order of the network's axes. For a 2-D network there is one more axis in
+    front, of size 1: that of a stack of images. Output voxel i lies at ``offsets + strides * i`` in the patch.
 
     Parameters
     ----------
     label : str
-        The predicting node, for messages.
+        Label of the predicting node, for messages.
     tags : tuple of str
     sizes, offsets, strides, counts : tuple of int
-        Size of the patch, place and distance of the output voxels, their number.
+        Size of the patch; offset, stride and number of the output voxels.
     stack : bool
         Whether the first axis is that of a stack.
     channels : int
-        Of the raw data.
+        Number of channels of the raw data.
     dtype : str
-        Of the input.
+        Dtype of the input.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class PatchFrame:
 
     @property
     def ndim(self) -> int:
-        """Number of axes, that of a stack included."""
+        """Number of axes, including that of a stack."""
         return len(self.sizes)
 
     @property
@@ -67,29 +67,30 @@ class PatchFrame:
         return range(int(self.stack), self.ndim)
 
     def positions(self, axis: int) -> np.ndarray:
-        """Positions in the patch of the output voxels along an axis."""
+        """Return the positions of the output voxels in the patch along an axis."""
         return self.offsets[axis] + self.strides[axis] * np.arange(self.counts[axis])
 
     @property
     def centre(self) -> tuple[int, ...]:
-        """Index of the output voxel that counts as the middle one."""
+        """Index of the central output voxel."""
         return tuple(n // 2 for n in self.counts)
 
 
 def frame_of(prediction: Node, patch_size: Sequence[int] | None = None) -> PatchFrame:
-    """Frame of the patches for a node.
+    """Return the frame of the patches for a node.
 
     Parameters
     ----------
     prediction : Node
-        Depends on one source.
+        Node that depends on a single source.
     patch_size : sequence of int, optional
-        Needed where the source leaves its spatial sizes open.
+        Required if the source leaves its spatial sizes open.
 
     Raises
     ------
     GraphError
-        If the node has no single image source, other axes than it, fragments, or an output finer than the raw data.
+        If the node does not have a single image source, or has other axes than that source, fragments, or an output
+        finer than the raw data.
     ShapeError
         If the patch size is unknown or does not fit the graph.
     """
@@ -110,7 +111,7 @@ def frame_of(prediction: Node, patch_size: Sequence[int] | None = None) -> Patch
     steps = [exact(s) for s in shape.strides]
     if any(s.denominator != 1 for s in steps) or -1 in shape.fov:
         raise GraphError(
-            "cannot tell which voxels are predicted: the output is finer than the raw data or its place is unknown",
+            "cannot tell which voxels are predicted: the output is finer than the raw data or its position is unknown",
             where=label,
             got=f"strides {[float(s) for s in steps]}, fov {shape.fov}",
             expected="whole strides and a known field of view",
@@ -135,23 +136,23 @@ def frame_of(prediction: Node, patch_size: Sequence[int] | None = None) -> Patch
     )
 
 
-def _sizes(source: Node, wanted: Sequence[int] | None) -> list[int]:
+def _sizes(source: Node, patch_size: Sequence[int] | None) -> list[int]:
     declared = source.shape.spatial_shape
-    listed = isinstance(wanted, (Sequence, np.ndarray)) and not isinstance(wanted, str)
-    given: list[Any] = list(declared) if wanted is None else list(wanted) if listed else [wanted]
-    if len(given) != len(declared) or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) for n in given):
+    listed = isinstance(patch_size, (Sequence, np.ndarray)) and not isinstance(patch_size, str)
+    sizes: list[Any] = list(declared) if patch_size is None else list(patch_size) if listed else [patch_size]
+    if len(sizes) != len(declared) or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) for n in sizes):
         raise ShapeError(
-            "the size of the patches is unknown" if wanted is None else "not a patch size",
+            "the size of the patches is unknown" if patch_size is None else "not a patch size",
             node=source,
-            got=given,
+            got=sizes,
             expected=f"patch_size=(...), {len(declared)} whole numbers",
         )
-    if any(d is not None and d != n for d, n in zip(declared, given, strict=True)):
+    if any(d is not None and d != n for d, n in zip(declared, sizes, strict=True)):
         raise ShapeError(
             "the input node has another patch size",
             node=source,
-            got=given,
+            got=sizes,
             expected=declared,
             nearest="an Input with None as its spatial sizes, or modelload(..., imposed_patch_size=...)",
         )
-    return [int(n) for n in given]
+    return [int(n) for n in sizes]

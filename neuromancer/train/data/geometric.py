@@ -1,4 +1,4 @@
-"""Geometric augmentation: flips and quarter turns, which move voxels without changing any."""
+"""Geometric augmentation: flips and quarter turns, which move voxels without interpolation."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from neuromancer.train.data.placement import Orientation, PatchPlacement
 
 
 class Geometric(ABC):
-    """An augmentation that moves voxels. The sampler reads what it needs, so nothing is filled in.
+    """Base class of augmentations that move voxels.
 
-    All of a sampler's are put together into one map before anything is read, in the order in which they are given.
+    A sampler composes its geometric augmentations, in order, into one map, and then reads the raw data that this map
+    needs; so nothing is padded.
     """
 
     @abstractmethod
     def check(self, frame: PatchFrame) -> None:
-        """Raise ArgumentError if it cannot be applied to patches of a frame."""
+        """Raise ArgumentError if the augmentation cannot be applied to patches of a frame."""
 
     @abstractmethod
     def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
-        """The placement with a random change of this kind."""
+        """Return the placement after a random augmentation."""
 
 
 def axes_of(axes: str | Sequence[int] | None, frame: PatchFrame, who: str) -> list[int]:
-    """Axes of a frame, of the network alone, for tags or for numbers that count the network's spatial axes."""
+    """Return axes of a frame, by tags or by numbers of the network's spatial axes; default: all of the network's."""
     own = list(frame.own)
     tags = [frame.tags[k] for k in own]
     if axes is None:
@@ -45,13 +46,14 @@ def axes_of(axes: str | Sequence[int] | None, frame: PatchFrame, who: str) -> li
 
 @dataclass(frozen=True)
 class Flip(Geometric):
-    """Mirrors each of some axes with a probability.
+    """Flips along axes at random.
 
     Parameters
     ----------
     axes : str or sequence of int, optional
-        Tags, e.g. ``"yx"``, or numbers of spatial axes; default all.
+        Tags, e.g. ``"yx"``, or numbers of spatial axes; default: all.
     p : float
+        Probability of a flip, per axis.
 
     Examples
     --------
@@ -67,7 +69,7 @@ class Flip(Geometric):
         axes_of(self.axes, frame, "Flip")
 
     def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
-        """Flip at random."""
+        """Flip the placement at random."""
         flips = [False] * placement.frame.ndim
         for k in axes_of(self.axes, placement.frame, "Flip"):
             flips[k] = bool(rng.random() < self.p)
@@ -77,12 +79,12 @@ class Flip(Geometric):
 
 @dataclass(frozen=True)
 class Rotate90(Geometric):
-    """Turns by 0, 90, 180 or 270 degrees in a plane; only by 0 or 180 where the patch is not square in it.
+    """Rotates by 0, 90, 180 or 270 degrees in a plane; only by 0 or 180 if the patch is not square in the plane.
 
     Parameters
     ----------
     plane : str or sequence of int, optional
-        Two tags, e.g. ``"yx"``, or numbers of two spatial axes; default the last two.
+        Two tags, e.g. ``"yx"``, or numbers of two spatial axes; default: the last two.
 
     Examples
     --------
@@ -102,7 +104,7 @@ class Rotate90(Geometric):
             )
 
     def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
-        """Turn at random."""
+        """Rotate the placement at random."""
         frame = placement.frame
         a, b = self._axes(frame)
         square = frame.sizes[a] == frame.sizes[b] and frame.counts[a] == frame.counts[b]
@@ -115,7 +117,7 @@ class Rotate90(Geometric):
 
 
 def probability(value: float, who: str) -> float:
-    """A number from 0 to 1, or ArgumentError."""
+    """Return a number from 0 to 1; raise ArgumentError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
         raise ArgumentError("not a probability", node=who, got=value, expected="0 to 1")
     return float(value)

@@ -1,6 +1,6 @@
-"""Augmentation of grey values: contrast, noise, blur, holes.
+"""Intensity augmentation: contrast, noise, blur, holes.
 
-Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes stay as they are.
+Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes are unchanged.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class GreyValues:
-    """Contrast, brightness and gamma, by other random amounts for every channel.
+    """Random contrast, brightness and gamma, independently for every channel.
 
-    Values v become ``m + c (v - m) + b`` with m the channel's mean in the patch, then, for gamma, are raised to a power
-    on the patch's own range of values, which stays.
+    Values v become ``m + c (v - m) + b``, with m the channel's mean in the patch. Gamma then raises them to a power
+    within the patch's range of values, which is preserved.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class GreyValues:
     gamma : float
         Powers from 1 / (1 + gamma) to 1 + gamma.
     p : float
-        Probability that a patch is changed.
+        Probability of changing a patch.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class GreyValues:
             amount(getattr(self, name), name, "GreyValues")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Changed raw patch, same labels."""
+        """Return the changed raw patch and the same labels."""
         if rng.random() >= self.p:
             return raw, labels
         shape = (len(raw),) + (1,) * (raw.ndim - 1)
@@ -79,8 +79,9 @@ class Noise:
     Parameters
     ----------
     sigma : float
-        Its standard deviation is drawn between 0 and this, for every patch.
+        Largest standard deviation; drawn between 0 and this for every patch.
     p : float
+        Probability of changing a patch.
 
     Examples
     --------
@@ -95,7 +96,7 @@ class Noise:
         amount(self.sigma, "sigma", "Noise")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Noisy raw patch, same labels."""
+        """Return the noisy raw patch and the same labels."""
         if rng.random() >= self.p:
             return raw, labels
         sigma = raw.dtype.type(rng.uniform(0, self.sigma))
@@ -109,8 +110,9 @@ class Blur:
     Parameters
     ----------
     sigma : float or sequence of float
-        Largest width in voxels, for all or per spatial axis; the same random share of it on all axes.
+        Largest standard deviation in voxels, for all axes or per spatial axis; scaled by one random factor per patch.
     p : float
+        Probability of changing a patch.
 
     Examples
     --------
@@ -126,7 +128,7 @@ class Blur:
             amount(sigma, "sigma", "Blur")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Blurred raw patch, same labels."""
+        """Return the blurred raw patch and the same labels."""
         if rng.random() >= self.p:
             return raw, labels
         from scipy.ndimage import gaussian_filter
@@ -138,16 +140,16 @@ class Blur:
 
 @dataclass(frozen=True)
 class CutOut:
-    """Boxes that are filled with the patch's mean, so that the network learns to use what is around.
+    """Boxes filled with the patch's mean, so that the network learns to use their surroundings.
 
     Parameters
     ----------
     size : int or sequence of int
-        Largest size of a box, for all or per spatial axis.
+        Largest size of a box, for all axes or per spatial axis.
     number : int
-        How many boxes.
+        Number of boxes.
     p : float
-        Probability of each.
+        Probability of each box.
 
     Examples
     --------
@@ -165,7 +167,7 @@ class CutOut:
         whole(self.number, "number", "CutOut", 1)
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Raw patch with boxes filled, same labels."""
+        """Return the raw patch with filled boxes and the same labels."""
         grey, sizes = raw.mean(), np.array(raw.shape[1:])
         largest = np.minimum(_per_axis(self.size, raw, "CutOut", "size"), sizes)
         for _ in range(self.number):
@@ -202,12 +204,12 @@ class OneOf:
             )
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """What the drawn function returns."""
+        """Apply a function drawn at random."""
         return self.functions[int(rng.integers(len(self.functions)))](raw, labels, rng)
 
 
 def _around_one(amount: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Factors from 1 / (1 + amount) to 1 + amount, as often below as above 1."""
+    """Return factors from 1 / (1 + amount) to 1 + amount, log-uniformly distributed."""
     log = np.log1p(amount)
     return np.exp(rng.uniform(-log, log, shape))
 
@@ -217,7 +219,7 @@ def _each(value: Any) -> list[Any]:
 
 
 def _per_axis(value: Any, raw: np.ndarray, who: str, name: str) -> np.ndarray:
-    """A number per spatial axis of a patch."""
+    """Return a number per spatial axis of a patch."""
     values, n = _each(value), raw.ndim - 1
     if len(values) not in (1, n) or (len(values) == 1 < n and np.ndim(value)):
         raise ArgumentError(f"unusable {name}", node=who, got=value, expected=f"one number, or {n}")

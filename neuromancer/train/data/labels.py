@@ -1,4 +1,4 @@
-"""What labels may be and what becomes of them: classes, ignored voxels, masks, functions on labels."""
+"""Conversion of stored labels to targets: classes, ignored voxels, masks, functions of labels."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 
 IGNORED = -1
-"""Label that the losses of classes leave out."""
+"""Label that classification losses ignore."""
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """How stored labels become those that a network learns.
+    """Rules for converting stored labels to those of a target.
 
     Parameters
     ----------
     dtype : str
-        Of the target.
+        Dtype of the target.
     n_class : int, optional
-        Labels must be 0 ... n_class - 1, or ignored; None where that is not known.
+        Labels must be 0 ... n_class - 1, or ignored; None if the number of classes is unknown.
     ignore : int, optional
-        Stored label of voxels that do not count.
+        Stored label of voxels to ignore.
     label_map : callable, optional
-        Gets integer labels (f, *spatial) and returns others of the same shape.
+        Function of integer labels (f, *spatial) that returns others of the same shape.
     margin : int
-        Voxels that it needs around those wanted.
+        Number of voxels on every side that `label_map` needs in addition.
     """
 
     dtype: str
@@ -41,10 +41,10 @@ class LabelRules:
     margin: int = 0
 
     def check_dtype(self, stored: np.dtype) -> None:
-        """Raise InputTypeError for fractions where the target wants integers."""
+        """Raise InputTypeError for floating-point labels of an integer target."""
         if self.label_map is None and stored.kind == "f" and np.dtype(self.dtype).kind in "iu":
             raise InputTypeError(
-                "the labels are fractions, the target wants integers", got=str(stored), expected=self.dtype
+                "the labels are floats, the target takes integers", got=str(stored), expected=self.dtype
             )
 
     def apply(
@@ -55,36 +55,36 @@ class LabelRules:
         label: str,
         where: Callable[[Sequence[int]], str],
     ) -> np.ndarray:
-        """Labels to learn from a block of stored ones.
+        """Convert a block of stored labels.
 
         Parameters
         ----------
         block : array, (f, *spatial)
-            With margin.
+            Stored labels, with the margin.
         inner : tuple of slice
-            What of it is wanted.
+            Part of the block without the margin.
         mask : array, (1, *spatial), optional
-            Of the inner part; 0 where not labelled.
+            Mask of the inner part; 0 where not labelled.
         label : str
-            Who complains.
+            Name of the volume, for messages.
         where : callable
-            Tells the place of an index of the inner part.
+            Describes the position of an index of the inner part.
 
         Returns
         -------
         numpy.ndarray, (f, *spatial)
-            int64, or floating point where the labels are, or where ignored ones are NaN: for targets that are numbers.
+            int64; floating point if the labels are, or if ignored labels are NaN (in regression targets).
 
         Raises
         ------
         ArgumentError
-            For a label that is no class or does not fit the target's dtype.
+            For a label that is not a class or does not fit the target's dtype.
         """
-        result, off = block[inner], None
+        result, ignored = block[inner], None
         if self.ignore is not None and (block.dtype.kind == "f" or holds(block.dtype, self.ignore)):
-            off = result == self.ignore
+            ignored = result == self.ignore
         if mask is not None:
-            off = (mask == 0) if off is None else off | (mask == 0)
+            ignored = (mask == 0) if ignored is None else ignored | (mask == 0)
         if self.label_map is not None:
             mapped = np.asarray(self.label_map(block))
             if mapped.shape != block.shape:
@@ -94,9 +94,9 @@ class LabelRules:
             result = mapped[inner]
         if result.dtype.kind != "f":
             result = exact_cast(result, np.int64, label, "the labels")
-        if off is not None and off.any():
+        if ignored is not None and ignored.any():
             numbers = result.dtype.kind == "f" or (self.n_class is None and np.dtype(self.dtype).kind == "f")
-            result = np.where(off, np.nan if numbers else IGNORED, result)
+            result = np.where(ignored, np.nan if numbers else IGNORED, result)
         self._check(result, label, where)
         return result
 
@@ -127,17 +127,17 @@ class LabelRules:
 
 
 def holds(dtype: np.dtype, value: int) -> bool:
-    """Whether a dtype of integers or bool can hold a value."""
+    """Whether an integer or bool dtype can hold a value."""
     if dtype.kind == "b":
         return value in (0, 1)
     return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def labels_to_boundaries(labels: np.ndarray) -> np.ndarray:
-    """Classes 1 on boundaries between objects and 0 inside them.
+    """Return class 1 on boundaries between objects and class 0 inside them.
 
-    A voxel lies on a boundary if its label is 0 or another one than that of the next voxel along some axis. As
-    ``label_map`` of a sampler it is given one voxel more on every side than is wanted.
+    A voxel lies on a boundary if its label is 0 or differs from that of the next voxel along any axis. As ``label_map``
+    of a sampler, the function gets a margin of one voxel on every side.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ labels_to_boundaries.margin = 1  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class AffinityTargets:
-    """Targets of a loss of affinities, from numbered objects: true affinities and, for ``MalisNLL``, the objects.
+    """Targets of an affinity loss, from labelled objects: true affinities and, for ``MalisNLL``, the objects.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class AffinityTargets:
     Raises
     ------
     ArgumentError
-        If the neighbourhood is none.
+        If the neighbourhood is invalid.
 
     Examples
     --------
@@ -194,6 +194,6 @@ class AffinityTargets:
         check_neighbourhood(self.nhood, node="AffinityTargets")
 
     def __call__(self, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Affinities (n_edges, *spatial) and objects (1, *spatial) from labels (1, *spatial)."""
+        """Return affinities (n_edges, *spatial) and objects (1, *spatial) for labels (1, *spatial)."""
         affinities = affinities_from_segmentation(labels[0], self.nhood)
         return (affinities, labels) if self.objects else (affinities,)

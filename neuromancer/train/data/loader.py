@@ -1,4 +1,4 @@
-"""Loading of batches in the background, in order of their steps."""
+"""Background loading of batches, in the order of their steps."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from neuromancer.utils import as_array
 
 LABEL = "BackgroundLoader"
 PATIENCE = 5.0
-"""Seconds for which closing waits for batches that are being made; then their threads end with the process."""
+"""Seconds for which closing waits for batches in progress; after that, their threads end with the process."""
 
 
 class BatchSource(Protocol):
-    """Anything that makes the batch of a step."""
+    """Any object that makes the batch of a step."""
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """The batch of a step: a function of the step alone."""
+        """Return the batch of a step; it depends on the step alone."""
 
 
 def copied(batch: Any) -> Any:
-    """A batch that stays as it is while its source fills the same arrays again.
+    """Return a batch that does not share memory with its source, which may reuse its arrays.
 
-    Arrays, tensors and lists are copied; other objects, whose meaning only the source knows, are passed on.
+    Arrays, tensors and lists are copied; other objects are passed through.
 
     Examples
     --------
@@ -59,32 +59,32 @@ def _copy(value: Any) -> Any:
 
 
 class BackgroundLoader:
-    """Makes batches ahead of time, in threads or in processes.
+    """Prefetches batches in threads or processes.
 
-    It is a batch source itself: ``batch(step)`` returns what the source returns for this step, whatever the number of
-    workers. Steps are expected to rise by one; any other step is served too, it only was not prepared.
+    A loader is a batch source itself: ``batch(step)`` returns the source's batch of this step, whatever the number of
+    workers. Steps are expected to increase by one; any other step works, too, but has not been prefetched.
 
-    Threads suit sources whose work is done outside of Python's lock, such as reading files, NumPy and SciPy on large
-    arrays; a :class:`PatchSampler` is one. Processes cost a copy of the source each and the transport of every batch,
-    and a script that uses them must start its work under ``if __name__ == "__main__":``.
+    Threads suit sources that release the GIL, for example while reading files or in NumPy and SciPy on large arrays; a
+    :class:`PatchSampler` is one. Each process costs a copy of the source and the transfer of every batch, and a script
+    that uses processes must start its work under ``if __name__ == "__main__":``.
 
-    What waits in the queue is copied, so that a source may fill the same arrays again and again (with one worker;
-    several call it at the same time). A source that never does says so by an attribute ``fresh = True``.
+    Batches in the queue are copied, so a source may reuse its arrays (with one worker; several call it concurrently). A
+    source that never does so can set the attribute ``fresh = True`` to avoid the copy.
 
     Parameters
     ----------
     source : object with ``batch(step)``
     workers : int
-        How many batches are made at the same time.
+        Number of batches made concurrently.
     ahead : int
-        How many batches are prepared beyond the one asked for last.
+        Number of batches to prefetch beyond the last one requested.
     processes : bool
-        Processes instead of threads; the source must then be one that can be pickled.
+        Use processes instead of threads; the source must then be picklable.
 
     Raises
     ------
     ArgumentError, InputTypeError
-        For a source that is none or cannot be pickled, or numbers that cannot be.
+        For an object that is not a source or cannot be pickled, or invalid numbers.
 
     Examples
     --------
@@ -106,11 +106,11 @@ class BackgroundLoader:
         self._lock = threading.Lock()
         self._pending: dict[int, Future[Any]] = {}
         self._workers: _Threads | _Processes = (_Processes if processes else _Threads)(source, workers)
-        # No method of this object, which could then never be collected. Runs at the interpreter's exit at the latest.
+        # Not a bound method, which would keep this object alive. Runs at the exit of the interpreter at the latest.
         self._finish = weakref.finalize(self, _finish, self._workers, self._pending)
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """The batch of a step; waits until it is there.
+        """Return the batch of a step; wait until it is ready.
 
         Parameters
         ----------
@@ -123,19 +123,19 @@ class BackgroundLoader:
         Raises
         ------
         Exception
-            Whatever the source raised for this step, with a note that names the step.
+            Whatever the source has raised for this step, with a note that names the step.
         EngineError
-            If a process was killed.
+            If a process has been killed.
         ArgumentError
             If the loader is closed.
         """
         with self._lock:
             if not self._finish.alive:
                 raise ArgumentError("the loader is closed", where=LABEL, got=f"step {step}")
-            wanted = range(step, step + self.ahead + 1)
-            for old in [s for s in self._pending if s not in wanted]:
+            steps = range(step, step + self.ahead + 1)
+            for old in [s for s in self._pending if s not in steps]:
                 self._pending.pop(old).cancel()
-            for s in wanted:
+            for s in steps:
                 if s not in self._pending:
                     self._pending[s] = self._workers.submit(s)
             future = self._pending.pop(step)
@@ -143,7 +143,7 @@ class BackgroundLoader:
             return future.result()
         except BrokenProcessPool as error:
             raise EngineError(
-                "a loading process ended by itself: killed, out of memory, or a script without "
+                "a loading process ended unexpectedly: killed, out of memory, or a script without "
                 'if __name__ == "__main__":',
                 where=LABEL,
                 got=f"step {step}",
@@ -154,7 +154,7 @@ class BackgroundLoader:
             raise
 
     def close(self) -> None:
-        """Stop the workers; batches being made are waited for, those prepared are thrown away."""
+        """Stop the workers: wait for batches in progress, and discard those prefetched."""
         self._finish()
 
     def __enter__(self) -> BackgroundLoader:
@@ -174,7 +174,7 @@ def _finish(workers: _Threads | _Processes, pending: dict[int, Future[Any]]) -> 
 
 
 class _Threads:
-    """Threads that end with the process at the latest."""
+    """Daemon threads, which end with the process at the latest."""
 
     def __init__(self, source: BatchSource, workers: int) -> None:
         self.tasks: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
@@ -208,12 +208,12 @@ def _work(source: BatchSource, tasks: queue.SimpleQueue[tuple[int, Future[Any]] 
                 del batch
             except BaseException as error:
                 future.set_exception(error)
-        # A batch must not live on while this thread waits for the next task.
+        # Release the batch before waiting for the next task.
         del task, future
 
 
 class _Processes:
-    """Processes that are started afresh, so they inherit no locks and no state of the device."""
+    """Spawned processes, which inherit no locks and no device state."""
 
     def __init__(self, source: BatchSource, workers: int) -> None:
         try:
@@ -223,7 +223,7 @@ class _Processes:
                 "the source cannot be sent to other processes",
                 where=LABEL,
                 got=str(error),
-                expected="paths or arrays, and functions that have a name in a module",
+                expected="paths or arrays, and functions defined at the top level of a module",
                 nearest="processes=False",
             ) from error
         self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _receive, (pickled,))
@@ -239,7 +239,7 @@ _received: list[BatchSource] = []
 
 
 def _receive(pickled: bytes) -> None:
-    """Take the source, once per process. The parent decides what an interrupt means."""
+    """Unpickle the source, once per process, and leave interrupts to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _received[:] = [pickle.loads(pickled)]
 

@@ -1,4 +1,4 @@
-"""Random patches of labelled volumes, and the labels of exactly the voxels that a network predicts in them."""
+"""Random patches of labelled volumes, with the labels of exactly the voxels that a network predicts."""
 
 from __future__ import annotations
 
@@ -35,49 +35,51 @@ if TYPE_CHECKING:
     from neuromancer.models.model import Model
 
 TRIES = 8
-"""Voxels of a class that are tried before a warp is weakened to fit around one."""
+"""Number of voxels of a class to try before a warp is weakened."""
 
 
 class PatchSampler:
-    """Batches of random patches from labelled volumes of any size, as a model is trained with them.
+    """Batches of random patches from labelled volumes of any size, for training a model.
 
-    Of every patch only what it needs is read. The target holds the labels of exactly those voxels that the network
-    predicts: output voxel i lies at ``offset + stride * i`` of the patch. Patches lie wherever these are labelled.
+    Only the data that a patch needs is read. The target holds the labels of exactly those voxels that the network
+    predicts: output voxel i lies at ``offset + stride * i`` in the patch. Patches lie wherever these voxels are
+    labelled.
 
     Parameters
     ----------
     prediction : Model or Node
-        A model with a prediction node, or a node that predicts. It says where in a patch its voxels are.
+        A model with a prediction node, or the node itself. It defines which voxels of a patch are predicted.
     volumes : list of (raw, labels) or of LabelledVolume
         Or a single one of them.
     target : Node or str, optional
-        Node that the labels are for; default the model's target node. Its dtype is that of the target arrays.
+        Node that the labels are for; default: the model's target node. Its dtype is that of the target arrays.
     batch_size : int, optional
-        Default that of the input node.
+        Default: that of the input node.
     patch_size : sequence of int, optional
-        Spatial size of the patches where the input node leaves it open.
+        Spatial size of the patches, if the input node leaves it open.
     seed : int
-        Batches are a function of the seed and the step alone.
+        Batches depend on the seed and the step alone.
     axes : str, optional
-        Order of the spatial axes of all volumes that do not say it themselves, e.g. ``"zyx"``.
+        Order of the spatial axes of all volumes that do not specify it themselves, e.g. ``"zyx"``.
     balance : float or dict, optional
-        Share of the patches with a voxel of a class above 0 in the middle of their target, or a dict of shares by
-        class; the rest lies anywhere.
+        Share of the patches whose target is centred on a voxel of a class above 0, or a dict of shares by class; all
+        other patches lie anywhere.
     balance_voxels : int
-        How many voxels are looked at to find the classes, at most; parts of larger data are drawn at random.
+        Maximum number of voxels to search for the classes; of larger data, random parts are searched.
     ignore : int, optional
-        Stored label of voxels that do not count; they are -1 in the target, which losses of classes leave out.
+        Stored label of voxels to ignore; they are -1 in the target, which classification losses ignore.
     augment : sequence
-        Flips and turns (``Flip``, ``Rotate90``), at most one ``Warp``, and functions
+        Flips and rotations (``Flip``, ``Rotate90``), at most one ``Warp``, and functions
         ``(raw, labels, rng) -> (raw, labels)`` of a patch (f, *spatial) and its labels (f, *spatial).
     pad_raw : bool
         Mirror raw data at its borders, as ``predict_dense`` does, so that every labelled voxel can be a target.
     scale : (float, float) or callable, optional
-        ``(raw - middle) / width``, or a function of a raw block (f, *spatial). By default integers are scaled as
-        ``predict_dense`` scales them; with another scaling, it wants raw data that is scaled the same way.
+        ``(raw - middle) / width``, or a function of a raw block (f, *spatial). By default, integers are scaled as in
+        ``predict_dense``; with any other scaling, pass it raw data that is scaled in the same way.
     label_map : callable, optional
         Function of stored integer labels (f, *spatial) that returns those to learn, of the same shape, e.g.
-        :func:`labels_to_boundaries`. An attribute ``margin`` says how many voxels around those wanted it needs.
+        :func:`labels_to_boundaries`. Its attribute ``margin`` is the number of voxels that it needs on every side in
+        addition.
     targets : callable, optional
         Function of the labels of a target (f, *spatial) that returns one array (f, *spatial) or a tuple of them: one
         for every source of the loss but the raw data, in their order, e.g. :class:`AffinityTargets`.
@@ -85,11 +87,11 @@ class PatchSampler:
     Raises
     ------
     GraphError
-        If it cannot be known which voxels the network predicts, or the loss reads what nothing provides.
+        If the predicted voxels cannot be determined, or the loss reads data that nothing provides.
     ShapeError
-        For sizes that do not fit: patches, volumes, labels, offsets; the message says what would.
+        For sizes of patches, volumes, labels or offsets that do not fit; the message names ones that do.
     ArgumentError
-        For labels that are no classes, classes to balance that are not there, and other values that cannot be.
+        For labels that are not classes, for balanced classes that do not exist, and for other invalid values.
     InputTypeError
         For arguments of the wrong type.
 
@@ -189,18 +191,18 @@ class PatchSampler:
 
     # ---- batches
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """The batch of a step.
+        """Return the batch of a step.
 
         Parameters
         ----------
         step : int
-            Any from 0 on, in any order.
+            Any step from 0, in any order.
 
         Returns
         -------
         tuple of numpy.ndarray
-            One per source of the loss, in the order of its ``input_nodes``, each with the axes of its node; without a
-            loss raw data and labels.
+            One array per source of the loss, in the order of its ``input_nodes``, each with the axes of its node;
+            without a loss, raw data and labels.
         """
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
             raise ArgumentError("not a step", where=LABEL, got=step, expected="a whole number of at least 0")
@@ -209,14 +211,14 @@ class PatchSampler:
         return tuple(field.stack(arrays) for field, arrays in zip(self.fields, zip(*rows, strict=True), strict=True))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
-        """Batches from step 0 on, without an end."""
+        """Iterate over batches from step 0, endlessly."""
         step = 0
         while True:
             yield self.batch(step)
             step += 1
 
     def _example(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Arrays of one example, (f, *spatial), per field."""
+        """Return the arrays of one example, (f, *spatial), per field."""
         volume, start, placed = self._place(rng)
         raw = placed.cut_raw(volume.read_raw(*_block(start, placed.raw)))
         where = _block(start, placed.labels)
@@ -234,7 +236,7 @@ class PatchSampler:
         return self._arranged(raw, labels, extras)
 
     def _place(self, rng: np.random.Generator) -> tuple[Volume, np.ndarray, Placed]:
-        """Volume, position and placement of one patch."""
+        """Draw volume, position and placement of one patch."""
         kinds = [None, *self.shares]
         share = [max(0.0, 1 - sum(self.shares.values())), *self.shares.values()]
         kind = kinds[int(rng.choice(len(kinds), p=np.array(share) / sum(share)))]
@@ -253,7 +255,7 @@ class PatchSampler:
                     start = self._index.draw(kind, number, rng) - placed.centre  # type: ignore[union-attr]
                     if (ranges[:, 0] <= start).all() and (start <= ranges[:, 1]).all():
                         return volume, start, placed
-            # The plain placement fits everywhere, so this ends.
+            # Terminates, as the plain placement always fits.
             placement = placement.weaker()
 
     def _augmented(
@@ -261,16 +263,16 @@ class PatchSampler:
     ) -> tuple[np.ndarray, np.ndarray]:
         for function in self._functions:
             shapes, dtype = (raw.shape, labels.shape), labels.dtype
-            # A view of the source must not be written to.
+            # Functions must not write to a view of the source.
             raw, labels = map(np.asarray, _pair_of(function(np.array(raw), labels, rng), function))
             if (raw.shape, labels.shape) != shapes or labels.dtype != dtype:
                 raise ShapeError(
-                    f"{function!r} changed what it was given",
+                    f"{function!r} changed shape or dtype",
                     where=LABEL,
                     got=f"raw {raw.shape}, labels {labels.shape} {labels.dtype}",
                     expected=f"raw {shapes[0]}, labels {shapes[1]} {dtype}",
                 )
-        # A function may fill the same arrays for every patch.
+        # A function may reuse its arrays for every patch.
         return (np.array(raw), np.array(labels)) if self._functions else (raw, labels)
 
     def _arranged(self, raw: np.ndarray, labels: np.ndarray, extras: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -284,7 +286,7 @@ class PatchSampler:
                 got=len(made),
                 expected=f"{len(open_fields)}, for {[s.name for s in open_fields]}",
             )
-        own = np.asarray if self.targets is None else np.array  # A function may fill the same arrays for every patch.
+        own = np.asarray if self.targets is None else np.array  # A function may reuse its arrays for every patch.
         by_name = {**extras, **{s.name: own(a) for s, a in zip(open_fields, made, strict=True)}}
         return [raw if s.role == "raw" else s.checked(by_name[s.name], self.frame) for s in self.fields]
 
@@ -293,7 +295,7 @@ class PatchSampler:
 
 
 def _block(start: np.ndarray, needed: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """First voxels, and those after the last, of what a patch at a position needs."""
+    """Return start and stop (exclusive) of the block that a patch at a position needs."""
     return (
         [int(s) + a for s, (a, _) in zip(start, needed, strict=True)],
         [int(s) + b + 1 for s, (_, b) in zip(start, needed, strict=True)],
@@ -309,7 +311,7 @@ def _pair_of(value: Any, function: Any) -> tuple[Any, Any]:
 
 
 def _predicting(prediction: Any) -> Node:
-    """The node that predicts: itself, or a model's."""
+    """Return the predicting node: the node itself, or the model's prediction node."""
     node = prediction if isinstance(prediction, Node) else getattr(prediction, "prediction_node", None)
     if not isinstance(node, Node):
         raise InputTypeError(

@@ -1,4 +1,4 @@
-"""How a patch lies in a volume: turned, flipped, warped, and which voxels that takes."""
+"""Placement of a patch in a volume: rotation, flips and warp, and the voxels that it needs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from neuromancer.train.data.frame import PatchFrame
 
 HALVINGS = 4
-"""How often a warp that does not fit is weakened before it is left out."""
+"""Number of times that a warp that does not fit is halved before it is dropped."""
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """An exchange of axes and flips: voxel j of the turned patch is voxel T(j) of the patch as it lies.
+    """Permutation of axes and flips: voxel j of the oriented patch is voxel T(j) of the patch in the volume.
 
-    Component k of T(j) is component ``order[k]`` of j, counted from the other end where ``flips[k]``.
+    Component k of T(j) is component ``order[k]`` of j, counted from the other end if ``flips[k]``.
 
     Parameters
     ----------
@@ -39,42 +39,42 @@ class Orientation:
 
     @classmethod
     def plain(cls, ndim: int) -> Orientation:
-        """The one that changes nothing."""
+        """Return the identity."""
         return cls(tuple(range(ndim)), (False,) * ndim)
 
     def then(self, other: Orientation) -> Orientation:
-        """This one, and another one applied to the result."""
+        """Return the composition: this orientation, followed by another one."""
         return Orientation(
             tuple(other.order[m] for m in self.order),
             tuple(f ^ other.flips[m] for m, f in zip(self.order, self.flips, strict=True)),
         )
 
     def turn(self, block: np.ndarray) -> np.ndarray:
-        """Turned copy or view of a block (f, *spatial)."""
+        """Return an oriented copy or view of a block (f, *spatial)."""
         flipped = np.flip(block, tuple(1 + k for k, f in enumerate(self.flips) if f))
         return self.exchange(flipped)
 
     def exchange(self, block: np.ndarray) -> np.ndarray:
-        """The exchange of axes alone."""
+        """Permute the axes only."""
         return np.transpose(block, [0, *(1 + int(i) for i in np.argsort(self.order))])
 
     def sources(self, positions: Sequence[np.ndarray], sizes: Sequence[int]) -> list[np.ndarray]:
-        """Per axis as the patch lies: where positions (per axis) of the turned patch of `sizes` are taken from."""
+        """Map positions (per axis) in an oriented patch of `sizes` to positions in the patch in the volume."""
         taken = [positions[m] for m in self.order]
         return [n - 1 - p if f else p for p, f, n in zip(taken, self.flips, sizes, strict=True)]
 
 
 class Field(Protocol):
-    """A smooth map from a patch as it lies to raw voxels relative to its position."""
+    """Smooth map from voxels of the patch in the volume to raw coordinates relative to its position."""
 
     def coordinates(self, positions: Sequence[np.ndarray]) -> np.ndarray:
-        """Raw coordinates (ndim, *lengths), float, for the grid of positions per axis."""
+        """Return raw coordinates (ndim, *lengths), float, for the grid of positions per axis."""
 
     def weaker(self) -> Field:
-        """The same at half its strength."""
+        """Return the field at half its strength."""
 
     def sample(self, block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-        """Values between voxels of a block (f, *spatial), linearly interpolated."""
+        """Interpolate a block (f, *spatial) linearly at coordinates (ndim, *lengths)."""
 
 
 Ranges = list[tuple[int, int]]
@@ -91,7 +91,7 @@ class PatchPlacement:
     field : Field, optional
         None: no warp.
     halvings : int
-        How often the warp has been weakened.
+        Number of times that the warp has been halved.
     """
 
     frame: PatchFrame
@@ -100,27 +100,27 @@ class PatchPlacement:
     halvings: int = 0
 
     def weaker(self) -> PatchPlacement:
-        """One that needs less room: a weaker warp, then none, then no turning either."""
+        """Return a placement that needs less room: with a weaker warp, then no warp, then no rotation either."""
         if self.field is not None:
             field = self.field.weaker() if self.halvings < HALVINGS else None
             return replace(self, field=field, halvings=self.halvings + 1)
         return replace(self, orientation=Orientation.plain(self.frame.ndim))
 
     def positions(self) -> list[np.ndarray]:
-        """Per axis as the patch lies, without the warp: where the output voxels are."""
+        """Return the positions of the output voxels in the patch in the volume, per axis, without the warp."""
         frame = self.frame
         return self.orientation.sources([frame.positions(k) for k in range(frame.ndim)], frame.sizes)
 
 
 class Placed:
-    """A placement with the raw coordinates worked out.
+    """Placement with its raw coordinates.
 
     Attributes
     ----------
     raw, labels : list of (int, int)
         First and last voxel needed per axis, relative to the position of the patch.
     centre : tuple of int
-        Voxel, relative to that position, of the label in the middle of the target.
+        Voxel of the central label of the target, relative to the position of the patch.
     """
 
     def __init__(self, placement: PatchPlacement) -> None:
@@ -137,12 +137,12 @@ class Placed:
         self.raw_at = placement.field.coordinates([np.arange(n) for n in frame.sizes])
         self.labels_at = _nearest(placement.field.coordinates(positions))
         self.centre = tuple(_nearest(placement.field.coordinates(middle)).ravel().tolist())
-        # A rounding error beyond a voxel does not need the next one.
+        # Rounding errors must not extend the block by a voxel.
         self.raw = [(int(np.floor(c.min() + 1e-3)), int(np.ceil(c.max() - 1e-3))) for c in self.raw_at]
         self.labels = [(int(c.min()), int(c.max())) for c in self.labels_at]
 
     def cut_raw(self, block: np.ndarray) -> np.ndarray:
-        """The patch (f, *sizes) from the raw block that it needs."""
+        """Return the patch (f, *sizes) from its raw block."""
         placement = self.placement
         if placement.field is not None:
             low = np.array([a for a, _ in self.raw]).reshape((-1,) + (1,) * len(self.raw))
@@ -150,7 +150,7 @@ class Placed:
         return placement.orientation.turn(block)
 
     def cut_labels(self, block: np.ndarray) -> np.ndarray:
-        """The target (f, *counts) from the block of labels that it needs."""
+        """Return the target (f, *counts) from its block of labels."""
         placement, low = self.placement, [a for a, _ in self.labels]
         if placement.field is not None:
             index = tuple(c - a for c, a in zip(self.labels_at, low, strict=True))
@@ -161,5 +161,5 @@ class Placed:
 
 
 def _nearest(coordinates: np.ndarray) -> np.ndarray:
-    """Nearest voxels; the same for coordinates that are moved by whole voxels."""
+    """Round to the nearest voxel, half up, so that the result commutes with shifts by whole voxels."""
     return np.floor(coordinates + 0.5).astype(np.intp)

@@ -1,6 +1,6 @@
-"""Augmentation by what goes wrong when sections are cut and imaged: slices that are missing or badly aligned.
+"""Augmentation with artefacts of serial sectioning: slices that are missing or misaligned.
 
-Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes stay as they are.
+Each is a function of a patch (f, *spatial), its labels and a generator; labels and shapes are unchanged.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class DropSlices:
-    """Slices that are missing: filled with the patch's mean, or with the slice before.
+    """Missing slices, filled with the patch's mean or with the previous slice.
 
     Parameters
     ----------
     p : float
-        Probability of every slice.
+        Probability of dropping each slice.
     axis : int
         Spatial axis across the slices.
     repeat : bool
-        Repeat the slice before, as some microscopes' software does, instead of an even grey.
+        Repeat the previous slice, as the software of some microscopes does, instead of a constant.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class DropSlices:
         switch(self.repeat, "repeat", "DropSlices")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Raw patch with slices missing, same labels."""
+        """Return the raw patch with missing slices and the same labels."""
         axis = _spatial(self.axis, raw, "DropSlices")
         lost = np.flatnonzero(rng.random(raw.shape[axis]) < self.p)
         if len(lost):
@@ -59,20 +59,20 @@ class DropSlices:
 
 @dataclass(frozen=True)
 class ShiftSlices:
-    """Slices that are badly aligned: moved sideways by whole voxels, mirrored at the border.
+    """Misaligned slices, shifted laterally by whole voxels and mirrored at the border.
 
-    Labels stay, so shifts should be small against the objects.
+    Labels are not shifted, so shifts should be small compared to the objects.
 
     Parameters
     ----------
     shift : int
-        Largest shift on every axis of the slice.
+        Largest shift along each axis of the slice.
     p : float
-        Probability of every slice.
+        Probability of shifting each slice.
     axis : int
         Spatial axis across the slices.
     onwards : bool
-        Move all following slices along.
+        Shift all following slices along.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class ShiftSlices:
         switch(self.onwards, "onwards", "ShiftSlices")
 
     def __call__(self, raw: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Raw patch with slices moved, same labels."""
+        """Return the raw patch with shifted slices and the same labels."""
         axis = _spatial(self.axis, raw, "ShiftSlices")
         n, others = raw.shape[axis], [k for k in range(1, raw.ndim) if k != axis]
         moved = np.less(rng.random(n), self.p)
@@ -112,7 +112,7 @@ class ShiftSlices:
 
 
 def _spatial(axis: int, raw: np.ndarray, who: str) -> int:
-    """Axis of the array for a spatial axis."""
+    """Return the array axis of a spatial axis."""
     if not isinstance(axis, (int, np.integer)) or isinstance(axis, bool) or not -(raw.ndim - 1) <= axis < raw.ndim - 1:
         raise ArgumentError("no such axis", node=who, got=axis, expected=f"a spatial axis below {raw.ndim - 1}")
     return axis % (raw.ndim - 1) + 1

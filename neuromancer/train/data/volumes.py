@@ -1,4 +1,4 @@
-"""Labelled volumes: raw data and labels of a part of it, read block by block."""
+"""Labelled volumes: raw data, and labels of all or part of it, read in blocks."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ from neuromancer.volumes.objects import guarded, open_array
 class LabelledVolume:
     """Raw data and its labels, for a :class:`PatchSampler`.
 
-    Everything may be an array, an array in a file that is open for reading, or a path: ``file.h5:dataset``,
-    ``folder.zarr:array``, ``file.npy``. Nothing is read before it is needed.
+    Each may be an array, an array in an open file, or a path: ``file.h5:dataset``, ``folder.zarr:array``, ``file.npy``.
+    Data is read only when needed.
 
     Parameters
     ----------
     raw : array or path, (*spatial) or (f, *spatial)
         A 2-D network also takes stacks (z, y, x) and (f, z, y, x); the former needs `axes`.
     labels : array or path, (*spatial) or (f, *spatial)
-        Of all or a part of the raw voxels.
+        Labels of all or part of the raw voxels.
     axes : str, optional
         Order of the spatial axes in the arrays, e.g. ``"zyx"``; default: that of the network's input node.
     label_offset : sequence of int, optional
-        Raw voxel at which the labels begin, per spatial axis; default: the labels lie in the middle of the raw data.
+        Raw voxel of the first label, per spatial axis; default: the labels are centred in the raw data.
     weight : float, optional
-        How often patches come from this volume, relative to the others; default: by number of positions.
+        Relative frequency of patches from this volume; default: proportional to its number of positions.
     mask : array or path, (*spatial), optional
-        Of the labels' size; voxels where it is 0 are as if not labelled, as are those that are masked in `labels` if
-        these are a masked array.
+        Mask of the labels' size; voxels where it is 0 are not labelled, nor are voxels masked in `labels`.
     extras : dict of str to array or path, optional
-        Further arrays of the labels' size that the loss reads, e.g. example weights, by name of their input node; or
-        one vector (f,) for all patches of this volume where that node has no spatial axes.
+        Further arrays of the labels' size that the loss reads, e.g. example weights, by the name of their input node;
+        or one vector (f,) for all patches of this volume if that node has no spatial axes.
 
     Examples
     --------
@@ -60,27 +59,27 @@ class LabelledVolume:
 
 
 class Volume:
-    """A checked volume in the axis order of a frame.
+    """Checked volume in the axis order of a frame.
 
-    Positions are raw voxels, per axis of the frame; blocks come as (f, *spatial) in the order of the frame.
+    Positions are raw voxels, per axis of the frame; blocks are (f, *spatial) in the axis order of the frame.
 
     Parameters
     ----------
     given : LabelledVolume
     number : int
-        Which of the sampler's volumes, for messages.
+        Number of the volume in the sampler, for messages.
     frame : PatchFrame
     rules : LabelRules
-        What labels may be, and what becomes of them.
+        Conversion of labels.
     scale : callable or tuple of float, optional
-        How raw values are scaled; None: as in ``predict_dense``.
+        Scaling of raw values; None: as in ``predict_dense``.
 
     Attributes
     ----------
     sizes : tuple of int
-        Of the raw data.
+        Size of the raw data.
     label_start, label_stop : tuple of int
-        First labelled voxel, and the one after the last.
+        Raw voxels of the labelled box: first, and one after the last.
     """
 
     def __init__(
@@ -125,7 +124,7 @@ class Volume:
         return f"(f, {', '.join(own)})" + (f" or (f, {', '.join(self.frame.tags)})" if self.frame.stack else "")
 
     def _order(self, raw: Any, axes: str | None) -> tuple[int, ...]:
-        """Axis of the frame for each spatial axis of the arrays."""
+        """Return the axis of the frame for each spatial axis of the arrays."""
         tags = self.frame.tags
         own = tags[self.frame.own.start :]
         if axes is not None:
@@ -144,15 +143,15 @@ class Volume:
 
     def _offset(self, given: Sequence[int] | None) -> tuple[int, ...]:
         room = [n - m for n, m in zip(self.sizes, self.label_sizes, strict=True)]
-        about = f"raw {self.shown(self.sizes)}, labels {self.shown(self.label_sizes)}"
+        both = f"raw {self.shown(self.sizes)}, labels {self.shown(self.label_sizes)}"
         if min(room) < 0:
-            raise ShapeError("the labels are larger than the raw data", got=about, expected="labels of a part of it")
+            raise ShapeError("the labels are larger than the raw data", got=both, expected="labels of a part of it")
         if given is None:
             if any(r % 2 for r in room):
                 low = self.shown([r // 2 for r in room])
                 raise ShapeError(
-                    "the labels cannot lie in the middle of the raw data: sizes differ by an odd number",
-                    got=about,
+                    "the labels cannot be centred in the raw data: sizes differ by an odd number",
+                    got=both,
                     expected="label_offset, the raw voxel of the first label",
                     nearest=f"label_offset={low} or {self.shown([(r + 1) // 2 for r in room])}",
                 )
@@ -165,15 +164,15 @@ class Volume:
             offset[k] = int(o)
         if any(not 0 <= o <= r for o, r in zip(offset, room, strict=True)):
             raise ShapeError(
-                "the labels stick out of the raw data",
-                got=f"label_offset {tuple(given)}, {about}",
+                "the labels extend beyond the raw data",
+                got=f"label_offset {tuple(given)}, {both}",
                 expected=f"offsets from 0 to {self.shown(room)}",
                 nearest=self.shown([min(max(o, 0), r) for o, r in zip(offset, room, strict=True)]),
             )
         return tuple(offset)
 
     def shown(self, values: Sequence[int]) -> str:
-        """Values per axis of the frame, in the order of the arrays."""
+        """Format values per axis of the frame in the axis order of the arrays."""
         return str(tuple(int(values[k]) for k in self.order))
 
     def _like_labels(self, value: Any, what: str) -> _Blocks:
@@ -194,7 +193,7 @@ class Volume:
 
     # ---- reading
     def read_raw(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
-        """Scaled raw block, of the input's dtype; mirrored where it sticks out."""
+        """Read a raw block, mirrored beyond the borders, and scale it to the input's dtype."""
         block = self.raw.read(starts, stops)
         if self.scale is None:
             with blame(self.label):
@@ -208,12 +207,12 @@ class Volume:
         return exact_cast(scaled, self.frame.dtype, self.label, "the scaled raw data")
 
     def read_labels(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
-        """Labels as the network is to learn them, of what lies inside the labelled part.
+        """Read a block inside the labelled box, and convert its labels for training.
 
         Raises
         ------
         ArgumentError
-            For a label that is no class; says which, and at which raw voxel.
+            For a label that is not a class; the message names it and its raw voxel.
         """
         margin = [self.rules.margin if k in self.frame.own else 0 for k in range(self.frame.ndim)]
         low = [a - o - m for a, o, m in zip(starts, self.label_start, margin, strict=True)]
@@ -233,7 +232,7 @@ class Volume:
         return self.rules.apply(block, inner, mask, self.label, where)
 
     def read_extra(self, name: str, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
-        """Block of a further array, or its vector."""
+        """Read a block of an extra array, or its vector."""
         extra = self.extras[name]
         if isinstance(extra, np.ndarray):
             return extra
@@ -243,14 +242,14 @@ class Volume:
     def starts(
         self, raw: Sequence[tuple[int, int]], labels: Sequence[tuple[int, int]], pad_raw: bool
     ) -> list[tuple[int, int]]:
-        """First and last possible position of a patch per axis; the last is below the first where there is none.
+        """Return the first and last possible position of a patch per axis; last < first if there is none.
 
         Parameters
         ----------
         raw, labels : sequence of tuple of int
             First and last voxel needed of each, relative to the position of the patch.
         pad_raw : bool
-            Whether raw data may stick out.
+            Whether the patch may extend beyond the raw data.
         """
         ranges = []
         for k, ((r0, r1), (l0, l1)) in enumerate(zip(raw, labels, strict=True)):
@@ -262,7 +261,7 @@ class Volume:
 
 
 class _Blocks:
-    """An array whose blocks come with a channel axis and in the axis order of a frame."""
+    """Array whose blocks have a channel axis and the axis order of a frame."""
 
     def __init__(self, array: Any, order: tuple[int, ...], ndim: int, what: str) -> None:
         self.array, self.order, self.ndim = array, order, ndim
@@ -280,7 +279,7 @@ class _Blocks:
         self.sizes = tuple(sizes)
 
     def read(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
-        """Block between positions, mirrored outside."""
+        """Read a block, mirrored beyond the borders."""
         head = (slice(None),) * self.lead
         block = read(self.array, head, [starts[k] for k in self.order], [stops[k] for k in self.order])
         block = block if self.lead else block[None]
@@ -290,7 +289,7 @@ class _Blocks:
         return np.expand_dims(block, [1 + k for k in missing]) if missing else block
 
     def read_nearest(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
-        """Block between positions, with the nearest voxel outside."""
+        """Read a block, padded with the nearest voxel beyond the borders."""
         inside = [(max(a, 0), min(b, n)) for a, b, n in zip(starts, stops, self.sizes, strict=True)]
         block = self.read([a for a, _ in inside], [b for _, b in inside])
         pad = [(a - s, t - b) for s, t, (a, b) in zip(starts, stops, inside, strict=True)]

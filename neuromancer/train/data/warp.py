@@ -16,39 +16,40 @@ from neuromancer.train.data.geometric import Geometric, axes_of, probability
 from neuromancer.train.data.placement import PatchPlacement
 
 SPLINE = 4
-"""Control points that a cubic spline depends on at any place."""
+"""Number of control points that a cubic spline depends on at any point."""
 LEAST_DISTANCE = 8.0
 
 
 @dataclass(frozen=True)
 class Warp(Geometric):
-    """Rotates, scales, shears and bends patches by random amounts.
+    """Random rotation, scaling, shear and elastic deformation.
 
-    All of it is one map from the patch to the raw data, so raw values are interpolated once (linearly). Labels are
-    those of the nearest voxels, at the target's positions only. What the map needs is read, so no values are made up:
-    near the border of a volume the patch is moved inwards, and where a volume is too small for a warp it is weakened.
+    They form a single map from the patch to the raw data, so raw values are interpolated once (linearly). Labels are
+    taken from the nearest voxels, at the target's positions only. The raw data that the map needs is read, so nothing
+    is padded: near the border of a volume the patch is moved inwards, and if a volume is too small, the warp is
+    weakened.
 
-    Lengths are in units of `spacing`, so a rotation of anisotropic data is one of the specimen.
+    Lengths are in units of `spacing`, so anisotropic data is rotated in physical space.
 
     Parameters
     ----------
     rotation : float or dict of str to float
-        Largest angle in degrees, either way; for one plane or by plane, e.g. ``{"yx": 180, "zx": 10}``. A number is for
-        the plane of the last two axes.
+        Largest angle in degrees, in either direction: for the plane of the last two axes, or by plane, e.g.
+        ``{"yx": 180, "zx": 10}``.
     scaling : float
         Largest change of size: 0.1 for factors from 1/1.1 to 1.1, equal on all axes.
     shear : float
         Largest shift per distance, in the plane of the last two axes.
     elastic : float or sequence of float
-        Bound of the elastic displacement: in voxels per spatial axis; a number is for the axes with the finest voxels,
-        and accordingly fewer voxels on coarser axes.
+        Bound of the elastic displacement, in voxels per spatial axis; a number is in voxels of the finest axis and
+        bounds the same physical length on coarser axes.
     distance : float, optional
-        Between independent elastic displacements, in voxels of the finest axis; default a third of the patch, but at
-        least 8. Below four times `elastic` the map may fold.
+        Distance between independent elastic displacements, in voxels of the finest axis; default: a third of the patch,
+        but at least 8. Below four times `elastic`, the map may fold.
     spacing : sequence of float, optional
-        Size of a voxel per spatial axis of the network; default all equal.
+        Voxel size per spatial axis of the network; default: isotropic.
     p : float
-        Probability that a patch is warped.
+        Probability of warping a patch.
 
     Examples
     --------
@@ -64,7 +65,7 @@ class Warp(Geometric):
     p: float = 1.0
 
     def check(self, frame: PatchFrame) -> None:
-        """Raise ArgumentError for amounts that cannot be, or axes that the patches do not have."""
+        """Raise ArgumentError for invalid amounts, or axes that the patches do not have."""
         probability(self.p, "Warp")
         n = len(frame.own)
         amounts = {
@@ -88,7 +89,7 @@ class Warp(Geometric):
         if self.distance is not None and not any(self._each(self.elastic)):
             raise ArgumentError("distance has no effect without elastic", where="Warp", got=self.distance)
         if n < 2 and (self.shear or self.rotation):
-            raise ArgumentError("one axis has no plane to turn or shear in", where="Warp", got=self)
+            raise ArgumentError("one axis has no plane to rotate or shear in", where="Warp", got=self)
         for a, b in self._planes(frame):
             if a == b:
                 raise ArgumentError("a plane has two axes", where="Warp", got=self.rotation)
@@ -98,7 +99,7 @@ class Warp(Geometric):
         return list(value) if isinstance(value, (Sequence, np.ndarray)) else [value]
 
     def _planes(self, frame: PatchFrame) -> dict[tuple[int, int], float]:
-        """Largest angle by pair of axes."""
+        """Return the largest angle in degrees by pair of axes."""
         if isinstance(self.rotation, Mapping):
             pairs = {plane: (axes_of(plane, frame, "Warp")) for plane in self.rotation}
             if any(len(pair) != 2 for pair in pairs.values()):
@@ -109,7 +110,7 @@ class Warp(Geometric):
         return {(frame.ndim - 2, frame.ndim - 1): self.rotation} if self.rotation else {}
 
     def draw(self, placement: PatchPlacement, rng: np.random.Generator) -> PatchPlacement:
-        """Warp at random."""
+        """Warp the placement at random."""
         frame = placement.frame
         if rng.random() >= self.p:
             return placement
@@ -142,21 +143,21 @@ class Warp(Geometric):
 
 @dataclass(frozen=True, eq=False)
 class WarpField:
-    """A drawn warp: an affine map about the middle of the patch, then a displacement.
+    """Warp with fixed amounts: an affine map about the centre of the patch, then a displacement.
 
-    The displacement is a uniform cubic B-spline of control points, so nowhere larger than the largest of them.
+    The displacement is a uniform cubic B-spline, so it is nowhere larger than the largest control point.
 
     Parameters
     ----------
     sizes : tuple of int
-        Of the patch.
+        Size of the patch.
     spacing : array of float
-        Size of a voxel per axis.
+        Voxel size per axis.
     angles : dict
         Angle in radians by pair of axes.
     log_scale, shear : float
     own : tuple of int
-        Axes that are scaled.
+        Axes to scale.
     distance : tuple of float
         Voxels between control points, per axis.
     control : array, (ndim, *points)
@@ -173,7 +174,7 @@ class WarpField:
     control: np.ndarray
 
     def weaker(self) -> WarpField:
-        """The same at half its strength."""
+        """Return the warp at half its strength."""
         return replace(
             self,
             angles={plane: angle / 2 for plane, angle in self.angles.items()},
@@ -183,7 +184,7 @@ class WarpField:
         )
 
     def matrix(self) -> np.ndarray:
-        """Affine part in voxels, (ndim, ndim)."""
+        """Return the affine part in voxels, (ndim, ndim)."""
         n = len(self.sizes)
         result = np.eye(n)
         for (a, b), angle in self.angles.items():
@@ -200,14 +201,14 @@ class WarpField:
         return result * self.spacing[None, :] / self.spacing[:, None]
 
     def coordinates(self, positions: Sequence[np.ndarray]) -> np.ndarray:
-        """Raw coordinates, float32 (ndim, *lengths), for positions per axis of the patch."""
+        """Return raw coordinates, float32 (ndim, *lengths), for the grid of positions per axis of the patch."""
         n, matrix = len(self.sizes), self.matrix()
         lengths = tuple(len(p) for p in positions)
         result = self._displacement(positions) if self.control.any() else np.zeros((n, *lengths), np.float32)
         for k in range(n):
             result[k] += (self.sizes[k] - 1) / 2
             for m in range(n):
-                # Exact zeros only: whole coordinates stay whole where an axis takes no part.
+                # Skipping zeros keeps coordinates whole on axes that the map leaves alone.
                 if abs(matrix[k, m]) > 1e-12:
                     along = matrix[k, m] * (positions[m] - (self.sizes[m] - 1) / 2)
                     result[k] += along.astype(np.float32).reshape([-1 if i == m else 1 for i in range(n)])
@@ -215,14 +216,14 @@ class WarpField:
 
     def _displacement(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         values = self.control.astype(np.float32)
-        # The last axis first: the arrays stay small as long as possible.
+        # The last axis first keeps the arrays small as long as possible.
         for axis in reversed(range(len(self.sizes))):
             basis = _basis(positions[axis], self.distance[axis], self.control.shape[1 + axis], self.sizes[axis])
             values = np.moveaxis(np.tensordot(values, basis, (1 + axis, 1)), -1, 1 + axis)
         return np.ascontiguousarray(values)
 
     def sample(self, block: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-        """Linear interpolation of a block (f, *spatial) at coordinates (ndim, *lengths)."""
+        """Interpolate a block (f, *spatial) linearly at coordinates (ndim, *lengths)."""
         n, lengths = len(self.sizes), coordinates.shape[1:]
         missing = 3 - n
         flat = np.zeros((3, int(np.prod(lengths))), np.float32)
@@ -234,7 +235,7 @@ class WarpField:
 
 
 def _basis(positions: np.ndarray, distance: float, n: int, size: int) -> np.ndarray:
-    """Weights (len(positions), n) of control points, by the uniform cubic B-spline (de Boor, 1978)."""
+    """Return the weights (len(positions), n) of control points in a uniform cubic B-spline (de Boor, 1978)."""
     if n == 1:
         return np.ones((len(positions), 1), np.float32)
     t = np.clip(positions, 0, size - 1) / distance
@@ -248,14 +249,14 @@ def _basis(positions: np.ndarray, distance: float, n: int, size: int) -> np.ndar
 
 @cache
 def _kernel() -> Any:
-    """Compiled interpolation; works outside of Python's lock."""
+    """Return the compiled interpolation, which releases the GIL."""
     import numba
 
     return numba.njit(nogil=True)(_interpolate)
 
 
 def _interpolate(block: np.ndarray, at: np.ndarray, result: np.ndarray) -> None:
-    """Trilinear interpolation of (f, n0, n1, n2) at (3, n); rounding errors beyond the ends do not leave the block."""
+    """Interpolate (f, n0, n1, n2) trilinearly at (3, n); coordinates are clipped to the block."""
     n0, n1, n2 = block.shape[1], block.shape[2], block.shape[3]
     for i in range(at.shape[1]):
         z = min(max(at[0, i], 0.0), n0 - 1.0)

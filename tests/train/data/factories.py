@@ -1,4 +1,4 @@
-"""Volumes whose values say where they are, and what a sampler should make of them."""
+"""Volumes whose values encode their positions, and networks to sample them for."""
 
 from __future__ import annotations
 

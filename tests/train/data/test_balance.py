@@ -1,4 +1,4 @@
-"""Shares of classes, volumes drawn by size or weight, and how little is read of large data."""
+"""Class shares, volumes drawn by size or weight, and bounded reads of large data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_one_share_is_for_the_foreground():
     labels = world()
     found = middles(PatchSampler(model(), (labels, labels), balance=0.8), 50)
     assert abs((found > 0).mean() - (0.8 + 0.2 * (labels > 0).mean())) < 0.05
-    # Every voxel of the foreground as often as any other.
+    # All foreground voxels are equally likely.
     assert abs((found == 1).sum() / (found > 0).sum() - 3 / 4) < 0.05
 
 
@@ -99,9 +99,9 @@ class Counted:
         return block
 
 
-def test_of_a_huge_file_little_is_read(tmp_path):
+def test_little_of_a_huge_file_is_read(tmp_path):
     with h5py.File(tmp_path / "huge.h5", "w") as file:
-        sizes = 1 << 17, 1 << 17  # 16 GiB of raw data and 32 GiB of labels, of which next to nothing is stored
+        sizes = 1 << 17, 1 << 17  # 16 GiB of raw data and 32 GiB of labels, of which almost nothing is stored
         raw = file.create_dataset("raw", sizes, "uint8", chunks=(256, 256))
         labels = file.create_dataset("labels", sizes, "int16", chunks=(256, 256))
         labels[5000:5100, 7000:7100] = 1

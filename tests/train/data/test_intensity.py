@@ -1,4 +1,4 @@
-"""Grey values change, shapes, dtypes and labels do not."""
+"""Intensity augmentation changes grey values, but not shapes, dtypes or labels."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_in_a_sampler():
     np.testing.assert_array_equal(plain.batch(0)[1][0], changed.batch(0)[1][0])
     assert changed.batch(0)[0].dtype == "float32" and changed.batch(0)[0].shape == (2, 1, 5, 9, 9)
     for wrong in (lose_an_axis, fractions):
-        with pytest.raises(ShapeError, match=f"{wrong.__name__}.* changed what it was given"):
+        with pytest.raises(ShapeError, match=f"{wrong.__name__}.* changed shape or dtype"):
             PatchSampler(node, (volume, volume), augment=[wrong]).batch(0)
 
 

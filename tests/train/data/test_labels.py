@@ -1,4 +1,4 @@
-"""What becomes of labels: classes, ignored voxels, masks, maps, several targets."""
+"""Conversion of labels: classes, ignored voxels, masks, maps, several targets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_ignored_and_masked_labels_become_minus_one():
 
 
 @pytest.mark.parametrize("mask", [None, np.arange(480).reshape(20, 24) % 2])
-def test_ignored_labels_of_targets_that_are_numbers_are_nan(mask):
+def test_ignored_labels_of_regression_targets_are_nan(mask):
     node = chain(NET, (10, 10), "b,f,y,x")
     probability = nm.Conv(node, 1, (1, 1), activation_func="sig", print_repr=False)
     target = nm.Input_like(probability, name="t", print_repr=False)
@@ -60,13 +60,13 @@ def test_ignored_labels_of_targets_that_are_numbers_are_nan(mask):
     assert np.isfinite(nll(raw, drawn)).all()
 
 
-def test_labels_are_never_others_after_a_cast():
+def test_casts_never_change_labels():
     node = chain(NET, (10, 10), "b,f,y,x")
     single = nm.Input_like(node, "float32", override_f=1, name="single", print_repr=False)
     wide = nm.Input_like(node, "int64", override_f=1, name="wide", print_repr=False)
     for target, label, message in (
-        (wide, 2**63 + 5, "does not fit int64; got 9223372036854775813"),  # below 0 in 64 bits with a sign
-        (single, 2**24 + 1, "does not fit float32; got 16777217"),  # the same as its neighbour
+        (wide, 2**63 + 5, "does not fit int64; got 9223372036854775813"),  # negative in int64
+        (single, 2**24 + 1, "does not fit float32; got 16777217"),  # equal to its neighbour in float32
     ):
         sampler = PatchSampler(node, (RAW, np.full(RAW.shape, label, "uint64")), target=target)
         with pytest.raises(ArgumentError, match=message):
@@ -171,7 +171,7 @@ def test_a_target_of_other_features():
         PatchSampler(flat(), (RAW, np.stack([RAW, RAW])))
 
 
-def test_regression_targets_stay_fractions():
+def test_regression_targets_stay_floats():
     node = chain(NET, (10, 10), "b,f,y,x")
     target = nm.Input_like(node, name="target", print_repr=False)
     labels = np.random.default_rng(0).random(RAW.shape).astype("float32")

@@ -1,4 +1,4 @@
-"""Loading in the background: the same batches in any way, errors with their step, and a clean end."""
+"""Background loading: the same batches with any workers, errors that name their step, and a clean shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.train.data.factories import chain
 
 
 class Steps:
-    """Batches that tell their step; some take longer."""
+    """Batches that hold their step; some take longer."""
 
     def __init__(self, pause: float = 0.0) -> None:
         self.pause, self.made = pause, []
@@ -30,7 +30,7 @@ class Steps:
 
 
 class Deadly:
-    """A source that ends its process."""
+    """A source that kills its process."""
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
         os._exit(3)
@@ -68,12 +68,12 @@ def test_batches_are_those_of_the_source_and_errors_come_with_their_step(workers
         assert len(loader.batch(8)) == 2
 
 
-def test_order_whatever_takes_longer():
+def test_order_does_not_depend_on_duration():
     with BackgroundLoader(Steps(pause=0.01), workers=3, ahead=5) as loader:
         assert [int(loader.batch(step)[0][0]) for step in range(12)] == list(range(12))
 
 
-def test_as_many_as_asked_for_are_made_ahead():
+def test_ahead_is_the_number_of_prefetched_batches():
     source = Steps()
     with BackgroundLoader(source, ahead=4) as loader:
         loader.batch(10)

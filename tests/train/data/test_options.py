@@ -1,4 +1,4 @@
-"""Options of samplers, volumes, augmentations and schedules that cannot be, or would have no effect."""
+"""Options of samplers, volumes, augmentations and schedules that are invalid or have no effect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sampler(volume=(RAW, LABELS), **options):
 
 
 def changed(change):
-    """A patch with an augmentation of grey values."""
+    """A patch after an intensity augmentation."""
     return change(np.zeros((1, 6, 7, 8), "float32"), None, np.random.default_rng(0))
 
 
@@ -58,8 +58,8 @@ def changed(change):
         ({"scale": ("a", "b")}, A, "not a scaling"),
         ({"scale": (0, 0)}, A, "not a scaling"),
         ({"scale": (True, 1)}, A, "not a scaling"),
-        ({"label_map": 3}, T, "label_map is no function"),
-        ({"targets": [1]}, T, "targets is no function"),
+        ({"label_map": 3}, T, "label_map is not a function"),
+        ({"targets": [1]}, T, "targets is not a function"),
         ({"augment": [Flip(axes=3)]}, A, "no such axes"),
         ({"augment": [Flip(axes=[0.5])]}, A, "no such axes"),
         ({"augment": [Flip(p="x")]}, A, "probability"),

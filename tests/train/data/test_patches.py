@@ -67,7 +67,7 @@ def test_labels_are_those_of_the_predicted_voxels(layers, margin, pad_raw, augme
             at = [o + int(s) * i for o, s, i in zip(shape.offsets, shape.strides, index, strict=True)]
             if all(0 <= p < n for p, n in zip(at, patch_raw.shape, strict=True)):
                 assert patch_raw[tuple(at)] == target[index]
-        # The whole target is a regular grid of the right step inside the labelled part.
+        # The target is a regular grid with the right strides inside the labelled part.
         where = decode(target, 2)
         assert all((w >= a).all() and (w < n - b).all() for w, a, b, n in zip(where, low, high, raw.shape, strict=True))
     grid = np.ix_(

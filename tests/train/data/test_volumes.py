@@ -1,4 +1,4 @@
-"""Volumes in arrays and files, in any axis order, with labels anywhere; and everything that can be wrong with them."""
+"""Volumes in arrays and files, in any axis order, with labels anywhere; and their errors."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_axis_orders(tags, axes):
     raws, _ = made.batch(0)
     assert raws.shape == (2, 1, *(size[t] for t in own))
     agree(made.batch(0), made.frame)
-    # Steps along an axis of the network are those along its own axis of the volume.
+    # A step along an axis of the network is one along the same axis of the volume.
     step = positions([2 if t == own[0] else 1 for t in order]).ravel()[1]
     assert raws[0, 0, 1, 0, 0] - raws[0, 0, 0, 0, 0] == step
 
@@ -223,7 +223,7 @@ CUBE = zeros(8, 20, 20)
     [
         ([], InputTypeError, "no volumes"),
         (3, InputTypeError, "no volumes"),
-        ([zeros(3)], InputTypeError, "volume 0.*is no pair"),
+        ([zeros(3)], InputTypeError, "volume 0.*not a pair"),
         ((CUBE, zeros(0, 20, 20)), ShapeError, "labels is empty"),
         ((zeros(8, 0, 20), CUBE), ShapeError, "raw is empty"),
         ((zeros(20, 20), zeros(20, 20)), ShapeError, "raw data has the wrong number of axes"),
@@ -240,7 +240,7 @@ CUBE = zeros(8, 20, 20)
         ([(CUBE, CUBE), LabelledVolume(CUBE, CUBE, weight=1)], ArgumentError, "some volumes"),
         ((np.array(["a"]), CUBE), InputTypeError, "numeric dtype"),
         (([[1], [2, 3]], CUBE), InputTypeError, "not an array"),
-        ((CUBE, np.full((8, 20, 20), 0.5)), InputTypeError, "fractions"),
+        ((CUBE, np.full((8, 20, 20), 0.5)), InputTypeError, "floats"),
         ((zeros(5, 20, 20), zeros(5, 20, 20)), ShapeError, r"volume 0.*no position.*pad_raw=True.*\(6, 20, 20\)"),
         ((CUBE, zeros(4, 20, 20)), ShapeError, r"too few labels.*labels of at least \(5, 13, 13\)"),
     ],

@@ -1,4 +1,4 @@
-"""Warps: exact where they should be, labels stay labels, nothing is made up."""
+"""Warps: exact where they should be, labels stay labels, nothing is padded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def double():
     nm.config.floatX = "float64"
 
 
-def test_a_warp_by_nothing_changes_nothing():
+def test_a_warp_without_amounts_is_the_identity():
     plain, warped = (
         sampler([]),
         sampler(
@@ -77,8 +77,8 @@ def test_a_quarter_turn_is_rot90(turns):
     assert any((placed.cut_labels(labels) == np.rot90(labels, sign * turns, (2, 3))).all() for sign in (1, -1))
 
 
-def test_a_rotation_is_one_of_the_specimen():
-    # Voxels twice as long along z: a quarter turn takes two x voxels for one z voxel.
+def test_rotations_are_in_physical_space():
+    # Voxels twice as long along z: a quarter turn maps one z voxel to two x voxels.
     turned = field((5, 9), angles={(0, 1): np.pi / 2}, spacing=np.array([2.0, 1.0])).matrix()
     np.testing.assert_allclose(np.abs(turned), [[0, 0.5], [2, 0]], atol=1e-12)
 
@@ -105,7 +105,7 @@ def test_elastic_displacement_is_bounded_and_smooth():
     pad_raw=st.booleans(),
 )
 def test_raw_and_labels_are_warped_alike(rotation, scaling, shear, elastic, seed, turn, pad_raw):
-    """Raw data that is linear in the position interpolates exactly, so it says where each voxel came from."""
+    """Raw data that is linear in the position is interpolated exactly, so it shows where each voxel came from."""
     nm.config.floatX = "float64"
     code = positions((14, 40, 40)).astype("int64")
     warp = Warp(rotation, scaling, shear, elastic, spacing=(2, 1, 1))
