@@ -1,4 +1,4 @@
-"""From a document to a model. Nothing of the document is executed: constructors of known node classes are called."""
+"""Building a model from a document. Nothing in the document is executed: only known node classes are constructed."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ LAYER_PARAMS = ("w", "b", "gamma", *STATISTICS)
 
 @contextmanager
 def new_model(name: str | None) -> Iterator[TrainableGraph]:
-    """A new current model that vanishes again, the old one being current as before, if the block raises."""
+    """Create a current model; if the block raises, delete it and make the previous model current again."""
     before = model_manager.current, model_manager.last
-    # What constructors draw is overwritten, so the package's generator is left where it was.
+    # Values drawn by constructors are overwritten, so the state of the package's generator is restored.
     generator, state = rng(), rng().bit_generator.state
     model = model_manager.newmodel(name)
     try:
@@ -56,14 +56,14 @@ def new_model(name: str | None) -> Iterator[TrainableGraph]:
 
 @contextmanager
 def damaged(where: str, user_errors: bool = False) -> Iterator[None]:
-    """Turn errors of a document's contents into FileError, those of the package only unless `user_errors`."""
+    """Turn errors in a document's contents into FileError; with `user_errors`, let the package's own errors pass."""
     try:
         yield
     except FileError:
         raise
     except (MemoryError, RecursionError) as error:
         raise FileError("the file is damaged", where=where, got=type(error).__name__) from error
-    except Exception as error:  # of any library that is given what the file says
+    except Exception as error:  # from any library that gets values from the file
         if user_errors and isinstance(error, NeuromancerError):
             raise
         raise FileError(
@@ -85,14 +85,14 @@ def build(
     ----------
     model : TrainableGraph
     document : dict
-        As :func:`neuromancer.io.describe.describe` makes it.
+        As returned by :func:`neuromancer.io.describe.describe`.
     arrays : mapping of str to numpy.ndarray
     where : str
         Name of the file, for messages.
     functors : mapping of str to callable
         Functions that the document may name besides the package's.
     user_errors : bool
-        Let the package's own errors pass as they are, because they come from the caller's options.
+        Let the package's own errors pass unchanged, because the caller's options cause them.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def build(
 
 
 def _optimisers(document: dict[str, Any], decode: Decoder) -> dict[str, dict[str, np.ndarray]]:
-    """State of the optimisers by name; what fits their parameters is known when they are made."""
+    """Return the state of the optimisers by name; it is checked against the parameters when they are created."""
     states = {}
     for name, state in document.items():
         if name not in OPTIMISERS:
@@ -137,7 +137,7 @@ def _optimisers(document: dict[str, Any], decode: Decoder) -> dict[str, dict[str
 def _recent(
     document: dict[str, Any], model: TrainableGraph, decode: Decoder
 ) -> Iterator[tuple[np.ndarray, deque[float]]]:
-    """Numbers of the last steps, and where they are kept."""
+    """Yield the values of the last steps, and the queue that holds them."""
     places = {"loss": model._losses, "seconds": model._seconds}
     for key, ref in document.items():
         if key not in places:
@@ -150,13 +150,13 @@ def _recent(
             )  # fmt: skip
         if key == "seconds" and not (np.isfinite(values).all() and (values >= 0).all()):
             shown = short(values[:4].tolist())
-            raise FileError("the seconds of the last steps are no durations", where="file", got=shown)
+            raise FileError("the seconds of the last steps are not durations", where="file", got=shown)
         yield values, places[key]
 
 
 def _training_state(state: Any) -> dict[str, Any]:
     if not isinstance(state, dict):
-        raise FileError("the state of the training is no table", got=type(state).__name__)
+        raise FileError("the state of the training is not a table", got=type(state).__name__)
     return state
 
 
@@ -217,7 +217,7 @@ def _node(model: TrainableGraph, entry: dict[str, Any], decode: Decoder, lenient
 
 
 def _history(document: dict[str, Any], decode: Decoder) -> dict[str, np.ndarray]:
-    """Copies of the columns, which have an array each."""
+    """Return copies of the columns, each of which has its own array."""
     left = sum(array.nbytes for array in decode.arrays.values())
     history = {}
     for key, ref in document.items():
@@ -230,12 +230,12 @@ def _history(document: dict[str, Any], decode: Decoder) -> dict[str, np.ndarray]
 
 
 def _positions(values: np.ndarray, node: Node) -> np.ndarray:
-    """Where a random stream is: keys, and numbers of draws, which have to leave room for more."""
+    """Check the position of a random stream: keys, and counters that leave room for further draws."""
     if values.dtype != np.int64 or values.ndim != 2 or (values < 0).any() or (values[:, 1:] >= ENOUGH).any():
         raise FileError(
             "the position of a random stream is damaged", node=node,
             got=f"{values.dtype} of shape {values.shape}, {short(values[:4].tolist())}",
-            expected="int64, two numbers for every draw, the second below 2**62",
+            expected="int64, two numbers per draw, the second below 2**62",
         )  # fmt: skip
     return values
 
@@ -246,13 +246,13 @@ def _bind(signature: inspect.Signature, arguments: dict[str, Any]) -> inspect.Bo
 
 
 def _complete(bound: inspect.BoundArguments) -> dict[str, Any]:
-    """Arguments by name, with the defaults of those that are not given."""
+    """Return the arguments by name, including defaults."""
     defaults = {key: p.default for key, p in bound.signature.parameters.items() if p.default is not p.empty}
     return {**defaults, **bound.arguments}
 
 
 def _rename(model: TrainableGraph, node: Node, name: str) -> None:
-    """Give a node whose constructor takes no name the one that it had."""
+    """Restore the name of a node whose constructor takes none."""
     if node.name != name:
         check_name(name, type(node).__name__)
         model.forget(node.name)
@@ -269,7 +269,7 @@ def _values_as_arguments(
     values: dict[str, np.ndarray],
     stored: dict[str, Any],
 ) -> dict[str, Any]:
-    """Stored values that constructors take, so that they need not draw any and constants get theirs."""
+    """Return the stored values that the constructor takes, so that it draws none and constants get their values."""
     given: dict[str, Any] = {}
     if issubclass(cls, ValueNode) and "value" in values:
         constant = stored["value"].get("constant")
@@ -281,7 +281,7 @@ def _values_as_arguments(
         for key in usable:
             old = arguments.get(key)
             if key in values and key in signature.parameters and not isinstance(old, E.Variable):
-                # Layers refuse values that are not finite; they are put back afterwards.
+                # Layers refuse values that are not finite; those are restored afterwards.
                 value = values[key] if np.isfinite(values[key]).all() else np.zeros_like(values[key])
                 marked = isinstance(old, (list, tuple)) and len(old) == 2
                 given[key] = [value, old[1]] if marked else value  # type: ignore[index]
@@ -298,11 +298,11 @@ def _restore(node: Node, stored: dict[str, Any], values: dict[str, np.ndarray], 
         if key not in stored:
             continue
         if param.constant:
-            wanted = values[key].astype(param.get_value().dtype)
-            if wanted.shape != param.get_value().shape or not np.array_equal(param.get_value(), wanted, equal_nan=True):
+            saved = values[key].astype(param.get_value().dtype)
+            if saved.shape != param.get_value().shape or not np.array_equal(param.get_value(), saved, equal_nan=True):
                 if lenient:
                     continue
-                raise FileError("a constant comes out with another value than it was saved with", node=node, got=key)
+                raise FileError("a constant has another value than the one saved", node=node, got=key)
         else:
             _set(node, key, param, stored[key], values[key])
 
@@ -311,7 +311,7 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
     if not isinstance(param, VariableParam):
         raise FileError("not a parameter", node=node, got=str(key)[:200])
     old = param.get_value()
-    # Numbers were written as vectors of one entry by the original library.
+    # The original library writes scalars as vectors of length 1.
     if value.shape != old.shape and not prod(value.shape) == prod(old.shape) == 1:
         raise FileError(f"parameter {key!r} has another shape", node=node, got=value.shape, expected=old.shape)
     param.set_value(exact_cast(value.reshape(old.shape), param.dtype, node, f"parameter {key!r}"))
@@ -320,8 +320,8 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
 
 
 def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:
-    """Whether a parameter is trained, and its decay."""
+    """Return whether a parameter is trained, and its weight decay."""
     train, decay = spec["train"], spec["decay"]
     if type(train) is not bool or type(decay) not in (bool, int, float) or not abs(decay) <= sys.float_info.max:
-        raise FileError("a parameter is neither trained nor not", where="file", got=short((train, decay)))
+        raise FileError("the training flags of a parameter are damaged", where="file", got=short((train, decay)))
     return train, decay

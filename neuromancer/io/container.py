@@ -1,9 +1,9 @@
-"""The file itself: an HDF5 file of plain arrays behind a header with the digest of everything after it.
+"""Container of a model file: a header with a digest, followed by an HDF5 file of plain arrays.
 
 Layout: 512 bytes of text (an HDF5 user block: ``neuromancer model``, format version, length and SHA-256 of the rest),
-then an HDF5 file whose data set ``document`` holds JSON and whose other data sets hold arrays. The JSON lists type,
-shape and SHA-256 of every array. All data sets are contiguous and unfiltered, so none can be larger than the file, and
-nothing is given to the HDF5 library before the digest has been found right.
+then an HDF5 file whose dataset ``document`` holds JSON and whose other datasets hold arrays. The JSON lists dtype,
+shape and SHA-256 of every array. All datasets are contiguous and unfiltered, so none can be larger than the file, and
+nothing is passed to the HDF5 library before the digest has been verified.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ from neuromancer.files import replacing
 MAGIC = b"neuromancer model\n"
 VERSION = 1
 BLOCK = 512
-"""Size of the header; an HDF5 user block has a power of two of at least this."""
+"""Size of the header: the smallest HDF5 user block (a power of two)."""
 CHUNK = 1 << 20
 MAX_FILE = 1 << 36
 MAX_DOCUMENT, MAX_VALUES = 1 << 22, 200_000
-"""Bytes and values of the JSON: in memory a value takes up to a hundred bytes."""
+"""Maximum bytes and values of the JSON; in memory, a value takes up to a hundred bytes."""
 HEAD = 96
-"""Less than the HDF5 library takes to describe the smallest array."""
+"""Lower bound of the bytes that HDF5 needs to describe an array."""
 MAX_LEVELS = 8
-"""Groups above an array; a group may hold itself."""
+"""Maximum number of groups above an array; a group may contain itself."""
 DOCUMENT = "document"
 DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 HEADER = re.compile(rb"neuromancer model\nversion (\d{1,6})\nlength (\d{1,15})\nsha256 ([0-9a-f]{64})\n\0*")
 
 
 def array_path(*names: str) -> str:
-    """Path of a data set from names that may hold any characters."""
+    """Return the path of a dataset for names with any characters."""
     return "/".join("%2E" if name == "." else quote(name, safe=" .,:;()[]#+=@'!") for name in names)
 
 
 # ---- writing
 def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a file whole or not at all: under another name first, forced to the disk, then renamed.
+    """Write a file atomically: to a temporary file, which is synced to disk and then renamed.
 
     Parameters
     ----------
     path : path
-        An existing file is replaced and its mode stays; of a link, what it points to.
+        An existing file is replaced and its mode is kept; of a link, the target is replaced.
     document : dict
-        Anything that JSON can hold.
+        Any JSON values.
     arrays : mapping of str to numpy.ndarray
         Numeric arrays by their paths.
 
     Raises
     ------
     FileError
-        If it cannot be written; an old file is then left as it was.
+        If the file cannot be written; an existing one is left unchanged.
     """
     try:
         index = {key: _description(array) for key, array in arrays.items()}
@@ -78,7 +78,7 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
             for key, array in arrays.items():
                 file.create_dataset(key, data=_stored(array))
         with replacing(path) as new:
-            _write_sealed(new, image)
+            write_sealed(new, image)
     except FileError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
@@ -92,7 +92,7 @@ def _require_moderate(text: bytes) -> None:
             "the description of the model is too large",
             node=DOCUMENT,
             got=f"{len(text)} bytes, {values} values",
-            expected=f"at most {MAX_DOCUMENT} bytes, {MAX_VALUES} values; long lists are better given as arrays",
+            expected=f"at most {MAX_DOCUMENT} bytes, {MAX_VALUES} values; pass long lists as arrays",
         )
 
 
@@ -105,17 +105,17 @@ def _description(array: np.ndarray) -> dict[str, Any]:
     return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": sha256(data).hexdigest()}
 
 
-def _write_sealed(path: Path, image: io.BytesIO) -> None:
-    """Write a new file with the header."""
-    length, digest = _digest(image)
+def write_sealed(path: Path, image: io.BytesIO) -> None:
+    """Write an HDF5 image with an empty user block to a new file, with the header in that block."""
+    length, digest = body_digest(image)
     header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
     with path.open("xb") as file, image.getbuffer() as view, view[BLOCK:] as rest:
         file.write(header.ljust(BLOCK, b"\0"))
         file.write(rest)
 
 
-def _digest(file: Any) -> tuple[int, str]:
-    """Length and SHA-256 of everything behind the header."""
+def body_digest(file: Any) -> tuple[int, str]:
+    """Return length and SHA-256 of everything after the header."""
     file.seek(BLOCK)
     length, digest = 0, sha256()
     while chunk := file.read(CHUNK):
@@ -126,7 +126,7 @@ def _digest(file: Any) -> tuple[int, str]:
 
 # ---- reading
 def read_head(path: str | os.PathLike[str], n: int = BLOCK) -> bytes:
-    """The first bytes of a regular file; FileError if it is none or cannot be read."""
+    """Return the first bytes of a regular file; raise FileError if it is not one or cannot be read."""
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
@@ -154,13 +154,13 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
     Raises
     ------
     FileError
-        If the file is no model file, of another version, truncated, changed, or holds anything but plain arrays. No
-        more memory is used than a small multiple of the file's size.
+        If the file is not a model file, has another version, is truncated or modified, or holds anything but plain
+        arrays. Memory use is bounded by a small multiple of the file's size.
     """
     match = _check_header(path, read_head(path))
     with _reading(path):
         with Path(path).open("rb") as file:
-            length, digest = _digest(file)
+            length, digest = body_digest(file)
         if digest != match[3].decode():
             raise FileError("the file is damaged: its checksum is wrong", where=str(path), got=f"{length} bytes")
         with h5py.File(path, "r") as file:
@@ -176,7 +176,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
                 if dtype not in DTYPES:
                     raise FileError("an array of this type is not allowed", node=key[:200], got=str(dtype)[:100])
                 array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), left)
-                # One array under many names would be read many times.
+                # An array with many links would be read many times.
                 left -= array.nbytes + HEAD
                 if sha256(array.tobytes()).hexdigest() != entry["sha256"]:
                     raise FileError("an array is damaged: its checksum is wrong", node=key[:200])
@@ -189,13 +189,13 @@ def _check_header(path: Any, head: bytes) -> re.Match[bytes]:
     if not head.startswith(MAGIC):
         raise FileError("not a model file", where=str(path), got=repr(head[:24]), expected=repr(MAGIC))
     if match is None or len(head) != BLOCK:
-        raise FileError("the file is damaged: its header is not readable", where=str(path))
+        raise FileError("the file is damaged: its header cannot be read", where=str(path))
     if int(match[1]) != VERSION:
         raise FileError(
             "the file has another version of the format",
             where=str(path),
             got=f"version {int(match[1])}",
-            expected=f"version {VERSION}" + ("; a newer neuromancer reads it" if int(match[1]) > VERSION else ""),
+            expected=f"version {VERSION}" + ("; a newer neuromancer can read it" if int(match[1]) > VERSION else ""),
         )
     size, declared = Path(path).stat().st_size, int(match[2]) + BLOCK
     if size != declared or size > MAX_FILE:
@@ -205,9 +205,9 @@ def _check_header(path: Any, head: bytes) -> re.Match[bytes]:
 
 
 def _read(file: h5py.File, key: str, dtype: str, shape: tuple[int, ...] | None, limit: int) -> np.ndarray:
-    """A data set that is plain: reached by hard links, contiguous, unfiltered, all inside the file."""
+    """Read a plain dataset: reached by hard links, contiguous, unfiltered, stored inside the file."""
     if key.count("/") > MAX_LEVELS:
-        raise FileError("an array lies too deep", node=key[:200], expected=f"at most {MAX_LEVELS} groups")
+        raise FileError("an array is nested too deeply", node=key[:200], expected=f"at most {MAX_LEVELS} groups")
     place: Any = file
     for name in key.split("/"):
         if not isinstance(place, h5py.Group) or not isinstance(place.get(name, getlink=True), h5py.HardLink):
@@ -215,31 +215,31 @@ def _read(file: h5py.File, key: str, dtype: str, shape: tuple[int, ...] | None, 
         place = place[name]
     if not isinstance(place, h5py.Dataset):
         raise FileError("not an array", node=key[:200])
-    wanted, have = np.dtype(dtype).newbyteorder("<"), place.shape
+    declared, found = np.dtype(dtype).newbyteorder("<"), place.shape
     creation = place.id.get_create_plist()
     plain = (
-        place.dtype.newbyteorder("<") == wanted
+        place.dtype.newbyteorder("<") == declared
         and place.dtype.metadata is None
-        and have is not None
-        and (shape is None or have == shape)
+        and found is not None
+        and (shape is None or found == shape)
         and creation.get_layout() == h5py.h5d.CONTIGUOUS
         and creation.get_nfilters() == 0
         and creation.get_external_count() == 0
     )
-    n_bytes = prod(have or ()) * wanted.itemsize
+    n_bytes = prod(found or ()) * declared.itemsize
     if not plain or n_bytes > limit or place.id.get_storage_size() != n_bytes:
         raise FileError(
             "an array is not stored plainly or is not what it is declared to be",
             node=key[:200],
-            got=f"{place.dtype} {have}",
-            expected=f"{wanted.name} {shape}, contiguous, inside the file",
+            got=f"{place.dtype} {found}",
+            expected=f"{declared.name} {shape}, contiguous, inside the file",
         )
     return np.asarray(place[()])
 
 
 @contextmanager
 def _reading(path: Any) -> Iterator[None]:
-    """Turn whatever goes wrong while a file of unknown origin is read into a FileError."""
+    """Turn any error from reading an untrusted file into a FileError."""
     try:
         yield
     except FileError as error:

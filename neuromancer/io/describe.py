@@ -1,4 +1,4 @@
-"""From a model to a document: what a file says about it."""
+"""Describing a model as a document: the JSON part of its file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def describe(model: TrainableGraph) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Everything that a file holds about a model.
+    """Return the document and arrays that a file stores about a model.
 
     Parameters
     ----------
@@ -33,18 +33,18 @@ def describe(model: TrainableGraph) -> tuple[dict[str, Any], dict[str, np.ndarra
     Returns
     -------
     document : dict
-        Plain values, as JSON has them; arrays by their paths.
+        JSON values; arrays are referred to by their paths.
     arrays : dict of str to numpy.ndarray
 
     Raises
     ------
     ArgumentError
-        If a node has an argument that no file can hold, such as a lambda.
+        If a node has an argument that cannot be stored in a file, such as a lambda.
     """
     arrays = Arrays()
     encode = Encoder(model.nodes.values(), arrays)
     parts = {part: label for label, split in model.splits.items() for part in split["parts"]}
-    # Parameters first, so that arguments with the same values refer to them.
+    # Parameters first, so that arguments with equal values refer to them.
     state = {name: _state(node, arrays, encode) for name, node in model.nodes.items()}
     nodes: list[dict[str, Any]] = []
     done: set[str] = set()
@@ -81,7 +81,7 @@ def describe(model: TrainableGraph) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 
 def own_functors(model: TrainableGraph) -> dict[str, Callable[..., Any]]:
-    """Functions of a model that are not the package's, by their names in its file; a worker is given them with it."""
+    """Return a model's functions that are not the package's, by their names in its file; workers get them with it."""
     parts = {part for split in model.splits.values() for part in split["parts"]}
     nodes = [node for name, node in model.nodes.items() if name not in parts]
     values = [(v, node) for node in nodes for v in bound_arguments(node).values()]
@@ -90,7 +90,7 @@ def own_functors(model: TrainableGraph) -> dict[str, Callable[..., Any]]:
 
 
 def _state(node: Node, arrays: Arrays, encode: Encoder) -> dict[str, Any]:
-    """Parameters of a node, also those kept as plain attributes, and where its random streams are."""
+    """Return the parameters of a node, including those in plain attributes, and the state of its random streams."""
     entry: dict[str, Any] = {}
     place = ("parameters", node.name)
     entry["parameters"] = {key: _param(p, arrays, array_path(*place, key)) for key, p in node.params.items()}

@@ -1,4 +1,4 @@
-"""Feeding a node of a saved graph from a new input."""
+"""Feeding a node of a saved graph from a new input node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ARGUMENTS = ("child_name", "shape", "tags", "strides", "fov", "dtype", "name", "
 
 
 def references(value: Any) -> Iterator[dict[str, Any]]:
-    """All references to nodes inside an argument, in order."""
+    """Yield all references to nodes inside an argument, in order."""
     if isinstance(value, dict):
         if set(value) == {"node"}:
             yield value
@@ -28,37 +28,37 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def entry_names(entry: dict[str, Any]) -> list[str]:
-    """Names of the nodes that an entry of a document makes."""
+    """Return the names of the nodes that an entry of a document creates."""
     return list(entry["parts"] or []) if "split" in entry else [entry["name"]]
 
 
-def inject(document: dict[str, Any], wish: dict[str, Any], model: TrainableGraph) -> None:
-    """Replace a parent of a node by a new input, and leave out what nothing uses any more.
+def inject(document: dict[str, Any], source: dict[str, Any], model: TrainableGraph) -> None:
+    """Replace a parent of a node by a new input node, and remove nodes that become unused.
 
     Parameters
     ----------
     document : dict
-        Is changed.
-    wish : dict
-        See :func:`neuromancer.modelload`.
+        Modified in place.
+    source : dict
+        Argument `inject_source` of :func:`neuromancer.modelload`.
     model : TrainableGraph
-        What the document describes.
+        The model that the document describes.
 
     Raises
     ------
     ArgumentError, UnknownNameError, ShapeError
-        For unknown arguments, node or parent.
+        For an unknown argument, node or parent.
     """
-    unknown = [key for key in wish if key not in ARGUMENTS]
-    if unknown or "child_name" not in wish:
+    unknown = [key for key in source if key not in ARGUMENTS]
+    if unknown or "child_name" not in source:
         raise ArgumentError(
             "inject_source has wrong arguments",
             where="modelload",
-            got=list(wish),
-            expected=f"child_name, and of {ARGUMENTS[1:]} what shall differ from the replaced parent",
+            got=list(source),
+            expected=f"child_name, and those of {ARGUMENTS[1:]} that differ from the replaced parent",
         )
-    child, number = wish["child_name"], wish.get("parent_no", 0)
-    # A split goes by its own name or by that of any of its parts.
+    child, number = source["child_name"], source.get("parent_no", 0)
+    # A split is found by its own name or by that of any part.
     name = child if child in model.splits else model[child].name
     position = next(i for i, e in enumerate(document["nodes"]) if name in (e.get("split"), *entry_names(e)))
     entry = document["nodes"][position]
@@ -69,8 +69,8 @@ def inject(document: dict[str, Any], wish: dict[str, Any], model: TrainableGraph
             "the node has no such parent", node=child, got=f"parent_no={number}", expected=f"0 to {len(found) - 1}"
         )
     parent = model[found[number]["node"]]
-    name = model.unique_name(wish.get("name") or "input")
-    document["nodes"].insert(position, _input(name, parent, wish))
+    name = model.unique_name(source.get("name") or "input")
+    document["nodes"].insert(position, _input(name, parent, source))
     if is_split:
         entry["node"] = name
     else:
@@ -79,18 +79,18 @@ def inject(document: dict[str, Any], wish: dict[str, Any], model: TrainableGraph
     _designate(document, name)
 
 
-def _input(name: str, parent: Node, wish: dict[str, Any]) -> dict[str, Any]:
+def _input(name: str, parent: Node, source: dict[str, Any]) -> dict[str, Any]:
     shape = parent.shape
-    if shape is None and not {"shape", "tags"} <= set(wish):
+    if shape is None and not {"shape", "tags"} <= set(source):
         raise ShapeError("the replaced node has no shape", node=parent, expected="shape and tags in inject_source")
-    like = wish.get("shape") is None
+    like = source.get("shape") is None
     arguments: dict[str, Any] = {
-        "shape": list(shape.shape) if like else [None if s is None else int(s) for s in wish["shape"]],
-        "tags": ",".join(shape.tags) if wish.get("tags") is None else ",".join(_tags(wish["tags"])),
-        "dtype": wish.get("dtype") or parent.output.dtype,
+        "shape": list(shape.shape) if like else [None if s is None else int(s) for s in source["shape"]],
+        "tags": ",".join(shape.tags) if source.get("tags") is None else ",".join(_tags(source["tags"])),
+        "dtype": source.get("dtype") or parent.output.dtype,
     }
     for key, default in (("strides", shape.strides.tolist() if like else None), ("fov", shape.fov if like else None)):
-        value = wish.get(key) if wish.get(key) is not None else default
+        value = source.get(key) if source.get(key) is not None else default
         arguments[key] = None if value is None else [float(v) if v != int(v) else int(v) for v in value]
     return {"name": name, "class": "Input", "arguments": arguments}
 
@@ -100,13 +100,13 @@ def _tags(tags: Any) -> list[str]:
 
 
 def _drop_unused(document: dict[str, Any], model: TrainableGraph) -> None:
-    """Leave out nodes that had children and have none any more."""
+    """Remove nodes that have lost all of their children."""
     roles = document["designations"]
     kept = {n.name for n in model.sinks} | {r for r in roles.values() if isinstance(r, str)}
     kept -= {roles.get("input_node")}
     kept |= {n for r in roles.values() if isinstance(r, list) for n in r}
     rest = []
-    # Entries use earlier ones only.
+    # Entries refer to earlier ones only.
     for entry in reversed(document["nodes"]):
         if kept.isdisjoint(entry_names(entry)):
             continue
@@ -118,7 +118,7 @@ def _drop_unused(document: dict[str, Any], model: TrainableGraph) -> None:
 
 
 def _shared(value: Any) -> Iterator[list[str]]:
-    """Places of the parameters that an argument shares."""
+    """Yield node and name of the parameters that an argument shares."""
     if isinstance(value, dict):
         if set(value) == {"parameter"}:
             yield value["parameter"]
@@ -130,7 +130,7 @@ def _shared(value: Any) -> Iterator[list[str]]:
 
 
 def _designate(document: dict[str, Any], name: str) -> None:
-    """Make the new input the designated one if the old is gone."""
+    """Designate the new input if the old one is gone."""
     exist = {n for e in document["nodes"] for n in entry_names(e)}
     roles = document["designations"]
     if roles.get("input_node") not in exist:

@@ -1,4 +1,4 @@
-"""What building a model from a file may take: a multiple of what the file holds, and something for small files."""
+"""Resource limits of building a model from a file: a constant plus a multiple of the file's contents."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from neuromancer.nodes.node import Node
 
 MAX_NODES = 4096
 OPERATIONS, TEXT = 100_000, 64
-"""Symbolic operations that any file may have written, and characters of its description for each one more."""
+"""Symbolic operations allowed for any file, and characters of its description per additional one."""
 NUMBERS, BYTES = 1 << 19, 1 / 2
-"""Numbers of 8 bytes that any file may have made, and bytes of its arrays for each one more."""
+"""Numbers of 8 bytes allowed for any file, and bytes of its arrays per additional one."""
 WALK = 64
-"""Steps through the graph that take as long as a symbolic operation."""
+"""Number of graph edges visited in the time of one symbolic operation."""
 MAX_INTEGER = 1 << 128
-"""More than any size, seed or value."""
+"""Larger than any size, seed or value."""
 
 
 class Budget:
-    """What is left for the nodes of one file. All of them draw on it, so that many small ones cannot add up, either.
+    """Remaining resources for the nodes of one file. All nodes share it, so many small ones cannot add up either.
 
     Parameters
     ----------
     document : dict
-        As :func:`neuromancer.io.describe.describe` makes it.
+        As returned by :func:`neuromancer.io.describe.describe`.
     arrays : mapping of str to numpy.ndarray
     """
 
@@ -44,7 +44,7 @@ class Budget:
         self._edges = 0
 
     def spend(self, where: str, demand: Demand, nodes: int = 0) -> None:
-        """Take what something needs out of the budget; FileError if there is not as much left."""
+        """Spend a demand; raise FileError if it exceeds the remaining budget."""
         for what, needed, left in (
             ("nodes", nodes, self.nodes),
             ("symbolic operations", demand.operations, self.operations),
@@ -66,17 +66,17 @@ class Budget:
         self.spend(where, Demand(0, array.nbytes // 8 + 1))
 
     def node(self, cls: type[Node], name: str, arguments: Mapping[str, Any], values: Mapping[str, Any]) -> Demand:
-        """What a node demands, taken out of the budget; FileError if that is too much, or its weights are missing.
+        """Spend and return the demand of a node; raise FileError if it is too large, or its weights are missing.
 
         Parameters
         ----------
         cls : type of Node
         name : str
         arguments : mapping of str to object
-            Of the constructor, by name, defaults included.
+            Arguments of the constructor by name, including defaults.
         values : mapping of str to numpy.ndarray
-            The node's stored parameters. Layers get the weights among them and compare shapes before they make
-            anything; so there must be some.
+            Stored parameters of the node. Layers must have weights among them, and check their shapes before they
+            allocate anything.
         """
         where = f"{cls.__name__} {name}"
         if issubclass(cls, NeuralLayer) and "w" not in values and arguments.get("w") is None:
@@ -96,5 +96,5 @@ class Budget:
             self._edges += int(count)
 
     def walks(self, node: NodeLike, n: int) -> None:
-        """Count `n` walks through the graph, which the field of view of a node under construction takes."""
+        """Count `n` traversals of the graph, needed for the field of view of a node under construction."""
         self.spend(f"{type(node).__name__} {node.name}", Demand(n * self._edges // WALK))

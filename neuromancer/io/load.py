@@ -26,7 +26,7 @@ def load_graph(
     name: str | None = None,
     functors: Mapping[str, Callable[..., Any]] | None = None,
 ) -> TrainableGraph:
-    """The model in a file, which becomes the current one; see :func:`neuromancer.modelload`."""
+    """Load a model from a file and make it the current one; see :func:`neuromancer.modelload`."""
     options.check()
     known = check_functors(functors)
     document, arrays = read_document(path)
@@ -45,7 +45,7 @@ def load_graph(
 
 
 def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Document and arrays of a file of either kind; FileError if it is neither."""
+    """Read document and arrays of a model file of either kind; raise FileError for any other file."""
     path = local_file(path, "model file")
     head = read_head(path)
     if head.startswith((PICKLE, GZIP)):
@@ -61,7 +61,7 @@ def read_document(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[st
 
 
 def params_from_model_file(path: str | os.PathLike[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Values of all parameters in a file, by node and parameter, without building the model.
+    """Read the values of all parameters in a file, by node and parameter, without building the model.
 
     Parameters
     ----------

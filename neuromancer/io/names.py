@@ -1,6 +1,6 @@
-"""Names under which files keep node classes, and how they are found again.
+"""Names of node classes in files, and their lookup.
 
-A file never makes anything be imported: its classes are those that exist as subclasses of Node. For functions see
+Loading a file never imports anything: its classes must exist as subclasses of Node. For functions see
 `neuromancer.nodes.functors`.
 """
 
@@ -23,18 +23,18 @@ def _all_classes(cls: type[Node] = Node) -> Iterator[type[Node]]:
 
 
 def _in_package(cls: type) -> bool:
-    """Whether one of our modules holds this class: `__module__` alone can say so of a user's class, too."""
+    """Whether a module of the package holds the class; a user's class may claim so in its `__module__`."""
     module = sys.modules.get(cls.__module__) if cls.__module__.partition(".")[0] == PACKAGE else None
     return getattr(module, cls.__qualname__, None) is cls
 
 
 def package_classes() -> dict[str, type[Node]]:
-    """The package's own node classes by the names that files give them."""
+    """Return the package's own node classes by their names in files."""
     return {cls.__name__: cls for cls in _all_classes() if _in_package(cls)}
 
 
 def class_name(cls: type[Node]) -> str:
-    """Name of a node class in files: its own name, or ``module:qualname`` for a user's class.
+    """Return the name of a node class in files: its own name, or ``module:qualname`` for a user's class.
 
     Examples
     --------
@@ -46,10 +46,10 @@ def class_name(cls: type[Node]) -> str:
 
 
 def find_class(name: str) -> type[Node]:
-    """The node class of this name among those that exist; FileError if there is none.
+    """Return the existing node class of this name; raise FileError if there is none.
 
-    Of classes that were defined again under one name the last is taken. A class of a script that ran as the main
-    program is also found under the script's module name, and the other way round, if the class's name is unique.
+    If classes have been redefined under the same name, the last one is returned. A class of a script that ran as the
+    main program is also found under the script's module name, and vice versa, if the class's name is unique.
     """
     table = package_classes()
     if name in table:
@@ -67,6 +67,6 @@ def find_class(name: str) -> type[Node]:
     raise FileError(
         "the file needs a node class that does not exist here",
         node=name[:200],
-        expected=f"the class to be defined before loading, e.g. by 'import {module}'" if qualname else "a known class",
+        expected=f"a class defined before loading, e.g. by 'import {module}'" if qualname else "a known class",
         nearest=same[-1] if same else nearest_name(name[:200], known),
     )

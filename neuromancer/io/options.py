@@ -1,4 +1,4 @@
-"""What ``modelload`` can change about a model before it is built: parameters, batch normalisation, sizes, inputs."""
+"""Options of ``modelload`` that change a model before it is built: parameters, batch normalisation, sizes, inputs."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class LoadOptions:
     inject_source: dict[str, Any] | None = None
 
     def any(self) -> bool:
-        """Whether anything is to be changed."""
+        """Whether any option is set."""
         return self != LoadOptions()
 
     def check(self) -> None:
-        """Raise ArgumentError or InputTypeError for options that cannot be, whatever the model."""
+        """Raise ArgumentError or InputTypeError for options that are invalid for any model."""
         if self.replace_bn is not None and self.replace_bn not in REPLACEMENTS:
             raise _bad("unknown replace_bn", self.replace_bn, f"one of {REPLACEMENTS}")
         if self.unlock_all_params and (self.make_weights_constant or self.lock_trainable_params is not None):
-            raise _bad("parameters cannot be made constant and variable at once", "unlock_all_params=True", None)
+            raise _bad("parameters cannot be both constant and variable", "unlock_all_params=True", None)
         size, batch = self.imposed_patch_size, self.imposed_batch_size
         if size is not None and (not isinstance(size, (list, tuple, np.ndarray)) or not all(map(_positive, size))):
             raise _bad("imposed_patch_size must be a sequence of sizes", size, "one int >= 1 per spatial axis")
@@ -68,7 +68,7 @@ def _positive(value: Any) -> bool:
 def apply_options(
     document: dict[str, Any], arrays: Mapping[str, np.ndarray], options: LoadOptions, model: TrainableGraph
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Change a document.
+    """Apply options to a document.
 
     Parameters
     ----------
@@ -76,26 +76,26 @@ def apply_options(
     arrays : mapping of str to numpy.ndarray
     options : LoadOptions
     model : TrainableGraph
-        What the document describes.
+        The model that the document describes.
 
     Returns
     -------
     tuple of dict and dict
-        A changed copy, and its arrays.
+        A modified copy of the document, and its arrays.
 
     Raises
     ------
     ShapeError, ArgumentError, UnknownNameError
-        For options that this model cannot have.
+        For options that do not suit this model.
     """
-    document, kept = copy.deepcopy(document), dict(arrays)
+    document, new_arrays = copy.deepcopy(document), dict(arrays)
     entries = {e["name"]: e for e in document["nodes"] if "split" not in e}
     if options.unlock_all_params:
         for entry in entries.values():
             _unlock(entry)
     if options.replace_bn is not None:
         for entry in entries.values():
-            _replace_bn(entry, options.replace_bn, kept)
+            _replace_bn(entry, options.replace_bn, new_arrays)
     if options.make_weights_constant:
         for entry in entries.values():
             _lock(entry)
@@ -106,20 +106,20 @@ def apply_options(
         inject(document, options.inject_source, model)
     if options.override_mfp_to_active or options.imposed_patch_size is not None or options.imposed_batch_size:
         size = options.imposed_patch_size
-        wanted = None if size is None else [int(s) for s in size]
-        resize(document, model, wanted, options.imposed_batch_size, options.override_mfp_to_active)
-    trained_alike = (
+        patch = None if size is None else [int(s) for s in size]
+        resize(document, model, patch, options.imposed_batch_size, options.override_mfp_to_active)
+    same_training = (
         not (options.make_weights_constant or options.unlock_all_params or options.replace_bn)
         and options.lock_trainable_params is None
         and options.inject_source is None
     )
-    if not trained_alike:
+    if not same_training:
         document["optimisers"] = {}
-    return document, kept
+    return document, new_arrays
 
 
 def _layer_params(entry: Entry) -> list[str]:
-    """Those of a node's stored parameters that its constructor also takes as arguments."""
+    """Return the stored parameters of a node that its constructor also takes as arguments."""
     return [key for key in LAYER_PARAMS if key in entry.get("parameters", {})]
 
 
@@ -148,11 +148,11 @@ def _unlock(entry: Entry) -> None:
             entry["arguments"][key] = {"array": entry["parameters"][key]["array"]}
 
 
-def _names_to_lock(wanted: Any, entries: dict[str, Entry], model: TrainableGraph) -> list[str]:
+def _names_to_lock(lock: Any, entries: dict[str, Entry], model: TrainableGraph) -> list[str]:
     layers = [name for name, entry in entries.items() if _layer_params(entry)]
-    if not isinstance(wanted, (list, tuple)):
-        return layers[: int(wanted)]
-    for name in wanted:
+    if not isinstance(lock, (list, tuple)):
+        return layers[: int(lock)]
+    for name in lock:
         if name not in layers:
             raise UnknownNameError(
                 "no layer of this name has parameters that can be locked",
@@ -161,7 +161,7 @@ def _names_to_lock(wanted: Any, entries: dict[str, Entry], model: TrainableGraph
                 expected=f"among {layers}",
                 nearest=nearest_name(name, layers),
             )
-    return list(wanted)
+    return list(lock)
 
 
 def _replace_bn(entry: Entry, how: str, arrays: dict[str, np.ndarray]) -> None:
@@ -189,7 +189,7 @@ def _replace_bn(entry: Entry, how: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _finish_fading(entry: Entry, arrays: dict[str, np.ndarray]) -> None:
-    """Put the present rate of a fading normalisation into its statistics and its scale."""
+    """Fold the current rate of a fading normalisation into its statistics and scale."""
     stored = entry["parameters"]
     rate = float(arrays[stored["gradnet_rate"]["array"]])
     for key, rest in (("gamma", 1 - rate), ("mean", 0.0), ("std", 1 - rate)):

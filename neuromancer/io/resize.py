@@ -1,4 +1,4 @@
-"""Other patch and batch sizes for a saved graph, with or without max-fragment pooling."""
+"""Changing patch and batch size of a saved graph, with or without max-fragment pooling."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def resize(
     Parameters
     ----------
     document : dict
-        Is changed.
+        Modified in place.
     model : TrainableGraph
-        What the document describes.
+        The model that the document describes.
     patch : list of int or None
-        Spatial sizes of the input.
+        Spatial size of the input.
     batch : int or None
         Batch size of the input.
     mfp : bool
-        Switch max-fragment pooling on and put the fragments together before the prediction node.
+        Enable max-fragment pooling, and reassemble the fragments before the prediction node.
 
     Raises
     ------
     GraphError
         If the model has no input or no prediction node.
     ShapeError
-        If the graph cannot take the size.
+        If the graph cannot take this size.
     ArgumentError
-        If the graph cannot have max-fragment pooling.
+        If the graph does not support max-fragment pooling.
     """
     source = model.input_node or (patch_source(model.prediction_node) if model.prediction_node is not None else None)
     if source is None or source.shape is None:
@@ -63,7 +63,7 @@ def resize(
 
 
 def _larger(node: Node, axis: int, size: int | None) -> int:
-    """The nearest valid size that is not smaller."""
+    """Return the nearest valid size that is not smaller."""
     if size is None:
         raise ShapeError("the input's size is unknown", node=node, expected="imposed_patch_size")
     return nearest_patch_sizes(node, axis, size, mfp=True)[-1]
@@ -95,12 +95,12 @@ def _pools(node: Node) -> bool:
 
 
 def _switch_on(document: dict[str, Any], model: TrainableGraph, target: Node) -> set[str]:
-    """Set ``mfp`` everywhere and insert FragmentsToDense in front of the prediction node.
+    """Set ``mfp`` on all pooling nodes, and insert FragmentsToDense before the prediction node.
 
     Returns
     -------
     set of str
-        Names of the nodes that have become dense.
+        Names of the nodes that become dense.
     """
     for entry in document["nodes"]:
         node = model.nodes.get(entry.get("name", ""))
@@ -110,7 +110,7 @@ def _switch_on(document: dict[str, Any], model: TrainableGraph, target: Node) ->
     entry = document["nodes"][position]
     if "split" in entry:
         raise ArgumentError(
-            "max-fragment pooling is not possible where the prediction node is a part of a split", node=target
+            "max-fragment pooling is not possible if the prediction node is a part of a split", node=target
         )
     inserted: dict[str, str] = {}
     if _pools(target):
@@ -142,7 +142,7 @@ def _joined(node: Node) -> bool:
 def _new_sizes(
     model: TrainableGraph, source: Node, target: Node, patch: list[int], mfp: bool, dense: set[str]
 ) -> dict[str, list[int]]:
-    """Spatial sizes of all sources that follow the input, the input included."""
+    """Return the spatial sizes of the input and of all sources that follow it."""
     sizes: list[dict[str, int]] = []
     for axis, size in enumerate(patch):
         through = patch_size_through(target, axis, size, mfp, source) or {}
@@ -162,7 +162,7 @@ def _new_sizes(
 
 
 def _counterparts(source: Node, target: Node) -> list[Node]:
-    """Nodes whose size a source may have to follow: what it meets in a loss, and the prediction."""
+    """Return the nodes whose size a source may have to match: those it is combined with, and the prediction."""
     met = [p for child in source.children.values() for p in child.parents if p is not source]
     return [n for n in (*met, target) if n.shape is not None]
 

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def write(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
-    """Write a model into one HDF5 file, without a word about functions that have to be handed over with it."""
+    """Write a model to an HDF5 file, without warnings about functions that loading it requires."""
     target = local_target(path, "model file")
     document, arrays = describe(model)
     write_file(target, document, arrays)
 
 
 def save(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
-    """Write a model into one HDF5 file; see :meth:`neuromancer.Model.save`."""
+    """Write a model to an HDF5 file; see :meth:`neuromancer.Model.save`."""
     write(model, path)
-    # Functions of one's own are known to need that; these look like those that files can name.
+    # Warn only about the engine's functions, which look as if files could name them; users know about their own.
     foreign = [name for name, f in own_functors(model).items() if any(f is known for known in vars(E.T).values())]
     if foreign:
         given = ", ".join(f"{name!r}: {name.rpartition(':')[2]}" for name in foreign)
         warnings.warn(
             f"{printable(str(path))}: no file can name the functions {foreign} of the engine; to load the model, "
-            f"hand them over, modelload(..., functors={{{given}}}), or use elementwise, reduction or shape functions",
+            f"pass them to modelload(..., functors={{{given}}}), or use elementwise, reduction or shape functions",
             stacklevel=3,
         )

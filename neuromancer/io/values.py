@@ -1,6 +1,6 @@
-"""Arguments of nodes as JSON, and back.
+"""Encoding of node arguments as JSON, and decoding.
 
-JSON's own values stand for themselves; everything else is an object with one key that says what it is: ``tuple``,
+JSON's own values represent themselves; everything else is an object with one key that names its kind: ``tuple``,
 ``dict``, ``float`` (those that JSON lacks), ``array``, ``scalar``, ``node``, ``parameter``, ``variable``, ``view``,
 ``shape``, ``functor``.
 """
@@ -30,7 +30,7 @@ MAX_DEPTH = 40
 
 
 class Arrays:
-    """Arrays of a file by their paths; equal ones are kept once.
+    """Arrays of a file by their paths; equal constants are stored once.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Arrays:
         self._known: dict[tuple[Any, ...], str] = {}
 
     def add(self, value: Any, path: str | None = None) -> dict[str, Any]:
-        """Reference to an array; stored under `path`, or found among those stored already."""
+        """Return a reference to an array: stored under `path`, or to an equal one if there is no `path`."""
         array = np.array(value, order="C")
         key = (array.dtype.str, array.shape, sha256(array.tobytes()).digest())
         if path is None and key in self._known:
@@ -54,19 +54,19 @@ class Arrays:
 
 
 class Encoder:
-    """Turns arguments of nodes into JSON.
+    """Encodes arguments of nodes as JSON.
 
     Parameters
     ----------
     nodes : iterable of Node
-        The model's.
+        All nodes of the model.
     arrays : Arrays
-        Where arrays go.
+        Collects the arrays.
 
     Attributes
     ----------
     variables : list of VariableParam
-        Shared variables that belong to no node, by the numbers that stand for them.
+        Shared variables that belong to no node; the JSON refers to them by index.
     """
 
     def __init__(self, nodes: Iterable[Node], arrays: Arrays) -> None:
@@ -79,7 +79,7 @@ class Encoder:
         return id(variable) in self._params
 
     def __call__(self, value: Any, node: Node, what: str) -> Any:
-        """JSON for an argument of `node`; ArgumentError if it cannot be kept in a file."""
+        """Return the JSON of an argument of `node`; raise ArgumentError if it cannot be stored in a file."""
         again = partial(self, node=node, what=what)
         if value is None or isinstance(value, (bool, str)):
             return value
@@ -105,7 +105,7 @@ class Encoder:
         raise self._unknown(value, node, what)
 
     def _number(self, value: Any, node: Node, what: str) -> Any:
-        """JSON for a number, or an array of them."""
+        """Return the JSON of a number or an array."""
         if isinstance(value, (np.ndarray, np.generic)):
             if value.dtype.kind not in NUMERIC:
                 raise self._unknown(value, node, what)
@@ -135,7 +135,7 @@ class Encoder:
 
     def _unknown(self, value: Any, node: Node, what: str) -> ArgumentError:
         return ArgumentError(
-            f"argument {what!r} cannot be kept in a file",
+            f"argument {what!r} cannot be stored in a file",
             node=node,
             got=f"{type(value).__name__} {short(value)}",
             expected="numbers, strings, arrays, nodes, parameters and their views, functions of importable modules",
@@ -143,22 +143,22 @@ class Encoder:
 
 
 class Decoder:
-    """Turns JSON back into arguments.
+    """Decodes JSON to arguments.
 
     Parameters
     ----------
     arrays : mapping of str to numpy.ndarray
     nodes : mapping of str to Node
-        Those that exist so far.
+        The nodes built so far.
     functors : mapping of str to callable
-        Functions that the caller hands over.
+        Functions passed by the caller.
 
     Attributes
     ----------
     variables : list
         Shared variables that belong to no node.
     budget : Budget
-        Copies of arrays and symbolic views are counted there.
+        Counts copies of arrays and symbolic views.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Decoder:
         self.variables: list[Any] = []
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
-        """The value; FileError if it is none of those that :class:`Encoder` makes."""
+        """Return the value; raise FileError for JSON that :class:`Encoder` does not produce."""
         if depth > MAX_DEPTH:
             raise FileError("values are nested too deeply", where="file", expected=f"at most {MAX_DEPTH} levels")
         if isinstance(value, list):
@@ -190,13 +190,13 @@ class Decoder:
         return make(self, content, depth + 1)  # type: ignore[call-arg]
 
     def array(self, path: Any) -> np.ndarray:
-        """A stored array by its path."""
+        """Return a stored array by its path."""
         if not isinstance(path, str) or path not in self.arrays:
             raise FileError("an array is missing", where="file", got=str(path)[:200])
         return self.arrays[path]
 
     def copied(self, path: Any) -> np.ndarray:
-        """A copy of a stored array; there may be many of one."""
+        """Return a copy of a stored array, counted, since one array may be copied many times."""
         array = self.array(path)
         self.budget.array(array)
         return array.copy()
@@ -240,12 +240,12 @@ class Decoder:
 
 def _integer(value: int) -> int:
     if abs(value) >= MAX_INTEGER:
-        raise FileError("an integer is too large", where="file", got=short(value), expected="one below 2**128")
+        raise FileError("an integer is too large", where="file", got=short(value), expected="a magnitude below 2**128")
     return value
 
 
 def _fraction(*parts: Any) -> Fraction:
-    # A text would do for Fraction, too, and a short one can stand for a number of any length.
+    # Fraction also takes strings, and a short one can represent an integer of any length.
     if len(parts) != 2 or not all(type(p) is int for p in parts):
         raise FileError("a fraction is damaged", where="file", got=short(parts), expected="two integers")
     return Fraction(*map(_integer, parts))

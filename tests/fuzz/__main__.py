@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz [KIND] [-n N] [--seed S] [--case K]``: any number of cases, or one of them again."""
+"""``python -m tests.fuzz [KIND] [-n N] [--seed S] [--case K]``: run any number of cases, or repeat one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SHARES = {"documents": 2 / 3, "pickles": 1 / 6, "journals": 1 / 6}
 
 
 def main() -> int:
-    """Run what is asked for; 1 if a case went wrong."""
+    """Run the requested cases; return 1 if any has failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("kind", nargs="?", choices=[*KINDS, "all"], default="all")
-    parser.add_argument("-n", type=int, default=3_000, help="cases in all (default: 3000)")
-    parser.add_argument("--seed", type=int, help="default: another one every time")
+    parser.add_argument("-n", type=int, default=3_000, help="total number of cases (default: 3000)")
+    parser.add_argument("--seed", type=int, help="default: random")
     parser.add_argument("--case", type=int, help="run this case of the seed, and keep its file")
-    parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"), help="folder for files that went wrong")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"), help="folder for the files of failed cases")
     options = parser.parse_args()
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     kinds = [*KINDS] if options.kind == "all" else [options.kind]
@@ -36,7 +36,7 @@ def main() -> int:
             outcome = run(kind, seed, 0, n)
             counts = ", ".join(f"{word} {count}" for word, count in outcome.counts.most_common())
             slowest = "slowest {:.1f} s (case {})".format(*outcome.slowest)
-            _say(f"{kind}, seed {seed}: {n} cases; {counts}; {slowest}; {len(outcome.faults)} went wrong")
+            _say(f"{kind}, seed {seed}: {n} cases; {counts}; {slowest}; {len(outcome.faults)} failed")
             faults += outcome.faults
         for fault in faults:
             keep(fault.kind, fault.seed, fault.number, options.keep)

@@ -1,6 +1,6 @@
-"""Cases by number: what is loaded, and what may come of it.
+"""Fuzz cases by number: what to load, and which outcomes are allowed.
 
-A case follows from its kind, the run's seed and its number alone, so that any can be had again.
+A case depends only on its kind, the run's seed and its number, so it can be reproduced.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import neuromancer as nm
 from neuromancer.commands import volumes as cli
 from neuromancer.dense.resume import Journal
 from neuromancer.errors import NeuromancerError
-from neuromancer.io.container import BLOCK, MAGIC, VERSION, _digest, write_file
+from neuromancer.io.container import BLOCK, MAGIC, VERSION, body_digest, write_file
 from neuromancer.io.describe import describe
 from tests.fuzz import sealing, zoo
 from tests.fuzz.legacy import legacy_pickles
@@ -37,11 +37,11 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 class WrongError(Exception):
-    """A result that must not be: wrong values, or something damaged."""
+    """A forbidden outcome: wrong values, or damage."""
 
 
 class Documents:
-    """Model files: their descriptions changed in meaning, or their bytes, with and without a right checksum."""
+    """Model files with mutated documents, or mutated bytes with and without a correct checksum."""
 
     def __init__(self, scratch: Path) -> None:
         self.path = scratch / "model.h5"
@@ -52,7 +52,7 @@ class Documents:
             self.files.append(self.path.read_bytes())
 
     def prepare(self, r: Random) -> Callable[[], str]:
-        """Make a case; the function loads it and returns what came of it."""
+        """Prepare a case; return a function that loads it and returns the outcome."""
         options = r.choice(OPTIONS)
         made, arrays = self._make(r)
         if isinstance(made, bytes):
@@ -66,7 +66,7 @@ class Documents:
         return load
 
     def _make(self, r: Random) -> tuple[bytes | str, dict[str, np.ndarray]]:
-        """A file, or the JSON of a description, which is read without one, and its arrays."""
+        """Return a file, or the JSON of a document to load without a file, and its arrays."""
         i = r.randrange(len(self.documents))
         if r.random() < 0.25:
             return _file(r, self.files[i]), {}
@@ -77,7 +77,7 @@ class Documents:
         return json.dumps(document), arrays
 
     def keep(self, r: Random) -> bytes:
-        """The file of a case, or its description."""
+        """Return the file of a case, or its document."""
         r.choice(OPTIONS)
         made = self._make(r)[0]
         return made if isinstance(made, bytes) else made.encode()
@@ -86,7 +86,7 @@ class Documents:
 def _file(r: Random, whole: bytes) -> bytes:
     changed = mutate_bytes(r, whole, keep=0 if r.random() < 0.2 else BLOCK)
     if r.random() < 0.7:
-        length, digest = _digest(io.BytesIO(changed))
+        length, digest = body_digest(io.BytesIO(changed))
         header = MAGIC + f"version {VERSION}\nlength {length}\nsha256 {digest}\n".encode()
         changed = header.ljust(BLOCK, b"\0") + changed[BLOCK:]
     return changed
@@ -135,18 +135,18 @@ class Pickles:
         self.pickles = legacy_pickles()
 
     def prepare(self, r: Random) -> Callable[[], str]:
-        """Make a case; the function loads it and returns what came of it."""
+        """Prepare a case; return a function that loads it and returns the outcome."""
         self.path.write_bytes(self.keep(r))
         options = r.choice(OPTIONS)
         return lambda: _load(self.path, options, r)
 
     def keep(self, r: Random) -> bytes:
-        """The file of a case."""
+        """Return the file of a case."""
         return mutate_pickle(r, r.choice(self.pickles))
 
 
 class Journals:
-    """Folders with the progress of a prediction, of which a half is done."""
+    """Journals of a prediction that is half done."""
 
     def __init__(self, scratch: Path) -> None:
         self.out = scratch / "result.npy"
@@ -161,7 +161,7 @@ class Journals:
         self.half = self.out.read_bytes()
         self.files = {p.name: p.read_bytes() for p in self.folder.iterdir()}
         self.done = np.load(self.out) == self.want
-        self._resume()  # compiles what it needs
+        self._resume()  # compiles the network
         self._restore()
 
     def _restore(self) -> None:
@@ -171,12 +171,12 @@ class Journals:
             if path != self.out:
                 path.unlink()
         self.folder.mkdir()
-        self.out.write_bytes(self.half)  # into the same file: a journal may know it by its number
+        self.out.write_bytes(self.half)  # into the same file, as a journal may identify it by its inode
         for name, content in self.files.items():
             (self.folder / name).write_bytes(content)
 
     def _change(self, r: Random) -> bool:
-        """Change the folder; returns whether it now says what is not true, with a seal that fits."""
+        """Change the folder; return whether its header may now be false without a broken seal."""
         name = "run.json" if r.random() < 0.6 else r.choice(list(self.files))
         path, choice = self.folder / name, r.randrange(8)
         if name == "run.json" and choice < 5:
@@ -206,12 +206,12 @@ class Journals:
                 (self.folder / r.choice([name, "x.log", "making"])).mkdir(exist_ok=True)
         else:
             path.write_bytes(mutate_bytes(r, self.files[name]))
-            # Without a seal a changed bit of the header cannot be noticed.
+            # Without a seal, a flipped bit in the header cannot be detected.
             return name == "run.json" and not sealing.is_sealed(json.loads(self.files[name]))
         return False
 
     def prepare(self, r: Random) -> Callable[[], str]:
-        """Make a case; the function goes on with it and returns what came of it."""
+        """Prepare a case; return a function that resumes it and returns the outcome."""
         self._restore()
         lies = self._change(r)
 
@@ -250,7 +250,7 @@ class Journals:
             raise WrongError("the result is wrong" if whole else "the result was damaged")
 
     def keep(self, r: Random) -> bytes:
-        """The folder of a case."""
+        """Return the folder of a case."""
         self._restore()
         self._change(r)
         return pickle.dumps({p.name: p.read_bytes() for p in self.folder.iterdir() if p.is_file()})
@@ -260,5 +260,5 @@ KINDS: dict[str, Callable[[Path], Any]] = {"documents": Documents, "pickles": Pi
 
 
 def random_of(kind: str, seed: int, number: int) -> Random:
-    """The source of all choices of a case."""
+    """Return the random generator of a case."""
     return Random(f"{kind}/{seed}/{number}")

@@ -1,7 +1,7 @@
-"""A process that works through cases, and says before each which it is: whoever waits can name the one it dies of.
+"""Child process that announces each case before running it, so the parent can name the one that kills it.
 
-``python -m tests.fuzz.child KIND SEED FIRST LAST SCRATCH``: a line ``begin N`` before a case, ``end N OUTCOME`` after
-it, or ``fault N`` with what went wrong as JSON.
+``python -m tests.fuzz.child KIND SEED FIRST LAST SCRATCH`` prints a line ``begin N`` before a case, and ``end N
+OUTCOME`` after it, or ``fault N`` with the problem as JSON.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from tests.fuzz.cases import KINDS, random_of
 from tests.fuzz.guard import Guard, limit_memory
 
 MEMORY = 1 << 30
-"""Bytes that all cases of a process may need beyond what it has when it begins."""
+"""Memory limit of all cases of a process, in bytes beyond its memory at the start."""
 
 LATE = ("scipy.sparse", "pytensor.sparse")
-"""What engines import when a graph needs it, which the first cases may not."""
+"""Modules that engines import only when a graph needs them; the warm-up cases may not import them."""
 
 
 def installed(name: str) -> bool:
-    """Whether a package of this name, or that it belongs to, is there."""
+    """Whether the top-level package of a module is installed."""
     return find_spec(name.partition(".")[0]) is not None
 
 
 def main(arguments: list[str]) -> None:
-    """Work through the cases from the first to before the last."""
+    """Run the cases from the first to the one before the last."""
     kind, seed, first, last, scratch = arguments[0], *map(int, arguments[1:4]), Path(arguments[4])
     faulthandler.enable()
     warnings.simplefilter("ignore")
     cases = KINDS[kind](scratch)
-    # What is imported when it is first needed is imported now, so that the guard sees what cases do only.
+    # Import lazily imported modules now, so that the guard sees only what the cases do.
     for name in filter(installed, LATE):
         import_module(name)
     for number in range(-20, 0):
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
 def _quietly(cases: object, kind: str, seed: int, number: int) -> None:
     try:
         cases.prepare(random_of(kind, seed, number))()  # type: ignore[attr-defined]
-    except Exception:  # it is a case of no run; those that matter are looked at
+    except Exception:  # of a warm-up case, whose outcome does not matter
         return
 
 

@@ -1,4 +1,4 @@
-"""What a file of unknown origin must not cause: no process, no connection, no new code, nothing written elsewhere."""
+"""Guard against side effects of untrusted files: no process, no connection, no new code, nothing written elsewhere."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ MODIFY = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class ForbiddenError(BaseException):
-    """Raised where something was about to happen; no handler of errors catches it."""
+    """Raised before a forbidden action; not an Exception, so no error handler catches it."""
 
 
 class Guard:
-    """Audits everything that this process does; what is forbidden is stopped and noted.
+    """Audit hook that stops and records forbidden actions of this process.
 
     Parameters
     ----------
     scratch : Path
-        The only folder in which files may be made and changed.
+        The only folder in which files may be created and changed.
     """
 
     def __init__(self, scratch: Path) -> None:
@@ -53,7 +53,7 @@ class Guard:
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if self.active and self._forbidden(event, args):
-            self.active = False  # what follows is the business of the report
+            self.active = False  # while the fault is reported
             self.noted.append(f"{event} {args!r}"[:500])
             raise ForbiddenError(event)
 
@@ -80,7 +80,7 @@ class Guard:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process have so many bytes more than it has now."""
+    """Limit the memory of this process to its present size plus `more` bytes."""
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text().splitlines()
         now = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmSize"))

@@ -1,4 +1,4 @@
-"""Pickles in the form of the original library, to be changed."""
+"""Pickles in the format of the original library, for mutation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFERENCE = Path(__file__).parents[1] / "reference" / "legacy"
 
 
 def legacy_pickles() -> list[bytes]:
-    """Two real files of the original, and a small one with every kind of argument."""
+    """Return a small pickle with every kind of argument, three times, and a real file of the original library."""
     files = sorted(REFERENCE.glob("*.mdl"), key=lambda p: p.stat().st_size)
     return [*(_written() for _ in range(3)), *(p.read_bytes() for p in files[:1])]
 

@@ -1,4 +1,4 @@
-"""Changes of documents, bytes and pickles: what damage, other programs or malice may make of them."""
+"""Mutations of documents, bytes and pickles, as by damage, other programs or malice."""
 
 from __future__ import annotations
 
@@ -135,12 +135,12 @@ KINDS = [
 
 
 STATE = ["training", "history", "recent", "optimisers", "meta"]
-"""What a document says of a training."""
+"""Entries of a document that hold training state."""
 
 
 # ---- documents
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths of everything inside a JSON value."""
+    """Return the paths of all items inside a JSON value."""
     found = [path] if path else []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in islice(items, 100):
@@ -161,7 +161,7 @@ def names(document: dict[str, Any]) -> list[str]:
 
 
 def anything(r: Random, document: dict[str, Any], arrays: list[str], depth: int = 0) -> Any:
-    """A value of any kind, most of them wrong wherever they are put."""
+    """Return a value of any kind; most are invalid anywhere."""
     choice = r.randrange(10)
     if choice < 3:
         return r.choice(NUMBERS)
@@ -180,8 +180,8 @@ def anything(r: Random, document: dict[str, Any], arrays: list[str], depth: int 
 
 
 def tagged(r: Random, document: dict[str, Any], arrays: list[str], depth: int) -> Any:
-    """A value that stands for a node, an array, a function and so on."""
-    kind, some = r.choice(KINDS), r.choice(arrays) if arrays else ""
+    """Return a tagged value: a reference to a node, an array, a function and so on."""
+    kind, path = r.choice(KINDS), r.choice(arrays) if arrays else ""
     step = r.choice(
         [["transpose", [1, 0]], ["slice", [[None, None, -1]]], ["slice", [0, 10**9]], ["slice", [[0, 10**30]]]]
     )
@@ -190,9 +190,9 @@ def tagged(r: Random, document: dict[str, Any], arrays: list[str], depth: int) -
         "parameter": [r.choice(names(document)), r.choice(["w", "b", "value", "filter", "absent"])],
         "variable": r.choice([0, -1, 10**9, True]),
         "view": [{"parameter": [r.choice(names(document)), "w"]}, [step] * r.choice([0, 1, 3, 2_000])],
-        "constant": some,
-        "array": some,
-        "scalar": some,
+        "constant": path,
+        "array": path,
+        "scalar": path,
         "functor": r.choice(FUNCTORS),
         "fraction": [r.choice([*NUMBERS, "1e100000000"]) for _ in range(r.choice([1, 2, 2, 3]))],
         "float": r.choice(["nan", "inf", "-inf", "1e9", 3]),
@@ -214,13 +214,13 @@ def tagged(r: Random, document: dict[str, Any], arrays: list[str], depth: int) -
 
 
 def mutate_document(r: Random, document: dict[str, Any], arrays: list[str]) -> str:
-    """Change a document in one or a few places; returns what was done."""
+    """Change a document in one or a few places; return what was done."""
     done = [_mutate_once(r, document, arrays) for _ in range(r.choice([1, 1, 1, 2, 2, 3, 6]))]
     return "; ".join(done)
 
 
 def _mutate_once(r: Random, document: dict[str, Any], arrays: list[str]) -> str:
-    # Most changes are made to nodes: the rest is small.
+    # Most mutations are of nodes, as the rest is small.
     root: Any = document
     state = [key for key in STATE if isinstance(document.get(key), dict) and document[key]]
     if document.get("training") and state and r.random() < 0.6:
@@ -268,7 +268,7 @@ def _mutate_once(r: Random, document: dict[str, Any], arrays: list[str]) -> str:
 
 # ---- bytes
 def mutate_bytes(r: Random, data: bytes, keep: int = 0) -> bytes:
-    """Change, cut, repeat or insert bytes behind the first `keep`."""
+    """Change, cut, repeat or insert bytes after the first `keep`."""
     changed = bytearray(data)
     for _ in range(r.choice([1, 1, 2, 3, 8, 40])):
         if len(changed) <= keep:
@@ -328,7 +328,7 @@ VALUES = (b"K", b"M", b"J", b"G", b"X", b"U", b"N", b")", b"]", b"}")
 
 
 def shared(r: Random, ops: list[bytes]) -> bytes:
-    """Operations that push a value that refers to another one many times, directly or in a chain of pairs."""
+    """Return operations that push a value with many references to another one, directly or in a chain of pairs."""
     scalar = r.choice([b"G?\xf8\0\0\0\0\0\0", b"K\x01", _text(b"raw"), _text(b"a" * 100_000), r.choice(ops)])
     kind = r.choice(["pairs", "lists", "records", "calls", "many"])
     if kind == "many":
@@ -352,7 +352,7 @@ def _get(k: int) -> bytes:
 
 
 MEMO = 1 << 20
-"""Places in the memory of a pickle that no file has."""
+"""First index in the memo of a pickle, beyond those of any file."""
 
 
 def _text(text: bytes) -> bytes:

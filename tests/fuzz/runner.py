@@ -1,4 +1,4 @@
-"""Runs cases in child processes with limits on time and memory, and names those that go wrong."""
+"""Runs cases in child processes with time and memory limits, and reports those that fail."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from queue import Empty, Queue
 
 ROOT = Path(__file__).parents[2]
 START, CASE = 300.0, 60.0
-"""Seconds that a child may take to begin, and for a case."""
+"""Time limits in seconds: for the start of a child, and for a case."""
 
 
 @dataclass
 class Fault:
-    """A case that did what it must not do."""
+    """A failed case."""
 
     kind: str
     seed: int
@@ -36,30 +36,30 @@ class Fault:
 
 @dataclass
 class Outcome:
-    """What came of a run: how many cases ended how, and those that went wrong."""
+    """Outcome of a run: number of cases by result, and those that failed."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     slowest: tuple[float, int] = (0.0, 0)
-    """Seconds, and which case."""
+    """Seconds, and number of the case."""
 
 
 def run(kind: str, seed: int, first: int, last: int, most: int = 20) -> Outcome:
-    """Run cases of one kind; ends early after `most` faults.
+    """Run cases of one kind; end early after `most` faults.
 
-    A child that dies or hangs is replaced by another one, which goes on with the case after that.
+    A child that dies or hangs is replaced by another one, which continues with the next case.
     """
     outcome, number = Outcome(), first
     while number < last and len(outcome.faults) < most:
-        number = _child(kind, seed, number, last, outcome, most)
+        number = run_child(kind, seed, number, last, outcome, most)
     return outcome
 
 
-def _child(kind: str, seed: int, first: int, last: int, outcome: Outcome, most: int) -> int:
-    """Let a child work; returns the case to go on with."""
+def run_child(kind: str, seed: int, first: int, last: int, outcome: Outcome, most: int) -> int:
+    """Run cases in a child process; return the number of the case to continue with."""
     command = [sys.executable, "-m", "tests.fuzz.child", kind, str(seed), str(first), str(last)]
     with tempfile.TemporaryDirectory(prefix="fuzz") as scratch, tempfile.TemporaryFile("w+") as errors:
-        # Where each operation was written is of no interest here, and takes a quarter of the time to find out.
+        # The origin of operations is not needed here, and recording it takes a quarter of the time.
         settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTENSOR_FLAGS": "traceback__limit=0"}
         child = subprocess.Popen(
             [*command, scratch], cwd=ROOT, env=settings, text=True, stdout=subprocess.PIPE, stderr=errors
@@ -94,7 +94,7 @@ def _child(kind: str, seed: int, first: int, last: int, outcome: Outcome, most: 
 
 
 def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
-    """Lines that a child writes, until it ends or none comes for too long."""
+    """Yield the lines that a child writes, until it ends or exceeds a time limit."""
     queue: Queue[str | None] = Queue()
 
     def read() -> None:

@@ -1,4 +1,4 @@
-"""Seals of journals' headers: whether there is one, and one that fits a changed header."""
+"""Digests of journal headers: whether there is one, and its update after a change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SEAL = "digest"
 
 
 def is_sealed(header: Any) -> bool:
-    """Whether a header has a digest of itself, so that a change can be noticed."""
+    """Whether a header contains its digest, so that changes are detected."""
     return isinstance(header, dict) and SEAL in header
 
 
 def seal(header: Any) -> None:
-    """Put in the digest of a header that has one."""
+    """Update the digest of a header that has one."""
     if is_sealed(header):
         rest = {key: value for key, value in header.items() if key != SEAL}
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"))

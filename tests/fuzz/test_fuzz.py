@@ -1,4 +1,4 @@
-"""The fuzzer in the test run: a fixed number of cases of every kind; ``make fuzz`` runs as many as wanted."""
+"""The fuzzer in the test run: a fixed number of cases of every kind; ``make fuzz`` runs any number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fuzz.runner import Fault, Outcome
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
 CASES = {"documents": 2_000, "pickles": 500, "journals": 500}
 PARTS = {"documents": 2, "pickles": 1, "journals": 1}
-"""Tests into which the cases of a kind are divided, for processes that run side by side."""
+"""Number of tests per kind, which can run in parallel."""
 
 
 @pytest.mark.slow
@@ -31,7 +31,7 @@ def test_only_the_packages_errors_come_out(kind, part):
 
 # ---- the fuzzer itself
 @pytest.mark.parametrize("kind", ["documents", "pickles"])
-def test_a_case_is_the_same_again(tmp_path, kind):
+def test_cases_are_reproducible(tmp_path, kind):
     first, second = (KINDS[kind](tmp_path).keep(random_of(kind, 1, 5)) for _ in range(2))
     assert first == second != KINDS[kind](tmp_path).keep(random_of(kind, 1, 6))
 
@@ -54,7 +54,7 @@ print("begin 1", flush=True)
         ("print('fault 1 ' + chr(34) + 'wrong' + chr(34), flush=True)", "wrong"),
     ],
 )
-def test_what_hangs_dies_or_goes_wrong_is_named(monkeypatch, what, problem):
+def test_cases_that_hang_die_or_fail_are_named(monkeypatch, what, problem):
     def start(command, *args, **kwargs):
         return popen([command[0], "-c", CHILD.format(what=what)], *args, **kwargs)
 
@@ -62,7 +62,7 @@ def test_what_hangs_dies_or_goes_wrong_is_named(monkeypatch, what, problem):
     monkeypatch.setattr(runner.subprocess, "Popen", start)
     monkeypatch.setattr(runner, "CASE", 3.0)
     outcome = Outcome()
-    number = runner._child("documents", 7, 0, 9, outcome, most=1)
+    number = runner.run_child("documents", 7, 0, 9, outcome, most=1)
     (fault,) = outcome.faults
     assert (fault.number, outcome.counts["fine"]) == (1, 1) and number in (2, 9)
     assert fault.problem.startswith(problem)
@@ -109,7 +109,7 @@ def test_the_guard_notices_what_is_forbidden(tmp_path):
     assert done.stdout == "done\n", done.stderr
 
 
-def test_documents_are_changed_in_all_ways():
+def test_all_mutations_of_documents_occur():
     r, done = Random(0), set()
     whole, arrays = zoo.documents()["layers"]
     for _ in range(100):
@@ -118,5 +118,5 @@ def test_documents_are_changed_in_all_ways():
     assert {"put", "dropped", "copied", "renamed", "repeated", "swapped"} <= done
 
 
-def test_faults_say_how_to_have_them_again():
+def test_faults_say_how_to_reproduce_them():
     assert "(again: python -m tests.fuzz pickles --seed 3 --case 9)" in str(Fault("pickles", 3, 9, "wrong"))

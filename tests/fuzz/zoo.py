@@ -1,4 +1,4 @@
-"""Small models that have every class of nodes between them: what is mutated, and what is blown up."""
+"""Small models that together contain every class of nodes, to be mutated and oversized."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuromancer.node_basic import FromTensor
 
 QUIET = {"print_repr": False}
 ABSTRACT = {"Node", "NeuralLayer", "_Cell", "_ClassNLL", "_DeviationLoss", "_Elementwise"}
-"""Base classes, of which nothing can be made from a file that would be of any size."""
+"""Base classes, from which files cannot build anything large."""
 
 
 def _input(shape=(1, 2, 6, 6), tags="b,f,y,x", name="raw", **kwargs):
@@ -115,22 +115,22 @@ DATA = np.linspace(-1, 1, 8, dtype="float32")[:, None]
 
 
 def trained():
-    """A model in the middle of a training, as a checkpoint has it."""
+    """A model in the middle of training, as in a checkpoint."""
     y = nm.Perceptron(_input((2, 1), "b,f"), 1, "lin", dropout_rate=0.5, name="y", **QUIET)
     target = nm.Input_like(y, name="target", **QUIET)
     model = nm.model_manager.current
     model.designate_nodes("raw", target, nm.AggregateLoss(nm.SquaredLoss(y, target, **QUIET), name="loss", **QUIET), y)
     trainer = nm.Trainer(model, (DATA, DATA), optimiser="SGD", schedules={"lr": nm.CosineSchedule(9)})
     for step in (1, 2):
-        trainer._position.advance(0.5, 0.25, 0.0)
+        trainer.position.advance(0.5, 0.25, 0.0)
         trainer.history.add({"step": step, "loss": 0.5})
     model._losses.extend([0.5, 0.5]), model._seconds.extend([0.25, 0.25])
     model.pending_states["SGD"] = {"0_velocity": np.zeros((1, 1)), "1_velocity": np.zeros(1)}
-    model.history, model.training_state = trainer.history.arrays(), {"name": "trained", **trainer._state()}
+    model.history, model.training_state = trainer.history.arrays(), {"name": "trained", **trainer.state()}
 
 
 def resume(path):
-    """Go on with a training in a file."""
+    """Return a trainer that resumes from a file."""
     schedules = {"lr": nm.CosineSchedule(9)}
     return nm.Trainer.resume(path.parent, (DATA, DATA), checkpoint=path, schedules=schedules, plots=False)
 
@@ -141,7 +141,7 @@ FAMILIES: list[Callable[[], None]] = [
 
 
 def documents() -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """Document and arrays of every family by its name."""
+    """Return document and arrays of every family by its name."""
     nm.seed(1)
     made = {}
     for family in FAMILIES:

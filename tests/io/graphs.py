@@ -1,4 +1,4 @@
-"""Small models of every family of nodes, and what to feed them."""
+"""Small models of every family of nodes, and data to feed them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUIET = {"print_repr": False}
 
 @nm.register_functor
 def square_plus(x, more):
-    """Function for ApplyFunc that files find because it is registered."""
+    """Registered function for ApplyFunc, which files can refer to."""
     return x * x + more
 
 
@@ -23,7 +23,7 @@ def doubled(x):
 
 
 def unregistered(x):
-    """A function that is imported, and that no file may reach."""
+    """An imported function, which files must not reach."""
     return 2 * x
 
 

@@ -1,4 +1,4 @@
-"""What a file can make is bounded by what it holds: no class of nodes, no value and no sum of them takes more."""
+"""Resources for loading a file are bounded by its contents, for any class of nodes, any value and their sums."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HUGE = 10**12
 LONG = [HUGE, HUGE]
 
 
-# What makes a node of each class too large: arguments, or None where no argument does and only their number can.
+# Arguments that make a node of each class too large; None if no argument does, and only the number of nodes can.
 OVERSIZED = {
     "ApplyFunc": {"functor": {"functor": "T:flatten"}, "args": {"tuple": [10**9]}},
     "FromTensor": {"tensor_shape": {"shape": [[1, 10**30], ["b", "f"], [], [], [], []]}},
@@ -83,7 +83,7 @@ def documents():
 
 
 def oversized(documents, name):
-    """A document with a node of this class that asks for far too much, or with far too many of them."""
+    """A document with a node of this class that is far too large, or with far too many of them."""
     for document, arrays in documents.values():
         document = copy.deepcopy(document)
         entry = next((e for e in document["nodes"] if e.get("class") == name), None)
@@ -98,7 +98,7 @@ def oversized(documents, name):
     raise AssertionError(f"no model of tests/fuzz/zoo.py has a node of class {name}")
 
 
-def test_a_class_that_only_says_it_is_ours_is_not():
+def test_a_class_that_claims_to_be_ours_is_not():
     theirs = type("Theirs", (nm.Node,), {"__module__": "neuromancer.graph.node"})
     assert "Theirs" not in package_classes()
     assert class_name(theirs) == "neuromancer.graph.node:Theirs"
@@ -131,7 +131,7 @@ print(json.dumps(found))
 
 
 def load_all(paths):
-    """Outcome and seconds of loading each file, in a process that cannot get more than a gigabyte."""
+    """Outcome and seconds of loading each file, in a process limited to a gigabyte."""
     done = subprocess.run(
         [sys.executable, "-c", LOADS, *map(str, paths)], cwd=ROOT, capture_output=True, text=True, timeout=170
     )
@@ -199,7 +199,7 @@ def test_splits(documents, tmp_path, size, split):
     refused(changed(documents, tmp_path, "shapes", change), limit=4)
 
 
-def test_dividing_a_large_axis_in_code_is_answered_at_once(fresh_model):
+def test_splitting_a_large_axis_in_code_is_fast(fresh_model):
     inp = nm.Input((1, HUGE), "b,f", name="raw", print_repr=False)
     with pytest.raises(ShapeError, match=r"a divisor of the size; nearest valid: 2$"):
         nm.split(inp, n_out=3)
@@ -209,7 +209,7 @@ def test_dividing_a_large_axis_in_code_is_answered_at_once(fresh_model):
     assert [p.name for p in parts[:2]] == ["part1", "part2"] and parts[-1].name == "part300"
 
 
-def test_an_array_that_is_used_again_and_again(documents, tmp_path):
+def test_an_array_that_is_used_many_times(documents, tmp_path):
     def change(entries, document):
         document["nodes"][0]["arguments"]["strides"] = [{"array": "large"}] * 5_000
 
@@ -221,7 +221,7 @@ def test_an_array_that_is_used_again_and_again(documents, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["history", "recent", "streams"])
-def test_an_array_that_stands_for_many_numbers_of_a_training(documents, tmp_path, place):
+def test_an_array_that_is_used_many_times_in_a_training_state(documents, tmp_path, place):
     document, arrays = copy.deepcopy(documents["layers"])
     if place == "streams":
         next(iter(next(e for e in document["nodes"] if "streams" in e)["streams"].values()))["array"] = "large"
@@ -265,7 +265,7 @@ def test_functions_of_a_few_axes_stay(documents, tmp_path):
 
 
 def test_fields_of_view_are_refused_before_they_are_walked(documents, tmp_path, monkeypatch):
-    """Up-convolutions by eight behind many nodes: each voxel among the phases is a way through all of them."""
+    """Up-convolutions by eight after many nodes: the field of view of each phase takes a walk through all of them."""
     documents = {
         "unet": (copy.deepcopy(documents["unet"][0]), {"w": np.zeros((1, 1, 8), "f4"), "b": np.zeros(1, "f4")})
     }
@@ -323,7 +323,7 @@ def test_names_of_any_length(fresh_model):
 
 
 def test_saved_models_fit_their_own_bounds(documents):
-    """What the package writes, it reads, with room to spare."""
+    """The package reads what it writes, with room to spare."""
     for document, arrays in documents.values():
         model = nm.model_manager.newmodel(None)
         build(model, document, arrays, "zoo", {})
@@ -342,7 +342,7 @@ def test_own_classes_may_state_a_demand(fresh_model, tmp_path):
 
 
 class Heavy(nm.Node):
-    """A user's class that would make as many numbers as it is told."""
+    """A user's class that allocates as many numbers as its argument says."""
 
     def __init__(self, parent, size, name="heavy"):
         super().__init__(parent, name)
@@ -396,5 +396,5 @@ def test_integers_that_files_cannot_hold(fresh_model, tmp_path):
     assert nm.modelload(tmp_path / "x.h5")["rv"].construction[1]["seed"] == 1 << 127
     nm.model_manager.getmodel(fresh_model.name)
     nm.GaussianRV(inp, inp, seed=1 << 128, name="larger", print_repr=False)
-    with pytest.raises(nm.errors.ArgumentError, match="'larger': argument 'seed' cannot be kept"):
+    with pytest.raises(nm.errors.ArgumentError, match="'larger': argument 'seed' cannot be stored"):
         fresh_model.save(tmp_path / "x.h5")

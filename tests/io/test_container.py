@@ -1,4 +1,4 @@
-"""The file itself: written whole or not at all, and nothing but what was written is ever read."""
+"""The container: files are written atomically, and anything but an intact file is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import FileError
 from neuromancer.io import container
-from neuromancer.io.container import BLOCK, DOCUMENT, _write_sealed, read_file, write_file
+from neuromancer.io.container import BLOCK, DOCUMENT, read_file, write_file, write_sealed
 from tests.io.graphs import layers
 
 
@@ -32,7 +32,7 @@ def saved(fresh_model, tmp_path):
 
 
 def refused(path, match=None, limit=5.0):
-    """Loading raises FileError soon, with little memory, and leaves no model behind."""
+    """Check that loading raises FileError quickly, with little memory, and leaves no model behind."""
     before = nm.model_manager.current, set(nm.model_manager.models)
     tracemalloc.start()
     start = time.process_time()
@@ -74,7 +74,7 @@ def test_other_files_are_told_apart(saved, tmp_path):
     other = tmp_path / "other"
     for content in (b"", b"\0" * 5000, b"no model at all", b"\x89HDF\r\n\x1a\n" + b"\0" * 600, b"neuromancer model\n"):
         other.write_bytes(content)
-        refused(other, "not a model file|header is not readable|damaged")
+        refused(other, "not a model file|header cannot be read|damaged")
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["data"] = np.zeros(3)
     refused(tmp_path / "plain.h5", "not a model file")
@@ -93,14 +93,14 @@ def test_other_versions_are_named(saved, version, match):
     refused(saved, match)
 
 
-# ---- hostile HDF5 with a right checksum
+# ---- malicious HDF5 with a correct checksum
 def forge(path, change):
-    """Change the HDF5 part of a file and give it a right header again."""
+    """Change the HDF5 part of a file, and update the header."""
     with h5py.File(path, "r+") as file:
         change(file)
     image = io.BytesIO(path.read_bytes())
     path.unlink()
-    _write_sealed(path, image)
+    write_sealed(path, image)
 
 
 WEIGHT = "parameters/conv/w"
@@ -222,13 +222,13 @@ def test_h5py_reads_the_file_too(saved, fresh_model):
 # ---- writing
 def test_an_error_while_writing_leaves_the_old_file(saved, fresh_model, monkeypatch):
     old = saved.read_bytes()
-    for function in ("_write_sealed", "_stored", "_digest"):
+    for place, function in ((container, "write_sealed"), (container, "body_digest"), (h5py.Group, "create_dataset")):
         with monkeypatch.context() as patch:
 
-            def fail(*args):
+            def fail(*args, **kwargs):
                 raise OSError(28, "No space left on device")
 
-            patch.setattr(container, function, fail)
+            patch.setattr(place, function, fail)
             with pytest.raises(FileError, match="No space left"):
                 fresh_model.save(saved)
         assert saved.read_bytes() == old
@@ -239,7 +239,7 @@ def test_an_error_while_writing_leaves_the_old_file(saved, fresh_model, monkeypa
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits of file sizes")
 @pytest.mark.parametrize("limit", [0, 100, BLOCK, 5000])
-def test_a_disk_that_is_really_full_leaves_the_old_file(saved, limit):
+def test_a_full_disk_leaves_the_old_file(saved, limit):
     root = Path(nm.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(saved), str(limit)], cwd=root, capture_output=True, text=True
@@ -254,7 +254,7 @@ import resource, signal, sys, warnings
 import numpy
 from neuromancer.errors import FileError
 from neuromancer.io import container
-warnings.simplefilter("error")  # after the imports: Theano's own ones warn
+warnings.simplefilter("error")  # after the imports, as those of Theano warn
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:

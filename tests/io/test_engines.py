@@ -1,4 +1,4 @@
-"""Model files of both engines load on either, predict what they predicted there, and can be trained further."""
+"""Model files of both engines load on either, give the same predictions, and can be trained further."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents that are well-formed but ask for what no file may: all are refused, quickly and without memory."""
+"""Malicious documents that are well-formed: all are refused, quickly and with little memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def argument(name, key, value):
 
 
 def many():
-    """A graph with everything whose size follows from arguments."""
+    """A graph with all kinds of nodes whose size follows from arguments."""
     inp = image()
     nm.Conv(inp, 3, (3, 3), (2, 2), name="conv", batch_normalisation="train", **QUIET)
     nm.ValueNode((1, 2), "b,f", name="value", **QUIET)
@@ -211,7 +211,7 @@ def test_functors(fresh_model, tmp_path, path):
 
 
 def test_a_chain_of_functors_runs_no_command(fresh_model, tmp_path, capsys):
-    """A name, a function that turns a node into its name, and one that runs a command: each step is refused."""
+    """A function that turns a node into its name, and one that runs this name as a command: both are refused."""
     functions()
     proof = tmp_path / "ran"
 
@@ -263,9 +263,9 @@ def test_a_class_that_is_gone_is_named(fresh_model, tmp_path):
     assert type(nm.modelload(path)["scaled"]) is graphs.Scaled
 
 
-def test_a_constant_that_comes_out_different(fresh_model, tmp_path):
+def test_a_constant_with_another_value(fresh_model, tmp_path):
     def change(document, arrays):
         arrays["parameters/LRN/filter"] = np.zeros_like(arrays["parameters/LRN/filter"])
 
     layers()
-    refused(forged(tmp_path, change), "constant comes out")
+    refused(forged(tmp_path, change), "constant has another value")

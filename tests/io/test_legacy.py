@@ -168,7 +168,7 @@ def test_all_kinds_of_arguments(original, tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda w: w.add("x", "Unheard", w.pointer("raw")), "class is not known"),
+        (lambda w: w.add("x", "Unheard", w.pointer("raw")), "class is unknown"),
         (lambda w: w.add("x", "Perceptron", w.pointer("absent"), 2), "cannot be understood"),
         (lambda w: w.add("x", "Perceptron", w.pointer("raw"), 2, unheard=3), "does not describe|unheard"),
         (lambda w: w.add("x", "Perceptron", w.pointer("raw"), 10**12), "weights are missing"),
@@ -271,7 +271,7 @@ def test_bytes_are_refused(tmp_path, monkeypatch, body):
 
 
 def test_repetition_is_counted(tmp_path):
-    """A large text that is turned into bytes again and again from the memory."""
+    """A large string in the memo that is encoded many times."""
     text = unicode(b"a" * 1_000_000) + b"q\x00" + unicode(b"latin1") + b"q\x01" + b"c_codecs\nencode\nq\x02"
     path = tmp_path / "x.mdl"
     path.write_bytes(b"\x80\x02(" + text + b"h\x02h\x00h\x01\x86R" * 10_000 + b"t.")
@@ -289,7 +289,7 @@ def test_lists_that_double(original, tmp_path):
 
 
 def doubled(value, depth=40, kind=lambda a: (a, a)):
-    """A few objects, of which each holds the one before twice."""
+    """A few objects, each of which holds the previous one twice."""
     for _ in range(depth):
         value = kind(value)
     return value
@@ -346,7 +346,7 @@ def test_parameters_are_numbers(original, tmp_path):
     values = nm.params_from_model_file(w.write(tmp_path / "x.mdl"))
     assert values["one"]["w"].tolist() == [[1, 2.5], [3, 4]]
     w.add("two", "Perceptron", w.pointer("raw"), 2, params={"w": ["a" * 1_000, "b"]})
-    refused(w.write(tmp_path / "x.mdl"), "no array of numbers")
+    refused(w.write(tmp_path / "x.mdl"), "not an array of numbers")
 
 
 def test_compression_bombs(tmp_path):

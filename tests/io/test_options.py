@@ -1,4 +1,4 @@
-"""What modelload can change about a model."""
+"""Options of modelload that change a model."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_locking_some(saved):
     for bad in ("c0", -1, True, 1.5):
         with pytest.raises(ArgumentError, match="lock_trainable_params"):
             nm.modelload(path, lock_trainable_params=bad)
-    with pytest.raises(ArgumentError, match="at once"):
+    with pytest.raises(ArgumentError, match="both constant and variable"):
         nm.modelload(path, lock_trainable_params=1, unlock_all_params=True)
 
 
@@ -284,9 +284,9 @@ def test_a_part_of_a_split_is_fed(saved, fresh_model):
 def test_failed_options_leave_no_model(saved):
     path = saved()
     before = nm.model_manager.current, list(nm.model_manager.models)
-    for wish in ({"imposed_patch_size": [13, 13]}, {"lock_trainable_params": ["x"]}):
+    for options in ({"imposed_patch_size": [13, 13]}, {"lock_trainable_params": ["x"]}):
         with pytest.raises((ShapeError, UnknownNameError)):
-            nm.modelload(path, **wish)
+            nm.modelload(path, **options)
         assert (nm.model_manager.current, list(nm.model_manager.models)) == before
 
 

@@ -1,4 +1,4 @@
-"""A loaded model is the one that was saved: graph, names, values, state, and what it does next."""
+"""A loaded model is identical to the saved one: graph, names, values, state, and further training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def same(a, b):
 
 @pytest.fixture(params=FAMILIES, ids=lambda f: f.__name__)
 def pair(request, fresh_model, tmp_path):
-    """A model after two steps of training, and the same from a file."""
+    """A model after two training steps, and its copy from a file."""
     request.param()
     model, optimiser = fresh_model, "Adam" if request.param is classes else "SGD"
     model.lr, model.mom, model.wd = 0.01, 0.8, 0.001
@@ -57,7 +57,7 @@ def test_everything_is_restored(pair):
     assert {k: v.tolist() for k, v in copy.history.items()} == {"loss": [0, 1, 2], "step": [0, 1, 2]}
     assert not copy.optimisers, "optimisers are built when they are first used"
 
-    # The same prediction, and training goes on as if nothing had happened: bit for bit.
+    # The same prediction, and training continues bit for bit.
     data = feed(model.prediction_node)
     if model.nodes.get("state") is None:
         assert same(model.predict(*data), copy.predict(*data))
@@ -176,7 +176,7 @@ def test_what_no_file_can_hold(fresh_model, tmp_path):
         fresh_model.save(path)
     fresh_model.forget(node.name)
     nm.FromTensor(inp.output * 2, inp.shape, inp, name="tensor")
-    with pytest.raises(nm.errors.ArgumentError, match=r"tensor.*cannot be kept"):
+    with pytest.raises(nm.errors.ArgumentError, match=r"tensor.*cannot be stored"):
         fresh_model.save(path)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Arguments as JSON, and back."""
+"""Encoding of node arguments as JSON, and decoding."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A reader of pickles that runs nothing.
+"""Pickle reader that executes nothing.
 
-It knows the operations of pickle protocol 2 that plain containers, NumPy arrays and node descriptions need, and
-interprets them itself: there is no way from here to any class or function. What a pickle names must be one of a short
-list; classes of the original library become :class:`Record`, which is inert. Lengths are checked against the data, and
-what repeated references can amplify is counted.
+It interprets those operations of pickle protocol 2 that plain containers, NumPy arrays and node descriptions need, and
+never looks up a class or function. Names in a pickle must be on a short list; classes of the original library become
+:class:`Record`, which is inert. Lengths are checked against the data, and amplification by repeated references is
+counted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from neuromancer.errors import FileError
 
 PICKLE, GZIP = b"\x80\x02", b"\x1f\x8b"
 INERT = ("elektronn2", "theano")
-"""Packages whose classes may be named; they stay names."""
+"""Packages whose classes may be named; they are never imported."""
 EXPANSION = 8
-"""How many times its own size a file may come to by compression or by repeating itself."""
+"""Maximum expansion of a file by compression or repeated references, relative to its size."""
 SPARE = 1 << 20
 MAX_FILE = 1 << 32
 CONTAINER = 64
-"""Bytes that an empty container takes, which a single byte of a pickle can ask for."""
+"""Cost in bytes of an empty container, which a single byte of a pickle can create."""
 
 NAMES = {
     ("collections", "OrderedDict"): "ordered",
@@ -42,14 +42,14 @@ NAMES = {
     ("numpy", "dtype"): "dtype",
     ("_codecs", "encode"): "encode",
 }
-"""Everything else that may be named."""
+"""All other names that are allowed."""
 
 BUILTINS = ("__builtin__", "builtins")
 
 
 @dataclass(frozen=True)
 class Name:
-    """A class or function that is named in the file: never looked up."""
+    """Name of a class or function in the file; never looked up."""
 
     module: str
     name: str
@@ -57,9 +57,9 @@ class Name:
 
 @dataclass(eq=False, repr=False)
 class Record:
-    """Stands for an object of the original library: its class's name, its arguments and its state.
+    """Inert stand-in for an object of the original library: class name, arguments and state.
 
-    These may hold one another many times over, so they are left out where a record is written.
+    Its representation omits arguments and state, which may be nested many times over.
     """
 
     cls: Name
@@ -93,7 +93,7 @@ class _Reader:
         self.memo: dict[int, Any] = {}
 
     def spend(self, n: int) -> None:
-        """Count what a step makes."""
+        """Count the cost of an operation."""
         self.budget -= n
         if self.budget < 0:
             raise _refuse("it repeats itself beyond all measure")
@@ -167,7 +167,7 @@ class _Reader:
         self.push(Name(module, name))
 
     def call(self) -> None:
-        """REDUCE: the few calls that are known, carried out here."""
+        """REDUCE: perform one of the few known calls."""
         args, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(args, tuple):
             raise _refuse("it calls something that has no name")
@@ -197,7 +197,7 @@ class _Reader:
         self.make(cls, tuple(args))
 
     def build(self) -> None:
-        """BUILD: give an object its state."""
+        """BUILD: set the state of an object."""
         state = self.pop()
         target = self.top(object)
         if isinstance(target, Record):
@@ -217,7 +217,7 @@ class _Reader:
         elif not (isinstance(target, OrderedDict) and not state):
             raise _refuse("an object that needs no state gets one")
 
-    # ---- what the known calls do
+    # ---- the known calls
     def ordered(self, items: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
         if not isinstance(items, (list, tuple)) or not all(
             isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], (str, int)) for pair in items
@@ -297,7 +297,7 @@ def _append_one(r: _Reader, _: Any) -> None:
 
 
 def _value(r: _Reader, arg: Any) -> None:
-    # Bytes of Python 2 stand for text and for the contents of arrays.
+    # Python 2 strings hold text or the contents of arrays.
     r.push(arg.decode("latin-1") if isinstance(arg, bytes) else arg)
 
 
@@ -333,7 +333,7 @@ _MAKING = {
     "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE", "MARK", "LIST", "DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "GLOBAL",
     "REDUCE", "NEWOBJ", "OBJ", "BUILD", "SETITEM", "BINPUT", "LONG_BINPUT",
 }  # fmt: skip
-"""Operations that take more memory than the bytes they are written with."""
+"""Operations that need more memory than their bytes in the pickle."""
 
 
 def _refuse(problem: str) -> FileError:
@@ -343,7 +343,7 @@ def _refuse(problem: str) -> FileError:
 
 
 def read_pickle(path: str | os.PathLike[str]) -> Any:
-    """Contents of a pickle of protocol 2, gzipped or not.
+    """Read a pickle of protocol 2, gzipped or not.
 
     Parameters
     ----------
@@ -352,13 +352,13 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     object
-        Plain containers, numbers, text, :class:`Name`, :class:`Record`, and objects whose :func:`finished` form is an
-        array.
+        Plain containers, numbers, strings, :class:`Name`, :class:`Record`, and objects that :func:`finished` turns into
+        arrays.
 
     Raises
     ------
     FileError
-        If it is damaged, or holds or does anything else.
+        If the file is damaged, or contains anything else.
     """
     try:
         if Path(path).stat().st_size > MAX_FILE:
@@ -379,7 +379,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
 
 
 def finished(value: Any) -> Any:
-    """An array that a pickle made, or the value itself."""
+    """Return the array that an object stands for, or the value itself."""
     if isinstance(value, _Array):
         if value.value is None:
             raise _refuse("an array is incomplete")

@@ -1,4 +1,4 @@
-"""From the node descriptions of the original library to a document that this package builds models from."""
+"""Translation of the original library's node descriptions to a document of this package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from neuromancer.nodes.split import split
 from neuromancer.utils import NAME_LENGTH
 
 MAX_VALUES, TEXT = 100_000, 64
-"""Values that all descriptions may have, and characters of a text that count as one more."""
+"""Maximum number of values in all descriptions, and characters of a string that count as one."""
 MAX_DEPTH = 30
 FACTORIES = {"Dot": "Perceptron", "Errors": "ErrorRate", "_Errors": "ErrorRate"}
 ROLES = (
@@ -30,7 +30,7 @@ FUNCTIONS = {"scalarsigmoid": "sigmoid", "scalarsoftplus": "softplus"}
 
 
 def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Document and arrays of a model file of the original library.
+    """Read document and arrays of a model file of the original library.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     Raises
     ------
     FileError
-        If the file is damaged, hostile, or describes something that this package does not have.
+        If the file is damaged or malicious, or describes something that this package lacks.
     """
     content = read_pickle(path)
     try:
@@ -59,13 +59,13 @@ def read_legacy(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
 
 
 class _Translation:
-    """Goes through what a pickle holds. Anything in it may be referred to any number of times: each time counts.
+    """Translates the contents of a pickle. Every reference counts, as anything may be referenced many times.
 
     Parameters
     ----------
     content : object
     n_bytes : int
-        How much all arrays may come to.
+        Maximum size of all arrays.
     """
 
     def __init__(self, content: Any, n_bytes: int) -> None:
@@ -80,7 +80,7 @@ class _Translation:
         nodes = []
         for name, descriptor in self.descriptors.items():
             if not isinstance(name, str) or len(name) > NAME_LENGTH:
-                raise FileError("a node's name is no text, or too long", where="", got=short(name, 100))
+                raise FileError("a node's name is not a string, or too long", where="", got=short(name, 100))
             if isinstance(descriptor, Record):
                 nodes.append(self.split(name, descriptor))
             else:
@@ -105,7 +105,7 @@ class _Translation:
         cls_name = state["cls"].name
         cls_name = FACTORIES.get(cls_name, cls_name)
         if cls_name not in package_classes():
-            raise FileError("a node's class is not known here", node=name[:200], got=cls_name[:100])
+            raise FileError("a node's class is unknown", node=name[:200], got=cls_name[:100])
         signature = constructor(find_class(cls_name))
         arguments = self.arguments(name, signature, state["args"], state["kwargs"])
         stored = {}
@@ -127,7 +127,7 @@ class _Translation:
         return entry
 
     def arguments(self, name: str, signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
-        """Arguments by name; what the original turned into an empty list is left at its default."""
+        """Return the arguments by name, without empty lists that the original library wrote for defaults."""
         bound = signature.bind_partial(*args, **kwargs).arguments
         result = {}
         for key, value in bound.items():
@@ -139,26 +139,26 @@ class _Translation:
 
     # ---- values
     def spend(self, node: str, what: str, n_values: int = 1, n_bytes: int = 0, depth: int = 0) -> None:
-        """Count what a reference leads to."""
+        """Count the cost of a reference."""
         self.values_left -= n_values
         self.bytes_left -= n_bytes
         if min(self.values_left, self.bytes_left) < 0 or depth > MAX_DEPTH:
             raise FileError("the description of a node is too large", node=node[:200], got=what[:100])
 
     def array(self, array: np.ndarray, node: str, path: str | None = None) -> dict[str, Any]:
-        """A copy of an array, counted."""
+        """Return a reference to a copy of an array, counted."""
         self.spend(node, path or "an array", n_bytes=array.nbytes + HEAD)
         return self.arrays.add(array, path)
 
     def numbers(self, value: Any, node: str, what: str, depth: int = 0) -> np.ndarray:
-        """The value of a parameter: an array, a number, or lists of numbers."""
+        """Return the value of a parameter (an array, a number, or lists of numbers) as an array."""
         value = finished(value)
         self.spend(node, what, 1, value.nbytes if depth and isinstance(value, np.ndarray) else 0, depth)
         if isinstance(value, (list, tuple)):
             value = np.array([self.numbers(v, node, what, depth + 1) for v in value])
         array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, int, float)) else None
         if array is None or array.dtype.kind not in NUMERIC:
-            raise FileError("the value of a parameter is no array of numbers", node=node[:200], got=what[:100])
+            raise FileError("the value of a parameter is not an array of numbers", node=node[:200], got=what[:100])
         return array
 
     def value(self, value: Any, node: str, what: str, depth: int = 0) -> Any:
@@ -171,7 +171,7 @@ class _Translation:
         if isinstance(value, float):
             return value if np.isfinite(value) else {"float": repr(value)}
         if isinstance(value, np.ndarray):
-            # Small vectors of integers were sizes and strides.
+            # Vectors of integers are sizes and strides.
             if value.dtype.kind not in "iu" or value.ndim != 1:
                 return self.array(value, node)
             self.spend(node, what, value.size)
@@ -189,7 +189,7 @@ class _Translation:
         return found
 
     def reference(self, record: Record, node: str) -> dict[str, Any] | None:
-        """A node, a parameter of one, or a function of the old engine."""
+        """Return a reference to a node, to a parameter of one, or to a function of the old engine."""
         self.spend(node, record.cls.name, len(record.state))
         texts = [v for v in record.state.values() if isinstance(v, str)]
         nodes = [t for t in texts if t in self.descriptors]
@@ -203,7 +203,7 @@ class _Translation:
         return self.function(inner.cls) if isinstance(inner, Record) else None
 
     def function(self, name: Any) -> dict[str, Any] | None:
-        """An elementwise function of the old engine, which the new one has under the same name."""
+        """Return the elementwise function of the same name in the present engine, or None."""
         if not isinstance(name, Name) or not name.module.startswith("theano"):
             return None
         low = name.name.lower()

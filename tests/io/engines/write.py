@@ -1,4 +1,4 @@
-"""Write the model file of the engine in use, with data and what the model predicts from it, for `test_engines`."""
+"""Write a model file with the engine in use, and the model's prediction, for `test_engines`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    """Train a few steps and write."""
+    """Train a few steps, and write model and prediction."""
     model = build()
     for _ in range(3):
         model.trainingstep(*data(), optimiser="Adam")
