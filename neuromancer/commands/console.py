@@ -1,4 +1,4 @@
-"""What the commands share: one line for every error, the exit status, and standard streams of any kind."""
+"""Shared parts of the commands: one-line error messages, exit status, and standard streams."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ STREAMS = ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY))
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser whose messages show arguments as they may be shown."""
+    """Parser whose messages escape arguments."""
 
     def error(self, message: str) -> NoReturn:
-        """Explain wrong usage and end with exit status 2."""
+        """Explain wrong usage and exit with status 2."""
         super().error(printable(message))
 
 
 def run(program: str, command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """Carry out a command.
+    """Run a command, and report errors in one line.
 
     Parameters
     ----------
     program : str
-        Its name, which begins every message.
+        Name of the program, which precedes every message.
     command : callable
-        Returns the exit status.
+        Function that returns the exit status.
     interrupted : str
-        What is said after Ctrl-C or SIGTERM.
+        Message after Ctrl-C or SIGTERM.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def run(program: str, command: Callable[[], int], interrupted: str = "interrupte
 
 
 def explained(error: Exception) -> str:
-    """An error for the person at the terminal.
+    """Format an error for the terminal.
 
     Examples
     --------
@@ -76,20 +76,20 @@ def explained(error: Exception) -> str:
         notes = [f"  {printable(note)}" for note in getattr(error, "__notes__", [])]
         return "\n".join([str(error), *notes])
     if isinstance(error, MemoryError):
-        return "the memory is not enough" + (f": {printable(str(error))}" if str(error) else "")
+        return "not enough memory" + (f": {printable(str(error))}" if str(error) else "")
     frames = traceback.extract_tb(error.__traceback__)
     place = f", at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if len(frames) > 1 else ""  # noqa: PTH119
     return printable(f"unexpected error, please report it with what {DEBUG}=1 shows: {reason(error)}{place}")
 
 
 def tell(text: str) -> None:
-    """Write a line to standard error, where there is one."""
+    """Write a line to standard error, if there is one."""
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text.rstrip("\n") + "\n")
 
 
 def prepare_streams() -> None:
-    """Let standard streams take any character, and let no file get the number of one that is closed."""
+    """Let standard streams escape characters that they cannot encode, and open the null device for closed ones."""
     for number, flags in STREAMS:
         try:
             os.fstat(number)
@@ -103,7 +103,7 @@ def prepare_streams() -> None:
 
 @contextmanager
 def _tidy_termination() -> Iterator[None]:
-    """Let the SIGTERM of a batch system end a run as Ctrl-C does."""
+    """Handle SIGTERM, which batch systems send, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -11,7 +11,7 @@ from neuromancer.models.model import model_manager, modelload
 
 
 def convert(old: str | Path, new: str | Path) -> None:
-    """Load a model file of either kind and save it in the present format.
+    """Load a model file of either kind and save it in the current format.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def convert(old: str | Path, new: str | Path) -> None:
     Raises
     ------
     FileError
-        If the old file cannot be loaded or the new one not be written.
+        If the old file cannot be loaded, or the new one cannot be written.
     """
     model = modelload(old)
     try:
@@ -31,7 +31,7 @@ def convert(old: str | Path, new: str | Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``neuromancer-convert old.mdl new.h5``; exit status 0 if it worked, 1 with a message if not."""
+    """Run the command line ``neuromancer-convert old.mdl new.h5``; return 0 on success, 1 on an error."""
     prepare_streams()
     parser = Parser(
         prog="neuromancer-convert", description="Convert a model file of the original library (.mdl) to HDF5."

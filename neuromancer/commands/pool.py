@@ -1,4 +1,4 @@
-"""Worker processes of the commands. Ctrl-C reaches all processes of a terminal; the first one explains it."""
+"""Worker processes of the commands. Ctrl-C reaches all processes of a terminal; only the main one reports it."""
 
 from __future__ import annotations
 
@@ -16,57 +16,59 @@ MASKS = hasattr(signal, "pthread_sigmask")
 
 
 class Pool(ProcessPoolExecutor):
-    """Processes that an interrupt reaches only in the midst of a task: while they start or wait, they say nothing.
+    """Process pool whose workers raise KeyboardInterrupt only inside tasks, so idle ones print no traceback.
 
     Parameters
     ----------
     workers : int
     device : str, optional
-        As ``config.device`` has it; goes before what the environment says.
+        Value of ``config.device`` in the workers; takes precedence over the environment.
     """
 
     def __init__(self, workers: int, device: str | None = None) -> None:
         super().__init__(workers, get_context("spawn"), _begin, (device,))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Give a task to a process, which may be started for it."""
+        """Submit a task; this may start a process."""
         if not MASKS:
-            return super().submit(_task, fn, *args, **kwargs)
-        # A new process has the mask of the thread that starts it.
+            return super().submit(run_task, fn, *args, **kwargs)
+        # A new process inherits the signal mask of the thread that starts it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return super().submit(_task, fn, *args, **kwargs)
+            return super().submit(run_task, fn, *args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(device: str | None) -> None:
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     if MASKS:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     set_device(device)
 
 
 def set_device(device: str | None) -> None:
-    """Have this process, and those that it starts, compute on a device."""
+    """Set the device of this process and of those that it starts."""
     if device is not None:
         os.environ["NEUROMANCER_DEVICE"] = config.device = device
 
 
-_interrupted = False
+interrupted = False
+"""Whether this worker process has been interrupted."""
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End the task of this process, if there is one, and all that come."""
-    global _interrupted
-    _interrupted = True
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle SIGINT in a worker: end its task, if there is one, and all further ones."""
+    global interrupted
+    interrupted = True
     while frame is not None:
-        if frame.f_code is _task.__code__:
+        if frame.f_code is run_task.__code__:
             raise KeyboardInterrupt
         frame = frame.f_back
 
 
-def _task(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if _interrupted:
+def run_task(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in a worker; raise KeyboardInterrupt if the worker has been interrupted."""
+    if interrupted:
         raise KeyboardInterrupt
     return fn(*args, **kwargs)

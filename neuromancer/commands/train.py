@@ -20,7 +20,7 @@ DESCRIPTION = """Train the model of a configuration file.
 
 The file is Python: a function create_model(), a function create_data(model) that returns training data (or training
 and validation data), and variables with the names of the Trainer's arguments: n_steps, minutes, optimiser, schedules,
-validate_every, ... Files go into a folder beside it, or where --folder says. Ctrl-C saves and ends; --resume goes on.
+validate_every, ... Files go into a folder beside it, or into --folder. Ctrl-C saves and exits; --resume continues.
 """
 
 
@@ -35,28 +35,28 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command understands."""
+    """Return the parser of the command line."""
     result = Parser(
         prog="neuromancer-train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument("config", help="configuration file, such as examples/unet3d_lite.py")
-    result.add_argument("--minutes", type=float, help="time limit, over all runs together")
+    result.add_argument("--minutes", type=float, help="time limit, including time before a resume")
     result.add_argument("--steps", type=int, metavar="N", help="last step")
-    result.add_argument("--folder", help="where files go (default: a folder named like the file, beside it)")
+    result.add_argument("--folder", help="output folder (default: named like the file, beside it)")
     either = result.add_mutually_exclusive_group()
-    either.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the folder")
-    either.add_argument("--overwrite", action="store_true", help="begin anew in a folder that holds a training")
+    either.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the folder")
+    either.add_argument("--overwrite", action="store_true", help="start over in a folder that holds a training run")
     result.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
-    result.add_argument("--seed", type=int, help="of weights and random numbers (default: the file's, else 0)")
+    result.add_argument("--seed", type=int, help="seed of weights and random numbers (default: the file's, else 0)")
     result.add_argument(
         "--set", type=_assignment, action="append", default=[], metavar="NAME=VALUE", help="any other setting"
     )
-    result.add_argument("--quiet", action="store_true", help="show nothing")
+    result.add_argument("--quiet", action="store_true", help="show no progress")
     return result
 
 
 def changes_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Settings on the command line, which replace those of the file; ArgumentError if one is given twice."""
+    """Return the settings on the command line, which replace those of the file; refuse any that is given twice."""
     changes: dict[str, Any] = {}
     own = {"minutes": options.minutes, "n_steps": options.steps, "seed": options.seed}
     own |= {
@@ -74,14 +74,14 @@ def changes_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; exit status 0 when done, 1 with a message on an error, 130 when interrupted, 2 for wrong usage."""
+    """Run the command line; return 0 when done, 1 on an error, 130 when interrupted; exit with 2 on wrong usage."""
     prepare_streams()
     options = parser().parse_args(arguments)
     return run("neuromancer-train", lambda: _train(options))
 
 
 def _train(options: argparse.Namespace) -> int:
-    """Do what the command line says; returns the exit status."""
+    """Train as the command line says; return the exit status."""
     changes = changes_of(options)
     if options.device is not None:
         package_config.device = options.device
@@ -95,7 +95,7 @@ def _train(options: argparse.Namespace) -> int:
     copy, text = folder / config.path.name, config.path.read_bytes()
     with naming(copy):
         same = copy.is_file() and copy.read_bytes() == text
-    # Where a training has begun, it has left its configuration, which may since have been changed.
+    # A training run that has begun has left a copy of its configuration, which may have changed since.
     trainer.open_folder([] if same or (folder / "history.csv").exists() else [copy])
     if not same:
         write_whole(copy, text)

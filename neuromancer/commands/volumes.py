@@ -41,12 +41,12 @@ EXAMPLES = """examples:
 
 exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip,
 --on-missing fill);
-130 interrupted: the same command with --resume goes on.
+130 interrupted: the same command with --resume continues.
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command understands."""
+    """Return the parser of the command line."""
     result = Parser(
         prog="neuromancer",
         description="Dense prediction of volumes of any size with stored models.",
@@ -55,21 +55,21 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--version", action="version", version=f"neuromancer {nm.__version__}")
     result.add_argument(
-        "--completion", choices=("bash", "zsh", "tcsh"), help="print the completion script for a shell and end"
+        "--completion", choices=("bash", "zsh", "tcsh"), help="print the completion script for a shell and exit"
     )
     commands = result.add_subparsers(dest="command", metavar="COMMAND")
     _predict_options(commands.add_parser("predict", help="predict a volume", description=_predict.__doc__))
     info = commands.add_parser("info", help="describe a model", description=_info.__doc__)
     info.add_argument("model", help="model file (.h5, or .mdl of the original library)")
-    info.add_argument("--json", action="store_true", help="for programs")
-    plan = commands.add_parser("plan", help="how a volume would be predicted", description=_plan.__doc__)
+    info.add_argument("--json", action="store_true", help="print JSON")
+    plan = commands.add_parser("plan", help="show how a volume would be predicted", description=_plan.__doc__)
     plan.add_argument("model", help="model file")
     plan.add_argument("shape", type=_count, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
     _shared_options(plan)
     bench = commands.add_parser("bench", help="measure the speed on this machine", description=_bench.__doc__)
     bench.add_argument("model", help="model file")
-    bench.add_argument("--shape", type=_count, nargs="+", help="spatial sizes (default: what takes some seconds)")
-    bench.add_argument("--runs", type=_count, default=3, help="runs, of which the median counts (default: 3)")
+    bench.add_argument("--shape", type=_count, nargs="+", help="spatial sizes (default: small, for some seconds)")
+    bench.add_argument("--runs", type=_count, default=3, help="number of runs, for the median (default: 3)")
     _shared_options(bench)
     return result
 
@@ -78,7 +78,7 @@ def _shared_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--node", help="node to predict (default: the model's prediction node)")
     command.add_argument("--pad", action="store_true", help="mirror the volume at its borders: result of equal size")
     command.add_argument(
-        "--memory", help="bytes that each process may use, such as 4GB (default: a part of what is free)"
+        "--memory", help="memory limit of each process, such as 4GB (default: a fraction of free memory)"
     )
     command.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
 
@@ -94,29 +94,31 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
     kind.add_argument("--uint8", action="store_true", help="store 8-bit integers, floor(255 p)")
     kind.add_argument("--reduce", type=_reduction, help="uint8, uint16, argmax, a channel number, or threshold=0.5")
     command.add_argument("--roi", help="part of the result to predict, such as 0:100,200:300,: (per spatial axis)")
-    command.add_argument("--mask", help="volume that is 0 where nothing has to be predicted")
+    command.add_argument("--mask", help="volume that is 0 where nothing needs to be predicted")
     command.add_argument("--skip-empty", action="store_true", help="skip tiles of constant raw data")
     command.add_argument("--fill", type=_number, default=0, help="value where nothing was predicted (default: 0)")
     command.add_argument(
-        "--augment", choices=("flips", "rotations", "all"), help="average over mirrored or turned volumes"
+        "--augment", choices=("flips", "rotations", "all"), help="average over flipped or rotated volumes"
     )
-    command.add_argument("--precision", choices=("f32", "tf32", "bf16", "f16"), default="f32", help="of the arithmetic")
+    command.add_argument(
+        "--precision", choices=("f32", "tf32", "bf16", "f16"), default="f32", help="arithmetic precision"
+    )
     command.add_argument(
         "--voxel-size",
         nargs="+",
         metavar="LENGTH",
         help="voxel size of the result, z first, such as 40 4 4 (default: that of the volume)",
     )
-    command.add_argument("--unit", help="of these lengths, such as nm or um (default: that of the volume)")
-    command.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    command.add_argument("--shard", type=_shard, metavar="I/N", help="do only the I-th of N parts, I from 0")
-    command.add_argument("--workers", type=_workers, help="processes (default: this one)")
-    command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="at unreadable or bad parts")
+    command.add_argument("--unit", help="unit of these lengths, such as nm or um (default: that of the volume)")
+    command.add_argument("--resume", action="store_true", help="resume an interrupted run")
+    command.add_argument("--shard", type=_shard, metavar="I/N", help="predict only the I-th of N shards, I from 0")
+    command.add_argument("--workers", type=_workers, help="number of worker processes (default: none)")
+    command.add_argument("--on-error", choices=("stop", "skip"), default="stop", help="on unreadable or bad parts")
     command.add_argument(
         "--on-missing",
         choices=("error", "fill"),
         default="error",
-        help="at missing or damaged parts of the volume: end with an error, or read them as the file's fill value",
+        help="on missing or damaged parts of the volume: fail, or read them as the file's fill value",
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -126,19 +128,19 @@ def _reduction(text: str) -> Any:
         return text
     name, sign, value = text.partition("=")
     try:
-        wish = ("threshold", float(value)) if name == "threshold" and sign else ast.literal_eval(text)
-        if wish is None:
+        reduce = ("threshold", float(value)) if name == "threshold" and sign else ast.literal_eval(text)
+        if reduce is None:
             raise ValueError
-        reduction(wish)
+        reduction(reduce)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is none of uint8, uint16, argmax, a channel number, threshold=NUMBER"
         ) from None
-    return wish
+    return reduce
 
 
 def _number(text: str) -> float:
-    """A number, exact where it is whole."""
+    """Parse a number; an int if it is whole."""
     try:
         return int(text)
     except ValueError:
@@ -146,9 +148,9 @@ def _number(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if math.isinf(number) and "inf" not in text.lower():
-        raise argparse.ArgumentTypeError(f"{text!r} is larger than any number of 64 bits")
+        raise argparse.ArgumentTypeError(f"{text!r} is too large for a 64-bit float")
     return number
 
 
@@ -158,7 +160,7 @@ def _count(text: str, least: int = 1) -> int:
     except ValueError:
         count = least - 1
     if count < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return count
 
 
@@ -182,16 +184,16 @@ def _roi(text: str) -> tuple[slice, ...]:
 
 
 def _store(options: argparse.Namespace) -> dict[str, Any] | None:
-    """What was said about the result's place in the specimen."""
-    said: dict[str, Any] = {} if options.unit is None else {"unit": options.unit}
+    """Return voxel size and unit of the result, if given."""
+    spec: dict[str, Any] = {} if options.unit is None else {"unit": options.unit}
     if options.voxel_size is not None:
         try:
-            said["voxel_size"] = tuple(float(v) for v in ",".join(options.voxel_size).split(","))
+            spec["voxel_size"] = tuple(float(v) for v in ",".join(options.voxel_size).split(","))
         except ValueError:
             raise ArgumentError(
-                "no lengths", where="--voxel-size", got=" ".join(options.voxel_size), expected="such as 40 4 4"
+                "not lengths", where="--voxel-size", got=" ".join(options.voxel_size), expected="such as 40 4 4"
             ) from None
-    return said or None
+    return spec or None
 
 
 def _node(options: argparse.Namespace) -> nm.Node:
@@ -210,9 +212,9 @@ def _image_shape(node: nm.Node, spatial: Sequence[int]) -> tuple[int, ...]:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    """Predict a volume with a stored model, tile by tile, in bounded memory; restartable.
+    """Predict a volume with a stored model, tile by tile, in bounded memory; resumable.
 
-    The result is that of the whole volume at once, whatever the tiles. Axes: channel first, then those of the volume.
+    The result does not depend on the tiles. Its axes: channels first, then those of the volume.
     """
     node = _node(options)
     with ExitStack() as stack:
@@ -250,7 +252,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    """Describe a model: its nodes, sizes, field of view, number of parameters and training history."""
+    """Describe a model: nodes, sizes, field of view, number of parameters."""
     model = nm.modelload(options.model)
     node = model.prediction_node
     facts: dict[str, Any] = {
@@ -278,7 +280,7 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    """Show how a volume would be predicted: sizes, tiles, memory, and about how long this machine would take."""
+    """Show how a volume would be predicted: sizes, tiles, memory, and the estimated time on this machine."""
     node = _node(options)
     plan = node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)
     say(str(plan))
@@ -286,14 +288,14 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    """Measure how many voxels per second this machine predicts with a model, beside what the plan says."""
+    """Measure the prediction speed of a model on this machine in voxels per second, and show the plan."""
     node = _node(options)
     if options.shape is None:
         least = [int(n) for n in node.shape.fov]
         spatial = [n + 31 if len(least) == 3 else n + 127 for n in least]
     else:
         spatial = options.shape
-    # Refuses sizes for which no data could be made.
+    # Refuses sizes that are too large to allocate.
     node.plan_dense(_image_shape(node, spatial), "float32", pad_raw=options.pad, memory=options.memory)
     raw = np.random.default_rng(0).random(_image_shape(node, spatial), dtype="float32")
     plan = node.plan_dense(raw, pad_raw=options.pad, memory=options.memory)
@@ -318,18 +320,18 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status is explained in ``neuromancer --help``."""
+    """Run the command line; ``neuromancer --help`` explains the exit status."""
     prepare_streams()
-    understood = parser()
-    options = understood.parse_args(arguments)
-    again = "; the same command with --resume goes on" if options.command == "predict" else ""
+    command_line = parser()
+    options = command_line.parse_args(arguments)
+    again = "; the same command with --resume continues" if options.command == "predict" else ""
 
     def command() -> int:
         if options.completion:
-            say(shtab.complete(understood, options.completion))
+            say(shtab.complete(command_line, options.completion))
             return DONE
         if options.command is None:
-            say(understood.format_help(), end="")
+            say(command_line.format_help(), end="")
             return USAGE
         if getattr(options, "device", None) is not None:
             config.device = options.device

@@ -1,4 +1,4 @@
-"""What all commands share: streams of any kind, one line for every error, and the exit status."""
+"""Shared parts of the commands: streams, one-line error messages, and the exit status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from neuromancer.progress import say, voxel_bar
 
 
 class Stream(io.StringIO):
-    """A stream that fails when it is flushed, as one into a pipe or a full disk does."""
+    """Stream whose flush fails, as for a broken pipe or a full disk."""
 
     encoding = "ascii"
 
@@ -64,7 +64,7 @@ def test_every_error_is_one_line(capsys, monkeypatch):
     noted.add_note("in a\x1b tile")
     assert run(fail(noted), capsys) == (1, "program: 'no\\nde': cannot be read\n  in a\\x1b tile\n")
     assert run(fail(UnknownNameError("no such node", got="x")), capsys) == (1, "program: no such node; got x\n")
-    assert run(fail(MemoryError()), capsys) == (1, "program: the memory is not enough\n")
+    assert run(fail(MemoryError()), capsys) == (1, "program: not enough memory\n")
     assert run(fail(KeyboardInterrupt()), capsys) == (130, "program: interrupted\n")
     status, text = run(fail(ZeroDivisionError("https://user:word@host\n\x1b")), capsys)
     assert status == 1 and text.count("\n") == 1 and "unexpected error, please report" in text
@@ -92,7 +92,7 @@ def test_wrong_usage_shows_arguments_safely(capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="closes standard streams by a shell")
 def test_closed_standard_streams(tmp_path):
-    """No file gets the number of a stream that is closed, so nothing that is printed goes into it."""
+    """No file gets the descriptor of a closed stream, so nothing is printed into a file."""
     model = nm.model_manager.current
     node = nm.Conv(nm.Input((None, 1, 5), "b,f,x", name="räw", print_repr=False), 1, (3,), print_repr=False)
     model.designate_nodes(node.input_nodes[0], prediction_node=node)
@@ -117,7 +117,7 @@ def test_configurations_that_fail(tmp_path, capsys):
         path.write_text(text)
         assert train.main([str(path), "--quiet"]) == console.FAILED
         error = capsys.readouterr().err
-        assert error.startswith("neuromancer-train: ") and (f"{name}.py" in error or "no model" in error)
+        assert error.startswith("neuromancer-train: ") and (f"{name}.py" in error or "not a model" in error)
         assert "unexpected" not in error
     for name in ("a" * 300, "no\0name", "", str(tmp_path)):
         assert train.main([name, "--quiet"]) == console.FAILED

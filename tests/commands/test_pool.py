@@ -1,4 +1,4 @@
-"""Worker processes that Ctrl-C ends without a word."""
+"""Worker processes that Ctrl-C ends silently."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from neuromancer.commands import pool
 
 
 def test_an_interrupt_ends_tasks_and_nothing_else(monkeypatch):
-    monkeypatch.setattr(pool, "_interrupted", False)
-    before = signal.signal(signal.SIGINT, pool._interrupt)
+    monkeypatch.setattr(pool, "interrupted", False)
+    before = signal.signal(signal.SIGINT, pool.interrupt)
     try:
-        assert pool._task(lambda: 3) == 3
+        assert pool.run_task(lambda: 3) == 3
         with pytest.raises(KeyboardInterrupt):
-            pool._task(signal.raise_signal, signal.SIGINT)
+            pool.run_task(signal.raise_signal, signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # while it waits
         with pytest.raises(KeyboardInterrupt):
-            pool._task(lambda: 3)
+            pool.run_task(lambda: 3)
     finally:
         signal.signal(signal.SIGINT, before)
 

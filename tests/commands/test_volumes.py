@@ -204,7 +204,7 @@ def test_help_and_completion(capsys):
 
 
 def test_device_is_set(model, monkeypatch):
-    monkeypatch.setattr(config, "_device", config.device)
+    monkeypatch.setattr(config, "device", config.device)
     assert cli.main(["plan", str(model), "20", "20", "20", "--device", "auto"]) == cli.DONE
     assert config.device == "auto"
     monkeypatch.setenv("NEUROMANCER_DEVICE", "cpu")
