@@ -215,13 +215,13 @@ class Journals:
         self._restore()
         lies = self._change(r)
 
-        def go_on() -> str:
-            with patch("neuromancer.dense.creation_lock.WAIT", 0.1):  # for another process that makes the result
-                return self._go_on(r, lies)
+        def resume() -> str:
+            with patch("neuromancer.dense.creation_lock.WAIT", 0.1):  # for another process that creates the result
+                return self._run(r, lies)
 
-        return go_on
+        return resume
 
-    def _go_on(self, r: Random, lies: bool) -> str:
+    def _run(self, r: Random, lies: bool) -> str:
         try:
             found = Journal.find(self.folder)
             if found is not None:
@@ -232,12 +232,12 @@ class Journals:
         if r.random() < 0.4:
             try:
                 self._resume()
-                outcome = "went on"
+                outcome = "resumed"
             except NeuromancerError as error:
                 str(error)
                 outcome = type(error).__name__
             if not lies:
-                self._check(whole=outcome == "went on")
+                self._check(whole=outcome == "resumed")
         return outcome
 
     def _resume(self) -> None:

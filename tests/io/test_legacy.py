@@ -34,16 +34,16 @@ def case(request):
 
 
 def test_prediction_and_parameters(case):
-    path, data, wanted, params = case
+    path, data, expected, params = case
     model = nm.modelload(path)
-    have = model.get_param_values()
-    assert {n: sorted(p) for n, p in have.items()} == {n: sorted(p) for n, p in params.items()}
+    actual = model.get_param_values()
+    assert {n: sorted(p) for n, p in actual.items()} == {n: sorted(p) for n, p in params.items()}
     for name, values in params.items():
         for key, value in values.items():
-            np.testing.assert_allclose(have[name][key], value, rtol=1e-6)
-    assert np.abs(model.predict(data.astype("float32")) - wanted).max() < 1e-5
+            np.testing.assert_allclose(actual[name][key], value, rtol=1e-6)
+    assert np.abs(model.predict(data.astype("float32")) - expected).max() < 1e-5
     nm.config.floatX = "float64"
-    assert np.abs(nm.modelload(path).predict(data.astype("float64")) - wanted).max() < 1e-12
+    assert np.abs(nm.modelload(path).predict(data.astype("float64")) - expected).max() < 1e-12
 
 
 def test_options_work_on_them_too(case):
@@ -55,10 +55,10 @@ def test_options_work_on_them_too(case):
 
 
 def test_gzipped(case, tmp_path):
-    path, data, wanted, _ = case
+    path, data, expected, _ = case
     packed = tmp_path / "packed.mdl"
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert np.abs(nm.modelload(packed).predict(data.astype("float32")) - wanted).max() < 1e-5
+    assert np.abs(nm.modelload(packed).predict(data.astype("float32")) - expected).max() < 1e-5
 
 
 def test_damage_is_noticed_or_harmless(case, tmp_path):
@@ -77,12 +77,12 @@ def test_damage_is_noticed_or_harmless(case, tmp_path):
 
 
 def test_conversion(case, tmp_path, capsys):
-    path, data, wanted, _ = case
+    path, data, expected, _ = case
     before = nm.model_manager.current
     new = tmp_path / "new.h5"
     assert main([str(path), str(new)]) == 0
     assert nm.model_manager.current is before
-    assert np.abs(nm.modelload(new).predict(data.astype("float32")) - wanted).max() < 1e-5
+    assert np.abs(nm.modelload(new).predict(data.astype("float32")) - expected).max() < 1e-5
     assert main([str(tmp_path / "absent.mdl"), str(new)]) == 1
     assert "cannot be read" in capsys.readouterr().err
 
@@ -275,7 +275,7 @@ def test_repetition_is_counted(tmp_path):
     text = unicode(b"a" * 1_000_000) + b"q\x00" + unicode(b"latin1") + b"q\x01" + b"c_codecs\nencode\nq\x02"
     path = tmp_path / "x.mdl"
     path.write_bytes(b"\x80\x02(" + text + b"h\x02h\x00h\x01\x86R" * 10_000 + b"t.")
-    with pytest.raises(FileError, match="beyond all measure"):
+    with pytest.raises(FileError, match="expands too much by repeated references"):
         read_pickle(path)
 
 
@@ -352,7 +352,7 @@ def test_parameters_are_numbers(original, tmp_path):
 def test_compression_bombs(tmp_path):
     path = tmp_path / "x.mdl"
     path.write_bytes(gzip.compress(b"\x80\x02" + b"N0" * 20_000_000))
-    refused(path, "compressed beyond all measure")
+    refused(path, "expands too much when decompressed")
     path.write_bytes(gzip.compress(b"\x80\x02N.")[:-6])
     refused(path, "damaged")
 

@@ -81,9 +81,9 @@ def test_state_of_unused_optimisers_is_kept(fresh_model, tmp_path):
     layers()
     fresh_model.trainingstep(*feed(fresh_model.loss_node), optimiser="AdaGrad")
     copy = reload(reload(fresh_model, tmp_path / "a.h5"), tmp_path / "b.h5")
-    wanted = fresh_model.optimisers["AdaGrad"].get_state()
-    have = copy.optimiser("AdaGrad").get_state()
-    assert all(same(have[key], wanted[key]) for key in wanted)
+    expected = fresh_model.optimisers["AdaGrad"].get_state()
+    actual = copy.optimiser("AdaGrad").get_state()
+    assert all(same(actual[key], expected[key]) for key in expected)
 
 
 def test_shared_parameters_are_shared(fresh_model, tmp_path):
@@ -134,12 +134,12 @@ def test_another_precision(fresh_model, tmp_path):
     nm.config.floatX = "float64"
     layers()
     fresh_model.save(tmp_path / "a.h5")
-    wanted = fresh_model.predict(*feed(fresh_model.prediction_node))
+    expected = fresh_model.predict(*feed(fresh_model.prediction_node))
     nm.config.floatX = "float32"
     copy = nm.modelload(tmp_path / "a.h5")
-    have = copy.predict(*feed(fresh_model.prediction_node))
-    assert have.dtype == np.float32
-    np.testing.assert_allclose(have, wanted, rtol=1e-4)
+    actual = copy.predict(*feed(fresh_model.prediction_node))
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
 def test_nan_is_kept(fresh_model, tmp_path):
@@ -152,10 +152,10 @@ def test_the_generator_is_left_alone(fresh_model, tmp_path):
     layers()
     fresh_model.save(tmp_path / "a.h5")
     nm.seed(5)
-    wanted = nm.initweights((2, 2))
+    expected = nm.initweights((2, 2))
     nm.seed(5)
     nm.modelload(tmp_path / "a.h5")
-    assert same(nm.initweights((2, 2)), wanted)
+    assert same(nm.initweights((2, 2)), expected)
 
 
 def test_the_loaded_model_is_current_and_named(fresh_model, tmp_path):
@@ -184,14 +184,14 @@ def test_what_no_file_can_hold(fresh_model, tmp_path):
 def test_parameters_of_a_file(fresh_model, tmp_path):
     layers()
     fresh_model.save(tmp_path / "a.h5")
-    wanted = fresh_model.get_param_values()
-    have = nm.params_from_model_file(tmp_path / "a.h5")
-    assert {n: list(p) for n, p in have.items()} == {n: list(p) for n, p in wanted.items()}
+    expected = fresh_model.get_param_values()
+    actual = nm.params_from_model_file(tmp_path / "a.h5")
+    assert {n: list(p) for n, p in actual.items()} == {n: list(p) for n, p in expected.items()}
     other = nm.model_manager.newmodel(None)
     layers()
-    assert not same(other["conv"].w.get_value(), wanted["conv"]["w"])
+    assert not same(other["conv"].w.get_value(), expected["conv"]["w"])
     other.set_param_values(tmp_path / "a.h5")
-    assert same(other["conv"].w.get_value(), wanted["conv"]["w"])
+    assert same(other["conv"].w.get_value(), expected["conv"]["w"])
     nm.model_manager.newmodel(None)
     finish(nm.Perceptron(image(), 2, name="other", **QUIET))
     with pytest.raises(nm.errors.UnknownNameError):

@@ -140,9 +140,9 @@ def preview(tmp_path):
 
 
 def plots(tmp_path):
-    for wanted in (True, False):
-        run(folder=tmp_path, plots=wanted, overwrite=True)
-        assert ("history.png" in names(tmp_path)) == wanted
+    for enabled in (True, False):
+        run(folder=tmp_path, plots=enabled, overwrite=True)
+        assert ("history.png" in names(tmp_path)) == enabled
         (tmp_path / "history.png").unlink(missing_ok=True)
 
 

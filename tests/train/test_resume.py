@@ -29,9 +29,9 @@ def resume(folder, **options):
 
 
 def test_meta_parameters_that_are_given_win(folder):
-    wanted = {"lr": 0.0001, "clip_norm": 1.0, "wd": 0.1, "beta2": 0.5, "clip_value": 2.0}
-    meta = resume(folder, optimiser_params=wanted).model.meta
-    assert {key: meta[key] for key in wanted} == pytest.approx(wanted)
+    params = {"lr": 0.0001, "clip_norm": 1.0, "wd": 0.1, "beta2": 0.5, "clip_value": 2.0}
+    meta = resume(folder, optimiser_params=params).model.meta
+    assert {key: meta[key] for key in params} == pytest.approx(params)
     assert meta["mom"] == pytest.approx(0.9)
 
 

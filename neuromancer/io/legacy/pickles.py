@@ -96,7 +96,7 @@ class _Reader:
         """Count the cost of an operation."""
         self.budget -= n
         if self.budget < 0:
-            raise _refuse("it repeats itself beyond all measure")
+            raise _refuse("it expands too much by repeated references")
 
     # ---- running
     def run(self) -> Any:
@@ -369,7 +369,7 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
             with gzip.open(path, "rb") as file:
                 data = file.read(limit + 1)
             if len(data) > limit:
-                raise FileError("the file is compressed beyond all measure", where=str(path))
+                raise FileError("the file expands too much when decompressed", where=str(path))
         return _Reader(data).run()
     except FileError:
         raise
