@@ -286,7 +286,7 @@ class _Blocks:
         missing = [k for k in range(self.ndim) if k not in self.order]
         axes = [0, *(1 + int(i) for i in np.argsort(self.order))]
         block = np.transpose(block, axes)
-        return np.expand_dims(block, [1 + k for k in missing]) if missing else block
+        return np.expand_dims(block, tuple(1 + k for k in missing)) if missing else block
 
     def read_nearest(self, starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
         """Read a block, padded with the nearest voxel beyond the borders."""

@@ -118,7 +118,8 @@ class Warp(Geometric):
         spacing, bound = np.ones(frame.ndim), np.zeros(frame.ndim)
         if self.spacing is not None:
             spacing[own] = np.array(self.spacing, float) / min(self.spacing)
-        bound[own] = self.elastic if not np.isscalar(self.elastic) else float(self.elastic) / spacing[own]  # type: ignore[arg-type]
+        limit = np.asarray(self.elastic, float)
+        bound[own] = limit if limit.ndim else limit / spacing[own]
         distance = [
             max(self.distance / s, 1.0) if self.distance else max(n / 3, LEAST_DISTANCE)
             for n, s in zip(frame.sizes, spacing, strict=True)

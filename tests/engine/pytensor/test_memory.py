@@ -67,7 +67,7 @@ def test_a_chain_of_results_takes_no_more_memory_than_the_largest_two():
     reserve = Reserve()
     for _ in range(3):
         chain(reserve)
-        assert sum(some.reached for some in reserve._ranges) == (128 + 110) << 20
+        assert sum(some.reached for some in reserve.ranges) == (128 + 110) << 20
 
 
 def test_room_is_made_from_free_memory():
@@ -75,9 +75,9 @@ def test_room_is_made_from_free_memory():
     chain(reserve)
     kept = reserve.take((40 << 18,))
     reserve.make_room(50 << 20)
-    assert sum(some.reached for some in reserve._ranges) == (128 + 110 - 50) << 20
+    assert sum(some.reached for some in reserve.ranges) == (128 + 110 - 50) << 20
     reserve.make_room(500 << 20)
-    assert sum(some.reached for some in reserve._ranges) == kept.nbytes
+    assert sum(some.reached for some in reserve.ranges) == kept.nbytes
 
 
 def test_memory_beyond_the_kept_part_is_returned(monkeypatch):
@@ -103,14 +103,14 @@ def test_memory_beyond_the_kept_part_is_returned(monkeypatch):
 
 def test_numpy_allocates_small_results_and_all_under_an_address_limit(monkeypatch):
     reserve = Reserve()
-    assert reserve.take((10, 2)).shape == (10, 2) and reserve._ranges == []
+    assert reserve.take((10, 2)).shape == (10, 2) and reserve.ranges == []
 
     def refuse(*args, **kwargs):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(memory.mmap, "mmap", refuse)
     array = reserve.take((2 << 20,))
-    assert array.dtype == np.float32 and array.flags.owndata and reserve._ranges == []
+    assert array.dtype == np.float32 and array.flags.owndata and reserve.ranges == []
 
 
 def test_a_tensor_keeps_its_memory():

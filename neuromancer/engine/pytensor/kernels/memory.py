@@ -121,7 +121,7 @@ class Reserve:
     """
 
     def __init__(self) -> None:
-        self._ranges: list[Range] = []
+        self.ranges: list[Range] = []
         self._last = 1
         self._holders = 0
         self._lock = Lock()
@@ -137,7 +137,7 @@ class Reserve:
             with self._lock:
                 self._holders -= 1
                 if not self._holders:
-                    for addresses in self._ranges:
+                    for addresses in self.ranges:
                         addresses.give_back()
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -149,24 +149,24 @@ class Reserve:
         return np.empty(shape, np.float32) if array is None else array
 
     def _from_ranges(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        if not self._ranges:
+        if not self.ranges:
             nbytes = psutil.virtual_memory().total // mmap.PAGESIZE * mmap.PAGESIZE
             try:
-                self._ranges = [Range(nbytes), Range(nbytes)]
+                self.ranges = [Range(nbytes), Range(nbytes)]
             except OSError:  # the address space is limited
                 return None
-        if all(addresses.is_empty for addresses in self._ranges):
+        if all(addresses.is_empty for addresses in self.ranges):
             self._last = 1  # so that every call uses the same addresses
         other = 1 - self._last
-        growth = [addresses.growth(4 * prod(shape)) for addresses in self._ranges]
+        growth = [addresses.growth(4 * prod(shape)) for addresses in self.ranges]
         self._last = other if growth[other] <= growth[self._last] else self._last
-        return self._ranges[self._last].take(shape)
+        return self.ranges[self._last].take(shape)
 
     def make_room(self, nbytes: int) -> None:
         """Return free memory to the system before torch allocates `nbytes`."""
         if nbytes >= LARGE:
             with self._lock:
-                for addresses in self._ranges:
+                for addresses in self.ranges:
                     nbytes -= addresses.trim(nbytes)
 
 
