@@ -1,6 +1,6 @@
-"""Dense prediction: the answer of a network at every voxel of a volume of any size.
+"""Dense prediction: apply a network at every voxel of a volume of any size.
 
-Flow: volume -> plan -> tiles (from the network's geometry) -> nodes in their dense form -> volume.
+Flow: volume -> plan -> tiles (from the network's geometry) -> nodes in dense form -> volume.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arguments of dense prediction, checked before anything is opened or made."""
+"""Validation of arguments of dense prediction, before anything is opened or created."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PRECISIONS = ("f32", "tf32", "bf16", "f16")
 STORE_OPTIONS = tuple(
     name
     for name, p in signature(volumes.create_sink).parameters.items()
-    if p.kind is p.KEYWORD_ONLY and name not in ("existing", "spatial")  # which are for the prediction to say
+    if p.kind is p.KEYWORD_ONLY and name not in ("existing", "spatial")  # set by the prediction itself
 )
 MOST_VOXELS = (1 << 63) - 1
 Number = int | float
 
 
 def checked_choice(name: str, value: Any, allowed: Sequence[Any], problem: str = "unknown choice") -> Any:
-    """`value` if it is one of a few names, or ArgumentError."""
+    """Return `value`; raise ArgumentError unless it is one of the allowed names."""
     if not isinstance(value, (str, NoneType)) or value not in allowed:
         nearest = nearest_name(value, [a for a in allowed if a is not None])
         raise ArgumentError(problem, where=name, got=value, expected=f"one of {allowed}", nearest=nearest)
@@ -37,33 +37,33 @@ def checked_choice(name: str, value: Any, allowed: Sequence[Any], problem: str =
 
 
 def checked_flag(name: str, value: Any) -> bool:
-    """`value` if it is True or False, or InputTypeError; text such as "False" would be taken for True."""
+    """Return `value` as bool; raise InputTypeError for other types, as text such as "False" would count as True."""
     if not isinstance(value, (bool, np.bool_)) and not (is_whole(value) and value in (0, 1)):
         raise InputTypeError("neither True nor False", where=name, got=value, expected="True or False")
     return bool(value)
 
 
 def checked_progress(value: Any) -> bool | None:
-    """`progress` if it is True, False or None, or InputTypeError."""
+    """Return `progress` as bool or None; raise InputTypeError for other types."""
     return None if value is None else checked_flag("progress", value)
 
 
 def checked_count(name: str, value: Any, least: int) -> int:
-    """`value` if it is a whole number of at least `least`, or ArgumentError."""
+    """Return `value` as int; raise ArgumentError unless it is an integer >= `least`."""
     if not is_whole(value) or value < least:
-        raise ArgumentError("not a number of them", where=name, got=value, expected=f"a whole number >= {least}")
+        raise ArgumentError("not a valid number", where=name, got=value, expected=f"a whole number >= {least}")
     return int(value)
 
 
 def checked_tile(tile: Any) -> tuple[int, ...] | None:
-    """Sizes of a tile, or ShapeError."""
+    """Return the tile shape as a tuple; raise ShapeError if it is invalid."""
     if tile is None:
         return None
     return checked_sizes("tile", tile, "voxels of the result per spatial axis")
 
 
 def checked_sizes(name: str, sizes: Any, meaning: str) -> tuple[int, ...]:
-    """Sizes of at least 1, or ShapeError."""
+    """Return sizes as a tuple; raise ShapeError unless all are integers >= 1."""
     several = isinstance(sizes, (tuple, list)) or (isinstance(sizes, np.ndarray) and sizes.ndim == 1)
     if not several or not len(sizes) or not all(is_whole(n) and n >= 1 for n in sizes):
         raise ShapeError("needs a positive size per axis", where=name, got=sizes, expected=f"whole numbers: {meaning}")
@@ -71,15 +71,15 @@ def checked_sizes(name: str, sizes: Any, meaning: str) -> tuple[int, ...]:
 
 
 def checked_image(shape: Any, name: str = "image") -> tuple[int, ...]:
-    """Shape of an image that is planned for, or of a result, or ShapeError."""
+    """Return the shape of an image or result as a tuple; raise ShapeError if it is invalid."""
     sizes = checked_sizes(name, shape, "(f, (z,) y, x)")
     if prod(sizes) > MOST_VOXELS:
-        raise ShapeError("more voxels than can be counted", where=name, got=sizes, expected=f"up to {MOST_VOXELS}")
+        raise ShapeError("too many voxels", where=name, got=sizes, expected=f"up to {MOST_VOXELS}")
     return sizes
 
 
 def checked_dtype(dtype: Any) -> np.dtype[Any]:
-    """A dtype, or InputTypeError."""
+    """Return `dtype` as a numpy dtype; raise InputTypeError if it is none."""
     try:
         found: np.dtype[Any] = np.dtype(dtype)
         return found
@@ -88,7 +88,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def checked_shard(shard: Any) -> tuple[int, int] | None:
-    """Number of a part and of all parts, or ArgumentError."""
+    """Return `shard` as a tuple; raise ArgumentError if it is invalid."""
     if shard is None:
         return None
     pair = isinstance(shard, (tuple, list)) and len(shard) == 2 and all(is_whole(n) for n in shard)
@@ -98,7 +98,7 @@ def checked_shard(shard: Any) -> tuple[int, int] | None:
 
 
 def checked_ranges(roi: Any, full: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, stop) of a region of interest along axes of these lengths, or ArgumentError."""
+    """Return (start, stop) of a region of interest along axes of sizes `full`; raise ArgumentError if it is invalid."""
     parts = (None,) * len(full) if roi is None else roi
     if not isinstance(parts, (tuple, list)) or len(parts) != len(full):
         raise ArgumentError(
@@ -125,7 +125,7 @@ def checked_ranges(roi: Any, full: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def checked_fill(fill: Any) -> Number | bool:
-    """The value for filling as a number of Python, whole where it is; InputTypeError for what is no number."""
+    """Return the fill value as a Python number, int if integral; raise InputTypeError if it is no number."""
     if isinstance(fill, (bool, np.bool_)):
         return bool(fill)
     if not is_number(fill):
@@ -135,7 +135,7 @@ def checked_fill(fill: Any) -> Number | bool:
 
 
 def require_fill(fill: Number | bool, name: str, dtype: Any) -> None:
-    """Raise ArgumentError unless what is stored of a node can hold the value for filling."""
+    """Raise ArgumentError if the fill value is not representable in the dtype stored for a node."""
     kind = np.dtype(dtype)
     if (isinstance(fill, bool) and kind.kind != "b") or not holds(kind, fill):
         nearest = None
@@ -143,21 +143,21 @@ def require_fill(fill: Number | bool, name: str, dtype: Any) -> None:
             info = np.iinfo(kind)
             nearest = 0 if fill != fill else int(min(max(fill, info.min), info.max))
         raise ArgumentError(
-            f"what is stored of {name!r} cannot hold this value",
+            f"the dtype stored for {name!r} cannot represent this value",
             where="fill",
             got=fill,
-            expected=f"{limits(kind)}, as {kind} has",
+            expected=f"{limits(kind)}, for {kind}",
             nearest=nearest,
         )
 
 
 def checked_skip(skip_empty: Any) -> Any:
-    """What marks empty tiles: None, 'constant' or a number; else ArgumentError."""
+    """Return `skip_empty`: None, 'constant' or a Python number; raise ArgumentError for anything else."""
     if skip_empty is None or (isinstance(skip_empty, str) and skip_empty == "constant"):
         return skip_empty
     if not is_number(skip_empty) or skip_empty != skip_empty:
         raise ArgumentError(
-            "no image is everywhere so",
+            "not a value that a voxel can have",
             where="skip_empty",
             got=skip_empty,
             expected="'constant', a number or None",
@@ -167,20 +167,20 @@ def checked_skip(skip_empty: Any) -> Any:
 
 
 def require_skip(skip_empty: Any, dtype: Any) -> None:
-    """Raise ArgumentError for a value that no voxel of an image of a dtype can have."""
+    """Raise ArgumentError if no voxel of this dtype can have the value."""
     if is_number(skip_empty) and not holds(dtype, skip_empty):
         raise ArgumentError(
-            "no voxel of the image has this value", where="skip_empty", got=skip_empty, expected=f"{limits(dtype)}"
+            "no voxel of the image can have this value", where="skip_empty", got=skip_empty, expected=f"{limits(dtype)}"
         )
 
 
 def checked_outs(out: Any, n: int, several: bool) -> tuple[Any, ...] | None:
-    """Where the result of each node goes; None for memory.
+    """Return the output of each node; None to return arrays.
 
     Raises
     ------
     ArgumentError
-        If there is not one output per node, or one is there twice.
+        If there is not one output per node, or one occurs twice.
     """
     if out is None:
         return None
@@ -192,12 +192,12 @@ def checked_outs(out: Any, n: int, several: bool) -> tuple[Any, ...] | None:
         )
     twice = next((o for k, o in enumerate(outs) if any(_same_place(o, p) for p in outs[:k])), None)
     if twice is not None:
-        raise ArgumentError("two nodes would go to the same place", where="out", got=str(twice)[:200])
+        raise ArgumentError("two nodes have the same output", where="out", got=str(twice)[:200])
     return outs
 
 
 def _same_place(one: Any, other: Any) -> bool:
-    """Whether two outputs are one, by whatever names and links."""
+    """Whether two outputs are the same file or array, through any names and links."""
     paths = [isinstance(out, (str, os.PathLike)) for out in (one, other)]
     if all(paths):
         return _place(one) == _place(other)
@@ -210,31 +210,31 @@ def _place(out: str | os.PathLike[str]) -> tuple[str, str, str]:
 
 
 def checked_store(store: Any, outs: Any) -> dict[str, Any] | None:
-    """Options for making a store, by names that there are."""
+    """Return the options for creating a store as a dict; raise for unknown names."""
     if store is None:
         return None
     if not isinstance(store, Mapping):
-        raise InputTypeError("not options by name", where="store", got=store, expected=f"a dict of {STORE_OPTIONS}")
+        raise InputTypeError("not a dict of options", where="store", got=store, expected=f"a dict of {STORE_OPTIONS}")
     unknown = [name for name in store if name not in STORE_OPTIONS]
     if unknown:
         raise ArgumentError(
-            "no such option of a store",
+            "unknown option of a store",
             where="store",
             got=unknown,
             expected=f"some of {STORE_OPTIONS}",
             nearest=nearest_name(unknown[0], STORE_OPTIONS),
         )
     if store and outs is None:
-        raise ArgumentError("only a result that goes to `out` has a store", where="store", got=dict(store))
+        raise ArgumentError("requires `out`", where="store", got=dict(store))
     return dict(store)
 
 
 def checked_journal(journal: Any, outs: Any) -> Path | None:
-    """Folder of the journal."""
+    """Return the folder of the journal as a Path; raise if it is invalid."""
     if journal is None:
         return None
     if not isinstance(journal, (str, os.PathLike)) or not os.fspath(journal):
-        raise InputTypeError("not a folder", where="journal", got=journal, expected="a path")
+        raise InputTypeError("not the path of a folder", where="journal", got=journal, expected="a path")
     if outs is None:
-        raise ArgumentError("only a result that goes to `out` has a journal", where="journal", got=str(journal))
+        raise ArgumentError("requires `out`", where="journal", got=str(journal))
     return Path(journal)

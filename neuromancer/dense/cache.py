@@ -1,4 +1,4 @@
-"""Blocks of the image that neighbouring tiles both need, read once."""
+"""Block cache, so that voxels in the overlap of neighbouring tiles are read once."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy as np
 from neuromancer.masked import unmasked
 
 BLOCK = 64
-"""Edge in voxels of the blocks that are kept where the store names none."""
+"""Edge length in voxels of cached blocks if the store has no chunks."""
 LEAST = 1 << 18
-"""Bytes below which chunks of a store are read several at once."""
+"""Minimum size of a cached block in bytes: smaller chunks are read several at a time."""
 
 
 class CachedSource:
-    """A source whose blocks are kept, the least recently used ones dropped, within so many bytes.
+    """A source with an LRU cache of blocks.
 
     Parameters
     ----------
     source : Source
     nbytes : int
-        Upper limit of what is kept.
+        Maximum size of the cache.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class CachedSource:
         self.shape, self.dtype = tuple(source.shape), np.dtype(source.dtype)
         self.block = _block(self.shape, self.dtype.itemsize, getattr(source, "chunks", None))
         self.reads = 0
-        self._kept: OrderedDict[tuple[int, ...], Future[np.ndarray]] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, ...], Future[np.ndarray]] = OrderedDict()
         self._lock = Lock()
         self._used = 0
 
@@ -48,7 +48,7 @@ class CachedSource:
         ranges = [s.indices(n)[:2] for s, n in zip(where, self.shape, strict=True)]
         numbers = [range(a // c, -(-b // c)) for (a, b), c in zip(ranges, self.block, strict=True)]
         if prod(len(n) for n in numbers) * prod(self.block) * self.dtype.itemsize > self.nbytes:
-            return np.asarray(unmasked(self.source[where], "image"))  # would drive itself out
+            return np.asarray(unmasked(self.source[where], "image"))  # larger than the cache
         result = np.empty([b - a for a, b in ranges], self.dtype)
         for number in product(*numbers):
             block = self._get(number)
@@ -63,12 +63,12 @@ class CachedSource:
 
     def _get(self, number: tuple[int, ...]) -> np.ndarray:
         with self._lock:
-            known = self._kept.get(number)
+            known = self._blocks.get(number)
             if known is not None:
-                self._kept.move_to_end(number)
+                self._blocks.move_to_end(number)
             else:
                 mine: Future[np.ndarray] = Future()
-                self._kept[number] = mine
+                self._blocks[number] = mine
                 self.reads += 1
         if known is not None:
             return known.result()
@@ -79,20 +79,20 @@ class CachedSource:
             block = np.asarray(unmasked(self.source[place], "image"))
         except BaseException as error:
             with self._lock:
-                del self._kept[number]
+                del self._blocks[number]
             mine.set_exception(error)
             raise
         mine.set_result(block)
         with self._lock:
             self._used += block.nbytes
             while self._used > self.nbytes:
-                oldest = next(n for n, f in self._kept.items() if f.done())
-                self._used -= self._kept.pop(oldest).result().nbytes
+                oldest = next(n for n, f in self._blocks.items() if f.done())
+                self._used -= self._blocks.pop(oldest).result().nbytes
         return block
 
 
 def _block(shape: Sequence[int], itemsize: int, chunks: Sequence[int] | None) -> tuple[int, ...]:
-    """Blocks of whole chunks, several where chunks are small."""
+    """Shape of cached blocks: whole chunks, several if chunks are small."""
     block = [min(n, c) for n, c in zip(shape, chunks or (shape[0], *(BLOCK,) * (len(shape) - 1)), strict=True)]
     while prod(block) * itemsize < LEAST:
         k = min((k for k in range(len(block)) if block[k] < shape[k]), key=lambda k: block[k], default=None)

@@ -1,4 +1,4 @@
-"""How fast this machine is: one short measurement per engine, device and precision, kept for the next time."""
+"""Speed of this machine: one short benchmark per engine, device and precision, cached on disk."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from neuromancer import engine as E
 from neuromancer.config import config
 
 SHAPE, KERNEL = (1, 64, 20, 60, 60), (64, 64, 4, 4, 4)
-"""A convolution of some ten milliseconds, of a kind that many networks have."""
+"""A typical convolution that takes about ten milliseconds."""
 RUNS = 5
 
 
 def seconds_per_work() -> float:
-    """Seconds per product of a direct convolution, on the configured device and for ``config.floatX``.
+    """Return the seconds per multiplication of a direct convolution, on the configured device in ``config.floatX``.
 
-    Measured at the first call (half a second) and kept in the user's cache folder (``XDG_CACHE_HOME`` or
-    ``~/.cache``), if that can be written.
+    Measured on the first call (half a second) and cached in the user's cache folder (``XDG_CACHE_HOME`` or
+    ``~/.cache``) if it is writable.
     """
     path = cache_path()
     known = _load(path)
@@ -36,7 +36,7 @@ def seconds_per_work() -> float:
 
 
 def cache_path() -> Path | None:
-    """File in which measurements are kept; None for a user without a home."""
+    """Return the file of cached measurements; None if the user has no home directory."""
     base = os.environ.get("XDG_CACHE_HOME")
     with suppress(RuntimeError):
         return (Path(base) if base else Path.home() / ".cache") / "neuromancer" / "speed.json"
@@ -47,12 +47,12 @@ def _key() -> str:
     machine = platform.processor() or platform.machine()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    # another cost model counts the same convolution as other work
+    # a changed cost model assigns other work to the same convolution
     return f"{E.NAME} {platform.node()} {machine} {threads} {limit} {config.device} {config.floatX} {_work():.4g}"
 
 
 def _work() -> float:
-    """Work of the convolution that is measured."""
+    """Work of the benchmark convolution."""
     return float(E.conv_cost(SHAPE, KERNEL, (1, 1, 1), config.floatX)[0])
 
 
@@ -66,7 +66,7 @@ def _load(path: Path | None) -> dict[str, float]:
         stored = json.loads(path.read_text())
         _measured.update({str(k): float(v) for k, v in stored.items() if float(v) > 0})
     except (OSError, ValueError, AttributeError, TypeError):
-        pass  # none yet, or not ours: measured again
+        pass  # missing or invalid: measure again
     return _measured
 
 
@@ -79,7 +79,7 @@ def _store(path: Path | None, values: dict[str, float]) -> None:
         partial.write_text(json.dumps(values, indent=1))
         partial.replace(path)
     except OSError:
-        pass  # a home that cannot be written: measured again by the next process
+        pass  # not writable: the next process measures again
 
 
 def _measure() -> float:
@@ -89,7 +89,7 @@ def _measure() -> float:
         function = E.function([x], E.conv(x, w).sum(), name="speed")
     image = np.ones(SHAPE, config.floatX)
     times = []
-    function.expect(0.0)  # memory is kept from call to call, as it is for a prediction
+    function.expect(0.0)  # keep buffers between calls, as a prediction does
     try:
         for _ in range(RUNS + 1):
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which nodes can be predicted densely, and which images fit them."""
+"""Checks of which nodes can be predicted densely, and of which images fit them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ MAX_NDIM = 3
 
 
 def common_source(nodes: Sequence[GraphNode]) -> GraphNode:
-    """The one source of all nodes; raises GraphError with the reason where they have none or several."""
+    """Return the single source shared by all nodes, or raise GraphError."""
     sources = [only_source(node) for node in nodes]
     for node, source in zip(nodes, sources, strict=True):
         if source is not sources[0]:
             raise GraphError(
-                "nodes that are predicted together need the same image",
+                "nodes that are predicted together need the same image as input",
                 node=node,
                 got=f"source {source.name!r}",
-                expected=f"source {sources[0].name!r}, as {nodes[0].name!r} has",
+                expected=f"source {sources[0].name!r}, as for {nodes[0].name!r}",
             )
     return sources[0]
 
 
 def only_source(node: GraphNode) -> GraphNode:
-    """The one source of a node that can be predicted densely; raises GraphError with the reason otherwise."""
+    """Return the single source of a node, or raise GraphError if the node cannot be predicted densely."""
     if node.shape is None or not 1 <= node.shape.ndim <= MAX_NDIM:
         raise GraphError(
             "dense prediction needs spatial axes",
@@ -46,20 +46,20 @@ def only_source(node: GraphNode) -> GraphNode:
             "dense prediction needs exactly one tensor source",
             node=node,
             got=[s.name for s in sources],
-            expected="a node that depends on the image alone",
+            expected="a node that depends only on the image",
         )
     source = sources[0]
     for n in (source, node):
         if sorted(t for t in n.shape.tags if t not in ("z", "y", "x")) != ["b", "f"]:
-            raise GraphError("dense prediction needs the axes b, f and space", node=n, got=n.shape.tags)
+            raise GraphError("dense prediction needs the axes b, f and spatial axes", node=n, got=n.shape.tags)
     for n in node.sub_graph():
         shaped = n.shape is not None and n.shape.ndim
         if not n.equivariant or (n is not source and shaped and n.shape.ndim != source.shape.ndim):
             raise GraphError(
-                "moving the image does not move the output of this node along, so it cannot be predicted densely",
+                "moving the image does not move the output of this node with it, so it cannot be predicted densely",
                 node=n,
                 got=f"needed by {node.name!r}",
-                expected="nodes that treat every position alike",
+                expected="translation-equivariant nodes",
             )
     if [t for t in node.shape.tags if t in "zyx"] != [t for t in source.shape.tags if t in "zyx"]:
         raise GraphError(
@@ -72,12 +72,12 @@ def only_source(node: GraphNode) -> GraphNode:
 
 
 def is_stack(source: GraphNode, node: GraphNode, raw_shape: Sequence[int], dtype: Any) -> bool:
-    """Whether an image is a stack for a 2-D network; raises if it fits the network neither way.
+    """Return whether an image is a z stack for a 2-D network; raise if it does not fit the network at all.
 
     Parameters
     ----------
     source, node : GraphNode
-        Source of the network, and the node that errors name.
+        Source of the network, and the node to name in errors.
     raw_shape : sequence of int
     dtype : numpy dtype
 
@@ -96,9 +96,11 @@ def is_stack(source: GraphNode, node: GraphNode, raw_shape: Sequence[int], dtype
             got=str(dtype),
             expected="bool, integer or float",
         )
-    wanted = np.dtype(source.output.dtype)
-    if not fits_kind(dtype, wanted):
-        raise InputTypeError("the image is of another kind", node=node, got=str(dtype), expected=str(wanted))
+    needed = np.dtype(source.output.dtype)
+    if not fits_kind(dtype, needed):
+        raise InputTypeError(
+            "the image has another kind of dtype than the input", node=node, got=str(dtype), expected=str(needed)
+        )
     stack = n == 2 and len(raw_shape) == 4
     if len(raw_shape) != n + 1 and not stack:
         raise ShapeError(
@@ -106,7 +108,7 @@ def is_stack(source: GraphNode, node: GraphNode, raw_shape: Sequence[int], dtype
             node=node,
             got=f"shape {tuple(raw_shape)}",
             expected=expected,
-            nearest="raw[None], with an axis for the channel" if len(raw_shape) == n else None,
+            nearest="raw[None], with a channel axis" if len(raw_shape) == n else None,
         )
     if raw_shape[0] != channels:
         raise ShapeError(
@@ -121,7 +123,7 @@ def is_stack(source: GraphNode, node: GraphNode, raw_shape: Sequence[int], dtype
 def check_size(
     node: GraphNode, axes: Sequence[AxisGeometry], sizes: Sequence[int], volume: Sequence[int], pad_raw: bool
 ) -> None:
-    """Raise ShapeError unless an image of `sizes`, mirrored to `volume`, holds a field of view."""
+    """Raise ShapeError if an image of `sizes`, mirror-padded to `volume`, is smaller than the field of view."""
     least = [max(1, n - v + max(g.context + 1, g.least)) for n, v, g in zip(sizes, volume, axes, strict=True)]
     if any(n < m for n, m in zip(sizes, least, strict=True)):
         raise ShapeError(
@@ -135,27 +137,27 @@ def check_size(
 
 
 def check_same_grid(nodes: Sequence[GraphNode], axes: Sequence[Sequence[AxisGeometry]]) -> None:
-    """Raise GraphError where nodes that are predicted together come out on different grids."""
+    """Raise GraphError if nodes to predict together have outputs on different grids."""
     for node, own in zip(nodes, axes, strict=True):
         if [g.step for g in own] != [g.step for g in axes[0]]:
             raise GraphError(
-                "nodes above or below up-convolutions are predicted together only on the same grid",
+                "nodes before and after up-convolutions can be predicted together only on the same grid",
                 node=node,
                 got=f"strides {[str(g.step) for g in own]}",
-                expected=f"{[str(g.step) for g in axes[0]]}, as {nodes[0].name!r} has; or a prediction of its own",
+                expected=f"{[str(g.step) for g in axes[0]]}, as for {nodes[0].name!r}; or a separate prediction",
             )
 
 
 def check_same_padding(
     nodes: Sequence[GraphNode], axes: Sequence[Sequence[AxisGeometry]], alone: Sequence[Any], together: Any
 ) -> None:
-    """Raise GraphError where mirroring the image for all nodes would change what one that pads by itself gives."""
+    """Raise GraphError if mirror-padding for all nodes would change the output of a node that zero-pads by itself."""
     for node, own, frame in zip(nodes, axes, alone, strict=True):
         pads = any(g.low < 0 or g.high > g.context for g in own)
         if pads and (frame.before, frame.volume) != (together.before, together.volume):
             raise GraphError(
-                "the node pads the image with zeros, and the others need it mirrored at the same place",
+                "the node pads the image with zeros where the others need it mirrored",
                 node=node,
                 got=f"nodes {[n.name for n in nodes]} with pad_raw=True",
-                expected="pad_raw=False, or a prediction of its own",
+                expected="pad_raw=False, or a separate prediction",
             )

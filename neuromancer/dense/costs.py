@@ -1,4 +1,4 @@
-"""What evaluating a network on a range of raw voxels costs: work, and memory."""
+"""Cost model of a network evaluated on a raw block: compute and memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
 BYTE = 2.5
-"""Work of reading or writing one byte of memory, in products of a direct convolution; measured on a CPU."""
+"""Work of reading or writing one byte of memory, in multiplications of a direct convolution; measured on a CPU."""
 STEP = 2e6
-"""Work of anything that happens once per evaluation of a node."""
+"""Fixed overhead per evaluation of a node, in the same unit."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Cost:
     Parameters
     ----------
     work : float
-        In products of a direct convolution: what takes as long as so many of them.
+        Time, in units of one multiplication of a direct convolution.
     products : float
-        Products that a direct convolution would take.
+        Multiplications that direct convolutions would take.
     memory : float
-        Largest number of bytes in use at once, prepared kernels included; the parameters themselves are not.
+        Peak memory in bytes, parameters and prepared kernels included.
     """
 
     work: float
@@ -43,16 +43,15 @@ class Cost:
 class Costs:
     """Cost model of a graph.
 
-    Every node reads its parents and writes its result; a node with a kernel takes the products of a convolution, at the
-    price that the engine names. Results live until the last node that reads them is done.
+    Every node reads its parents and writes its result; a node with a kernel also costs the multiplications of a
+    convolution, at the price that the engine reports. A result is freed after the last node that reads it.
 
     Parameters
     ----------
     twins : sequence of GraphNode
-        The wanted nodes of the graph in the form in which it is evaluated.
+        Output nodes of the graph in the form in which it is evaluated.
     lost : sequence of dict of int to int
-        Sliding form, per axis: voxels that a node has lost against the raw data, by the node's ``id``. Empty for the
-        plain form.
+        Sliding form: per axis, raw size minus size of each node, by the node's ``id``. Empty for the plain form.
     """
 
     def __init__(self, twins: Sequence[GraphNode], lost: Sequence[dict[int, int]]) -> None:
@@ -70,7 +69,7 @@ class Costs:
         self.parameters = sum(p.get_value().nbytes for p in params.values())
 
     def __call__(self, sizes: Sequence[int], images: int = 1) -> Cost:
-        """Cost for a raw range of these sizes per axis, and so many images."""
+        """Return the cost for a raw block of these sizes per axis and a batch of `images`."""
         along = [self._extent(k, int(a)) for k, a in enumerate(sizes)]
         extent = {id(n): [sizes.get(id(n), 1) for sizes in along] for n in self.nodes}
         size = {id(n): images * prod(extent[id(n)]) * (n.shape["f"] or 1) * self.dtype.itemsize for n in self.nodes}
@@ -94,12 +93,12 @@ class Costs:
             alive[id(n)] = own
             for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:
                 del alive[key]
-        # the result is copied once more, into the order that the caller expects
+        # the result is copied once more, into the axis order that the caller expects
         peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
         return Cost(work, products, peak + scratch + prepared + self.parameters)
 
     def _extent(self, axis: int, size: int) -> dict[int, int]:
-        """Voxels of every node along an axis, by its ``id``."""
+        """Size of every node along an axis for a raw size, by the node's ``id``."""
         if (axis, size) not in self._extents:
             self._extents[axis, size] = (
                 {id(n): max(1, size - self.lost[axis].get(id(n), 0)) for n in self.nodes}
@@ -109,16 +108,16 @@ class Costs:
         return self._extents[axis, size]
 
     def _ended(self, k: int, alive: dict[int, float]) -> float:
-        """Bytes of parents that nothing after node k reads."""
+        """Bytes of parents whose last reader is node k."""
         return sum(alive.get(p, 0.0) for p in set(self.parents[k]) if self.last_use[p] <= k)
 
     def _convolution(
         self, n: GraphNode, kernel: tuple[int, ...], before: Sequence[int], after: Sequence[int], images: int
     ) -> tuple[float, float, float, float, float]:
-        """(work, products, bytes of a prepared kernel, bytes of scratch, bytes of its result) of a node's kernel."""
+        """(work, products, bytes of the prepared kernel, bytes of scratch, bytes of the result) of a convolution."""
         n_out, n_in, *taps = kernel
         if len(taps) != len(before) or any(a > b for a, b in zip(after, before, strict=True)):
-            # an up-convolution, or a kernel without spatial axes: every parameter is used once per voxel
+            # up-convolution, or kernel without spatial axes: every weight is used once per voxel
             products = images * prod(after) * prod(kernel)
             return products, products, 0.0, 0.0, 0.0
         dilation = n.dilation
@@ -131,7 +130,7 @@ class Costs:
 
 
 def _kernel(n: GraphNode) -> tuple[int, ...] | None:
-    """Shape of a node's kernel, (n_out, n_in, *taps), or of its matrix; None without one."""
+    """Shape of a node's kernel, (n_out, n_in, *taps), or weight matrix; None if it has none."""
     w = n.params.get("w")
     if w is None:
         return None

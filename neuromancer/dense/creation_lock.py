@@ -1,4 +1,4 @@
-"""Who makes a result, where several processes begin at once or one was killed while it did."""
+"""Lock for creating a result: several processes may start at once, or be killed while they create it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from neuromancer.errors import FileError, naming
 from neuromancer.files import publish, read_small, replacing, temporary_of
 
 WAIT = 60.0
-"""Seconds that a shard waits for another one which is making the result."""
+"""Seconds that a shard waits for another one to create the result."""
 LIMIT = 1 << 20
 SUFFIX = ".progress"
-"""Of the folders of journals that no user names."""
+"""Suffix of default journal folders."""
 LEFT = re.compile(r"(making-[0-9a-f]{16}|\.making(-[0-9a-f]{16}|-run\.json)?\.[0-9a-f]{32}\.tmp)")
-"""Names of what a process that is killed leaves beside its lock; whatever else lies there is not ours."""
+"""Names of files that a killed process may leave beside its lock; other files are not touched."""
 _held: set[str] = set()
-"""Locks that threads of this process hold: the number of a process alone may be that of an earlier one."""
+"""Keys of the locks held by this process: a process ID alone may be a reused one."""
 
 
 @dataclass
 class _Holder:
-    """Whose lock it is, and what has been noted under it.
+    """Owner of a lock, and the traces recorded under it.
 
     Parameters
     ----------
     host, pid, started : str, int, str
-        The process, and when it began; as far as that is known.
+        The process and its start time, as far as known.
     key : str
-        Of this one lock.
+        Unique key of this lock.
     traces : list of str
     """
 
@@ -54,10 +54,10 @@ class _Holder:
 
     @classmethod
     def parse(cls, text: bytes) -> _Holder | None:
-        """The holder that a lock names; None if it is no lock."""
+        """Parse the content of a lock file; None if it is not a lock."""
         with suppress(ValueError, TypeError, RecursionError):
             words = text.decode().split()
-            if len(words) == 2 and text[:1] != b"{":  # of an earlier version
+            if len(words) == 2 and text[:1] != b"{":  # format of earlier versions
                 return cls(words[0], int(words[1]), "", "")
             found = cls(**json.loads(text))
             names = (found.host, found.started, found.key, *found.traces)
@@ -66,7 +66,7 @@ class _Holder:
         return None
 
     def is_gone(self) -> bool:
-        """Whether the process has ended; of another machine's that is not known."""
+        """Return whether the process has ended; False for another machine, where that is unknown."""
         if self.pid == 0:
             return True
         if self.host != socket.gethostname():
@@ -80,7 +80,7 @@ class _Holder:
 
 
 def _state_of(pid: int) -> tuple[str, str]:
-    """State of a process, and when it began in ticks of the system's clock; empty where the system does not say so."""
+    """Return state and start time (in clock ticks) of a process; empty strings where the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return fields[0], fields[19]
@@ -89,22 +89,22 @@ def _state_of(pid: int) -> tuple[str, str]:
 
 
 def _cut_short(text: bytes) -> bool:
-    """Whether a lock may have become this when the power failed while it was written."""
+    """Whether this may be a lock file truncated by a power failure."""
     return not text.strip(b"\0") or text[:1] == b"{"
 
 
 class CreationLock:
-    """The right to make a result: a file that others wait for, and that says after a kill what was being made.
+    """Lock file held while a result is created; after a kill, it tells what had been created.
 
     Parameters
     ----------
     folder : Path
-        Of the journal.
+        Folder of the journal.
 
     Attributes
     ----------
     traces : list of str
-        What was noted, also by a process that held the lock and is gone.
+        Recorded traces, including those of a previous holder that is gone.
     """
 
     def __init__(self, folder: Path, name: str = "making") -> None:
@@ -113,16 +113,16 @@ class CreationLock:
         self._holder, self._stays = _Holder.this_process(), False
 
     def acquire(self) -> bool:
-        """Whether it is for this process to make the result; else another one has begun.
+        """Return whether this process now holds the lock; False if another one does.
 
         Raises
         ------
         FileError
-            If the system refuses, or something else has the lock's name.
+            If the lock cannot be written, or a file of its name is not a lock.
         """
         try:
-            with naming(self.path.parent, "cannot be made"):
-                # A folder that is there may be left from a kill, or the user's own, which stays.
+            with naming(self.path.parent, "cannot be created"):
+                # An existing folder may be left from a kill, or be the user's own, which must stay.
                 self._stays |= self.path.parent.suffix != SUFFIX and self.path.parent.is_dir()
                 self.path.parent.mkdir(exist_ok=True)
             if self._claim():
@@ -133,10 +133,10 @@ class CreationLock:
             holder = _Holder.parse(text)
             if holder is None and not _cut_short(text):
                 raise FileError(
-                    "is no note of another process that makes the result",
+                    "is not the lock of another process that creates the result",
                     where=str(self.path),
                     got=text[:100].decode(errors="replace"),
-                    expected="a folder for the journal without a file of this name",
+                    expected="a journal folder without a file of this name",
                 )
             return (holder is None or holder.is_gone()) and self._take_over(text, holder)
         except BaseException:
@@ -145,12 +145,12 @@ class CreationLock:
             raise
 
     def note(self, trace: str) -> None:
-        """Write something down; on return it survives a kill."""
+        """Record a trace; on return it survives a kill."""
         self.traces.append(trace)
         self._write()
 
     def release(self) -> None:
-        """The result is there; or it could not be made, and then nothing is left."""
+        """Release the lock: the result exists, or could not be created and nothing is left of it."""
         _held.discard(self._holder.key)
         text = self._read()
         holder = None if text is None else _Holder.parse(text)
@@ -164,15 +164,15 @@ class CreationLock:
                 self.path.parent.rmdir()  # only if it is empty
 
     def forget(self) -> None:
-        """Remove a lock that was left behind after the journal had been made.
+        """Remove a lock left behind by a process killed after it had created the journal.
 
         Raises
         ------
         FileError
-            If the system refuses.
+            If it cannot be removed.
         """
         text = None
-        with suppress(FileError):  # no file, so that it says nothing of a result
+        with suppress(FileError):  # not a regular file, so not a lock
             text = self._read()
         if text is not None and (_Holder.parse(text) or _cut_short(text)):
             with naming(self.path):
@@ -180,14 +180,14 @@ class CreationLock:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what processes that were killed left beside the lock."""
+        """Remove temporary files that killed processes left beside the lock."""
         with suppress(OSError):
             for left in [p for p in self.path.parent.iterdir() if LEFT.fullmatch(p.name)]:
                 with suppress(OSError):
                     left.unlink()
 
     def abandon(self) -> None:
-        """Leave it to the next process to clear what was made."""
+        """Give up the lock but keep its traces, so that the next process cleans up."""
         if self._holder.key in _held:
             _held.discard(self._holder.key)
             self._holder.pid = 0
@@ -195,13 +195,13 @@ class CreationLock:
                 self._write()
 
     def refuse(self) -> FileError:
-        """The error for those who wait no longer."""
+        """Return the error to raise when waiting is given up."""
         text = self._read() or b""
         return FileError(
-            "another process has begun to make the result and does not finish",
+            "another process has begun to create the result and does not finish",
             where=str(self.path),
             got=text[:100].decode(errors="replace"),
-            expected="none; remove this file if that process is gone",
+            expected="no such file; remove it if that process is gone",
         )
 
     def _claim(self) -> bool:
@@ -212,14 +212,14 @@ class CreationLock:
                 _held.add(self._holder.key)
                 publish(new, self.path)
                 return True
-            except (FileExistsError, FileNotFoundError):  # held; or the folder went with the lock before
+            except (FileExistsError, FileNotFoundError):  # held; or the folder was removed with the previous lock
                 _held.discard(self._holder.key)
                 return False
             finally:
                 new.unlink(missing_ok=True)
 
     def _take_over(self, text: bytes, holder: _Holder | None) -> bool:
-        """Take the place of a process that is gone, unless another one does: who may is a lock's matter as well."""
+        """Take over the lock of a process that is gone; guarded by a second lock, as others may try the same."""
         right = CreationLock(self.path.parent, f"making-{sha256(text).hexdigest()[:16]}")
         if not right.acquire():
             return False
@@ -242,9 +242,9 @@ class CreationLock:
             new.write_bytes(self._text())
 
     def _read(self) -> bytes | None:
-        """Content of the lock; None if there is none."""
+        """Content of the lock file; None if it does not exist."""
         try:
-            if self.path.is_symlink():  # what it points to would be written over
+            if self.path.is_symlink():  # its target would be overwritten
                 raise OSError(errno.ELOOP, "a link")
             return read_small(self.path, LIMIT)
         except FileNotFoundError:
@@ -254,5 +254,5 @@ class CreationLock:
                 "cannot be read",
                 where=str(self.path),
                 got=error.strerror,
-                expected="a file that this process may read; remove it if nothing is being made",
+                expected="a readable file; remove it if no process is creating the result",
             ) from error

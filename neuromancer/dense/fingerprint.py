@@ -1,4 +1,4 @@
-"""Digests by which a restart knows that it goes on with the same network."""
+"""Digest of a network, by which a restart checks that it continues with the same one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def model_fingerprint(nodes: Sequence[GraphNode]) -> str:
-    """Digest of the graph above nodes: classes, arguments, connections and the values of all parameters.
+    """Return a digest of the graph of some nodes: classes, arguments, connections and all parameter values.
 
-    Names do not count, so that a model that was saved and loaded under another one is the same.
+    Names do not count, so a model that was saved and loaded under another name has the same digest.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def model_fingerprint(nodes: Sequence[GraphNode]) -> str:
         shape = None if n.shape is None else (list(n.shape.tags), n.shape.strides.tolist(), list(n.shape.offsets))
         parents = [numbers[id(p)] for p in n.parents]
         digest.update(repr((kind, parents, shape, str(getattr(n.output, "dtype", "")))).encode())
-        if not n.is_source:  # the patch of an input may be another
+        if not n.is_source:  # the patch size of an input may differ
             digest.update(_plain(bound_arguments(n), numbers).encode())
         for key, param in n.params.items():
             digest.update(key.encode())
@@ -46,13 +46,13 @@ def model_fingerprint(nodes: Sequence[GraphNode]) -> str:
 
 
 def _plain(value: Any, numbers: Mapping[int, int]) -> str:
-    """Text of an argument that is the same in every process."""
+    """Text of an argument, the same in every process."""
     if id(value) in numbers:
         return f"node {numbers[id(value)]}"
     if isinstance(value, Mapping):
-        # Values of parameters are in them; names and what is printed change nothing.
-        wanted = {k: v for k, v in value.items() if k not in ("name", "print_repr", "w", "b", "mean", "std", "gamma")}
-        return repr({k: _plain(v, numbers) for k, v in wanted.items()})
+        # Initial values are covered by those of the parameters; names and printing have no effect.
+        relevant = {k: v for k, v in value.items() if k not in ("name", "print_repr", "w", "b", "mean", "std", "gamma")}
+        return repr({k: _plain(v, numbers) for k, v in relevant.items()})
     if isinstance(value, (list, tuple)):
         return repr([_plain(v, numbers) for v in value])
     if isinstance(value, np.ndarray):

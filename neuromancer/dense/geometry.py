@@ -1,8 +1,8 @@
-"""How raw data and dense output relate along each axis, for the two exact forms of a network.
+"""Geometry of raw data and dense output along each axis, for the two exact forms of a network.
 
-*Sliding form*: without up-convolutions, pools slide with stride 1 and what follows is dilated, so every raw voxel is a
-position of the output. *Plain form*: networks with up-convolutions repeat only every ``period`` voxels, so they are
-evaluated as they are, on tiles that start on that period.
+*Sliding form*: for networks without up-convolutions. Pooling slides with stride 1 and all later layers are dilated, so
+that there is an output at every raw voxel. *Plain form*: networks with up-convolutions are equivariant only to shifts
+by ``period`` voxels, so they are evaluated unchanged, on tiles that start at multiples of the period.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
 MAX_PERIODS = 64
-"""How many periods above the smallest possible size are searched for one that the network takes."""
+"""Number of periods above the smallest possible size in which to search for a valid input size."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,15 @@ class AxisGeometry:
     Parameters
     ----------
     low, high : int
-        Reach of a voxel; negative `low` where the network pads.
+        First and last raw voxel of the receptive field of output voxel 0; `low` is negative if the network pads.
     context : int
         Raw size minus output size.
     offset : int
         Raw voxel to which output voxel 0 belongs.
     least : int
-        Smallest raw size for which no node on the way comes out empty.
+        Smallest raw size for which no intermediate node is empty.
+    step : Fraction
+        Stride of the output in raw voxels; below 1 on grids finer than the image.
     """
 
     low: int
@@ -50,38 +52,38 @@ class AxisGeometry:
     step: Fraction = Fraction(1)
 
     def one_pass_size(self, size: int) -> int:
-        """Smallest size not below `size` that the network takes in one pass."""
+        """Return the smallest valid input size that is at least `size`."""
         return size
 
     def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        """Raw range that the output range needs, within one pass over `size` voxels.
+        """Return the raw range needed for an output range, within a volume of `size` voxels.
 
-        The range is wide enough that padding at its cut ends reaches no wanted voxel, and flush with the volume's ends
-        where the network's own padding belongs.
+        The range is wide enough that zero padding at cut ends does not affect the output range, and ends with the
+        volume where the network's own padding applies.
         """
         first = max(0, min(start + min(self.low, 0), size - self.least))
         return first, min(size, max(stop + max(self.high, self.context), first + self.least))
 
     @property
     def output_spacing(self) -> Fraction:
-        """Distance of the voxels of the result in raw voxels: below 1 on grids finer than the image."""
+        """Spacing of the result in raw voxels: below 1 on grids finer than the image, else 1."""
         return min(self.step, Fraction(1))
 
     @property
     def tile_alignment(self) -> int:
-        """Output voxels after which feeding starts anew in the same way: tiles should begin at multiples of it."""
+        """Period of the geometry in output voxels: tiles should start at multiples of it."""
         return 1
 
     def input_size(self, size: int) -> int:
-        """Raw voxels that a tile of `size` output voxels in the middle of a volume needs."""
+        """Return the raw size needed by an interior tile of `size` output voxels."""
         return max(size + max(self.context, self.high - min(self.low, 0)), self.least)
 
     def outputs(self, size: int) -> int:
-        """Number of output voxels for a raw size."""
+        """Return the output size for a raw size."""
         return size - self.context
 
     def first_output(self, start: int) -> int:
-        """Index of the output voxel that feeding from raw voxel `start` yields first."""
+        """Return the index of the first output voxel for an input that starts at raw voxel `start`."""
         return int(start / self.step)
 
 
@@ -92,13 +94,13 @@ class PeriodicAxis(AxisGeometry):
     Parameters
     ----------
     period : int
-        Raw voxels by which the input must move for the output to move along.
+        Smallest shift of the input, in raw voxels, that shifts the output along.
     residue : int
-        Sizes that the network takes are ``residue`` modulo ``period``.
+        Valid input sizes are ``residue`` modulo ``period``.
     smallest : int
-        The smallest of them.
+        Smallest valid input size.
     lows, highs : tuple of int
-        First and last raw voxel on which output voxel i depends, for every i of the first period.
+        First and last raw voxel of the receptive field of output voxel i, for every i of the first period.
     """
 
     period: int = 1
@@ -134,10 +136,10 @@ class PeriodicAxis(AxisGeometry):
 
 
 def can_slide(nodes: Sequence[GraphNode]) -> bool:
-    """Whether the graph has a sliding form: nothing makes a grid finer, and every node knows how to dilate itself.
+    """Return whether the graph has a sliding form: no node upsamples, and every node can be dilated.
 
-    A user's node that declares no windows is built alike in all forms, so it cannot take part where it would have to
-    skip voxels: where it has a stride of its own, or looks at neighbours on a grid that is already strided.
+    A user-defined node that declares no windows is built the same way in all forms. It rules out the sliding form if it
+    would have to be dilated: if it has a stride, or looks at neighbours on a strided grid.
     """
     for n in ancestors(nodes):
         windows = windows_of(n)
@@ -152,13 +154,13 @@ def can_slide(nodes: Sequence[GraphNode]) -> bool:
 
 
 def _parent_strides(node: GraphNode, ndim: int) -> list[float]:
-    """Strides of the first parent with as many spatial axes, else ones."""
+    """Strides of the first parent with `ndim` spatial axes, else ones."""
     fitting = (p.shape.strides.tolist() for p in node.parents if p.shape is not None and p.shape.ndim == ndim)
     return next(fitting, [1.0] * ndim)
 
 
 def require_declared_sizes(node: GraphNode) -> None:
-    """Raise GraphError where a user's node changes sizes in a way that its field of view and strides do not explain."""
+    """Raise GraphError if a user-defined node changes sizes other than its field of view and strides declare."""
     for n in ancestors([node]):
         if n.windows is not None or n.is_source or n.shape is None or not n.parents or n.parents[0].shape is None:
             continue
@@ -176,12 +178,12 @@ def require_declared_sizes(node: GraphNode) -> None:
 
 
 def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometry], list[dict[int, int]]]:
-    """Geometry of every axis in the sliding form, and how many voxels each node has lost on it.
+    """Return the geometry of every axis in the sliding form, and the voxels that each node loses along it.
 
     Parameters
     ----------
     node : GraphNode
-        The node as built.
+        The node in its original form.
     twin : GraphNode
         Its copy in the dense form, whose strides are the dilations.
 
@@ -189,7 +191,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
     -------
     axes : list of AxisGeometry
     lost : list of dict of int to int
-        Per axis: raw size minus size of a node, by its ``id``.
+        Per axis: raw size minus size of each node, by the node's ``id``.
     """
     axes, lost = [], []
     for k in range(twin.shape.ndim):
@@ -202,7 +204,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
                 continue
             if len({context for (_, _, context), _ in incoming}) > 1:
                 raise GraphError(
-                    "branches that meet here have different sizes when every position is computed",
+                    "branches that meet here have different sizes in dense form",
                     node=n,
                     got=", ".join(f"{p.name}: {reach[id(p)][2]} voxels lost" for p in n.parents if id(p) in reach),
                     expected="branches of equal strides and cropping",
@@ -220,7 +222,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
 
 
 def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:
-    """Geometry of every axis of networks that are evaluated as they are, together.
+    """Return the geometry of every axis in the plain form, for nodes evaluated together.
 
     Parameters
     ----------
@@ -230,12 +232,12 @@ def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:
     Returns
     -------
     list of list of PeriodicAxis
-        Per node and spatial axis; all nodes with the same period and sizes of the image.
+        Per node and spatial axis; all nodes share period and valid input sizes.
 
     Raises
     ------
     GraphError
-        If no input size up to many periods fits the network along an axis.
+        If no valid input size is found along an axis.
     """
     axes: list[list[PeriodicAxis]] = [[] for _ in nodes]
     for k in range(nodes[0].shape.ndim):
@@ -250,7 +252,7 @@ def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:
                 f"no input size fits this network along axis {nodes[0].shape.tags[nodes[0].shape.spatial_axes[k]]!r}",
                 node=nodes[0],
                 got=f"sizes up to {extent + MAX_PERIODS * p}",
-                expected="branches that meet with equal sizes",
+                expected="branches of equal size where they meet",
             )
         for node, out, found in zip(nodes, outs, axes, strict=True):
             found.append(_periodic_axis(node, k, p, size, int(out or 0)))
@@ -276,7 +278,7 @@ def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> Peri
 
 @lru_cache(maxsize=256)
 def covering(axes: tuple[AxisGeometry, ...]) -> AxisGeometry:
-    """One axis that is fed what all of them need (of nodes of one graph, in one form).
+    """Return the geometry whose input covers the needs of all of `axes` (nodes of one graph, in one form).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a journal says of its run: sealed with a digest, and read with every type looked at."""
+"""Header of a journal: protected by a digest, and type-checked when read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from neuromancer.errors import FileError
 from neuromancer.files import read_small
 
 VERSION = 2
-"""Version 1 had no digest, so that nothing vouches for what it says of itself; its records have checksums."""
+"""Version 1 had no digest, so its `complete` flag is not trusted; its records do have checksums."""
 LIMIT = 1 << 20
 MOST_TILES = 1 << 62
 FIELDS = {"version": int, "fingerprints": dict, "layout": dict, "tiles": int, "salt": str, "complete": bool}
 
 
 def sealed(header: Mapping[str, Any]) -> bytes:
-    """Text of ``run.json``.
+    """Return the content of ``run.json``.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def sealed(header: Mapping[str, Any]) -> bytes:
 
 
 def parsed(text: bytes) -> dict[str, Any] | str:
-    """The header that a text holds, or what is wrong with it."""
+    """Parse a header; return a text that says what is wrong if it is invalid."""
     try:
         header = json.loads(text.decode())
     except (ValueError, RecursionError):
@@ -52,20 +52,20 @@ def parsed(text: bytes) -> dict[str, Any] | str:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """The header in a file, None if there is none.
+    """Read a header; None if the file does not exist.
 
     Raises
     ------
     FileError
-        If it cannot be read, or is not what was written.
+        If it cannot be read or is damaged.
     """
-    way_out = f"a whole one; or remove {path.parent} and the result to begin anew, or name another output"
+    way_out = f"an intact journal; or remove {path.parent} and the result to start over, or choose another output"
     try:
         found = parsed(read_small(path, LIMIT))
     except FileNotFoundError as error:
         if not path.is_symlink():
             return None
-        raise FileError("a link that leads nowhere", where=str(path), expected=way_out) from error
+        raise FileError("a broken link", where=str(path), expected=way_out) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileError("cannot be read", where=str(path), got=reason, expected=way_out) from error

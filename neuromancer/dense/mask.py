@@ -1,4 +1,4 @@
-"""Where a prediction is wanted: a volume of zeros and others, as fine as the image or coarser."""
+"""Masks that restrict a prediction: volumes that are nonzero where to predict, at the image's resolution or coarser."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Mask:
     Parameters
     ----------
     values : array-like with slicing, (*spatial) or (1, *spatial), with z for stacks
-        As large as the image, or smaller by a whole number per axis (then the last voxel may stand for fewer).
+        Same size as the image, or downsampled by an integer factor per axis (the last voxel may cover fewer).
     sizes : sequence of int
-        Of the image: ([z of a stack,] *spatial).
+        Size of the image, ([z of a stack,] *spatial).
 
     Raises
     ------
     ShapeError
-        If the sizes do not fit.
+        If its size does not fit that of the image.
     InputTypeError
-        If it does not hold numbers.
+        If it has no numeric dtype.
     ArgumentError
-        If it holds NaN, which is neither 0 nor another number.
+        If it contains NaN.
 
     Examples
     --------
@@ -41,9 +41,9 @@ class Mask:
     def __init__(self, values: Any, sizes: Sequence[int]) -> None:
         self.values = values
         checked_dtype(values, "mask")
-        held = getattr(values, "array", values)
-        if type(held) is np.ndarray:  # what lies in files is checked as it is read
-            _require_numbers(held)
+        array = getattr(values, "array", values)
+        if type(array) is np.ndarray:  # values in files are checked when they are read
+            _require_numbers(array)
         shape = tuple(int(n) for n in values.shape)
         self.lead = len(shape) - len(sizes)
         if self.lead not in (0, 1) or (self.lead and shape[0] != 1):
@@ -51,13 +51,13 @@ class Mask:
                 "the mask has the wrong number of axes",
                 where="mask",
                 got=f"shape {shape}",
-                expected=f"{len(sizes)} axes, as the image has without its channels",
+                expected=f"{len(sizes)} axes, those of the image without channels",
             )
         self.shape = shape[self.lead :]
         self.factors = [_factor(n, m, shape, sizes) for n, m in zip(sizes, self.shape, strict=True)]
 
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
-        """Mask at a grid of raw voxels, given per axis; bool. No more than needed is read."""
+        """Return the mask, bool, on a grid of raw voxels given per axis. Only the range needed is read."""
         places = [
             np.minimum(p // f, n - 1) for p, f, n in zip(positions, self.factors, self.shape, strict=True)
         ]  # fmt: skip
@@ -70,7 +70,7 @@ class Mask:
 
 
 class AllMasks:
-    """What several masks all want.
+    """Intersection of several masks.
 
     Parameters
     ----------
@@ -82,23 +82,23 @@ class AllMasks:
 
     def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
         """See :meth:`Mask.at`."""
-        wanted: np.ndarray = np.logical_and.reduce([mask.at(positions) for mask in self.masks], axis=0)
-        return wanted
+        inside: np.ndarray = np.logical_and.reduce([mask.at(positions) for mask in self.masks], axis=0)
+        return inside
 
 
 def combined(values: Sequence[Any], sizes: Sequence[int]) -> Mask | AllMasks | None:
-    """The mask of voxels that are not 0 in any of several arrays; None for none."""
+    """Return the mask of voxels that are nonzero in all of several arrays; None for no arrays."""
     masks = [Mask(v, sizes) for v in values]
     return None if not masks else masks[0] if len(masks) == 1 else AllMasks(masks)
 
 
 class Visible:
-    """The voxels of a masked array whose channels are all there, as the source of a mask.
+    """Mask source of a masked array: voxels where no channel is masked.
 
     Parameters
     ----------
     hidden : Source, (f, [z,] *spatial)
-        Not 0 where a value is masked.
+        Nonzero where a value is masked.
     """
 
     locator = None
@@ -112,7 +112,7 @@ class Visible:
         return np.logical_and.reduce(np.equal(block, 0), axis=0, keepdims=True)
 
     def fingerprint(self) -> str:
-        """Digest of what is masked."""
+        """Return a digest of the mask."""
         digest = hashlib.blake2b(repr(self.shape).encode())
         rest = tuple(slice(0, n) for n in self.shape[2:])
         for k in range(self.shape[1]):
@@ -120,21 +120,21 @@ class Visible:
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Close what was opened for it."""
+        """Close the underlying source."""
         self.hidden.close()
 
 
 def _require_numbers(values: np.ndarray) -> np.ndarray:
-    """`values` without NaN, or ArgumentError."""
+    """Return `values`; raise ArgumentError if they contain NaN."""
     if values.dtype.kind == "f" and np.isnan(values).any():
         raise ArgumentError(
-            "the mask is not a number everywhere", where="mask", got="NaN", expected="0 or another number"
+            "the mask contains values that are not a number", where="mask", got="NaN", expected="numbers"
         )
     return values
 
 
 def _factor(size: int, own: int, shape: Sequence[int], sizes: Sequence[int]) -> int:
-    """Raw voxels per voxel of the mask, whose size may be rounded up or down."""
+    """Downsampling factor of the mask along an axis; its size may be rounded up or down."""
     for factor in {max(1, size // max(1, own)), -(-size // max(1, own))}:
         if own in (size // factor, -(-size // factor)):
             return factor

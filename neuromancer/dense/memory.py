@@ -1,4 +1,4 @@
-"""How much memory there is for a prediction."""
+"""Memory available for a prediction."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from neuromancer.casts import is_number
 from neuromancer.errors import ArgumentError
 
 SHARE = 2
-"""An evaluation may use one part in so many of what is free: the volume, the result and others need memory too."""
+"""Fraction (1/n) of free memory that an evaluation may use: volume, result and other programs need memory, too."""
 LEAST, MOST = 64 << 20, 1 << 63
 CGROUP = Path("/sys/fs/cgroup")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
 def available() -> int:
-    """Bytes of memory that this process can still get, within the limits of its control group (a job, a container)."""
+    """Return the bytes of memory that this process can still allocate, within its control group (job, container)."""
     free = int(psutil.virtual_memory().available)
     for limit_file, used_file in (
         ("memory.max", "memory.current"),
@@ -36,13 +36,13 @@ def available() -> int:
 
 
 def memory_budget() -> int:
-    """Bytes that an evaluation may use on the configured device if nothing else is said."""
+    """Return the default memory limit of an evaluation on the configured device, in bytes."""
     on_device = E.free_memory()
     return max(LEAST, available() // SHARE if on_device is None else int(on_device * 0.8))
 
 
 def parse_bytes(memory: Any) -> float | None:
-    """Bytes of ``"4GB"``, ``"500 MiB"`` or a number.
+    """Parse an amount of memory: ``"4GB"``, ``"500 MiB"`` or a number of bytes.
 
     Raises
     ------

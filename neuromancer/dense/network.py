@@ -1,4 +1,4 @@
-"""Nodes in their dense form: checked, with their geometry, ready to evaluate one block of the image."""
+"""Nodes in dense form: checked, with their geometry, ready to evaluate a block of the image."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
 Evaluation = Generator[None, None, list[np.ndarray]]
-"""An evaluation that pauses where something else can be started, and returns values per node."""
+"""An evaluation that yields while a device call is pending, and returns the values per node."""
 
 
 class DenseNetwork:
-    """One or several nodes in their dense form; what they share is evaluated once.
+    """One or several nodes in dense form; shared layers are evaluated once.
 
     Parameters
     ----------
     nodes : sequence of GraphNode
-        Nodes with spatial axes that depend on one tensor source, the same for all.
+        Nodes with spatial axes that share a single tensor source.
 
     Attributes
     ----------
     axes : list of list of AxisGeometry
         Per node and spatial axis.
     joint : list of AxisGeometry
-        Per spatial axis: what all nodes need together.
+        Per spatial axis: geometry that covers the needs of all nodes.
     form : {'sliding', 'plain'}
-        Whether pools slide and what follows is dilated, or the network is evaluated as it is.
+        Whether pooling slides and later layers are dilated, or the network is evaluated unchanged.
     costs : Costs
-        Of evaluating a range of the image.
+        Cost model of an evaluation.
 
     Raises
     ------
     GraphError
-        If the network cannot be predicted densely; the message says which node is the reason.
+        If the network cannot be predicted densely; the error names the node that prevents it.
     """
 
     def __init__(self, nodes: Sequence[GraphNode]) -> None:
@@ -72,7 +72,7 @@ class DenseNetwork:
         if sliding:
             found = [sliding_geometry(node, twin) for node, twin in zip(self.nodes, self.twins, strict=True)]
             self.axes = [axes for axes, _ in found]
-            lost = [{k: n for _, some in found for k, n in some[axis].items()} for axis in range(len(found[0][1]))]
+            lost = [{k: n for _, own in found for k, n in own[axis].items()} for axis in range(len(found[0][1]))]
         else:
             self.axes = list(plain_geometry(self.nodes))
         check_same_grid(self.nodes, self.axes)
@@ -84,28 +84,28 @@ class DenseNetwork:
 
     @property
     def name(self) -> str:
-        """Names of the nodes."""
+        """Names of all nodes, as one text."""
         return ", ".join(node.name for node in self.nodes)
 
     @property
     def names(self) -> list[str]:
-        """Names of the nodes, one by one."""
+        """Names of the nodes."""
         return [node.name for node in self.nodes]
 
     @property
     def dtype(self) -> np.dtype:
-        """Dtype of the values."""
+        """Dtype of the output."""
         found: np.dtype[Any] = np.dtype(self.twins[0].output.dtype)
         return found
 
     @property
     def spatial(self) -> str:
-        """Tags of the spatial axes in their order, e.g. ``'zyx'``."""
+        """Tags of the spatial axes in order, e.g. ``'zyx'``."""
         shape = self.source.shape
         return "".join(shape.tags[i] for i in shape.spatial_axes)
 
     def func(self, precision: str) -> LazyFunction:
-        """The network's function in a precision."""
+        """Return the network's function for a precision."""
         if precision not in self._funcs:
             outputs = [twin.output for twin in self.twins]
             made = LazyFunction(
@@ -116,42 +116,42 @@ class DenseNetwork:
         return self._funcs[precision]
 
     def start(self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int) -> Callable[[], list[np.ndarray]]:
-        """Begin to evaluate a tile; the function that is returned waits for its values.
+        """Start to evaluate a tile; return a function that waits for its values.
 
         Parameters
         ----------
         func : compiled function
-            The network's.
+            Compiled function of the network.
         block : numpy.ndarray, (f, [z of a stack,] *spatial)
-            The raw range of the tile.
+            Raw block of the tile.
         tile : Tile
         images_per_batch : int
-            Images of a stack that are evaluated at once.
+            Images of a stack per evaluation.
 
         Returns
         -------
         function that returns a list of numpy.ndarray, (f, images, *spatial)
-            Per node, the mean over the tile's views.
+            Values per node, averaged over the tile's views.
         """
         steps = self._evaluation(func, block, tile, images_per_batch)
         next(steps)
         return lambda: _rest(steps)
 
     def _evaluation(self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int) -> Evaluation:
-        """Values of a tile, by one call after the other; pauses while a call is under way."""
+        """Evaluate a tile call by call; yields while a call is pending."""
         block = block[:, None] if block.ndim == len(self.joint) + 1 else block
         images = block.shape[1]
         if images <= images_per_batch:
             return (yield from self._images(func, block, tile))
-        some = []
+        batches = []
         for i in range(0, images, images_per_batch):
             values = yield from self._images(func, block[:, i : i + images_per_batch], tile)
-            some.append(values)
-        return [np.concatenate(parts, axis=1) for parts in zip(*some, strict=True)]
+            batches.append(values)
+        return [np.concatenate(parts, axis=1) for parts in zip(*batches, strict=True)]
 
     def _images(self, func: Any, block: np.ndarray, tile: Tile) -> Evaluation:
         block = normalise(block, self.source.output.dtype)
-        # Of one view that is evaluated in one go, the function's own result is handed on without a copy.
+        # A single evaluation that covers the tile: return its result without a copy.
         if len(tile.parts) == 1 and tile.parts[0].whole:
             return (yield from self._part(func, block, tile.parts[0]))
         sums = [
@@ -174,7 +174,7 @@ class DenseNetwork:
         return sums
 
     def _part(self, func: Any, block: np.ndarray, part: Part) -> Evaluation:
-        """Values of one evaluation, per node, in the frame of the part's view."""
+        """Values of one evaluation per node, in the orientation of its view."""
         inside = part.view.apply(block[(slice(None), slice(None), *part.inside)])
         call = func.start(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
         yield
@@ -189,14 +189,14 @@ class DenseNetwork:
                     "the output has another size than the shapes of the nodes say",
                     node=node,
                     got=f"{values.shape[2:]} for {inside.shape[2:]} raw voxels",
-                    expected=f"{expected}; a node of your own has to set fov, strides and centre in _calc_shape",
+                    expected=f"{expected}; user-defined nodes have to set fov, strides and centre in _calc_shape",
                 )
             cut.append(values[(slice(None), slice(None), *ranges)])
         return cut
 
 
 def _rest(steps: Evaluation) -> list[np.ndarray]:
-    """What is left of an evaluation, without pausing."""
+    """Run the rest of an evaluation without pausing."""
     while True:
         try:
             next(steps)
@@ -206,12 +206,12 @@ def _rest(steps: Evaluation) -> list[np.ndarray]:
 
 
 def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
-    """The dense form of one or several nodes, made once and kept with the first of them.
+    """Return the dense form of one or several nodes, built once and cached on the first of them.
 
     Raises
     ------
     ShapeError
-        If there are no nodes.
+        If no node is given.
     GraphError
         If they cannot be predicted densely.
     """
@@ -219,17 +219,17 @@ def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
     if not several:
         raise ShapeError("there is no node to predict", where="predict_dense", got="[]", expected="at least one node")
     key = "dense" if len(several) == 1 else "dense " + " ".join(str(id(n)) for n in several)
-    kept: dict[str, Any] = several[0]._functions
-    if key not in kept:
+    cache: dict[str, Any] = several[0]._functions
+    if key not in cache:
         with E.building():
-            if key not in kept:  # another thread may have been first
-                kept[key] = DenseNetwork(several)
-    network: DenseNetwork = kept[key]
+            if key not in cache:  # another thread may have been first
+                cache[key] = DenseNetwork(several)
+    network: DenseNetwork = cache[key]
     return network
 
 
 def _axis_order(node: GraphNode, from_result: bool) -> list[int]:
-    """Axis permutation between a node's layout and (f, b, *spatial)."""
+    """Axis permutation between a node's axis order and (f, b, *spatial)."""
     shape = node.shape
     ours = [shape.tag2index("f"), shape.tag2index("b"), *shape.spatial_axes]
     return [ours.index(i) for i in range(len(ours))] if from_result else ours

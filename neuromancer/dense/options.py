@@ -1,4 +1,4 @@
-"""What a dense prediction is asked for: every argument, checked and packed once."""
+"""Options of a dense prediction: all arguments, validated once."""
 
 from __future__ import annotations
 
@@ -69,26 +69,26 @@ class PlanOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Arguments of :func:`neuromancer.predict_dense`, besides network, image and executor.
+    """Validated arguments of :func:`neuromancer.predict_dense`, except network, image and executor.
 
     Parameters
     ----------
     postprocess : Postprocess
-        What becomes of the network's values.
+        Applied to the network's output before it is stored.
     pad_raw, roi, augment, tile
-        Which part of the result to compute, and how it is divided.
+        Which part of the result to compute, and how to tile it.
     axes, mask, skip_empty, on_missing
-        About the image.
+        How to read the image.
     precision : str
-        Of convolutions.
+        Precision of convolutions.
     memory : float or None
-        Bytes.
+        Memory limit in bytes.
     outs : tuple or None
-        Where the result of each node goes; None for memory.
+        Output of each node; None to return arrays.
     resume, shard, journal, store
-        About stored results.
+        How results are stored.
     threads, skip
-        How tiles are run.
+        How tiles are run; `skip`: continue after a tile that fails.
     """
 
     postprocess: Postprocess
@@ -122,31 +122,31 @@ class PredictOptions:
         on_nan: str | None = None,
         on_error: str = "stop",
         out: Any = None,
-        **given: Any,
+        **arguments: Any,
     ) -> PredictOptions:
-        """Options from the arguments that a caller gives.
+        """Validate the arguments of a call.
 
         Parameters
         ----------
         names : sequence of str
-            Of the nodes that are predicted.
+            Names of the nodes to predict.
         several : bool
-            Whether they were given as a list.
-        as_uint8, reduce, fill, on_nan, on_error, out, **given
+            Whether the nodes were passed as a list.
+        as_uint8, reduce, fill, on_nan, on_error, out, **arguments
             See :func:`neuromancer.predict_dense`.
 
         Raises
         ------
         ArgumentError, InputTypeError, ShapeError
-            Naming the argument.
+            If an argument is invalid; the error names it.
         """
         outs = checked_outs(out, len(names), several)
         reductions = checked_reductions(reduce, checked_flag("as_uint8", as_uint8), names)
         skip = checked_choice("on_error", on_error, ("stop", "skip")) == "skip"
         postprocess = Postprocess.checked(reductions, checked_fill(fill), on_nan, stored=outs is not None)
         for name in ("journal", "store"):
-            given[name] = CHECKS_WITH_OUT[name](given.get(name), outs)
-        values = {name: CHECKS[name](value) if name in CHECKS else value for name, value in given.items()}
+            arguments[name] = CHECKS_WITH_OUT[name](arguments.get(name), outs)
+        values = {name: CHECKS[name](value) if name in CHECKS else value for name, value in arguments.items()}
         options = cls(postprocess=postprocess, outs=outs, skip=skip, **values)
         if outs is None and (options.shard is not None or options.resume):
             raise ArgumentError("shard and resume require out", where="out", got=None, expected="a path")
@@ -154,7 +154,7 @@ class PredictOptions:
 
     @property
     def label(self) -> str:
-        """Whatever changes the values that are stored, as text; part of the fingerprint of a run."""
+        """Text of all options that affect the stored values; part of a run's fingerprint."""
         post, filled = self.postprocess, " on_missing='fill'" if self.on_missing == "fill" else ""
         reduced = "; ".join(r.label for r in post.reductions)
         skipped = f"skip_empty={self.skip_empty!r} precision={self.precision}"

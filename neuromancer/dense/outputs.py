@@ -1,4 +1,4 @@
-"""Where the results of a run go: a store per node, and the journal of what is in them."""
+"""Outputs of a run: a store per node, and the journal of finished tiles."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from neuromancer.volumes.missing import Part
 
 
 class Planned(Protocol):
-    """What outputs ask of the run that they belong to."""
+    """Interface of a run that its outputs rely on."""
 
     def plan(self, layout: Mapping[str, Any] | None = None) -> DensePlan:
-        """The plan, aligned to the stores that are open; with the tile of an earlier plan if its layout is given."""
+        """Return the plan, aligned to the open stores; with the tile shape of an earlier plan, given its layout."""
 
     def new_stores(self) -> ResultStores:
-        """Stores that are to be made."""
+        """Return the stores to create."""
 
     def known_stores(self) -> ResultStores:
-        """Stores that were made before."""
+        """Return the stores that a previous run created."""
 
     def fingerprints(self) -> dict[str, str]:
-        """Of everything that does not depend on the results."""
+        """Return the fingerprints of model, image and options."""
 
 
 class Outputs:
-    """The results of a run, in memory or in stores; what is in them is known as long as there is a journal.
+    """Results of a run, in memory or in stores; a journal records which tiles they contain.
 
     Parameters
     ----------
@@ -66,22 +66,22 @@ class Outputs:
 
     @property
     def units(self) -> list[tuple[int, ...] | None]:
-        """Per node: block of its store that no two tiles may share."""
+        """Per node: block of its store that only one tile may write."""
         return [sink.unit_of_write for sink in self.sinks]
 
     @property
     def folder(self) -> Path | None:
-        """Folder of the journal, if there is one."""
+        """Folder of the journal; None without one."""
         return None if self.journal is None else self.journal.folder
 
     @contextmanager
     def open(self, run: Planned, outputs: Sequence[Output]) -> Iterator[DensePlan]:
-        """Make or open everything; gives the plan that fits it.
+        """Create or open stores and journal; yield the plan aligned to them.
 
         Raises
         ------
         FileError, ArgumentError
-            If something exists already, or does not, or belongs to another prediction. Then nothing is left behind.
+            If an output exists already, is missing, or belongs to another prediction. Nothing is left behind.
         """
         if self.options.outs is None:
             self.sinks = [MemorySink(array) for array in _in_memory(outputs)]
@@ -95,7 +95,7 @@ class Outputs:
                 self.journal.close()
 
     def missing(self, plan: DensePlan) -> tuple[Iterator[int], int]:
-        """Tiles of a plan that are not done, and how many these are."""
+        """Return the unfinished tiles of a plan, and their number."""
         if self.journal is None:
             return iter(plan.indices()), len(plan)
         done = self.journal.done()
@@ -103,32 +103,32 @@ class Outputs:
 
     @property
     def commit(self) -> Callable[[TileReport], None] | None:
-        """Notes which tiles are durable; None without a journal."""
+        """Function that records durable tiles; None without a journal."""
         return None if self.journal is None else self.journal.commit
 
     def filled(self) -> dict[str, Part]:
-        """Parts of the image that earlier runs, and this one so far, have noted as filled."""
+        """Return the parts of the image that previous runs and this one have recorded as filled."""
         return {} if self.journal is None else self.journal.filled()
 
     def flush(self) -> None:
-        """Make durable what no journal has made so."""
+        """Flush stores that have no journal; with one, they are flushed at every commit."""
         if self.stored and self.journal is None:
             for sink in self.sinks:
                 sink.flush()
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close stores that were opened here."""
         if self._stores is not None:
             self._stores.close()
 
-    # ---- making and opening
+    # ---- creating and opening
     def _opened(self, run: Planned, outs: Sequence[Any]) -> DensePlan:
         folder = self._journal_folder(run, outs)
         joins = self.options.resume or self.options.shard is not None
         if folder is None:
             if joins:
                 raise ArgumentError(
-                    "without a place in the file system nothing is known of earlier runs",
+                    "previous runs are unknown without a path in the file system",
                     where="resume" if self.options.resume else "shard",
                     got=f"out of type {type(outs[0]).__name__}",
                     expected="a path as out, or a folder as journal",
@@ -155,7 +155,7 @@ class Outputs:
             raise
 
     def _begin(self, run: Planned, folder: Path, joins: bool) -> DensePlan:
-        """Make stores and journal; what can fail without them is done before."""
+        """Create stores and journal, after everything that can fail without them."""
         self._stores = stores = run.new_stores()
         if not joins and not os.path.lexists(folder / "making"):
             stores.require_free()
@@ -181,15 +181,15 @@ class Outputs:
                 "there is a prediction already",
                 where=str(found.folder),
                 got=f"{len(found.done())} of {found.header['tiles']} tiles done",
-                expected="resume=True to go on with it, another output, or no such folder to begin anew",
+                expected="resume=True to continue, another output, or remove this folder and the result to start over",
             )
         self._stores = run.known_stores()
         self.sinks = self._stores.open()
         plan = run.plan(found.layout)
         found.require_same(run.fingerprints() | self._prints_of(plan))
         if found.header["tiles"] != plan.count:
-            raise FileError("is about another number of tiles", where=str(found.folder), expected=f"{plan.count}")
-        # What a process that was killed noted about making it is no longer true when something is written into it.
+            raise FileError("has another number of tiles", where=str(found.folder), expected=f"{plan.count}")
+        # Traces of a process that was killed while creating the result become obsolete once tiles are written.
         CreationLock(found.folder).forget()
         self.journal = found
         return plan
@@ -199,16 +199,16 @@ class Outputs:
 
 
 def _in_memory(outputs: Sequence[Output]) -> list[np.ndarray]:
-    """Arrays for results; OutOfMemoryError says how much they need."""
+    """Allocate arrays for the results; OutOfMemoryError says how much they need."""
     try:
         return [np.empty(o.shape, o.dtype) for o in outputs]
-    except (MemoryError, ValueError) as error:  # the latter for more than can be addressed
+    except (MemoryError, ValueError) as error:  # ValueError: larger than the address space
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in outputs)
         raise OutOfMemoryError(
             "the result does not fit into the memory",
             where="out",
             got=f"{nbytes / 1e9:.3g} GB for {', '.join(str(tuple(o.shape)) for o in outputs)}",
-            expected="out=..., a file in which it is stored tile by tile; or a region, roi=...",
+            expected="out=..., to store it tile by tile in a file; or a region, roi=...",
         ) from error
 
 
@@ -217,7 +217,7 @@ def _print_of(sinks: Sequence[Any]) -> str:
 
 
 def _beside(out: Any, earlier: bool) -> Path | None:
-    """Folder for the journal of a result in files, by its name of today or that of earlier versions."""
+    """Journal folder of a result in a file, by its current name or that of earlier versions."""
     place = place_of(out, out if is_sink(out) else None, earlier)
     return None if place is None else place.with_name(place.name + SUFFIX)
 
@@ -227,7 +227,7 @@ def _has_journal(folder: Path | None) -> bool:
 
 
 def _is_about(folder: Path | None, run: Planned) -> bool:
-    """Whether a journal is that of the results which are there, and not of others with a similar name."""
+    """Whether a journal belongs to the existing results, and not to others with a similar name."""
     with suppress(NeuromancerError):
         found = None if folder is None else Journal.find(folder)
         if found is not None:

@@ -1,4 +1,4 @@
-"""Reading ahead, computing and writing behind, side by side and within bounds."""
+"""Pipeline that reads ahead, computes and writes behind concurrently, with bounded queues."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from neuromancer.printable import printable
 from neuromancer.volumes.missing import Part
 
 COMMIT_TILES, COMMIT_SECONDS = 256, 5.0
-"""Results are made durable after so many tiles, or so much time: once for all of them."""
+"""Results are flushed and committed after this many tiles or seconds, whichever comes first."""
 
 
 @dataclass(frozen=True)
 class Threads:
-    """How much goes on at once.
+    """Threads and queue sizes of a prediction.
 
     Parameters
     ----------
     readers, writers : int
-        Threads; 0 reads or writes in the thread that computes.
-    ahead, behind : int
-        Tiles that are being read or wait to be evaluated, and that wait to be written or are being.
+        Numbers of reader and writer threads; 0 reads or writes in the computing thread.
+    ahead : int
+        Maximum number of tiles being read or waiting to be evaluated.
+    behind : int
+        Maximum number of tiles waiting to be written or being written.
     """
 
     readers: int = 2
@@ -47,30 +49,30 @@ class Threads:
 
 
 def checked_threads(threads: Any) -> Threads | None:
-    """`threads` if they are that, or InputTypeError."""
+    """Return `threads`; raise InputTypeError for another type."""
     if threads is not None and not isinstance(threads, Threads):
         raise InputTypeError(
-            "not a number of threads", where="threads", got=threads, expected="neuromancer.dense.Threads(...)"
+            "not an object of class Threads", where="threads", got=threads, expected="neuromancer.dense.Threads(...)"
         )
     return threads
 
 
 IN_TURN = Threads(0, 0, 1, 1)
-"""No threads: read, compute and write one tile after the other."""
+"""No extra threads: read, compute and write one tile after another."""
 
 
 @dataclass
 class TileReport:
-    """What became of the tiles.
+    """Outcome of some tiles.
 
     Parameters
     ----------
     done : list of int
         Tiles whose values are in the store.
     failed : dict of int to str
-        Tiles that could not be computed, and why.
+        Tiles that could not be computed, with the reason.
     filled : dict of str to Part
-        Parts of the image that were read as fill value so far, by name.
+        Parts of the image read as fill value so far, by name.
     """
 
     done: list[int] = field(default_factory=list)
@@ -79,7 +81,7 @@ class TileReport:
 
 
 class _AtOnce(Executor):
-    """Does what it is given in the calling thread."""
+    """Executor that runs tasks in the calling thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -95,21 +97,21 @@ def _executor(threads: int, name: str) -> Executor:
 
 
 class Pipeline:
-    """Tiles through reader threads, the network in this thread, and writer threads.
+    """Pipeline of reader threads, the network in this thread, and writer threads.
 
     Parameters
     ----------
     evaluator : TileEvaluator
-        Entered.
+        Must have been entered.
     sinks : sequence of Sink
         Per node.
     threads : Threads
     commit : callable, optional
-        Called with the numbers of tiles whose values are durable, and with failures.
+        Called with a report of tiles that are durable, and of failures.
     skip : bool
-        Go on after a tile that could not be read or computed.
+        Continue after a tile that could not be read or computed.
     progress : callable, optional
-        Called with the voxels of every finished tile.
+        Called with the number of voxels of every finished tile.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class Pipeline:
         self._committing: Future[None] | None = None
 
     def run(self, indices: Iterable[int]) -> dict[int, str]:
-        """Do all tiles; what was written is durable and committed when this returns or raises.
+        """Run tiles; all that were written are durable and committed when this returns or raises.
 
         Parameters
         ----------
@@ -141,16 +143,16 @@ class Pipeline:
         Returns
         -------
         dict of int to str
-            Tiles that were left out, and why.
+            Skipped tiles, with the reason.
 
         Raises
         ------
         NeuromancerError, OSError, MemoryError
-            Naming the tile. All tiles that were written before are committed.
+            If a tile fails; the error names it.
         """
         waiting: deque[tuple[int, Future[Fetched]]] = deque()
         begun: deque[tuple[int, Future[Callable[[], list[np.ndarray]]]]] = deque()
-        todo, here = iter(indices), _AtOnce()  # an error of a tile comes up when it is that tile's turn
+        todo, here = iter(indices), _AtOnce()  # raises a tile's error when it is the tile's turn
         with ExitStack() as stack:
             readers = stack.enter_context(_executor(self.threads.readers, "read"))
             writers = stack.enter_context(_executor(self.threads.writers, "write"))
@@ -187,7 +189,7 @@ class Pipeline:
         return self.failed
 
     def _begin(self, index: int, future: Future[Fetched]) -> Callable[[], list[np.ndarray]]:
-        """Begin with a tile when it has been read."""
+        """Wait until a tile has been read, then start to evaluate it."""
         try:
             fetched = future.result()
         except OSError as error:
@@ -195,7 +197,7 @@ class Pipeline:
         return self.evaluator.begin(fetched)
 
     def _values(self, index: int, begun: Future[Callable[[], list[np.ndarray]]]) -> list[np.ndarray] | None:
-        """Values of a tile; None where it is left out."""
+        """Values of a tile, or its fill values if it fails and is skipped."""
         try:
             return begun.result()()
         except Exception as error:
@@ -210,7 +212,7 @@ class Pipeline:
         write_tile(self.plan, self.sinks, index, values)
 
     def _written(self) -> None:
-        """Wait for the oldest write."""
+        """Wait for the oldest pending write."""
         index, future = self._writing.popleft()
         try:
             future.result()
@@ -256,7 +258,7 @@ class Pipeline:
         self._start(committer).result()
 
     def _save_what_is_written(self, committer: Executor) -> None:
-        """After a failure: everything that is in the store still counts; a second failure is not worth more words."""
+        """After a failure, commit everything that is in the store; a second failure is ignored."""
         for index, future in self._writing:
             if future.exception() is None and index not in self.failed:
                 self._finished.append(index)
@@ -272,7 +274,7 @@ class Pipeline:
 
 
 def write_tile(plan: DensePlan, sinks: Sequence[Any], index: int, values: Sequence[np.ndarray]) -> None:
-    """Put the values of a tile where they belong."""
+    """Write the values of a tile into the stores of its nodes."""
     tile = plan.tile(index)
     for m, (sink, part) in enumerate(zip(sinks, values, strict=True)):
         if part.size:
@@ -280,7 +282,7 @@ def write_tile(plan: DensePlan, sinks: Sequence[Any], index: int, values: Sequen
 
 
 def named(error: Exception, tile: str) -> Exception:
-    """The error with the tile in which it happened in its message; of the same class where that is ours."""
+    """Return the error with its tile added to the message; errors of other packages become PredictionError."""
     if isinstance(error, NeuromancerError):
         if error.node != tile and tile not in error.problem:
             error.problem = f"{error.problem}, in {tile}"
@@ -291,10 +293,10 @@ def named(error: Exception, tile: str) -> Exception:
 
 
 def file_error(problem: str, tile: str, error: OSError) -> OSError:
-    """What the system says about a file, with the tile for which it was needed."""
+    """Return a FileError for a system error, naming the tile."""
     if isinstance(error, FileError):
         named(error, tile)
         return error
-    wrapped = FileError(problem, node=tile, got=error.strerror or str(error), expected="all tiles done so far are kept")
+    wrapped = FileError(problem, node=tile, got=error.strerror or str(error), expected="finished tiles are kept")
     wrapped.errno = error.errno
     return wrapped

@@ -1,4 +1,4 @@
-"""Where a result lies in the specimen, and how large its voxels are: from what is known of the image."""
+"""Physical position and voxel size of a result, derived from those of the image."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from neuromancer.volumes.units import ratio
 
 
 def image_placement(source: Any, spatial: str, to_file: bool) -> Placement:
-    """What is known of the place of an image, per spatial axis; warns of what is not true of a source of another make.
+    """Return the placement of an image per spatial axis; warn if metadata of a foreign source are invalid.
 
     Parameters
     ----------
     source : Source
     spatial : str
-        Names of its spatial axes.
+        Names of the spatial axes.
     to_file : bool
-        Whether the result goes into a file: there, coordinates of an xarray that are not evenly spaced are lost.
+        Whether the result goes to a file, which loses unevenly spaced coordinates of a DataArray.
     """
     stated = StatedPlacement(*(getattr(source, name, None) for name in ("voxel_size", "offset", "unit", "direction")))
     placement, doubts = calibrated(stated, Layout(spatial, spatial))
@@ -34,27 +34,27 @@ def image_placement(source: Any, spatial: str, to_file: bool) -> Placement:
 def placed(
     image: Placement, store: Mapping[str, Any], shift: Sequence[int], steps: Sequence[int | Fraction]
 ) -> dict[str, Any]:
-    """Voxel size, unit, position and direction of a result, as arguments of ``create_sink``.
+    """Return voxel size, unit, offset and direction of a result, as arguments of ``create_sink``.
 
     Parameters
     ----------
     image : Placement
     store : mapping
-        What the user says of the result goes before what the image says.
+        Options given by the user, which take precedence over the metadata of the image.
     shift : sequence of int
-        Voxel of the image at which the result begins, per spatial axis.
+        Voxel of the image where the result starts, per spatial axis.
     steps : sequence of int or Fraction
-        Voxels of the image from one voxel of the result to the next.
+        Voxel spacing of the result in voxels of the image.
 
     Returns
     -------
     dict
-        What `store` does not say.
+        Only arguments that are not in `store`.
 
     Raises
     ------
     ArgumentError
-        If what `store` says cannot be.
+        If `store` contains invalid values.
 
     Examples
     --------
@@ -62,10 +62,10 @@ def placed(
     (40.0, 8.0)
     """
     n = len(shift)
-    size, said_unit, place, turned = (store.get(name) for name in ("voxel_size", "unit", "offset", "direction"))
-    given = checked_placement(size, said_unit, place, "zyx"[-n:], turned)
+    size, own_unit, place, turned = (store.get(name) for name in ("voxel_size", "unit", "offset", "direction"))
+    given = checked_placement(size, own_unit, place, "zyx"[-n:], turned)
     unit = given.unit or image.unit
-    # A unit that comes with voxel sizes is theirs; alone it takes the place of the image's.
+    # A unit given with voxel sizes applies to them; a unit alone replaces that of the image.
     factor = ratio(image.unit, unit) if given.voxel_size is not None and image.unit and unit else 1.0
     sizes = [None if s is None else s * factor for s in image.voxel_size or [None] * n]
     if given.voxel_size is not None:

@@ -1,4 +1,4 @@
-"""The plan of a prediction: which tiles there are, what each reads and writes; data only."""
+"""Plan of a prediction: its tiles, and what each reads and writes. Data only."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from neuromancer.printable import printable
 
 @dataclass(frozen=True)
 class Output:
-    """What is stored of one node.
+    """Shape and dtype of the stored result of one node.
 
     Parameters
     ----------
     name : str
-        Of the node.
+        Name of the node.
     shape : tuple of int, (f, [z of a stack,] *spatial)
     dtype : str
     unit : tuple of int or None
-        Block of the store that no two tiles may share, in the same order; None if there is none.
+        Block of the store that only one tile may write, in the same axis order; None if there is no such restriction.
     """
 
     name: str
@@ -39,39 +39,39 @@ class Output:
 
 @dataclass(frozen=True)
 class DensePlan:
-    """Tiles of a dense prediction, by their number: a plan of any size is a few hundred bytes.
+    """Plan of a dense prediction. Tiles are computed from their index, so a plan of any size is a few hundred bytes.
 
-    It can be pickled, and holds neither arrays nor open files. Made by ``node.plan_dense(...)``.
+    It can be pickled, and contains no arrays or open files. Create it with ``node.plan_dense(...)``.
 
     Parameters
     ----------
     raw_shape : tuple of int, (f, [z of a stack,] *spatial)
     raw_dtype : str
     stack : bool
-        Whether the image is a stack for a 2-D network.
+        Whether the image is a z stack for a 2-D network.
     outputs : tuple of Output
     axes : tuple of tuple of AxisGeometry
         Per node and spatial axis.
     frames : tuple of Frame
-        The image in each of its views.
+        Geometry of the image in each of its views.
     tile_shape : tuple of int, (images, *spatial)
-        Voxels of the result per tile; those at the end may be smaller.
+        Tile shape in voxels of the result; tiles at the ends may be smaller.
     images_per_batch : int
-        Images of a stack that are evaluated at once.
+        Images of a stack per evaluation.
     offsets : tuple of tuple of int
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
     form : {'sliding', 'plain'}
         How the network is evaluated; see docs/dense.md.
     products, work : float
-        Products of all convolutions, and their cost in products of direct ones.
+        Multiplications of all convolutions as direct ones, and the estimated cost in the same unit.
     overlap : float
-        Share of the products that is computed twice, where what tiles need overlaps.
+        Fraction of the products computed redundantly, in the halos of tiles.
     memory : float
-        Bytes in use while a tile is read, evaluated and written, with what waits before and after it.
+        Peak memory in bytes, including tiles that wait to be evaluated or written.
     first_image : int
         Image of the stack that is image 0 of the result.
     first, last : int
-        The tiles of this shard; ``last`` is not among them.
+        Range of the tiles of this shard; ``last`` is excluded.
     """
 
     raw_shape: tuple[int, ...]
@@ -103,7 +103,7 @@ class DensePlan:
 
     @cached_property
     def extent(self) -> tuple[int, ...]:
-        """(images, *spatial): what the tiles cover together."""
+        """Size of the result covered by all tiles, (images, *spatial)."""
         sizes = [o.shape[self.lead :] for o in self.outputs]
         return (self.outputs[0].shape[1] if self.stack else 1, *(max(n) for n in zip(*sizes, strict=True)))
 
@@ -114,18 +114,18 @@ class DensePlan:
 
     @property
     def count(self) -> int:
-        """Number of tiles of the whole plan."""
+        """Number of tiles of the whole plan, over all shards."""
         return prod(self.grid)
 
     def __len__(self) -> int:
         return self.last - self.first
 
     def indices(self) -> range:
-        """Numbers of the tiles of this shard."""
+        """Return the indices of the tiles of this shard."""
         return range(self.first, self.last)
 
     def shard(self, i: int, n: int) -> DensePlan:
-        """The i-th of n nearly equal parts of the tiles, counted from 0.
+        """Return the i-th of n nearly equal parts of the tiles, counted from 0.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class DensePlan:
         return replace(self, first=self.first + i * total // n, last=self.first + (i + 1) * total // n)
 
     def ranges(self, index: int) -> tuple[tuple[int, int], ...]:
-        """Range of a tile along each axis of `extent`."""
+        """Return the range of a tile along each axis of `extent`."""
         if not 0 <= index < self.count:
             raise ArgumentError("there is no such tile", where="plan", got=index, expected=f"0 to {self.count - 1}")
         result = []
@@ -147,12 +147,12 @@ class DensePlan:
         return tuple(reversed(result))
 
     def tile(self, index: int) -> Tile:
-        """The tile with this number; the last axis runs fastest.
+        """Return the tile with this index; the last axis varies fastest.
 
         Raises
         ------
         ArgumentError
-            If there is none.
+            If there is no such tile.
         """
         images, *spatial = self.ranges(index)
         start = tuple(a for a, _ in spatial)
@@ -163,9 +163,9 @@ class DensePlan:
         return make_tile(index, images, start, stops, self.frames, self.axes)
 
     def halves(self, tile: Tile) -> list[Tile]:
-        """A tile cut in two along its longest axis; what both read is within what it reads.
+        """Split a tile in two along its longest axis; both read only within its raw block.
 
-        A single voxel stays as it is.
+        A tile of one voxel is returned as it is.
         """
         sizes = [b - a for a, b in zip(tile.start, tile.stop, strict=True)]
         axis = sizes.index(max(sizes))
@@ -181,36 +181,36 @@ class DensePlan:
         return result
 
     def place(self, tile: Tile, node: int) -> tuple[slice, ...]:
-        """Where the values of a tile go in the store of a node: (f, [images,] *spatial)."""
+        """Return the index range of a tile in the store of a node, (f, [images,] *spatial)."""
         spatial = (slice(a, a + n) for a, n in zip(tile.start, tile.shapes[node], strict=True))
         return (slice(None), *((slice(*tile.images),) if self.stack else ()), *spatial)
 
     def head(self, tile: Tile) -> tuple[slice, ...]:
-        """What to read of the image's axes before the spatial ones."""
+        """Return the index range to read along the image's non-spatial axes."""
         first, stop = (n + self.first_image for n in tile.images)
         return (slice(None), slice(first, stop)) if self.stack else (slice(None),)
 
     @property
     def layout(self) -> dict[str, list[int] | int]:
-        """How the result is cut; what a restart takes over."""
+        """Tile shape and batch size, which a resumed run takes over."""
         return {"tile": list(self.tile_shape), "together": self.images_per_batch}
 
     def fingerprint(self) -> str:
-        """Digest of all that says which voxels are computed from which, and how they are cut into tiles."""
+        """Return a digest of the geometry: which voxels are computed from which, and the tiling."""
         image = (self.raw_shape, self.raw_dtype, self.axes, self.frames)
         parts = (image, self.outputs, self.first_image, self.tile_shape, self.images_per_batch)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def size(self, index: int) -> int:
-        """Voxels of a tile."""
+        """Return the number of voxels of a tile."""
         return prod(b - a for a, b in self.ranges(index))
 
     def voxels(self, tiles: int | None = None) -> int:
-        """Voxels of so many tiles, by default those of the shard; a mean where tiles differ."""
+        """Return the number of voxels of `tiles` tiles (default: the shard), from their mean size."""
         return round(prod(self.extent) * (len(self) if tiles is None else tiles) / self.count)
 
     def seconds(self) -> float:
-        """Time that the tiles of the shard take on this machine, from a short measurement that is kept."""
+        """Estimate the seconds to predict the shard on this machine, from a short cached benchmark."""
         return self.work * len(self) / self.count * seconds_per_work()
 
     def __str__(self) -> str:
@@ -225,14 +225,13 @@ class DensePlan:
             unit = "" if o.unit is None else f", written in blocks of {size(o.unit)}"
             where = f"voxel 0 at raw voxel {size(offsets)}{unit}"
             lines.append(f"{printable(o.name)}: {size(o.shape)} of {o.dtype}, {where}")
-        part = "" if len(self) == self.count else f"; here {self.first} to {self.last - 1}"
+        part = "" if len(self) == self.count else f"; this shard: {self.first} to {self.last - 1}"
         lines.append(f"{self.count} tile{'s' * (self.count != 1)} of {spatial(self.tile_shape)}{part}")
         if len(self.frames) > 1:
             lines.append(f"mean over {len(self.frames)} views of the image")
-        how = (
-            "pools slide, what follows is dilated" if self.form == "sliding" else "evaluated as it is, on its own grid"
-        )
-        lines.append(f"{how}; {self.products:.3g} products, {self.overlap:.0%} of them in overlaps of tiles")
+        sliding = self.form == "sliding"
+        how = "sliding pooling, dilated convolutions" if sliding else "evaluated unchanged, on its own grid"
+        lines.append(f"{how}; {self.products:.3g} multiplications, {self.overlap:.0%} of them in overlaps of tiles")
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in self.outputs)
         lines.append(f"result {_bytes(nbytes)}; {_bytes(self.memory)} of memory in use")
         lines.append(f"about {_duration(self.seconds())} on this machine, if reading and writing keep up")
@@ -240,7 +239,7 @@ class DensePlan:
 
 
 def _duration(seconds: float) -> str:
-    """In the unit that suits, e.g. ``'3.5 hours'``."""
+    """Format a duration in a suitable unit, e.g. ``'3.5 hours'``."""
     for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{_two_digits(seconds / length)} {unit}"

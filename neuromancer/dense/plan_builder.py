@@ -1,4 +1,4 @@
-"""Making a plan: frames of the image in its views, sizes of the result, and the tile."""
+"""Construction of a plan: frames of the image in its views, shapes of the results, and the tile."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 
 SLACK = 1.25
-"""What allocators hold of the memory for every byte that is in use; what is planned was up to so much too low."""
+"""Allocator overhead: measured memory use was up to this factor above the estimate."""
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """What a tile occupies besides its evaluation.
+    """Memory for buffers in addition to the evaluation of a tile.
 
     Parameters
     ----------
     blocks : int
-        Raw blocks in memory at once.
+        Number of raw blocks in memory at once.
     results : int
-        Results in memory at once.
+        Number of results in memory at once.
     fixed : int
-        Bytes of caches, whatever the tile.
+        Bytes of caches, independent of the tile.
     under_way : int
-        Evaluations that a device has begun beside the one that it computes.
+        Evaluations queued on a device in addition to the running one.
     """
 
     blocks: int = 0
@@ -48,12 +48,12 @@ class Buffers:
 
 
 class _Whole:
-    """Cost of a tile with its buffers, in the form in which the tile is chosen by it."""
+    """Cost model that includes the buffers of a tile, for the tile search."""
 
     def __init__(self, network: DenseNetwork, buffers: Buffers, raw_voxel: int, voxel: int, images: int) -> None:
         self.network, self.buffers, self.images = network, buffers, images
         self.per_voxel = buffers.blocks * raw_voxel + buffers.results * voxel
-        # Input and values of what is under way lie on the device; those of all, in page-locked memory of the host too.
+        # Inputs and results of queued calls are on the device; those of all calls also in page-locked host memory.
         transferred = network.dtype.itemsize * sum(n.shape["f"] for n in (network.source, *network.nodes))
         self.per_voxel += transferred * (2 * buffers.under_way + bool(buffers.under_way))
 
@@ -64,7 +64,7 @@ class _Whole:
 
 
 class PlanBuilder:
-    """Everything about a prediction that is known before the tile is.
+    """Builder of plans: everything about a prediction that is known before the tile is chosen.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class PlanBuilder:
     Attributes
     ----------
     outputs : list of Output
-        Shape and dtype of each node's result.
+        Shape and dtype of the result of each node.
     offsets : tuple of tuple of int
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
 
@@ -102,7 +102,7 @@ class PlanBuilder:
         group = views(options.augment, len(self.sizes))
         if len(group) > 1 and any(g.step < 1 for g in network.axes[0]):
             raise GraphError(
-                "a result finer than the image has no voxel of its own for every raw voxel to average over views",
+                "views cannot be averaged if the result is on a grid finer than the image",
                 node=node,
                 got=f"augment={options.augment!r}",
                 expected="augment=None",
@@ -134,18 +134,18 @@ class PlanBuilder:
 
     # ---- geometry
     def _first(self, g: AxisGeometry) -> int:
-        """Raw voxel of the first voxel of the whole result."""
+        """Raw voxel to which voxel 0 of the whole result belongs."""
         return 0 if self.options.pad_raw else g.offset
 
     def _length(self, g: AxisGeometry, size: int) -> int:
-        """Voxels of the whole result along an axis."""
+        """Size of the whole result along an axis."""
         step, context = g.step, g.context
         if self.options.pad_raw:
             return int(size / step) if step < 1 else size
         return size - context if step >= 1 else g.outputs(size)
 
     def _mirrored(self, view: View, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Voxels to mirror before and after the image, per axis of the view, for some of the nodes."""
+        """Mirror padding before and after the image, per axis of the view, for some of the nodes."""
         before, after = [], []
         for k, j in enumerate(view.order):
             size, front, back = self.sizes[j], 0, 0
@@ -205,24 +205,24 @@ class PlanBuilder:
         strict: bool = False,
         layout: dict[str, Any] | None = None,
     ) -> DensePlan:
-        """The plan for a budget of memory.
+        """Return the plan for a memory budget.
 
         Parameters
         ----------
         budget : float
-            Bytes that a tile may use, with its buffers.
+            Bytes that a tile may use, including its buffers.
         units : sequence of (tuple of int or None), optional
-            Per node: block of its store that no two tiles may share.
+            Per node: block of its store that only one tile may write.
         buffers : Buffers
         strict : bool
-            Raise if even the smallest tile needs more than the budget.
+            Raise if even the smallest tile exceeds the budget.
         layout : dict, optional
-            Tile of an earlier plan (`DensePlan.layout`) to take over.
+            `DensePlan.layout` of an earlier plan, whose tile shape to use.
 
         Raises
         ------
         ArgumentError
-            If a tile does not fit into the budget, or the wanted tile is not aligned to the blocks of a store.
+            If a tile does not fit into the budget, or the tile shape is not aligned to the blocks of a store.
         """
         units = units or [None] * len(self.outputs)
         lead = 2 if self.stack else 1
@@ -264,7 +264,7 @@ class PlanBuilder:
         buffers: Buffers,
         layout: dict[str, Any] | None,
     ) -> tuple[Choice, tuple[int, ...], int]:
-        """What the volume costs, voxels of the result per tile, and images per batch."""
+        """Cost of the volume, tile shape in voxels of the result, and images per batch."""
         joint = self.network.joint
         steps = [max(1, int(g.step)) for g in joint]
         outs = [
@@ -278,9 +278,9 @@ class PlanBuilder:
             for n, o in zip(self.network.nodes, outputs, strict=True)
         )
         costs = _Whole(self.network, buffers, raw_voxel, voxel, at_once)
-        wanted = self.options.tile or (layout and layout["tile"])
-        if wanted:
-            tile = self._given_tile(tuple(wanted), extent, align)
+        fixed = self.options.tile or (layout and layout["tile"])
+        if fixed:
+            tile = self._fixed_tile(tuple(fixed), extent, align)
             images_per_batch = int(layout["together"]) if layout else 1
             cut = [ceil(t / d) for t, d in zip(tile[1:], steps, strict=True)]
             choice = appraise(joint, outs, costs, cut, images_per_batch, extent[0])  # type: ignore[arg-type]
@@ -292,7 +292,7 @@ class PlanBuilder:
             tile = (across, *(min(n, t * d) for n, t, d in zip(extent[1:], choice.tile, steps, strict=True)))
         return choice, tile, images_per_batch
 
-    def _given_tile(self, tile: tuple[int, ...], extent: Sequence[int], align: Sequence[int]) -> tuple[int, ...]:
+    def _fixed_tile(self, tile: tuple[int, ...], extent: Sequence[int], align: Sequence[int]) -> tuple[int, ...]:
         tile = (1, *tile) if len(tile) == len(extent) - 1 else tile
         if len(tile) != len(extent) or any(not isinstance(t, int) or t < 1 for t in tile):
             raise ShapeError("a tile needs a positive size per axis", where="tile", got=tile, expected=f"like {extent}")

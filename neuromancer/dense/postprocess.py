@@ -1,4 +1,4 @@
-"""From the network's values to those that are stored: reductions, and what stands where nothing is predicted."""
+"""Postprocessing of predictions before they are stored: reductions, fill value, NaN check."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from neuromancer.errors import ArgumentError
 
 @dataclass(frozen=True)
 class Postprocess:
-    """What is done with the values of a tile.
+    """Postprocessing of the values of a tile.
 
     Parameters
     ----------
     reductions : tuple of Reduction
         Per node.
     fill : float
-        Value where nothing is predicted.
+        Value of voxels that are not predicted.
     check_nan : bool
-        Raise where a value is not a number.
+        Raise if the prediction contains NaN.
     """
 
     reductions: tuple[Reduction, ...]
@@ -31,30 +31,30 @@ class Postprocess:
 
     @classmethod
     def checked(cls, reductions: tuple[Reduction, ...], fill: float, on_nan: Any, stored: bool) -> Postprocess:
-        """With `on_nan` as callers give it; by default NaN is an error where integers or stores would keep it."""
+        """Validate `on_nan`; by default, NaN is an error if the result is stored or scaled to integers."""
         checked_choice("on_nan", on_nan, (None, "error", "keep"))
         scaled = any(r.scales for r in reductions)
         if on_nan == "keep" and scaled:
             raise ArgumentError(
-                "integers cannot hold what is not a number",
+                "integers cannot represent NaN",
                 where="on_nan",
                 got="keep",
-                expected="'error', or floating point",
+                expected="'error', or a floating point result",
             )
         return cls(reductions, fill, stored or scaled if on_nan is None else on_nan == "error")
 
     def filling(self, m: int) -> Any:
-        """Value where nothing is predicted, as it is stored of a node."""
+        """Return the stored value of voxels of a node that are not predicted."""
         return self.reductions[m].filling(self.fill)
 
 
 def checked_reductions(reduce: Any, as_uint8: bool, names: Sequence[str]) -> tuple[Reduction, ...]:
-    """A reduction per node; ArgumentError for nodes that are not predicted, or two ways at once."""
+    """Return a reduction per node; raise ArgumentError for other nodes, or for both arguments at once."""
     if as_uint8 and reduce is not None:
-        raise ArgumentError("only one of the two can be", where="reduce", got=f"{reduce!r} and as_uint8=True")
+        raise ArgumentError("only one of the two can be given", where="reduce", got=f"{reduce!r} and as_uint8=True")
     if isinstance(reduce, dict):
         unknown = [name for name in reduce if name not in names]
         if unknown:
-            raise ArgumentError("no such node is predicted", where="reduce", got=unknown, expected=list(names))
+            raise ArgumentError("not among the predicted nodes", where="reduce", got=unknown, expected=list(names))
         return tuple(reduction(reduce.get(name)) for name in names)
     return (reduction("uint8" if as_uint8 else reduce),) * len(names)

@@ -1,4 +1,4 @@
-"""Dense prediction as it is called.
+"""Entry points of dense prediction.
 
 Image -> :class:`PredictionRun` -> plan -> tiles -> network -> sinks.
 """
@@ -52,88 +52,89 @@ def predict_dense(
     journal: str | Path | None = None,
     store: dict[str, Any] | None = None,
 ) -> Any:
-    """Prediction of one or several nodes at every voxel of an image of any size, from any store to any store.
+    """Predict one or several nodes at every voxel of an image of any size, from any store to any store.
 
     Parameters
     ----------
     nodes : Node or sequence of Node
-        What to predict. Several nodes of one graph are evaluated together: what they share, once per tile.
+        Nodes to predict. Several nodes of one graph are evaluated together; shared layers run once per tile.
     raw_img : array, Source or path, (f, (z,) y, x)
-        See :meth:`neuromancer.node_basic.Node.predict_dense`. Masked voxels of a masked array are as those where `mask`
-        is 0.
+        See :meth:`neuromancer.node_basic.Node.predict_dense`. Masked voxels of a masked array are treated like voxels
+        where `mask` is 0.
     as_uint8 : bool
-        Store ``floor(255 * prediction)``; the same as ``reduce="uint8"``.
+        Store ``floor(255 * prediction)``; same as ``reduce="uint8"``.
     pad_raw : bool
-        Mirror the image at its borders so that the result has its size.
+        Mirror-pad the image so that the result has the same size.
     progress : bool, optional
         Show a progress bar; None follows ``config.progress``.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
-        Of convolutions; 'tf32' on a GPU only.
-    out : array, Sink or path, or a list of one per node, optional
-        Where the result goes; default: an array in memory.
+        Precision of convolutions; 'tf32' on a GPU only.
+    out : array, Sink or path, or a list with one per node, optional
+        Where to store the result; default: return an array in memory.
     resume : bool
-        Go on with a prediction that was interrupted.
+        Continue an interrupted prediction.
     memory : str or int, optional
-        Bytes that the prediction may use, e.g. ``"4GB"``, in each process that does tiles; default: together a part of
-        what is free.
+        Memory limit in bytes, e.g. ``"4GB"``, for each process that runs tiles; default: a fraction of the free memory,
+        shared by all processes.
     axes : str, optional
-        Order of the image's axes, e.g. ``"zyxc"``.
+        Axis order of the image, e.g. ``"zyxc"``.
     reduce : optional
-        What to store of the values: ``'uint8'``, ``'uint16'``, ``'argmax'``, a channel, a list of channels,
-        ``('threshold', t)``, a function of a block (f, images, \\*spatial) that keeps its voxels, or a list of these,
-        one after the other. A dict from node names for several nodes.
+        Postprocessing before values are stored: ``'uint8'``, ``'uint16'``, ``'argmax'``, a channel, a list of channels,
+        ``('threshold', t)``, a function of a block (f, images, \\*spatial) that preserves the voxels, or a list of
+        these, applied in order. For several nodes, a dict from node name to any of these.
     roi : sequence, optional
-        Part of the result: per axis a slice, (start, stop) or None.
+        Region of the result to predict: per axis a slice, (start, stop) or None.
     mask : array, Source or path, optional
-        As large as the image, or coarser by whole numbers; `fill` stands where it is 0, and tiles without another value
-        are not evaluated.
+        Same size as the image, or downsampled by integer factors. Voxels where it is 0 are set to `fill`; tiles where
+        it is 0 everywhere are not evaluated.
     skip_empty : 'constant' or float, optional
-        Fill tiles for which the image is constant, or has this value everywhere.
+        Fill tiles whose image block is constant, or has this value everywhere, instead of evaluating them.
     fill : float
-        The value for filling; what is stored must be able to hold it. A fraction between 0 and 1 is scaled by 'uint8'
-        and 'uint16' like a prediction.
+        Fill value; must be representable in the stored dtype. 'uint8' and 'uint16' scale a value between 0 and 1 like a
+        prediction.
     augment : {'flips', 'rotations', 'all'}, optional
-        Average over views of the image.
+        Test-time augmentation: average the predictions over views of the image.
     tile : sequence of int, optional
-        Voxels of the result per tile; default: chosen for the memory.
+        Tile shape in voxels of the result; default: chosen to fit the memory.
     shard : (int, int), optional
-        Do only the i-th of n parts of the tiles.
-    executor : concurrent.futures.Executor, dask.distributed.Client, or function that makes an Executor, optional
-        Who does the tiles.
+        (i, n): run only the i-th of n parts of the tiles.
+    executor : concurrent.futures.Executor, dask.distributed.Client, or function that returns an Executor, optional
+        Executor that runs the tiles.
     workers : int, optional
-        How many tasks are given to the executor at once; default: twice as many as it has workers. Not without one.
+        Maximum number of tasks submitted at once; default: twice the number of workers. Requires `executor`.
     retries : int
-        How often tiles whose worker was lost are given to another one.
+        Maximum number of resubmissions after a worker is lost.
     threads : Threads, optional
-        Threads that read and write, and how many tiles wait for them.
+        Numbers of reader and writer threads, and sizes of their queues.
     on_error : {'stop', 'skip'}
-        After a tile that cannot be read or computed: stop with everything kept that is done, or go on and warn.
+        What to do if a tile cannot be read or computed: stop, keeping all finished tiles, or skip it and warn.
     on_nan : {'error', 'keep'}, optional
-        Whether a value that is not a number is an error; default: where the result goes to `out`, or becomes 'uint8' or
-        'uint16', which cannot hold it.
+        Whether NaN in the prediction is an error. Default: 'error' if the result goes to `out` or is reduced to 'uint8'
+        or 'uint16', which have no NaN; else 'keep'.
     on_missing : {'error', 'fill'}
-        What becomes of parts of image and mask that are missing or damaged: an error, before anything is made if they
-        are known by then; or the file's fill value (else 0), and one ``IncompleteWarning`` that names them.
+        How to treat missing or damaged parts of image and mask: raise an error, before any output is created if they
+        can be detected by then; or read them as the file's fill value (else 0) and give one ``IncompleteWarning`` that
+        lists them.
     journal : path, optional
-        Folder for what is known about finished tiles; default: the name of `out` with ``.progress`` at its end.
+        Folder that records finished tiles; default: the name of `out` followed by ``.progress``.
     store : dict, optional
-        Further arguments of ``neuromancer.volumes.create_sink``, such as ``chunks`` or ``compression``. Without
-        ``chunks``, those of a new store are small enough for the memory.
+        Further arguments of ``neuromancer.volumes.create_sink``, such as ``chunks`` or ``compression``. By default,
+        chunks of a new store are small enough for a tile to fit into memory.
 
     Returns
     -------
     numpy.ndarray, xarray.DataArray, or `out`
-        (f, (z,) y, x); a list for several nodes. A DataArray gives one, with the coordinates of the voxels to which the
-        values belong (an array where the result is finer than the image).
+        (f, (z,) y, x); a list for several nodes. For a DataArray, a DataArray with the coordinates of the predicted
+        voxels (a plain array if the result is on a finer grid than the image).
 
     Raises
     ------
     ShapeError, InputTypeError, GraphError, ArgumentError
-        If image, network and options do not fit together; then nothing has been made.
+        If image, network and options do not fit together; no output has been created then.
     FileError
-        If something is missing or cannot be read or written; the tile is named, and all that is done is kept.
+        If something is missing or cannot be read or written. The error names the tile; finished tiles are kept.
     PredictionError
-        If a value is not a number, or workers are lost again and again.
+        If the prediction contains NaN, or a task loses its worker more than `retries` times.
 
     Examples
     --------
@@ -176,24 +177,24 @@ def plan_dense(
     on_missing: str = "error",
     chunks: Sequence[int] | None = None,
 ) -> DensePlan:
-    """The plan of a prediction, without carrying it out.
+    """Plan a prediction without running it.
 
     Parameters
     ----------
     nodes : Node or sequence of Node
     image : tuple of int, or array, Source or path
-        Shape of the image, (f, (z,) y, x), or the image.
+        Shape of the image, (f, (z,) y, x), or the image itself.
     dtype : numpy dtype, optional
-        Of the image, where only its shape is given; default uint8.
+        Dtype of the image if `image` is a shape; default uint8.
     as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile, on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
-        Chunks or shards of the store that the result will go to, (f, (z,) y, x).
+        Chunk or shard shape of the output store, (f, (z,) y, x).
 
     Returns
     -------
     DensePlan
-        ``str(plan)`` says it in words.
+        ``str(plan)`` is a summary in words.
 
     Raises
     ------
@@ -204,7 +205,7 @@ def plan_dense(
     if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
         image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
-        raise InputTypeError("the image has its own dtype", where="dtype", got=dtype, expected="None")
+        raise InputTypeError("an image already has a dtype", where="dtype", got=dtype, expected="None")
     options = PredictOptions.checked(
         network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce, roi=roi,
         augment=augment, tile=tile, on_missing=on_missing,

@@ -1,4 +1,4 @@
-"""Reading parts of the raw volume: scaled to floating point, mirrored beyond its borders."""
+"""Reading blocks of the raw volume: scaled to floating point, mirrored beyond its borders."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ EIGHT_BIT_MAX = 255
 
 
 def scale_of(dtype: np.dtype) -> float:
-    """Number by which values of a dtype are divided to lie in [0, 1].
+    """Return the divisor that scales values of a dtype to [0, 1].
 
-    255 for 8 bit and, as they usually hold 8-bit data, for 32 and 64 bit; the type's maximum for 16 bit; 1 for floating
-    point and bool.
+    255 for 8-bit integers and for 32- and 64-bit ones, which usually hold 8-bit data; the maximum for 16-bit integers;
+    1 for floating point and bool.
     """
     if dtype.kind in "fb":
         return 1.0
@@ -31,9 +31,9 @@ def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
     Raises
     ------
     InputTypeError
-        If 32- or 64-bit integers do not hold 8-bit data: they have no natural scale.
+        If 32- or 64-bit integers exceed 8-bit values, so that their scale is unknown.
     ArgumentError
-        If the network's dtype cannot hold a value.
+        If a value cannot be represented in the network's dtype.
     """
     if np.dtype(dtype).kind != "f" or block.dtype.kind in "fb":
         result = exact_cast(block, dtype, "predict_dense", "the image")
@@ -53,7 +53,7 @@ def normalise(block: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def fold(indices: np.ndarray, size: int) -> np.ndarray:
-    """Indices into an axis of `size` voxels for positions beyond its ends, mirrored with the edge voxel repeated.
+    """Map positions beyond the ends of an axis of `size` voxels to indices, mirrored with the edge voxel repeated.
 
     Examples
     --------
@@ -65,15 +65,15 @@ def fold(indices: np.ndarray, size: int) -> np.ndarray:
 
 
 def read(raw: Any, head: tuple[slice, ...], starts: Sequence[int], stops: Sequence[int]) -> np.ndarray:
-    """Block of `raw` between spatial positions, mirrored where they lie outside; no more than needed is read.
+    """Read a block of `raw`, mirrored where it extends beyond the borders; only the range needed is read.
 
     Parameters
     ----------
     raw : array, (f, [z of a stack,] *spatial)
     head : tuple of slice
-        What to take of the axes before the spatial ones.
+        Index range along the non-spatial axes.
     starts, stops : sequence of int
-        Per spatial axis; may be negative or beyond the end.
+        Range per spatial axis; may extend beyond the borders.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What is made of the values of a tile before they are stored."""
+"""Reductions: what is computed from the values of a tile before they are stored."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, 
 
 SCALES = {"uint8": 255, "uint16": 65535}
 TRIAL, TRIAL_LAST = (2, 3, 4), 5
-"""Images and voxels per axis of the example on which functions are tried, and along the last axis; no two alike."""
+"""Shape of the example on which functions are tried, (images, *spatial), and size of its last axis; all differ."""
 NAMES = (*SCALES, "argmax")
 EXPECTED = f"one of {NAMES}, a channel, a list of channels, ('threshold', t), a function, or a list of these"
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Steps from the values of a block, (f, images, *spatial), to what is stored of it.
+    """Sequence of steps applied to the values of a block, (f, images, *spatial).
 
     Parameters
     ----------
     steps : tuple
-        Of ``'uint8'``, ``'uint16'``, ``'argmax'``, tuples of channels, ``('threshold', t)`` and functions.
+        Each ``'uint8'``, ``'uint16'``, ``'argmax'``, a tuple of channels, ``('threshold', t)`` or a function.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class Reduction:
     steps: tuple[Any, ...] = ()
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Reduced block, (f', images, *spatial).
+        """Return the reduced block, (f', images, *spatial).
 
         Raises
         ------
@@ -51,16 +51,16 @@ class Reduction:
             values = _apply(step, values)
             if not isinstance(values, np.ndarray) or values.shape[1:] != before or values.ndim != len(before) + 1:
                 raise ShapeError(
-                    "a function for reducing has to keep the voxels",
+                    "a reduction function must preserve the voxels",
                     node=_label(step),
                     got=f"{getattr(values, 'shape', type(values).__name__)}",
                     expected=f"an array (f, {', '.join(map(str, before))})",
                 )
-            values = values.astype(values.dtype.newbyteorder("="), copy=False)  # as which all are stored
+            values = values.astype(values.dtype.newbyteorder("="), copy=False)  # stored in native byte order
         return values
 
     def stored(self, features: int, dtype: Any, ndim: int = 2, last: int = 1) -> tuple[int, np.dtype]:
-        """Number of channels and dtype that are stored of so many values of a dtype; functions are tried.
+        """Return number of channels and dtype of the reduced values; functions are tried on an example.
 
         Parameters
         ----------
@@ -69,14 +69,14 @@ class Reduction:
         ndim : int
             Number of spatial axes.
         last : int
-            Voxels of the example along the last axis.
+            Size of the example along the last axis.
 
         Raises
         ------
         ArgumentError
-            If a channel does not exist, a function fails, or integers would be scaled like fractions.
+            If a channel does not exist, a function fails, or the values to scale are integers.
         ShapeError, InputTypeError
-            If a function does not keep the voxels, or returns no numbers.
+            If a function does not preserve the voxels, or returns no numbers.
         """
         example = np.full((features, *TRIAL[:ndim], last), 0.5, dtype)
         for step in self.steps:
@@ -86,48 +86,53 @@ class Reduction:
                 )
             if isinstance(step, str) and step in SCALES and example.dtype.kind != "f":
                 raise ArgumentError(
-                    "only fractions are scaled", where="reduce", got=f"{step!r} of {example.dtype}", expected="floats"
+                    "only floating point values can be scaled",
+                    where="reduce",
+                    got=f"{step!r} of {example.dtype}",
+                    expected="floating point",
                 )
             example = _tried(step, example)
         return len(example), example.dtype
 
     @property
     def scales(self) -> bool:
-        """Whether fractions become integers by their size, so that there is none for what is not a number."""
+        """Whether values are scaled to integers, which cannot represent NaN."""
         return any(isinstance(step, str) and step in SCALES for step in self.steps)
 
     def filling(self, value: Any) -> Any:
-        """What stands for a value where nothing is predicted: of a fraction, what such a prediction is stored as."""
+        """Return the stored fill value: a value between 0 and 1 is scaled like a prediction."""
         top = SCALES.get(self.steps[-1]) if self.steps and isinstance(self.steps[-1], str) else None
         return value if top is None or not 0 < value < 1 else int(value * top)
 
     @property
     def label(self) -> str:
-        """What is done, as text that is the same in every process; part of the fingerprint."""
+        """Text of the steps, the same in every process; part of the fingerprint."""
         return " ".join(_label(step) for step in self.steps)
 
     def require_portable(self) -> None:
-        """Raise ArgumentError if a function cannot be found by its name in another process."""
+        """Raise ArgumentError if other processes cannot import one of the functions."""
         for step in self.steps:
             if callable(step):
                 require_importable(step, "reduce")
 
 
-def reduction(wish: Any) -> Reduction:
-    """Reduction described by an argument of ``predict_dense``.
+def reduction(reduce: Any) -> Reduction:
+    """Return the reduction for the argument `reduce` of ``predict_dense``.
 
     Raises
     ------
     ArgumentError, InputTypeError
     """
-    if wish is None:
+    if reduce is None:
         return Reduction()
-    if isinstance(wish, Reduction):
-        return wish
-    channels = isinstance(wish, (list, tuple)) and all(_is_index(v) for v in wish)
-    threshold = isinstance(wish, tuple) and len(wish) == 2 and isinstance(wish[0], str) and wish[0] == "threshold"
-    chain = isinstance(wish, (list, tuple)) and not channels and not threshold
-    return Reduction(tuple(_step(v) for v in (wish if chain else [wish])))
+    if isinstance(reduce, Reduction):
+        return reduce
+    listed = isinstance(reduce, (list, tuple))
+    channels = listed and all(_is_index(v) for v in reduce)
+    pair = isinstance(reduce, tuple) and len(reduce) == 2
+    threshold = pair and isinstance(reduce[0], str) and reduce[0] == "threshold"
+    chain = listed and not channels and not threshold
+    return Reduction(tuple(_step(v) for v in (reduce if chain else [reduce])))
 
 
 def _is_index(value: Any) -> bool:
@@ -139,7 +144,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _tried(step: Any, example: np.ndarray) -> np.ndarray:
-    """What a step makes of an example, before anything depends on it."""
+    """Result of a step for an example, to find its errors early."""
     try:
         with np.errstate(all="ignore"):
             result = Reduction((step,)).apply(example)
@@ -147,14 +152,14 @@ def _tried(step: Any, example: np.ndarray) -> np.ndarray:
         raise
     except Exception as error:
         raise ArgumentError(
-            "the function for reducing fails",
+            "the reduction function fails",
             where="reduce",
             got=f"{type(error).__name__}: {error}"[:200],
             expected=f"a function of an array such as (f, images, *spatial) = {example.shape}",
         ) from error
     if result.dtype.kind not in KINDS or not len(result):
         raise InputTypeError(
-            "a function for reducing has to return channels of numbers",
+            "a reduction function must return channels of numbers",
             node=_label(step),
             got=f"{result.shape} {result.dtype}",
             expected="bool, integer or floating point",
@@ -162,18 +167,18 @@ def _tried(step: Any, example: np.ndarray) -> np.ndarray:
     return result
 
 
-def _step(wish: Any) -> Any:
-    if _is_index(wish):
-        wish = [wish]
-    if (isinstance(wish, str) and wish in NAMES) or callable(wish):
-        return wish
-    if isinstance(wish, (list, tuple)) and wish:
-        if isinstance(wish[0], str) and wish[0] == "threshold" and len(wish) == 2 and _is_finite(wish[1]):
-            return ("threshold", float(wish[1]))
-        if all(_is_index(v) and v >= 0 for v in wish):
-            return tuple(int(v) for v in wish)
-    kind = ArgumentError if isinstance(wish, (str, list, tuple)) else InputTypeError
-    raise kind("unknown reduction", where="reduce", got=wish, expected=EXPECTED)
+def _step(step: Any) -> Any:
+    if _is_index(step):
+        step = [step]
+    if (isinstance(step, str) and step in NAMES) or callable(step):
+        return step
+    if isinstance(step, (list, tuple)) and step:
+        if isinstance(step[0], str) and step[0] == "threshold" and len(step) == 2 and _is_finite(step[1]):
+            return ("threshold", float(step[1]))
+        if all(_is_index(v) and v >= 0 for v in step):
+            return tuple(int(v) for v in step)
+    kind = ArgumentError if isinstance(step, (str, list, tuple)) else InputTypeError
+    raise kind("unknown reduction", where="reduce", got=step, expected=EXPECTED)
 
 
 def _apply(step: Any, values: np.ndarray) -> Any:
@@ -190,7 +195,7 @@ def _apply(step: Any, values: np.ndarray) -> Any:
 
 
 def require_importable(function: Callable[..., Any], where: str) -> None:
-    """Raise ArgumentError if a function cannot be found by its name in another process."""
+    """Raise ArgumentError if other processes cannot import a function."""
     if not _importable(function):
         raise ArgumentError(
             "other processes cannot import this function",

@@ -1,4 +1,4 @@
-"""The stores of a run's results: all of them are made together with the journal, or none is."""
+"""Stores of the results of a run: created together with the journal, or not at all."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from neuromancer.errors import FileError, NeuromancerError
 
 
 class ResultStores:
-    """Where the results of a run go.
+    """Stores of the results of a run.
 
     Parameters
     ----------
     outs : sequence of array, Sink or path
         Per node.
     outputs : sequence of Output
-        What is stored of each.
+        Shape and dtype of each result.
     options : sequence of mapping
-        Further arguments for creating each store.
+        Options of ``create_sink`` for each store.
 
     Raises
     ------
     ShapeError, InputTypeError, ArgumentError, FileError
-        If a store that was given does not fit, or none can be made as wanted.
+        If a given store does not fit, or a store cannot be created with these options.
     """
 
     def __init__(self, outs: Sequence[Any], outputs: Sequence[Output], options: Sequence[Mapping[str, Any]]) -> None:
@@ -47,55 +47,55 @@ class ResultStores:
             self._given.append(None if stored else given_sink(out, output.shape, output.dtype, meta))
 
     def require_free(self) -> None:
-        """Raise FileError if something lies where a result is to be made."""
+        """Raise FileError if the path of a result to create exists."""
         for place in filter(None, self._places):
             place.require_free()
 
     def make(self, note: Callable[[str], None]) -> list[Any]:
-        """Make all stores that are not given, then open them; returns a sink per node.
+        """Create all stores that were not given, then open them; return a sink per node.
 
         Parameters
         ----------
         note : callable
-            Is told what will show that they are these stores, before they exist.
+            Called, before a store is created, with a trace by which it can be recognised.
         """
         for place in filter(None, self._places):
             place.create(note)
         return self.open()
 
     def open(self) -> list[Any]:
-        """A sink per node.
+        """Open all stores; return a sink per node.
 
         Raises
         ------
         FileError
-            If one of the stores is not there.
+            If a store does not exist.
         """
         for k in range(len(self.outs)):
             self.sinks.append(self.sink(k))
         return self.sinks
 
     def sink(self, k: int) -> Any:
-        """The sink for one node."""
+        """Return the sink for the k-th node."""
         place = self._places[k]
         found = self._given[k] if place is None else place.find()
         if found is None:
             raise FileError(
-                "its journal is there, but not the result itself",
+                "the journal exists, but not the result",
                 where=str(self.outs[k]),
-                expected="the result; or remove the journal, too, to begin anew",
+                expected="the result; or remove the journal to start over",
             )
         return found
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close stores that were opened here."""
         for sink, out in zip(self.sinks, self.outs, strict=False):
             if sink is not out:
                 sink.close()
         self.sinks.clear()
 
     def discard(self, traces: Collection[str]) -> None:
-        """Remove what was left half made, as far as the notes about it prove that."""
+        """Remove partially created results, if the traces prove that they are ours."""
         for place in filter(None, self._places):
             place.discard(traces)
 
@@ -103,25 +103,25 @@ class ResultStores:
 def begin(
     folder: Path, joins: bool, results: ResultStores, make: Callable[[Callable[[str], None]], Journal]
 ) -> Journal:
-    """Make results and journal, unless another process does, for which this one waits then.
+    """Create results and journal, or wait for another process that is creating them.
 
-    Whatever ends it, a kill included, leaves nothing, or what the next call clears before it begins, or a journal with
-    which a restart goes on.
+    However this ends, even by a kill, it leaves nothing, or remains that the next call removes first, or a journal to
+    resume from.
 
     Parameters
     ----------
     folder : Path
-        Of the journal.
+        Folder of the journal.
     joins : bool
-        Whether this run may go on with what another process makes.
+        Whether this run may join a result that another process creates.
     results : ResultStores
     make : callable
-        Makes the results, of which it notes what it is given, and then the journal.
+        Creates the results, recording their traces with the function passed to it, and then the journal.
 
     Raises
     ------
     FileError
-        If there is a result without a journal, or another process does not finish making it.
+        If there is a result without a journal, or another process does not finish creating it.
     """
     lock = creation_lock.CreationLock(folder)
     limit = time.monotonic() + creation_lock.WAIT
@@ -141,7 +141,7 @@ def _make(
     make: Callable[[Callable[[str], None]], Journal],
 ) -> Journal:
     try:
-        journal = Journal.find(folder)  # another one may have made it since
+        journal = Journal.find(folder)  # another process may have created it since
         if journal is None:
             results.discard(lock.traces)
             results.require_free()
@@ -159,7 +159,7 @@ def undo(
     lock: creation_lock.CreationLock | None = None,
     folder: Path | None = None,
 ) -> None:
-    """Remove the results that were made, unless a journal says what is in them."""
+    """Remove the results that were created, unless there is a journal for them."""
     try:
         with suppress(OSError, NeuromancerError):
             results.close()

@@ -1,8 +1,8 @@
-"""The journal of a prediction: which tiles are durably in the result, beside it, for any number of writers.
+"""Journal of a prediction: records which tiles are durable in the result, for any number of concurrent writers.
 
-A folder ``RESULT.progress`` holds ``run.json`` (what is predicted, from what, by which plan) and one file of records
-per process, to which it alone appends: hundreds can write at once on a shared file system. A record stands for a run of
-consecutive tiles; one that a crash cut short is not valid, and ignored.
+A folder ``RESULT.progress`` next to the result contains ``run.json`` (fingerprints of model, image, options and plan)
+and one append-only file of records per process, so that hundreds of processes can write at once on a shared file
+system. A record stands for a range of consecutive tiles; one truncated by a crash is invalid and ignored.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from neuromancer.files import fsync, publish, replacing, temporary_of
 from neuromancer.volumes.missing import Part
 
 MOST_RECORDS = 1 << 30
-"""Bytes of records of one process: more than any run makes."""
+"""Maximum size in bytes of the records of one process; no run writes as many."""
 RECORD = struct.Struct("<QQI")
-"""First tile, number of tiles, CRC-32 of both and the run's salt."""
+"""First tile, number of tiles, CRC-32 of the run's salt and both numbers."""
 OWN = re.compile(r".+-\d+-[0-9a-f]{8}\.(log|failed|filled)", re.DOTALL)
-"""Names of files of records: machine, process, and a random number; other files in the folder are not ours."""
+"""Names of record files: host, process ID and a random number; other files in the folder are not ours."""
 
 
 class Journal:
-    """The journal of one result, for one process.
+    """Journal of a result, as seen by one process.
 
     Parameters
     ----------
@@ -52,27 +52,27 @@ class Journal:
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, dict(header)
         self._salt = str(header["salt"]).encode()
-        self._name, self._said = self._new_name(), set[str]()
+        self._name, self._noted = self._new_name(), set[str]()
 
     # ---- opening
     @classmethod
     def create(cls, folder: Path, fingerprints: Mapping[str, str], layout: Any, count: int) -> Journal:
-        """Begin a journal.
+        """Create a journal.
 
         Parameters
         ----------
         folder : Path
         fingerprints : mapping of str to str
-            Of model, image, options, and so on: what has to be the same when it goes on.
+            Fingerprints of model, image, options etc., which must be the same on resume.
         layout : JSON value
-            How the result is cut into tiles.
+            Tile shape and batch size.
         count : int
             Number of tiles.
 
         Raises
         ------
         FileError
-            If it cannot be written, or another process has begun one.
+            If it cannot be written, or another process has created one.
         """
         header = {
             "version": VERSION,
@@ -83,7 +83,7 @@ class Journal:
             "complete": False,
         }
         path = folder / "run.json"
-        new = temporary_of(folder / "making-run.json")  # what a kill leaves of it is removed with the lock
+        new = temporary_of(folder / "making-run.json")  # if killed, it is removed with the lock
         with naming(path):
             folder.mkdir(exist_ok=True)
             try:
@@ -97,39 +97,39 @@ class Journal:
 
     @classmethod
     def find(cls, folder: Path) -> Journal | None:
-        """The journal in a folder, None if there is none.
+        """Return the journal in a folder; None if there is none.
 
         Raises
         ------
         FileError
-            If it cannot be read, or is not what was written.
+            If it cannot be read or is damaged.
         """
         header = read_header(folder / "run.json")
         return None if header is None else cls(folder, header)
 
     @property
     def layout(self) -> dict[str, Any]:
-        """How the result is cut into tiles.
+        """Tile shape and batch size of the run.
 
         Raises
         ------
         FileError
-            If it does not say so.
+            If the header does not contain them.
         """
         layout: dict[str, Any] = self.header["layout"]
         tile, images_per_batch = layout.get("tile"), layout.get("together")
         sizes = [*tile, images_per_batch] if type(tile) is list else [None]
         if set(layout) != {"tile", "together"} or any(type(n) is not int or not 0 < n < 1 << 62 for n in sizes):
             raise FileError(
-                "does not say how the result is cut",
+                "does not say how the result is tiled",
                 where=str(self.folder / "run.json"),
                 got=str(layout)[:100],
-                expected=f"a whole journal; or remove {self.folder} and the result to begin anew",
+                expected=f"an intact journal; or remove {self.folder} and the result to start over",
             )
         return layout
 
     def require_same(self, fingerprints: Mapping[str, str]) -> None:
-        """Raise FileError unless the run is the one that the journal is about, naming what differs."""
+        """Raise FileError if the fingerprints differ from those of the journal, naming which do."""
         stored = self.header["fingerprints"]
         different = sorted(key for key in {*stored, *fingerprints} if stored.get(key) != fingerprints.get(key))
         if different:
@@ -138,24 +138,24 @@ class Journal:
                 where=str(self.folder),
                 got=", ".join(f"{key} {str(fingerprints.get(key))[:12]}" for key in different),
                 expected=", ".join(f"{key} {str(stored.get(key))[:12]}" for key in different),
-                nearest="the same arguments as before, another output, or neither journal nor result to begin anew",
+                nearest="the same arguments as before, another output, or remove journal and result to start over",
             )
 
     # ---- reading
     def done(self) -> TileSet:
-        """Tiles that are durably in the result, as far as all processes have said so."""
+        """Return the tiles that any process has recorded as durable."""
         if self.header["complete"] is not True:
             try:
                 return TileSet(pair for path in self._files("log") for pair in self._records(path))
             except FileNotFoundError as error:
-                # Another process saw that all was done, and dropped the records after it had said so.
+                # Another process found the run complete, marked it so and removed the records.
                 found = Journal.find(self.folder)
                 if found is None or found.header["complete"] is not True:
                     raise FileError(
                         "records have been removed",
                         where=str(self.folder),
                         got=error.filename,
-                        expected="the same call again with resume=True, which does their tiles again",
+                        expected="the same call again with resume=True, which runs their tiles again",
                     ) from error
                 self.header = found.header
         return TileSet([(0, self.header["tiles"])])
@@ -168,7 +168,7 @@ class Journal:
                 yield first, first + count
 
     def _read(self, path: Path) -> bytes:
-        """Content of a file of the journal; nothing of folders, pipes and the like, which no run has made."""
+        """Content of a file of the journal; empty for folders, pipes and the like, which no run creates."""
         try:
             if not path.is_file() and os.path.lexists(path):
                 return b""
@@ -182,31 +182,31 @@ class Journal:
                 "cannot be read",
                 where=str(path),
                 got=error.strerror,
-                expected="a file that this process may read; without it, its tiles are done again",
+                expected="a readable file; if it is removed, its tiles are run again",
             ) from error
 
     def failures(self) -> dict[int, str]:
-        """Tiles that were left out, and why."""
-        said = [pair for path in self._files("failed") for pair in self._pairs(path)]
-        found = {k: str(reason) for k, reason in said if type(k) is int and 0 <= k < self.header["tiles"]}
+        """Return the skipped tiles, with the reason."""
+        pairs = [pair for path in self._files("failed") for pair in self._pairs(path)]
+        found = {k: str(reason) for k, reason in pairs if type(k) is int and 0 <= k < self.header["tiles"]}
         done = self.done()
         return {index: reason for index, reason in found.items() if index not in done}
 
     def filled(self) -> dict[str, Part]:
-        """Parts of the image that were read as fill value, by name, as far as all processes have said so."""
-        said = [pair for path in self._files("filled") for pair in self._pairs(path)]
-        return {name: Part(name, reason) for name, reason in said if type(name) is str and type(reason) is str}
+        """Return the parts of the image that any process has recorded as read as fill value, by name."""
+        pairs = [pair for path in self._files("filled") for pair in self._pairs(path)]
+        return {name: Part(name, reason) for name, reason in pairs if type(name) is str and type(reason) is str}
 
     def _files(self, ending: str) -> list[Path]:
-        """Files of records that runs have made."""
+        """Record files of all processes."""
         return sorted(path for path in self.folder.glob(f"*.{ending}") if OWN.fullmatch(path.name))
 
     def _pairs(self, path: Path) -> Iterator[tuple[Any, Any]]:
-        """Pairs in JSON, one per line; a line that a crash cut short does not count."""
+        """JSON pairs, one per line; lines truncated by a crash are ignored."""
         try:
             lines = self._read(path).decode(errors="replace").splitlines()
         except FileNotFoundError:
-            return  # as above: all was done in the end
+            return  # removed when the run was complete, as above
         for line in lines:
             with suppress(ValueError, TypeError, RecursionError):
                 first, second = json.loads(line)
@@ -214,17 +214,17 @@ class Journal:
 
     # ---- writing
     def commit(self, report: TileReport) -> None:
-        """Note tiles as done; on return that is durable.
+        """Record finished tiles; on return, the record is durable.
 
         Parameters
         ----------
         report : TileReport
-            Its tiles must be durable already.
+            Its finished tiles must be durable already.
         """
         self._note("failed", report.failed.items())
-        new = {name: part.reason for name, part in report.filled.items() if name not in self._said}
+        new = {name: part.reason for name, part in report.filled.items() if name not in self._noted}
         self._note("filled", new.items())
-        self._said |= new.keys()
+        self._noted |= new.keys()
         if not report.done:
             return
         records = b"".join(RECORD.pack(a, n, self._check(a, n)) for a, n in _runs(report.done))
@@ -238,7 +238,7 @@ class Journal:
             if fresh:
                 fsync(self.folder)
         except OSError as error:
-            # What follows half a record could not be read, so that what follows goes into another file.
+            # A partial record makes all later ones in the file unreadable, so use a new file from now on.
             self._name = self._new_name()
             raise FileError("cannot be written", where=str(self.folder), got=error.strerror) from error
 
@@ -251,14 +251,14 @@ class Journal:
                 os.fsync(file.fileno())
 
     def close(self) -> None:
-        """If all tiles are done, mark the run as complete and drop the records; what was filled stays known."""
+        """If all tiles are done, mark the run as complete and remove the records, except those of filled parts."""
         if self.header["complete"] is not True and len(self.done()) == self.header["tiles"]:
             self.header |= {"version": VERSION, "complete": True}
             with replacing(self.folder / "run.json") as new:
                 new.write_bytes(sealed(self.header))
-            said = {"log": self._records, "failed": self._pairs}
-            for path, read in [(path, read) for ending, read in said.items() for path in self._files(ending)]:
-                with suppress(OSError, NeuromancerError):  # such as of a folder, which no run has made
+            readers = {"log": self._records, "failed": self._pairs}
+            for path, read in [(path, read) for ending, read in readers.items() for path in self._files(ending)]:
+                with suppress(OSError, NeuromancerError):  # e.g. a folder, which no run creates
                     if path.is_file() and (any(read(path)) or path.stat().st_size < RECORD.size):
                         path.unlink()
 
@@ -274,7 +274,7 @@ class Journal:
 
 
 def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """(first, count) of consecutive numbers."""
+    """Group numbers into ranges (first, count) of consecutive ones."""
     ordered = np.unique(np.fromiter(indices, np.int64))
     cuts = [0, *(np.flatnonzero(np.diff(ordered) > 1) + 1).tolist(), len(ordered)]
     for a, b in pairwise(cuts):

@@ -1,4 +1,4 @@
-"""One prediction from its arguments to its end: image, plan, outputs, and who runs the tiles."""
+"""One prediction from arguments to result: image, plan, outputs, and where the tiles run."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ CACHE_SHARE = 8
 CACHE_MOST = 1 << 30
 BLANK = "nothing was ever written"
 CHUNK_LEAST, CHUNK_MOST = 1 << 15, 1 << 22
-"""Bytes of a chunk of a store that is made: as many as leave room for a tile of whole chunks."""
+"""Minimum and maximum chunk size in bytes of new stores; reduced until a tile of whole chunks fits into memory."""
 
 
 class PredictionRun:
-    """A prediction, ready to be carried out; closes what it opened when the ``with`` block ends.
+    """A prediction, ready to be executed; a context manager that closes what it opened.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class PredictionRun:
     raw : array, Source or path
     options : PredictOptions
     pool : WorkerPool, optional
-        Workers that run the tiles; default: this process does.
+        Workers that run the tiles; default: this process.
 
     Raises
     ------
@@ -102,31 +102,31 @@ class PredictionRun:
     # ---- plan
     @property
     def in_memory(self) -> bool:
-        """Whether image and result are arrays: then nothing is read ahead, and nothing has to be aligned."""
+        """Whether image and result are arrays in memory: no need to read ahead, or to align tiles to blocks."""
         return isinstance(self.source, MemorySource) and not self.outputs.stored and self.pool is None
 
     @property
     def threads(self) -> Threads:
-        """Threads for reading and writing."""
+        """Reader and writer threads."""
         return self.options.threads or (IN_TURN if self.in_memory else Threads())
 
     @cached_property
     def budget(self) -> float:
-        """Bytes that a tile may use with all that waits beside it, in each process that runs tiles."""
+        """Memory limit in bytes of each process that runs tiles, including tiles that wait."""
         if self.options.memory is not None:
             return self.options.memory
         return memory_budget() / (1 if self.pool is None or self.pool.in_process else self.pool.workers)
 
     def plan(self, layout: Mapping[str, Any] | None = None) -> DensePlan:
-        """The plan, aligned to the stores that are open; with the tile of an earlier plan if its layout is given."""
+        """Return the plan, aligned to the open stores; with the tile shape of an earlier plan, given its layout."""
         return self._plan(self.outputs.units, layout)
 
     def plan_for(self, blocks: tuple[int, ...] | None) -> DensePlan:
-        """The plan for results in stores of these chunks; ShapeError if they have other axes than the results."""
+        """Return the plan for stores with these chunks; ShapeError if their number of axes does not fit."""
         outputs = self.builder.outputs
         if blocks is not None and any(len(blocks) != len(o.shape) for o in outputs):
             raise ShapeError(
-                "chunks have other axes than the result",
+                "chunks have another number of axes than the result",
                 where="chunks",
                 got=blocks,
                 expected=f"sizes like {outputs[0].shape}",
@@ -141,7 +141,7 @@ class PredictionRun:
 
     @property
     def cache_bytes(self) -> int:
-        """Bytes for blocks of the image that several tiles need."""
+        """Size of the block cache of the image in bytes."""
         if getattr(self.source, "chunks", None) is None or self.in_memory:
             return 0
         return int(min(CACHE_MOST, self.budget / CACHE_SHARE))
@@ -154,25 +154,25 @@ class PredictionRun:
         chunk = prod(self.source.chunks or (0,)) * self.source.dtype.itemsize
         outputs = zip(units, self.builder.outputs, strict=False)
         written = sum(prod(unit or (0,)) * np.dtype(o.dtype).itemsize for unit, o in outputs)
-        # A block is there while it is read, waits and is evaluated; stores unpack and pack beside it.
+        # A block is in memory while it is read, waits and is evaluated; codecs of the stores need buffers, too.
         fixed = self.cache_bytes + 2 * chunk * max(1, t.readers) + 2 * written * max(1, t.writers)
         return Buffers(t.ahead + 2 + more, t.behind + 2, fixed, more)
 
-    # ---- carrying out
+    # ---- execution
     def execute(self, progress: bool | None) -> None:
-        """Run all tiles that are not done.
+        """Run all unfinished tiles.
 
         Raises
         ------
         ShapeError, InputTypeError, ArgumentError
-            If options do not fit what is to be stored; nothing has been made then.
+            If options do not fit the result; no output has been created then.
         """
         self._check()
         with self.outputs.open(self, self.builder.outputs) as plan:
             self._run_tiles(plan if self.options.shard is None else plan.shard(*self.options.shard), progress)
 
     def results(self) -> list[Any]:
-        """Per node: what `out` was, or the array, as a DataArray where the image was one."""
+        """Return `out` or an array per node; a DataArray if the image is one."""
         if self.options.outs is not None:
             return list(self.options.outs)
         arrays = [sink.array for sink in self.outputs.sinks]
@@ -185,7 +185,7 @@ class PredictionRun:
         ]
 
     def _check(self) -> None:
-        """Raise for everything that can be known to fail before stores are made."""
+        """Raise all errors that can be detected before stores are created."""
         options, outputs = self.options, self.builder.outputs
         post = options.postprocess
         require_skip(options.skip_empty, self.source.dtype)
@@ -194,7 +194,7 @@ class PredictionRun:
         if self.pool is not None:
             self.pool.check(self.network.nodes, post.reductions, self.source)
         if self.pool is None or self.pool.in_process:
-            # Functions for other processes may rely on what only those have; here they are tried on one column alone.
+            # Functions for other processes may depend on their environment: they are tried only on one column.
             for node, reduction in zip(self.network.nodes, post.reductions, strict=True):
                 reduction.stored(node.shape["f"], self.network.dtype, len(self.builder.sizes), TRIAL_LAST)
         store = {"spatial": self.spatial, **(options.store or {})}
@@ -235,7 +235,7 @@ class PredictionRun:
 
     @property
     def _commit(self) -> Callable[[TileReport], None] | None:
-        """Notes which tiles are durable, and what was missing of the image so far; None without a journal."""
+        """Function that records durable tiles, and missing parts of the image so far; None without a journal."""
         commit = self.outputs.commit
         if commit is None:
             return None
@@ -271,7 +271,7 @@ class PredictionRun:
         )
 
     def _warn_of_filled(self, parts: Mapping[str, Part]) -> None:
-        """Warn of parts of the image that were filled, by this run or those before it."""
+        """Warn about parts of the image that this run or earlier ones read as fill value."""
         if parts:
             number = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
             what = "image or mask" if self.mask_sources else "the image"
@@ -279,15 +279,15 @@ class PredictionRun:
             warnings.warn(text, IncompleteWarning, stacklevel=6)
 
     def _warn_of_failed(self, plan: DensePlan, count: int, failed: Mapping[int, str]) -> None:
-        """Warn of tiles that were left out."""
+        """Warn about skipped tiles."""
         if failed:
-            some = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
-            text = f"{len(failed)} of {count} tiles could not be predicted: {some}"
+            examples = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
+            text = f"{len(failed)} of {count} tiles could not be predicted: {examples}"
             warnings.warn(text, IncompleteWarning, stacklevel=6)
 
-    # ---- what outputs ask
+    # ---- interface for Outputs
     def fingerprints(self) -> dict[str, str]:
-        """Of everything that does not depend on the results."""
+        """Return the fingerprints of model, image and options."""
         mask = " ".join(fingerprint_of(source) for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
@@ -296,15 +296,15 @@ class PredictionRun:
         }
 
     def new_stores(self) -> ResultStores:
-        """Stores that are to be made, with chunks for which a tile fits into the memory."""
+        """Return the stores to create, with chunks small enough for a tile to fit into memory."""
         return self._stores(self._chunks())
 
     def known_stores(self) -> ResultStores:
-        """Stores that were made before."""
+        """Return the stores that a previous run created."""
         return self._stores([None] * len(self.builder.outputs))
 
     def _chunks(self) -> list[tuple[int, ...] | None]:
-        """Chunks for the stores that are to be made; raises where no tile fits, while nothing has been made."""
+        """Chunks of the stores to create; raises if no tile fits into memory, before anything is created."""
         nbytes, store = CHUNK_MOST, self.options.store or {}
         while True:
             blocks = [

@@ -1,4 +1,4 @@
-"""Tasks on their way: given to workers, taken back, given again where a worker was lost."""
+"""Scheduling of tasks: submits them to workers, collects outcomes, resubmits tasks of lost workers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from neuromancer.volumes.missing import Part
 
 
 class Workers(Protocol):
-    """Whoever runs tasks.
+    """Interface of a pool of workers.
 
     Attributes
     ----------
     executor : concurrent.futures.Executor
     tasks : int
-        Tasks given out at once.
+        Maximum number of tasks submitted at once.
     retries : int
-        How often a task is given out again after its worker was lost.
+        Maximum number of resubmissions after a worker is lost.
     """
 
     executor: Executor
@@ -36,20 +36,20 @@ class Workers(Protocol):
     retries: int
 
     def renew(self, error: Exception) -> None:
-        """Another executor in the place of a broken one."""
+        """Replace a broken executor."""
 
 
 class TaskScheduler:
-    """Gives tasks to workers, and takes back what they have done.
+    """Scheduler that submits tasks to workers and collects their outcomes.
 
     Parameters
     ----------
     workers : Workers
     task : TaskSpec or OpenTask
-        What a worker gets, together with the numbers of tiles.
+        Description sent to a worker with the indices of tiles.
     plan : DensePlan
     sinks : list of Sink, or None
-        Per node, where values are returned by the workers.
+        Per node, if workers return values; None if they write themselves.
     commit : callable, optional
     progress : callable
     """
@@ -72,7 +72,7 @@ class TaskScheduler:
         self.report, self.committed = TileReport(), time.monotonic()
 
     def run(self, todo: Iterator[int], size: int) -> dict[int, str]:
-        """Have tiles done, so many per task; returns those left out, and why."""
+        """Run tiles, `size` per task; return skipped tiles, with the reason."""
         try:
             while True:
                 self._give(todo, size)
@@ -104,13 +104,13 @@ class TaskScheduler:
             self.out[future] = tiles, attempt
 
     def _take(self, future: Future[Any]) -> None:
-        """Write and note what a task has done."""
+        """Write and record the outcome of a task."""
         tiles, attempt = self.out.pop(future)
         try:
             outcome = future.result()
         except (NeuromancerError, MemoryError):
             raise
-        except Exception as error:  # an executor has its own words for lost workers
+        except Exception as error:  # every executor has its own errors for lost workers
             self._lost(tiles, attempt, error)
             return
         for index in [*outcome.report.done, *outcome.report.failed]:
@@ -133,7 +133,7 @@ class TaskScheduler:
             raise file_error("cannot be written", str(self.plan.tile(index)), error) from error
 
     def _note(self) -> None:
-        """Make what was written here durable, then note all tiles that are."""
+        """Flush values written here, then record all durable tiles."""
         for sink in self.sinks or ():
             sink.flush()
         if self.commit is not None:
@@ -147,12 +147,12 @@ class TaskScheduler:
                 f"workers were lost {attempt + 1} times with {self.plan.tile(tiles[0])}",
                 where="executor",
                 got=f"{type(error).__name__}: {error}",
-                expected="all tiles done so far are kept",
+                expected="finished tiles are kept",
             ) from error
         self.again.append((tiles, attempt + 1))
 
     def _take_what_is_ready(self) -> None:
-        """After a failure: what other tasks have finished still counts."""
+        """After a failure, collect and record the outcomes of all finished tasks."""
         with suppress(NeuromancerError, OSError):
             for future in [f for f in self.out if f.done() and not f.cancelled() and f.exception() is None]:
                 self._take(future)

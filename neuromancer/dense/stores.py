@@ -1,4 +1,4 @@
-"""Where images come from and results go: arrays as they are, everything else through ``neuromancer.volumes``."""
+"""Sources of images and sinks of results: plain arrays directly, everything else through ``neuromancer.volumes``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from neuromancer.volumes.missing import Part
 from neuromancer.volumes.paths import plain_name, split_path
 
 MOST_VOXELS = 1 << 62
-"""More than any store can hold, and few enough for sizes and numbers of tiles to be whole numbers of 64 bits."""
+"""Maximum number of voxels: more than any store can hold, and sizes and tile counts still fit into 64 bits."""
 
 
 class MemorySource:
-    """An array in memory, or anything with ``shape``, ``dtype`` and slicing, as a source.
+    """Source over an array in memory, or any object with ``shape``, ``dtype`` and slicing.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class MemorySource:
         return np.asarray(self.array[where])
 
     def fingerprint(self) -> str:
-        """Digest of shape, dtype and values."""
+        """Return a digest of shape, dtype and values."""
         digest = hashlib.blake2b(repr((self.shape, self.dtype.str)).encode())
         for index in np.ndindex(self.shape[:2]):
             digest.update(np.ascontiguousarray(self.array[index]).data)
@@ -59,7 +59,7 @@ class MemorySource:
 
 
 class DescribedSource(MemorySource):
-    """An image of which only shape and dtype are known, for plans.
+    """Placeholder for an image of which only shape and dtype are known, for plans.
 
     Parameters
     ----------
@@ -69,20 +69,22 @@ class DescribedSource(MemorySource):
     Raises
     ------
     ShapeError
-        For sizes that no image has.
+        If the shape is not that of an image.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         if any(n < 1 for n in shape) or prod(shape) > MOST_VOXELS:
-            raise ShapeError("not a shape of an image", where="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels")
+            raise ShapeError(
+                "not the shape of an image", where="image", got=shape, expected=f"1 to {MOST_VOXELS} voxels"
+            )
         self.array, self.shape, self.dtype = None, shape, np.dtype(dtype)
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
-        raise ShapeError("an image that is only described has no voxels", where="image", got=where)
+        raise ShapeError("an image given only by its shape has no voxels", where="image", got=where)
 
 
 class MemorySink:
-    """An array in memory into which a result is written.
+    """Sink over an array in memory.
 
     Parameters
     ----------
@@ -101,10 +103,10 @@ class MemorySink:
         self.array[where] = values
 
     def flush(self) -> None:
-        """Values in memory are as durable as they can be."""
+        """Do nothing: an array in memory has no buffers to flush."""
 
     def fingerprint(self) -> str:
-        """What can be known of it."""
+        """Return shape and dtype as text."""
         return f"{self.shape} {self.dtype}"
 
     def close(self) -> None:
@@ -112,46 +114,46 @@ class MemorySink:
 
 
 def as_source(raw: Any, axes: str | None, spatial: str, on_missing: str = "error", label: str = "raw") -> Any:
-    """The source that a user means.
+    """Open the image or mask that a user passed.
 
     Parameters
     ----------
     raw : array, Source, path, Locator, or nested lists
-        NumPy arrays without `axes`, and sources of another make, are taken as they are; everything else goes through
+        NumPy arrays without `axes`, and user-defined sources, are used directly; everything else is opened by
         :func:`neuromancer.volumes.open_source`.
     axes : str or None
-        Order of its axes.
+        Axis order of the array.
     spatial : str
-        Names of the spatial axes as the network has them.
+        Names of the network's spatial axes.
     on_missing : {'error', 'fill'}
-        What becomes of parts that are missing or damaged.
+        How to treat missing or damaged parts.
     label : str
-        Name of it in errors.
+        Name to use in errors.
 
     Raises
     ------
     ArgumentError
-        For a source of another make that is to be filled.
+        For ``on_missing="fill"`` with a user-defined source.
     """
     if type(raw) is np.ndarray and axes is None and mapping_of(raw) is None:
         return MemorySource(raw)
     if is_source(raw) and not isinstance(raw, volumes.ArraySource):
         if on_missing == "fill":
             raise ArgumentError(
-                "has no effect on a source of your own", where="on_missing", got=on_missing, nearest="error"
+                "has no effect on a user-defined source", where="on_missing", got=on_missing, nearest="error"
             )
         return raw
     if isinstance(raw, (list, tuple)) or (np.isscalar(raw) and not isinstance(raw, str)):
         return as_source(volumes.open_array(raw, label), axes, spatial, on_missing, label)
     if isinstance(raw, volumes.ArraySource) and "fill" in (raw.on_missing, on_missing):
-        raw = raw.with_choice("fill")  # for a record of its own
+        raw = raw.with_choice("fill")  # each prediction records its own filled parts
     source = volumes.open_source(raw, axes=axes, spatial=spatial, on_missing=on_missing, label=label)
     source.filled.quiet |= source.on_missing == "fill"
     return source
 
 
 def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "error") -> tuple[Any, Visible | None]:
-    """The source of an image and, for a masked array, that of the mask which it brings along."""
+    """Return the source of an image and, for a masked array, the source of its mask."""
     image, hidden = split(raw)
     if image is raw:
         return as_source(raw, axes, spatial, on_missing), None
@@ -162,18 +164,18 @@ def image_sources(raw: Any, axes: str | None, spatial: str, on_missing: str = "e
 
 
 def is_source(raw: Any) -> bool:
-    """Whether an object has what dense prediction asks of a source."""
-    named = offers(raw, "shape", "dtype", "__getitem__", "locator", "fingerprint", "close")
-    return named and isinstance(raw.shape, tuple)  # some objects have an attribute of any name
+    """Return whether an object implements the interface of a source."""
+    complete = offers(raw, "shape", "dtype", "__getitem__", "locator", "fingerprint", "close")
+    return complete and isinstance(raw.shape, tuple)  # some objects have an attribute of any name
 
 
 def is_sink(out: Any) -> bool:
-    """Whether an object has what dense prediction asks of a sink."""
+    """Return whether an object implements the interface of a sink."""
     return offers(out, "shape", "dtype", "__setitem__", "unit_of_write", "exclusive", "flush")
 
 
 def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> Any:
-    """The sink for a result that goes into something that is open already.
+    """Return the sink for an output that is already open.
 
     Parameters
     ----------
@@ -186,7 +188,7 @@ def given_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
     Raises
     ------
     ShapeError, InputTypeError
-        If it does not fit the result.
+        If shape or dtype do not fit the result.
     """
     if type(out) is np.ndarray and file_of(out) is None:
         sink: Any = MemorySink(out)
@@ -211,7 +213,7 @@ def _require_same(sink: Any, shape: Sequence[int], dtype: Any) -> None:
 
 
 def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, Any]) -> None:
-    """Raise what `given_sink` would for a result, as far as it can be known; nothing is made.
+    """Raise the errors of `given_sink` that can be detected without creating anything.
 
     Parameters
     ----------
@@ -227,7 +229,7 @@ def check_sink(out: Any, shape: Sequence[int], dtype: Any, meta: Mapping[str, An
 
 
 def require_apart(sources: Mapping[str, Any], outs: Sequence[Any]) -> None:
-    """Refuse a result that would be written over the image or the mask, by whatever name.
+    """Raise ArgumentError if a result would overwrite the image or the mask, under any name.
 
     Raises
     ------
@@ -235,7 +237,7 @@ def require_apart(sources: Mapping[str, Any], outs: Sequence[Any]) -> None:
     """
     for out in outs:
         if isinstance(out, (str, os.PathLike)):
-            continue  # a path that exists is never written over
+            continue  # an existing path is never overwritten
         for name, source in sources.items():
             if overlap(source, out):
                 raise ArgumentError(
@@ -247,14 +249,14 @@ def require_apart(sources: Mapping[str, Any], outs: Sequence[Any]) -> None:
 
 
 def fingerprint_of(source: Any) -> str:
-    """What changes with a source: of what lies in memory all values."""
+    """Return a text that changes when a source does; for arrays in memory, a digest of all values."""
     return held.fingerprint(source) if isinstance(source, volumes.ArraySource) else source.fingerprint()
 
 
 def blocks_to_be(
     out: Any, shape: Sequence[int], dtype: Any, store: Mapping[str, Any], nbytes: int
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-    """Chunks to ask for when the store of a result is made, and the block of it that no two tiles may share.
+    """Return the chunks to request for a new store, and the block of it that only one tile may write.
 
     Parameters
     ----------
@@ -262,14 +264,14 @@ def blocks_to_be(
     shape : sequence of int
     dtype : numpy dtype
     store : mapping
-        What the user says of it; chunks and shards given there stay.
+        Options given by the user; chunks and shards among them are kept.
     nbytes : int
-        Of a chunk, where the user gives none.
+        Chunk size in bytes if the user gives no chunks.
 
     Returns
     -------
     tuple of (tuple of int or None)
-        None for chunks where there is nothing to ask for; None for the block where there is none, or none is known.
+        Chunks: None if there is nothing to request. Block: None if there is no such restriction, or it is unknown.
 
     Examples
     --------
@@ -291,16 +293,16 @@ def blocks_to_be(
 
 
 def reopen_source(locator: Any) -> Any:
-    """The source that a locator stands for, in this process."""
+    """Open the source of a locator in this process."""
     if hasattr(locator, "open"):
         return locator.open()
     source = volumes.open_source(locator)
-    source.filled.quiet = True  # what is filled goes back to whoever gives the warning
+    source.filled.quiet = True  # filled parts are returned to the main process, which warns
     return source
 
 
 def filled_parts(*sources: Any) -> dict[str, Part]:
-    """Parts of sources that were read as fill value, by name."""
+    """Return the parts of sources that were read as fill value, by name."""
     found: dict[str, Part] = {}
     for source in sources:
         found |= getattr(getattr(source, "filled", None), "parts", {})
@@ -308,14 +310,14 @@ def filled_parts(*sources: Any) -> dict[str, Part]:
 
 
 def reopen_sink(locator: Any) -> Any:
-    """The sink that a locator stands for, in this process."""
+    """Open the sink of a locator in this process."""
     return locator.open() if hasattr(locator, "open") else volumes.open_sink(locator)
 
 
 def place_of(out: Any, sink: Any, earlier: bool = False) -> Path | None:
-    """Where in the file system a result goes, with the name of its data set; None for memory and remote stores.
+    """Return the path of a result with the name of its data set appended; None for memory and remote stores.
 
-    Points in that name are written as ``%2E``, so that ``c/d`` and ``c.d`` are two; `earlier` versions did not do so.
+    Dots in that name are escaped as ``%2E`` to tell ``c/d`` from ``c.d``; `earlier` versions did not do so.
 
     Examples
     --------

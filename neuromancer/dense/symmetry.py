@@ -1,4 +1,4 @@
-"""Views of an image: mirrored and turned by quarters, over which predictions can be averaged."""
+"""Views of an image for test-time augmentation: flips and rotations by multiples of 90 degrees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUPS = ("flips", "rotations", "all")
 
 @dataclass(frozen=True)
 class View:
-    """An image seen in another way: axis k of the view is axis ``order[k]`` of the image, mirrored if ``flips[k]``.
+    """View of an image: axis k of the view is axis ``order[k]`` of the image, flipped if ``flips[k]``.
 
     Examples
     --------
@@ -28,20 +28,20 @@ class View:
     flips: tuple[bool, ...]
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """View of an array whose last axes are spatial; no data is copied, so that it can be written through."""
+        """Return the view of an array whose last axes are spatial; writable, as no data is copied."""
         lead = array.ndim - len(self.order)
         turned = np.transpose(array, [*range(lead), *(lead + j for j in self.order)])
         return turned[(slice(None),) * lead + tuple(slice(None, None, -1 if f else None) for f in self.flips)]
 
 
 def views(group: Any, ndim: int) -> tuple[View, ...]:
-    """Views of a symmetry group; the image itself comes first.
+    """Return the views of a symmetry group, the identity first.
 
     Parameters
     ----------
     group : {None, 'flips', 'rotations', 'all'}
-        Nothing else than the image; mirrored along every set of axes; turned by quarters about the first axis (in the
-        plane of the last two); both.
+        Only the image itself; all combinations of flips; rotations by multiples of 90 degrees in the plane of the last
+        two axes; both.
     ndim : int
         Number of spatial axes.
 
@@ -69,7 +69,7 @@ def views(group: Any, ndim: int) -> tuple[View, ...]:
     if group == "flips":
         return tuple(mirrored)
     if ndim < 2:
-        raise ArgumentError("only planes can be turned", where="augment", got=f"{ndim} axis", expected="2 or 3 axes")
+        raise ArgumentError("rotations need two axes", where="augment", got=f"{ndim} axis", expected="2 or 3 axes")
     turned = (*same[:-2], same[-1], same[-2])
     if group == "all":
         return (*mirrored, *(View(turned, v.flips) for v in mirrored))

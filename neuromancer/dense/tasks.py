@@ -1,7 +1,7 @@
-"""A prediction as workers get it, and what a worker does with it.
+"""Tasks of a prediction as workers receive them, and how a worker runs them.
 
-Only the plan, the rules, the places of the stores and the network's file travel. Every process opens its own files and
-builds the network once.
+Only plan, options, locators of the stores and the model file are sent. Every process opens its own files and builds the
+network once.
 """
 
 from __future__ import annotations
@@ -32,49 +32,49 @@ from neuromancer.graph.registry import model_manager
 from neuromancer.volumes.missing import Part
 
 KEPT = 2
-"""Predictions that a worker keeps ready, with network and files."""
+"""Number of predictions for which a worker keeps network and files open."""
 
 
 Functors = dict[str, Callable[..., Any]]
 
 
 class PortableModel(Protocol):
-    """What a model must be able to do so that its nodes can be evaluated by other processes."""
+    """Interface of a model whose nodes can be evaluated by other processes."""
 
     name: str
 
     @property
     def own_functors(self) -> Functors:
-        """The user's functions that the model's file names."""
+        """User-defined functions that the model file refers to by name."""
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the model into a file."""
+        """Write the model to a file."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> PortableModel:
-        """The model in a file."""
+        """Load a model from a file."""
 
     def __getitem__(self, name: str) -> Any:
-        """A node by its name."""
+        """Return a node by name."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A network on its way to a worker.
+    """Model file for a worker.
 
     Parameters
     ----------
     load : callable
-        The class method that reads it.
+        Class method that reads it.
     content : Path or bytes
-        The file, or what is in it.
+        Path of the file, or its content.
     """
 
     load: Callable[..., PortableModel]
     content: Path | bytes
 
     def open(self, functors: Functors) -> PortableModel:
-        """Build the network, under a name that no other has."""
+        """Load the model under a unique name."""
         name = f"worker {uuid.uuid4().hex[:8]}"
         if isinstance(self.content, Path):
             return self.load(self.content, name=name, functors=functors)
@@ -86,12 +86,12 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Everything that a worker needs to know; small, and the same for all tasks of a prediction.
+    """Description of a prediction for a worker; small, and the same for all its tasks.
 
     Parameters
     ----------
     key : str
-        Of this prediction.
+        Unique key of this prediction.
     plan : DensePlan
     postprocess : Postprocess
     precision : str
@@ -101,17 +101,17 @@ class TaskSpec:
     sinks : tuple of locators, or None
         None if values are returned to the caller.
     model : ModelFile
-        The network.
     functors : dict of str to callable
-        The user's functions that the network's file names.
+        User-defined functions that the model file refers to.
     nodes : tuple of str
-        Names of the nodes in it.
+        Names of the nodes to predict.
     threads : Threads
     cache : int
-        Bytes for blocks of the image.
+        Size of the block cache in bytes.
     skip : bool
     settings : tuple of str
-        ``config.floatX``, ``config.backend`` and ``config.device``; a worker whose environment names a device keeps it.
+        ``config.floatX``, ``config.backend`` and ``config.device``; a device set in the worker's environment takes
+        precedence.
     """
 
     key: str
@@ -133,20 +133,20 @@ class TaskSpec:
 
 @dataclass
 class OpenTask:
-    """A task made ready in a process.
+    """Prediction opened in a process, ready to run tiles.
 
     Parameters
     ----------
     evaluator : TileEvaluator
-        Entered.
+        Must have been entered.
     sinks : list of Sink, or None
         Per node; None if values are returned to the caller.
     threads : Threads
     skip : bool
     stores : list
-        What was opened for it.
+        Sources and sinks to close.
     model : str
-        Name of the model that was loaded for it.
+        Name of the model to delete; empty if none was loaded.
     """
 
     evaluator: TileEvaluator
@@ -157,7 +157,7 @@ class OpenTask:
     model: str = ""
 
     def close(self) -> None:
-        """Close the stores and forget the network."""
+        """Close the stores and delete the model."""
         self.evaluator.__exit__()
         for store in self.stores:
             store.close()
@@ -165,24 +165,24 @@ class OpenTask:
             model_manager.delmodel(self.model)
 
 
-_kept: OrderedDict[str, OpenTask] = OrderedDict()
+_open_tasks: OrderedDict[str, OpenTask] = OrderedDict()
 _lock = threading.Lock()
 
 
 @dataclass
 class Outcome:
-    """What a worker sends back.
+    """Outcome of a task, as returned by a worker.
 
     Parameters
     ----------
     report : TileReport
-        Tiles whose values are durable (or are in `values`), and tiles left out.
+        Tiles whose values are durable (or are in `values`), and skipped tiles.
     values : dict of int to list of numpy.ndarray
-        Values per node of the tiles that the caller writes.
+        Values per node of tiles to be written by the caller.
     error : Exception or None
-        Why it stopped.
+        Error that stopped the task.
     filled : dict of str to Part
-        Parts of the image that were read as fill value, by name.
+        Parts of the image read as fill value, by name.
     """
 
     report: TileReport
@@ -192,27 +192,27 @@ class Outcome:
 
 
 def do_tiles(task: TaskSpec | OpenTask, indices: list[int]) -> Outcome:
-    """Run some tiles of a prediction; what a worker does."""
+    """Run some tiles of a prediction, in a worker."""
     ready = task if isinstance(task, OpenTask) else _opened(task)
     collected = _Collected(len(ready.evaluator.plan.outputs)) if ready.sinks is None else None
     sinks, threads = (ready.sinks or [], ready.threads) if collected is None else (collected.sinks, IN_TURN)
     report, error = TileReport(), None
 
-    def note(some: TileReport) -> None:
-        report.done.extend(some.done)
-        report.failed.update(some.failed)
+    def note(latest: TileReport) -> None:
+        report.done.extend(latest.done)
+        report.failed.update(latest.failed)
 
     try:
         Pipeline(ready.evaluator, sinks, threads, note, ready.skip).run(indices)
     except NeuromancerError as stopped:
-        stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes do not travel
+        stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes cannot be pickled
         error = stopped
     values = {} if collected is None else dict(zip(indices, collected.tiles(), strict=False))
     return Outcome(report, values, error, filled_parts(*ready.stores))
 
 
 class _Collected:
-    """Sinks that keep what is written, tile after tile."""
+    """Sinks that collect the values written to them, tile by tile."""
 
     def __init__(self, n: int) -> None:
         self.sinks = [_Keep() for _ in range(n)]
@@ -230,21 +230,21 @@ class _Keep:
         self.parts.append(np.ascontiguousarray(values))
 
     def flush(self) -> None:
-        """Whoever writes the values makes them durable."""
+        """Do nothing: the caller writes and flushes the values."""
 
 
 def _opened(task: TaskSpec) -> OpenTask:
     with _lock:
-        if task.key not in _kept:
-            _kept[task.key] = _open(task)
-            while len(_kept) > KEPT:
-                _kept.popitem(last=False)[1].close()
-        _kept.move_to_end(task.key)
-        return _kept[task.key]
+        if task.key not in _open_tasks:
+            _open_tasks[task.key] = _open(task)
+            while len(_open_tasks) > KEPT:
+                _open_tasks.popitem(last=False)[1].close()
+        _open_tasks.move_to_end(task.key)
+        return _open_tasks[task.key]
 
 
 def _open(task: TaskSpec) -> OpenTask:
-    """Network, files and function of a task, in a process that has none of them."""
+    """Load the network and open the stores of a task."""
     config.floatX, config.backend, device = task.settings
     if "NEUROMANCER_DEVICE" not in os.environ:
         config.device = device
@@ -253,7 +253,7 @@ def _open(task: TaskSpec) -> OpenTask:
     model_manager.current = current
     network = DenseNetwork([model[name] for name in task.nodes])
     source = reopen_source(task.source)
-    masks = [given if isinstance(given, np.ndarray) else reopen_source(given) for given in task.masks]
+    masks = [mask if isinstance(mask, np.ndarray) else reopen_source(mask) for mask in task.masks]
     sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
     cached = CachedSource(source, task.cache) if task.cache else source
     evaluator = TileEvaluator(

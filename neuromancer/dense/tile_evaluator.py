@@ -1,4 +1,4 @@
-"""One tile: read, evaluated, postprocessed; or filled where nothing is to be predicted."""
+"""Evaluation of a tile: read, run the network, postprocess; or fill it where nothing is to be predicted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fetched:
-    """A tile with the block of the image that it needs; without one if it is not to be evaluated."""
+    """A tile with its raw block (None if it is not to be evaluated) and its mask per node."""
 
     tile: Tile
     block: np.ndarray | None
@@ -34,7 +34,7 @@ class Fetched:
 
 
 class TileEvaluator:
-    """Reads and computes tiles of a plan.
+    """Reader and evaluator of the tiles of a plan.
 
     Parameters
     ----------
@@ -45,16 +45,16 @@ class TileEvaluator:
         The image.
     mask : Mask or None
     precision : str
-        Of the network's function.
+        Precision of the network's function.
     skip_empty : {None, 'constant'} or float
-        Tiles whose image is the same everywhere, or everywhere this value, are filled.
+        Fill tiles whose image block is constant, or has this value everywhere.
     shared : bool
-        Threads use it side by side; then one tile is evaluated at a time.
+        Whether several threads use it concurrently; then one tile is evaluated at a time.
 
     Attributes
     ----------
     depth : int
-        Tiles that may be begun before the first of them is finished.
+        Maximum number of tiles under way at once.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TileEvaluator:
 
     def __enter__(self) -> TileEvaluator:
         self._func = self.network.func(self.precision).compile()
-        # Of the whole plan, so that every shard and every restart chooses alike.
+        # Costs of the whole plan, so that all shards and resumed runs choose the same algorithms.
         self._func.expect(self.plan.products, self.plan.work)
         self.depth = 1 if self.shared else E.calls_under_way()
         return self
@@ -86,7 +86,7 @@ class TileEvaluator:
         self._func = None
 
     def fetch(self, index: int) -> Fetched:
-        """Read what a tile needs."""
+        """Read the block and the mask of a tile."""
         tile = self.plan.tile(index)
         inside = [self._inside(tile, m) for m in range(len(self.plan.outputs))]
         if self.mask is not None and not any(i is not None and i.any() for i in inside):
@@ -95,9 +95,9 @@ class TileEvaluator:
         return Fetched(tile, None if self._is_empty(block) else block, inside)
 
     def begin(self, fetched: Fetched) -> Callable[[], list[np.ndarray]]:
-        """Begin with a tile; the function that is returned finishes it and returns what `compute` does.
+        """Start a tile; return a function that finishes it and returns the same as `compute`.
 
-        Where `depth` is 1, all is done at once.
+        If `depth` is 1, the tile is computed at once.
         """
         if self.depth == 1 or fetched.block is None:
             values = self.compute(fetched)
@@ -114,17 +114,17 @@ class TileEvaluator:
         return finish
 
     def compute(self, fetched: Fetched) -> list[np.ndarray]:
-        """What is to be stored of a tile: per node, (f, [images,] *spatial).
+        """Return the values to store of a tile: per node, (f, [images,] *spatial).
 
         Raises
         ------
         PredictionError
-            If a value is not a number, and that matters.
+            If a value is NaN, unless ``on_nan="keep"``.
         """
         block, tile = fetched.block, fetched.tile
         if block is None:
             return [self.filled(tile, m) for m in range(len(self.plan.outputs))]
-        with self.network.lock:  # functions of a graph are not for several threads at once
+        with self.network.lock:  # compiled functions are not thread-safe
             values = self._evaluated(block, tile, self._begun(block, tile))
         return self._stored(fetched, values)
 
@@ -134,7 +134,7 @@ class TileEvaluator:
     def _evaluated(
         self, block: np.ndarray, tile: Tile, begun: Callable[[], list[np.ndarray]] | None
     ) -> list[np.ndarray]:
-        """Values of a tile per node; in halves, and halves of these, where the memory is not enough for more."""
+        """Values of a tile per node; the tile is halved, recursively, if memory does not suffice."""
         values = self._ended(begun, tile)
         if values is None:
             values = [
@@ -145,17 +145,17 @@ class TileEvaluator:
         return values
 
     def _begun(self, block: np.ndarray, tile: Tile) -> Callable[[], list[np.ndarray]] | None:
-        """Begin with a tile; None if it is too large. What was too large once is not tried again."""
+        """Start a tile; None if it is too large. A size that was too large once is not tried again."""
         if _voxels(tile) > self._most:
             return None
         return self._if_it_fits(tile, lambda: self.network.start(self._func, block, tile, self.plan.images_per_batch))
 
     def _ended(self, begun: Callable[[], list[np.ndarray]] | None, tile: Tile) -> list[np.ndarray] | None:
-        """Values of a tile that has been begun; None if it is too large."""
+        """Values of a tile that has been started; None if it is too large."""
         return None if begun is None else self._if_it_fits(tile, begun)
 
     def _if_it_fits(self, tile: Tile, step: Callable[[], T]) -> T | None:
-        """What a step of a tile's evaluation returns; None where the memory is not enough."""
+        """Result of a step of a tile's evaluation; None if memory does not suffice."""
         try:
             return step()
         except MemoryError:
@@ -185,21 +185,21 @@ class TileEvaluator:
 
     def _reduced(self, tile: Tile, m: int, values: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
         if self.postprocess.check_nan and values.size and np.isnan(values.min()):
-            # Where nothing is wanted, an image may hold anything.
-            wanted = True if inside is None else inside if self.plan.stack else inside[None]
-            found = np.isnan(values) & wanted
+            # Outside of the mask, NaN is allowed.
+            checked = True if inside is None else inside if self.plan.stack else inside[None]
+            found = np.isnan(values) & checked
             if found.any():
                 raise PredictionError(
-                    "the prediction is not a number everywhere",
+                    "the prediction contains values that are not a number",
                     node=self.network.nodes[m],
                     got=f"{int(found.sum())} of {values.size} values NaN",
-                    expected="finite values; on_nan='keep' stores them as they are",
+                    expected="no NaN; on_nan='keep' stores them as they are",
                 )
         values = self.postprocess.reductions[m].apply(values)
         output = self.plan.outputs[m]
         if (len(values), values.dtype) != (output.shape[0], np.dtype(output.dtype)):
             raise PredictionError(
-                "a function for reducing returned something else than when it was tried",
+                "the reduction function returned another shape or dtype than in its trial",
                 node=self.network.nodes[m],
                 got=f"{len(values)} channels of {values.dtype}",
                 expected=f"{output.shape[0]} of {output.dtype}",
@@ -210,7 +210,7 @@ class TileEvaluator:
         return values
 
     def filled(self, tile: Tile, m: int) -> np.ndarray:
-        """What stands where nothing is predicted: the value for filling."""
+        """Return fill values for a tile of a node."""
         output = self.plan.outputs[m]
         images = (tile.images[1] - tile.images[0],) if self.plan.stack else ()
         return np.full((output.shape[0], *images, *tile.shapes[m]), self.postprocess.filling(m), output.dtype)
@@ -231,10 +231,9 @@ class TileEvaluator:
         return self.mask.at(positions)
 
     def _is_empty(self, block: np.ndarray) -> bool:
-        wanted = self.skip_empty
-        if wanted is None or not block.size:
+        if self.skip_empty is None or not block.size:
             return False
-        value = block.flat[0] if wanted == "constant" else wanted
+        value = block.flat[0] if self.skip_empty == "constant" else self.skip_empty
         return bool((block == value).all())
 
 

@@ -1,4 +1,4 @@
-"""Choice of the tile: the one for which the whole volume takes the least work within the memory there is."""
+"""Search for the tile shape that minimises the work for the whole volume within the available memory."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from neuromancer.dense.geometry import AxisGeometry
 
 @dataclass(frozen=True)
 class Choice:
-    """A tile and what predicting a volume with it costs.
+    """A tile shape, and the cost of predicting a volume with it.
 
     Parameters
     ----------
     tile : tuple of int
         Output voxels per spatial axis.
     images : int
-        Images of a stack that are evaluated together.
+        Images of a stack per evaluation.
     tiles : int
         Number of evaluations.
     work : float
-        Of all of them, in products of a direct convolution.
+        Total work, in units of one multiplication of a direct convolution.
     products : float
-        Products that direct convolutions would take.
+        Total multiplications as direct convolutions.
     overlap : float
-        Share of the work that tiles do twice, because their borders overlap.
+        Fraction of the products computed redundantly, in the halos of tiles.
     memory : float
-        Largest number of bytes in use during an evaluation.
+        Peak memory of an evaluation in bytes.
     """
 
     tile: tuple[int, ...]
@@ -49,9 +49,9 @@ def choose(
     images: int = 1,
     align: Sequence[int] | None = None,
 ) -> Choice:
-    """Find the tile.
+    """Find the best tile shape.
 
-    The output is cut along the axis where a cut costs least for the memory it frees, until an evaluation fits; then
+    The tile is halved along the axis where that adds the least work per memory freed, until an evaluation fits; then
     neighbouring sizes are tried.
 
     Parameters
@@ -61,11 +61,11 @@ def choose(
         Output voxels per axis.
     costs : Costs
     budget : float
-        Bytes that an evaluation may use. If even the smallest tile needs more, that one is taken.
+        Bytes that an evaluation may use. If even the smallest tile exceeds it, that tile is returned.
     images : int
-        Images of a stack.
+        Number of images of a stack.
     align : sequence of int, optional
-        Tiles begin at multiples of so many voxels.
+        Tiles start at multiples of these numbers of voxels.
     """
     units = [lcm(max(1, int(g.tile_alignment)), a) for g, a in zip(axes, align or [1] * len(out), strict=True)]
     at = _Volume(axes, out, costs, images)
@@ -98,7 +98,7 @@ def appraise(
     images_per_batch: int = 1,
     images: int = 1,
 ) -> Choice:
-    """What a volume costs with a given tile, and so many images of a stack together; see `choose`."""
+    """Return the cost of a volume for a given tile and number of images per batch; see `choose`."""
     return _Volume(axes, out, costs, images)(tuple(tile), images_per_batch)
 
 
@@ -109,7 +109,7 @@ def _price(smaller: Choice, larger: Choice) -> float:
 
 
 class _Volume:
-    """Choices for one volume, each computed once."""
+    """Memoised costs of tile shapes for one volume."""
 
     def __init__(self, axes: Sequence[AxisGeometry], out: Sequence[int], costs: Costs, images: int) -> None:
         self.axes, self.out, self.costs, self.images = axes, tuple(out), costs, images
@@ -125,7 +125,7 @@ class _Volume:
         return self._known[key]
 
     def input_size(self, axis: int, size: int) -> int:
-        """Raw voxels for so many output voxels along an axis; tiles at the ends need no more than those in between."""
+        """Raw size of a tile of `size` output voxels along an axis; interior tiles need the most."""
         if (axis, size) not in self._input_sizes:
             self._input_sizes[axis, size] = min(self.whole[axis], self.axes[axis].input_size(size))
         return self._input_sizes[axis, size]
@@ -145,7 +145,7 @@ class _Volume:
 
 
 def _cuts(tile: tuple[int, ...], units: Sequence[int]) -> list[tuple[int, ...]]:
-    """Tiles half as long along one axis."""
+    """Tiles halved along one axis."""
     return [
         (*tile[:k], half, *tile[k + 1 :])
         for k, (n, unit) in enumerate(zip(tile, units, strict=True))
@@ -154,7 +154,7 @@ def _cuts(tile: tuple[int, ...], units: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _neighbours(tile: tuple[int, ...], out: Sequence[int], units: Sequence[int]) -> list[tuple[int, ...]]:
-    """Tiles a little longer along one axis, and possibly a little shorter along another."""
+    """Tiles slightly longer along one axis, and possibly slightly shorter along another."""
     lengths = []
     for n, whole, unit in zip(tile, out, units, strict=True):
         count = ceil(whole / n)
@@ -163,13 +163,13 @@ def _neighbours(tile: tuple[int, ...], out: Sequence[int], units: Sequence[int])
             if other >= 1:
                 options.add(min(whole, ceil(ceil(whole / other) / unit) * unit))
         lengths.append(sorted(options))
-    singles = [(*tile[:k], n, *tile[k + 1 :]) for k, some in enumerate(lengths) for n in some]
+    singles = [(*tile[:k], n, *tile[k + 1 :]) for k, own in enumerate(lengths) for n in own]
     pairs = [
         tuple(n if j == k else m if j == i else t for j, t in enumerate(tile))
-        for k, some in enumerate(lengths)
+        for k, own in enumerate(lengths)
         for i, others in enumerate(lengths)
         if i != k
-        for n in some
+        for n in own
         if n > tile[k]
         for m in others
         if m < tile[i]

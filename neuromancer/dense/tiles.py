@@ -1,4 +1,4 @@
-"""Tiles: parts of the output, and what to read and evaluate for them."""
+"""Tiles of the output, and what to read and evaluate for each."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Part:
     Parameters
     ----------
     view : View
-        How the image is seen.
+        View of the image to evaluate.
     inside : tuple of slice
-        What is fed, within the block of the tile, per spatial axis of the image.
+        Range to feed, within the raw block of the tile, per spatial axis of the image.
     cut : tuple of tuple of slice
-        Per node: the wanted part of the values, per axis of the view.
+        Per node: range of the output to use, per axis of the view.
     place : tuple of tuple of slice
-        Per node: where it lies in the tile, per axis of the view.
+        Per node: range of the tile where it belongs, per axis of the view.
     whole : bool
-        Whether it is all of a tile that is seen as it is.
+        Whether this single evaluation covers the whole tile.
     """
 
     view: View
@@ -40,20 +40,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the output.
+    """A tile of the output.
 
     Parameters
     ----------
     index : int
-        Its number in the plan.
+        Index in the plan.
     images : tuple of int
-        First image of a stack and the one after the last; (0, 1) where there is no stack.
+        Range (start, stop) of images of a stack; (0, 1) without a stack.
     start, stop : tuple of int
         Output range per spatial axis.
     shapes : tuple of tuple of int
-        Per node: how many voxels of it exist, per spatial axis.
+        Per node: number of voxels within its result, per spatial axis.
     raw_start, raw_stop : tuple of int
-        What is to be read, per spatial axis; beyond the image it is mirrored.
+        Raw range to read, per spatial axis; mirrored beyond the image.
     parts : tuple of Part
         What is to be evaluated.
     """
@@ -75,17 +75,17 @@ class Tile:
 
 @dataclass(frozen=True)
 class Frame:
-    """The image in one view: how it is mirrored at its borders, and where the output lies.
+    """Geometry of the image in one view: mirror padding, and position of the output.
 
     Parameters
     ----------
     view : View
     sizes : tuple of int
-        Of the image, per axis of the view.
+        Size of the image, per axis of the view.
     before, volume : tuple of int
-        Voxels mirrored before the image, and the size of all, per axis of the view.
+        Mirror padding before the image, and total padded size, per axis of the view.
     origins : tuple of tuple of int
-        Per node and axis of the view: the network's output voxel that is voxel 0 of the result.
+        Per node and axis of the view: output voxel of the network that is voxel 0 of the result.
     """
 
     view: View
@@ -94,24 +94,24 @@ class Frame:
     volume: tuple[int, ...]
     origins: tuple[tuple[int, ...], ...]
 
-    def wanted(self, node: int, k: int, start: int, stop: int) -> tuple[int, int]:
-        """Range of the network's output along axis k of the view for a range of the result."""
+    def output_range(self, node: int, k: int, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of the network's output along axis k of the view for a range of the result."""
         origin = self.origins[node][k]
         return (origin - stop + 1, origin - start + 1) if self.view.flips[k] else (origin + start, origin + stop)
 
     def input_ranges(
         self, axes: Sequence[Sequence[AxisGeometry]], start: Sequence[int], stops: Sequence[Sequence[int]]
     ) -> list[tuple[list[tuple[int, int]], tuple[Ranges, ...], tuple[Ranges, ...]]]:
-        """Evaluations for a range of the result.
+        """Return the evaluations for a range of the result.
 
         Parameters
         ----------
         axes : sequence of sequence of AxisGeometry
             Per node and axis.
         start : sequence of int
-            Of the range, per axis of the image.
+            Start of the range, per axis of the image.
         stops : sequence of sequence of int
-            Per node and axis of the image.
+            Stop of the range, per node and axis of the image.
 
         Returns
         -------
@@ -143,23 +143,23 @@ class Frame:
         start: Sequence[int],
         stops: Sequence[Sequence[int]],
     ) -> tuple[tuple[int, int], list[slice], list[slice]] | None:
-        """(raw range in the image, cut per node, place per node) along an axis; None where nothing is wanted."""
+        """(raw range of the image, cut per node, place per node) along an axis; None if there is no output."""
         j, d = self.view.order[k], steps[k]
         size = axes[0][k].one_pass_size(self.volume[k] - shift)
-        wanted = []
+        targets = []
         for m in range(len(axes)):
-            low, high = self.wanted(m, k, start[j], max(start[j], stops[m][j]))
-            wanted.append((low, ceil((low - shift) / d), ceil((high - shift) / d)))
-        ranges = [(i, n) for _, i, n in wanted if i < n]
+            low, high = self.output_range(m, k, start[j], max(start[j], stops[m][j]))
+            targets.append((low, ceil((low - shift) / d), ceil((high - shift) / d)))
+        ranges = [(i, n) for _, i, n in targets if i < n]
         if not ranges:
             return None
-        joint = covering(tuple(g[k] for g in axes))  # all nodes are evaluated, also those of which nothing is wanted
+        joint = covering(tuple(g[k] for g in axes))  # all nodes are evaluated, even those without output here
         first, last = joint.input_range(min(i for i, _ in ranges), max(n for _, n in ranges), size)
         begin = [g[k].first_output(first) for g in axes]
-        cut = [slice(i - f, n - f) if i < n else slice(0, 0) for f, (_, i, n) in zip(begin, wanted, strict=True)]
+        cut = [slice(i - f, n - f) if i < n else slice(0, 0) for f, (_, i, n) in zip(begin, targets, strict=True)]
         place = [
             slice(shift + i * d - low, shift + (n - 1) * d + 1 - low, d) if i < n else slice(0, 0)
-            for low, i, n in wanted
+            for low, i, n in targets
         ]
         a, b = first + shift - self.before[k], last + shift - self.before[k]
         return ((self.sizes[k] - b, self.sizes[k] - a) if self.view.flips[k] else (a, b)), cut, place
@@ -173,7 +173,7 @@ def make_tile(
     frames: Sequence[Frame],
     axes: Sequence[Sequence[AxisGeometry]],
 ) -> Tile:
-    """Tile of a range of the result, given per node where it ends."""
+    """Return the tile of a range of the result, whose stop is given per node."""
     found = [(frame, feed) for frame in frames for feed in frame.input_ranges(axes, start, stops)]
     low = tuple(min(fed[j][0] for _, (fed, _, _) in found) for j in range(len(start)))
     high = tuple(max(fed[j][1] for _, (fed, _, _) in found) for j in range(len(start)))
@@ -189,5 +189,5 @@ def make_tile(
         for frame, (fed, cuts, places) in found
     )
     shapes = tuple(tuple(max(0, b - a) for a, b in zip(start, stop, strict=True)) for stop in stops)
-    stop = tuple(max(some) for some in zip(*stops, strict=True))
+    stop = tuple(max(ends) for ends in zip(*stops, strict=True))
     return Tile(index, images, start, stop, shapes, low, high, parts)

@@ -1,4 +1,4 @@
-"""Sets of tiles, small however many tiles there are."""
+"""Compact sets of tiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TileSet:
-    """Numbers of tiles, kept as ranges.
+    """Set of tile indices, stored as ranges.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class TileSet:
         return k >= 0 and index < self.stops[k]
 
     def missing(self, indices: range) -> Iterator[int]:
-        """Those of a range that are not in the set."""
+        """Iterate over the indices of a range that are not in the set."""
         at = indices.start
         for k in range(max(0, bisect_right(self.starts, at) - 1), len(self.starts)):
             if self.starts[k] >= indices.stop:
@@ -44,6 +44,6 @@ class TileSet:
         yield from range(at, indices.stop)
 
     def count(self, indices: range) -> int:
-        """How many of a range are in the set."""
+        """Return how many indices of a range are in the set."""
         pairs = zip(self.starts, self.stops, strict=True)
         return sum(max(0, min(b, indices.stop) - max(a, indices.start)) for a, b in pairs)

@@ -25,13 +25,13 @@ from neuromancer.graph.registry import model_manager
 from neuromancer.volumes.missing import Part
 
 TASK_TILES = 16
-"""Most tiles of a task: so many are run again if its worker is lost."""
+"""Maximum number of tiles per task, all of which are run again if its worker is lost."""
 TASKS_PER_WORKER = 8
 """Target number of tasks per worker."""
 
 
 def model_of(nodes: Sequence[GraphNode]) -> PortableModel:
-    """The model to which nodes belong.
+    """Return the model to which nodes belong.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def model_of(nodes: Sequence[GraphNode]) -> PortableModel:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What workers are told of a prediction, besides its plan and the rules.
+    """Inputs, outputs and settings of a prediction for its workers, in addition to the plan.
 
     Parameters
     ----------
     nodes : sequence of GraphNode
-        What is predicted.
+        Nodes to predict.
     source : Source
         The image.
     masks : sequence of Source
@@ -61,11 +61,11 @@ class Assignment:
         Per node.
     threads : Threads
     cache_bytes : int
-        Bytes for blocks of the image that several tiles need.
+        Size of the block cache in bytes.
     skip : bool
-        Leave out tiles that fail.
+        Skip tiles that fail.
     folder : Path or None
-        Of the journal: all workers can read what lies there.
+        Folder of the journal, which all workers can read.
     """
 
     nodes: Sequence[GraphNode]
@@ -79,20 +79,22 @@ class Assignment:
 
 
 class WorkerPool:
-    """The workers of an executor.
+    """Workers of an executor.
 
     Parameters
     ----------
-    executor : concurrent.futures.Executor, object with ``get_executor``, or function that makes an Executor
+    executor : concurrent.futures.Executor, object with ``get_executor``, or function that returns an Executor
     tasks : int, optional
-        Tasks given out at once.
+        Maximum number of tasks submitted at once.
     retries : int
-        How often a task is given out again after its worker was lost.
+        Maximum number of resubmissions after a worker is lost.
 
     Raises
     ------
+    ArgumentError
+        If `executor` is not an executor, or forks its processes.
     InputTypeError
-        If there is no executor.
+        If the function does not return an executor.
     """
 
     def __init__(self, executor: Any, tasks: int | None, retries: int) -> None:
@@ -109,10 +111,10 @@ class WorkerPool:
             self._renew()
         else:
             raise ArgumentError(
-                "tiles cannot be given to this",
+                "not an executor",
                 where="executor",
                 got=type(executor).__name__,
-                expected="a concurrent.futures.Executor, a dask Client, or a function that makes an Executor",
+                expected="a concurrent.futures.Executor, a dask Client, or a function that returns an Executor",
             )
         context = getattr(self.executor, "_mp_context", None)
         if context is not None and context.get_start_method() == "fork":
@@ -130,7 +132,7 @@ class WorkerPool:
         made = self._make()  # type: ignore[misc]
         if not offers(made, "submit", "shutdown"):
             raise InputTypeError(
-                "the function does not make an executor",
+                "the function does not return an executor",
                 where="executor",
                 got=type(made).__name__,
                 expected="a concurrent.futures.Executor",
@@ -139,24 +141,24 @@ class WorkerPool:
         self._made.append(made)
 
     def renew(self, error: Exception) -> None:
-        """Another executor in the place of a broken one.
+        """Replace a broken executor.
 
         Raises
         ------
         PredictionError
-            If there was only one.
+            If there is no function to create another one.
         """
         if self._make is None:
             raise PredictionError(
                 "the executor lost a worker and takes no more tasks",
                 where="executor",
                 got=f"{type(error).__name__}: {error}",
-                expected="a function that makes an executor, which is then made anew; what is done is kept",
+                expected="a function that returns an executor, to replace broken ones; finished tiles are kept",
             ) from error
         self._renew()
 
     def check(self, nodes: Sequence[GraphNode], reductions: Sequence[Reduction], source: Any) -> None:
-        """Raise ArgumentError if image, network or functions cannot be found by other processes."""
+        """Raise ArgumentError if other processes cannot open the image or import the functions."""
         if self.in_process:
             return
         for reduction in reductions:
@@ -172,7 +174,7 @@ class WorkerPool:
             require_importable(functor, "functor")
 
     def close(self) -> None:
-        """End the executors that were made here."""
+        """Shut down the executors that were created here."""
         for executor in self._made:
             executor.shutdown(wait=True, cancel_futures=True)
 
@@ -184,103 +186,108 @@ class WorkerPool:
     def run(
         self,
         evaluator: TileEvaluator,
-        given: Assignment,
+        assignment: Assignment,
         todo: Iterator[int],
         count: int,
         commit: Callable[[TileReport], None] | None,
         progress: Callable[[int], Any],
     ) -> tuple[dict[int, str], dict[str, Part]]:
-        """Have tiles done.
+        """Run tiles.
 
         Parameters
         ----------
         evaluator : TileEvaluator
-        given : Assignment
+        assignment : Assignment
         todo : iterator of int
         count : int
-            How many these are.
+            Number of tiles in `todo`.
         commit : callable, optional
-            Called with the tiles whose values are durable, and with failures.
+            Called with a report of tiles that are durable, and of failures.
         progress : callable
-            Called with the voxels of every finished tile.
+            Called with the number of voxels of every finished tile.
 
         Returns
         -------
         failed : dict of int to str
-            Tiles that were left out, and why.
+            Skipped tiles, with the reason.
         filled : dict of str to Part
-            Parts of the image that were read as fill value.
+            Parts of the image read as fill value.
 
         Raises
         ------
         PredictionError
-            If workers are lost again and again.
+            If a task loses its worker more than `retries` times.
         """
-        with self._task(evaluator, given) as task:
+        with self._task(evaluator, assignment) as task:
             collect = isinstance(task, TaskSpec) and task.sinks is None
             size = max(1, min(TASK_TILES, count // (TASKS_PER_WORKER * self.workers))) if not collect else 1
-            scheduler = TaskScheduler(self, task, evaluator.plan, given.sinks if collect else None, commit, progress)
+            sinks = assignment.sinks if collect else None
+            scheduler = TaskScheduler(self, task, evaluator.plan, sinks, commit, progress)
             return scheduler.run(todo, size), scheduler.filled
 
     @contextmanager
-    def _task(self, evaluator: TileEvaluator, given: Assignment) -> Iterator[TaskSpec | OpenTask]:
-        """What a worker is given with the numbers of tiles: threads what is open here, other processes a description.
+    def _task(self, evaluator: TileEvaluator, assignment: Assignment) -> Iterator[TaskSpec | OpenTask]:
+        """Task for workers: open objects for threads, a description for other processes.
 
-        The network is in a file beside the journal, where all workers can read it; else its content travels.
+        The model is written to a file in the folder of the journal, where all workers can read it; without a journal,
+        its content is sent.
         """
         if self.in_process:
             with evaluator:
-                yield OpenTask(evaluator, given.sinks, given.threads, given.skip)
+                yield OpenTask(evaluator, assignment.sinks, assignment.threads, assignment.skip)
             return
-        model = model_of(given.nodes)
-        if given.folder is None:
+        model = model_of(assignment.nodes)
+        if assignment.folder is None:
             with tempfile.TemporaryDirectory() as folder:
                 model.write(Path(folder) / "model")
                 content = (Path(folder) / "model").read_bytes()
-            yield self._described(evaluator, given, ModelFile(type(model).load, content), model.own_functors)
+            yield self._described(evaluator, assignment, ModelFile(type(model).load, content), model.own_functors)
             return
-        path = given.folder / f"model-{uuid.uuid4().hex[:8]}"
+        path = assignment.folder / f"model-{uuid.uuid4().hex[:8]}"
         try:
             model.write(path)
-            yield self._described(evaluator, given, ModelFile(type(model).load, path.resolve()), model.own_functors)
+            file = ModelFile(type(model).load, path.resolve())
+            yield self._described(evaluator, assignment, file, model.own_functors)
         finally:
             path.unlink(missing_ok=True)
 
-    def _described(self, evaluator: TileEvaluator, given: Assignment, model: ModelFile, functors: Functors) -> TaskSpec:
-        share = all(sink.locator is not None and not sink.exclusive for sink in given.sinks)
+    def _described(
+        self, evaluator: TileEvaluator, assignment: Assignment, model: ModelFile, functors: Functors
+    ) -> TaskSpec:
+        share = all(sink.locator is not None and not sink.exclusive for sink in assignment.sinks)
         return TaskSpec(
             key=uuid.uuid4().hex,
             plan=evaluator.plan,
             postprocess=evaluator.postprocess,
             precision=evaluator.precision,
             skip_empty=evaluator.skip_empty,
-            source=given.source.locator,
-            masks=tuple(_portable(mask) for mask in given.masks),
-            sinks=tuple(sink.locator for sink in given.sinks) if share else None,
+            source=assignment.source.locator,
+            masks=tuple(_portable(mask) for mask in assignment.masks),
+            sinks=tuple(sink.locator for sink in assignment.sinks) if share else None,
             model=model,
             functors=functors,
-            nodes=tuple(n.name for n in given.nodes),
-            threads=given.threads,
-            cache=given.cache_bytes,
-            skip=given.skip,
+            nodes=tuple(n.name for n in assignment.nodes),
+            threads=assignment.threads,
+            cache=assignment.cache_bytes,
+            skip=assignment.skip,
             settings=(config.floatX, config.backend, config.device),
         )
 
 
 def _portable(mask: Any) -> Any:
-    """Where workers find a mask; the mask itself if it lies in memory."""
+    """Locator of a mask; its values if it is in memory."""
     return mask[(slice(None),) * len(mask.shape)] if mask.locator is None else mask.locator
 
 
 @contextmanager
 def worker_pool(executor: Any, workers: Any, retries: Any) -> Iterator[WorkerPool | None]:
-    """The workers of an executor; None without one. Executors that were made for it end with it."""
+    """Context of the workers of an executor; None without one. Executors created for it are shut down at the end."""
     if workers is not None:
         checked_count("workers", workers, 1)
     checked_count("retries", retries, 0)
     if executor is None:
         if workers is not None:
-            raise ArgumentError("tasks are given to an executor", where="workers", got=workers, expected="executor=...")
+            raise ArgumentError("requires an executor", where="workers", got=workers, expected="executor=...")
         yield None
         return
     pool = WorkerPool(executor, workers, retries)

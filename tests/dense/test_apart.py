@@ -104,7 +104,7 @@ def test_two_nodes_have_two_places(fresh_model, tmp_path, monkeypatch):
     node, array = volume_net(), np.zeros((2, 6, 15, 17), "float32")
     outs = [(array, array[:]), (array, array[::-1]), ("s.npy", "sub/../s.npy"), ("sub/s.npy", "link/s.npy")]
     for two in (*outs, ("n.h5:/a/b", "n.h5:a//b"), ("n.h5:/a/b", "n.h5:/a/./b/")):
-        with pytest.raises(ArgumentError, match="same place"):
+        with pytest.raises(ArgumentError, match="same output"):
             nm.predict_dense([node, node.parent], RAW, out=list(two))
     double = np.zeros((4, 6, 15, 17), "float32")
     nm.predict_dense([node, node.parent], RAW, out=[double[:2], double[2:]])

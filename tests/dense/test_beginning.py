@@ -180,7 +180,7 @@ def test_several_results_are_made_together_or_not_at_all(case, others, tmp_path)
     nodes, folder = [nm.Softmax(node, print_repr=False), node], others
     outs = [f"{folder}/a.npy", f"{folder}/old.h5:x/probs"]
     before = contents(folder)
-    for wrong, says in (("old.h5:raw", "not overwritten"), ("a.npy", "same place"), ("old.zarr/raw/x", "already")):
+    for wrong, says in (("old.h5:raw", "not overwritten"), ("a.npy", "same output"), ("old.zarr/raw/x", "already")):
         with pytest.raises((FileError, ArgumentError), match=says):
             nm.predict_dense(nodes, raw, out=[outs[0], f"{folder}/{wrong}"])
         assert contents(folder) == before

@@ -175,7 +175,7 @@ def test_sources_that_are_open_already(net, tmp_path):
         assert len(said) == 1
     assert not given.filled.parts  # each prediction has a record of its own
     np.save(tmp_path / "own.npy", RAW[None])
-    with pytest.raises(ArgumentError, match="no effect on a source of your own"):
+    with pytest.raises(ArgumentError, match="no effect on a user-defined source"):
         net.predict_dense(NpySource(tmp_path / "own.npy"), on_missing="fill")
 
 

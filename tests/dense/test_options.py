@@ -157,8 +157,8 @@ def test_reductions():
         ([], ArgumentError, "unknown reduction"),
         (1.5, InputTypeError, "unknown reduction"),
         (7, ArgumentError, "no such channel; got 7; expected 0 to 1"),
-        (shrink, ShapeError, "has to keep the voxels"),
-        ({"nobody": 1}, ArgumentError, "no such node"),
+        (shrink, ShapeError, "must preserve the voxels"),
+        ({"nobody": 1}, ArgumentError, "not among the predicted nodes"),
     ],
 )
 def test_bad_reductions(reduce, error, message):
@@ -298,7 +298,7 @@ def test_views_of_upconvolution_networks_and_stacks():
 
 def test_views_that_cannot_be():
     line = chain([((3,), (2,))], 1, 1)
-    with pytest.raises(ArgumentError, match="only planes can be turned"):
+    with pytest.raises(ArgumentError, match="rotations need two axes"):
         line.predict_dense(image(1, 20), augment="rotations")
     inp = nm.Input((1, 1, 8, 8), "b,f,y,x", print_repr=False)
     fine = nm.UpConv(nm.Conv(inp, 3, (3, 3), print_repr=False), 2, (2, 2), identity_init=False, print_repr=False)

@@ -166,7 +166,7 @@ def test_what_is_too_large_is_halved(monkeypatch, raw, caplog, when):
 def test_values_that_are_no_numbers(device, raw):
     values = raw.astype("float32")
     values[0, 8, 20, 20] = np.nan
-    with pytest.raises(PredictionError, match=r"not a number everywhere, in tile 1 \("):
+    with pytest.raises(PredictionError, match=r"values that are not a number, in tile 1 \("):
         volume_net().predict_dense(values, tile=(3, 35, 39), on_nan="error")
 
 

@@ -237,7 +237,7 @@ def test_not_a_number(tmp_path, raw):
     node, values = volume_net(), raw.astype("float32") / 255
     values[0, 8, 20, 20] = np.nan
     sink = Recording((2, 11, 35, 39))
-    with pytest.raises(PredictionError, match=r"Softmax.*not a number everywhere, in tile \d+ \(.*on_nan='keep'"):
+    with pytest.raises(PredictionError, match=r"Softmax.*values that are not a number, in tile \d+ \(.*on_nan='keep'"):
         node.predict_dense(values, out=sink, tile=(3, 8, 8))
     node.predict_dense(values, out=sink, tile=(3, 8, 8), on_nan="keep")
     assert np.isnan(sink.array).any()

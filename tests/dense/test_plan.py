@@ -151,9 +151,9 @@ def test_words():
         "probs: 2 × 17 × 35 × 35 of uint8, voxel 0 at raw voxel 2 × 3 × 3, written in blocks of 2 × 2 × 8 × 8" in text
     )
     assert "225 tiles of 2 × 8 × 8" in text
-    assert re.search(r"pools slide, what follows is dilated; \d.\d+e\+06 products, \d\d% of them in overlaps", text), (
-        text
-    )
+    assert re.search(
+        r"sliding pooling, dilated convolutions; \d.\d+e\+06 multiplications, \d\d% of them in overlaps", text
+    ), text
     assert re.search(r"about \S+ (s|minutes) on this machine", text)
 
 

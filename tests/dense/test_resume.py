@@ -99,7 +99,7 @@ def test_a_folder_with_other_files_keeps_them(tmp_path):
     assert (tmp_path / "empty").is_dir() and not list((tmp_path / "empty").iterdir())
     (folder / "run.json").unlink()
     (folder / "making").write_text("notes on making it")
-    with pytest.raises(FileError, match="is no note of another process"):
+    with pytest.raises(FileError, match="is not the lock of another process"):
         node.predict_dense(raw, out=tmp_path / "b.npy", journal=folder)
     assert sorted(p.name for p in folder.iterdir()) == sorted(("making", *names))
     assert (folder / "making").read_text() == "notes on making it" and not (tmp_path / "b.npy").exists()
@@ -134,7 +134,7 @@ NOT_JOURNALS = [b"", b"{", b"[1]", b'{"version": 3}', b'{"version": 1}', b"\0" *
 @pytest.mark.parametrize("text", NOT_JOURNALS)
 def test_damaged_headers(tmp_path, text):
     (tmp_path / "run.json").write_bytes(text)
-    with pytest.raises(FileError, match=r"run\.json.*is not a journal of this version.*remove .* to begin anew"):
+    with pytest.raises(FileError, match=r"run\.json.*is not a journal of this version.*remove .* to start over"):
         Journal.find(tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_headers_that_are_no_files(tmp_path):
         Journal.find(tmp_path)
     (tmp_path / "run.json").unlink()
     (tmp_path / "run.json").symlink_to("nowhere")
-    with pytest.raises(FileError, match="link that leads nowhere"):
+    with pytest.raises(FileError, match="a broken link"):
         Journal.find(tmp_path)
     (tmp_path / "run.json").unlink()
     (tmp_path / "run.json").write_bytes(b" " * (2 << 20))
@@ -353,13 +353,13 @@ def test_what_is_there_is_never_overwritten(tmp_path):
     assert out.read_bytes() == before
     node.predict_dense(raw, out=tmp_path / "b.npy")
     (tmp_path / "b.npy").unlink()
-    with pytest.raises(FileError, match="its journal is there, but not the result"):
+    with pytest.raises(FileError, match="the journal exists, but not the result"):
         node.predict_dense(raw, out=tmp_path / "b.npy", resume=True)
 
 
 def test_nothing_to_go_on_with(tmp_path):
     node, raw = volume_net(), image(1, 9, 30, 30)
-    with pytest.raises(ArgumentError, match="nothing is known of earlier runs"):
+    with pytest.raises(ArgumentError, match="previous runs are unknown without a path"):
         node.predict_dense(raw, out=np.zeros((2, 6, 25, 25), "float32"), resume=True)
     out = tmp_path / "a.npy"
     assert node.predict_dense(raw, out=out, resume=True) == out  # a first run may be called so, too
@@ -494,7 +494,7 @@ def test_locks_that_are_no_files(tmp_path):
     lock.unlink()
     lock.parent.rmdir()
     lock.parent.write_text("no folder")
-    with pytest.raises(FileError, match=r"cannot be read|cannot be made"):
+    with pytest.raises(FileError, match=r"cannot be read|cannot be created"):
         node.predict_dense(raw, out=tmp_path / "a.npy")
 
 
