@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from inspect import signature
 from math import prod
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,30 @@ STORE_OPTIONS = tuple(
 )
 MOST_VOXELS = (1 << 63) - 1
 Number = int | float
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def with_checked_names(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a function so that arguments that it does not have raise InputTypeError, with the nearest valid name."""
+    parameters = signature(function)
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            parameters.bind(*args, **kwargs)
+        except TypeError as error:
+            known = list(parameters.parameters)
+            unknown = [name for name in kwargs if name not in known]
+            raise InputTypeError(
+                str(error),
+                where=function.__name__,
+                expected=f"arguments {', '.join(known)}",
+                nearest=nearest_name(unknown[0], known) if unknown else None,
+            ) from None
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def checked_choice(name: str, value: Any, allowed: Sequence[Any], problem: str = "unknown choice") -> Any:
@@ -74,7 +99,7 @@ def checked_image(shape: Any, name: str = "image") -> tuple[int, ...]:
     """Return the shape of an image or result as a tuple; raise ShapeError if it is invalid."""
     sizes = checked_sizes(name, shape, "(f, (z,) y, x)")
     if prod(sizes) > MOST_VOXELS:
-        raise ShapeError("too many voxels", where=name, got=sizes, expected=f"up to {MOST_VOXELS}")
+        raise ShapeError("more voxels than can be indexed", where=name, got=sizes, expected=f"up to {MOST_VOXELS}")
     return sizes
 
 

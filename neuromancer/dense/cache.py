@@ -32,7 +32,9 @@ class CachedSource:
     Attributes
     ----------
     reads : int
-        Blocks read from the source so far.
+        Number of blocks read from the source so far.
+    used : int
+        Bytes in the cache.
     """
 
     def __init__(self, source: Any, nbytes: int) -> None:
@@ -42,7 +44,7 @@ class CachedSource:
         self.reads = 0
         self._blocks: OrderedDict[tuple[int, ...], Future[np.ndarray]] = OrderedDict()
         self._lock = Lock()
-        self._used = 0
+        self.used = 0
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
         ranges = [s.indices(n)[:2] for s, n in zip(where, self.shape, strict=True)]
@@ -84,10 +86,10 @@ class CachedSource:
             raise
         mine.set_result(block)
         with self._lock:
-            self._used += block.nbytes
-            while self._used > self.nbytes:
+            self.used += block.nbytes
+            while self.used > self.nbytes:
                 oldest = next(n for n, f in self._blocks.items() if f.done())
-                self._used -= self._blocks.pop(oldest).result().nbytes
+                self.used -= self._blocks.pop(oldest).result().nbytes
         return block
 
 

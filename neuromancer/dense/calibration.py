@@ -28,9 +28,9 @@ def seconds_per_work() -> float:
     """
     path = cache_path()
     known = _load(path)
-    key = _key()
+    key = machine_key()
     if key not in known:
-        known[key] = _measure()
+        known[key] = measure()
         _store(path, known)
     return known[key]
 
@@ -43,7 +43,8 @@ def cache_path() -> Path | None:
     return None
 
 
-def _key() -> str:
+def machine_key() -> str:
+    """Return a text that identifies machine, engine, device and precision."""
     machine = platform.processor() or platform.machine()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limit = os.environ.get("OMP_NUM_THREADS", "")
@@ -56,18 +57,19 @@ def _work() -> float:
     return float(E.conv_cost(SHAPE, KERNEL, (1, 1, 1), config.floatX)[0])
 
 
-_measured: dict[str, float] = {}
+measured: dict[str, float] = {}
+"""Measurements of this process."""
 
 
 def _load(path: Path | None) -> dict[str, float]:
     if path is None:
-        return _measured
+        return measured
     try:
         stored = json.loads(path.read_text())
-        _measured.update({str(k): float(v) for k, v in stored.items() if float(v) > 0})
+        measured.update({str(k): float(v) for k, v in stored.items() if float(v) > 0})
     except (OSError, ValueError, AttributeError, TypeError):
         pass  # missing or invalid: measure again
-    return _measured
+    return measured
 
 
 def _store(path: Path | None, values: dict[str, float]) -> None:
@@ -82,7 +84,8 @@ def _store(path: Path | None, values: dict[str, float]) -> None:
         pass  # not writable: the next process measures again
 
 
-def _measure() -> float:
+def measure() -> float:
+    """Run the benchmark."""
     with E.building():
         x = E.tensor("x", SHAPE, config.floatX)
         w = E.SharedVariable(np.ones(KERNEL, config.floatX), "w")

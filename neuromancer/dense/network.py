@@ -26,7 +26,7 @@ from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
 
 if TYPE_CHECKING:
-    from neuromancer.dense.tiles import Part, Tile
+    from neuromancer.dense.tiles import Tile, TilePass
     from neuromancer.graph.node import GraphNode
 
 Evaluation = Generator[None, None, list[np.ndarray]]
@@ -152,17 +152,17 @@ class DenseNetwork:
     def _images(self, func: Any, block: np.ndarray, tile: Tile) -> Evaluation:
         block = normalise(block, self.source.output.dtype)
         # A single evaluation that covers the tile: return its result without a copy.
-        if len(tile.parts) == 1 and tile.parts[0].whole:
-            return (yield from self._part(func, block, tile.parts[0]))
+        if len(tile.passes) == 1 and tile.passes[0].whole:
+            return (yield from self._pass(func, block, tile.passes[0]))
         sums = [
             np.zeros((node.shape["f"], block.shape[1], *shape), self.dtype)
             for node, shape in zip(self.nodes, tile.shapes, strict=True)
         ]
-        views = dict.fromkeys(part.view for part in tile.parts)
-        for part in tile.parts:
-            found = yield from self._part(func, block, part)
-            for total, values, place in zip(sums, found, part.place, strict=True):
-                inside = part.view.apply(total)[(slice(None), slice(None), *place)]
+        views = dict.fromkeys(each.view for each in tile.passes)
+        for each in tile.passes:
+            found = yield from self._pass(func, block, each)
+            for total, values, place in zip(sums, found, each.place, strict=True):
+                inside = each.view.apply(total)[(slice(None), slice(None), *place)]
                 if len(views) == 1:
                     inside[...] = values
                 else:
@@ -173,15 +173,17 @@ class DenseNetwork:
                 total /= np.asarray(len(views), total.dtype)
         return sums
 
-    def _part(self, func: Any, block: np.ndarray, part: Part) -> Evaluation:
+    def _pass(self, func: Any, block: np.ndarray, tile_pass: TilePass) -> Evaluation:
         """Values of one evaluation per node, in the orientation of its view."""
-        inside = part.view.apply(block[(slice(None), slice(None), *part.inside)])
+        inside = tile_pass.view.apply(block[(slice(None), slice(None), *tile_pass.inside)])
         call = func.start(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
         yield
         results = call.result()
         results = results if isinstance(results, list) else [results]
         cut = []
-        for node, twin, axes, values, ranges in zip(self.nodes, self.twins, self.axes, results, part.cut, strict=True):
+        for node, twin, axes, values, ranges in zip(
+            self.nodes, self.twins, self.axes, results, tile_pass.cut, strict=True
+        ):
             values = np.transpose(values, _axis_order(twin, from_result=False))
             expected = tuple(g.outputs(n) for g, n in zip(axes, inside.shape[2:], strict=True))
             if values.shape[2:] != expected:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from neuromancer.dense.arguments import (
     PRECISIONS,
@@ -26,10 +27,32 @@ from neuromancer.errors import ArgumentError
 from neuromancer.volumes.missing import CHOICES
 
 
-class DenseOptions(TypedDict, total=False):
-    """Keyword arguments of :func:`neuromancer.predict_dense`, for editors and type checkers."""
+class LabelledArray(Protocol):
+    """An xarray.DataArray, as far as type checkers have to tell it from other images."""
 
-    out: Any
+    @property
+    def dims(self) -> Any:
+        """Names of the axes."""
+
+    @property
+    def coords(self) -> Any:
+        """Coordinates of the voxels."""
+
+
+class Writable(Protocol):
+    """An array or Sink, as far as type checkers have to tell it from None."""
+
+    def __setitem__(self, where: Any, values: Any, /) -> Any:
+        """Write a block."""
+
+
+Labelled = TypeVar("Labelled", bound=LabelledArray)
+Out = TypeVar("Out", bound=str | os.PathLike[str] | Writable)
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of :func:`neuromancer.predict_dense` except `out`, for editors and type checkers."""
+
     resume: bool
     memory: str | float | None
     axes: str | None
@@ -50,6 +73,12 @@ class DenseOptions(TypedDict, total=False):
     on_missing: str
     journal: str | Path | None
     store: dict[str, Any] | None
+
+
+class DenseOptions(RunOptions, total=False):
+    """Keyword arguments of :func:`neuromancer.predict_dense`, for editors and type checkers."""
+
+    out: Any
 
 
 class PlanOptions(TypedDict, total=False):

@@ -14,7 +14,7 @@ import numpy as np
 from neuromancer.dense.creation_lock import SUFFIX, CreationLock
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.pipeline import TileReport
-from neuromancer.dense.plan import DensePlan, Output
+from neuromancer.dense.plan import DensePlan, ResultSpec
 from neuromancer.dense.result_stores import ResultStores, begin, undo
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import MemorySink, is_sink, place_of
@@ -75,7 +75,7 @@ class Outputs:
         return None if self.journal is None else self.journal.folder
 
     @contextmanager
-    def open(self, run: Planned, outputs: Sequence[Output]) -> Iterator[DensePlan]:
+    def open(self, run: Planned, outputs: Sequence[ResultSpec]) -> Iterator[DensePlan]:
         """Create or open stores and journal; yield the plan aligned to them.
 
         Raises
@@ -198,7 +198,7 @@ class Outputs:
         return {"plan": plan.fingerprint(), "output": _print_of(self.sinks)}
 
 
-def _in_memory(outputs: Sequence[Output]) -> list[np.ndarray]:
+def _in_memory(outputs: Sequence[ResultSpec]) -> list[np.ndarray]:
     """Allocate arrays for the results; OutOfMemoryError says how much they need."""
     try:
         return [np.empty(o.shape, o.dtype) for o in outputs]

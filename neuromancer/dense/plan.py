@@ -18,7 +18,7 @@ from neuromancer.printable import printable
 
 
 @dataclass(frozen=True)
-class Output:
+class ResultSpec:
     """Shape and dtype of the stored result of one node.
 
     Parameters
@@ -49,7 +49,7 @@ class DensePlan:
     raw_dtype : str
     stack : bool
         Whether the image is a z stack for a 2-D network.
-    outputs : tuple of Output
+    outputs : tuple of ResultSpec
     axes : tuple of tuple of AxisGeometry
         Per node and spatial axis.
     frames : tuple of Frame
@@ -77,7 +77,7 @@ class DensePlan:
     raw_shape: tuple[int, ...]
     raw_dtype: str
     stack: bool
-    outputs: tuple[Output, ...]
+    outputs: tuple[ResultSpec, ...]
     axes: tuple[tuple[AxisGeometry, ...], ...]
     frames: tuple[Frame, ...]
     tile_shape: tuple[int, ...]
@@ -196,10 +196,17 @@ class DensePlan:
         return {"tile": list(self.tile_shape), "together": self.images_per_batch}
 
     def fingerprint(self) -> str:
-        """Return a digest of the geometry: which voxels are computed from which, and the tiling."""
+        """Return a digest of the geometry: which voxels are computed from which, and the tiling.
+
+        Its text is that of earlier versions, so that their runs can be resumed; it contains names of classes.
+        """
         image = (self.raw_shape, self.raw_dtype, self.axes, self.frames)
-        parts = (image, self.outputs, self.first_image, self.tile_shape, self.images_per_batch)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        outputs = [
+            f"Output(name={o.name!r}, shape={o.shape!r}, dtype={o.dtype!r}, unit={o.unit!r})" for o in self.outputs
+        ]
+        listed = f"({outputs[0]},)" if len(outputs) == 1 else f"({', '.join(outputs)})"
+        rest = f"{self.first_image!r}, {self.tile_shape!r}, {self.images_per_batch!r}"
+        return hashlib.sha256(f"({image!r}, {listed}, {rest})".encode()).hexdigest()
 
     def size(self, index: int) -> int:
         """Return the number of voxels of a tile."""
@@ -234,11 +241,11 @@ class DensePlan:
         lines.append(f"{how}; {self.products:.3g} multiplications, {self.overlap:.0%} of them in overlaps of tiles")
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in self.outputs)
         lines.append(f"result {_bytes(nbytes)}; {_bytes(self.memory)} of memory in use")
-        lines.append(f"about {_duration(self.seconds())} on this machine, if reading and writing keep up")
+        lines.append(f"about {duration(self.seconds())} on this machine, if reading and writing keep up")
         return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Format a duration in a suitable unit, e.g. ``'3.5 hours'``."""
     for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:

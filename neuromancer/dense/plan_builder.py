@@ -15,7 +15,7 @@ from neuromancer.dense.costs import Cost
 from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
-from neuromancer.dense.plan import DensePlan, Output
+from neuromancer.dense.plan import DensePlan, ResultSpec
 from neuromancer.dense.symmetry import View, views
 from neuromancer.dense.tile_search import Choice, appraise, choose
 from neuromancer.dense.tiles import Frame
@@ -75,7 +75,7 @@ class PlanBuilder:
 
     Attributes
     ----------
-    outputs : list of Output
+    outputs : list of ResultSpec
         Shape and dtype of the result of each node.
     offsets : tuple of tuple of int
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
@@ -123,7 +123,7 @@ class PlanBuilder:
                 )
             features, dtype = reduction.stored(n.shape["f"], network.dtype, len(self.sizes))
             lead = (features, z_stop - z) if self.stack else (features,)
-            self.outputs.append(Output(n.name, (*lead, *spatial), dtype.name))
+            self.outputs.append(ResultSpec(n.name, (*lead, *spatial), dtype.name))
         self.frames = tuple(self._frame(view, [a for a, _ in ranges]) for view in group)
         self.offsets = tuple(
             tuple(
@@ -258,7 +258,7 @@ class PlanBuilder:
     def _choose(
         self,
         budget: float,
-        outputs: Sequence[Output],
+        outputs: Sequence[ResultSpec],
         extent: tuple[int, ...],
         align: Sequence[int],
         buffers: Buffers,

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, overload
+
+import numpy as np
 
 from neuromancer.casts import is_whole
-from neuromancer.dense.arguments import checked_dtype, checked_image, checked_progress, checked_sizes
+from neuromancer.dense.arguments import (
+    checked_dtype,
+    checked_image,
+    checked_progress,
+    checked_sizes,
+    with_checked_names,
+)
 from neuromancer.dense.network import dense_network
-from neuromancer.dense.options import PredictOptions
+from neuromancer.dense.options import Labelled, Out, PredictOptions, RunOptions
 from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.run import PredictionRun
@@ -22,6 +30,91 @@ from neuromancer.errors import InputTypeError
 from neuromancer.graph.node import GraphNode
 
 
+@overload
+def predict_dense(
+    nodes: GraphNode,
+    raw_img: Labelled,
+    as_uint8: bool = ...,
+    pad_raw: bool = ...,
+    progress: bool | None = ...,
+    precision: str = ...,
+    *,
+    out: None = ...,
+    **options: Unpack[RunOptions],
+) -> Labelled | np.ndarray: ...
+
+
+@overload
+def predict_dense(
+    nodes: GraphNode,
+    raw_img: Any,
+    as_uint8: bool = ...,
+    pad_raw: bool = ...,
+    progress: bool | None = ...,
+    precision: str = ...,
+    *,
+    out: None = ...,
+    **options: Unpack[RunOptions],
+) -> np.ndarray: ...
+
+
+@overload
+def predict_dense(
+    nodes: GraphNode,
+    raw_img: Any,
+    as_uint8: bool = ...,
+    pad_raw: bool = ...,
+    progress: bool | None = ...,
+    precision: str = ...,
+    *,
+    out: Out,
+    **options: Unpack[RunOptions],
+) -> Out: ...
+
+
+@overload
+def predict_dense(
+    nodes: Sequence[GraphNode],
+    raw_img: Labelled,
+    as_uint8: bool = ...,
+    pad_raw: bool = ...,
+    progress: bool | None = ...,
+    precision: str = ...,
+    *,
+    out: None = ...,
+    **options: Unpack[RunOptions],
+) -> list[Labelled | np.ndarray]: ...
+
+
+@overload
+def predict_dense(
+    nodes: Sequence[GraphNode],
+    raw_img: Any,
+    as_uint8: bool = ...,
+    pad_raw: bool = ...,
+    progress: bool | None = ...,
+    precision: str = ...,
+    *,
+    out: None = ...,
+    **options: Unpack[RunOptions],
+) -> list[np.ndarray]: ...
+
+
+@overload
+def predict_dense(
+    nodes: Sequence[GraphNode],
+    raw_img: Any,
+    as_uint8: bool = ...,
+    pad_raw: bool = ...,
+    progress: bool | None = ...,
+    precision: str = ...,
+    *,
+    out: Sequence[Out],
+    **options: Unpack[RunOptions],
+) -> list[Out]: ...
+
+
+@with_checked_names
 def predict_dense(
     nodes: GraphNode | Sequence[GraphNode],
     raw_img: Any,
@@ -161,6 +254,7 @@ def predict_dense(
     return results if several else results[0]
 
 
+@with_checked_names
 def plan_dense(
     nodes: GraphNode | Sequence[GraphNode],
     image: Any,

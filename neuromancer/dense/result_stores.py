@@ -11,7 +11,7 @@ from typing import Any
 
 from neuromancer import volumes
 from neuromancer.dense import creation_lock
-from neuromancer.dense.plan import Output
+from neuromancer.dense.plan import ResultSpec
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.stores import given_sink
 from neuromancer.errors import FileError, NeuromancerError
@@ -24,7 +24,7 @@ class ResultStores:
     ----------
     outs : sequence of array, Sink or path
         Per node.
-    outputs : sequence of Output
+    outputs : sequence of ResultSpec
         Shape and dtype of each result.
     options : sequence of mapping
         Options of ``create_sink`` for each store.
@@ -35,7 +35,9 @@ class ResultStores:
         If a given store does not fit, or a store cannot be created with these options.
     """
 
-    def __init__(self, outs: Sequence[Any], outputs: Sequence[Output], options: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, outs: Sequence[Any], outputs: Sequence[ResultSpec], options: Sequence[Mapping[str, Any]]
+    ) -> None:
         self.outs = tuple(outs)
         self.sinks: list[Any] = []
         self._given: list[Any] = []

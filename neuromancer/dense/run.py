@@ -276,14 +276,14 @@ class PredictionRun:
             number = "1 part" if len(parts) == 1 else f"{len(parts)} parts"
             what = "image or mask" if self.mask_sources else "the image"
             text = f"{number} of {what} missing or damaged, read as fill value: {listed(list(parts.values()))}"
-            warnings.warn(text, IncompleteWarning, stacklevel=6)
+            warnings.warn(text, IncompleteWarning, stacklevel=7)
 
     def _warn_of_failed(self, plan: DensePlan, count: int, failed: Mapping[int, str]) -> None:
         """Warn about skipped tiles."""
         if failed:
             examples = "; ".join(f"{plan.tile(i)}: {reason}" for i, reason in list(failed.items())[:3])
             text = f"{len(failed)} of {count} tiles could not be predicted: {examples}"
-            warnings.warn(text, IncompleteWarning, stacklevel=6)
+            warnings.warn(text, IncompleteWarning, stacklevel=7)
 
     # ---- interface for Outputs
     def fingerprints(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ Ranges = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class TilePass:
     """One evaluation of the network for a tile.
 
     Parameters
@@ -54,8 +54,8 @@ class Tile:
         Per node: number of voxels within its result, per spatial axis.
     raw_start, raw_stop : tuple of int
         Raw range to read, per spatial axis; mirrored beyond the image.
-    parts : tuple of Part
-        What is to be evaluated.
+    passes : tuple of TilePass
+        Evaluations of the network, for every view and, in strided plain form, every shift.
     """
 
     index: int
@@ -65,7 +65,7 @@ class Tile:
     shapes: tuple[tuple[int, ...], ...]
     raw_start: tuple[int, ...]
     raw_stop: tuple[int, ...]
-    parts: tuple[Part, ...]
+    passes: tuple[TilePass, ...]
 
     def __str__(self) -> str:
         ranges = ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
@@ -178,8 +178,8 @@ def make_tile(
     low = tuple(min(fed[j][0] for _, (fed, _, _) in found) for j in range(len(start)))
     high = tuple(max(fed[j][1] for _, (fed, _, _) in found) for j in range(len(start)))
     alone = len(found) == 1 and all(place.step == 1 for place in found[0][1][2][0])
-    parts = tuple(
-        Part(
+    passes = tuple(
+        TilePass(
             frame.view,
             tuple(slice(a - n, b - n) for (a, b), n in zip(fed, low, strict=True)),
             cuts,
@@ -190,4 +190,4 @@ def make_tile(
     )
     shapes = tuple(tuple(max(0, b - a) for a, b in zip(start, stop, strict=True)) for stop in stops)
     stop = tuple(max(ends) for ends in zip(*stops, strict=True))
-    return Tile(index, images, start, stop, shapes, low, high, parts)
+    return Tile(index, images, start, stop, shapes, low, high, passes)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Unpack, cast
+from typing import Any, Unpack, cast, overload
 
 import numpy as np
 
-from neuromancer.dense.options import DenseOptions
+from neuromancer.dense.options import DenseOptions, Labelled, Out, RunOptions
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.exclusive import building_lock
 from neuromancer.graph import registry
@@ -115,6 +115,45 @@ class Model(TrainableGraph):
             function = self._ext_function
         return function(*arrays)
 
+    @overload
+    def predict_dense(
+        self,
+        raw_img: Labelled,
+        as_uint8: bool = ...,
+        pad_raw: bool = ...,
+        progress: bool | None = ...,
+        precision: str = ...,
+        *,
+        out: None = ...,
+        **options: Unpack[RunOptions],
+    ) -> Labelled | np.ndarray: ...
+
+    @overload
+    def predict_dense(
+        self,
+        raw_img: Any,
+        as_uint8: bool = ...,
+        pad_raw: bool = ...,
+        progress: bool | None = ...,
+        precision: str = ...,
+        *,
+        out: None = ...,
+        **options: Unpack[RunOptions],
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict_dense(
+        self,
+        raw_img: Any,
+        as_uint8: bool = ...,
+        pad_raw: bool = ...,
+        progress: bool | None = ...,
+        precision: str = ...,
+        *,
+        out: Out,
+        **options: Unpack[RunOptions],
+    ) -> Out: ...
+
     def predict_dense(
         self,
         raw_img: Any,
@@ -124,7 +163,7 @@ class Model(TrainableGraph):
         precision: str = "f32",
         **options: Unpack[DenseOptions],
     ) -> Any:
-        """Predict at every voxel of an image of any size; see ``Node.predict_dense``.
+        """Predict every voxel of an image of any size; see ``Node.predict_dense``.
 
         Parameters
         ----------
@@ -132,13 +171,13 @@ class Model(TrainableGraph):
         as_uint8 : bool
             Return ``floor(255 * prediction)`` as uint8.
         pad_raw : bool
-            Mirror the image at its borders, so that the result has the size of the image.
+            Mirror-pad the image so that the result has the same size.
         progress, precision, **options
             See ``Node.predict_dense``.
 
         Returns
         -------
-        numpy.ndarray, (f, (z,) y, x)
+        numpy.ndarray, xarray.DataArray, or `out`, (f, (z,) y, x)
         """
         node = self._require("prediction_node")
         return node.predict_dense(raw_img, as_uint8, pad_raw, progress, precision, **options)

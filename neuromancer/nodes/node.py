@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+import numpy as np
 
 from neuromancer import dense, pictures
 from neuromancer import engine as E
 from neuromancer.dense import DensePlan
-from neuromancer.dense.options import DenseOptions, PlanOptions
+from neuromancer.dense.options import DenseOptions, Labelled, Out, PlanOptions, RunOptions
 from neuromancer.errors import blame
 from neuromancer.graph.feeding import check_arrays, random_inputs
 from neuromancer.graph.function import LazyFunction
@@ -170,6 +172,45 @@ class Node(GraphNode):
         values: list[Any] = func(*check_arrays(self, self.input_nodes, args))
         return values
 
+    @overload
+    def predict_dense(
+        self,
+        raw_img: Labelled,
+        as_uint8: bool = ...,
+        pad_raw: bool = ...,
+        progress: bool | None = ...,
+        precision: str = ...,
+        *,
+        out: None = ...,
+        **options: Unpack[RunOptions],
+    ) -> Labelled | np.ndarray: ...
+
+    @overload
+    def predict_dense(
+        self,
+        raw_img: Any,
+        as_uint8: bool = ...,
+        pad_raw: bool = ...,
+        progress: bool | None = ...,
+        precision: str = ...,
+        *,
+        out: None = ...,
+        **options: Unpack[RunOptions],
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict_dense(
+        self,
+        raw_img: Any,
+        as_uint8: bool = ...,
+        pad_raw: bool = ...,
+        progress: bool | None = ...,
+        precision: str = ...,
+        *,
+        out: Out,
+        **options: Unpack[RunOptions],
+    ) -> Out: ...
+
     def predict_dense(
         self,
         raw_img: Any,
@@ -184,38 +225,39 @@ class Node(GraphNode):
         Parameters
         ----------
         raw_img : array, (f, (z,) y, x)
-            Image, at least as large as the field of view, with spatial axes in the order of the input node's. Integers
-            of any width are divided by 255; bool and float are used unchanged. A 2-D network predicts the z slices of a
-            stack independently.
+            At least as large as the field of view. Spatial axes in the order of the input node. Integers are divided by
+            255, 16-bit integers by their maximum; bool and float are not scaled. A 2-D network predicts every z slice
+            of a stack separately.
         as_uint8 : bool
             Return ``floor(255 * prediction)`` as uint8.
         pad_raw : bool
-            Pad the image by mirroring, so that the result has the size of the image.
+            Mirror-pad the image so that the result has the same size.
         progress : bool, optional
             Show a progress bar; None follows ``config.progress``.
         precision : {'f32', 'tf32', 'bf16', 'f16'}
-            Precision of convolutions: 24 ('f32'), 11 ('tf32', 'f16') or 8 ('bf16') significant bits. Lower precision is
-            faster on processors with hardware support; 'tf32' needs a GPU (``docs/backends.md``).
+            'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
+            processors and GPUs that support them; so does 'tf32' (11 bits) on a GPU (``docs/backends.md``).
         **options
             Options for volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``,
             ``augment``, ``executor`` and others; see :func:`neuromancer.predict_dense`.
 
         Returns
         -------
-        numpy.ndarray, (f, (z,) y, x)
-            Spatial size ``raw - fov + 1``; voxel i corresponds to raw voxel ``i + offsets`` (``docs/dense.md``).
+        numpy.ndarray, xarray.DataArray, or `out`, (f, (z,) y, x)
+            Spatial size ``raw - fov + 1``; voxel i belongs to raw voxel ``i + offsets`` (``docs/dense.md``). For a
+            DataArray, a DataArray.
 
         Raises
         ------
         ShapeError, InputTypeError, GraphError
             If the image does not match the network.
         ArgumentError, DeviceError, MissingDependencyError
-            If the precision is unknown, or not supported by the network, the device or the installation.
+            If the precision is unknown, or not supported by network, processor or installation.
         """
         return dense.predict_dense(self, raw_img, as_uint8, pad_raw, progress, precision, **options)
 
     def plan_dense(self, image: Any, dtype: Any = None, **options: Unpack[PlanOptions]) -> DensePlan:
-        """Plan `predict_dense` for an image or a shape without running it; see :func:`neuromancer.plan_dense`."""
+        """Plan a prediction of an image, or of one of this shape; see :func:`neuromancer.plan_dense`."""
         return dense.plan_dense(self, image, dtype, **options)
 
     def test_run(self, on_shape_mismatch: str = "warn", debug_outputs: bool = False) -> Any:

@@ -8,7 +8,7 @@ import neuromancer as nm
 
 
 def volume_net(name=None, channels=1, out=2):
-    """Two convolutions over a volume, with a pool between them; field of view (4, 6, 6)."""
+    """Two 3-D convolutions with pooling in between; field of view (4, 6, 6)."""
     node = nm.Input((None, channels, 6, 10, 10), "b,f,z,y,x", print_repr=False)
     node = nm.Conv(node, 3, (2, 3, 3), (1, 2, 2), activation_func="tanh", print_repr=False)
     node = nm.Conv(node, out, (3, 2, 2), activation_func="lin", print_repr=False)
@@ -16,7 +16,7 @@ def volume_net(name=None, channels=1, out=2):
 
 
 def plane_net(kernel=3, channels=1):
-    """Two convolutions over slices."""
+    """Two 2-D convolutions."""
     node = nm.Input((None, channels, 12, 12), "b,f,y,x", print_repr=False)
     node = nm.Conv(node, 3, (kernel, kernel), activation_func="tanh", print_repr=False)
     return nm.Conv(node, 2, (kernel, 3), activation_func="lin", print_repr=False)

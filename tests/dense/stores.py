@@ -1,4 +1,4 @@
-"""Small stores for tests: files of which the locator knows how to open them, in this and in other processes."""
+"""Small stores for tests, with locators that open them in this and in other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class NpySource:
-    """An image in a .npy file, with chunks in name only; counts what is read."""
+    """Image in a .npy file with nominal chunks; counts the voxels read."""
 
     def __init__(self, path, chunks=None):
         self.array = np.load(path, mmap_mode="r")
@@ -48,7 +48,7 @@ class NpyImage:
 
 
 class NpySink:
-    """A result in a .npy file that is made whole or not at all; blocks that no two tiles may share, if wanted."""
+    """Result in a .npy file, created atomically; optionally with blocks that only one tile may write."""
 
     exclusive = False
 
@@ -89,7 +89,7 @@ class NpyResult:
 
 
 class H5Sink:
-    """A result in an HDF5 file whose chunks have their places from the beginning: one process only."""
+    """Result in an HDF5 file with preallocated chunks, for a single process."""
 
     exclusive = True
 
@@ -138,7 +138,7 @@ class H5Result:
 
 
 class Recording:
-    """A result in memory that counts how often every voxel is written, and whether two tiles share a block."""
+    """Result in memory that counts writes per voxel, and detects two tiles that write to the same block."""
 
     exclusive, locator = True, None
 
@@ -164,7 +164,7 @@ class Recording:
 
 
 class Full(Recording):
-    """A disk that is full after some writes."""
+    """Simulated disk that is full after some writes."""
 
     def __init__(self, shape, room, **kwargs):
         super().__init__(shape, **kwargs)

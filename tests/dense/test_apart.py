@@ -1,4 +1,4 @@
-"""Images, masks and results that are one and the same by whatever name; images in memory are known by all values."""
+"""Results that would overwrite image or mask under another name; fingerprints of images in memory cover all voxels."""
 
 from __future__ import annotations
 

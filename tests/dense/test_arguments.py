@@ -1,4 +1,4 @@
-"""What can be known of a prediction's arguments is checked before anything is made."""
+"""Arguments of a prediction are validated before any output is created."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_NUMBERS = (1j, "0", None, [0, 1], np.zeros(2), b"0", (), {})
 
 @pytest.fixture(autouse=True)
 def installed(request):
-    """What a case stores into is an extra."""
+    """Skip cases whose store is an extra that is not installed."""
     values = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
     if any("zarr" in str(value) for value in values):
         pytest.importorskip("zarr")
@@ -44,14 +44,14 @@ def net():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with an image in it, in which nothing may appear."""
+    """Folder with an image, in which no file may appear."""
     np.save(tmp_path / "raw.npy", image(1, 18, 19)[0].astype("uint8"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def refused(here, error, call):
-    """The message of an error that leaves the folder as it was."""
+    """Return the message of an error; the folder must be unchanged."""
     before = sorted((p.relative_to(here), p.stat().st_mtime_ns) for p in here.rglob("*"))
     with pytest.raises(error) as caught:
         call()
@@ -60,7 +60,7 @@ def refused(here, error, call):
     return str(caught.value)
 
 
-# ---- the value for filling
+# ---- fill value
 @pytest.mark.parametrize("out", STORES)
 def test_what_the_store_cannot_hold_is_refused_before_there_is_one(net, here, out):
     for fill in BEYOND_UINT8:
@@ -100,7 +100,7 @@ def test_a_number_is_the_same_however_it_is_given():
         ({}, -1.5, -1.5),
         ({}, np.nan, np.nan),
         ({"as_uint8": True}, 255, 255),
-        ({"as_uint8": True}, 0.5, 127),  # as a prediction of 0.5 is stored
+        ({"as_uint8": True}, 0.5, 127),  # scaled like a prediction of 0.5
         ({"reduce": [1, "uint16"]}, 0.5, 32767),
         ({"reduce": "argmax"}, 7.0, 7),
     ],
@@ -268,7 +268,7 @@ def test_arrays_that_cannot_be_written_to(net):
 
 
 def test_what_other_processes_cannot_have_is_refused_before_there_is_a_result(net, here):
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # no task, no process
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # starts no process without a task
         for raw, options in (("raw.npy", {"reduce": reducing(lambda v: v)}), (image(1, 18, 19), {})):
             refused(
                 here,
@@ -287,7 +287,8 @@ def test_executors_that_were_made_in_vain_are_ended(net, here):
     refused(
         here, ArgumentError, lambda: net.predict_dense("raw.npy", out="a.npy", executor=make, fill=-1, as_uint8=True)
     )
-    assert made[0]._shutdown_thread
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        made[0].submit(int)
 
 
 @pytest.mark.parametrize("settings", [(-1, 0, 1, 1), (0, -1, 1, 1), (0, 0, 0, 1), (0, 0, 1, 0), (0.5, 0, 1, 1)])
@@ -405,7 +406,7 @@ def test_a_shape_may_be_of_numpy_integers(net):
     assert str(net.plan_dense((np.int64(1), np.int32(18), 19))) == str(net.plan_dense((1, 18, 19)))
 
 
-# ---- arguments of other types, and beyond all bounds
+# ---- arguments of other types, and out of range
 def fails(values):
     raise AssertionError("is not called")
 

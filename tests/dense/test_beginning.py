@@ -1,4 +1,4 @@
-"""The beginning of a prediction: killed or interrupted at every step, a restart works and nothing else is harmed."""
+"""Start of a prediction: after a kill or interrupt at any step, a restart works and no other file is damaged."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.dense import run
 from neuromancer.dense.creation_lock import CreationLock
-from neuromancer.dense.run import PredictionRun
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError
 from tests.dense.nets import image, plane_net
 
@@ -24,7 +24,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def changes_something(event, args):
-    """Whether what the interpreter is about to do changes the file system."""
+    """Whether an audit event is about to change the file system."""
     if event == "open":
         path, mode, flags = args
         return (any(c in "wxa+" for c in mode) if mode else bool(flags & WRITES)) and "/dev/" not in str(path)
@@ -38,7 +38,7 @@ def die_at(step, how):
     def hook(event, args):
         if changes_something(event, args):
             left[0] -= 1
-            # an interrupt comes to the main thread, and a kill to all of them
+            # only the main thread receives an interrupt, all threads a kill
             if left[0] <= 0 and (how is kill or threading.current_thread() is threading.main_thread()):
                 left[0] = 1 << 30
                 how()
@@ -55,7 +55,7 @@ def kill():
 
 
 def put_as_a_step(monkeypatch):
-    """Writing into an HDF5 file that holds something is a step, too, of which the interpreter does not tell."""
+    """Count writing to an existing HDF5 file as a step; it causes no audit event of its own."""
     from neuromancer.volumes import hdf5_changes
 
     put = hdf5_changes._put
@@ -63,12 +63,12 @@ def put_as_a_step(monkeypatch):
 
 
 def begin_and_die(step, how, call):
-    """Whether a process that began was killed or interrupted at this step; else it had no such step."""
+    """Return whether a process was killed or interrupted at this step; False if it took fewer steps."""
     pid = os.fork()
     if pid == 0:
         status = 3
         try:
-            PredictionRun._run_tiles = lambda *args: os._exit(0)
+            run.voxel_bar = lambda *args: os._exit(0)  # the first tile is about to run
             die_at(step, how)
             call()
         except KeyboardInterrupt:
@@ -89,7 +89,7 @@ def contents(folder):
 
 @pytest.fixture(autouse=True)
 def installed(request):
-    """What a case stores into is an extra."""
+    """Skip cases whose store is an extra that is not installed."""
     values = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
     if any("zarr" in str(value) for value in values):
         pytest.importorskip("zarr")
@@ -98,7 +98,7 @@ def installed(request):
 @pytest.fixture
 def case(monkeypatch):
     put_as_a_step(monkeypatch)
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # no power is cut here
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # no power failures here
     node, raw = plane_net(), image(1, 16, 18)
     return node, raw, node.predict_dense(raw)
 
@@ -118,7 +118,7 @@ PLACES = {
 
 @pytest.fixture
 def others(tmp_path):
-    """A folder of what else may lie there, and how to see that it is unharmed."""
+    """Folder with other files, which must stay undamaged."""
     zarr = pytest.importorskip("zarr")
     (tmp_path / "others").mkdir()
     with h5py.File(tmp_path / "others" / "old.h5", "w") as file:
@@ -131,7 +131,7 @@ def others(tmp_path):
 
 
 def require_unharmed(folder):
-    """The HDF5 file and the zarr store hold what they held."""
+    """Check that the HDF5 file and the zarr store are unchanged."""
     with h5py.File(folder / "old.h5", "r") as file:
         np.testing.assert_array_equal(file["raw"], OTHERS)
         np.testing.assert_array_equal(file["group/labels"], OTHERS + 1)
@@ -140,7 +140,7 @@ def require_unharmed(folder):
     assert chunk.read_bytes() == (folder.parent / "others" / chunk.relative_to(folder)).read_bytes()
 
 
-# Of every n-th step: every one for one place of each kind, which are all alike in the others.
+# Test every n-th step only; all steps for one output of each kind, as the others behave alike.
 KILLS = {"npy": 1, "tif": 4, "hdf5": 1, "hdf5 beside others": 1, "zarr": 3, "zarr in a group": 1, "ome": 3}
 KILLS["ome in a group"] = 2
 
@@ -164,7 +164,7 @@ def test_an_end_at_every_step(place, how, case, others, tmp_path):
         require_unharmed(folder)
         begun = list(folder.glob("*.progress/run.json"))
         if died and how is interrupt and not begun:
-            assert contents(folder) == contents(others)  # nothing is left
+            assert contents(folder) == contents(others)  # nothing is left behind
         call(resume=bool(begun) or step % 2 == 1)
         require_unharmed(folder)
         source = nm.volumes.open_source(f"{folder}/{name}", spatial="yx")

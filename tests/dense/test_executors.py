@@ -1,4 +1,4 @@
-"""Tiles done by threads, processes, shards and a cluster: the same bytes, whoever does them and dies doing them."""
+"""Tiles run by threads, processes, shards and a cluster: identical results, even if workers die."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def half(values):
 
 
 def half_once(values):
-    """Kills its process the first time, in a file's absence."""
+    """Kill the process on the first call, while a marker file is absent."""
     mark = os.environ["NEUROMANCER_TEST_MARK"]
     if values.shape[-1] > 1:
         try:
@@ -39,12 +39,12 @@ def half_once(values):
 
 
 def quarter(x):
-    """A functor that workers get with the model."""
+    """Functor that is sent to workers with the model."""
     return x / 4
 
 
 def device_name(values):
-    """Another number on every device."""
+    """A number that depends on the device."""
     return np.full_like(values, sum(map(ord, nm.config.device)))
 
 
@@ -84,7 +84,7 @@ def test_threads(raw, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["npy", "h5"])
 def test_processes(raw, tmp_path, kind):
-    """Into HDF5 only the own process writes."""
+    """Only the main process writes to HDF5."""
     node = nm.ApplyFunc(volume_net(), quarter, name="quarter")
     want = node.predict_dense(raw, tile=TILE, reduce=half)
     sink = sink_of(tmp_path, kind)
@@ -109,7 +109,7 @@ def test_functions_that_workers_cannot_import(raw, tmp_path):
 
 def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tmp_path, monkeypatch):
     monkeypatch.delenv("NEUROMANCER_DEVICE", raising=False)
-    monkeypatch.setattr(nm.config, "_device", "auto")
+    monkeypatch.setattr(nm.config, "device", "auto")
     node, options = volume_net(), {"tile": (9, 35, 39), "reduce": device_name}
     with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
         values = node.predict_dense(tmp_path / "raw.npy", executor=pool, **options)
@@ -227,7 +227,7 @@ def test_a_result_that_another_shard_made_meanwhile_is_not_made_again(raw, tmp_p
 
     def late(folder):
         found = find(folder)
-        if not others:  # another shard begins and ends between our look and our beginning
+        if not others:  # another shard starts and ends between our check and our start
             others.append(folder)
             node.predict_dense(raw, out=sink_of(tmp_path, "npy"), tile=TILE, shard=(0, 2))
         return found
@@ -280,7 +280,7 @@ def test_a_dask_cluster_that_loses_a_worker(raw, tmp_path):
 
 
 class Losing(Executor):
-    """Runs tasks at once, but loses the first ones."""
+    """Executor that runs tasks immediately, but loses the first ones."""
 
     def __init__(self, times):
         self.times = times

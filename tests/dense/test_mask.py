@@ -1,4 +1,4 @@
-"""Masked arrays as images and as masks: as if their mask had been given as `mask`."""
+"""Masked arrays as images and masks: same results as with their mask given as `mask`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.dense.nets import image, plane_net, volume_net
 
 
 def with_holes(raw, seed=0):
-    """A masked image with garbage under its mask, which has slabs and single voxels."""
+    """Image with garbage under its mask of slabs and single voxels."""
     masked = np.ma.array(raw, mask=np.random.default_rng(seed).random(raw.shape) < 0.02)
     masked[..., 5:9, :, :] = np.ma.masked
     return masked
@@ -109,7 +109,7 @@ def test_what_a_worker_is_sent_of_a_mask():
 
 
 class Masking:
-    """Blocks of it come masked, as those of some netCDF libraries do."""
+    """Array that returns masked blocks, as some netCDF libraries do."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype = array, array.shape, array.dtype
@@ -142,7 +142,9 @@ def test_an_xarray_around_a_masked_array():
     xarray, array = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
     node, masked = volume_net(), with_holes(image(1, 14, 30, 33))
     given = xarray.DataArray(array.zeros((14, 30, 33), chunks=16), dims=("z", "y", "x"))
-    given.variable._data = array.from_array(masked[0], chunks=16)  # some versions of xarray make it NaN
+    given.variable._data = array.from_array(
+        masked[0], chunks=16
+    )  # some versions of xarray replace masked values by NaN
     np.testing.assert_allclose(node.predict_dense(given), as_given(node, masked), atol=1e-6)
 
 

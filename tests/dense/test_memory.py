@@ -1,4 +1,4 @@
-"""Memory that a plan names, against the memory that the prediction takes."""
+"""Memory use estimated by a plan, compared with that of the prediction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def status(key):
 
 node, shape = network(sys.argv[1]), [1, *map(int, sys.argv[2].split(","))]
 memory = float(sys.argv[3]) if sys.argv[3] else None
-# large enough for all kernels to be loaded and compiled
+# large enough to load and compile all kernels
 node.predict_dense(np.zeros([min(n, 160 if len(shape) == 3 else 64) for n in shape], "float32"), progress=False)
 before = status("VmRSS")
 raw = np.full(shape, 0.5, "float32")
@@ -69,7 +69,7 @@ print(plan.memory, status("VmHWM") - before - raw.nbytes - out.nbytes, len(plan)
     ],
 )
 def test_what_is_planned_is_what_is_used(kind, shape, budget):
-    # dask leaves a setting of the allocator in the environment, with which a process holds less than usual
+    # dask leaves an allocator setting in the environment that reduces memory use
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     found = subprocess.run(
         [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
@@ -82,9 +82,9 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
         assert used < float(budget)
 
 
-# ---- where even less is left
+# ---- when memory runs out
 class Small:
-    """Evaluates small blocks only, as a device with little memory does."""
+    """Evaluate small blocks only, like a device with little memory."""
 
     def __init__(self, monkeypatch, most):
         self.sizes, whole = [], DenseNetwork.start
@@ -105,7 +105,7 @@ def test_tiles_are_halved_until_they_fit(monkeypatch, caplog, options):
     small = Small(monkeypatch, 300)
     np.testing.assert_allclose(node.predict_dense(raw, **options), want, rtol=1e-5, atol=1e-6)
     assert max(small.sizes[-10:]) <= 300
-    assert sum(n > 300 for n in small.sizes) < 10  # what was too large once is not tried again
+    assert sum(n > 300 for n in small.sizes) < 10  # a size that was too large once is not tried again
     assert "not enough memory for tile 0" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Predictions of images of which parts are missing: refused before anything is made, or filled and said so."""
+"""Images with missing parts: refused before anything is created, or filled with a warning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def net(fresh_model):
 
 
 def virtual(folder, lost=()):
-    """A virtual data set over one file per plane, some of which are gone."""
+    """Virtual data set over one file per plane, some of which are missing."""
     layout = h5py.VirtualLayout(RAW.shape, "uint8")
     for k, plane in enumerate(RAW):
         with h5py.File(folder / f"s{k}.h5", "w") as file:
@@ -45,7 +45,7 @@ def virtual(folder, lost=()):
 
 
 def chunked(folder, damaged=()):
-    """A zarr array, of which some chunks are cut short."""
+    """Zarr array with some truncated chunks."""
     made = zarr.create_array(folder / "raw.zarr", shape=RAW.shape, chunks=(4, 8, 8), dtype="uint8", fill_value=7)
     made[:] = RAW
     for key in damaged:
@@ -89,6 +89,13 @@ def test_filled_with_one_warning(net, tmp_path):
         np.testing.assert_allclose(found, wanted, atol=1e-6)
         assert len(said) == 1 and "2 parts" in said[0] and "s3.h5" in said[0] and "s5.h5" in said[0]
     assert net.plan_dense(raw, on_missing="fill").raw_shape == (1, *RAW.shape)
+
+
+def test_the_warning_points_to_the_caller(net, tmp_path):
+    raw = virtual(tmp_path, lost=[3])
+    with pytest.warns(IncompleteWarning, match=r"s3\.h5") as caught:
+        net.predict_dense(raw, on_missing="fill")
+    assert caught[0].filename == __file__
 
 
 def test_no_warning_where_nothing_missing_is_needed(net, tmp_path):
@@ -159,7 +166,7 @@ def test_what_was_filled_before_an_interruption_is_said_in_the_end(net, tmp_path
         patch.setattr(TileEvaluator, "begin", stop)
         with pytest.raises(KeyboardInterrupt):
             net.predict_dense(raw, **options)
-    for _ in range(2):  # the result stays what it is
+    for _ in range(2):  # the result stays the same
         _, said = warned(lambda: net.predict_dense(raw, resume=True, **options))
         assert len(said) == 1 and ("[0:4, 0:8, 0:8]" if made is chunked else "s0.h5") in said[0]
 
@@ -173,7 +180,7 @@ def test_sources_that_are_open_already(net, tmp_path):
         found, said = warned(lambda source=source, options=options: net.predict_dense(source, **options))
         np.testing.assert_allclose(found, wanted, atol=1e-6)
         assert len(said) == 1
-    assert not given.filled.parts  # each prediction has a record of its own
+    assert not given.filled.parts  # each prediction records its own filled parts
     np.save(tmp_path / "own.npy", RAW[None])
     with pytest.raises(ArgumentError, match="no effect on a user-defined source"):
         net.predict_dense(NpySource(tmp_path / "own.npy"), on_missing="fill")
@@ -183,7 +190,7 @@ def test_a_mask_with_missing_parts(net, tmp_path):
     mask = virtual(tmp_path, lost=[0, 1, 2, 3, 4, 5])
     with h5py.File(tmp_path / "raw.h5", "a") as file:
         fill = file["em"].fillvalue
-    assert fill == 7  # which is not 0: these voxels are wanted
+    assert fill == 7  # not 0, so these voxels are predicted
     found, said = warned(lambda: net.predict_dense(RAW[None], mask=mask, on_missing="fill"))
     np.testing.assert_allclose(found, net.predict_dense(RAW[None]), atol=1e-6)
     assert len(said) == 1 and "s2.h5" in said[0]
@@ -202,7 +209,7 @@ def test_other_choices(net):
             call(RAW[None], on_missing="filled")
     np.testing.assert_array_equal(
         net.predict_dense(RAW[None], on_missing="fill"), nm.predict_dense(net, RAW[None])
-    )  # of an array in memory nothing can be missing
+    )  # an array in memory has no missing parts
 
 
 def test_a_mask_into_which_nothing_was_written(net, tmp_path):

@@ -1,4 +1,4 @@
-"""Parts, masks, reductions, several nodes and views, against plain NumPy on the prediction of everything."""
+"""Regions, masks, reductions, several nodes and views, compared with plain NumPy on the whole prediction."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.dense.mask import Mask
+from neuromancer.dense.network import dense_network
 from neuromancer.dense.options import DenseOptions, PlanOptions
 from neuromancer.dense.reduction import reduction
 from neuromancer.dense.symmetry import views
@@ -34,6 +35,35 @@ def shrink(values):
 def test_editors_know_every_option(options, function):
     keywords = {p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
     assert keywords == set(options.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("as_unit8", "as_uint8"), ("memroy", "memory"), ("skip_emtpy", "skip_empty")]
+)
+def test_a_misspelt_keyword_is_refused_with_the_nearest_name(fresh_model, name, nearest):
+    node, raw = volume_net(), image(1, 9, 20, 20)
+    fresh_model.designate_nodes(next(iter(fresh_model.nodes)), prediction_node=node)
+    predict = (
+        node.predict_dense,
+        fresh_model.predict_dense,
+        lambda *args, **more: nm.predict_dense([node], *args, **more),
+    )
+    for function in predict:
+        with pytest.raises(InputTypeError, match=rf"'predict_dense': .*{name}.*nearest valid: {nearest}$") as caught:
+            function(raw, **{name: None})
+        assert isinstance(caught.value, TypeError)
+
+
+def test_a_misspelt_keyword_of_a_plan():
+    node = volume_net()
+    with pytest.raises(
+        InputTypeError, match=r"'plan_dense': .*'pad'.*expected arguments nodes, .*nearest valid: pad_raw"
+    ):
+        node.plan_dense((1, 9, 20, 20), pad=True)
+    with pytest.raises(InputTypeError, match=r"'plan_dense': .*'chunk'.*nearest valid: chunks"):
+        nm.plan_dense(node, (1, 9, 20, 20), chunk=(1, 8, 8, 8))
+    with pytest.raises(InputTypeError, match="missing a required argument: 'image'"):
+        nm.plan_dense(node)
 
 
 # ---- regions
@@ -88,7 +118,7 @@ def test_a_mask_is_applied_voxel_by_voxel_and_skips_tiles(factor, pad_raw):
         fine = fine[tuple(slice(a, a + n) for a, n in zip(o, whole.shape[1:], strict=True))]
     sink = Recording(whole.shape)
     calls = []
-    network = node._functions["dense"]
+    network = dense_network(node)
     start = network.start
     network.start = lambda *args: calls.append(1) or start(*args)
     node.predict_dense(raw, pad_raw=pad_raw, tile=(2, 8, 8), mask=small, fill=-1, out=sink)
@@ -235,14 +265,14 @@ def test_nodes_that_pad_are_not_mirrored_for_others():
 
 # ---- views
 def by_hand(node, raw, group, pad_raw):
-    """Mean over predictions of views of the image, each turned back, so that every value is that of its raw voxel."""
+    """Mean over the predictions of all views of the image, each transformed back to the raw voxels."""
     fov, offsets = node.shape.fov, node.shape.offsets
     ndim = len(fov)
     wide = max(fov)
     whole = raw.shape[1:]
     total = 0
     for view in views(group, ndim):
-        # far more than needed is mirrored, so that there is a value for every raw voxel
+        # pad by far more than needed, so that every raw voxel has a value
         padded = np.pad(raw, [(0, 0), *((wide, wide),) * ndim], mode="symmetric")
         seen = np.ascontiguousarray(view.apply(padded))
         values = node.predict_dense(seen)
@@ -274,7 +304,7 @@ def test_views_of_volumes_and_what_they_are_good_for():
     node, raw = volume_net(), image(1, 9, 20, 21)
     got = node.predict_dense(raw, augment="all", pad_raw=True)
     np.testing.assert_allclose(got, by_hand(node, raw, "all", True), atol=1e-5)
-    # what is averaged over a group is turned with the image
+    # an average over a group is equivariant under it
     for view in views("all", 3)[::3]:
         turned = node.predict_dense(np.ascontiguousarray(view.apply(raw)), augment="all", pad_raw=True)
         np.testing.assert_allclose(turned, view.apply(got), atol=1e-5)
@@ -289,7 +319,7 @@ def test_an_odd_field_of_view_is_the_mean_of_flipped_predictions():
 def test_views_of_upconvolution_networks_and_stacks():
     node, raw = unet((26, 26)), image(1, 50, 54)
     got = node.predict_dense(raw, augment="flips")
-    # the network repeats every four voxels only, so that tiles and padding move with the border that is counted from
+    # the network has a period of four voxels, so tiles and padding depend on the border that they are counted from
     assert got.shape == node.predict_dense(raw).shape and np.isfinite(got).all()
     plane, stack = plane_net(kernel=4), image(1, 3, 18, 19)
     want = np.stack([plane.predict_dense(stack[:, z], augment="all") for z in range(3)], 1)

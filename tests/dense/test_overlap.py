@@ -23,7 +23,7 @@ from tests.dense.stores import NpySource, Recording
 
 
 class Device:
-    """Two calls at once; notes what is started (+n) and fetched (-n), and fails on request."""
+    """Device that runs two calls at once, logs calls started (+n) and fetched (-n), and fails on request."""
 
     def __init__(self, monkeypatch):
         self.log, self.started = [], 0
@@ -56,7 +56,7 @@ class Device:
 
     @property
     def under_way(self):
-        """Most calls that were started and not fetched at any time."""
+        """Maximum number of calls started and not yet fetched."""
         now, most = 0, 0
         for event in self.log:
             now += 1 if event > 0 else -1
@@ -194,7 +194,7 @@ def test_progress_counts_every_voxel_once(device, raw, monkeypatch):
 
 
 def test_threads_that_share_a_network_take_turns(device, raw):
-    """They overlap each other already; more at once would take memory that no plan counts."""
+    """Threads already overlap; more calls at once would exceed the memory of the plan."""
     want = volume_net().predict_dense(raw, tile=(3, 16, 16))
     device.log.clear()
     sink = Recording(want.shape)
@@ -210,7 +210,7 @@ def test_a_plan_counts_what_is_under_way(monkeypatch, raw):
     monkeypatch.setattr(E, "calls_under_way", lambda: 2)
     more = node.plan_dense(raw)
     assert more.tile_shape == usual.tile_shape
-    # input of one channel and values of two: of the next tile on the device, and of both in page-locked memory
+    # one input channel and two output channels: of the next tile on the device, of both tiles in page-locked memory
     assert more.memory - usual.memory == pytest.approx(3 * 4 * 3 * 14 * 40 * 44)
     assert Buffers() == Buffers(0, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""From store to store: equal to the prediction in memory, bounded, and every failure named and survived."""
+"""From store to store: same result as in memory, bounded memory, and recovery from all failures."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_threads_change_nothing_and_writers_are_side_by_side(raw):
 
 
 def test_input_and_output_hide_behind_computing(raw, tmp_path):
-    """Reading, computing and writing of equal length take little more than one of them."""
+    """If reading, computing and writing take equally long, the total is little more than one of them."""
     node = volume_net()
     node.predict_dense(raw)
 
@@ -152,7 +152,7 @@ def test_the_cache_is_bounded_and_right(tmp_path, raw):
     cached.block = (1, 5, 7, 9)
     rng = np.random.default_rng(0)
 
-    def some(seed):
+    def read_blocks(seed):
         rng = np.random.default_rng(seed)
         for _ in range(60):
             a = [int(rng.integers(0, n)) for n in raw.shape]
@@ -160,13 +160,12 @@ def test_the_cache_is_bounded_and_right(tmp_path, raw):
             where = tuple(slice(i, j) for i, j in zip(a, b, strict=True))
             np.testing.assert_array_equal(cached[where], raw[where])
 
-    threads = [threading.Thread(target=some, args=(int(rng.integers(1000)),)) for _ in range(4)]
+    threads = [threading.Thread(target=read_blocks, args=(int(rng.integers(1000)),)) for _ in range(4)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    assert cached._used <= 300_000
-    assert cached._used == sum(f.result().nbytes for f in cached._kept.values())
+    assert 0 < cached.used <= 300_000
 
 
 class Unreadable(NpySource):
@@ -316,7 +315,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_holds(tmp_path):
-    """1.4 GB of image and result within 200 MB."""
+    """1.4 GB of image and result within 200 MB of memory."""
     budget = 200e6
     found = subprocess.run([sys.executable, "-c", MEMORY, str(budget)], capture_output=True, text=True, check=True)
     assert 20e6 < int(found.stdout.splitlines()[-1]) < budget

@@ -1,4 +1,4 @@
-"""Plans: every voxel in one tile, no block of the store in two, all by arithmetic."""
+"""Plans: every voxel is in one tile, no block of the store in two; all computed from the tile index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import neuromancer as nm
 from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis, covering
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.plan import DensePlan, Output, _duration
+from neuromancer.dense.plan import DensePlan, ResultSpec, duration
 from neuromancer.dense.symmetry import views
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
@@ -44,7 +44,7 @@ def axis_strategy(draw, kind):
 
 @st.composite
 def plans(draw):
-    """A plan from random shape, field of view, stride, chunks and region of interest."""
+    """Plan for a random shape, field of view, stride, chunk shape and region of interest."""
     ndim = draw(st.integers(1, 3))
     axes = [axis_strategy(draw, draw(st.sampled_from(["sliding", "periodic"]))) for _ in range(ndim)]
     least = [max(g.context + 1, g.least, getattr(g, "smallest", 1)) for g in axes]
@@ -59,7 +59,7 @@ def plans(draw):
     tile = [c * draw(st.integers(1, 4)) for c in chunk]
     tile = [min(t, n) for t, n in zip(tile, shape, strict=True)]
     frame = Frame(views(None, ndim)[0], tuple(raw), (0,) * ndim, tuple(raw), (tuple(roi),))
-    output = Output("a", (2, *shape), "float32", (2, *chunk))
+    output = ResultSpec("a", (2, *shape), "float32", (2, *chunk))
     return DensePlan(
         raw_shape=(1, *raw),
         raw_dtype="uint8",
@@ -81,7 +81,7 @@ def plans(draw):
 @settings(deadline=None, max_examples=10_000)
 @given(plans(), st.integers(1, 5))
 def test_every_voxel_is_written_once_and_no_block_by_two_tiles(plan, shards):
-    """Along every axis by itself, as tiles are products of ranges; then for the product, by counting."""
+    """Checked per axis, as tiles are products of ranges; then for whole tiles, by counting."""
     counted = 0
     for k, (n, t, c) in enumerate(zip(plan.extent[1:], plan.tile_shape[1:], plan.outputs[0].unit[1:], strict=True)):
         number = plan.grid[1 + k]
@@ -96,7 +96,7 @@ def test_every_voxel_is_written_once_and_no_block_by_two_tiles(plan, shards):
         tile = plan.tile(index)
         counted += 1
         written = np.zeros(tile.shapes[0], int)
-        for part in tile.parts:
+        for part in tile.passes:
             written[part.place[0]] += 1
             for ranges, cut, place, g, a, b in zip(
                 part.inside, part.cut[0], part.place[0], plan.axes[0], tile.raw_start, tile.raw_stop, strict=True
@@ -144,7 +144,21 @@ def test_plans_travel_and_are_known_by_their_fingerprint():
     assert len({plan.fingerprint(), *(o.fingerprint() for o in others)}) == 7
 
 
-def test_words():
+def test_fingerprints_are_those_of_earlier_versions():
+    """Otherwise their runs could not be resumed."""
+    image = nm.Input((1, 1, 10, 10), "b,f,y,x", name="image", print_repr=False)
+    inner = nm.Conv(image, 2, (3, 3), (2, 2), name="inner", print_repr=False)
+    outer = nm.Conv(inner, 1, (2, 2), name="outer", print_repr=False)
+    up = nm.UpConv(outer, 1, (2, 2), name="up", print_repr=False)
+    views = nm.plan_dense(outer, (1, 40, 50), tile=(8, 8), augment="flips")
+    assert views.fingerprint() == "89b1feaaaddc1ab1b707226334bb4b9b60d89e3fd79c090358a6b18cc8b6bc9d"
+    pair = nm.plan_dense([inner, outer], (1, 40, 50), tile=(8, 8), chunks=(1, 4, 4))
+    assert pair.fingerprint() == "34a231c801af2d4e606a15388ec68690b7d9d882d52782010c70c700b55fa22d"
+    plain = nm.plan_dense(up, (1, 40, 50), tile=(8, 8), pad_raw=True)
+    assert plain.fingerprint() == "2394851fad1c3a7d05fd55ab32170b515ed5842adb4eafaba990b0c04eb72312"
+
+
+def test_text_of_a_plan():
     text = str(volume_net().plan_dense((1, 20, 40, 40), tile=(2, 8, 8), as_uint8=True, chunks=(2, 2, 8, 8)))
     assert "image 1 × 20 × 40 × 40 of uint8" in text
     assert (
@@ -163,7 +177,7 @@ def test_time_is_in_proportion_to_the_work_of_the_shard():
     assert plan.shard(0, 4).seconds() == pytest.approx(plan.seconds() / 4, rel=1e-3)
     small = volume_net().plan_dense((1, 2000, 4000, 4000), tile=(5, 20, 20))
     assert small.seconds() > plan.seconds() and small.overlap > plan.overlap > 0
-    assert [_duration(s) for s in (0.5, 100, 1000, 1e4, 1e6, 1e9)] == [
+    assert [duration(s) for s in (0.5, 100, 1000, 1e4, 1e6, 1e9)] == [
         "0.5 s", "100 s", "17 minutes", "2.8 hours", "12 days", "32 years"
     ]  # fmt: skip
 
@@ -185,7 +199,7 @@ def test_bad_shards(bad):
         volume_net().plan_dense((1, 20, 40, 40)).shard(*bad)
 
 
-def test_bad_wishes():
+def test_bad_arguments():
     node = volume_net()
     with pytest.raises(ArgumentError, match="does not lie in the result"):
         node.plan_dense((1, 20, 40, 40), roi=[(0, 3), (0, 36), None])

@@ -1,4 +1,4 @@
-"""predict_dense against its definition: the node evaluated at every position, or the whole image in one pass."""
+"""predict_dense compared with its definition: the node evaluated at every position, or on the whole image at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import neuromancer as nm
 from neuromancer.dense import run
+from neuromancer.dense.network import dense_network
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
@@ -20,13 +21,13 @@ TAGS = {1: "b,f,x", 2: "b,f,y,x", 3: "b,f,z,y,x"}
 
 
 def free_function(node):
-    """The node as built, for any size."""
+    """Function of the original node, for inputs of any size."""
     copies = rebuild([node], BuildMode(inference=True), free_sizes=True)
     return nm.make_func([copies[node.input_nodes[0]].output], copies[node].output)
 
 
 def by_definition(node, raw):
-    """The node evaluated on the field of view of every position."""
+    """Evaluate the node on the field of view of every position."""
     func, fov = free_function(node), node.shape.fov
     sizes = [n - f + 1 for n, f in zip(raw.shape[1:], fov, strict=True)]
     result = np.empty((node.shape["f"], *sizes))
@@ -302,10 +303,10 @@ def test_one_compilation_serves_all_sizes_and_follows_the_parameters():
     node = chain([((3, 3), (2, 2)), ((2, 2), (1, 1))], 2)
     a = RNG.random((2, 9, 10)).astype("float32")
     node.predict_dense(a)
-    func = node._functions["dense"].func("f32").func
+    func = dense_network(node).func("f32").func
     first = node.predict_dense(a)
     node.predict_dense(RNG.random((2, 20, 12)).astype("float32"))
-    assert node._functions["dense"].func("f32").func is func
+    assert dense_network(node).func("f32").func is func
     conv = node.parent
     conv.set_param_values({"b": [1.0, 0.0, -1.0]})
     changed = node.predict_dense(a)

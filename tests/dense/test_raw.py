@@ -49,7 +49,7 @@ def test_fold_is_numpy_symmetric_padding(size, start, length):
 
 
 class Lazy:
-    """Array that remembers how much was read of it."""
+    """Array that counts the voxels read."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0

@@ -1,4 +1,4 @@
-"""Restarts: only what is durable counts, nothing else is taken for the same run, and kills cost nothing."""
+"""Resume: only durable tiles count, other runs are told apart, and kills lose no finished tile."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_folder_with_other_files_keeps_them(tmp_path):
 
 
 def test_records_may_go_while_they_are_read(tmp_path, monkeypatch):
-    """Of two processes that finish at once, one drops the records that the other is reading."""
+    """Of two processes that finish at once, one removes the records that the other is reading."""
     first = Journal.create(tmp_path / "j", PRINTS, {}, 4)
     second = Journal.find(tmp_path / "j")
     first.commit(TileReport([0, 1]))
@@ -174,11 +174,11 @@ def test_a_header_is_what_was_written_whatever_bit_changes(tmp_path):
             found = Journal.find(tmp_path / "j")
         except FileError:
             continue
-        assert found.header == journal.header  # a space became another one
+        assert found.header == journal.header  # whitespace changed to other whitespace
 
 
 def test_journals_of_the_version_before(tmp_path):
-    """They had no digest; what they say is taken if every type is right."""
+    """They had no digest; they are accepted if all types are right."""
     header = {"version": 1, "fingerprints": PRINTS, "layout": {"tile": [1]}, "tiles": 3, "salt": "s", "complete": False}
     (tmp_path / "run.json").write_text(json.dumps(header))
     journal = Journal.find(tmp_path)
@@ -237,7 +237,7 @@ def test_what_else_lies_among_the_records(tmp_path):
 
 
 def test_records_that_may_not_be_read(tmp_path, monkeypatch):
-    """They may be of weeks: an error, not a run that does all of it again."""
+    """They may represent weeks of work: raise an error instead of running all tiles again."""
     journal = Journal.create(tmp_path / "j", PRINTS, {}, 4)
     journal.commit(TileReport([0]))
 
@@ -245,7 +245,7 @@ def test_records_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refused)
-    with pytest.raises(FileError, match=r"\.log.*cannot be read; got Permission denied; expected a file that"):
+    with pytest.raises(FileError, match=r"\.log.*cannot be read; got Permission denied; expected a readable file"):
         journal.done()
 
 
@@ -261,7 +261,7 @@ def test_records_are_on_disk_before_commit_returns(tmp_path, monkeypatch):
 def test_values_are_durable_before_they_are_noted(tmp_path):
     node, events = volume_net(), []
 
-    class Watched(Recording):
+    class Logged(Recording):
         def __setitem__(self, where, values):
             super().__setitem__(where, values)
             events.append("write")
@@ -278,7 +278,7 @@ def test_values_are_durable_before_they_are_noted(tmp_path):
         patch.setattr("neuromancer.dense.outputs.Journal", Noted)
         patch.setattr("neuromancer.dense.pipeline.COMMIT_TILES", 5)
         options = {"tile": (2, 9, 9), "journal": tmp_path / "j", "threads": Threads(0, 0, 1, 1)}
-        node.predict_dense(image(1, 9, 30, 30), out=Watched((2, 6, 25, 25)), **options)
+        node.predict_dense(image(1, 9, 30, 30), out=Logged((2, 6, 25, 25)), **options)
     commits = [k for k, event in enumerate(events) if event == "commit"]
     assert len(commits) == 6  # of 27 tiles
     assert all("flush" in events[a:b] for a, b in zip([0, *commits], commits, strict=False))
@@ -286,7 +286,7 @@ def test_values_are_durable_before_they_are_noted(tmp_path):
 
 # ---- runs
 def interrupted(tmp_path, node, raw, **options):
-    """A prediction that ends after ten tiles."""
+    """Run a prediction that stops after ten tiles."""
 
     class Ends(Recording):
         def __setitem__(self, where, values):
@@ -362,7 +362,7 @@ def test_nothing_to_go_on_with(tmp_path):
     with pytest.raises(ArgumentError, match="previous runs are unknown without a path"):
         node.predict_dense(raw, out=np.zeros((2, 6, 25, 25), "float32"), resume=True)
     out = tmp_path / "a.npy"
-    assert node.predict_dense(raw, out=out, resume=True) == out  # a first run may be called so, too
+    assert node.predict_dense(raw, out=out, resume=True) == out  # allowed for a first run, too
 
 
 def test_a_kill_while_the_result_is_made(tmp_path):
@@ -446,7 +446,7 @@ def test_notes_that_are_forged_remove_nothing(tmp_path, name):
 
 
 def replaced_by_zeros(path):
-    """A file of the same name, number and size."""
+    """Replace a file's content by zeros: same name, inode and size."""
     np.save(path, np.zeros_like(np.load(path)))
 
 
@@ -534,7 +534,7 @@ def test_fingerprints_tell_functions_apart():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the killed processes are forks")
 @pytest.mark.parametrize(("store", "kills"), [("HDF5", 14), ("zarr", 12), ("npy", 8)])
 def test_kills_at_random_moments_and_inside_writes(store, kills):
-    """More of them: benchmarks/soak.py; results: docs/reliability.md."""
+    """For a longer test see benchmarks/soak.py; results are in docs/reliability.md."""
     pytest.importorskip("zarr")
     found = subprocess.run(
         [sys.executable, "benchmarks/soak.py", "--kills", str(kills), "--stores", store],

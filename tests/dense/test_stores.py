@@ -1,4 +1,4 @@
-"""Real stores: every kind of image into every kind of result, with its metadata."""
+"""Real stores: every kind of image to every kind of result, with metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def raw():
 
 
 def store(raw, folder, kind):
-    """The image in a store; returns what is passed to predict_dense."""
+    """Write the image to a store; return the argument for predict_dense."""
     if kind == "array":
         return raw
     if kind == "npy":
@@ -71,7 +71,7 @@ def test_tiles_follow_chunks_and_shards(raw, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.zarr", "a.h5"])
 def test_chunks_of_new_stores_leave_room_for_a_tile(name, tmp_path):
-    """Chunks of the usual size would hold more voxels than the network can be given at once."""
+    """A chunk of the usual size would be too large for one evaluation of the network."""
     node, raw = volume_net(), image(1, 40, 120, 130)
     out = tmp_path / name
     node.predict_dense(raw, out=out, memory="30MB", as_uint8=True)

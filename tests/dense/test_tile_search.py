@@ -1,4 +1,4 @@
-"""The tile: within the memory, aligned, and never more work than simple choices of the same size."""
+"""Tile search: within the memory, aligned, and never more work than simple choices of the same size."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_products_are_those_of_the_layers():
     inp = nm.Input((None, 3, 20, 20), "b,f,y,x")
     node = nm.Conv(nm.Conv(inp, 5, (3, 3), (2, 2)), 7, (4, 4), (1, 1))
     costs = DenseNetwork([node]).costs
-    # 20 - 2 for the first; minus pooling and a kernel dilated by 2 for the second
+    # 20 - 2 for the first layer; minus pooling and a kernel dilated by 2 for the second
     assert costs([20, 20]).products == 18 * 18 * 3 * 5 * 9 + 11 * 11 * 5 * 7 * 16
     assert costs([20, 20], images=3).products == 3 * costs([20, 20]).products
 
@@ -133,7 +133,7 @@ def test_engine_may_offer_cheaper_convolutions(monkeypatch):
 def test_conv_cost_of_a_direct_convolution():
     work, kept, scratch = E.conv_cost((2, 3, 10, 12), (5, 3, 3, 3), (1, 2), "float64")
     assert (work, kept) == (2 * 8 * 8 * 5 * 3 * 9, 0)
-    assert 0 <= scratch <= 8 * 8 * (3 * 9 + 2 * 5) * 8  # windows and results, where an engine makes copies
+    assert 0 <= scratch <= 8 * 8 * (3 * 9 + 2 * 5) * 8  # windows and results, if an engine copies them
 
 
 def test_memory_of_the_control_group_counts(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Dense prediction through nodes that a user wrote, which know nothing of the dense form."""
+"""Dense prediction with user-defined nodes, which do not implement the dense form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 class Trim(nm.Node):
-    """Loses a voxel on each side, which stands in its shape but not in its field of view."""
+    """Node that crops a voxel on each side, but declares it only in its shape, not in its field of view."""
 
     def _make_output(self):
         x = self.parent.output
@@ -25,7 +25,7 @@ class Trim(nm.Node):
 
 
 class Differences(Trim):
-    """The same with the truth told."""
+    """The same, with the field of view declared."""
 
     def _calc_shape(self):
         super()._calc_shape()

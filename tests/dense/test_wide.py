@@ -1,4 +1,4 @@
-"""Layers of many features, with fewer products, are as exact as others; the cut does not matter."""
+"""Layers of many features, which use fast convolutions, are as exact as others, whatever the tiling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAYERS = {
 
 
 def network(layers, size, weights=None):
-    """A chain of 20 features, 3 at its end, on inputs of a size; with the weights of another one."""
+    """Chain of layers with 20 features, 3 at the end; optionally with the weights of another chain."""
     node = nm.Input((None, 1, *(size,) * 3), "b,f,z,y,x", print_repr=False)
     made = []
     for k, (kernel, pool) in enumerate(layers):
@@ -34,7 +34,7 @@ def network(layers, size, weights=None):
 
 @pytest.fixture
 def algorithms(monkeypatch):
-    """The choice of an algorithm, as it is for large images."""
+    """Choose algorithms as for large images."""
     from neuromancer.engine.pytensor.kernels import conv_algorithm
 
     choose = conv_algorithm.algorithm_for
