@@ -24,7 +24,7 @@ LIMIT = 1 << 20
 SUFFIX = ".progress"
 """Suffix of default journal folders."""
 LEFT = re.compile(r"(making-[0-9a-f]{16}|\.making(-[0-9a-f]{16}|-run\.json)?\.[0-9a-f]{32}\.tmp)")
-"""Names of files that a killed process may leave beside its lock; other files are not touched."""
+"""Names of files that a killed process may leave next to its lock; other files are not touched."""
 _held: set[str] = set()
 """Keys of the locks held by this process: a process ID alone may be a reused one."""
 
@@ -180,7 +180,7 @@ class CreationLock:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove temporary files that killed processes left beside the lock."""
+        """Remove temporary files that killed processes left next to the lock."""
         with suppress(OSError):
             for left in [p for p in self.path.parent.iterdir() if LEFT.fullmatch(p.name)]:
                 with suppress(OSError):

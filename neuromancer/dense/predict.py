@@ -206,7 +206,7 @@ def predict_dense(
         or 'uint16', which have no NaN; else 'keep'.
     on_missing : {'error', 'fill'}
         How to treat missing or damaged parts of image and mask: raise an error, before any output is created if they
-        can be detected by then; or read them as the file's fill value (else 0) and give one ``IncompleteWarning`` that
+        can be detected by then; or read them as the file's fill value (else 0) and issue one ``IncompleteWarning`` that
         lists them.
     journal : path, optional
         Folder that records finished tiles; default: the name of `out` followed by ``.progress``.

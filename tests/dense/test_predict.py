@@ -336,7 +336,7 @@ def test_inference_form_is_used():
             r"wrong number of channels on its first axis; got shape \(1, 9, 9\); "
             r"expected \(f=2, y, x\) or \(f=2, z, y, x\)",
         ),
-        ((9, 9), r"wrong number of axes.*nearest valid: raw\[None\], with an axis for the channel"),
+        ((9, 9), r"wrong number of axes.*nearest valid: raw\[None\], with a channel axis"),
         ((1, 2, 3, 9, 9), "wrong number of axes"),
     ],
 )
