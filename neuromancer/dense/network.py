@@ -221,7 +221,7 @@ def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
     if not several:
         raise ShapeError("there is no node to predict", where="predict_dense", got="[]", expected="at least one node")
     key = "dense" if len(several) == 1 else "dense " + " ".join(str(id(n)) for n in several)
-    cache: dict[str, Any] = several[0]._functions
+    cache: dict[str, Any] = several[0].compiled_functions
     if key not in cache:
         with E.building():
             if key not in cache:  # another thread may have been first

@@ -12,49 +12,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from neuromancer.engine.compiled import Compiled
+
 Symbol = Any
 """A symbolic variable, of the engine's own class."""
 Ints = tuple[int, ...]
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Running(Protocol):
-    """A call that has been started."""
-
-    def result(self) -> Any:
-        """Wait for the call to finish and return its outputs."""
-
-
-class Compiled(Protocol):
-    """A compiled function of arrays.
-
-    Attributes
-    ----------
-    counters : object
-        Numbers of arrays copied so far to the device (``uploads``) and back (``downloads``).
-    """
-
-    counters: Any
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Compute the outputs, then apply the updates."""
-
-    def start(self, *arguments: Any) -> Running:
-        """Start a call without waiting for it; where `calls_under_way` is 1, it has finished on return."""
-
-    def expect(self, products: float, work: float | None = None) -> None:
-        """Announce upcoming calls: until `release`, all of them run on the same backend.
-
-        Parameters
-        ----------
-        products : float
-            Multiply-adds of all the calls together; if there are many, a backend that is slow to start may start now.
-        work : float, optional
-            Multiply-adds of direct convolutions that would take as long; default: `products`.
-        """
-
-    def release(self) -> None:
-        """End the announced calls and free memory that is kept for the next call."""
 
 
 class Engine(Protocol):

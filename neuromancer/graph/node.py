@@ -71,7 +71,7 @@ class GraphNode(metaclass=NodeType):
         self.shape: TaggedShape = None  # type: ignore[assignment]  # _calc_shape sets it
         self._debug_outputs: list[Any] = []
         self._feature_names: tuple[str, ...] | None = None
-        self._functions: dict[str, LazyFunction] = {}
+        self.compiled_functions: dict[str, LazyFunction] = {}
         self._exec_times: dict[str, float] = {}
 
     # ---- building
@@ -145,7 +145,7 @@ class GraphNode(metaclass=NodeType):
     def detach(self, mode: BuildMode) -> None:
         """Prepare a copy of a node for being built in another mode, outside of any model."""
         self.build_mode = mode
-        self.children, self._functions, self._exec_times, self._debug_outputs = {}, {}, {}, []
+        self.children, self.compiled_functions, self._exec_times, self._debug_outputs = {}, {}, {}, []
 
     def free_sizes(self) -> None:
         """Give a copied source a new input with unspecified batch and spatial sizes; by default, do nothing."""

@@ -92,14 +92,14 @@ class Node(GraphNode):
         def input_nodes(self) -> list[Node]: ...  # type: ignore[override]
 
     def _function(self, key: str, make: Callable[[], LazyFunction]) -> LazyFunction:
-        if key not in self._functions:
+        if key not in self.compiled_functions:
             with E.building():
-                if key not in self._functions:  # another thread may have created it
-                    self._functions[key] = make()
-        return self._functions[key]
+                if key not in self.compiled_functions:  # another thread may have created it
+                    self.compiled_functions[key] = make()
+        return self.compiled_functions[key]
 
     @property
-    def _output_func(self) -> LazyFunction:
+    def _output_function(self) -> LazyFunction:
         return self._function("output", lambda: LazyFunction(self.input_tensors, self.output, name=self.name))
 
     def __call__(self, *args: Any) -> Any:
@@ -123,9 +123,9 @@ class Node(GraphNode):
             If the number, shape or dtype of the arrays is wrong; the message lists required and given arrays.
         """
         if not args and self.input_nodes:
-            return self._output_func()
+            return self._output_function()
         with blame(self):
-            return self._output_func(*check_arrays(self, self.input_nodes, args))
+            return self._output_function(*check_arrays(self, self.input_nodes, args))
 
     def infer(self, *args: Any) -> Any:
         """Evaluate the node in its inference form: without dropout, with running batch statistics.
@@ -292,7 +292,7 @@ class Node(GraphNode):
     @property
     def last_exec_time(self) -> float | None:
         """Duration of the last call in seconds, None before the first call."""
-        func = self._functions.get("output")
+        func = self.compiled_functions.get("output")
         return None if func is None else func.last_exec_time
 
     @property
@@ -346,7 +346,7 @@ class Node(GraphNode):
         if not self.input_nodes:
             self._exec_times.update(local=0.0, total=0.0)
             return 0.0
-        functions = [self._output_func]
+        functions = [self._output_function]
         outputs = [p.output for p in self.parents if not p.is_source]
         if local and outputs:
             functions.append(LazyFunction(self.input_tensors, outputs, name=f"{self.name}_parents"))
@@ -387,7 +387,7 @@ class Node(GraphNode):
         FileError
             If the file cannot be written, or there is no folder for temporary files.
         """
-        target = self._output_func.compile if compiled else lambda: self.output
+        target = self._output_function.compile if compiled else lambda: self.output
         return inspection.draw(self, target, outfile, **kwargs)
 
     def plot(self, path: str | Path | None = None, format: str | None = None, **options: Any) -> Picture:

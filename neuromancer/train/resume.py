@@ -33,10 +33,10 @@ class Resumable(Protocol):
     def drawing(self) -> dict[str, Any]:
         """Parameters of random batches."""
 
-    def go_on_at(self, position: Position, path: Path, same_name: bool) -> None:
+    def continue_at(self, position: Position, path: Path, same_name: bool) -> None:
         """Continue at the position of a checkpoint."""
 
-    def starts_anew(self, schedule: BoundSchedule) -> bool:
+    def has_own_start(self, schedule: BoundSchedule) -> bool:
         """Whether a schedule starts at a value that was passed to the trainer."""
 
 
@@ -130,12 +130,12 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
             "more steps have been done already", where=label, got=f"n_steps={trainer.n_steps}",
             expected=f"at least {position.step}, counted from the beginning",
         )  # fmt: skip
-    trainer.go_on_at(position, path, state["name"] == trainer.name)
+    trainer.continue_at(position, path, state["name"] == trainer.name)
     if state.get("criterion", trainer.watch.criterion) == trainer.watch.criterion:
         trainer.watch.set_state(state["watch"])
     trainer.history.load(trainer.model.history)
     for schedule in trainer.schedules:
-        if schedule.target in state["starts"] and not trainer.starts_anew(schedule):
+        if schedule.target in state["starts"] and not trainer.has_own_start(schedule):
             _set_start(schedule, state["starts"][schedule.target], position.step, path)
 
 

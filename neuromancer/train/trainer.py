@@ -184,24 +184,35 @@ class Trainer:
             check_loading(workers, processes)
         self.loading: dict[str, Any] = {"workers": workers, "ahead": ahead, "processes": processes}
         self.validation = validation_of(model, made(validation, model), batch_size, seed + 1, n_validation, metrics)
-        self.watch = replace(early_stopping or EarlyStopping(patience=NEVER))
-        if self.validation is not None:
-            check_metric(self.watch.metric, self.validation.names)
-        self.plots = find_spec("matplotlib") is not None if plots is None else bool(plots)
-        if self.plots:
-            require_matplotlib()
+        self.watch = self._watched(early_stopping)
+        self.plots = self._plotted(plots)
         self.preview = None if preview is None else Preview(model, preview, self.plots)
         self.measured = Measurements(model, self.validation)
         check_needs(options, DEFAULTS, bool(self.measured.names))
         self.folder = None if folder is None else local_file(folder, "folder")
-        columns = [*COLUMNS, *self.measured.names]
-        title = f"{self.name}, {self.optimiser}"
+        columns, title = [*COLUMNS, *self.measured.names], f"{self.name}, {self.optimiser}"
         self._files = RunFiles(self.folder, self.name, title, columns, self.plots, self.preview)
         self.history, self.files = self._files.history, self._files.paths
         self._set_meta(params, schedules)
         self.first = None if in_order else fingerprint(require_fitting(model, self.source.batch(0), "training data"))
         self.position, self._began, self._voxels = Position(), 0, 0
         self._loader: BackgroundLoader | None = None
+
+    def _watched(self, early_stopping: EarlyStopping | None) -> EarlyStopping:
+        """Return a copy of the stopping rule; without one, a rule that never stops training."""
+        watch = replace(early_stopping or EarlyStopping(patience=NEVER))
+        if self.validation is not None:
+            check_metric(watch.metric, self.validation.names)
+        return watch
+
+    @staticmethod
+    def _plotted(plots: bool | None) -> bool:
+        """Whether to draw plots: by default where matplotlib is installed."""
+        if plots is None:
+            return find_spec("matplotlib") is not None
+        if plots:
+            require_matplotlib()
+        return bool(plots)
 
     def _set_meta(self, params: dict[str, float], schedules: dict[str, Any]) -> None:
         """Set meta-parameters, including a default learning rate if nothing else sets one, and bind schedules."""
@@ -300,12 +311,12 @@ class Trainer:
         rate = rates[0] if rates else f"lr {self.model.lr:g}"
         return head_text(self.optimiser, rate, self.default_lr, self.step, self.n_steps)
 
-    def go_on_at(self, position: Position, path: Path, same_name: bool) -> None:
+    def continue_at(self, position: Position, path: Path, same_name: bool) -> None:
         """Continue at the position of a checkpoint."""
         self.position, self._began = position, position.step
         self._files.resume(path, same_name)
 
-    def starts_anew(self, schedule: BoundSchedule) -> bool:
+    def has_own_start(self, schedule: BoundSchedule) -> bool:
         """Whether a schedule starts at a value passed to this trainer, rather than at that of a checkpoint."""
         return not schedule.from_target or schedule.target in self._given_params
 

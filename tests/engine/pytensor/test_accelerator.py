@@ -73,7 +73,7 @@ def test_a_changed_setting_applies_to_existing_functions() -> None:
     for backend in ("torch", "openvino", "torch"):
         nm.config.backend = backend
         results[backend] = node(x)
-        accelerator = node._output_func.func.accelerator
+        accelerator = node.compiled_functions["output"].func.accelerator
         assert (accelerator.calls == 1) if backend == "openvino" else accelerator is None
     np.testing.assert_allclose(results["openvino"], results["torch"], rtol=1e-5)
 

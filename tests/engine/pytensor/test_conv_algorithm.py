@@ -14,7 +14,7 @@ from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, winograd
 from neuromancer.engine.pytensor.kernels.simd import LANES
-from neuromancer.engine.pytensor.link.torch.convolution import FewerProducts
+from neuromancer.engine.pytensor.link.torch.convolution import FastConv
 from neuromancer.engine.pytensor.ops.conv import Conv
 
 MODULES = {fourier.Tiling: "fourier", winograd.Tiling: "winograd"}
@@ -203,7 +203,7 @@ def test_only_the_last_transform_is_kept_when_images_change(transforms, monkeypa
 
 
 def test_the_last_transform_is_freed_before_the_next_is_made(monkeypatch):
-    form = FewerProducts(Conv(2, (1, 1), (1, 1), (0, 0)), lambda x, w: None, lasting=True)
+    form = FastConv(Conv(2, (1, 1), (1, 1), (0, 0)), lambda x, w: None, lasting=True)
     kernels, alive = [], []
     transformed = winograd.Tiling.transformed
 

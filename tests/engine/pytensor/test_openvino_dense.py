@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer.dense.network import dense_network
 from neuromancer.errors import ArgumentError, DeviceError
 
 pytest.importorskip("openvino")
@@ -84,7 +85,7 @@ def test_dense_prediction_agrees(name) -> None:
         nm.config.backend = backend
         results[backend] = node.predict_dense(raw)
     agree(results["openvino"], results["torch"])
-    assert accelerator(node._functions["dense"].func("f32")).calls > 0
+    assert accelerator(dense_network(node).func("f32")).calls > 0
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -95,7 +96,7 @@ def test_calls_and_inference_agree(name) -> None:
     want = node.infer(x), (None if name == "normalised" else node(x))
     nm.config.backend = "openvino"
     agree(node.infer(x), want[0])
-    assert accelerator(node._functions["inference"]).calls == 1
+    assert accelerator(node.compiled_functions["inference"]).calls == 1
     if want[1] is not None:  # training forms draw random numbers
         agree(node(x), want[1])
 
@@ -126,7 +127,7 @@ def test_float64_stays_on_torch() -> None:
     node = strided_2d()
     raw = RNG.random((2, 27, 30))
     assert node.predict_dense(raw).dtype == np.float64
-    assert accelerator(node._functions["dense"].func("f32")) is None
+    assert accelerator(dense_network(node).func("f32")) is None
     with pytest.raises(ArgumentError, match="float64"):
         node.predict_dense(raw, precision="bf16")
 
@@ -135,7 +136,7 @@ def test_large_volumes_start_on_openvino_and_small_ones_on_torch(monkeypatch) ->
     node = strided_2d()
     raw = RNG.random((2, 27, 30)).astype("float32")
     node.predict_dense(raw)
-    ours = accelerator(node._functions["dense"].func("f32"))
+    ours = accelerator(dense_network(node).func("f32"))
     assert ours.calls == 0
     monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator.WORK", 1.0)
     node.predict_dense(raw)
@@ -180,6 +181,6 @@ def test_unrolled_loops_run_on_openvino_and_others_on_torch(unroll, caplog, monk
     with caplog.at_level("INFO", "neuromancer"):
         for _ in range(3):
             agree(node(x), want)
-    assert accelerator(node._output_func).calls == (3 if unroll else 0)
+    assert accelerator(node.compiled_functions["output"]).calls == (3 if unroll else 0)
     told = [record.getMessage() for record in caplog.records if "openvino" in record.getMessage()]
     assert len(told) == (0 if unroll else 1) and all("Scan" in line for line in told)

@@ -47,11 +47,12 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
 
     def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         rest = tuple(d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True))
-        turned = w.transpose(0, 1)
-        way = conv_algorithm.algorithm(gy, turned, stride, dilation, rest, prepared=False) if min(rest) >= 0 else None
-        if way is None:
+        turned, algorithm = w.transpose(0, 1), None
+        if min(rest) >= 0:
+            algorithm = conv_algorithm.algorithm(gy, turned, stride, dilation, rest, prepared=False)
+        if algorithm is None:
             return op.kernel(x, channels_last(w), gy)
-        return way.conv(gy, way.transformed(turned.flip(axes)), None, rest)
+        return algorithm.conv(gy, algorithm.transformed(turned.flip(axes)), None, rest)
 
     return Form(run, [DEVICE] * 3, [DEVICE], fresh=True)
 
@@ -78,11 +79,11 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
         return Form(rounded, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
     run = lambda x, w, *bias: kernel(x, channels_last(w), *bias)  # noqa: E731
     if not isinstance(op, ConvTranspose):
-        run = FewerProducts(op, run, lasting=node.inputs[1] in context.lasting)
+        run = FastConv(op, run, lasting=node.inputs[1] in context.lasting)
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
 
-class FewerProducts:
+class FastConv:
     """A convolution that uses an algorithm with fewer products where that is faster.
 
     Parameters

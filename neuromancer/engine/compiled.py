@@ -1,0 +1,44 @@
+"""What a compiled function is to the rest of the package, whichever engine compiled it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Running(Protocol):
+    """A call that has been started."""
+
+    def result(self) -> Any:
+        """Wait for the call to finish and return its outputs."""
+
+
+class Compiled(Protocol):
+    """A compiled function of arrays.
+
+    Attributes
+    ----------
+    counters : object
+        Numbers of arrays copied so far to the device (``uploads``) and back (``downloads``).
+    """
+
+    counters: Any
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Compute the outputs, then apply the updates."""
+
+    def start(self, *arguments: Any) -> Running:
+        """Start a call without waiting for it; where `calls_under_way` is 1, it has finished on return."""
+
+    def expect(self, products: float, work: float | None = None) -> None:
+        """Announce upcoming calls: until `release`, all of them run on the same backend.
+
+        Parameters
+        ----------
+        products : float
+            Multiply-adds of all the calls together; if there are many, a backend that is slow to start may start now.
+        work : float, optional
+            Multiply-adds of direct convolutions that would take as long; default: `products`.
+        """
+
+    def release(self) -> None:
+        """End the announced calls and free memory that is kept for the next call."""
