@@ -11,11 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from math import floor
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from neuromancer.errors import GraphError
-from neuromancer.graph.geometry import ancestors, period, raw_interval, sizes_through, windows_of
+from neuromancer.graph.geometry import (
+    ancestors,
+    intervals,
+    period,
+    raw_interval,
+    sizes_of_all,
+    sizes_through,
+    windows_of,
+)
 from neuromancer.graph.tagged_shape import exact
 from neuromancer.graph.window import IDENTITY
 
@@ -196,9 +204,10 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
     axes, lost = [], []
     for k in range(twin.shape.ndim):
         reach: dict[int, tuple[int, int, int]] = {}
+        padded: dict[int, tuple[int, int]] = {}
         for n in ancestors([twin]):
             if n.is_source:
-                reach[id(n)] = (0, 0, 0)
+                reach[id(n)], padded[id(n)] = (0, 0, 0), (0, 0)
             incoming = [(reach[id(p)], int(p.shape.strides[k])) for p in n.parents if id(p) in reach]
             if not incoming:
                 continue
@@ -215,7 +224,15 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
                 max(high + (w.size - 1 - w.before) * d for (_, high, _), d in incoming),
                 max(context + (w.size - 1 - w.before - w.after) * d for (_, _, context), d in incoming),
             )
+            # Voxels at either end that depend on padding. Cropping removes them.
+            ends = [(padded[id(p)], int(p.shape.strides[k])) for p in n.parents if id(p) in padded]
+            padded[id(n)] = (
+                max(0, *(before + w.before * d for (before, _), d in ends)),
+                max(0, *(after + w.after * d for (_, after), d in ends)),
+            )
         low, high, context = reach[id(twin)]
+        before, after = padded[id(twin)]
+        low, high = min(low, -before), max(high, context + after)
         lost.append({key: c for key, (_, _, c) in reach.items()})
         axes.append(AxisGeometry(low, high, context, node.shape.offsets[k], 1 + max(lost[-1].values())))
     return axes, lost
@@ -260,8 +277,8 @@ def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:
 
 
 def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> PeriodicAxis:
-    step = exact(node.shape.strides[k])
-    reach = [raw_interval(node, k, i, i) for i in range(max(1, int(p / step)))]
+    step, sizes = exact(node.shape.strides[k]), sizes_of_all(node, k, size)
+    reach = [_tile_range(node, k, i, size, sizes) for i in range(max(1, int(p / step)))]
     return PeriodicAxis(
         low=reach[0][0],
         high=reach[0][1],
@@ -274,6 +291,21 @@ def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> Peri
         lows=tuple(low for low, _ in reach),
         highs=tuple(high for _, high in reach),
     )
+
+
+def _tile_range(node: GraphNode, k: int, i: int, size: int, sizes: dict[int, int]) -> tuple[int, int]:
+    """First and last raw voxel of a tile in which everything that output voxel i depends on lies inside all nodes.
+
+    Not only the receptive field must lie in the tile: behind a crop, a node that pads would pad at the cut end, where
+    in the image it has voxels.
+    """
+    low, high = raw_interval(node, k, i, i)
+    for n, (first, last) in intervals(node, k, i, i):
+        if id(n) in sizes:
+            step = exact(n.shape.strides[k])
+            low = min(low, floor(first * step))
+            high = max(high, ceil(size + (last + 1 - sizes[id(n)]) * step) - 1)
+    return low, high
 
 
 @lru_cache(maxsize=256)

@@ -164,24 +164,30 @@ def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, i
     tuple of int
         May lie outside the raw data if the network pads.
     """
-    need: dict[int, tuple[int, int]] = {id(node): (low, high)}
     raw: list[tuple[int, int]] = []
-    for n in reversed(ancestors([node])):
-        if id(n) not in need:
-            continue
-        lo, hi = need[id(n)]
+    for n, (lo, hi) in intervals(node, axis, low, high):
         if n.is_source:
             step, fov, centre = n.shape.strides[axis], n.shape.fov[axis], n.shape.centre[axis]
             first = floor(centre - Fraction(fov - 1, 2))
             raw.append((int(lo * step) + first, int(hi * step) + first + fov - 1))
+    if not raw:
+        return low, high
+    return min(a for a, _ in raw), max(b for _, b in raw)
+
+
+def intervals(node: N, axis: int, low: int, high: int) -> Iterator[tuple[N, tuple[int, int]]]:
+    """Yield `node` and its ancestors with the first and last of their voxels that `low` to `high` depend on."""
+    need: dict[int, tuple[int, int]] = {id(node): (low, high)}
+    for n in reversed(ancestors([node])):
+        if id(n) not in need:
+            continue
+        lo, hi = need[id(n)]
+        yield n, (lo, hi)
         for p in n.parents:
             if p.shape is not None and p.shape.ndim > axis:
                 a, b = windows_of(n)[axis].needed(lo, hi)
                 old = need.get(id(p), (a, b))
                 need[id(p)] = (min(a, old[0]), max(b, old[1]))
-    if not raw:
-        return low, high
-    return min(a for a, _ in raw), max(b for _, b in raw)
 
 
 def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:

@@ -376,3 +376,25 @@ def test_progress_is_silent_unless_asked(capfd):
     nm.config.progress = True
     node.predict_dense(raw, progress=False)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("crop", [1, 3])
+@pytest.mark.parametrize("size", [32, 35])
+def test_nodes_that_pad_behind_a_crop_never_pad_at_the_ends_of_tiles(crop, size):
+    options = {"activation_func": "tanh", "print_repr": False}
+    source = nm.Input((None, 1, 32), "b,f,x", print_repr=False)
+    cropped = nm.Crop(source, (crop,), print_repr=False)
+    pooled = nm.Pool(source, (2,), print_repr=False)
+    low = nm.UpConv(nm.Conv(pooled, 2, (3,), conv_mode="same", **options), 2, (2,), **options)
+    joined = nm.Crop(nm.Concat([source, low], print_repr=False), (crop,), print_repr=False)
+    full = nm.Conv(cropped, 2, (3,), conv_mode="full", **options)
+    for node in (
+        nm.Conv(cropped, 2, (5,), conv_mode="same", **options),
+        nm.Conv(nm.Crop(pooled, (crop,), print_repr=False), 2, (5,), conv_mode="same", **options),
+        nm.Conv(joined, 2, (5,), conv_mode="same", **options),
+        nm.Conv(nm.UpConv(nm.Pool(full, (2,), print_repr=False), 2, (2,), **options), 2, (3,), **options),
+    ):
+        raw = RNG.random((1, size)).astype("float32")
+        whole = node.predict_dense(raw, tile=(64,))
+        for tile in (1, 2, 3, 5, 8):
+            np.testing.assert_allclose(node.predict_dense(raw, tile=(tile,)), whole, atol=1e-5)
