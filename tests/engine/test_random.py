@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.common.random import RandomDrawBase, mix
@@ -86,3 +87,155 @@ def test_bad_arguments() -> None:
         E.RandomStream(1).normal((2,), "int32")
     with pytest.raises(ArgumentError, match=r"unknown distribution"):
         RandomDrawBase("cauchy", "float32")
+
+
+# ---- states
+def test_a_stored_state_continues_where_the_stream_was() -> None:
+    stream = E.RandomStream(4)
+    f = E.function([], [stream.normal((3,)), stream.uniform((2,))])
+    f()
+    seed, positions = stream.get_state()
+    assert seed == 4 and positions.shape == (2, 2) and positions.dtype == "int64"
+    following = f()
+    stream.set_state(seed, positions)
+    for again, value in zip(f(), following, strict=True):
+        np.testing.assert_array_equal(again, value)
+
+
+def test_a_state_moves_to_another_stream_even_before_its_draws_are_made() -> None:
+    first = E.RandomStream(4)
+    draws = [first.normal((3,)), first.uniform((3,))]
+    f = E.function([], draws)
+    f()
+    state = first.get_state()
+    following = f()
+    second = E.RandomStream(99)
+    early = second.normal((3,))
+    second.set_state(*state)
+    assert second.seed == 4
+    kept = second.get_state()
+    assert kept[0] == 4 and np.array_equal(kept[1], state[1]), "positions of draws that do not exist yet are kept"
+    late = second.uniform((3,))
+    for again, value in zip(E.function([], [early, late])(), following, strict=True):
+        np.testing.assert_array_equal(again, value)
+
+
+def test_a_state_is_a_copy() -> None:
+    stream = E.RandomStream(4)
+    f = E.function([], stream.normal((3,)))
+    seed, positions = stream.get_state()
+    before = positions.copy()
+    first = f()
+    np.testing.assert_array_equal(positions, before)
+    assert not np.array_equal(stream.get_state()[1], before), "a draw advances the stream"
+    stream.set_state(seed, positions)
+    positions[:] = 7
+    np.testing.assert_array_equal(f(), first)
+
+
+def test_a_stream_without_draws_has_a_state() -> None:
+    stream = E.RandomStream(11)
+    seed, positions = stream.get_state()
+    assert seed == 11 and positions.shape == (0, 2)
+    stream.set_state(12, positions)
+    np.testing.assert_array_equal(
+        E.function([], stream.normal((4,)))(), E.function([], E.RandomStream(12).normal((4,)))()
+    )
+
+
+def test_reseeding_forgets_a_stored_state() -> None:
+    stream = E.RandomStream(1)
+    stream.set_state(2, np.array([[5, 9], [6, 9]]))
+    stream.reseed(3)
+    assert stream.get_state()[0] == 3 and stream.get_state()[1].shape == (0, 2)
+    f = E.function([], stream.normal((4,)))
+    np.testing.assert_array_equal(f(), E.function([], E.RandomStream(3).normal((4,)))())
+
+
+@pytest.mark.parametrize(
+    "positions", [np.zeros((2, 3), int), np.zeros(2, int), np.zeros((1, 2)), np.zeros((1, 2), bool), [["a", "b"]], 5]
+)
+def test_a_bad_state_is_refused_and_changes_nothing(positions) -> None:
+    stream = E.RandomStream(4)
+    f = E.function([], stream.normal((3,)))
+    before = stream.get_state()
+    with pytest.raises(ArgumentError) as caught:
+        stream.set_state(5, positions)
+    assert str(np.shape(positions)) in caught.value.got
+    after = stream.get_state()
+    assert after[0] == before[0] and np.array_equal(after[1], before[1])
+    np.testing.assert_array_equal(f(), E.function([], E.RandomStream(4).normal((3,)))())
+
+
+@pytest.mark.parametrize("seed", [True, 1.0, "1", np.float64(2), [3]])
+def test_seeds_are_integers(seed) -> None:
+    stream = E.RandomStream(4)
+    for use in (E.RandomStream, stream.reseed, lambda s: stream.set_state(s, np.zeros((0, 2), int))):
+        with pytest.raises(ArgumentError) as caught:
+            use(seed)
+        assert caught.value.got is seed
+    assert stream.seed == 4
+
+
+@pytest.mark.parametrize("seed", [0, -3, 2**70, np.int8(5), np.uint64(2**63)])
+def test_any_integer_is_a_seed(seed) -> None:
+    a, b = (E.function([], E.RandomStream(s).uniform((5,)))() for s in (seed, int(seed)))
+    np.testing.assert_array_equal(a, b)
+    assert 0 <= a.min() and a.max() < 1
+
+
+def test_the_default_seed_is_that_of_the_package() -> None:
+    seeds = []
+    for _ in range(2):
+        nm.seed(8)
+        seeds.append([E.RandomStream().seed, E.RandomStream(None).seed])
+    assert seeds[0] == seeds[1] and len(set(seeds[0])) == 2
+    stream = E.RandomStream(1)
+    stream.reseed()
+    assert stream.seed != 1
+
+
+# ---- arguments
+@pytest.mark.parametrize("p", [-0.1, 1.0001, np.nan, [0.5, 2], np.array([[-1e-3], [0.5]])])
+def test_probabilities_outside_0_and_1_are_refused(p) -> None:
+    stream = E.RandomStream(1)
+    with pytest.raises(ArgumentError) as caught:
+        stream.bernoulli(p, (2, 2))
+    assert caught.value.got is p and len(stream.get_state()[1]) == 0, "and no draw was made"
+
+
+def test_certain_and_impossible_events() -> None:
+    stream = E.RandomStream(1)
+    p = np.array([[0, 1, 0], [1, 0, 1]])
+    draws = [stream.bernoulli(p, (2, 3)), stream.bernoulli(1, (50,)), stream.bernoulli(0, (50,))]
+    rows, ones, none = E.function([], draws)()
+    np.testing.assert_array_equal(rows, p)
+    assert ones.all() and not none.any()
+
+
+@pytest.mark.parametrize("floatX", ["float32", "float64"])
+def test_dtypes_are_the_configured_or_the_given_one(floatX) -> None:
+    config.floatX = floatX
+    stream = E.RandomStream(1)
+    kinds = [stream.normal, stream.uniform, lambda *args: stream.bernoulli(0.5, *args)]
+    for draw in kinds:
+        assert draw((2,)).dtype == floatX
+        for dtype in ("float32", "float64"):
+            variable = draw((2, 3), dtype)
+            assert variable.dtype == dtype and E.known_shape(variable)[1:] in ((3,), (None,)) and variable.ndim == 2
+
+
+def test_scalars_and_empty_arrays_are_drawn() -> None:
+    stream = E.RandomStream(1)
+    draws = [stream.normal(()), stream.uniform(()), stream.bernoulli(0.5, ()), stream.uniform((3, 0, 2))]
+    *scalars, empty = E.function([], draws)()
+    assert all(isinstance(v, np.ndarray) and v.shape == () and np.isfinite(v) for v in scalars)
+    assert empty.shape == (3, 0, 2)
+
+
+def test_draws_have_no_gradient() -> None:
+    p = E.tensor("p", (), "float32")
+    x = E.tensor("x", (3,), "float32")
+    y = (E.RandomStream(1).bernoulli(p, (3,)) * x).sum()
+    gradients = E.grad(y, [p, x])
+    assert gradients[0] is None and gradients[1] is not None
