@@ -132,18 +132,26 @@ def _advanced_indices(op: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(result)
 
 
+def _taken(x: torch.Tensor, indices: tuple[Any, ...]) -> torch.Tensor:
+    """Return the elements at the indices of an advanced operation."""
+    if _negative(indices):
+        basic: tuple[Any, ...] = ()
+        for i in indices:  # a mask covers as many axes as it has
+            n = i.ndim if isinstance(i, torch.Tensor) and i.dtype is torch.bool else 1
+            basic += (i,) if isinstance(i, slice) else (slice(None),) * n
+        basic, flip = _split_negative(basic, x.shape)
+        x = torch.flip(x[basic], flip)
+        indices = tuple(slice(None) if isinstance(i, slice) else i for i in indices)
+    return x[indices]
+
+
 @torch_form.register(AdvancedSubtensor)
 def _advanced_subtensor(op: Any, node: Apply, context: Context) -> Form:
-    def read(x: Any, *values: Any) -> Any:
-        indices = _advanced_indices(op, values)
-        if _negative(indices):
-            basic = tuple(i if isinstance(i, slice) else slice(None) for i in indices)
-            basic, flip = _split_negative(basic, x.shape)
-            x = torch.flip(x[basic], flip)
-            indices = tuple(slice(None) if isinstance(i, slice) else i for i in indices)
-        return x[indices]
-
-    return Form(read, [DEVICE, *_advanced_places(node.inputs[1:])], [DEVICE])
+    return Form(
+        lambda x, *values: _taken(x, _advanced_indices(op, values)),
+        [DEVICE, *_advanced_places(node.inputs[1:])],
+        [DEVICE],
+    )
 
 
 @torch_form.register(AdvancedIncSubtensor)
@@ -154,13 +162,15 @@ def _advanced_inc_subtensor(op: Any, node: Apply, context: Context) -> Form:
     def write(x: Any, y: Any, *values: Any) -> Any:
         result = x.clone(memory_format=torch.contiguous_format)
         indices = _advanced_indices(op, values)
+        if _negative(indices):
+            places = _taken(torch.arange(x.numel(), device=x.device).view(x.shape), indices)
+            torch.ops.aten.index_put_(result.view(-1), [places], y.to(x.dtype), accumulate)
+            return result
         # Slices first, as a view; then only index tensors and whole axes are left.
         picks: list[torch.Tensor | None] = []
         view, offset = result, 0
         for index in indices:
             if isinstance(index, slice):
-                if index.step is not None and index.step < 0:
-                    raise NotImplementedError("negative steps beside index arrays in an increment")
                 view = view[(slice(None),) * offset + (index,)]
                 picks.append(None)
                 offset += 1
