@@ -44,3 +44,26 @@ def test_sequences_shorter_than_the_loop() -> None:
     assert f(X, 3).shape == (3, 2, 3)
     with pytest.raises(ShapeError, match=r"shorter than the loop"):
         f(X, 9)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, "symbolic"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_fewer_steps_than_elements_start_at_the_first_or_the_last(steps, backwards) -> None:
+    x, _ = symbols()
+    n = E.tensor("n", (), "int64")
+    given_steps, length = (n, 1) if steps == "symbolic" else (steps, steps)
+    states, doubled = E.scan(
+        lambda v, h: (h + v, 2 * v),
+        [x],
+        [T.zeros_like(x[0]), None],
+        n_steps=given_steps,
+        go_backwards=backwards,
+    )
+    visited = (X[::-1] if backwards else X)[:length]
+    gradient = E.grad(states[-1].sum(), [x])[0]
+    sums, twice, slope = E.function([x, n], [states, doubled, gradient])(X, length)
+    np.testing.assert_allclose(sums, np.cumsum(visited, axis=0))
+    np.testing.assert_allclose(twice, 2 * visited)
+    reached = np.zeros_like(X)
+    (reached[::-1] if backwards else reached)[:length] = 1
+    np.testing.assert_allclose(slope, reached)

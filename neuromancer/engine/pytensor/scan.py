@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytensor
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.function import building
+from neuromancer.engine.pytensor.ops.fence import fence
+from neuromancer.engine.pytensor.tensors import constant
 
 
 @implements(Engine.scan)
@@ -23,6 +26,8 @@ def scan(
     truncate_gradient: int = -1,
     name: str | None = None,
 ) -> Variable | list[Variable]:
+    if go_backwards and isinstance(n_steps, int | np.integer | Constant) and getattr(n_steps, "data", n_steps) == 1:
+        n_steps = fence(constant(1, dtype="int64"))  # PyTensor replaces a loop of one step by its first element
     with building():
         return pytensor.scan(
             fn,

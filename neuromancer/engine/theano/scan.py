@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import theano.tensor as T
-from theano.gof import Variable
+from theano.gof import Constant, Variable
 from theano.tensor.opt import Assert
 
 from neuromancer.engine.interface import Engine, implements
+from neuromancer.engine.theano.fence import fence
 from neuromancer.engine.theano.function import building
 from neuromancer.engine.theano.library import theano
+from neuromancer.engine.theano.tensors import constant
 
 
 @implements(Engine.scan)
@@ -25,6 +28,8 @@ def scan(
     truncate_gradient: int = -1,
     name: str | None = None,
 ) -> Variable | list[Variable]:
+    if go_backwards and isinstance(n_steps, int | np.integer | Constant) and getattr(n_steps, "data", n_steps) == 1:
+        n_steps = fence(constant(1, dtype="int64"))  # Theano replaces a loop of one step by its first element
     with building():
         if isinstance(n_steps, Variable) and isinstance(sequences, Variable | list | tuple):
             return _any_steps(fn, sequences, initial, non_sequences, n_steps, go_backwards, truncate_gradient, name)

@@ -67,7 +67,9 @@ class Loop:
         self.write_taps = [tuple(t) for t in info.mit_mot_out_slices]
         self.n_mit_mot, self.n_traces, self.n_nit_sot = len(self.write_taps), len(self.taps), info.n_nit_sot
         self.as_while = info.as_while
-        self.dtypes = [TORCH_DTYPES[v.dtype] for v in node.outputs[: self.n_traces + self.n_nit_sot]]
+        made = node.outputs[: self.n_traces + self.n_nit_sot]
+        self.dtypes = [TORCH_DTYPES[v.dtype] for v in made]
+        self.empty_shapes = [(0, *(n or 0 for n in v.type.shape[1:])) for v in made]
 
         outer_untraced = node.inputs[1 + self.n_seqs + self.n_traces :][: self.n_untraced]
         outer_rest = node.inputs[1 + self.n_seqs + self.n_traces + self.n_untraced + self.n_nit_sot :]
@@ -151,7 +153,7 @@ class Loop:
         for k in range(self.n_mit_mot, len(traces)):
             start, length = starts[k], lengths[k]
             if traces[k] is None:
-                traces[k] = torch.zeros((0,) * 1, dtype=self.dtypes[k], device=self.context.device)
+                traces[k] = torch.zeros(self.empty_shapes[k], dtype=self.dtypes[k], device=self.context.device)
                 continue
             end = (start + done) % length if length else 0
             if length < start + done and end:

@@ -79,8 +79,9 @@ def _reshape(op: Reshape, node: Apply, context: Context) -> Form:
 
 @torch_form.register(DimShuffle)
 def _dimshuffle(op: DimShuffle, node: Apply, context: Context) -> Callable[..., Any]:
-    order = tuple(op.new_order)
+    order, name = tuple(op.new_order), str(op)
     drop = tuple(op.drop)
+    unproven = [a for a in drop if node.inputs[0].type.shape[a] != 1]
     kept = [a for a in order if a != "x"]
     remaining = [a for a in range(node.inputs[0].ndim) if a not in drop]
     permutation = [remaining.index(a) for a in kept]
@@ -91,6 +92,13 @@ def _dimshuffle(op: DimShuffle, node: Apply, context: Context) -> Callable[..., 
 
     def run(x: Any) -> Any:
         if drop:
+            if any(x.shape[a] != 1 for a in unproven):  # torch would keep them
+                raise ShapeError(
+                    "dropped axes must have length 1",
+                    where=name,
+                    got=f"shape {tuple(x.shape)}",
+                    expected=f"length 1 along {list(drop)}",
+                )
             x = x.squeeze(drop)
         if permutation:
             x = x.permute(permutation)
