@@ -37,6 +37,64 @@ def test_names_are_escaped() -> None:
     assert "/x1b/u202e" in named[0]
 
 
+def labels(text):
+    """Return the labels of boxes and arrows in DOT source."""
+    return [line.split('label="')[1].split('"')[0] for line in text.splitlines() if 'label="' in line]
+
+
+def test_long_names_are_cut() -> None:
+    x = E.tensor("image" * 50, (2,), "float32")
+    found = [label for label in labels(E.dot_text(x + 1)) if label.startswith("imageimage")]
+    assert found and all(len(label) == 60 and label.endswith("...") for label in found)
+    short = E.tensor("n" * 30, (2,), "float32")
+    assert any(label.startswith("n" * 30 + ": float32") for label in labels(E.dot_text(short + 1)))
+
+
+def test_arrows_say_in_which_order_an_operation_takes_its_operands() -> None:
+    x, y = E.tensor("x", (2,), "float32"), E.tensor("y", (2,), "float32")
+    lines = E.dot_text(E.T.sub(y, E.T.exp(x))).splitlines()
+    node = {line.split()[0]: line for line in lines if "[label=" in line and "->" not in line}
+    arrows = [(line.split()[0], line.split()[2], labels(line)[0]) for line in lines if "->" in line and "label" in line]
+    into_difference = {label.split()[0]: source for source, _, label in arrows if label}
+    assert "y: float32" in node[into_difference["0"]] and "y: float32" not in node[into_difference["1"]]
+
+
+@pytest.mark.parametrize("kind", ["input", "shared", "constant"])
+def test_what_is_not_computed_can_be_drawn(kind) -> None:
+    value = np.zeros((2, 3), "float32")
+    variable = {
+        "input": lambda: E.tensor("name", (2, None), "float32"),
+        "shared": lambda: E.SharedVariable(value, "name"),
+        "constant": lambda: E.ConstantVariable(value, "name"),
+    }[kind]()
+    text = E.dot_text(variable)
+    assert "name: float32 (2, " in text and text.count("output 0") == 1 and text.count("->") == 1
+    assert "any object" in E.dot_text([E.generic("any object")])
+
+
+@pytest.mark.parametrize("target", [[], (), None, "name", {"a": 1}, [1], np.ones(2)])
+def test_nothing_else_is_drawn(target) -> None:
+    with pytest.raises(InputTypeError) as caught:
+        E.dot_text(target)
+    assert caught.value.got == type(target).__name__
+
+
+@pytest.mark.parametrize(
+    ("name", "fmt", "written"),
+    [
+        ("a.dot", None, "a.dot"),
+        ("b", "dot", "b.dot"),
+        ("c.txt", "dot", "c.txt"),
+        ("d.DOT", None, "d.DOT"),
+        ("e", "DOT", "e.dot"),
+    ],
+)
+def test_the_format_is_the_given_one_or_that_of_the_suffix(tmp_path, name, fmt, written) -> None:
+    _, y = graph()
+    path = E.draw(y, str(tmp_path / name), fmt)
+    assert path == tmp_path / written and path.read_text() == E.dot_text(y)
+
+
 def test_dot_file_needs_no_graphviz(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     _, y = graph()

@@ -217,3 +217,72 @@ def test_out_of_memory_is_reported_as_such():
     outer = E.function([x], T.exp(x.dimshuffle(0, "x") + x.dimshuffle("x", 0)).max(axis=0))
     with pytest.raises(MemoryError):
         outer(np.zeros(10**7, "float32"))
+
+
+# ---- names, counts, order
+def test_a_function_shows_its_name_and_where_it_runs() -> None:
+    config.device = "cpu"
+    x, y = E.tensor("x", (), "float32"), E.tensor("y", (), "float32")
+    f = E.function([x, y], x + y, name="sum of \x1b two")
+    assert "2 inputs" in repr(f) and "cpu" in repr(f) and repr(f).isprintable() and "sum of" in repr(f)
+    assert f.name == "sum of \x1b two" and f.inputs == [x, y] and isinstance(f, E.CompiledFunction)
+    assert "0 inputs" in repr(E.function([], E.constant(1.0)))
+
+
+@pytest.mark.parametrize("arguments", [(), (1,), (1, 2, 3)])
+def test_the_number_of_arguments_is_that_of_the_inputs(arguments) -> None:
+    x, g = E.tensor("x", (2, None), "float32"), E.generic("anything")
+    f = E.function([x, g], x, name="pair")
+    with pytest.raises(InputTypeError) as caught:
+        f(*arguments)
+    assert caught.value.node == "function pair" and caught.value.got == len(arguments)
+    assert all(part in caught.value.expected for part in ("2", "x: float32(2, None)", "anything"))
+
+
+def test_a_failed_call_changes_no_shared_variable() -> None:
+    x, p = E.tensor("x", (None,), "float32"), shared([1, 2])
+    f = E.function([x], p * x, updates=[(p, p + x)])
+    for bad in ([1, 2, 3], np.zeros((2, 2)), np.array(["a"])):
+        with pytest.raises((ShapeError, InputTypeError)):
+            f(bad)
+        assert p.get_value().tolist() == [1, 2]
+    assert f([1, 1]).tolist() == [1, 2] and p.get_value().tolist() == [2, 3]
+
+
+def test_updates_of_another_rank_or_dtype_are_refused_by_name() -> None:
+    p, x = shared([1, 2], "weights"), E.tensor("x", (None, None), "float32")
+    for value in (x, T.cast(x[0], "float64"), T.cast(x[0], "int32"), x.sum()):
+        with pytest.raises(InputTypeError) as caught:
+            E.function([x], [], updates=[(p, value)], name="step")
+        assert "weights" in caught.value.problem and caught.value.node == "function step"
+
+
+def test_all_missing_inputs_are_named_also_those_of_updates() -> None:
+    x, y, z = (E.tensor(name, (), "float32") for name in ("x", "y", "z"))
+    p = shared(0)
+    with pytest.raises(EngineError) as caught:
+        E.function([x], x * y, updates=[(p, p + z)], name="f")
+    assert "'y'" in caught.value.expected and "'z'" in caught.value.expected and "'x'" in caught.value.got
+    assert "p" not in caught.value.expected.replace("also", "")
+
+
+def test_the_gradient_of_an_input_used_twice_is_the_sum() -> None:
+    x, y = E.tensor("x", (None,), "float64"), E.tensor("y", (None,), "float64")
+    cost = (x * y).sum() + (x**3).sum()
+    gx, gy, again = E.grad(cost, [x, y, x])
+    results = E.function([x, y], [gx, gy, again])([2, 3], [5, 7])
+    assert [r.tolist() for r in results] == [[17, 34], [2, 3], [17, 34]]
+    assert E.grad(cost, []) == []
+
+
+def test_an_intermediate_result_has_a_gradient_too() -> None:
+    x = E.tensor("x", (None,), "float64")
+    h = x * 2
+    gradient = E.grad((h**2).sum(), [h])[0]
+    assert E.function([x], gradient)([1, 3]).tolist() == [4, 12]
+
+
+def test_an_intermediate_result_can_be_an_input() -> None:
+    x = E.tensor("x", (None,), "float32")
+    h = x + 1
+    assert E.function([h], h * 2)([3]).tolist() == [6], "and x is not needed"

@@ -104,3 +104,10 @@ def test_a_fence_is_the_identity_with_gradients_of_both_orders() -> None:
     a = values((2, 3))
     for result, expected in zip(E.function([x], [y, first, second])(a), (a**2, 3 * a**2, 6 * a), strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-12)
+
+
+def test_the_sizes_behind_a_fence_are_those_before_it() -> None:
+    x = E.tensor("x", (None, 1, 3), "float32")
+    assert E.known_shape(E.fence(x)) == (None, 1, 3)
+    assert E.function([x], E.fence(x * 2).shape)(np.zeros((5, 1, 3))).tolist() == [5, 1, 3]
+    assert E.function([x], E.fence(x))(np.ones((2, 1, 3))).tolist() == np.ones((2, 1, 3)).tolist()

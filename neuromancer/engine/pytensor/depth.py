@@ -59,22 +59,34 @@ def with_room(outputs: Iterable[Variable], work: Callable[[], T]) -> T:
         return work()
     size = min(STACK + STACK_PER_OPERATION * operations, LARGEST_STACK)
     done: Future[T] = Future()
+    go, cancelled, finished = (threading.Event() for _ in range(3))
     context, caller = copy_context(), threading.get_ident()
 
     def run() -> None:
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(limit + FRAMES * operations)
-        try:
+        limit = None
+        try:  # an interrupt may come at any point
+            go.wait()
+            if cancelled.is_set():
+                return
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(limit + FRAMES * operations)
             with building_lock.lent_by(caller):
                 done.set_result(context.run(work))
         except BaseException as error:
-            done.set_exception(error)
+            if not done.done():
+                done.set_exception(error)
         finally:
-            sys.setrecursionlimit(limit)
+            if limit is not None:
+                sys.setrecursionlimit(limit)
+            finished.set()
 
     with building_lock:  # recursion limit and stack size belong to the process
-        thread = _started(run, size, operations)
-        _wait(thread)
+        try:
+            thread = _started(run, size, operations)
+            _wait(thread, go, finished)
+        finally:  # no work begins after an interrupt
+            cancelled.set()
+            go.set()
     return done.result()
 
 
@@ -94,10 +106,12 @@ def _started(run: Callable[[], None], size: int, operations: int) -> threading.T
     return thread
 
 
-def _wait(thread: threading.Thread) -> None:
-    """Wait for a thread; a KeyboardInterrupt is passed on to it."""
-    while thread.is_alive():
+def _wait(thread: threading.Thread, go: threading.Event, finished: threading.Event) -> None:
+    """Let a thread go and wait until it has finished; a KeyboardInterrupt is passed on to it."""
+    # not join: before Python 3.13 an interrupted join takes the thread for dead
+    while not finished.is_set():
         try:
-            thread.join()
+            go.set()
+            finished.wait()
         except KeyboardInterrupt:
             pythonapi.PyThreadState_SetAsyncExc(c_ulong(thread.ident or 0), py_object(KeyboardInterrupt))

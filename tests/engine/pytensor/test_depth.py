@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -98,6 +101,39 @@ def test_a_stack_that_cannot_be_allocated(monkeypatch):
         deep.with_room([y], lambda: 1)
     monkeypatch.undo()
     assert deep.with_room([y], lambda: 1) == 1
+
+
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_an_interrupt_reaches_the_work_and_leaves_everything_as_it_was(pause):
+    """Also one that arrives while the thread is being started."""
+    _, y = chain(200)
+    limit, size = sys.getrecursionlimit(), threading.stack_size()
+    ended = []
+
+    def work():
+        try:
+            time.sleep(pause)
+            os.kill(os.getpid(), signal.SIGINT)
+            give_up = time.monotonic() + 30
+            while time.monotonic() < give_up:
+                time.sleep(0.001)
+        except KeyboardInterrupt:
+            ended.append("interrupted")
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        deep.with_room([y], work)
+    assert ended == ["interrupted"]
+    assert (sys.getrecursionlimit(), threading.stack_size()) == (limit, size)
+    assert deep.with_room([y], lambda: 1) == 1, "the lock is free"
+
+
+@pytest.mark.parametrize("operations", [deep.SHALLOW, deep.SHALLOW + 1])
+def test_only_deep_graphs_get_a_thread_of_their_own(operations):
+    _, y = chain(operations)
+    alone = deep.with_room([y], threading.current_thread) is not threading.current_thread()
+    assert alone == (operations > deep.SHALLOW)
+    assert deep.depth([]) == 0 and deep.depth([chain(2)[1], y]) == operations, "the longest path counts"
 
 
 def test_sums_are_not_merged_across_a_fence():
