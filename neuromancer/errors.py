@@ -117,6 +117,10 @@ class PredictionError(NeuromancerError, RuntimeError):
 class FileError(NeuromancerError, OSError):
     """A file cannot be read or written, or does not contain what it should."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError leaves out its errno, which a worker process must not lose.
+        return type(self), (self.problem,), {**vars(self), "errno": self.errno}
+
 
 @contextmanager
 def blame(node: Any) -> Iterator[None]:

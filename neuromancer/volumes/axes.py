@@ -140,7 +140,8 @@ def layout_of(
                 expected=f"{' or '.join(forms)}, or axes= with a letter for each axis",
             )
         named = fitting
-    elif given:
+    said = named
+    if given:
         named = "".join(LETTERS.get(a, a) for a in named.lower())
     known = set("f" + spatial + "zyx")
     wanted = f"an order of {spatial!r}, with or without 'c'"
@@ -151,13 +152,13 @@ def layout_of(
             if odd
             else "axes does not name each axis once",
             where=label,
-            got=f"axes {named!r} for shape {tuple(int(n) for n in shape)}",
+            got=f"axes {said!r} for shape {tuple(int(n) for n in shape)}",
             expected=wanted if not odd else f"{wanted}, without {', '.join(map(repr, odd))}",
-            nearest=nearest_name(named, _orders(spatial, ndim)),
+            nearest=nearest_name(said.lower(), _orders(spatial, ndim)),
         )
     missing = [a for a in spatial if a not in named]
     if missing:
-        raise ShapeError(f"no axis {', '.join(missing)}", where=label, got=f"axes {named!r}", expected=wanted)
+        raise ShapeError(f"no axis {', '.join(missing)}", where=label, got=f"axes {said!r}", expected=wanted)
     extra = [a for a in named if a in "zyx" and a not in spatial] if stack and len(spatial) == 2 else []
     view = "".join(extra) + spatial
     passed = [a for a in named if a != "f" and a not in view]
