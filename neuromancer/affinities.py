@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from neuromancer.casts import is_number, is_whole, numbers
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 from neuromancer.masked import unmasked
 from neuromancer.utils import as_array
@@ -52,9 +53,9 @@ def neighbourhood(ndim: int = 3, radius: float = 1.0) -> np.ndarray:
     >>> len(neighbourhood(2, 1.5)), len(neighbourhood(3, 1.8))
     (4, 13)
     """
-    if ndim not in (1, 2, 3):
+    if not is_whole(ndim) or ndim not in (1, 2, 3):
         raise ArgumentError("unsupported number of axes", where="neighbourhood", got=ndim, expected="1, 2 or 3")
-    if isinstance(radius, bool) or not isinstance(radius, (int, float, np.number)) or not 1 <= radius < 100:
+    if not is_number(radius) or not 1 <= radius < 100:
         raise ArgumentError("invalid radius", where="neighbourhood", got=radius, expected="1 <= radius < 100")
     reach = range(-int(radius), int(radius) + 1)
     # Of two opposite offsets, keep the one whose first nonzero component is negative.
@@ -141,7 +142,9 @@ def segmentation_from_affinities(aff: Any, nhood: Any, threshold: float = 0.5, m
     Raises
     ------
     ShapeError, ArgumentError
-        If affinities and neighbourhood do not match.
+        If affinities and neighbourhood do not match, or `threshold` or `min_size` is not a number.
+    InputTypeError
+        If the affinities are not real numbers.
 
     Examples
     --------
@@ -152,7 +155,14 @@ def segmentation_from_affinities(aff: Any, nhood: Any, threshold: float = 0.5, m
     from scipy.sparse.csgraph import connected_components
 
     label = "segmentation_from_affinities"
-    aff = np.asarray(unmasked(aff, label))
+    aff = numbers(unmasked(aff, label), label, "the affinities")
+    if aff.dtype.kind not in "biuf":
+        raise InputTypeError(
+            "affinities must be real numbers", where=label, got=aff.dtype.name, expected="e.g. float32"
+        )
+    if not is_number(threshold) or not is_whole(min_size):
+        got = f"threshold={threshold!r}, min_size={min_size!r}"
+        raise ArgumentError("not numbers", where=label, got=got, expected="a number and an integer")
     if not 2 <= aff.ndim <= 4:
         raise ShapeError("wrong number of axes", where=label, got=aff.shape, expected="(n_edges, *spatial)")
     offsets = check_neighbourhood(nhood, aff.ndim - 1, label)
@@ -239,7 +249,7 @@ def _pairs(sizes: np.ndarray) -> int:
 
 
 def _labels(seg: Any, label: str) -> np.ndarray:
-    seg = np.asarray(unmasked(seg, label))
+    seg = numbers(unmasked(seg, label), label, "the segmentation")
     if seg.dtype.kind not in "iu":
         raise InputTypeError("labels must be integers", where=label, got=seg.dtype.name, expected="e.g. int64")
     return seg

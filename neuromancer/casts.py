@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.arrays import as_array
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError
 
 KINDS = "biuf"
@@ -44,7 +45,7 @@ def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array"
         ...
     neuromancer.errors.ArgumentError: the array does not fit uint8; got 300; expected whole numbers from 0 to 255
     """
-    array, kind = np.asarray(array), np.dtype(dtype)
+    array, kind = numbers(array, node, what), np.dtype(dtype)
     if array.dtype == kind:
         return array
     if array.dtype.kind not in KINDS:
@@ -56,6 +57,14 @@ def exact_cast(array: Any, dtype: Any, node: Any = None, what: str = "the array"
     if array.size and not np.can_cast(array.dtype, kind, "safe"):
         _require_integers(array, kind, node, what)
     return array.astype(kind)
+
+
+def numbers(value: Any, node: Any = None, what: str = "the array") -> np.ndarray:
+    """Return an array-like as an array of any dtype; raise InputTypeError for what is none, such as a ragged list."""
+    try:
+        return as_array(value)
+    except ValueError as error:
+        raise InputTypeError(f"{what} is not an array", node=node, got=str(error), expected="numbers") from None
 
 
 def is_number(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.casts import exact_cast
+from neuromancer.casts import exact_cast, is_number, is_whole, numbers
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, EngineError, ShapeError
 from neuromancer.utils import rng
@@ -72,7 +72,7 @@ class VariableParam(E.SharedVariable):
     ) -> None:
         if value is None:
             raise ArgumentError("a parameter needs a value", node=name or "parameter", got=None)
-        array = np.asarray(value)
+        array = numbers(value, name or "parameter", "the value")
         if dtype is None:
             dtype = array.dtype.name if isinstance(value, (np.ndarray, np.generic)) else config.floatX
         if name is not None and not apply_train:
@@ -156,14 +156,16 @@ class VariableWeight(VariableParam):
                 )
             value = initweights(shape, **init_kwargs)
         elif shape is not None:
+            shape = _checked_shape(shape, name or "weight")
+            array = numbers(value, name or "weight", "the value")
             try:
-                value = np.broadcast_to(np.asarray(value), tuple(shape)).copy()
+                value = np.broadcast_to(array, shape).copy()
             except ValueError:
                 raise ShapeError(
                     "the value does not fit the shape",
                     node=name or "weight",
-                    got=np.shape(value),
-                    expected=tuple(shape),
+                    got=array.shape,
+                    expected=shape,
                 ) from None
         super().__init__(value, name, apply_train, apply_reg, dtype or config.floatX)
 
@@ -217,7 +219,7 @@ class ConstantParam(E.ConstantVariable):
         dtype: str | None = None,
         make_singletons_broadcastable: bool = True,
     ) -> None:
-        array = np.asarray(value)
+        array = numbers(value, name or "constant", "the value")
         if dtype is None:
             dtype = array.dtype.name if array.dtype.kind in "iub" and isinstance(value, np.ndarray) else config.floatX
         fitting = exact_cast(array, dtype, name or "constant", "the value")
@@ -269,18 +271,20 @@ def initweights(
     Raises
     ------
     ArgumentError
-        For an unknown mode, or a scale that does not match the mode.
+        For an unknown mode, a scale that does not match the mode, or `spatial_axes` that do not leave two axes.
+    ShapeError
+        For a shape of anything but positive integers.
 
     Examples
     --------
     >>> initweights((2, 2), mode="const", scale=3.0).tolist()
     [[3.0, 3.0], [3.0, 3.0]]
     """
-    shape = tuple(int(s) for s in shape)
-    if mode not in MODES:
+    shape = _checked_shape(shape, "initweights")
+    if not isinstance(mode, str) or mode not in MODES:
         raise ArgumentError("unknown initialisation mode", where="initweights", got=mode, expected=f"one of {MODES}")
     numeric = mode in ("const", "fix-uni", "prelu")
-    if numeric == isinstance(scale, str):
+    if not (is_number(scale) if numeric else isinstance(scale, str) and scale == "glorot"):
         raise ArgumentError(
             f"the scale does not match mode {mode!r}",
             where="initweights",
@@ -301,6 +305,13 @@ def initweights(
     return np.ascontiguousarray(fitting).reshape(shape)
 
 
+def _checked_shape(shape: Any, name: str) -> tuple[int, ...]:
+    is_sequence = isinstance(shape, (list, tuple)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
+    if not is_sequence or not all(is_whole(s) and s >= 1 for s in shape):
+        raise ShapeError("not the shape of weights", where=name, got=shape, expected="positive integers")
+    return tuple(int(s) for s in shape)
+
+
 def _with_number(shape: tuple[int, ...], mode: str, scale: float) -> np.ndarray:
     if mode == "const":
         return np.full(shape, scale)
@@ -316,6 +327,13 @@ def _glorot(shape: tuple[int, ...], pool: Sequence[int] | None, spatial_axes: Se
         return float((2.0 / sum(shape)) ** 0.5)
     if spatial_axes is None:
         raise ArgumentError("convolution weights need spatial_axes", where="initweights", got=shape)
+    if len(set(spatial_axes) & set(range(len(shape)))) != len(spatial_axes) or len(spatial_axes) != len(shape) - 2:
+        raise ArgumentError(
+            "spatial_axes must leave two axes",
+            where="initweights",
+            got=list(spatial_axes),
+            expected=f"{len(shape) - 2} axes of the shape {shape}",
+        )
     kernel = prod(shape[i] for i in spatial_axes)
     n_out, n_in = (shape[i] for i in range(len(shape)) if i not in list(spatial_axes))
     return float((2.0 / ((n_in + n_out / prod(pool or [1])) * kernel)) ** 0.5)

@@ -86,3 +86,62 @@ def test_errors():
         segmentation_from_affinities(np.ones((3, 2, 2)), [[1, 0]])
     with pytest.raises(ShapeError, match="differ in shape"):
         rand_statistics([1, 2], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"threshold": "a"}, ArgumentError),
+        ({"threshold": None}, ArgumentError),
+        ({"threshold": True}, ArgumentError),
+        ({"min_size": 1.5}, ArgumentError),
+        ({"min_size": None}, ArgumentError),
+        ({"aff": [["a", "b"]]}, InputTypeError),
+        ({"aff": [[1, 2], [3]]}, InputTypeError),
+        ({"aff": np.ones((1, 3)) * 1j}, InputTypeError),
+        ({"aff": np.ones(3)}, ShapeError),
+        ({"aff": np.ones((1, 2, 2, 2, 2))}, ShapeError),
+        ({"nhood": [[1, 0]]}, ArgumentError),
+    ],
+)
+def test_what_cannot_be_segmented(given, error):
+    with pytest.raises(error) as caught:
+        segmentation_from_affinities(**({"aff": np.ones((1, 3)), "nhood": [[-1]]} | given))
+    assert caught.value.node == "segmentation_from_affinities"
+
+
+@pytest.mark.parametrize("ndim", [0, 4, 3.0, True, "3", None, [3], np.array([1, 2])])
+def test_the_number_of_axes_is_an_integer(ndim):
+    with pytest.raises(ArgumentError, match="'neighbourhood'"):
+        neighbourhood(ndim)
+
+
+@pytest.mark.parametrize("radius", [0.99, 100, np.nan, np.inf, -1, "1", None, True, [1]])
+def test_a_radius_is_a_moderate_number(radius):
+    with pytest.raises(ArgumentError, match="'neighbourhood'"):
+        neighbourhood(2, radius)
+
+
+def test_labels_are_integers():
+    for bad in ([[1], [1, 2]], [1.0, 2.0], ["a"], [True, False], None):
+        for given in ((bad, [1, 2]), ([1, 2], bad)):
+            with pytest.raises(InputTypeError, match="'rand_statistics'"):
+                rand_statistics(*given)
+        with pytest.raises(InputTypeError, match="'affinities_from_segmentation'"):
+            affinities_from_segmentation(bad, [[1]])
+
+
+def test_edges_longer_than_the_volume_and_empty_volumes():
+    seg = np.ones((2, 3), int)
+    assert not affinities_from_segmentation(seg, [[5, 0], [0, -3], [-2, 2]]).any()
+    assert affinities_from_segmentation(seg, [[0, 2]]).tolist() == [[[1, 0, 0], [1, 0, 0]]]
+    assert affinities_from_segmentation(np.ones((0, 3), int), [[1, 0]]).shape == (1, 0, 3)
+    assert segmentation_from_affinities(np.ones((1, 2, 3)), [[5, 0]], min_size=1).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert segmentation_from_affinities(np.ones((1, 0)), [[1]]).shape == (0,)
+    assert rand_statistics(np.ones(0, int), np.ones(0, int)) == (1.0, 0, 0)
+
+
+def test_unusual_affinities_do_not_join():
+    aff = [[np.nan, 0.5, np.inf, -np.inf, 0.5000001]]
+    assert segmentation_from_affinities(aff, [[-1]]).tolist() == [0, 1, 1, 2, 2]
+    assert segmentation_from_affinities(aff, [[-1]]).dtype == "int64"

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from neuromancer.casts import is_number, is_whole
 from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.utils import check_name
 
 if TYPE_CHECKING:
     from neuromancer.nodes.node import Node
     from neuromancer.optim.trainable import TrainableGraph
 
 ARGUMENTS = ("child_name", "shape", "tags", "strides", "fov", "dtype", "name", "parent_no")
+FARTHEST = 1e100
+"""Larger than any stride or field of view."""
 
 
 def references(value: Any) -> Iterator[dict[str, Any]]:
@@ -57,6 +63,7 @@ def inject(document: dict[str, Any], source: dict[str, Any], model: TrainableGra
             got=list(source),
             expected=f"child_name, and those of {ARGUMENTS[1:]} that differ from the replaced parent",
         )
+    _check(source)
     child, number = source["child_name"], source.get("parent_no", 0)
     # A split is found by its own name or by that of any part.
     name = child if child in model.splits else model[child].name
@@ -64,7 +71,7 @@ def inject(document: dict[str, Any], source: dict[str, Any], model: TrainableGra
     entry = document["nodes"][position]
     is_split = "split" in entry
     found = [{"node": entry["node"]}] if is_split else list(references(entry["arguments"]))
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(found):
+    if not is_whole(number) or not 0 <= number < len(found):
         raise ArgumentError(
             "the node has no such parent", node=child, got=f"parent_no={number}", expected=f"0 to {len(found) - 1}"
         )
@@ -77,6 +84,28 @@ def inject(document: dict[str, Any], source: dict[str, Any], model: TrainableGra
         found[number]["node"] = name
     _drop_unused(document, model)
     _designate(document, name)
+
+
+def _check(source: dict[str, Any]) -> None:
+    """Raise ArgumentError or InputTypeError for values that no input has, whatever the model."""
+    for key in ("child_name", "name"):
+        if source.get(key) is not None or key == "child_name":
+            check_name(source[key], f"inject_source[{key!r}]")
+    tests = {
+        "shape": ("sizes or None", lambda v: v is None or (is_whole(v) and v >= 1)),
+        "strides": ("numbers", lambda v: is_number(v) and -FARTHEST < v < FARTHEST),
+        "fov": ("numbers", lambda v: is_number(v) and -FARTHEST < v < FARTHEST),
+        "tags": ("tags", lambda v: isinstance(v, str)),
+    }
+    for key, (expected, fits) in tests.items():
+        value = source.get(key)
+        if value is None or (key == "tags" and isinstance(value, str)):
+            continue
+        is_sequence = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+        if not (is_sequence and all(map(fits, value))):
+            raise ArgumentError(
+                f"not {expected}", where=f"inject_source[{key!r}]", got=value, expected=f"a sequence of {expected}"
+            )
 
 
 def _input(name: str, parent: Node, source: dict[str, Any]) -> dict[str, Any]:

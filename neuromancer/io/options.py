@@ -36,16 +36,17 @@ class LoadOptions:
 
     def any(self) -> bool:
         """Whether any option is set."""
-        return self != LoadOptions()
+        return any(value is not None and value is not False for value in vars(self).values())
 
     def check(self) -> None:
         """Raise ArgumentError or InputTypeError for options that are invalid for any model."""
-        if self.replace_bn is not None and self.replace_bn not in REPLACEMENTS:
+        if self.replace_bn is not None and not (isinstance(self.replace_bn, str) and self.replace_bn in REPLACEMENTS):
             raise _bad("unknown replace_bn", self.replace_bn, f"one of {REPLACEMENTS}")
         if self.unlock_all_params and (self.make_weights_constant or self.lock_trainable_params is not None):
             raise _bad("parameters cannot be both constant and variable", "unlock_all_params=True", None)
         size, batch = self.imposed_patch_size, self.imposed_batch_size
-        if size is not None and (not isinstance(size, (list, tuple, np.ndarray)) or not all(map(_positive, size))):
+        is_sequence = isinstance(size, (list, tuple)) or (isinstance(size, np.ndarray) and size.ndim == 1)
+        if size is not None and not (is_sequence and all(map(_positive, size))):
             raise _bad("imposed_patch_size must be a sequence of sizes", size, "one int >= 1 per spatial axis")
         if batch is not None and not _positive(batch):
             raise _bad("imposed_batch_size must be a size", batch, "an int >= 1")

@@ -293,3 +293,60 @@ def test_failed_options_leave_no_model(saved):
 def test_max_fragment_pooling_needs_a_prediction_with_space(saved):
     with pytest.raises(ArgumentError, match="'dense': max-fragment pooling needs a prediction with the spatial axes"):
         nm.modelload(saved(layers), override_mfp_to_active=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "got"),
+    [
+        ({"imposed_patch_size": np.array(5)}, None),
+        ({"imposed_patch_size": np.array([[9, 9]])}, None),
+        *[({"imposed_patch_size": size}, size) for size in (9, "9", [9, 0], [9, 9.0], [True, 9], {9: 9})],
+        *[({"imposed_batch_size": size}, size) for size in (0, -1, 2.0, True, "2", [2])],
+        *[({"replace_bn": how}, how) for how in ("drop", ["remove"], 1, True)],
+        ({"replace_bn": np.array(["remove", "const"])}, None),
+        *[({"lock_trainable_params": lock}, lock) for lock in (-1, 1.0, True, "c0", {"c0"})],
+        ({"unlock_all_params": True, "make_weights_constant": True}, "unlock_all_params=True"),
+        ({"unlock_all_params": True, "lock_trainable_params": 0}, "unlock_all_params=True"),
+    ],
+)
+def test_options_that_suit_no_model_are_refused_before_a_file_is_read(options, got):
+    with pytest.raises(ArgumentError) as caught:
+        nm.modelload("no such file", **options)
+    assert caught.value.node == "modelload" and (got is None or caught.value.got == got)
+
+
+def test_sizes_may_be_arrays(saved):
+    model = nm.modelload(saved(), imposed_patch_size=np.array([10, 14]), imposed_batch_size=np.int64(3))
+    assert model.input_node.shape.shape[0] == 3 and list(model.input_node.shape.spatial_shape) == [10, 14]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("shape", (5, "abcd", ["a"], [1.5, 3, 8, 8], [1, 0, 8, 8], [True, 3, 8, 8], np.ones((2, 2), int))),
+        ("strides", (2, ["a", "b"], [None, None], [float("nan"), 1], [float("inf"), 1], [10**400, 1], "ab")),
+        ("fov", (3, "a", [None, 3], [float("nan"), 1])),
+        ("tags", (5, ["b", 3], b"b,f,y,x")),
+        ("parent_no", (1, -1, 0.0, False, "0")),
+        ("child_name", (5, None, b"c1")),
+        ("name", (5, b"raw", ["raw"])),
+        ("dtype", (5, "foo", float)),
+    ],
+)
+def test_values_of_an_injected_input(saved, key, values):
+    path = saved()
+    before = list(nm.model_manager.models)
+    for value in values:
+        with pytest.raises((ArgumentError, InputTypeError)) as caught:
+            nm.modelload(path, inject_source={"child_name": "c1", key: value})
+        assert repr(value)[:3] in str(caught.value) or key in str(caught.value)
+    assert list(nm.model_manager.models) == before
+
+
+def test_an_injected_input_keeps_what_is_not_said(saved, fresh_model):
+    path = saved()
+    parent = fresh_model["c0"].shape
+    given = {"child_name": "c1", "name": "in", "parent_no": np.int64(0)}
+    plain = nm.modelload(path, inject_source=given)["in"]
+    assert plain.shape == parent and plain.output.dtype == fresh_model["c0"].output.dtype
+    assert nm.modelload(path, inject_source=given | {"dtype": "float64"})["in"].shape == parent
