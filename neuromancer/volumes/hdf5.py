@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -228,7 +230,8 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
             return
 
         def add(file: Any) -> None:
-            _require_room(file, name, label)
+            if _find(file, locator) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), label)
             _fill(file, name, spec, identity)
 
         change(target, identity, add)
