@@ -11,7 +11,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.errors import FileError, InputTypeError, NeuromancerError
-from neuromancer.places import content_at, kind_at, local_file, local_target, path_text
+from neuromancer.places import absolute, content_at, is_address, kind_at, local_file, local_target, path_text
 from neuromancer.volumes import create_sink, open_source
 
 posix = pytest.mark.skipif(os.name != "posix", reason="named pipes and sockets are files here")
@@ -126,3 +126,33 @@ def test_a_file_instead_of_a_folder(tmp_path):
         (tmp_path / name).write_bytes(b"PK\x03\x04")
         with pytest.raises(FileError, match="is not a folder, as its name says; got a zip archive"):
             open_source(tmp_path / name)
+
+
+def test_addresses_are_no_local_files(tmp_path):
+    for address in ("s3://bucket/a.h5", "https://host/a.h5", "zip::s3://bucket/a.zip", "simplecache::gs://b/a"):
+        assert is_address(address)
+        for check in (local_file, local_target):
+            with pytest.raises(FileError, match="'model'"):
+                check(address, "model")
+    for path in ("a.h5", "C:/a.h5", "/a:b", "a//b", "://x", "1s3://b"):
+        assert not is_address(path)
+    assert local_target(tmp_path / "a.h5", "model") == tmp_path / "a.h5"
+
+
+def test_objects_that_are_no_paths(tmp_path):
+    class Broken:
+        def __fspath__(self):
+            raise ZeroDivisionError
+
+    for bad in (Broken(), 5, None, b"a.h5", ["a.h5"]):
+        with pytest.raises(InputTypeError, match="'model'"):
+            local_file(bad, "model")
+
+
+def test_the_current_folder_may_be_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileError, match="'raw'"):
+        absolute("a.npy", "raw")
+    assert absolute(str(tmp_path), "raw") == str(tmp_path)

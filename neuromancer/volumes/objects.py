@@ -38,7 +38,8 @@ def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
         return array
     if type(array) is np.memmap:
         whole = isinstance(array.base, mmap.mmap) and str(array.filename).endswith(".npy") and array.mode == "r"
-        return StoredArray(str(array.filename), kind="npy", on_missing=on_missing) if whole else None
+        stored = StoredArray(str(array.filename), kind="npy", on_missing=on_missing) if whole else None
+        return stored if stored is not None and _maps_all(array, stored) else None
     if kind == "h5py":
         file = array.file
         if file.mode != "r" or file.driver not in ("sec2", "stdio"):
@@ -53,6 +54,13 @@ def in_file(array: Any, on_missing: str = "error") -> StoredArray | None:
         spec = tensorstores.spec_of(array)
         return None if spec is None else StoredArray(spec, "", "tensorstore", on_missing)
     return None
+
+
+def _maps_all(array: np.memmap, stored: StoredArray) -> bool:
+    """Return whether a memory map is that of a .npy file as its header describes it, and not of other bytes in it."""
+    found = stored.opened().array
+    same = array.shape == stored.shape and array.dtype == stored.dtype
+    return same and (not isinstance(found, np.memmap) or (array.strides, array.offset) == (found.strides, found.offset))
 
 
 def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
