@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from neuromancer.casts import is_whole
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
 
 T = TypeVar("T")
@@ -174,6 +175,14 @@ def layout_of(
     return Layout("".join(PASSED if a in passed else a for a in named), view)
 
 
+def check_spatial(spatial: Any, label: str) -> None:
+    """Raise InputTypeError or ArgumentError unless `spatial` names every spatial axis once, by a letter."""
+    if not isinstance(spatial, str):
+        raise InputTypeError("not axis names", where="spatial", got=spatial, expected="text, e.g. 'zyx'")
+    if not spatial or len(set(spatial)) != len(spatial) or set(spatial) & set(f"fc{PASSED}"):
+        raise ArgumentError("not a valid axis order", where=label, got=spatial, expected="e.g. 'zyx'")
+
+
 def _orders(spatial: str, ndim: int) -> list[str]:
     return [form for form in (spatial, "c" + spatial, spatial + "c") if len(form) == ndim]
 
@@ -208,6 +217,8 @@ def checked_index(where: Any, shape: Sequence[int], label: str, steps: bool = Fa
     for item, n in zip([*items, *[slice(None)] * (len(shape) - len(items))], shape, strict=True):
         if not isinstance(item, slice):
             raise ShapeError("is indexed by slices only", where=label, got=repr(item), expected="slices")
+        if not all(end is None or is_whole(end) for end in (item.start, item.stop, item.step)):
+            raise ShapeError("a slice without whole numbers", where=label, got=repr(item), expected="integers")
         start = 0 if item.start is None else int(item.start)
         stop, step = n if item.stop is None else int(item.stop), 1 if item.step is None else int(item.step)
         if not 0 <= start <= stop <= n or step < 1 or (step > 1 and not steps):

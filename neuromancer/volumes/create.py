@@ -16,7 +16,7 @@ from neuromancer.files import followed
 from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
-from neuromancer.volumes.axes import Layout, layout_of, letters
+from neuromancer.volumes.axes import Layout, check_spatial, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.flat import MappedSink, file_of
 from neuromancer.volumes.options import check_kinds, check_spec, checked_block_shape
@@ -112,7 +112,7 @@ def create_sink(
     >>> np.load(path).sum(axis=(0, 2)).tolist()
     [0.0, 12.0, 12.0, 0.0, 0.0]
     """
-    if existing not in ("error", "open"):
+    if not isinstance(existing, str) or existing not in ("error", "open"):
         raise ArgumentError("unknown choice", where="existing", got=existing, expected="'error' or 'open'")
     options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale, direction)
     if not isinstance(out, (str, os.PathLike)):
@@ -187,8 +187,7 @@ def _checked(
     direction: Sequence[int] | None,
 ) -> tuple[tuple[int, ...], np.dtype, Placement]:
     label = str(out)[:100]
-    if not isinstance(spatial, str):
-        raise InputTypeError("not axis names", where="spatial", got=spatial, expected="text, e.g. 'zyx'")
+    check_spatial(spatial, label)
     is_sequence = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
     if not is_sequence or len(shape) != len(spatial) + 1 or not all(is_whole(n) and n >= 1 for n in shape):
         raise ShapeError("not a valid output shape", where=label, got=shape, expected=f"(f, {', '.join(spatial)})")

@@ -82,7 +82,7 @@ def checked_choice(value: Any) -> str:
     >>> checked_choice("fill")
     'fill'
     """
-    if value not in CHOICES:
+    if not isinstance(value, str) or value not in CHOICES:
         raise ArgumentError(
             "unknown choice",
             where="on_missing",

@@ -13,6 +13,7 @@ from neuromancer.arrays import library
 from neuromancer.errors import FileError, InputTypeError, ShapeError, naming, translating
 from neuromancer.files import followed
 from neuromancer.places import is_address
+from neuromancer.printable import described
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.fresh import Note
 from neuromancer.volumes.paths import require_kind
@@ -144,7 +145,11 @@ def open_sink(locator: Locator) -> ArraySink:
     ------
     FileError
         If it does not exist or cannot be written to.
+    InputTypeError
+        If it is not a locator.
     """
+    if not isinstance(locator, Locator):
+        raise InputTypeError("is not a locator", where="open_sink", got=described(locator), expected="sink.locator")
     found = None
     if locator.kind == "tensorstore" or is_address(locator.path) or Path(locator.path).exists():
         found = _open(locator)

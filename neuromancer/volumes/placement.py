@@ -114,7 +114,7 @@ def _numbers(what: str, values: Sequence[float | None] | None, spatial: str) -> 
         return None
     try:
         found = [None if v is None else float(v) for v in values]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = []
     if isinstance(values, str) or len(found) != len(spatial) or not all(v is None or np.isfinite(v) for v in found):
         raise ArgumentError("not lengths", where=what, got=repr(values), expected=f"a number for each of {spatial!r}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer.casts import is_whole
 from neuromancer.errors import ArgumentError, FileError, naming, translating
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated, warn_of
@@ -45,12 +46,14 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     Raises
     ------
     ArgumentError
-        For an unknown method.
+        For an unknown method, or a number of levels that is none.
     FileError
         If it is not an OME-Zarr image, or cannot be written.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ArgumentError("unknown method", where="write_pyramid", got=method, expected=METHODS)
+    if levels is not None and not (is_whole(levels) and levels >= 0):
+        raise ArgumentError("not a number of levels", where="write_pyramid", got=levels, expected="an integer >= 0")
     if hasattr(image, "flush"):
         image.flush()
     locator = getattr(image, "locator", None)

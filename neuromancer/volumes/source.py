@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, ShapeError
+from neuromancer.errors import FileError, ShapeError
 from neuromancer.printable import printable
 from neuromancer.volumes.accept import checked_dtype, checked_shape, numpy_dtype
-from neuromancer.volumes.axes import Layout, checked_index, layout_of
+from neuromancer.volumes.axes import Layout, check_spatial, checked_index, layout_of
 from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.missing import Filled, checked_choice
 from neuromancer.volumes.objects import OpenArray, inspect_array, library, open_array
@@ -177,6 +177,7 @@ def open_source(
     ((2, 4, 3), [[[0, 4, 8], [1, 5, 9]]])
     """
     checked_choice(on_missing)
+    check_spatial(spatial, label)
     if isinstance(raw, ArraySource):
         on_missing = raw.on_missing if on_missing == "error" else on_missing
         raw = raw if on_missing == raw.on_missing else raw.with_choice(on_missing)
@@ -196,8 +197,6 @@ def open_source(
     shape = checked_shape(array, label)
     if 0 in shape:
         raise ShapeError("is empty", where=label, got=f"shape {shape}", expected="at least one voxel")
-    if len(set(spatial)) != len(spatial) or not spatial:
-        raise ArgumentError("not a valid axis order", where=label, got=spatial, expected="e.g. 'zyx'")
     # Axes from the user take precedence over those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
     name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label

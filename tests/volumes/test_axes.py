@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.volumes import create_sink, open_source
 from neuromancer.volumes.axes import PASSED, Layout, checked_index, layout_of, letters
 
 
@@ -150,6 +151,10 @@ def test_an_index_selects_what_numpy_does(shape, data):
         ((slice(None), 3), False, "3"),
         ((slice(None), None), False, "None"),
         (Ellipsis, False, "Ellipsis"),
+        ((slice(0.5, 2),), False, "slice(0.5, 2, None)"),
+        ((slice("a", None),), False, "slice('a', None, None)"),
+        ((slice(None), slice(0, 2, 1.0)), True, "slice(0, 2, 1.0)"),
+        ((slice(False, True),), False, "slice(False, True, None)"),
         ((slice(None),) * 3, False, 3),
     ],
 )
@@ -157,3 +162,13 @@ def test_other_indices_are_refused(where, steps, got):
     with pytest.raises(ShapeError) as caught:
         checked_index(where, (4, 5), "raw", steps)
     assert (caught.value.node, caught.value.got) == ("raw", got)
+
+
+@pytest.mark.parametrize("spatial", [5, b"zyx", ("z", "y", "x"), None, "", "zzx", "fyx", "cyx", "z.x"])
+def test_spatial_axes_are_distinct_letters(spatial):
+    error = ArgumentError if isinstance(spatial, str) else InputTypeError
+    with pytest.raises(error) as caught:
+        open_source(np.zeros((4, 5, 6)), None, spatial)
+    assert caught.value.got == spatial
+    with pytest.raises(error):
+        create_sink(np.zeros((4, 5, 6)), (1, 4, 5, 6), "float64", spatial=spatial)

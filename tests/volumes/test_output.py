@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from neuromancer.errors import FileError, InputTypeError, ShapeError
-from neuromancer.volumes import open_source
+from neuromancer.errors import ArgumentError, FileError, InputTypeError, ShapeError
+from neuromancer.volumes import create_sink, open_sink, open_source
 from neuromancer.volumes.create import output_at
 from neuromancer.volumes.fresh import tokens
 
@@ -149,3 +149,16 @@ def test_a_link_to_nothing_is_written_through(tmp_path, name):
     assert left(tmp_path / "far") == [f"real{name[1:].partition(':')[0]}"]
     found.discard(traces)
     assert left(tmp_path / "far") == [] and (tmp_path / name.partition(":")[0]).is_symlink()
+
+
+def test_only_locators_can_be_opened_again(tmp_path):
+    for given in (5, None, f"{tmp_path}/a.npy", ("npy", "a.npy")):
+        with pytest.raises(InputTypeError, match="'open_sink'"):
+            open_sink(given)
+    for existing in ("replace", None, ["open"], np.array(["open", "error"])):
+        with pytest.raises(ArgumentError, match="'existing'"):
+            create_sink(tmp_path / "a.npy", SHAPE, "uint8", existing=existing)
+    for on_missing in ("fil", None, np.array(["fill", "error"])):
+        with pytest.raises(ArgumentError, match="'on_missing'"):
+            open_source(np.zeros((4, 5, 6)), on_missing=on_missing)
+    assert left(tmp_path) == []

@@ -26,7 +26,7 @@ def test_nothing_known_is_none(unit):
     ("name", "value"),
     [
         *[("voxel_size", v) for v in ((1, 2), (1, 2, 3, 4), 5, "123", (1, "a", 2), (1, np.nan, 2), (1, np.inf, 2))],
-        *[("voxel_size", v) for v in ((1, 0, 2), (None, -1, 2))],
+        *[("voxel_size", v) for v in ((1, 0, 2), (None, -1, 2), (1, 10**400, 2), (1, 2j, 3))],
         *[("offset", v) for v in ((), (1, 2), "123", (0, np.nan, 0), (0, 0, -np.inf), [[1], [2, 3], [4]])],
         *[("unit", v) for v in ("furlong", "nm^2", 5)],
         *[("direction", v) for v in ((1, 1), (1, 0, 1), (1, -1, 2), (True, 1, 1), "111", 1, (1, 1, "-1"))],

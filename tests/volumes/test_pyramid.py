@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neuromancer.errors import FileError
+from neuromancer.errors import ArgumentError, FileError
 from neuromancer.volumes import create_sink, open_source, write_pyramid
 from neuromancer.volumes.pyramid import shrink
 from tests.volumes.factories import numbered, zarr
@@ -93,3 +93,16 @@ def test_what_is_no_image(tmp_path):
         with pytest.raises(FileError) as caught:
             write_pyramid(tmp_path / name)
         assert name in caught.value.node
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *[{"levels": n} for n in (-1, 1.5, True, "1", [1])],
+        *[{"method": m} for m in ("median", None, ["mean"], np.array(["mean", "nearest"]))],
+    ],
+)
+def test_a_method_is_a_name_and_levels_are_counted(tmp_path, given):
+    with pytest.raises(ArgumentError) as caught:
+        write_pyramid(image(tmp_path / "a.zarr"), **given)
+    assert caught.value.node == "write_pyramid" and caught.value.got is next(iter(given.values()))
