@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.casts import KINDS, is_number, is_whole
+from neuromancer.dense.fingerprint import function_text
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 
 SCALES = {"uint8": 255, "uint16": 65535}
@@ -216,11 +216,4 @@ def _importable(function: Callable[..., Any]) -> bool:
 
 
 def _label(step: Any) -> str:
-    if not callable(step):
-        return repr(step)
-    name = f"{getattr(step, '__module__', '')}:{getattr(step, '__qualname__', type(step).__name__)}"
-    code = getattr(step, "__code__", None)
-    if code is None:
-        return name
-    # two lambdas have the same name
-    return f"{name} {hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:16]}"
+    return function_text(step) if callable(step) else repr(step)
