@@ -57,7 +57,7 @@ def views(group: Any, ndim: int) -> tuple[View, ...]:
     same = tuple(range(ndim))
     if group is None:
         return (View(same, (False,) * ndim),)
-    if group not in GROUPS:
+    if not isinstance(group, str) or group not in GROUPS:
         raise ArgumentError(
             "unknown group of symmetries",
             where="augment",
