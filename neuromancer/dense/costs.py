@@ -117,8 +117,8 @@ class Costs:
         """(work, products, bytes of the prepared kernel, bytes of scratch, bytes of the result) of a convolution."""
         n_out, n_in, *taps = kernel
         if len(taps) != len(before) or any(a > b for a, b in zip(after, before, strict=True)):
-            # up-convolution, or kernel without spatial axes: every weight is used once per voxel
-            products = images * prod(after) * prod(kernel)
+            # up-convolution, or kernel without spatial axes: every weight is used once per voxel of the input
+            products = images * prod(before) * prod(kernel)
             return products, products, 0.0, 0.0, 0.0
         dilation = n.dilation
         pads = getattr(n, "_pad", (0,) * len(taps))

@@ -61,7 +61,7 @@ def test_a_unit_alone_replaces_that_of_the_image():
     [
         {"voxel_size": (1.0, 2.0)},
         {"voxel_size": (0.0, 1.0, 1.0)},
-        {"unit": "voxel lengths"},
+        {"unit": "voxels long"},
         {"offset": (np.inf, 0, 0)},
     ],
 )

@@ -1,0 +1,93 @@
+"""The cost model: multiplications of every kind of layer, growth with the block, memory of parameters and results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import neuromancer as nm
+from neuromancer.dense.network import DenseNetwork
+
+
+def source(size=20, channels=3, ndim=2):
+    return nm.Input((None, channels, *(size,) * ndim), "b,f," + ",".join("zyx"[-ndim:]), print_repr=False)
+
+
+def conv(parent, n_f=4, size=3, pool=1, **kwargs):
+    ndim = parent.shape.ndim
+    return nm.Conv(parent, n_f, (size,) * ndim, (pool,) * ndim, print_repr=False, **kwargs)
+
+
+def unet():
+    fine = conv(source(24))
+    low = conv(nm.Pool(fine, (2, 2), print_repr=False), 6)
+    up = nm.UpConv(low, 5, (2, 2), print_repr=False)
+    return conv(up, 2, activation_func="lin")
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("make", ["up", "after a convolution", "below a convolution"])
+def test_products_of_up_convolutions_are_those_of_the_nodes(ndim, make):
+    """In the plain form, the sum over the nodes of the documented cost of each."""
+    node = source(10, ndim=ndim)
+    if make == "after a convolution":
+        node = conv(node)
+    node = nm.UpConv(node, 2, (2, 3, 2)[:ndim], identity_init=False, print_repr=False)
+    if make == "below a convolution":
+        node = conv(node)
+    network = DenseNetwork([node])
+    whole = sum(n.computational_cost for n in node.sub_graph() if "w" in n.params)
+    assert network.costs([10] * ndim).products == whole
+
+
+def test_a_u_net_multiplies_as_often_as_its_nodes_say():
+    node = unet()
+    whole = sum(n.computational_cost for n in node.sub_graph() if "w" in n.params)
+    assert DenseNetwork([node]).costs([24, 24]).products == whole
+
+
+@pytest.mark.parametrize("make", [unet, lambda: conv(conv(source(), 4, 3, 2), 2), lambda: conv(source(), 2)])
+def test_nothing_shrinks_as_the_block_grows(make):
+    costs = DenseNetwork([make()]).costs
+    small = [costs([n, 40]) for n in (24, 28, 32, 40)]
+    for key in ("work", "products", "memory"):
+        values = [getattr(cost, key) for cost in small]
+        assert values == sorted(values) and values[0] < values[-1]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(12, 40), st.integers(12, 40), st.integers(1, 5))
+def test_images_and_axes_count_alike(height, width, images):
+    costs = test_images_and_axes_count_alike.costs
+    one, many = costs([height, width]), costs([height, width], images)
+    assert many.products == images * one.products
+    assert one.memory <= many.memory <= images * one.memory
+    assert costs([width, height]).products == one.products
+
+
+test_images_and_axes_count_alike.costs = DenseNetwork([conv(conv(source(), 4, 3, 2), 2)]).costs
+
+
+def test_parameters_are_counted_once_however_many_nodes_share_them():
+    inp = source(4, 64)
+    first = conv(inp, 64)
+    own, shared = conv(inp, 64), conv(inp, 64, w=first.w, b=first.b)
+    both = [DenseNetwork([nm.Add(first, other, print_repr=False)]).costs for other in (own, shared)]
+    size = sum(p.get_value().nbytes for p in first.params.values())
+    assert size > 100_000
+    assert [costs.parameters for costs in both] == [2 * size, size]
+    assert both[0]([4, 4]).memory - both[1]([4, 4]).memory >= size
+
+
+def test_a_result_is_freed_after_its_last_reader():
+    """A longer chain of equal layers needs no more memory; keeping the first result does."""
+    layers = [source(100, 8)]
+    for _ in range(6):
+        layers.append(nm.ApplyFunc(layers[-1], nm.T.tanh))
+    short, long = (DenseNetwork([layers[k]]).costs([100, 100]).memory for k in (3, 6))
+    assert short == long
+    kept = DenseNetwork([nm.Add(layers[1], layers[6], print_repr=False)]).costs([100, 100]).memory
+    one = 8 * 100 * 100 * np.dtype(nm.config.floatX).itemsize
+    assert kept - long == one
