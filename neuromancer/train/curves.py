@@ -50,7 +50,7 @@ class LinearSchedule(Schedule):
     ----------
     n_steps : int
     end : number or array
-        Value from step `n_steps` on.
+        Value from step `n_steps` on, or from the next multiple of `every`.
     every : int
         Number of steps between changes of the value.
     start : number or array, optional

@@ -18,12 +18,14 @@ def test_whole_numbers_become_ints(value):
 
 @pytest.mark.parametrize(
     ("value", "nearest"),
-    [(1, "2"), (-5, "2"), (2.0, "2"), (2.7, "3"), (np.float32(7.2), "7"), (math.nan, None), (math.inf, None)]
-    + [(True, None), (np.True_, None), ("3", None), (None, None), ([3], None), (np.array([3]), None)],
+    [
+        *[(1, "2"), (-5, "2"), (2.0, "2"), (2.7, "3"), (np.float32(7.2), "7"), (math.nan, None), (math.inf, None)],
+        *[(value, None) for value in (True, np.True_, "3", None, [3], np.array([3]))],
+    ],
     ids=repr,
 )
 def test_others_are_refused_with_the_nearest_whole_number(value, nearest):
-    with pytest.raises(ArgumentError, match="unusable n; .*at least 2") as caught:
+    with pytest.raises(ArgumentError, match=r"unusable n; .*at least 2") as caught:
         whole(value, "n", "X", least=2)
     assert str(caught.value).endswith(f"nearest valid: {nearest}") == (nearest is not None)
     assert ("nearest" in str(caught.value)) == (nearest is not None)
@@ -36,7 +38,7 @@ def test_amounts_become_floats(value):
 
 @pytest.mark.parametrize("value", [-1e-300, math.nan, math.inf, -math.inf, True, "1", None, 1j, [1.0]], ids=repr)
 def test_what_is_no_amount(value):
-    with pytest.raises(ArgumentError, match="X.*: unusable n"):
+    with pytest.raises(ArgumentError, match=r"X.*: unusable n"):
         amount(value, "n", "X")
 
 
@@ -73,5 +75,5 @@ def test_what_is_no_mapping_of_names(value):
 
 def test_the_first_unknown_name_is_given_with_the_nearest():
     known(["lr", "mom"], {"lr": 1, "mom": 2}, "unknown", "X")
-    with pytest.raises(UnknownNameError, match="got lrr; .*nearest valid: lr"):
+    with pytest.raises(UnknownNameError, match=r"got lrr; .*nearest valid: lr"):
         known(["mom", "lrr", "momm"], ["lr", "mom"], "unknown", "X")

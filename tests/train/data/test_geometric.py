@@ -35,8 +35,18 @@ def block(of):
 
 @pytest.mark.parametrize(
     ("axes", "flipped"),
-    [(None, {0, 1, 2}), ("zyx", {0, 1, 2}), ("x", {2}), ("xz", {0, 2}), ([0], {0}), ((-1, 1), {1, 2}), ([], set())]
-    + [(np.array([2]), {2}), (("y", 0), {0, 1})],
+    [
+        *[
+            (None, {0, 1, 2}),
+            ("zyx", {0, 1, 2}),
+            ("x", {2}),
+            ("xz", {0, 2}),
+            ([0], {0}),
+            ((-1, 1), {1, 2}),
+            ([], set()),
+        ],
+        *[([], set()), (np.array([2]), {2}), (("y", 0), {0, 1})],
+    ],
     ids=str,
 )
 def test_only_the_given_axes_are_flipped_each_about_half_of_the_time(axes, flipped):

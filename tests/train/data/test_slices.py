@@ -98,8 +98,14 @@ def test_axes_that_a_patch_does_not_have(make, axis):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: DropSlices(repeat="yes"), lambda: ShiftSlices(-1), lambda: ShiftSlices(True)]
-    + [lambda: ShiftSlices(onwards=2), lambda: ShiftSlices(p=-0.1), lambda: DropSlices(p=np.nan)],
+    [
+        lambda: DropSlices(repeat="yes"),
+        lambda: ShiftSlices(-1),
+        lambda: ShiftSlices(True),
+        lambda: ShiftSlices(onwards=2),
+        lambda: ShiftSlices(p=-0.1),
+        lambda: DropSlices(p=np.nan),
+    ],
 )
 def test_options_that_mean_nothing(make):
     with pytest.raises(ArgumentError, match="Slices"):
