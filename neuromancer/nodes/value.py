@@ -109,7 +109,7 @@ class ValueNode(Node):
                 raise ShapeError(
                     "the value does not fit the shape",
                     node=self,
-                    got=np.shape(value) or repr(value),
+                    got=getattr(value, "shape", None) or repr(value)[:200],
                     expected=sizes,
                 )
             array = exact_cast(given, self.dtype, self, "the value")
@@ -150,7 +150,8 @@ class InitialState_like(Node):
     override_f : int
         Number of features.
     dtype : str, optional
-        Default: dtype of the parent's output. ``config.floatX`` if it is not a floating-point dtype.
+        Dtype of the vector. Default: dtype of the parent's output. ``config.floatX`` if it is not a floating-point
+        dtype.
     name : str
     print_repr : bool
     init_kwargs : dict, optional

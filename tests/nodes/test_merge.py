@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer import engine as E
 from neuromancer.errors import InputTypeError, ShapeError
 
 RNG = np.random.default_rng(0)
@@ -71,3 +72,48 @@ def test_concat_needs_nodes(parents):
 def test_generic_inputs_cannot_be_merged():
     with pytest.raises(InputTypeError, match="an input has no shape"):
         nm.Add(nm.GenericInput(print_repr=False), source((2, 3, 4)))
+
+
+@pytest.mark.parametrize("merge", [nm.Add, nm.MultMerge, lambda a, b, **k: nm.Concat([a, b], **k)])
+def test_known_sizes_win_and_two_unknown_ones_stay_open(merge):
+    node = merge(source((None, 3, None)), source((2, 3, None)), print_repr=False)
+    assert [node.shape["b"], node.shape["x"]] == [2, None]
+
+
+def test_a_concatenated_axis_is_unknown_if_a_part_is():
+    node = nm.Concat([source((2, 3, None)), source((2, 3, 4))], axis="x", print_repr=False)
+    assert node.shape.shape == [2, 3, None]
+    assert node(np.zeros((2, 3, 5), "float32"), np.ones((2, 3, 4), "float32"))[0, 0].tolist() == [0] * 5 + [1] * 4
+
+
+def test_parts_of_other_sizes_at_run_time_are_reported():
+    node = nm.Concat([source((None, 3, 4)), source((None, 3, 4))], print_repr=False)
+    with pytest.raises(nm.errors.NeuromancerError):
+        node(np.zeros((2, 3, 4), "float32"), np.zeros((1, 3, 4), "float32"))
+
+
+@pytest.mark.parametrize(("axis", "error"), [("y", "'y'"), (3, "axis"), (-4, "axis")])
+def test_axes_that_the_parts_do_not_have(fresh_model, axis, error):
+    with pytest.raises(ShapeError, match=error):
+        nm.Concat([source((2, 3, 4)), source((2, 3, 4), name="b")], axis=axis)
+    assert list(fresh_model.nodes) == ["input", "b"]
+
+
+@pytest.mark.parametrize(("tag", "equivariant"), [("b", True), ("f", True), ("x", False)])
+def test_only_a_concatenation_in_space_breaks_equivariance(tag, equivariant):
+    assert nm.Concat([source((2, 3, 4)), source((2, 3, 4))], axis=tag, print_repr=False).equivariant is equivariant
+
+
+@pytest.mark.parametrize(("cls", "slopes"), [(nm.Add, (1, 1)), (nm.MultMerge, (3, 2))])
+def test_gradients_flow_to_both_inputs(cls, slopes):
+    node = cls(source((1, 1, 2)), source((1, 1, 2)), print_repr=False)
+    gradients = nm.make_func(node.input_tensors, E.grad(node.output.sum(), node.input_tensors))
+    got = gradients(np.full((1, 1, 2), 2, "float32"), np.full((1, 1, 2), 3, "float32"))
+    assert [g.ravel().tolist() for g in got] == [[s, s] for s in slopes]
+
+
+@pytest.mark.parametrize(("cls", "want"), [(nm.Add, 6), (nm.MultMerge, 9)])
+def test_a_node_can_be_merged_with_itself(cls, want):
+    inp = source((1, 1, 1))
+    assert cls(inp, inp, print_repr=False)([[[3]]]).item() == want
+    assert nm.Concat([inp, inp, inp], print_repr=False)([[[3]]]).ravel().tolist() == [3] * 3

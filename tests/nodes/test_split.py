@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
+from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
 
 
@@ -120,3 +121,39 @@ def test_concat_undoes_split(size, data):
     x = np.random.default_rng(0).random((2, size)).astype("float32")
     np.testing.assert_array_equal(nm.Concat(list(parts), print_repr=False)(x), x)
     assert sum(p.shape["f"] for p in parts) == size
+
+
+@pytest.mark.parametrize("index", [[1.0], [True, 2], ["1"], np.array([0.5])], ids=repr)
+def test_cuts_are_integers(index):
+    with pytest.raises(ArgumentError, match="index must hold integers"):
+        nm.split(source(), index=index)
+
+
+@pytest.mark.parametrize(("n_out", "nearest"), [(9_999, "10000"), (3, "2"), (70_001, "70000"), (500_000, "70000")])
+def test_numbers_of_parts_of_a_large_axis(n_out, nearest):
+    """Divisors are searched for near the number and at the ends only: 1, 2, ..., 10,000, ..., 70,000."""
+    with pytest.raises(ShapeError, match=rf"expected a divisor of the size; nearest valid: {nearest}$"):
+        nm.split(source((1, 70_000), "b,f"), n_out=n_out)
+
+
+def test_a_single_voxel_cannot_be_cut():
+    with pytest.raises(ShapeError, match="out of range") as caught:
+        nm.split(source((2, 1), "b,f"), index=1)
+    assert "nearest" not in str(caught.value)
+    assert [p.shape["f"] for p in nm.split(source((2, 1), "b,f"), n_out=1)] == [1]
+
+
+@pytest.mark.parametrize(("axis", "equivariant"), [("b", True), ("f", True), ("y", False)])
+def test_only_a_split_in_space_breaks_equivariance(axis, equivariant):
+    assert {p.equivariant for p in nm.split(source(), axis, index=1)} == {equivariant}
+
+
+def test_the_last_part_takes_what_is_there():
+    *_, last = nm.split(source((None, 6, 5, 4)), "b", index=[1, 2])
+    assert [last(np.zeros((n, 6, 5, 4), "float32")).shape[0] for n in (3, 7)] == [1, 5]
+
+
+def test_gradients_reach_only_the_part():
+    part = nm.split(source((1, 4), "b,f"), index=[1, 3])[1]
+    (gradient,) = E.grad(part.output.sum(), part.input_tensors)
+    assert nm.make_func(part.input_tensors, gradient)(np.zeros((1, 4), "float32")).tolist() == [[0, 1, 1, 0]]

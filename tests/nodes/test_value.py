@@ -95,3 +95,63 @@ class TestInitialState:
     def test_needs_features(self):
         with pytest.raises(NeuromancerError, match="needs an axis tagged 'f'"):
             nm.InitialState_like(nm.Input((2, 3), "b,x", print_repr=False), 2)
+
+    @pytest.mark.parametrize(
+        ("parent", "dtype", "want"),
+        [
+            ("float64", None, "float64"),
+            ("float32", "float64", "float64"),
+            ("int16", None, "float32"),
+            ("bool",) * 2 + ("float32",),
+        ],
+    )
+    def test_the_vector_is_of_floating_point(self, parent, dtype, want):
+        node = nm.InitialState_like(nm.Input((2, 3), "b,f", dtype=parent, print_repr=False), 4, dtype, print_repr=False)
+        assert node.get_value().dtype == want
+
+    def test_it_follows_the_sizes_of_the_data_and_the_axis_of_features(self):
+        inp = nm.Input((None, 3, None), "b,f,x", print_repr=False)
+        node = nm.InitialState_like(inp, 2, print_repr=False)
+        node.set_param_values({"value": [1.0, 2.0]})
+        out = node(np.zeros((5, 3, 4), "float32"))
+        assert node.shape.shape == [None, 2, None] and out.shape == (5, 2, 4)
+        np.testing.assert_array_equal(out, np.broadcast_to([[[1], [2]]], (5, 2, 4)))
+
+    def test_the_vector_is_copied(self):
+        node = nm.InitialState_like(source(), 4, print_repr=False)
+        node.get_value()[:] = 7
+        np.testing.assert_array_equal(node.get_value(), np.zeros(4))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "bool", "float64"])
+def test_values_keep_their_dtype_and_must_fit_it(dtype):
+    node = value((2,), "f", dtype=dtype, value=[0, 1])
+    assert node.output.dtype == node().dtype == node.get_value().dtype == dtype
+    if dtype != "float64":
+        with pytest.raises(NeuromancerError, match="the value"):
+            value((2,), "f", dtype=dtype, value=[0, 1 << 20])
+        with pytest.raises(ArgumentError, match=f"only floating-point values can be trained; got dtype={dtype}"):
+            value((2,), "f", dtype=dtype, apply_train=True)
+
+
+def test_a_constant_mark_beats_apply_train():
+    node = value((2,), "f", value=[3.0, "const"], apply_train=True)
+    assert node.params["value"].constant and not node.all_trainable_params
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_the_value_is_copied_when_it_comes_and_goes(train):
+    given = np.ones((2, 3), "float32")
+    node = value((2, 3), "b,f", value=given, apply_train=train)
+    given[:] = 7
+    node.get_value()[:] = 8
+    np.testing.assert_array_equal(node.get_value(), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("given", ["text", object(), [[1, 2], [3]], np.array(["a"]), None], ids=repr)
+def test_only_numbers_are_values(given):
+    if given is None:
+        assert not value((2,), "f", value=given).get_value().any()
+    else:
+        with pytest.raises(NeuromancerError):
+            value((2,), "f", value=given)
