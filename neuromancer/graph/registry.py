@@ -318,6 +318,9 @@ class ModelRegistry(Generic[M]):
             )
         return self.models[name]
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.models))
+
     def __repr__(self) -> str:
         return repr(list(self.models))
 

@@ -12,7 +12,7 @@ from neuromancer.io.describe import describe
 from neuromancer.node_basic import FromTensor
 
 QUIET = {"print_repr": False}
-ABSTRACT = {"Node", "NeuralLayer", "_Cell", "_ClassNLL", "_DeviationLoss", "_Elementwise"}
+ABSTRACT = {"Node", "NeuralLayer", "_Cell", "_ClassNLL", "_DeviationLoss", "_Elementwise", "RepeatedStep"}
 """Base classes, from which files cannot build anything large."""
 
 

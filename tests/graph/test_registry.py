@@ -95,3 +95,9 @@ def test_a_renamed_model_is_registered_under_its_new_name(models, fresh_model):
     model_manager.delmodel("../after")
     model.name = "alone"
     assert "alone" not in models
+
+
+def test_the_registry_lists_the_names_of_its_models():
+    for name in ("first", "second"):
+        nm.model_manager.newmodel(name)
+    assert [name for name in nm.model_manager if name in ("first", "second")] == ["first", "second"]
