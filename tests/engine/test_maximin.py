@@ -70,7 +70,7 @@ def test_of_equal_edges_the_first_joins() -> None:
 def test_the_numbers_of_labels_do_not_matter(dtype) -> None:
     affinity = np.random.default_rng(0).random((1, 7))
     small, large = np.array([1, 2, 0, 2, 1, 1, 2]), np.iinfo(dtype).max
-    labels = np.choose(small, [0, large, 3]).astype(dtype)
+    labels = np.array([0, large, 3], dtype)[small]
     for same in (True, False):
         np.testing.assert_array_equal(
             pair_counts(affinity, labels, [[1]], same), pair_counts(affinity, small, [[1]], same)
