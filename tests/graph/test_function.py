@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import neuromancer as nm
 from neuromancer import engine as E
+from neuromancer.graph import function
 from neuromancer.graphutils import getinput_for_multioutput, make_func
 
 
@@ -93,3 +96,61 @@ def test_random_streams_advance_and_restart(dtype):
     assert np.abs(first - second).max() > 0
     stream.reseed(3)
     np.testing.assert_array_equal(func(), first)
+
+
+def test_attributes_before_the_first_call():
+    x, y = vector("x"), vector("y")
+    func = make_func((x, y), x + y)
+    assert func.inputs == [x, y]
+    assert (func.updates, func.func, func.last_exec_time) == ([], None, None)
+    assert (func.profile_execution, func.precision) == (0, "f32")
+    assert isinstance(func.name, str) and func.name
+    assert make_func(x, x, name="mine").name == "mine"
+    assert make_func(x, x).inputs == [x]
+
+
+def test_what_the_engine_is_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(E, "function", lambda *args, **kwargs: told.append((args, kwargs)) or (lambda *a: a))
+    x = vector()
+    shared = E.SharedVariable(np.zeros((), "float32"), "n")
+    output = x + 1
+    func = make_func(x, output, updates=((shared, shared + 1),), name="f", precision="tf32")
+    func([1.0])
+    ((args, kwargs),) = told
+    assert args[0] == [x] and args[1] is output
+    assert kwargs.pop("updates")[0][0] is shared
+    assert kwargs == {"name": "f", "precision": "tf32"}
+
+
+@pytest.mark.parametrize("setting", ["device", "backend", "floatX"])
+def test_a_changed_setting_compiles_again_and_only_then(monkeypatch, setting):
+    compiled = []
+    monkeypatch.setattr(E, "function", lambda *args, **kwargs: compiled.append(1) or (lambda *a: a))
+    settings = SimpleNamespace(device="cpu", backend="numba", floatX="float32")
+    monkeypatch.setattr(function, "config", settings)
+    x = vector()
+    func = make_func(x, x + 1)
+    for n in (1, 1):
+        func([1.0])
+        assert len(compiled) == n
+    setattr(settings, setting, "another")
+    for _ in range(2):
+        func([1.0])
+        assert len(compiled) == 2
+
+
+@pytest.mark.parametrize(("repeats", "calls"), [(0, 1), (1, 1), (3, 3), (-2, 1)])
+def test_the_time_is_the_mean_of_all_runs(monkeypatch, repeats, calls):
+    ran, clock = [], iter([10.0, 16.0])
+    monkeypatch.setattr(E, "function", lambda *args, **kwargs: lambda *a: ran.append(a) or len(ran))
+    monkeypatch.setattr(function, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    x = vector()
+    func = make_func(x, x + 1, profile_execution=repeats)
+    assert func([1.0]) == calls
+    assert ran == [([1.0],)] * calls
+    assert func.last_exec_time == 6.0 / calls
+
+
+def test_inputs_of_no_nodes():
+    assert getinput_for_multioutput([]) == []

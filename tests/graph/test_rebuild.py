@@ -75,3 +75,78 @@ def test_shared_ancestors_are_copied_once():
     copies = rebuild([node], BuildMode())
     assert len(copies) == 4
     assert copies[node].input_nodes == [copies[inp]]
+
+
+class Kept(nm.Node):
+    """Keeps whatever it is given, and passes its parent on."""
+
+    def __init__(self, parent, name="kept", **kept):
+        super().__init__(parent, name)
+        vars(self).update(kept)
+
+    def _make_output(self):
+        self.output = self.parent.output
+
+
+def test_nodes_are_replaced_wherever_they_are_kept():
+    x = nm.Input((2, 3), "b,f", name="x", print_repr=False)
+    y = nm.Input((2, 3), "b,f", name="y", print_repr=False)
+    a = nm.ApplyFunc(x, nm.T.sqr, name="a")
+    node = Kept(
+        a, one=x, stranger=y, listed=[x, 1, y], paired=(a, "a"), by_name={"x": x, 2: y, "n": None}, text="x", deep=[[x]]
+    )
+    copies = rebuild([node], BuildMode(inference=True))
+    assert list(copies) == [x, a, node]
+    twin = copies[node]
+    assert twin.one is copies[x] is not x
+    assert twin.stranger is y
+    assert type(twin.listed) is list and twin.listed == [copies[x], 1, y]
+    assert type(twin.paired) is tuple and twin.paired == (copies[a], "a")
+    assert twin.by_name == {"x": copies[x], 2: y, "n": None}
+    assert twin.text == "x"
+    assert node.one is x and node.listed == [x, 1, y]
+
+
+def test_containers_without_nodes_of_the_graph_stay_the_same():
+    x, y = (nm.Input((2, 3), "b,f", name=name, print_repr=False) for name in "xy")
+    node = Kept(x, plain=[1, 2], others=(y,), named={"y": y})
+    twin = rebuild([node], BuildMode())[node]
+    assert (twin.plain is node.plain, twin.others is node.others, twin.named is node.named) == (True, True, True)
+
+
+def test_kept_expressions_follow_their_tensors():
+    x = nm.Input((2, 3), "b,f", name="x", print_repr=False)
+    shared = nm.engine.SharedVariable(np.ones(3, "float32"), "s")
+    constant = nm.engine.constant(np.float32(2))
+    a = nm.ApplyFunc(x, nm.T.sqr, name="a")
+    node = Kept(a, output_of=a.output, twice=a.output * 2, of_source=x.output, shared=shared, constant=constant)
+    twin = rebuild([node], BuildMode())[node]
+    copy_of_a = twin.parent
+    assert copy_of_a.output is not a.output
+    assert twin.output_of is copy_of_a.output
+    assert twin.of_source is x.output
+    assert twin.shared is shared and twin.constant is constant
+    data = np.float32([[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(nm.make_func([x.output], twin.twice)(data), 2 * data**2)
+    # In the new expression nothing is left of the old one.
+    np.testing.assert_array_equal(nm.make_func([copy_of_a.output], twin.twice)(data), 2 * data)
+
+
+def test_new_sources_feed_kept_expressions():
+    x = nm.Input((2, 3), "b,f", name="x", print_repr=False)
+    node = Kept(x, twice=x.output * 2)
+    copies = rebuild([node], BuildMode(), free_sizes=True)
+    assert copies[x].output is not x.output
+    assert copies[node].output is copies[x].output
+    data = np.ones((5, 3), "float32")
+    np.testing.assert_array_equal(nm.make_func([copies[x].output], copies[node].twice)(data), 2 * data)
+
+
+def test_the_mode_reaches_every_copy_and_no_original():
+    node = nm.Conv(source(), 4, (3, 3), print_repr=False)
+    mode = BuildMode(dense=True)
+    copies = rebuild([node], mode)
+    assert [c.build_mode for c in copies.values()] == [mode, mode]
+    assert {n.build_mode for n in copies} == {BuildMode()}
+    assert all(c.children == {} for c in copies.values())
+    assert copies[node].name == node.name
