@@ -107,6 +107,11 @@ def test_attributes_before_the_first_call():
     assert isinstance(func.name, str) and func.name
     assert make_func(x, x, name="mine").name == "mine"
     assert make_func(x, x).inputs == [x]
+    assert make_func(x, x).output is x
+    outputs = [x, y]
+    kept = make_func([x, y], outputs)
+    outputs.append(x)
+    assert kept.output == make_func([x, y], (x, y)).output == [x, y]
 
 
 def test_what_the_engine_is_told(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 import neuromancer as nm
@@ -174,14 +176,16 @@ def test_a_parent_may_have_forgotten_its_child_before(graph):
     ("name", "error"), [("\ud800", ArgumentError), (7, InputTypeError), ("x" * 1001, ArgumentError)]
 )
 def test_names_of_graphs_are_checked(name, error):
-    with pytest.raises(error, match="model"):
-        Graph(name)
-    graph = Graph("fine")
-    with pytest.raises(error, match="model fine"):
-        graph.name = name
-    container = ModelRegistry()
-    with pytest.raises(error, match="model_manager"):
-        container.newmodel(name)
+    graph, container = Graph("fine"), ModelRegistry()
+    for owner, give in (
+        ("model", lambda: Graph(name)),
+        ("model fine", lambda: setattr(graph, "name", name)),
+        ("model_manager", lambda: container.newmodel(name)),
+    ):
+        with pytest.raises(error) as caught:
+            give()
+        assert caught.value.node == owner
+    assert graph.name == "fine" and Graph().name == ""
     assert container.models == {} and container.current is None
 
 
@@ -205,6 +209,20 @@ def test_the_default_model():
     container.current = None
     assert container.active() is default
     assert container.models == {"default": default, "other": other}
+
+
+def test_default_models_of_threads_are_called_after_them():
+    container, made = ModelRegistry(), []
+    container.newmodel("default of worker")
+
+    def work():
+        made.extend([container.active(), container.active()])
+
+    thread = threading.Thread(target=work, name="worker")
+    thread.start()
+    thread.join()
+    assert made == [container["default of worker1"]] * 2
+    assert container.current is container["default of worker"]
 
 
 def test_a_new_model_is_of_the_containers_class():

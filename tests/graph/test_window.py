@@ -17,6 +17,7 @@ from neuromancer.graph.window import Window
         (Window(size=4, down=2, before=1), 11, 5, 0),
         (Window(size=4, down=2, after=1), 11, 5, 0),
         (Window(size=3, down=3, before=1, after=1), 12, 4, 2),
+        (Window(size=5, down=3), 12, 3, 1),
         (Window(size=3, before=-2, after=-1), 12, 7, 0),
         (Window(up=3), 5, 15, 0),
         (Window(size=5), 3, -1, 0),
