@@ -54,9 +54,10 @@ def test_any_object_goes_into_a_generic_input():
 
 def test_a_value_that_the_dtype_cannot_hold_names_the_source():
     y = flat("small", dtype="uint8")
-    with pytest.raises(ArgumentError, match=r"'small'.*uint8.*300") as caught:
-        check_arrays(y, [y], [np.array([[1, 2, 300]])])
-    assert caught.value.node is y
+    node = nm.Add(y, y, name="sum", **QUIET)
+    with pytest.raises(ArgumentError, match=r"'sum'.*'small'.*uint8.*300") as caught:
+        check_arrays(node, [y], [np.array([[1, 2, 300]])])
+    assert caught.value.node is node
 
 
 def test_a_wrong_number_of_arrays_is_shown_in_a_table():
@@ -179,6 +180,21 @@ def test_computed_labels_are_not_checked_beforehand():
     assert check_arrays(loss, loss.input_nodes, [np.ones((1, 3)), np.array([[2]])])[1].tolist() == [[2]]
 
 
+def test_parts_of_computed_labels_are_not_checked_beforehand():
+    _, probs, target = classifier(n_label=2)
+    parts = nm.split(nm.ApplyFunc(target, lambda t: t // 2, name="halved"), n_out=2, name=["ignored", "used"])
+    loss = nm.MultinoulliNLL(probs, parts[1], target_is_sparse=True, **QUIET)
+    assert check_arrays(loss, loss.input_nodes, [np.ones((1, 3)), np.array([[9, 9]])])[1].tolist() == [[9, 9]]
+
+
+def test_fractions_are_not_fed_to_integers():
+    y = flat("y", dtype="int16")
+    with pytest.raises(InputTypeError, match="input 'y'") as caught:
+        check_arrays(y, [y], [np.ones((2, 3))])
+    assert caught.value.expected == "int16"
+    assert "(2, 3) float64" in caught.value.got
+
+
 def test_random_data_has_the_sources_shapes_and_dtypes():
     x, y = flat("x", batch=400), nm.Input((400, 3), "b,f", dtype="float64", name="y", **QUIET)
     a, b = random_inputs(nm.Concat([x, y], **QUIET))
@@ -216,18 +232,22 @@ def test_no_random_data_for_a_generic_input():
 
 def test_random_labels_are_zero_and_data_is_not():
     _, probs, target = classifier()
-    weights = nm.Input((None, 2), "b,f", name="w", **QUIET)
-    loss = nm.MultinoulliNLL(probs, target, target_is_sparse=True, class_weights=weights, **QUIET)
-    values = dict(zip([n.name for n in loss.input_nodes], random_inputs(loss), strict=True))
-    assert values["t"].dtype == "int16" and values["t"].tolist() == [[0]]
-    assert (values["x"] > 0).all() and (values["w"] > 0).all()
-
-
-def test_random_labels_are_zero_where_they_are_declared_as_floats():
-    probs = classifier()[1]
-    target = nm.Input((4, 2), "b,f", dtype="float32", name="labels", **QUIET)
-    parts = nm.split(target, n_out=2, name=["first", "second"])
-    loss = nm.MultinoulliNLL(probs, parts[1], target_is_sparse=True, **QUIET)
-    data, labels = random_inputs(loss)
-    assert data.shape == (4, 3) and (data > 0).all()
-    assert labels.shape == (4, 2) and not labels.any()
+    second = nm.Input((4, 2), "b,f", dtype="float32", name="fractions", **QUIET)
+    parts = nm.split(second, n_out=2, name=["ignored", "used"])
+    weights = nm.Input((4, 2), "b,f", name="w", **QUIET)
+    more = nm.Input((4, 1), "b,f", name="more", **QUIET)
+    losses = [
+        nm.MultinoulliNLL(probs, parts[1], target_is_sparse=True, class_weights=weights, name="a", **QUIET),
+        nm.MultinoulliNLL(probs, more, target_is_sparse=True, name="b", **QUIET),
+        nm.MultinoulliNLL(probs, target, target_is_sparse=True, name="c", **QUIET),
+    ]
+    total = nm.AggregateLoss(losses, **QUIET)
+    values = dict(zip([n.name for n in total.input_nodes], random_inputs(total), strict=True))
+    assert {name: v.shape for name, v in values.items()} == {
+        "x": (4, 3), "fractions": (4, 2), "w": (4, 2), "more": (4, 1), "t": (4, 1),
+    }  # fmt: skip
+    assert values["t"].dtype == "int16"
+    for name in ("fractions", "more", "t"):
+        assert not values[name].any()
+    for name in ("x", "w"):
+        assert (values[name] > 0).all()

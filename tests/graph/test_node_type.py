@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import neuromancer as nm
-from neuromancer.errors import GraphError, InputTypeError
+from neuromancer.errors import GraphError, InputTypeError, ShapeError
 
 QUIET = {"print_repr": False}
 
@@ -37,6 +37,44 @@ def test_constructors_that_make_other_nodes_leave_nothing(fresh_model):
     assert caught.value.got == ["hidden", "hidden1"]
     assert caught.value.node.name == "greedy"
     assert list(fresh_model.nodes) == ["x"] and x.children == {}
+
+
+def test_errors_of_a_constructor_name_its_node(fresh_model):
+    class Refusing(nm.Node):
+        def __init__(self, parent, name="refusing"):
+            super().__init__(parent, name)
+            raise ShapeError("too narrow", got=3)
+
+    with pytest.raises(ShapeError, match="Refusing 'refusing'") as caught:
+        Refusing(flat())
+    assert caught.value.node.name == "refusing"
+    assert list(fresh_model.nodes) == ["x"]
+
+
+def test_a_derived_constructor_finds_a_finished_base():
+    class Base(nm.Node):
+        def __init__(self, parent, name="base"):
+            super().__init__(parent, name)
+            self.summand = 3
+
+        def _make_output(self):
+            self.output = self.parent.output + self.summand
+
+    class Derived(Base):
+        def __init__(self, parent, name="derived"):
+            super().__init__(parent, name)
+            self.seen = (self.output, self.shape)
+
+    node = Derived(flat())
+    assert node.seen == (node.output, node.shape)
+    assert node.output is node.seen[0] is not None
+
+
+def test_arguments_and_children_are_kept():
+    x = flat()
+    node = Plus(x, name="plus")
+    assert node.construction == ((x,), {"name": "plus"})
+    assert x.children == {"plus": node}
 
 
 def test_wrong_arguments_name_the_constructor_and_the_nearest():

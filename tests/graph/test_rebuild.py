@@ -132,6 +132,18 @@ def test_kept_expressions_follow_their_tensors():
     np.testing.assert_array_equal(nm.make_func([copy_of_a.output], twin.twice)(data), 2 * data)
 
 
+def test_expressions_kept_beside_nodes_follow():
+    x = nm.Input((2, 3), "b,f", name="x", print_repr=False)
+    a = nm.ApplyFunc(x, nm.T.sqr, name="a")
+    node = Kept(a, listed=[a, a.output * 2], by_name={"node": a, "tensor": a.output})
+    twin = rebuild([node], BuildMode())[node]
+    copy_of_a = twin.parent
+    assert twin.listed[0] is twin.by_name["node"] is copy_of_a
+    assert twin.by_name["tensor"] is copy_of_a.output
+    data = np.ones((2, 3), "float32")
+    np.testing.assert_array_equal(nm.make_func([copy_of_a.output], twin.listed[1])(data), 2 * data)
+
+
 def test_new_sources_feed_kept_expressions():
     x = nm.Input((2, 3), "b,f", name="x", print_repr=False)
     node = Kept(x, twice=x.output * 2)
