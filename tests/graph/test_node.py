@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError, UnknownNameError
 from neuromancer.graph.node import is_shaped, require_node
-from neuromancer.graph.window import BuildMode
+from neuromancer.graph.window import BuildMode, Window
 
 QUIET = {"print_repr": False}
 
@@ -37,7 +38,7 @@ def layer():
     return nm.Perceptron(flat(), 2, activation_func="lin", w=np.zeros((3, 2)), b=np.ones(2), name="layer", **QUIET)
 
 
-def test_a_new_node(fresh_model):
+def test_a_new_node(fresh_model, capsys):
     x = flat()
     node = Plus(x, "plus")
     assert (node.name, node.parent, node.parents) == ("plus", x, (x,))
@@ -51,7 +52,9 @@ def test_a_new_node(fresh_model):
     assert Plus([x, x], name="both").parents == (x, x)
     assert Plus((x,), name="one").parents == (x,)
     assert x.parents == ()
-    assert Plus(x).name == "1"
+    assert (node._debug_outputs, node._exec_times) == ([], {})
+    assert Plus(x).name == "1" and Plus(x, None).name == "2"
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("parent", [5, [None], "x"])
@@ -256,7 +259,7 @@ def test_nodes_are_saved_with_their_model_only():
 
 def test_the_representation_tells_what_there_is(layer):
     assert repr(layer).split("\n")[0] == "<Perceptron-Node> 'layer' "
-    assert "#Params=8 " in repr(layer) and "Comp.Cost=" in repr(layer) and "Out:[(4,b), (2,f)]" in repr(layer)
+    assert re.fullmatch(r"  #Params=8 Comp\.Cost=[^,]+, Out:\[\(4,b\), \(2,f\)\]", repr(layer).split("\n")[1])
     assert "Order of sources" not in repr(layer)
     x = layer.parent
     assert repr(x) == "<Input-Node> 'x' \n  Out:[(4,b), (3,f)]"
@@ -264,6 +267,8 @@ def test_the_representation_tells_what_there_is(layer):
     assert repr(both).endswith("Out:[(4,b), (3,f)]\n  Order of sources=['x', 'y'], ")
     crop = nm.Crop(plane(), (1, 2), name="crop", **QUIET)
     assert repr(crop).endswith("Out:[(1,b), (1,f), (10,y), (8,x)]\n  crop=(1, 2), ")
+    crop.name = ""
+    assert repr(crop).startswith("<Crop-Node>\n")
     wide = nm.Perceptron(x, 1000, name="wide", **QUIET)
     assert "#Params=4,000 " in repr(wide)
 
@@ -273,6 +278,60 @@ def test_plain_nodes_check_and_rearrange_nothing():
     assert node.input_checks() == ()
     assert node.rearranged([np.ones((4, 3))]) is None
     assert node._repr_extra() == ""
+
+
+def test_hooks_that_do_nothing_leave_no_shape_and_no_cost():
+    class Bare(Plus):
+        def _calc_shape(self):
+            pass
+
+        def _calc_comp_cost(self):
+            pass
+
+    node = Bare(flat(), "bare")
+    assert (node.shape, node.computational_cost, node.params) == (None, 0, {})
+
+
+def test_hooks_run_once():
+    class Counted(nm.Node):
+        def __init__(self, parent, name="counted"):
+            super().__init__(parent, name)
+            self.runs = []
+
+        def _make_output(self):
+            self.output = self.parent.output
+            self.runs.append("output")
+
+        def _calc_comp_cost(self):
+            self.runs.append("cost")
+
+    assert Counted(flat()).runs == ["output", "cost"]
+
+
+def test_a_users_node_may_say_that_it_refines():
+    class Repeated(nm.Node):
+        def _make_output(self):
+            self.output = nm.T.repeat(self.parent.output, 2, axis=2)
+
+        def _calc_shape(self):
+            self.shape = self.parent.shape.updateshape("x", 2, "mult").updatestrides([0.5])
+            self.windows = (Window(up=2),)
+
+    node = Repeated(nm.Input((1, 1, 5), "b,f,x", **QUIET), "repeated")
+    assert node.refined
+    assert Plus(node, "below").refined
+    assert not Plus(node.parent, "beside").refined
+
+
+def test_a_copy_stays_of_double_precision():
+    node = nm.ApplyFunc(flat(dtype="float64"), nm.T.tanh)
+    assert node.infer(np.ones((4, 3))).dtype == "float64"
+
+
+def test_the_configured_precision_is_kept_below_inputs_of_single_precision():
+    x = flat(dtype="float32")
+    nm.config.floatX = "float64"
+    assert nm.ApplyFunc(x, lambda v: v * np.float64(0.1)).output.dtype == "float64"
 
 
 def test_outputs_in_lists_are_of_the_networks_precision():
@@ -292,3 +351,14 @@ def test_outputs_in_lists_are_of_the_networks_precision():
     assert [o.dtype for o in node.output] == ["float32", "int64", "float32"]
     double = Several(flat("d", dtype="float64"), "of_double")
     assert [o.dtype for o in double.output] == ["float64", "int64", "float64"]
+
+    class First(nm.Node):
+        def _make_output(self):
+            self.output = self.parent.output[0]
+
+        def _calc_comp_cost(self):
+            self.computational_cost = 0
+
+    assert First(node, "first").output.dtype == "float32"
+    # The output in the list that is no floating point does not count.
+    assert First(double, "first_of_double").output.dtype == "float64"
