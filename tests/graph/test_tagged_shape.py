@@ -286,7 +286,8 @@ def test_defaults_of_the_geometry():
     flat = TaggedShape([1, 2], "b,f")
     assert (flat.fov, flat.centre, flat.offsets, flat.strides.tolist(), flat.ndim) == ([], [], [], [], 0)
     assert flat.mfp_offsets.shape == (1, 0)
-    assert TaggedShape([1, 2], "b,f", strides=[]).strides.tolist() == []
+    given = TaggedShape([1, 2], "b,f", strides=[], fov=[], centre=[]).strides
+    assert given.tolist() == [] and given.dtype.kind == "i"
     assert flat.spatial_size == 1
 
 
@@ -312,7 +313,17 @@ def test_exact_strides():
 
 @pytest.mark.parametrize(
     ("centre", "offset"),
-    [(0, 0), (Fraction(1, 2), 1), (1, 1), (Fraction(3, 2), 2), (-1, -1), (Fraction(-3, 2), -1), (Fraction(1, 4), 0)],
+    [
+        (0, 0),
+        (Fraction(1, 2), 1),
+        (1, 1),
+        (Fraction(3, 2), 2),
+        (-1, -1),
+        (Fraction(-3, 2), -1),
+        (Fraction(1, 4), 0),
+        (2, 2),
+        (Fraction(5, 2), 3),
+    ],
 )
 def test_a_voxel_belongs_to_the_raw_voxel_below_its_centre(centre, offset):
     shape = TaggedShape([1, 5], "b,x", fov=[4], centre=[centre])
