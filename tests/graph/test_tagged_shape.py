@@ -251,6 +251,14 @@ def test_errors_hold_what_came_and_what_is_expected(make, got, expected):
     assert expected in str(caught.value.expected)
 
 
+@pytest.mark.parametrize("part", ["strides", "fov", "centre", "mfp_offsets"])
+def test_a_part_of_another_rank_is_named(part):
+    entries = [[1, 2]] if part == "mfp_offsets" else [1, 2]
+    with pytest.raises(ShapeError) as caught:
+        TaggedShape([1, 5], "b,x", **{part: entries})
+    assert part in caught.value.problem.split()
+
+
 def test_numbers_stay_below_a_bound():
     largest = MAX_SIZE - 1
     shape = TaggedShape([largest, 4], "b,x", strides=[MAX_SIZE // 2], fov=[largest], centre=[largest])
