@@ -249,6 +249,8 @@ def test_asking_is_told_of_every_walk_and_can_end_it():
         nm.UpConv(nm.Pool(volume(8, 8, tags="b,f,y,x"), (4, 2), print_repr=False), 2, (2, 2), print_repr=False)
         # After the up-convolution a voxel is 2 and 1 raw voxels wide: 2 and 2 of them until everything repeats.
         assert asked[1:] == [("upconv1", 4)]
+        nm.UpConv(nm.Pool(volume(8, 8, tags="b,f,y,x"), (4, 1), print_repr=False), 2, (2, 1), print_repr=False)
+        assert asked[2:] == [("upconv2", 3)]
 
     def refuse(node, n):
         raise ArgumentError("too much", node=node)
@@ -256,7 +258,7 @@ def test_asking_is_told_of_every_walk_and_can_end_it():
     with pytest.raises(ArgumentError, match="too much"), asking(refuse):
         upconv(low, 4)
     assert upconv(low, 4).shape.fov == [4]
-    assert len(asked) == 2
+    assert len(asked) == 3
 
 
 def test_strides_without_a_common_period_are_refused(monkeypatch):
@@ -431,6 +433,14 @@ def test_merged_nodes_with_padded_parents_see_both():
     one, three = nm.Pad(x, (1,), print_repr=False), conv(x, 3, conv_mode="full")
     assert (one.shape.centre, three.shape.centre) == ([-1], [-1])
     assert nm.Concat([one, three], print_repr=False).shape.fov == [3]
+
+
+def test_merged_fragments_keep_their_offsets():
+    fragments = nm.Pool(source(9), (2,), mfp=True, print_repr=False)
+    narrow, wide = nm.Crop(fragments, (1,), print_repr=False), conv(fragments, 3)
+    node = nm.Concat([narrow, wide], print_repr=False)
+    assert node.shape.fov == wide.shape.fov != narrow.shape.fov
+    assert node.shape.mfp_offsets.tolist() == [[0], [1]]
 
 
 def test_inputs_with_other_axes_are_named():
