@@ -350,6 +350,15 @@ def test_raw_intervals_start_where_the_source_says():
     assert raw_interval(even, 0, 1, 1) == (1, 4)
 
 
+@pytest.mark.parametrize(
+    ("fov", "centre", "first"), [(5, 7, 5), (5, Fraction(15, 2), 5), (4, 1, -1), (4, Fraction(3, 2), 0)]
+)
+def test_raw_intervals_of_a_source_that_lies_elsewhere(fov, centre, first):
+    shape = TaggedShape([1, 1, 20], "b,f,x", strides=[2], fov=[fov], centre=[centre])
+    node = SimpleNamespace(is_source=True, parents=(), shape=shape, sub_graph=lambda: iter([node]))
+    assert raw_interval(node, 0, 1, 2) == (2 + first, 4 + first + fov - 1)
+
+
 def test_raw_intervals_of_branches_cover_all_of_them():
     x = source()
     narrow, left = nm.Crop(x, (2,), print_repr=False), nm.Crop(conv(x, 3), (1,), print_repr=False)
@@ -395,9 +404,11 @@ def test_sizes_of_a_graph():
 
 
 def test_branches_must_agree_but_for_single_voxels():
-    x = source(20)
+    x = nm.Input((1, 1, None), "b,f,x", print_repr=False)
     even = nm.Concat([nm.Crop(x, (1,), print_repr=False), conv(x, 3)], print_repr=False)
     assert sizes_through(even, 0, 9) == 7
+    constant = nm.ValueNode((1, 1, 9), "b,f,x", print_repr=False)
+    assert sizes_through(nm.Add(constant, x, print_repr=False), 0, 9) == 9
     # What has no source has no size.
     assert sizes_through(nm.ValueNode((1, 2, 5), "b,f,x", print_repr=False), 0, 6) is None
     total = nm.Pool(conv(x, 3), (18,), mode="average", print_repr=False)
