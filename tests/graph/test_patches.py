@@ -7,6 +7,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import GraphError, ShapeError
 from neuromancer.graph import patches
+from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.patches import (
     MARGIN,
     get_valid_patch_sizes,
@@ -15,6 +16,7 @@ from neuromancer.graph.patches import (
     patch_source,
     require_patch_size,
 )
+from neuromancer.graph.window import Window
 
 QUIET = {"print_repr": False}
 
@@ -248,6 +250,9 @@ def test_nearest_sizes_are_searched_far_enough():
     assert nearest_patch_sizes(wide, 0, 3) == [50]
     assert nearest_patch_sizes(wide, 0, 1) == nearest_patch_sizes(wide, 0, -2) == [50]
     assert nearest_patch_sizes(wide, 0, 60) == [60]
+    wider = nm.Conv(nm.Input((1, 1, 400), "b,f,x", **QUIET), 1, (400,), **QUIET)
+    assert nearest_patch_sizes(wider, 0, 3) == [400]
+    assert nearest_patch_sizes(inp, 0, 1) == nearest_patch_sizes(inp, 0, 0) == [1]
     coarse = nm.Pool(inp, (25,), **QUIET)
     assert nearest_patch_sizes(coarse, 0, 26) == [25, 50]
     assert nearest_patch_sizes(coarse, 0, 24) == [25]
@@ -295,3 +300,26 @@ def test_an_error_names_the_nearest_sizes_per_axis():
     with pytest.raises(ShapeError) as caught:
         require_patch_size(nm.Perceptron(inp, 2, flatten=True, **QUIET), [1000, 9])
     assert caught.value.nearest == "y: none; x: 9"
+
+
+def test_fragments_of_a_padded_layer():
+    inp = nm.Input((1, 1, 9), "b,f,x", **QUIET)
+    node = nm.Conv(inp, 1, (3,), (2,), conv_mode="full", mfp=True, **QUIET)
+    # 2 voxels are added at either end and 3 are needed: n + 2 positions, of which both phases get as many.
+    sizes = {n: found[node] for n in range(1, 8) if (found := patch_size_through(node, 0, n))}
+    assert sizes == {1: 1, 3: 2, 5: 3, 7: 4}
+    assert {type(size) for size in sizes.values()} == {int}
+    assert nearest_patch_sizes(node, 0, 2) == [1, 3]
+
+
+def test_a_users_node_that_strides_has_no_fragments():
+    class Every(nm.Node):
+        def _make_output(self):
+            self.output = self.parent.output[:, :, ::2]
+
+        def _calc_shape(self):
+            self.shape = window_shape(self, [Window(size=2, down=2)])
+
+    node = Every(nm.Input((1, 1, 8), "b,f,x", **QUIET), "every")
+    for mfp in (False, True):
+        assert get_valid_patch_sizes(node, high=7, mfp=mfp) == [[2, 4, 6]]
