@@ -240,7 +240,7 @@ class DensePlan:
         how = "sliding pooling, dilated convolutions" if sliding else "evaluated unchanged, on its own grid"
         lines.append(f"{how}; {self.products:.3g} multiplications, {self.overlap:.0%} of them in overlaps of tiles")
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in self.outputs)
-        lines.append(f"result {_bytes(nbytes)}; {_bytes(self.memory)} of memory in use")
+        lines.append(f"result {readable_bytes(nbytes)}; {readable_bytes(self.memory)} of memory in use")
         lines.append(f"about {duration(self.seconds())} on this machine, if reading and writing keep up")
         return "\n".join(lines)
 
@@ -253,7 +253,7 @@ def duration(seconds: float) -> str:
     return f"{_two_digits(seconds)} s"
 
 
-def _bytes(count: float) -> str:
+def readable_bytes(count: float) -> str:
     for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{_two_digits(count / size)} {unit}"

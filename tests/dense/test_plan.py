@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, prod
@@ -17,7 +18,7 @@ import neuromancer as nm
 from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis, covering
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.plan import DensePlan, ResultSpec, duration
+from neuromancer.dense.plan import DensePlan, ResultSpec, duration, readable_bytes
 from neuromancer.dense.symmetry import views
 from neuromancer.dense.tiles import Frame
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
@@ -260,3 +261,213 @@ def test_names_are_shown_safely(fresh_model):
     node = nm.Conv(raw, 2, (3, 3, 3), name="no\x1b[31mde\nFAKE", print_repr=False)
     text = str(node.plan_dense((1, 11, 23, 29)))
     assert "no\\x1b[31mde\\nFAKE: 2 ×" in text and text.replace("\n", "").isprintable()
+
+
+# ---- plans by hand
+
+
+def by_hand(**changes):
+    """Two nodes of fields of view (3, 5) and (3, 7) on an image of 12 × 25 voxels, in tiles of 4 × 8."""
+    axes = tuple((AxisGeometry(0, 2, 2, 1, 3), AxisGeometry(0, f - 1, f - 1, f // 2, f)) for f in (5, 7))
+    values = {
+        "raw_shape": (1, 12, 25),
+        "raw_dtype": "uint8",
+        "stack": False,
+        "outputs": (ResultSpec("a", (2, 10, 21), "float32"), ResultSpec("b", (3, 10, 19), "uint8", (3, 2, 4))),
+        "axes": axes,
+        "frames": (Frame(views(None, 2)[0], (12, 25), (0, 0), (12, 25), ((0, 0), (0, 0))),),
+        "tile_shape": (1, 4, 8),
+        "images_per_batch": 1,
+        "offsets": ((1, 2), (1, 3)),
+        "form": "sliding",
+        "products": 1.25e7,
+        "work": 900.0,
+        "overlap": 0.125,
+        "memory": 3e6,
+    }
+    return DensePlan(**{**values, **changes})
+
+
+def stack_by_hand(**changes):
+    """Images 5 to 11 of a stack, in tiles of 3 images."""
+    plan = by_hand()
+    outputs = tuple(replace(o, shape=(o.shape[0], 7, *o.shape[1:]), unit=None) for o in plan.outputs)
+    values = {"raw_shape": (1, 20, 12, 25), "stack": True, "outputs": outputs, "first_image": 5}
+    return replace(plan, **{**values, "tile_shape": (3, 4, 8), "images_per_batch": 2, "last": -1, **changes})
+
+
+def test_tiles_are_counted_along_every_axis():
+    plan, stack = by_hand(), stack_by_hand()
+    assert (plan.lead, plan.extent, plan.grid, plan.count, len(plan)) == (1, (1, 10, 21), (1, 3, 3), 9, 9)
+    assert (stack.lead, stack.extent, stack.grid, stack.count) == (2, (7, 10, 21), (3, 3, 3), 27)
+    assert plan.indices() == range(9) and plan.layout == {"tile": [1, 4, 8], "together": 1}
+    assert stack.layout == {"tile": [3, 4, 8], "together": 2}
+
+
+def test_the_last_axis_runs_fastest_and_ends_are_shorter():
+    plan = stack_by_hand()
+    assert plan.ranges(0) == ((0, 3), (0, 4), (0, 8))
+    assert plan.ranges(1) == ((0, 3), (0, 4), (8, 16))
+    assert plan.ranges(3) == ((0, 3), (4, 8), (0, 8))
+    assert plan.ranges(26) == ((6, 7), (8, 10), (16, 21))
+    assert [plan.size(i) for i in (0, 1, 26)] == [96, 96, 10]
+
+
+@pytest.mark.parametrize("index", [-1, 27])
+def test_there_are_no_tiles_before_the_first_and_after_the_last(index):
+    with pytest.raises(ArgumentError, match=rf"got {index}; expected 0 to 26"):
+        stack_by_hand().ranges(index)
+
+
+def test_tiles_end_where_their_nodes_do():
+    tile = stack_by_hand().tile(26)
+    assert (tile.index, tile.images, tile.start, tile.stop) == (26, (6, 7), (8, 16), (10, 21))
+    assert tile.shapes == ((2, 5), (2, 3))
+    assert (tile.raw_start, tile.raw_stop) == ((8, 16), (12, 25))
+    gone = by_hand(tile_shape=(1, 10, 20)).tile(1)  # the second node has ended before it
+    assert (gone.start, gone.stop, gone.shapes) == ((0, 20), (10, 21), ((10, 1), (10, 0)))
+
+
+def test_values_go_where_their_tile_is():
+    plan, stack = by_hand(), stack_by_hand()
+    tile, last = plan.tile(8), stack.tile(26)
+    assert plan.place(tile, 0) == (slice(None), slice(8, 10), slice(16, 21))
+    assert plan.place(tile, 1) == (slice(None), slice(8, 10), slice(16, 19))
+    assert stack.place(last, 1) == (slice(None), slice(6, 7), slice(8, 10), slice(16, 19))
+
+
+def test_images_are_read_from_the_first_wanted_one():
+    assert by_hand().head(by_hand().tile(8)) == (slice(None),)
+    plan = stack_by_hand()
+    assert plan.head(plan.tile(0)) == (slice(None), slice(5, 8))
+    assert plan.head(plan.tile(26)) == (slice(None), slice(11, 12))
+    assert by_hand().first_image == 0
+
+
+def test_halves_of_a_tile_are_cut_along_its_longest_axis():
+    plan = stack_by_hand()
+    tile = plan.tile(13)  # images 3 to 6, rows 4 to 8, columns 8 to 16
+    first, second = plan.halves(tile)
+    assert (first.start, first.stop, second.start, second.stop) == ((4, 8), (8, 12), (4, 12), (8, 16))
+    assert {(h.index, h.images, h.shapes) for h in (first, second)} == {(13, (3, 6), ((4, 4), (4, 4)))}
+    assert (first.raw_start, second.raw_stop) == (tile.raw_start, tile.raw_stop)
+    high, low = plan.halves(first)  # of two equal axes, the first
+    assert (high.start, high.stop, low.start, low.stop) == ((4, 8), (6, 12), (6, 8), (8, 12))
+
+
+def test_halves_of_the_last_tile_end_where_their_nodes_do():
+    plan = stack_by_hand()
+    first, second = plan.halves(plan.tile(26))  # 5 columns, of which the second node has 3
+    assert (first.start, first.stop, second.start, second.stop) == ((8, 16), (10, 18), (8, 18), (10, 21))
+    assert first.shapes == ((2, 2), (2, 2)) and second.shapes == ((2, 3), (2, 1))
+    _, end = plan.halves(second)
+    assert end.shapes == ((2, 2), (2, 0)) and end.start == (8, 19)
+
+
+def test_only_a_single_voxel_has_no_halves():
+    plan = by_hand(tile_shape=(1, 1, 2))
+    halves = plan.halves(plan.tile(0))
+    assert [h.shapes[0] for h in halves] == [(1, 1), (1, 1)]
+    assert plan.halves(halves[1]) == [halves[1]]
+
+
+def test_shards_are_nearly_equal_and_have_shards_themselves():
+    plan = by_hand()
+    parts = [plan.shard(i, 4) for i in range(4)]
+    assert [(p.first, p.last, len(p)) for p in parts] == [(0, 2, 2), (2, 4, 2), (4, 6, 2), (6, 9, 3)]
+    assert parts[3].indices() == range(6, 9) and parts[3].count == 9
+    assert [p.indices() for p in (parts[3].shard(0, 3), parts[3].shard(2, 3))] == [range(6, 7), range(8, 9)]
+    assert len(plan.shard(0, 100)) == 0 and plan.shard(0, 1) == plan
+    for wrong in ((0, 0), (0, 1.0), (0.0, 1), (1, 1), (-1, 1)):
+        with pytest.raises(ArgumentError, match=r"shard"):
+            plan.shard(*wrong)
+
+
+def test_voxels_of_some_tiles_are_a_mean():
+    plan = by_hand()
+    assert (plan.voxels(), plan.voxels(0), plan.voxels(1), plan.voxels(9)) == (210, 0, 23, 210)
+    assert plan.shard(0, 4).voxels() == 47
+    assert stack_by_hand().voxels() == 7 * 210
+
+
+def test_seconds_are_work_times_the_speed_of_the_machine(monkeypatch):
+    monkeypatch.setattr("neuromancer.dense.plan.seconds_per_work", lambda: 0.5)
+    assert by_hand().seconds() == 450 and by_hand().shard(0, 4).seconds() == 100
+
+
+def test_fingerprints_tell_what_is_computed_apart_and_nothing_else():
+    plan = stack_by_hand()
+    others = [
+        {"raw_shape": (1, 20, 12, 26)},
+        {"raw_dtype": "uint16"},
+        {"axes": plan.axes[::-1]},
+        {"frames": plan.frames * 2},
+        {"outputs": plan.outputs[::-1]},
+        {"first_image": 6},
+        {"tile_shape": (3, 4, 7)},
+        {"images_per_batch": 1},
+    ]
+    prints = {plan.fingerprint(), *(replace(plan, **o).fingerprint() for o in others)}
+    assert len(prints) == 9 and all(len(p) == 64 for p in prints)
+    same = replace(plan.shard(1, 3), memory=1.0, work=1.0, products=1.0, overlap=0.0)
+    assert same.fingerprint() == plan.fingerprint()
+
+
+def test_words_about_every_part(monkeypatch):
+    monkeypatch.setattr("neuromancer.dense.plan.seconds_per_work", lambda: 0.5)
+    image, a, b, tiles, how, memory, time = str(by_hand()).split("\n")
+    assert image == "image 1 × 12 × 25 of uint8"
+    assert a == "a: 2 × 10 × 21 of float32, voxel 0 at raw voxel 1 × 2"
+    assert b == "b: 3 × 10 × 19 of uint8, voxel 0 at raw voxel 1 × 3, written in blocks of 3 × 2 × 4"
+    assert tiles == "9 tiles of 4 × 8"
+    assert "1.25e+07 products" in how and "12%" in how
+    # 420 numbers of 4 bytes and 570 of one
+    assert "2.2 kB" in memory and "3 MB" in memory
+    assert "7.5 minutes" in time
+    assert str(by_hand(form="plain")).split("\n")[4] != how
+
+
+def test_words_about_shards_stacks_and_views():
+    lines = str(stack_by_hand().shard(1, 3)).split("\n")
+    assert lines[3].startswith("27 tiles of 3 × 4 × 8;") and lines[3].endswith("9 to 17")
+    assert str(by_hand(tile_shape=(1, 10, 21))).split("\n")[3] == "1 tile of 10 × 21"
+    mean = str(by_hand(frames=by_hand().frames * 8)).split("\n")
+    assert len(mean) == 8 and "8 views" in mean[4] and "views" not in str(by_hand())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.04 s"),
+        (9.94, "9.9 s"),
+        (10, "10 s"),
+        (119, "119 s"),
+        (120, "2 minutes"),
+        (7199, "120 minutes"),
+        (7200, "2 hours"),
+        (2 * 86400 - 1, "48 hours"),
+        (2 * 86400, "2 days"),
+        (730 * 86400 - 1, "730 days"),
+        (730 * 86400, "2 years"),
+    ],
+)
+def test_durations_in_the_unit_that_suits(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (40, "0.04 kB"),
+        (999_000, "999 kB"),
+        (1e6, "1 MB"),
+        (2.5e8, "250 MB"),
+        (1e9, "1 GB"),
+        (1e12, "1 TB"),
+        (9.99e14, "999 TB"),
+        (1e15, "1 PB"),
+        (12e15, "12 PB"),
+    ],
+)
+def test_bytes_in_the_unit_that_suits(count, words):
+    assert readable_bytes(count) == words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
 from math import ceil, prod
 
@@ -14,8 +15,10 @@ import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.dense import costs as costs_module
 from neuromancer.dense import memory
+from neuromancer.dense.costs import Cost
+from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.tile_search import choose
+from neuromancer.dense.tile_search import Choice, _cuts, _neighbours, appraise, choose
 
 
 def chain(ndim=3, pool=2):
@@ -146,3 +149,131 @@ def test_memory_of_the_control_group_counts(monkeypatch, tmp_path):
     assert memory.memory_budget() == memory.LEAST
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available() > 600000
+
+
+# ---- by hand: every voxel of the input costs one product, and as many bytes as are said
+
+
+class PerVoxel:
+    """Costs in proportion to what is fed; counts how often they are asked for."""
+
+    def __init__(self, nbytes=1, fixed=0.0):
+        self.nbytes, self.fixed, self.calls = nbytes, fixed, []
+
+    def __call__(self, sizes, images=1):
+        self.calls.append((*sizes, images))
+        voxels = prod(sizes) * images
+        return Cost(2.0 * voxels + self.fixed, float(voxels), float(self.nbytes * voxels))
+
+
+FREE = AxisGeometry(0, 0, 0, 0, 1)
+WIDE = AxisGeometry(0, 4, 4, 2, 5)
+PAIRS = PeriodicAxis(0, 3, 3, 2, 1, Fraction(1), 2, 0, 4, (0, 0), (3, 5))
+"""Takes even sizes, and yields 3 voxels fewer."""
+
+
+def test_a_given_tile_is_appraised_as_it_is():
+    choice = appraise([WIDE], [10], PerVoxel(), [4])
+    # three tiles, of 4 voxels in the mean: 8 are fed for each, and 14 would do for all
+    assert choice == Choice((4,), 1, 3, 48.0, 24.0, pytest.approx(1 - 14 / 24), 8.0)
+
+
+def test_memory_is_that_of_the_largest_tile_and_work_that_of_a_usual_one():
+    choice = appraise([WIDE, FREE], [11, 6], PerVoxel(3), [8, 4])
+    # 8 + 3 and 4 + 2 output voxels; 6 + 4 and 3 are fed in the mean, 8 + 4 and 4 at most
+    assert choice == Choice((8, 4), 1, 4, 240.0, 120.0, pytest.approx(1 - 15 * 6 / 120), 3 * 12 * 4)
+
+
+def test_images_that_are_evaluated_together():
+    choice = appraise([WIDE], [10], PerVoxel(), (10,), images_per_batch=2, images=5)
+    # three times two images of 14 voxels, although there are only five
+    assert choice == Choice((10,), 2, 3, 168.0, 84.0, pytest.approx(1 - 5 * 14 / 84), 28.0)
+    assert appraise([WIDE], [10], PerVoxel(), (10,), images=5) == Choice((10,), 1, 5, 140.0, 70.0, 0.0, 14.0)
+
+
+def test_no_tile_is_fed_more_than_the_whole():
+    choice = appraise([PAIRS], [6], PerVoxel(), [5])
+    # six voxels take 10 in one pass; a tile of five in the middle could take as many, one of three takes 6 or 8
+    assert choice.memory == min(10, PAIRS.input_size(5)) and choice.tiles == 2
+    whole = appraise([PAIRS], [6], PerVoxel(), [6])
+    assert (whole.products, whole.memory, whole.overlap) == (10, 10, 0)
+
+
+def test_costs_of_nothing_overlap_nowhere():
+    assert appraise([FREE], [4], lambda sizes, images: Cost(1.0, 0.0, 1.0), [2]).overlap == 0
+
+
+def test_a_whole_that_costs_more_than_its_tiles_does_not_overlap():
+    costs = lambda sizes, images: Cost(1.0, float(prod(sizes)) ** 2, 1.0)  # noqa: E731
+    assert appraise([FREE], [4], costs, [2]).overlap == 0
+
+
+def test_what_fits_is_not_cut():
+    costs = PerVoxel()
+    assert choose([WIDE], [100], costs, 104) == Choice((100,), 1, 1, 208.0, 104.0, 0.0, 104.0)
+    assert choose([WIDE], [100], costs, 103).tiles == 2
+    assert len(costs.calls) < 40
+
+
+def test_tiles_are_as_large_as_memory_allows():
+    # 4 voxels more than a tile are fed: of 100 voxels, five tiles of 20 are the fewest that fit
+    assert choose([WIDE], [100], PerVoxel(), 24) == Choice(
+        (20,), 1, 5, 240.0, 120.0, pytest.approx(1 - 104 / 120), 24.0
+    )
+    assert choose([WIDE], [100], PerVoxel(), 29).tile == (25,)
+
+
+def test_the_axis_without_a_border_is_cut():
+    choice = choose([FREE, WIDE], [32, 32], PerVoxel(fixed=1.0), 36 * 8)
+    assert choice.tile == (8, 32) and choice.tiles == 4 and choice.overlap == 0
+    assert choose([WIDE, FREE], [32, 32], PerVoxel(fixed=1.0), 36 * 8).tile == (32, 8)
+
+
+def test_the_smallest_tile_is_taken_where_not_even_that_fits():
+    assert choose([WIDE, FREE], [30, 30], PerVoxel(), 0).tile == (1, 1)
+    assert choose([WIDE, FREE], [30, 30], PerVoxel(), 0, align=[4, 7]).tile == (4, 7)
+    assert choose([PAIRS, FREE], [30, 30], PerVoxel(), 0, align=[3, 1]).tile == (6, 1)
+    assert choose([PAIRS], [30], PerVoxel(), 0).tile == (2,)
+
+
+def test_memory_that_no_cut_frees_ends_the_search():
+    constant = lambda sizes, images: Cost(float(prod(sizes)), float(prod(sizes)), 100.0)  # noqa: E731
+    assert choose([WIDE], [64], constant, 10).tile == (64,)
+
+
+@pytest.mark.parametrize("budget", [30, 60, 120, 240, 480])
+@pytest.mark.parametrize("axes", [(WIDE, FREE), (WIDE, WIDE), (AxisGeometry(-1, 1, 0, 0, 1), WIDE)])
+def test_of_all_tiles_of_a_small_plane_a_good_one_is_found(axes, budget):
+    out, costs = [24, 18], PerVoxel(fixed=5.0)
+    fitting = [appraise(axes, out, costs, tile) for tile in product(range(1, 25), range(1, 19))]
+    least = min(c.work for c in fitting if c.memory <= budget)
+    found = choose(axes, out, costs, budget)
+    assert found.memory <= budget and found.work <= 1.1 * least
+
+
+def test_images_are_doubled_while_they_fit():
+    for budget, together in ((14, 1), (27, 1), (28, 2), (55, 2), (56, 4), (69, 4), (70, 5), (1000, 5)):
+        choice = choose([WIDE], [10], PerVoxel(), budget, images=5)
+        assert (choice.images, choice.tiles) == (together, ceil(5 / together))
+        assert choice.memory == 14 * together
+    assert choose([WIDE], [10], PerVoxel(), 13, images=5).images == 1  # not while the image itself is cut
+    assert choose([WIDE], [10], PerVoxel(), 1000).images == 1
+
+
+def test_cuts_halve_one_axis_in_whole_units():
+    assert _cuts((8, 5, 1), (1, 2, 1)) == [(4, 5, 1), (8, 4, 1)]
+    assert _cuts((7, 4), (1, 4)) == [(4, 4)]
+    assert _cuts((9, 3), (4, 4)) == [(8, 3)]
+
+
+def test_neighbours_of_a_tile():
+    # thirds and halves of 12: lengths 3, 4, 6 on the first axis, 4, 6, 12 on the second
+    found = _neighbours((4, 6), (12, 12), (1, 1))
+    assert set(found) == {(3, 6), (4, 6), (6, 6), (4, 4), (4, 12), (6, 4), (3, 12)}
+    assert len(found) == len(set(found))
+    # eighths of 100: 7, 9, 6 and 12 tiles, in whole units of 5
+    assert set(_neighbours((13,), (100,), (1,))) == {(13,), (15,), (12,), (17,), (9,)}
+    assert set(_neighbours((15,), (100,), (5,))) == {(15,), (20,), (15,), (10,)}
+    # of the whole, only smaller ones; of a half, the whole although it is no multiple of the unit
+    assert set(_neighbours((7,), (7,), (1,))) == {(7,), (4,)}
+    assert set(_neighbours((8,), (14,), (8,))) == {(8,), (14,)}
