@@ -138,9 +138,7 @@ class PeriodicAxis(AxisGeometry):
         return stop - start
 
     def outputs(self, size: int) -> int:
-        return (
-            int((size - self.context - 1) / self.step) + 1 if self.step >= 1 else int((size - self.context) / self.step)
-        )
+        return floor((size - self.context - self.output_spacing) / self.step) + 1
 
 
 def can_slide(nodes: Sequence[GraphNode]) -> bool:
@@ -282,7 +280,7 @@ def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> Peri
     return PeriodicAxis(
         low=reach[0][0],
         high=reach[0][1],
-        context=int(size - step * (out - 1) - 1) if step >= 1 else int(size - step * out),
+        context=int(size - step * (out - 1) - min(step, 1)),
         offset=node.shape.offsets[k],
         step=step,
         period=p,

@@ -211,7 +211,7 @@ def test_a_strided_network_as_it_is():
     g = plain(conv(conv(source(), 3, pool=(2,)), 3))
     # voxel i needs 2 i to 2 i + 7; 8 voxels give the first, and every 2 more another
     assert g == PeriodicAxis(0, 7, 7, 4, 1, Fraction(2), 2, 0, 8, (0,), (7,))
-    assert [g.outputs(n) for n in (8, 10, 12)] == [1, 2, 3]
+    assert [g.outputs(n) for n in (6, 7, 8, 9, 10, 12)] == [0, 0, 1, 1, 2, 3]
     assert [g.one_pass_size(n) for n in (1, 8, 9, 10, 11)] == [8, 8, 10, 10, 12]
     assert (g.tile_alignment, g.output_spacing, g.first_output(6)) == (1, 1, 3)
     first, last = g.input_range(2, 4, 40)
@@ -243,6 +243,19 @@ def test_every_axis_has_a_period_of_its_own():
     ((a, b),) = plain_geometry([node])
     assert (a.period, a.smallest, a.residue, a.lows, a.highs) == (2, 3, 1, (0, 0), (2, 2))
     assert (b.period, b.smallest, b.residue, b.lows, b.highs) == (3, 5, 2, (0, 0, 0), (4, 4, 4))
+    assert (a.context, b.context) == (1, 2)
+    assert [b.one_pass_size(n) for n in (1, 5, 6, 7, 8, 9)] == [5, 5, 8, 8, 8, 11]
+
+
+def test_every_voxel_three_times():
+    g = plain(upconv(source(), 3))
+    assert g == PeriodicAxis(0, 0, 0, 0, 1, Fraction(1, 3), 1, 0, 1, (0, 0, 0), (0, 0, 0))
+    assert [g.outputs(n) for n in (0, 1, 5)] == [0, 3, 15]
+
+
+def test_the_smallest_image_has_a_voxel():
+    g = plain(conv(source(), 3, conv_mode="full"))
+    assert (g.smallest, g.outputs(1), g.lows, g.highs) == (1, 3, (-2,), (0,))
 
 
 def test_nodes_together_take_the_same_sizes():
@@ -272,6 +285,35 @@ def test_what_a_range_of_a_periodic_network_needs(pairs, data):
     assert first % 2 == 0 and (last - first) % 2 == 0
     found = pooled_and_restored(raw[first:last])[start - g.first_output(first) :][: stop - start]
     np.testing.assert_array_equal(found, whole[start:stop])
+
+
+def padded_and_restored(values):
+    """Largest of triples; with zeros around them, sums of 3 on that grid, each three times, and sums of 3 of these."""
+    coarse = np.pad(values.reshape(-1, 3).max(axis=1), 1)
+    return np.correlate(np.pad(np.repeat(np.correlate(coarse, (1, 2, 4), "valid"), 3), 1), (1, 3, 5), "valid")
+
+
+def test_a_padded_network_reaches_beyond_what_it_needs_on_the_average():
+    low = conv(pool(source(), 3), 3, conv_mode="same")
+    g = plain(conv(upconv(low, 3), 3, conv_mode="same"))
+    assert (g.lows, g.highs, g.context) == ((-6, -3, -3), (5, 5, 8), 0)
+    assert (g.period, g.smallest, g.residue, g.tile_alignment) == (3, 3, 0, 3)
+    assert g.input_range(10, 12, 60) == (6, 18)
+    assert g.input_range(12, 13, 60) == (6, 18)
+    assert g.input_range(13, 14, 60) == (9, 18)
+
+
+@given(st.integers(1, 12), st.data())
+def test_padding_at_cut_ends_reaches_no_wanted_voxel(triples, data):
+    g = PeriodicAxis(-6, 5, 0, 0, 1, Fraction(1), 3, 0, 3, (-6, -3, -3), (5, 5, 8))
+    raw = np.random.default_rng(triples).integers(1, 100, 3 * triples)
+    whole = padded_and_restored(raw)
+    start = data.draw(st.integers(0, len(whole) - 1))
+    stop = data.draw(st.integers(start + 1, len(whole)))
+    first, last = g.input_range(start, stop, len(raw))
+    found = padded_and_restored(raw[first:last])[start - g.first_output(first) :][: stop - start]
+    np.testing.assert_array_equal(found, whole[start:stop])
+    assert last - first <= 6 + (stop - start) + 8 + 2 * 2  # what both ends reach, and whole periods
 
 
 # ---- nodes together

@@ -431,8 +431,10 @@ def test_words_about_shards_stacks_and_views():
     lines = str(stack_by_hand().shard(1, 3)).split("\n")
     assert lines[3].startswith("27 tiles of 3 × 4 × 8;") and lines[3].endswith("9 to 17")
     assert str(by_hand(tile_shape=(1, 10, 21))).split("\n")[3] == "1 tile of 10 × 21"
-    mean = str(by_hand(frames=by_hand().frames * 8)).split("\n")
-    assert len(mean) == 8 and "8 views" in mean[4] and "views" not in str(by_hand())
+    for n in (2, 8):
+        mean = str(by_hand(frames=by_hand().frames * n)).split("\n")
+        assert len(mean) == 8 and f"{n} views" in mean[4]
+    assert "views" not in str(by_hand())
 
 
 @pytest.mark.parametrize(

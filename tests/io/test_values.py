@@ -201,9 +201,10 @@ def test_views_are_kept_as_steps_from_what_they_show():
     assert E.view_of(again(view, [node])) == (node.params["w"], steps)
 
 
-def test_results_of_other_operations_are_refused_under_views_too():
+def test_other_symbolic_values_are_refused_under_views_too():
     node = layer()
-    for value in (node.params["w"] * 2, (node.params["w"] * 2)[0]):
+    raw = node.parent.output
+    for value in (node.params["w"] * 2, (node.params["w"] * 2)[0], raw, raw[0]):
         with pytest.raises(ArgumentError, match="the argument") as caught:
             encoded(value, [node])
         assert caught.value.node is OWNER and "Variable" in caught.value.got.split()[0]
@@ -309,5 +310,5 @@ def test_views_are_counted_by_their_steps_and_the_length_of_their_description():
         decode({"view": [{"variable": 0}, steps]})
         assert before - decode.budget.operations == 4 * len(steps) + len(str(steps)) // 64
     decode.budget.operations = 3
-    with pytest.raises(FileError, match=r"got 4 .*at most 3"):
+    with pytest.raises(FileError, match=r"view.*got 4 .*at most 3"):
         decode({"view": [{"variable": 0}, [["transpose", [1, 0]]]]})
