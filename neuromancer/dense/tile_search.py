@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, inf, lcm, prod
+from math import ceil, lcm, prod
 
 from neuromancer.dense.costs import Costs
 from neuromancer.dense.geometry import AxisGeometry
@@ -78,7 +78,7 @@ def choose(
         best = min(smaller, key=lambda c: _price(c, best))
     while True:
         near = [c for t in _neighbours(best.tile, out, units) if (c := at(t)).memory <= max(budget, best.memory)]
-        better = min(near, key=lambda c: c.work, default=best)
+        better = min(near, key=lambda c: c.work)  # the tile itself is among them
         if better.work >= best.work * 0.999:
             break
         best = better
@@ -104,8 +104,7 @@ def appraise(
 
 def _price(smaller: Choice, larger: Choice) -> float:
     """Work added per memory freed."""
-    freed = larger.memory - smaller.memory
-    return (smaller.work - larger.work) / freed if freed > 0 else inf
+    return (smaller.work - larger.work) / (larger.memory - smaller.memory)
 
 
 class _Volume:

@@ -235,7 +235,19 @@ def test_a_grid_finer_than_the_image():
     assert g == PeriodicAxis(0, 2, 2, 1, 1, Fraction(1, 2), 1, 0, 3, (0, 0), (2, 2))
     assert [g.outputs(n) for n in (3, 4, 10)] == [2, 4, 16]
     assert (g.tile_alignment, g.output_spacing, g.first_output(5)) == (2, Fraction(1, 2), 10)
-    assert g.input_range(4, 8, 40) == (2, 6) and g.input_range(5, 6, 40) == (2, 5)
+    assert g.input_range(4, 8, 40) == (2, 6) and g.input_range(5, 6, 40) == (2, 5) and g.input_range(0, 2, 40) == (0, 3)
+
+
+def test_a_padded_grid_finer_than_the_image():
+    g = plain(upconv(conv(source(), 3, conv_mode="same"), 2))
+    assert g == PeriodicAxis(-1, 1, 0, 0, 1, Fraction(1, 2), 1, 0, 1, (-1, -1), (1, 1))
+    assert g.input_range(4, 6, 40) == (1, 4) and g.input_range(0, 80, 40) == (0, 40)
+
+
+def test_what_is_cropped_is_fed_too():
+    g = plain(nm.Crop(conv(source(), 3), (3,), **QUIET))
+    assert g == PeriodicAxis(3, 5, 8, 4, 1, Fraction(1), 1, 0, 9, (3,), (5,))
+    assert g.input_range(10, 12, 60) == (10, 20)
 
 
 def test_every_axis_has_a_period_of_its_own():

@@ -18,7 +18,7 @@ from neuromancer.dense import memory
 from neuromancer.dense.costs import Cost
 from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis
 from neuromancer.dense.network import DenseNetwork
-from neuromancer.dense.tile_search import Choice, _cuts, _neighbours, appraise, choose
+from neuromancer.dense.tile_search import Choice, _cuts, _neighbours, _price, appraise, choose
 
 
 def chain(ndim=3, pool=2):
@@ -258,6 +258,15 @@ def test_images_are_doubled_while_they_fit():
         assert choice.memory == 14 * together
     assert choose([WIDE], [10], PerVoxel(), 13, images=5).images == 1  # not while the image itself is cut
     assert choose([WIDE], [10], PerVoxel(), 1000).images == 1
+
+
+def test_the_price_of_a_cut_is_work_per_memory_freed():
+    larger, smaller = Choice((8,), 1, 1, 100.0, 1.0, 0.0, 100.0), Choice((4,), 1, 2, 130.0, 1.0, 0.0, 60.0)
+    assert _price(smaller, larger) == 0.75
+
+
+def test_work_that_costs_nothing_ends_the_search():
+    assert choose([FREE], [4], lambda sizes, images: Cost(0.0, 0.0, 1.0), 1).tile == (4,)
 
 
 def test_cuts_halve_one_axis_in_whole_units():

@@ -206,3 +206,10 @@ def test_shifts_of_a_strided_network_by_hand():
     assert odd[1:] == (((slice(0, 3),),), ((slice(0, 5, 2),),))
     assert even[0][0][0] == 4 and odd[0][0][0] == 3
     assert even[0][0][1] >= 11 and odd[0][0][1] >= 12
+
+
+def test_a_shifted_network_ends_where_it_takes_the_rest():
+    padded = PeriodicAxis(-1, 2, 1, 1, 1, Fraction(2), 2, 0, 2, (-1,), (2,))
+    whole = Frame(View((0,), (False,)), (10,), (0,), (10,), ((0,),))
+    # it takes even sizes: from voxel 1 on there are 9, and one that is mirrored
+    assert [fed for fed, _, _ in whole.input_ranges([[padded]], (0,), [(10,)])] == [[(0, 10)], [(1, 11)]]
