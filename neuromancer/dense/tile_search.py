@@ -157,7 +157,7 @@ def _neighbours(tile: tuple[int, ...], out: Sequence[int], units: Sequence[int])
     lengths = []
     for n, whole, unit in zip(tile, out, units, strict=True):
         count = ceil(whole / n)
-        options = {n, whole if count <= 2 else n}
+        options = {n}
         for other in (count - 1, count + 1, ceil(count * 0.75), ceil(count * 1.5)):
             if other >= 1:
                 options.add(min(whole, ceil(ceil(whole / other) / unit) * unit))

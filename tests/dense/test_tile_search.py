@@ -286,3 +286,11 @@ def test_neighbours_of_a_tile():
     # of the whole, only smaller ones; of a half, the whole although it is no multiple of the unit
     assert set(_neighbours((7,), (7,), (1,))) == {(7,), (4,)}
     assert set(_neighbours((8,), (14,), (8,))) == {(8,), (14,)}
+
+
+def test_neighbours_of_a_tile_differ_from_it_on_two_axes_at_most():
+    tile = (4, 6, 5)
+    found = _neighbours(tile, (12, 12, 20), (1, 1, 1))
+    changes = [tuple(np.sign(np.subtract(other, tile))) for other in found]
+    assert all(np.count_nonzero(c) <= 2 and abs(sum(c)) <= 1 for c in changes)
+    assert set(changes) == {c for c in product((-1, 0, 1), repeat=3) if np.count_nonzero(c) <= 2 and abs(sum(c)) <= 1}
