@@ -280,7 +280,7 @@ def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> Peri
     return PeriodicAxis(
         low=reach[0][0],
         high=reach[0][1],
-        context=int(size - step * (out - 1) - min(step, 1)),
+        context=int(size - step * (out - 1) - min(step, Fraction(1))),
         offset=node.shape.offsets[k],
         step=step,
         period=p,
