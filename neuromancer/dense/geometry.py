@@ -230,7 +230,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
             )
         low, high, context = reach[id(twin)]
         before, after = padded[id(twin)]
-        low, high = min(low, -before), max(high, context + after)
+        low, high = min(low, -before) if before else low, max(high, context + after) if after else high
         lost.append({key: c for key, (_, _, c) in reach.items()})
         axes.append(AxisGeometry(low, high, context, node.shape.offsets[k], 1 + max(lost[-1].values())))
     return axes, lost
@@ -298,12 +298,19 @@ def _tile_range(node: GraphNode, k: int, i: int, size: int, sizes: dict[int, int
     in the image it has voxels.
     """
     low, high = raw_interval(node, k, i, i)
+    pads = [n for n in ancestors([node]) if id(n) in sizes and max(_ends(n, k)) > 0]
+    padded = {id(p) for n in pads for p in n.parents}
     for n, (first, last) in intervals(node, k, i, i):
-        if id(n) in sizes:
+        if id(n) in padded and id(n) in sizes:
             step = exact(n.shape.strides[k])
             low = min(low, floor(first * step))
             high = max(high, ceil(size + (last + 1 - sizes[id(n)]) * step) - 1)
     return low, high
+
+
+def _ends(node: GraphNode, k: int) -> tuple[int, int]:
+    """Voxels that a node adds to its parent at either end."""
+    return (0, 0) if node.is_source else (windows_of(node)[k].before, windows_of(node)[k].after)
 
 
 @lru_cache(maxsize=256)

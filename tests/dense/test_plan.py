@@ -420,7 +420,7 @@ def test_words_about_every_part(monkeypatch):
     assert a == "a: 2 × 10 × 21 of float32, voxel 0 at raw voxel 1 × 2"
     assert b == "b: 3 × 10 × 19 of uint8, voxel 0 at raw voxel 1 × 3, written in blocks of 3 × 2 × 4"
     assert tiles == "9 tiles of 4 × 8"
-    assert "1.25e+07 products" in how and "12%" in how
+    assert "1.25e+07 multiplications" in how and "12%" in how
     # 420 numbers of 4 bytes and 570 of one
     assert "2.2 kB" in memory and "3 MB" in memory
     assert "7.5 minutes" in time

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis
 from neuromancer.dense.symmetry import View, views
-from neuromancer.dense.tiles import Frame, Part, Tile, make_tile
+from neuromancer.dense.tiles import Frame, TilePass, Tile, make_tile
 
 FAR = 64
 BEYOND = 10**6
@@ -41,7 +41,7 @@ def evaluate(tile, raw, networks):
     around = np.pad(raw, FAR, constant_values=BEYOND)
     block = around[tuple(slice(a + FAR, b + FAR) for a, b in zip(tile.raw_start, tile.raw_stop, strict=True))]
     totals = [np.zeros(shape, int) for shape in tile.shapes]
-    for part in tile.parts:
+    for part in tile.passes:
         seen = part.view.apply(block[part.inside])
         for total, network, cut, place in zip(totals, networks, part.cut, part.place, strict=True):
             inside = part.view.apply(total)[place]
@@ -80,8 +80,8 @@ def test_a_tile_has_the_sum_of_all_views(span, group):
         inside += network(view.apply(raw))
     axes = [[VALID_5, VALID_5]]
     tile = make_tile(3, (0, 1), start, stops, [frame(view, 15, axes) for view in seen], axes)
-    assert tile.start == start and tile.stop == stops[0] and len(tile.parts) == len(seen)
-    assert [p.whole for p in tile.parts] == [len(seen) == 1] * len(seen)
+    assert tile.start == start and tile.stop == stops[0] and len(tile.passes) == len(seen)
+    assert [p.whole for p in tile.passes] == [len(seen) == 1] * len(seen)
     assert min(tile.raw_start) >= 0 and max(tile.raw_stop) <= 15
     where = tuple(slice(a, b) for a, b in zip(start, stops[0], strict=True))
     np.testing.assert_array_equal(evaluate(tile, raw, [network])[0], whole[where])
@@ -95,7 +95,7 @@ def test_several_nodes_share_what_is_fed(flipped, span):
     raw = np.random.default_rng(1).integers(0, 100, 15)
     axes, view = [[VALID_5], [VALID_3]], View((0,), (flipped,))
     tile = make_tile(0, (0, 1), (start,), stops, [frame(view, 15, axes)], axes)
-    assert tile.shapes == tuple((max(0, stop - start),) for (stop,) in stops) and len(tile.parts) == 1
+    assert tile.shapes == tuple((max(0, stop - start),) for (stop,) in stops) and len(tile.passes) == 1
     for found, network, (stop,) in zip(evaluate(tile, raw, [sums(5), sums(3)]), (sums(5), sums(3)), stops, strict=True):
         np.testing.assert_array_equal(found, view.apply(network(view.apply(raw)))[start : max(start, stop)])
 
@@ -107,8 +107,8 @@ def test_strided_networks_are_evaluated_once_per_shift(size, data):
     raw = np.random.default_rng(2).integers(0, 100, size)
     view, axes = View((0,), (False,)), [[STRIDED]]
     tile = make_tile(0, (0, 1), start, stops, [frame(view, size, axes)], axes)
-    assert len(tile.parts) == min(2, stops[0][0] - start[0])
-    assert not any(p.whole for p in tile.parts)
+    assert len(tile.passes) == min(2, stops[0][0] - start[0])
+    assert not any(p.whole for p in tile.passes)
     np.testing.assert_array_equal(evaluate(tile, raw, [sums(5, 2)])[0], sums(5)(raw)[start[0] : stops[0][0]])
 
 
@@ -140,8 +140,8 @@ def test_a_tile_by_hand():
         shapes=((5, 10),),
         raw_start=(6, 6),
         raw_stop=(15, 18),
-        parts=(
-            Part(
+        passes=(
+            TilePass(
                 view=whole.view,
                 inside=(slice(0, 9), slice(0, 12)),
                 cut=((slice(0, 5, None), slice(0, 10, None)),),
@@ -162,15 +162,15 @@ def test_views_that_differ_read_different_parts_of_one_block():
     moved = Frame(frames[1].view, (20,), (0,), (20,), ((12,),))
     tile = make_tile(0, (0, 1), (2,), [(5,)], [frames[0], moved], axes)
     assert (tile.raw_start, tile.raw_stop) == ((2,), (12,))
-    assert [p.inside for p in tile.parts] == [(slice(0, 7),), (slice(3, 10),)]
-    assert [p.whole for p in tile.parts] == [False, False]
+    assert [p.inside for p in tile.passes] == [(slice(0, 7),), (slice(3, 10),)]
+    assert [p.whole for p in tile.passes] == [False, False]
 
 
 @pytest.mark.parametrize(("flipped", "wanted"), [(False, (5, 8)), (True, (0, 3))])
 def test_ranges_of_the_networks_output(flipped, wanted):
     one = Frame(View((0, 1), (False, flipped)), (9, 9), (0, 0), (9, 9), ((0, 0), (7, 3 if not flipped else 4)))
-    assert one.wanted(1, 1, 2, 5) == wanted
-    assert one.wanted(1, 0, 2, 5) == (9, 12)
+    assert one.output_range(1, 1, 2, 5) == wanted
+    assert one.output_range(1, 0, 2, 5) == (9, 12)
 
 
 def test_what_is_mirrored_before_the_image_lies_below_zero():

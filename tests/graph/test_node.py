@@ -244,8 +244,8 @@ def test_a_detached_copy_belongs_to_no_model():
     assert type(twin) is Plus and vars(twin) == vars(node)
     twin.detach(BuildMode(inference=True))
     assert (twin.build_mode, node.build_mode) == (BuildMode(inference=True), BuildMode())
-    assert (twin.children, twin._functions, twin._exec_times, twin._debug_outputs) == ({}, {}, {}, [])
-    assert node.children == {"below": below} and node._functions
+    assert (twin.children, twin.compiled_functions, twin._exec_times, twin._debug_outputs) == ({}, {}, {}, [])
+    assert node.children == {"below": below} and node.compiled_functions
 
 
 def test_nodes_are_saved_with_their_model_only():
