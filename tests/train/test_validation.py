@@ -84,7 +84,7 @@ def test_random_streams_are_restored_even_after_an_error():
         ({"loss": bias}, ArgumentError, "taken.*loss"),
         ({1: bias}, InputTypeError, "metrics"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_metrics_that_cannot_be(metrics, error, says):
     with pytest.raises(error, match=says):
