@@ -333,7 +333,7 @@ def test_padding_at_cut_ends_reaches_no_wanted_voxel(triples, data):
 
 def test_a_covering_axis_takes_the_extremes():
     a = AxisGeometry(0, 4, 4, 2, 5)
-    assert covering((a, a)) is a
+    assert covering((a, a)) == a
     assert covering((a, AxisGeometry(-1, 1, 0, 0, 7))) == AxisGeometry(-1, 4, 4, 2, 7)
     assert covering((AxisGeometry(-1, 1, 0, 0, 7), a)) == AxisGeometry(-1, 4, 4, 0, 7)
 
