@@ -7,10 +7,14 @@ THEANO := .venv-theano
 THEANO_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 SOURCES := pyproject.toml constraints.txt setup.py
 PYTEST_ARGS ?= -n auto
+QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
+	$(addprefix tests/nodes/test_,conv.py pool.py perceptron.py upconv.py merge.py crop_pad.py split.py node.py) \
+	$(addprefix tests/dense/test_,geometry.py tiles.py tileset.py plan.py predict.py) \
+	tests/io/test_values.py tests/io/test_names.py tests/volumes/test_axes.py
 MINUTES ?= 2
 N ?= 3000
 
-.PHONY: help demo demo-em mnist test test-theano fuzz mutants lint format bench bench-quick clean
+.PHONY: help demo demo-em mnist test test-theano fuzz mutants check lint format bench bench-quick clean
 
 help:
 	@echo "make demo         train a small 3-D network on cell nuclei, then predict a part it never saw (about 3 minutes)"
@@ -20,6 +24,7 @@ help:
 	@echo "make test-theano  run the test suite on the Theano engine, in a separate environment"
 	@echo "make fuzz         fuzz the readers of model files, pickles and journals (N=20000 cases, SEED=7)"
 	@echo "make mutants      mutation tests of graph, dense geometry, plans, tiles and io/values (about an hour; MUTANTS=pattern)"
+	@echo "make check        linters, types, layers and quick tests: for the working day"
 	@echo "make lint         ruff, mypy and the layers of the package (import-linter)"
 	@echo "make bench        benchmark against hand-written torch and others; rewrite the performance pages"
 	@echo "make bench-quick  run every benchmark once on small networks, writing nothing"
@@ -51,6 +56,10 @@ demo-em: $(VENV)/ready-demo
 
 mnist: $(VENV)/ready-dev
 	$(BIN)/python examples/mnist.py
+
+# The working day: linters, types, layers, and the quick tests of every part.
+check: lint $(VENV)/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -q -m "not slow" $(QUICK)
 
 # One thread per process, because the test processes share the cores.
 test: $(VENV)/ready-dev
@@ -95,10 +104,12 @@ bench: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/dense.py --write docs/performance.md
 	$(BIN)/python benchmarks/scaling.py --write docs/scaling.md
 
+# Nothing is timed here, so the three run side by side.
 bench-quick: $(VENV)/ready-dev
-	$(BIN)/python benchmarks/against_torch.py --quick
-	$(BIN)/python benchmarks/dense.py --quick
-	$(BIN)/python benchmarks/scaling.py --quick
+	$(MAKE) --no-print-directory --jobs=3 bench-quick-against_torch bench-quick-dense bench-quick-scaling
+
+bench-quick-%: $(VENV)/ready-dev
+	$(BIN)/python benchmarks/$*.py --quick
 
 clean:
 	rm -rf $(VENV) $(THEANO) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output

@@ -42,6 +42,7 @@ print(json.dumps([before == after, files]))
 """
 
 
+@pytest.mark.slow
 def test_import_has_no_side_effects(tmp_path):
     env = {**os.environ, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     script = LIBRARIES[E.NAME] + IMPORT_PROBE

@@ -69,7 +69,8 @@ def _function_text(function: Any, numbers: Mapping[int, int]) -> str:
     known = next((name for name, value in vars(E.T).items() if value is function), None)
     if known is not None:  # operations of the engine are instances of a few classes
         return f"T:{known}"
-    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
+    own = getattr(function, "__qualname__", None) or getattr(function, "__name__", type(function).__name__)
+    name = f"{getattr(function, '__module__', '')}:{own}"
     code = getattr(function, "__code__", None)
     if code is None:
         return name

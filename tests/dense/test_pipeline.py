@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from neuromancer import engine as E
 from neuromancer.dense import Threads
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.resume import Journal
@@ -306,16 +307,18 @@ node = volume_net()
 node.predict_dense(np.zeros((1, 8, 12, 12), "uint8"))
 peak = lambda: int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 before = peak()
-sink = Nothing((2, 397, 635, 635))
-node.predict_dense(Virtual((1, 400, 640, 640)), out=sink, memory=float(sys.argv[1]))
-assert sink.voxels == 2 * 397 * 635 * 635
+depth = int(sys.argv[2])
+sink = Nothing((2, depth - 3, 635, 635))
+node.predict_dense(Virtual((1, depth, 640, 640)), out=sink, memory=float(sys.argv[1]))
+assert sink.voxels == 2 * (depth - 3) * 635 * 635
 print(peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_memory_holds(tmp_path):
-    """1.4 GB of image and result within 200 MB of memory."""
-    budget = 200e6
-    found = subprocess.run([sys.executable, "-c", MEMORY, str(budget)], capture_output=True, text=True, check=True)
+    """1.4 GB of image and result within 200 MB of memory; a quarter of them with Theano, which takes minutes for all."""
+    budget, depth = 200e6, 400 if E.NAME == "pytensor" else 100
+    command = [sys.executable, "-c", MEMORY, str(budget), str(depth)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 20e6 < int(found.stdout.splitlines()[-1]) < budget

@@ -79,6 +79,7 @@ def networks(draw):
     return n_dim, layers, fov, [f + e for f, e in zip(fov, extra, strict=True)], budget
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(networks())
 def test_random_networks_sizes_and_tiles(case):
@@ -178,6 +179,7 @@ def test_as_uint8_is_floor_of_255_p():
     assert set(np.unique(wild.predict_dense(raw, as_uint8=True))) >= {0, 255}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers", [[((4, 4), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (1, 1))], [((2, 3), (3, 3)), ((2, 2), (1, 1))]]
 )

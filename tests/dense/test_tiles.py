@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis
 from neuromancer.dense.symmetry import View, views
-from neuromancer.dense.tiles import Frame, TilePass, Tile, make_tile
+from neuromancer.dense.tiles import Frame, Tile, TilePass, make_tile
 
 FAR = 64
 BEYOND = 10**6

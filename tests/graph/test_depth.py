@@ -8,6 +8,7 @@ import pytest
 import neuromancer as nm
 
 
+@pytest.mark.slow
 def test_a_deep_network_trains_and_predicts(tmp_path):
     x = nm.Input((2, 2), "b,f", name="x", print_repr=False)
     y = nm.Perceptron(x, 2, activation_func="lin", name="first", print_repr=False)
@@ -32,6 +33,7 @@ def test_a_deep_network_trains_and_predicts(tmp_path):
     np.testing.assert_array_equal(again.predict(data), model.predict(data))
 
 
+@pytest.mark.slow
 def test_a_thousand_nodes():
     if nm.engine.NAME == "theano":
         pytest.skip("Theano's compiler recurses once per operation")
