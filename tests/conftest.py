@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 
+import hypothesis
 import pytest
 
 import neuromancer as nm
+
+# Machines are shared: the time of a case says nothing.
+hypothesis.settings.register_profile("shared machines", deadline=None)
+hypothesis.settings.load_profile("shared machines")
 
 # Background jobs of a shell ignore interrupts, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
