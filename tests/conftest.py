@@ -11,7 +11,9 @@ import pytest
 import neuromancer as nm
 
 # Machines are shared: the time of a case says nothing.
-hypothesis.settings.register_profile("shared machines", deadline=None)
+hypothesis.settings.register_profile(
+    "shared machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("shared machines")
 
 # Background jobs of a shell ignore interrupts, which some tests send.
