@@ -7,16 +7,17 @@ by ``period`` voxels, so they are evaluated unchanged, on tiles that start at mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import (
     ancestors,
+    bounded_interval,
     intervals,
     period,
     raw_interval,
@@ -29,6 +30,8 @@ from neuromancer.graph.window import IDENTITY
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
+
+A = TypeVar("A", bound="AxisGeometry")
 
 MAX_PERIODS = 64
 """Number of periods above the smallest possible size in which to search for a valid input size."""
@@ -50,6 +53,11 @@ class AxisGeometry:
         Smallest raw size for which no intermediate node is empty.
     step : Fraction
         Stride of the output in raw voxels; below 1 on grids finer than the image.
+    head : tuple of int
+        (n, last): the first n output voxels need the raw voxels up to `last` as well, whose values the network's
+        padding has (mirrored, for example).
+    tail : tuple of int
+        (n, last): the last n output voxels need the raw voxels from the `last`-th before the end as well.
     """
 
     low: int
@@ -58,10 +66,27 @@ class AxisGeometry:
     offset: int
     least: int = 1
     step: Fraction = Fraction(1)
+    head: tuple[int, int] = field(default=(0, 0), repr=False)
+    tail: tuple[int, int] = field(default=(0, 0), repr=False)
 
     def one_pass_size(self, size: int) -> int:
         """Return the smallest valid input size that is at least `size`."""
         return size
+
+    def length(self, size: int) -> int:
+        """Return how many raw voxels the outputs of an image span, where the network takes its size."""
+        return size - self.context
+
+    @property
+    def largest_context(self) -> int:
+        """Largest difference between the size of an image and the raw voxels that its outputs span."""
+        return self.context
+
+    def _at_ends(self, start: int, stop: int, size: int) -> tuple[int, int]:
+        """First and one past the last raw voxel that an output range needs for the network's padding."""
+        last = self.head[1] + 1 if start < self.head[0] else 0
+        first = size - 1 - self.tail[1] if stop > self.outputs(size) - self.tail[0] else size
+        return first, last
 
     def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
         """Return the raw range needed for an output range, within a volume of `size` voxels.
@@ -69,8 +94,9 @@ class AxisGeometry:
         The range is wide enough that zero padding at cut ends does not affect the output range, and ends with the
         volume where the network's own padding applies.
         """
-        first = max(0, min(start + min(self.low, 0), size - self.least))
-        return first, min(size, max(stop + max(self.high, self.context), first + self.least))
+        before, beyond = self._at_ends(start, stop, size)
+        first = max(0, min(start + min(self.low, 0), size - self.least, before))
+        return first, min(size, max(stop + max(self.high, self.context), first + self.least, beyond))
 
     @property
     def output_spacing(self) -> Fraction:
@@ -106,7 +132,10 @@ class PeriodicAxis(AxisGeometry):
     residue : int
         Valid input sizes are ``residue`` modulo ``period``.
     smallest : int
-        Smallest valid input size.
+        Smallest of these sizes.
+    others : tuple of (int, int)
+        Smallest valid input size, and its number of output voxels, for every other residue of valid sizes: networks
+        that ignore what their strides leave over take several.
     lows, highs : tuple of int
         First and last raw voxel of the receptive field of output voxel i, for every i of the first period.
     """
@@ -116,17 +145,38 @@ class PeriodicAxis(AxisGeometry):
     smallest: int = 1
     lows: tuple[int, ...] = (0,)
     highs: tuple[int, ...] = (0,)
+    others: tuple[tuple[int, int], ...] = field(default=(), repr=False)
 
     def one_pass_size(self, size: int) -> int:
-        size = max(size, self.smallest)
-        return size + (self.residue - size) % self.period
+        smallest = (self.smallest, *(least for least, _ in self.others))
+        return min(max(size, n) + (n - max(size, n)) % self.period for n in smallest)
+
+    @property
+    def largest_context(self) -> int:
+        return max(self.context, *(_context(size, out, self.step) for size, out in self.others), self.context)
+
+    def _class(self, size: int) -> tuple[int, int] | None:
+        """Smallest valid size of the residue of `size`, and its outputs, if that is not the usual residue."""
+        return next((found for found in self.others if (size - found[0]) % self.period == 0), None)
+
+    def length(self, size: int) -> int:
+        found = self._class(size)
+        if found is None or size < found[0]:
+            return size - self.context
+        return int(size - found[0] + self.step * (found[1] - 1) + 1)
 
     def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
         low = self.lows[start % self.tile_alignment] + start // self.tile_alignment * self.period
         high = self.highs[(stop - 1) % self.tile_alignment] + (stop - 1) // self.tile_alignment * self.period
-        first = max(0, min(low, floor(start * self.step))) // self.period * self.period
-        least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context)
-        return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
+        before, beyond = self._at_ends(start, stop, size)
+        first = max(0, min(low, floor(start * self.step), before)) // self.period * self.period
+        least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context, beyond - first)
+        if not self.others:
+            return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
+        fed = self.one_pass_size(max(high + 1, beyond) - first)
+        while self.outputs(fed) < stop - self.first_output(first) and first + fed < size:
+            fed = self.one_pass_size(fed + 1)
+        return first, min(size, first + fed)
 
     @property
     def tile_alignment(self) -> int:
@@ -138,6 +188,9 @@ class PeriodicAxis(AxisGeometry):
         return stop - start
 
     def outputs(self, size: int) -> int:
+        found = self._class(size)
+        if found is not None:
+            return found[1] + int((size - found[0]) / self.step)
         return floor((size - self.context - self.output_spacing) / self.step) + 1
 
 
@@ -220,19 +273,24 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
             reach[id(n)] = (
                 min(low - w.before * d for (low, _, _), d in incoming),
                 max(high + (w.size - 1 - w.before) * d for (_, high, _), d in incoming),
-                max(context + (w.size - 1 - w.before - w.after) * d for (_, _, context), d in incoming),
+                max(context + (w.size - 1 - w.before - w.after - w.slack) * d for (_, _, context), d in incoming),
             )
             # Voxels at either end that depend on padding. Cropping removes them.
             ends = [(padded[id(p)], int(p.shape.strides[k])) for p in n.parents if id(p) in padded]
             padded[id(n)] = (
                 max(0, *(before + w.before * d for (before, _), d in ends)),
-                max(0, *(after + w.after * d for (_, after), d in ends)),
+                max(0, *(after + (w.after + w.slack) * d for (_, after), d in ends)),
             )
         low, high, context = reach[id(twin)]
         before, after = padded[id(twin)]
         low, high = min(low, -before) if before else low, max(high, context + after) if after else high
         lost.append({key: c for key, (_, _, c) in reach.items()})
-        axes.append(AxisGeometry(low, high, context, node.shape.offsets[k], 1 + max(lost[-1].values())))
+        axis = AxisGeometry(low, high, context, node.shape.offsets[k], 1 + max(lost[-1].values()))
+        if any(windows_of(n)[k].overreaches for n in ancestors([twin]) if id(n) in reach and not n.is_source):
+            size = axis.least + 4 * (high - low + 1)
+            sizes = {key: size - c for key, c in lost[-1].items()}
+            axis = _with_ends(axis, size, partial(_interval, twin, k, sizes, True))
+        axes.append(axis)
     return axes, lost
 
 
@@ -258,29 +316,69 @@ def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:
     for k in range(nodes[0].shape.ndim):
         p = period(nodes, k)
         extent = max(max(n.shape.fov[k], 1) for n in nodes)
-        for size in range(1, extent + MAX_PERIODS * p):
-            outs = [sizes_through(n, k, size) for n in nodes]
-            if None not in outs:
-                break
-        else:
+        classes = _size_classes(nodes, k, p, extent + MAX_PERIODS * p)
+        if not classes:
             raise GraphError(
                 f"no input size fits this network along axis {nodes[0].shape.tags[nodes[0].shape.spatial_axes[k]]!r}",
                 node=nodes[0],
                 got=f"sizes up to {extent + MAX_PERIODS * p}",
                 expected="branches of equal size where they meet",
             )
-        for node, out, found in zip(nodes, outs, axes, strict=True):
-            found.append(_periodic_axis(node, k, p, size, int(out or 0)))
+        for m, (node, found) in enumerate(zip(nodes, axes, strict=True)):
+            found.append(_periodic_axis(node, k, p, [(size, outs[m]) for size, outs in classes]))
     return axes
 
 
-def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> PeriodicAxis:
-    step, sizes = exact(node.shape.strides[k]), sizes_of_all(node, k, size)
-    reach = [_tile_range(node, k, i, size, sizes) for i in range(max(1, int(p / step)))]
-    return PeriodicAxis(
+def _size_classes(nodes: Sequence[GraphNode], k: int, p: int, stop: int) -> list[tuple[int, list[int]]]:
+    """Smallest valid input size of every residue modulo the period, and its output sizes; the usual one first.
+
+    Only networks that ignore or cover what strides leave over take sizes of several residues.
+    """
+    several = any(windows_of(n)[k].leftover != "refused" for n in ancestors(nodes) if _has_axis(n, k))
+    classes: dict[int, tuple[int, list[int]]] = {}
+    for size in range(1, stop):
+        if size % p not in classes:
+            outs = [sizes_through(n, k, size) for n in nodes]
+            if None not in outs and _grows(nodes, k, size, p, outs):
+                classes[size % p] = size, [n for n in outs if n is not None]
+                if not several:
+                    break
+        if len(classes) == p or (classes and size > min(classes.values())[0] + 2 * p):
+            break
+
+    def shortfall(found: tuple[int, list[int]]) -> tuple[bool, int]:
+        context = _context(found[0], found[1][0], exact(nodes[0].shape.strides[k]))
+        return context < 0, abs(context)
+
+    return sorted(classes.values(), key=shortfall)
+
+
+def _has_axis(node: GraphNode, k: int) -> bool:
+    return not node.is_source and node.shape is not None and node.shape.ndim > k
+
+
+def _grows(nodes: Sequence[GraphNode], k: int, size: int, p: int, outs: Sequence[int | None]) -> bool:
+    """Whether an input longer by the period gives an output longer by as much."""
+    longer = [sizes_through(n, k, size + p) for n in nodes]
+    steps = [p / exact(n.shape.strides[k]) for n in nodes]
+    return all(
+        b is not None and a is not None and b - a == step for a, b, step in zip(outs, longer, steps, strict=True)
+    )
+
+
+def _context(size: int, out: int, step: Fraction) -> int:
+    """Raw size minus the raw voxels that the output spans."""
+    return int(size - step * (out - 1) - min(step, Fraction(1)))
+
+
+def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int, int]]) -> PeriodicAxis:
+    step, sizes = exact(node.shape.strides[k]), [(size, sizes_of_all(node, k, size)) for size, _ in classes]
+    reach = [_tile_range(node, k, i, sizes) for i in range(max(1, int(p / step)))]
+    (size, out), *others = classes
+    axis = PeriodicAxis(
         low=reach[0][0],
         high=reach[0][1],
-        context=int(size - step * (out - 1) - min(step, Fraction(1))),
+        context=_context(size, out, step),
         offset=node.shape.offsets[k],
         step=step,
         period=p,
@@ -288,29 +386,71 @@ def _periodic_axis(node: GraphNode, k: int, p: int, size: int, out: int) -> Peri
         smallest=size,
         lows=tuple(low for low, _ in reach),
         highs=tuple(high for _, high in reach),
+        others=tuple(others),
+    )
+    if not any(windows_of(n)[k].overreaches for n in ancestors([node]) if _has_axis(n, k)):
+        return axis
+    size = axis.one_pass_size(4 * (max(axis.highs) - min(axis.lows) + p))
+    return _with_ends(axis, size, partial(_interval, node, k, sizes_of_all(node, k, size), False))
+
+
+def _interval(node: GraphNode, k: int, sizes: dict[int, int], dilated: bool, i: int) -> tuple[int, int]:
+    return bounded_interval(node, k, i, i, sizes, dilated)
+
+
+def _with_ends(axis: A, size: int, interval: Callable[[int], tuple[int, int]]) -> A:
+    """Add what the outputs at the ends of an image need because of the network's padding.
+
+    Parameters
+    ----------
+    axis : AxisGeometry
+    size : int
+        A size of the image that is large beside the field of view.
+    interval : callable
+        The raw voxels on which output voxel i depends in such an image.
+    """
+    zone = ceil((size // 2) / axis.step)
+    outputs = axis.outputs(size)
+    firsts = [(i, interval(i)[1]) for i in range(min(zone, outputs))]
+    lasts = [(outputs - i, size - 1 - interval(i)[0]) for i in range(max(0, outputs - zone), outputs)]
+    free = replace(axis, head=(0, 0), tail=(0, 0))
+    head = [(i + 1, last) for i, last in firsts if last >= free.input_range(i, i + 1, size)[1]]
+    tail = [(n, last) for n, last in lasts if size - 1 - last < free.input_range(outputs - n, outputs - n + 1, size)[0]]
+    # Sizes of other residues end elsewhere within a period.
+    more = axis.period if isinstance(axis, PeriodicAxis) and axis.others else 0
+    return replace(
+        axis,
+        head=tuple(map(max, zip(*head, strict=True))) if head else (0, 0),
+        tail=tuple(max(values) + more for values in zip(*tail, strict=True)) if tail else (0, 0),
     )
 
 
-def _tile_range(node: GraphNode, k: int, i: int, size: int, sizes: dict[int, int]) -> tuple[int, int]:
+def _tile_range(node: GraphNode, k: int, i: int, classes: Sequence[tuple[int, dict[int, int]]]) -> tuple[int, int]:
     """First and last raw voxel of a tile in which everything that output voxel i depends on lies inside all nodes.
 
     Not only the receptive field must lie in the tile: behind a crop, a node that pads would pad at the cut end, where
     in the image it has voxels.
+
+    Parameters
+    ----------
+    node : Node
+    k : int
+        Which spatial axis.
+    i : int
+        Output voxel.
+    classes : sequence of (int, dict)
+        Valid sizes, one per residue, and the sizes that all nodes have then.
     """
     low, high = raw_interval(node, k, i, i)
-    pads = [n for n in ancestors([node]) if id(n) in sizes and max(_ends(n, k)) > 0]
+    pads = [n for n in ancestors([node]) if _has_axis(n, k) and windows_of(n)[k].pads]
     padded = {id(p) for n in pads for p in n.parents}
     for n, (first, last) in intervals(node, k, i, i):
-        if id(n) in padded and id(n) in sizes:
+        if id(n) in padded and id(n) in classes[0][1]:
             step = exact(n.shape.strides[k])
             low = min(low, floor(first * step))
-            high = max(high, ceil(size + (last + 1 - sizes[id(n)]) * step) - 1)
+            for size, sizes in classes:
+                high = max(high, ceil(size + (last + 1 - sizes[id(n)]) * step) - 1)
     return low, high
-
-
-def _ends(node: GraphNode, k: int) -> tuple[int, int]:
-    """Voxels that a node adds to its parent at either end."""
-    return (0, 0) if node.is_source else (windows_of(node)[k].before, windows_of(node)[k].after)
 
 
 @lru_cache(maxsize=256)
@@ -329,9 +469,14 @@ def covering(axes: tuple[AxisGeometry, ...]) -> AxisGeometry:
         "high": max(g.high for g in axes),
         "context": max(g.context for g in axes),
         "least": max(g.least for g in axes),
+        "head": tuple(map(max, zip(*(g.head for g in axes), strict=True))),
+        "tail": tuple(map(max, zip(*(g.tail for g in axes), strict=True))),
     }
     periodic = [g for g in axes if isinstance(g, PeriodicAxis)]
     if periodic:
         common["lows"] = tuple(map(min, zip(*(g.lows for g in periodic), strict=True)))
+        sizes = [[size for size, _ in g.others] for g in periodic]
+        outs = [[out for _, out in g.others] for g in periodic]
+        common["others"] = tuple(zip(sizes[0], map(min, zip(*outs, strict=True)), strict=True))
         common["highs"] = tuple(map(max, zip(*(g.highs for g in periodic), strict=True)))
     return replace(axes[0], **common)

@@ -139,10 +139,9 @@ class PlanBuilder:
 
     def _length(self, g: AxisGeometry, size: int) -> int:
         """Size of the whole result along an axis."""
-        step, context = g.step, g.context
         if self.options.pad_raw:
-            return int(size / step) if step < 1 else size
-        return size - context if step >= 1 else g.outputs(size)
+            return int(size / g.step) if g.step < 1 else size
+        return g.length(size) if g.step >= 1 else g.outputs(size)
 
     def _mirrored(self, view: View, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
         """Mirror padding before and after the image, per axis of the view, for some of the nodes."""
@@ -152,10 +151,11 @@ class PlanBuilder:
             for m in nodes:
                 g, own = self.network.axes[m][k], self.network.axes[m][j]
                 start = self._first(own)
-                stop = start + (size if self.options.pad_raw else size - own.context)
+                stop = start + (size if self.options.pad_raw else own.length(size))
                 low, high = (size - stop, size - start) if view.flips[k] else (start, stop)
                 front = max(front, g.offset - low)
-                back = max(back, high - g.offset - (size - g.context))
+                span = size - g.largest_context if self.options.pad_raw else g.length(size)
+                back = max(back, high - g.offset - span)
             before.append(front)
             after.append(back)
         return before, after

@@ -180,17 +180,19 @@ class Engine(Protocol):
         """Return `x` as a constant to every gradient."""
 
     # ---- operations
-    def conv(self, x: Symbol, w: Symbol, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Symbol:
+    def conv(self, x: Symbol, w: Symbol, stride: Any = 1, dilation: Any = 1, pad: Any = 0, groups: int = 1) -> Symbol:
         """Cross-correlate `x` with `w` over 1 to 3 spatial axes.
 
         Parameters
         ----------
         x : Variable, (b, n_in, *spatial)
-        w : Variable, (n_out, n_in, *kernel)
+        w : Variable, (n_out, n_in / groups, *kernel)
         stride, dilation : int or tuple of int
             Per spatial axis.
         pad : int or tuple of int
             Zeros added on both ends of every spatial axis.
+        groups : int
+            Inputs and outputs are split into as many groups, convolved one by one.
 
         Returns
         -------
@@ -211,20 +213,32 @@ class Engine(Protocol):
         [[[2.0, 2.0]]]
         """
 
-    def conv_transpose(self, x: Symbol, w: Symbol, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Symbol:
+    def conv_transpose(
+        self,
+        x: Symbol,
+        w: Symbol,
+        stride: Any = 1,
+        dilation: Any = 1,
+        pad: Any = 0,
+        groups: int = 1,
+        output_padding: Any = 0,
+    ) -> Symbol:
         """Up-convolve `x` with `w`: the adjoint of `conv`, at the smallest size that has `x` as its windows.
 
         Parameters
         ----------
         x : Variable, (b, n_in, *spatial)
-        w : Variable, (n_in, n_out, *kernel)
-        stride, dilation, pad : int or tuple of int
+        w : Variable, (n_in, n_out / groups, *kernel)
+        stride, dilation, pad, groups : int or tuple of int
             Those of the convolution, per spatial axis.
+        output_padding : int or tuple of int
+            Elements added at the far end, below the stride: the convolution skips as many.
 
         Returns
         -------
         Variable
-            (b, n_out, *sizes) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1`` elements per axis.
+            (b, n_out, *sizes) with ``(n - 1) stride - 2 pad + dilation (k - 1) + 1 + output_padding`` elements per
+            axis.
 
         Raises
         ------
@@ -269,6 +283,47 @@ class Engine(Protocol):
         >>> x = tensor("x", (1, 1, None), "float32")
         >>> function([x], pool(x, 2, stride=1, dilation=2))([[[1, 5, 3, 2]]]).tolist()
         [[[3.0, 5.0]]]
+        """
+
+    def pad(
+        self, x: Symbol, before: Any, after: Any, mode: str = "constant", value: float = 0.0, dilation: Any = 1
+    ) -> Symbol:
+        """Extend the spatial axes of `x` (b, f, *spatial) beyond their ends.
+
+        Parameters
+        ----------
+        x : Variable
+        before, after : int or tuple of int
+            Steps per spatial axis, of `dilation` elements each.
+        mode : {'constant', 'reflect', 'replicate'}
+            `value`, mirrored about the outermost element, or the outermost element repeated.
+        value : float
+        dilation : int or tuple of int
+            Every axis is extended as so many interleaved ones.
+
+        Raises
+        ------
+        ShapeError, InputTypeError, ArgumentError
+            If the axis is too short to be reflected, or arguments do not fit.
+        """
+
+    def resize(self, x: Symbol, sizes: Sequence[Any], mode: str = "nearest", align_corners: bool = False) -> Symbol:
+        """Interpolate `x` (b, f, *spatial) to other spatial sizes.
+
+        Parameters
+        ----------
+        x : Variable
+        sizes : sequence of int or Variable
+            Per spatial axis.
+        mode : {'nearest', 'linear'}
+            Element j of m is element ``floor(j n / m)`` of n, or lies at ``(j + 1/2) n / m - 1/2``, within the axis.
+        align_corners : bool
+            For 'linear': at ``j (n - 1) / (m - 1)``, so that the outermost elements stay where they are.
+
+        Raises
+        ------
+        InputTypeError, ArgumentError
+            If arguments do not fit.
         """
 
     def pool_copies(self, axes: int, dtype: str) -> int:

@@ -73,7 +73,7 @@ def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int 
         strides.append(step * w.down / w.up)
         fov.append(-1 if f <= 0 else int(f + (w.size - 1) * step))
         if c is not None:
-            c += step * (Fraction(w.size - 1, 2) - w.before) - strides[-1] * Fraction(w.up - 1, 2)
+            c += step * w.centre
         centre.append(c)
     known = None not in centre
     result = TaggedShape(shape, parent.tags, strides, parent.mfp_offsets, fov, centre if known else None)
@@ -188,6 +188,43 @@ def intervals(node: N, axis: int, low: int, high: int) -> Iterator[tuple[N, tupl
                 a, b = windows_of(n)[axis].needed(lo, hi)
                 old = need.get(id(p), (a, b))
                 need[id(p)] = (min(a, old[0]), max(b, old[1]))
+
+
+def bounded_interval(
+    node: NodeLike, axis: int, low: int, high: int, sizes: dict[int, int], dilated: bool = False
+) -> tuple[int, int]:
+    """Return the first and last raw voxel on which the node's voxels `low` to `high` depend within an image.
+
+    Unlike `raw_interval`, it ends at the borders of the image, and follows padding to the voxels whose values it has.
+
+    Parameters
+    ----------
+    node : Node
+    axis : int
+        Which spatial axis.
+    low, high : int
+        Output voxels, both included.
+    sizes : dict of int to int
+        Size of every node by its ``id``, as from `sizes_of_all`.
+    dilated : bool
+        Whether the graph is built in the dense form, in which strides are dilations.
+    """
+    need: dict[int, tuple[int, int]] = {id(node): (low, high)}
+    raw: list[tuple[int, int]] = []
+    for n in reversed(ancestors([node])):
+        if id(n) not in need:
+            continue
+        lo, hi = need[id(n)]
+        if n.is_source:
+            raw.append((lo, hi))
+        for p in n.parents:
+            if id(p) in sizes:
+                w, d = windows_of(n)[axis], int(p.shape.strides[axis]) if dilated else 1
+                a, b = (lo - w.before * d, hi + (w.size - 1 - w.before) * d) if dilated else w.needed(lo, hi)
+                a, b = w.sources(a, b, sizes[id(p)], d)
+                old = need.get(id(p), (a, b))
+                need[id(p)] = (min(a, old[0]), max(b, old[1]))
+    return min(a for a, _ in raw), max(b for _, b in raw)
 
 
 def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:

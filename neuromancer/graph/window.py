@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Window:
         Stride of the window (pooling, striding) and upsampling factor (up-convolution); at least one of them is 1.
     before, after : int
         Padding of the parent at either end in voxels; negative for cropping.
+    leftover : {'refused', 'ignored', 'covered'}
+        What happens with parent voxels at the far end that the last full window does not reach: the size does not fit,
+        they are not used, or a last window covers them and reaches beyond the end.
+    border : {'constant', 'reflect', 'replicate'}
+        Values of the padding.
 
     Examples
     --------
@@ -33,16 +39,28 @@ class Window:
     up: int = 1
     before: int = 0
     after: int = 0
+    leftover: str = "refused"
+    border: str = "constant"
+
+    @property
+    def centre(self) -> Fraction:
+        """Centre of output voxel 0, in parent voxels."""
+        return Fraction(self.size - 1, 2) - self.before - Fraction(self.up - 1, 2 * self.up)
+
+    @property
+    def slack(self) -> int:
+        """How far the last window may reach beyond the far end and its padding."""
+        return max(0, min(self.down - 1, self.size - 1 - self.after)) if self.leftover == "covered" else 0
 
     def remainder(self, size: int) -> int:
-        """Return the number of unused parent voxels at the far end; 0 if the windows cover the parent exactly."""
-        return (size + self.before + self.after - self.size) % self.down
+        """Return the number of parent voxels at the far end because of which the size does not fit; 0 if it fits."""
+        return (size + self.before + self.after - self.size) % self.down if self.leftover == "refused" else 0
 
     def output_size(self, size: int | None) -> int | None:
-        """Return the output size for a parent of `size` voxels, ignoring the remainder; <= 0 if no window fits."""
+        """Return the output size for a parent of `size` voxels; <= 0 if no window fits."""
         if size is None:
             return None
-        return ((size + self.before + self.after - self.size) // self.down + 1) * self.up
+        return ((size + self.before + self.after + self.slack - self.size) // self.down + 1) * self.up
 
     def needed(self, low: int, high: int) -> tuple[int, int]:
         """Return the first and last parent voxel, padding included, that output voxels `low` to `high` depend on."""
@@ -50,6 +68,82 @@ class Window:
             low // self.up * self.down - self.before,
             high // self.up * self.down - self.before + self.size - 1,
         )
+
+    @property
+    def pads(self) -> bool:
+        """Whether some windows reach beyond the ends of the parent."""
+        return max(self.before, self.after, self.slack) > 0
+
+    @property
+    def overreaches(self) -> bool:
+        """Whether padding takes its values from voxels that the window itself does not reach."""
+        needs = {"constant": 0, "replicate": 1, "reflect": 2}[self.border]
+        return self.size - 1 < needs * max(self.before, self.after)
+
+    def sources(self, low: int, high: int, size: int, dilation: int = 1) -> tuple[int, int]:
+        """Return the first and last voxel of a parent of `size` voxels from which voxels `low` to `high` get values.
+
+        Parameters
+        ----------
+        low, high : int
+            A range of parent voxels that may lie in the padding, as from `needed`.
+        size : int
+        dilation : int
+            Every axis is padded as so many interleaved ones.
+
+        Examples
+        --------
+        >>> Window(before=2, after=2, border="reflect").sources(-2, 0, 9)
+        (0, 2)
+        """
+        if self.border == "reflect":
+            ends = 2 * (dilation - 1)
+            low, high = (
+                min(low, 2 * (size - 1) - high - ends) if high >= size else low,
+                max(high, ends - low) if low < 0 else high,
+            )
+        return max(0, min(low, size - 1)), min(size - 1, max(high, 0))
+
+
+@dataclass(frozen=True)
+class FineWindow(Window):
+    """The window of a node on a finer grid than its parent's: transposed convolution, interpolation.
+
+    Output voxel i depends on the parent's voxels ``(i - first) // up`` to ``(i + last) // up``.
+
+    Parameters
+    ----------
+    first, last : int
+    growth : int
+        Output size minus `up` times the size of the parent.
+
+    Examples
+    --------
+    A transposed convolution with kernel 3, stride 2 and padding 1: voxel 1 lies between two of its parent.
+
+    >>> FineWindow(up=2, first=0, last=1, growth=-1).needed(1, 1)
+    (0, 1)
+    """
+
+    first: int = 0
+    last: int = 0
+    growth: int = 0
+
+    @property
+    def pads(self) -> bool:
+        return True
+
+    @property
+    def centre(self) -> Fraction:
+        return Fraction(self.last - self.first - self.up + 1, 2 * self.up)
+
+    def output_size(self, size: int | None) -> int | None:
+        return None if size is None else size * self.up + self.growth
+
+    def needed(self, low: int, high: int) -> tuple[int, int]:
+        a, b = (low - self.first) // self.up, (high + self.last) // self.up
+        # A voxel between kernels that leave gaps depends on nothing.
+        return min(a, b), b
 
 
 IDENTITY = Window()

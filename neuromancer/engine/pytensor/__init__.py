@@ -12,8 +12,10 @@ from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
 from neuromancer.engine.pytensor.kernels.conv_algorithm import conv_cost
 from neuromancer.engine.pytensor.kernels.pool import pool_copies
+from neuromancer.engine.pytensor.ops.borders import pad
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose
 from neuromancer.engine.pytensor.ops.fence import fence
+from neuromancer.engine.pytensor.ops.interpolation import resize
 from neuromancer.engine.pytensor.ops.maximin import maximin_pairs
 from neuromancer.engine.pytensor.ops.pool import pool
 from neuromancer.engine.pytensor.ops.rectifier import relu

@@ -13,10 +13,12 @@ from neuromancer.engine.common.costs import no_device_memory as free_memory
 from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_way
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import namespace as T
+from neuromancer.engine.theano.borders import pad
 from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose
 from neuromancer.engine.theano.draw import dot_text, draw
 from neuromancer.engine.theano.fence import fence
 from neuromancer.engine.theano.function import CompiledFunction, building, function, grad
+from neuromancer.engine.theano.interpolation import resize
 from neuromancer.engine.theano.maximin import maximin_pairs
 from neuromancer.engine.theano.pooling import pool
 from neuromancer.engine.theano.random import RandomStream

@@ -15,10 +15,12 @@ from theano.tensor.nnet.abstract_conv import AbstractConv2d_gradInputs, Abstract
 from neuromancer.engine.common.arguments import (
     Ints,
     axes_tuple,
+    check_channels,
     check_filled,
     check_floats,
     check_window,
     full_length,
+    positive,
     static_shape,
     window_length,
 )
@@ -26,7 +28,7 @@ from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
-from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.errors import ArgumentError
 
 _FORWARD = {2: conv2d, 3: conv3d}
 _ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
@@ -41,7 +43,7 @@ def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple
 
 
 def _prepared(
-    name: str, x: Any, w: Any, w_axis: int, stride: Any, dilation: Any, pad: Any
+    name: str, x: Any, w: Any, w_axis: int, stride: Any, dilation: Any, pad: Any, groups: int
 ) -> tuple[Variable, Variable, dict[str, tuple[int, ...]]]:
     """Return the checked operands in one dtype, and stride, dilation and padding per axis."""
     x, w = as_tensor_variable(x), as_tensor_variable(w)
@@ -55,14 +57,7 @@ def _prepared(
         "dilation": axes_tuple(dilation, ndim, "dilation", name),
         "pad": axes_tuple(pad, ndim, "pad", name, least=0),
     }
-    x_shape, w_shape = known_shape(x) or (), known_shape(w) or ()
-    if None not in (x_shape[1], w_shape[w_axis]) and x_shape[1] != w_shape[w_axis]:
-        raise ShapeError(
-            "channels of input and kernel differ",
-            where=name,
-            got=f"input {x_shape}, kernel {w_shape}",
-            expected=f"{w_shape[w_axis]} input channels",
-        )
+    check_channels(name, known_shape(x) or (), known_shape(w) or (), w_axis, positive(groups, "groups", name))
     return *(v if v.dtype == dtype else cast(v, dtype) for v in (x, w)), geometry
 
 
@@ -75,8 +70,8 @@ def _with_unit_axis(
 
 
 @implements(Engine.conv)
-def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    x, w, geometry = _prepared("Conv", x, w, 1, stride, dilation, pad)
+def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0, groups: int = 1) -> Variable:
+    x, w, geometry = _prepared("Conv", x, w, 1, stride, dilation, pad, groups)
     sizes = static_shape(window_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
     extents = static_shape(
         lambda k, d, p: d * (k - 1) + 1 - 2 * p, (known_shape(w) or ())[2:], geometry["dilation"], geometry["pad"]
@@ -84,29 +79,40 @@ def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any 
     check_window("Conv", (known_shape(x) or ())[2:], extents)
     if x.ndim == 3:
         (x, w), geometry = _with_unit_axis(x, w, **geometry)
-        return with_ones(_forward(x, w, **geometry)[:, :, 0], sizes)
-    return with_ones(_forward(x, w, **geometry), sizes)
+        return with_ones(_forward(x, w, groups, **geometry)[:, :, 0], sizes)
+    return with_ones(_forward(x, w, groups, **geometry), sizes)
 
 
-def _forward(x: Variable, w: Variable, stride: Any, dilation: Any, pad: Any) -> Variable:
-    return _FORWARD[x.ndim - 2](x, w, border_mode=pad, subsample=stride, filter_dilation=dilation, filter_flip=False)
+def _forward(x: Variable, w: Variable, groups: int, stride: Any, dilation: Any, pad: Any) -> Variable:
+    options = {"border_mode": pad, "subsample": stride, "filter_dilation": dilation, "num_groups": groups}
+    return _FORWARD[x.ndim - 2](x, w, filter_flip=False, **options)
 
 
 @implements(Engine.conv_transpose)
-def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    x, w, geometry = _prepared("ConvTranspose", x, w, 0, stride, dilation, pad)
-    sizes = static_shape(full_length, (known_shape(x) or ())[2:], (known_shape(w) or ())[2:], *geometry.values())
+def conv_transpose(
+    x: Variable,
+    w: Variable,
+    stride: Any = 1,
+    dilation: Any = 1,
+    pad: Any = 0,
+    groups: int = 1,
+    output_padding: Any = 0,
+) -> Variable:
+    x, w, geometry = _prepared("ConvTranspose", x, w, 0, stride, dilation, pad, groups)
+    extra = axes_tuple(output_padding, x.ndim - 2, "output_padding", "ConvTranspose", least=0)
+    known = (known_shape(x) or ())[2:], (known_shape(w) or ())[2:]
+    sizes = static_shape(full_length, *known, *geometry.values(), extra)
     check_filled("ConvTranspose", sizes)
     if x.ndim == 3:
         (x, w), geometry = _with_unit_axis(x, w, **geometry)
-        return with_ones(_adjoint(x, w, **geometry)[:, :, 0], sizes)
-    return with_ones(_adjoint(x, w, **geometry), sizes)
+        return with_ones(_adjoint(x, w, groups, (0, *extra), **geometry)[:, :, 0], sizes)
+    return with_ones(_adjoint(x, w, groups, extra, **geometry), sizes)
 
 
-def _adjoint(x: Variable, w: Variable, stride: Any, dilation: Any, pad: Any) -> Variable:
+def _adjoint(x: Variable, w: Variable, groups: int, extra: Ints, stride: Any, dilation: Any, pad: Any) -> Variable:
     ndim = x.ndim - 2
     sizes: Sequence[Any] = [
-        full_length(x.shape[i + 2], w.shape[i + 2], stride[i], dilation[i], pad[i]) for i in range(ndim)
+        full_length(x.shape[i + 2], w.shape[i + 2], stride[i], dilation[i], pad[i], extra[i]) for i in range(ndim)
     ]
-    op = _ADJOINT[ndim](border_mode=pad, subsample=stride, filter_dilation=dilation, filter_flip=False)
-    return op(w, x, sizes)
+    options = {"border_mode": pad, "subsample": stride, "filter_dilation": dilation, "num_groups": groups}
+    return _ADJOINT[ndim](filter_flip=False, **options)(w, x, sizes)

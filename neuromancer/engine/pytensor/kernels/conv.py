@@ -95,12 +95,18 @@ def _without_last_stride(
 
 
 def conv(
-    x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, stride: Ints, dilation: Ints, pad: Ints
+    x: torch.Tensor,
+    w: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Ints,
+    dilation: Ints,
+    pad: Ints,
+    groups: int = 1,
 ) -> torch.Tensor:
     """Cross-correlate `x` with `w` and add `bias` (n_out,) if given."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
     if _has_fast_kernels(x):
-        if _is_pointwise(x, w, stride, pad):
+        if groups == 1 and _is_pointwise(x, w, stride, pad):
             return pointwise(x, w, bias)
         if x.shape[1] == 1:
             x, stride, pad = _without_last_stride(x, w, stride, dilation, pad)
@@ -108,10 +114,10 @@ def conv(
         # torch passes the bias to oneDNN as it is, and oneDNN ignores its stride
         bias = None if bias is None else bias.contiguous()
         reserve.make_room(4 * _size(x, w, stride, dilation, pad))
-        return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, 1)
-    if x.device.type == "cuda" and set(stride) == {1} and set(pad) == {0}:
+        return torch.ops.aten.mkldnn_convolution(x, w, bias, pad, stride, dilation, groups)
+    if x.device.type == "cuda" and groups == 1 and set(stride) == {1} and set(pad) == {0}:
         return fragments.conv(x, w, bias, dilation)
-    return _conv(x, w, bias, stride, pad, dilation, False, [0] * len(stride), 1)
+    return _conv(x, w, bias, stride, pad, dilation, False, [0] * len(stride), groups)
 
 
 def _size(x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints) -> int:
@@ -144,29 +150,37 @@ def pointwise(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> to
 
 
 def conv_transpose(
-    x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, stride: Ints, dilation: Ints, pad: Ints
+    x: torch.Tensor,
+    w: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Ints,
+    dilation: Ints,
+    pad: Ints,
+    groups: int = 1,
+    output_padding: Ints | None = None,
 ) -> torch.Tensor:
     """Apply the adjoint of `conv` to `x`, at full output size, and add `bias` (n_out,) if given."""
-    return _conv(x, w, bias, stride, pad, dilation, True, [0] * len(stride), 1)
+    return _conv(x, w, bias, stride, pad, dilation, True, output_padding or [0] * len(stride), groups)
 
 
 def conv_grad_input(
-    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
+    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1
 ) -> torch.Tensor:
     """Return the gradient of ``sum(gy * conv(x, w))`` with respect to x."""
     if _has_empty_windows(w, dilation, pad):
         padded, no_pad = _without_empty_windows(x, w, dilation, pad)
-        gx = conv_grad_input(gy, padded, w, stride, dilation, no_pad)
+        gx = conv_grad_input(gy, padded, w, stride, dilation, no_pad, groups)
         return gx[(..., *(slice(p, p + n) for p, n in zip(pad, x.shape[2:], strict=True)))]
     rest = [d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True)]
-    if _considered_small(x, w) and set(stride) == {1} and min(rest) >= 0:
+    if groups == 1 and _considered_small(x, w) and set(stride) == {1} and min(rest) >= 0:
         spatial = tuple(range(2, w.ndim))
         return conv(gy, channels_last(w.transpose(0, 1).flip(spatial)), None, stride, dilation, tuple(rest))
-    return _conv_backward(gy, x, w, None, stride, pad, dilation, False, [0] * len(stride), 1, [True, False, False])[0]
+    no_padding, wanted = [0] * len(stride), [True, False, False]
+    return _conv_backward(gy, x, w, None, stride, pad, dilation, False, no_padding, groups, wanted)[0]
 
 
 def conv_grad_kernel(
-    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints
+    gy: torch.Tensor, x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1
 ) -> torch.Tensor:
     """Return the gradient of ``sum(gy * conv(x, w))`` with respect to w, of which only the shape is used."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
@@ -175,7 +189,8 @@ def conv_grad_kernel(
         pad = (0,) * len(pad)
     if x.shape[1] == 1 and _has_fast_kernels(x):
         x, gy = channels_last(x), channels_last(gy)
-    return _conv_backward(gy, x, w, None, stride, pad, dilation, False, [0] * len(stride), 1, [False, True, False])[1]
+    no_padding, wanted = [0] * len(stride), [False, True, False]
+    return _conv_backward(gy, x, w, None, stride, pad, dilation, False, no_padding, groups, wanted)[1]
 
 
 def _split_in_two(

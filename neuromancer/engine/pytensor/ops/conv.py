@@ -20,14 +20,16 @@ from neuromancer.engine.pytensor.ops.base import (
     KernelOp,
     Shape,
     axes_tuple,
+    check_channels,
     check_filled,
     check_window,
     float_operands,
     full_length,
+    positive,
     static_shape,
     window_length,
 )
-from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.errors import ArgumentError
 
 Variables = Sequence[Variable]
 
@@ -41,11 +43,13 @@ class ConvBase(KernelOp):
         Number of spatial axes, 1 to 3.
     stride, dilation, pad : int or tuple of int
         Per spatial axis; `pad` zeros go on both ends.
+    groups : int
+        Channels are split into as many groups, each with kernels of its own.
     """
 
-    __props__ = ("ndim", "stride", "dilation", "pad")
+    __props__: tuple[str, ...] = ("ndim", "stride", "dilation", "pad", "groups")
 
-    def __init__(self, ndim: int, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> None:
+    def __init__(self, ndim: int, stride: Any = 1, dilation: Any = 1, pad: Any = 0, groups: int = 1) -> None:
         name = type(self).__name__
         if ndim not in (1, 2, 3):
             raise ArgumentError("unsupported number of spatial axes", where=name, got=ndim, expected="1, 2 or 3")
@@ -53,6 +57,7 @@ class ConvBase(KernelOp):
         self.stride: Ints = axes_tuple(stride, ndim, "stride", name)
         self.dilation: Ints = axes_tuple(dilation, ndim, "dilation", name)
         self.pad: Ints = axes_tuple(pad, ndim, "pad", name, least=0)
+        self.groups = positive(groups, "groups", name)
 
     @property
     def geometry(self) -> tuple[Ints, Ints, Ints]:
@@ -60,17 +65,7 @@ class ConvBase(KernelOp):
         return self.stride, self.dilation, self.pad
 
     def _adjoint(self, kind: type[ConvBase]) -> ConvBase:
-        return kind(self.ndim, *self.geometry)
-
-    def _check_channels(self, x: Shape, w: Shape, w_axis: int) -> None:
-        have, want = x[1], w[w_axis]
-        if have is not None and want is not None and have != want:
-            raise ShapeError(
-                "channels of input and kernel differ",
-                where=type(self).__name__,
-                got=f"input {tuple(x)}, kernel {tuple(w)}",
-                expected=f"{want} input channels",
-            )
+        return kind(self.ndim, *self.geometry, groups=self.groups)
 
     def window_shape(self, x: Shape, w: Shape) -> list[Shape]:
         """Return the shape of the convolution of x and w."""
@@ -78,7 +73,7 @@ class ConvBase(KernelOp):
 
     def check_kernel(self, x: Shape, w: Shape) -> None:
         """Raise ShapeError on different channels or a kernel larger than its input."""
-        self._check_channels(x, w, 1)
+        check_channels(type(self).__name__, x, w, 1, self.groups)
         extents = static_shape(lambda k, d, p: d * (k - 1) + 1 - 2 * p, w[2:], self.dilation, self.pad)
         check_window(type(self).__name__, x[2:], extents)
 
@@ -110,7 +105,7 @@ class Conv(ConvBase):
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """Convolve tensors."""
-        return kernels.conv(x, w, None, *self.geometry)
+        return kernels.conv(x, w, None, *self.geometry, self.groups)
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradients for x and w."""
@@ -133,7 +128,7 @@ class ConvGradInput(ConvBase):
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         """Compute the gradient for x."""
-        return kernels.conv_grad_input(gy, x, w, *self.geometry)
+        return kernels.conv_grad_input(gy, x, w, *self.geometry, self.groups)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """The values of x are not used."""
@@ -160,7 +155,7 @@ class ConvGradKernel(ConvBase):
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         """Correlate x with gy."""
-        return kernels.conv_grad_kernel(gy, x, w, *self.geometry)
+        return kernels.conv_grad_kernel(gy, x, w, *self.geometry, self.groups)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """The values of w are not used."""
@@ -174,7 +169,14 @@ class ConvGradKernel(ConvBase):
 
 
 class ConvTranspose(ConvBase):
-    """Up-convolution: the adjoint of `Conv` at full size, kernel (n_in, n_out, *kernel).
+    """Up-convolution: the adjoint of `Conv` at full size, kernel (n_in, n_out / groups, *kernel).
+
+    Parameters
+    ----------
+    ndim, stride, dilation, pad, groups
+        Those of the convolution.
+    output_padding : int or tuple of int
+        Elements added at the far end, below the stride: the convolution skips as many.
 
     Examples
     --------
@@ -183,8 +185,23 @@ class ConvTranspose(ConvBase):
     (1, 5, 8)
     """
 
+    __props__ = (*ConvBase.__props__, "output_padding")
+
+    def __init__(
+        self, ndim: int, stride: Any = 1, dilation: Any = 1, pad: Any = 0, groups: int = 1, output_padding: Any = 0
+    ) -> None:
+        super().__init__(ndim, stride, dilation, pad, groups)
+        self.output_padding: Ints = axes_tuple(output_padding, ndim, "output_padding", type(self).__name__, least=0)
+        if any(extra and extra >= step for extra, step in zip(self.output_padding, self.stride, strict=True)):
+            raise ArgumentError(
+                "the output padding must be smaller than the stride",
+                where=type(self).__name__,
+                got=f"output_padding {self.output_padding}, stride {self.stride}",
+                nearest=tuple(min(e, s - 1) for e, s in zip(self.output_padding, self.stride, strict=True)),
+            )
+
     def make_node(self, x: Any, w: Any) -> Apply:
-        """Check and type the operands: x (b, n_in, *spatial), w (n_in, n_out, *kernel)."""
+        """Check and type the operands: x (b, n_in, *spatial), w (n_in, n_out / groups, *kernel)."""
         x, w = float_operands(type(self).__name__, self.ndim, x=x, w=w)
         self.check_shapes([x.type.shape, w.type.shape])
         (shape,) = self.output_shapes([x.type.shape, w.type.shape])
@@ -193,17 +210,20 @@ class ConvTranspose(ConvBase):
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError on different channels, or if padding leaves an empty output."""
         x, w = shapes
-        self._check_channels(x, w, 0)
-        check_filled(type(self).__name__, static_shape(full_length, x[2:], w[2:], *self.geometry))
+        check_channels(type(self).__name__, x, w, 0, self.groups)
+        check_filled(type(self).__name__, self._full(x, w))
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """(b, n_out, *full)"""
         x, w = shapes
-        return [(x[0], w[1], *static_shape(full_length, x[2:], w[2:], *self.geometry))]
+        return [(x[0], None if w[1] is None else w[1] * self.groups, *self._full(x, w))]
+
+    def _full(self, x: Shape, w: Shape) -> Shape:
+        return static_shape(full_length, x[2:], w[2:], *self.geometry, self.output_padding)
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """Up-convolve tensors."""
-        return kernels.conv_transpose(x, w, None, *self.geometry)
+        return kernels.conv_transpose(x, w, None, *self.geometry, self.groups, self.output_padding)
 
     def pullback(self, inputs: Variables, outputs: Variables, cotangents: Variables) -> Variables:
         """Gradients for x and w: those of a convolution with x and gy swapped."""
@@ -213,10 +233,18 @@ class ConvTranspose(ConvBase):
 
 
 @implements(Engine.conv)
-def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    return Conv(x.ndim - 2, stride, dilation, pad)(x, w)
+def conv(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0, groups: int = 1) -> Variable:
+    return Conv(x.ndim - 2, stride, dilation, pad, groups)(x, w)
 
 
 @implements(Engine.conv_transpose)
-def conv_transpose(x: Variable, w: Variable, stride: Any = 1, dilation: Any = 1, pad: Any = 0) -> Variable:
-    return ConvTranspose(x.ndim - 2, stride, dilation, pad)(x, w)
+def conv_transpose(
+    x: Variable,
+    w: Variable,
+    stride: Any = 1,
+    dilation: Any = 1,
+    pad: Any = 0,
+    groups: int = 1,
+    output_padding: Any = 0,
+) -> Variable:
+    return ConvTranspose(x.ndim - 2, stride, dilation, pad, groups, output_padding)(x, w)

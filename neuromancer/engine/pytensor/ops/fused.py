@@ -25,7 +25,7 @@ class ConvBias(ConvBase):
     @property
     def without_bias(self) -> Conv:
         """Return the convolution alone."""
-        return Conv(self.ndim, *self.geometry)
+        return Conv(self.ndim, *self.geometry, groups=self.groups)
 
     def check_shapes(self, shapes: Sequence[Shape]) -> None:
         """Raise ShapeError as `Conv` does."""
@@ -37,4 +37,4 @@ class ConvBias(ConvBase):
 
     def kernel(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Convolve tensors and add the bias."""
-        return kernels.conv(x, w, bias, *self.geometry)
+        return kernels.conv(x, w, bias, *self.geometry, self.groups)

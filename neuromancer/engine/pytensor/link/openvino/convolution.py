@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from openvino import Output, opset13
 from pytensor.graph.basic import Apply
 
@@ -18,7 +20,11 @@ from neuromancer.engine.pytensor.ops.rectifier import Relu
 def _conv(op: Conv | ConvBias, node: Apply, build: Builder) -> list[Output]:
     _check_memory(op, build.shape(node.inputs[0]), build.shape(node.inputs[1])[2:])
     x, w = build.tensor(node.inputs[0]), build.kernel(node.inputs[1])
-    y = opset13.convolution(x, w, list(op.stride), list(op.pad), list(op.pad), list(op.dilation)).output(0)
+    run = opset13.convolution
+    if op.groups > 1:
+        n_out, *rest = build.shape(node.inputs[1])
+        run, w = opset13.group_convolution, reshape(w, [op.groups, n_out // op.groups, *rest])
+    y = run(x, w, list(op.stride), list(op.pad), list(op.pad), list(op.dilation)).output(0)
     return [_with_bias(y, node, build)]
 
 
@@ -41,11 +47,13 @@ def _with_bias(y: Output, node: Apply, build: Builder) -> Output:
 @convert.register(ConvTranspose)
 def _conv_transpose(op: ConvTranspose, node: Apply, build: Builder) -> list[Output]:
     x, w = build.tensor(node.inputs[0]), build.kernel(node.inputs[1])
-    return [
-        opset13.convolution_backprop_data(
-            x, w, list(op.stride), None, list(op.pad), list(op.pad), list(op.dilation)
-        ).output(0)
-    ]
+    run: Any = opset13.convolution_backprop_data
+    if op.groups > 1:
+        n_in, *rest = build.shape(node.inputs[1])
+        run, w = opset13.group_convolution_backprop_data, reshape(w, [op.groups, n_in // op.groups, *rest])
+    pad, extra = list(op.pad), list(op.output_padding)
+    y = run(x, w, list(op.stride), None, pad, pad, list(op.dilation), "EXPLICIT", extra)
+    return [y.output(0)]
 
 
 @simple(Relu)

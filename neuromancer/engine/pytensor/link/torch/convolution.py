@@ -48,7 +48,7 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
     def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         rest = tuple(d * (k - 1) - p for d, k, p in zip(dilation, w.shape[2:], pad, strict=True))
         turned, algorithm = w.transpose(0, 1), None
-        if min(rest) >= 0:
+        if min(rest) >= 0 and op.groups == 1:
             algorithm = conv_algorithm.algorithm(gy, turned, stride, dilation, rest, prepared=False)
         if algorithm is None:
             return op.kernel(x, channels_last(w), gy)
@@ -78,7 +78,7 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
         rounded = Rounded(plain, ROUNDED[context.precision], lasting=node.inputs[1] in context.lasting)
         return Form(rounded, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
     run = lambda x, w, *bias: kernel(x, channels_last(w), *bias)  # noqa: E731
-    if not isinstance(op, ConvTranspose):
+    if not isinstance(op, ConvTranspose) and op.groups == 1:
         run = FastConv(op, run, lasting=node.inputs[1] in context.lasting)
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 

@@ -66,7 +66,9 @@ def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
                 continue
             if vector.type.shape[0] is None:
                 continue
-            fused = ConvBias(conv.owner.op.ndim, *conv.owner.op.geometry)(*conv.owner.inputs, vector)
+            fused = ConvBias(conv.owner.op.ndim, *conv.owner.op.geometry, groups=conv.owner.op.groups)(
+                *conv.owner.inputs, vector
+            )
             rest = [v for v in node.inputs if v is not conv and v is not bias]
             new = add(fused, *rest) if rest else fused
             return new if new.type == out.type else None
