@@ -64,7 +64,6 @@ class Costs:
         self.parents = [[id(p) for p in n.parents if id(p) in known] for n in self.nodes]
         self.last_use = {key: k for k, parents in enumerate(self.parents) for key in parents}
         self.last_use.update({id(n): len(self.nodes) for n in twins})
-        self.kernels = [_kernel(n) for n in self.nodes]
         params = {id(p): p for n in self.nodes for p in n.params.values()}
         self.parameters = sum(p.get_value().nbytes for p in params.values())
 
@@ -79,15 +78,14 @@ class Costs:
             own, read = size[id(n)], sum(size[p] for p in self.parents[k])
             inside = own
             work += STEP + BYTE * (read + own)
-            kernel = self.kernels[k]
-            if kernel is not None and self.parents[k]:
-                cost = self._convolution(n, kernel, extent[self.parents[k][0]], extent[id(n)], images)
-                work, products, prepared = work + cost[0], products + cost[1], prepared + cost[2]
-                scratch = max(scratch, cost[3])
-                inside = max(own, cost[4])
-                pooled = sum(p > 1 for p in getattr(n, "pool_shape", ()))
-                work += BYTE * 3 * inside * pooled
-                copies = E.pool_copies(pooled, self.dtype.name)
+            before = extent[self.parents[k][0]] if self.parents[k] else extent[id(n)]
+            weights = n.work(before, extent[id(n)], images, self.dtype.name)
+            if weights is not None:
+                work, products = work + weights.work, products + weights.products
+                prepared, scratch = prepared + weights.prepared, max(scratch, weights.scratch)
+                inside = max(own, weights.inside)
+                work += BYTE * 3 * inside * weights.pooled
+                copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + copies))
             peak = max(peak, sum(alive.values()) + inside)
             alive[id(n)] = own
@@ -110,31 +108,3 @@ class Costs:
     def _ended(self, k: int, alive: dict[int, float]) -> float:
         """Bytes of parents whose last reader is node k."""
         return sum(alive.get(p, 0.0) for p in set(self.parents[k]) if self.last_use[p] <= k)
-
-    def _convolution(
-        self, n: GraphNode, kernel: tuple[int, ...], before: Sequence[int], after: Sequence[int], images: int
-    ) -> tuple[float, float, float, float, float]:
-        """(work, products, bytes of the prepared kernel, bytes of scratch, bytes of the result) of a convolution."""
-        n_out, n_in, *taps = kernel
-        if len(taps) != len(before) or any(a > b for a, b in zip(after, before, strict=True)):
-            # up-convolution, or kernel without spatial axes: every weight is used once per voxel of the input
-            products = images * prod(before) * prod(kernel)
-            return products, products, 0.0, 0.0, 0.0
-        dilation = n.dilation
-        pads = getattr(n, "_pad", (0,) * len(taps))
-        out = [max(1, b - d * (t - 1 - 2 * p)) for b, d, t, p in zip(before, dilation, taps, pads, strict=True)]
-        sizes = [o + d * (t - 1) for o, d, t in zip(out, dilation, taps, strict=True)]
-        products = images * prod(out) * prod(kernel)
-        work, prepared, scratch = E.conv_cost((images, n_in, *sizes), kernel, dilation, self.dtype.name)
-        return work, products, prepared, scratch, images * prod(out) * n_out * self.dtype.itemsize
-
-
-def _kernel(n: GraphNode) -> tuple[int, ...] | None:
-    """Shape of a node's kernel, (n_out, n_in, *taps), or weight matrix; None if it has none."""
-    w = n.params.get("w")
-    if w is None:
-        return None
-    shape = tuple(int(s) for s in w.get_value().shape)
-    if getattr(n, "_swapped", False):
-        shape = (shape[0], shape[2], shape[1], *shape[3:])
-    return shape

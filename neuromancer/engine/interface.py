@@ -246,7 +246,9 @@ class Engine(Protocol):
             If operands or arguments do not fit, as far as sizes are known.
         """
 
-    def conv_cost(self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+    def conv_cost(
+        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1
+    ) -> tuple[float, float, float]:
         """Return the cost of a convolution without padding: (work, bytes kept, bytes of scratch).
 
         Work counts the multiply-adds of a direct convolution that takes as long.

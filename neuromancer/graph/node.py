@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.graph.window import BuildMode, Window
+from neuromancer.graph.work import Work
 from neuromancer.utils import as_array, check_name, pretty_string_ops
 from neuromancer.variables import ConstantParam, VariableParam
 
@@ -149,6 +151,23 @@ class GraphNode(metaclass=NodeType):
 
     def free_sizes(self) -> None:
         """Give a copied source a new input with unspecified batch and spatial sizes; by default, do nothing."""
+
+    def work(self, before: Sequence[int], after: Sequence[int], images: int, dtype: str) -> Work | None:
+        """Return what the node's weights cost; None for a node without weights. By default, one use per input voxel.
+
+        Parameters
+        ----------
+        before, after : sequence of int
+            Spatial sizes of the (first) parent and of the output.
+        images : int
+            Batch size.
+        dtype : str
+        """
+        w = self.params.get("w")
+        if w is None:
+            return None
+        products = float(images * prod(before) * prod(w.get_value().shape))
+        return Work(products, products)
 
     @property
     def dilation(self) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ _ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
 
 
 @implements(Engine.conv_cost)
-def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1) -> tuple[float, float, float]:
     # Scratch holds the windows of one image (im2col), and the result without the bias.
     products, kept, _ = direct_conv_cost(x_shape, w_shape, dilation, dtype)
     windows, result = products / max(1, x_shape[0] * w_shape[0]), products / prod(w_shape[1:]) if products else 0.0

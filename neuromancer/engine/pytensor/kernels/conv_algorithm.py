@@ -107,9 +107,11 @@ def _direct_cost(x_shape: Ints, w_shape: Ints, dilation: Ints) -> float:
     return products * max(LANES, w_shape[0]) / w_shape[0]
 
 
-def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1) -> tuple[float, float, float]:
     """Return the cost of a convolution without padding on the configured device; see `engine.interface`."""
     device = resolve_device(config.device).type
+    if groups > 1:
+        return direct_conv_cost(x_shape, w_shape, dilation, dtype)
     if device == "cuda":
         return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     if dtype != "float32" or device != "cpu" or not prod(w_shape):

@@ -1,0 +1,31 @@
+"""What the weights of a node cost when it is evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Work:
+    """Cost of applying a node's weights to an input of known sizes.
+
+    Parameters
+    ----------
+    products : float
+        Multiply-accumulates of the definition.
+    work : float
+        Time, in units of one multiplication of a direct convolution.
+    prepared, scratch : float
+        Bytes of transformed weights, kept between calls, and of the workspace.
+    inside : float
+        Bytes of the largest intermediate result, such as a convolution before its pooling.
+    pooled : int
+        Number of axes along which that result is pooled.
+    """
+
+    products: float
+    work: float
+    prepared: float = 0.0
+    scratch: float = 0.0
+    inside: float = 0.0
+    pooled: int = 0
