@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from neuromancer.nodes.automerge import AutoMerge, UpConvMerge
 from neuromancer.nodes.conv import Conv
+from neuromancer.nodes.conv_transpose import ConvTranspose
 from neuromancer.nodes.crop_pad import Crop, Pad
 from neuromancer.nodes.fragments import FragmentsToDense
 from neuromancer.nodes.lrn import LRN
@@ -19,6 +20,7 @@ __all__ = [
     "LSTM",
     "AutoMerge",
     "Conv",
+    "ConvTranspose",
     "Crop",
     "Dot",
     "FaithlessMerge",

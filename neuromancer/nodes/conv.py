@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import gcd, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,15 @@ from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.graph.window import Window
 from neuromancer.graph.work import Work
+from neuromancer.nodes.conv_arguments import (
+    Ends,
+    check_padding_mode,
+    check_reflection,
+    checked_groups,
+    ints_per_axis,
+    pad_symmetrically,
+    per_side,
+)
 from neuromancer.nodes.fragments import (
     fragment_demand,
     fragment_pool,
@@ -27,21 +36,12 @@ from neuromancer.nodes.layout import (
     axis_name,
     nearest_sizes,
     per_axis,
-    positive_int,
     require_features,
     require_layout,
     swap_layout,
 )
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.padding import (
-    Ends,
-    check_padding_mode,
-    check_reflection,
-    ints_per_axis,
-    pad_symmetrically,
-    per_side,
-)
 from neuromancer.nodes.perceptron import check_dual_parent, check_shared_dual
 from neuromancer.nodes.upconv import UpConv
 
@@ -158,7 +158,7 @@ class Conv(NeuralLayer):
         self.pool_shape = per_axis(pool, "pool_shape", shape, self)
         self.stride = ints_per_axis(stride, "stride", shape, self)
         self.filter_dilation = ints_per_axis(dilation, "dilation", shape, self)
-        self.groups = self._checked_groups(groups)
+        self.groups = checked_groups(self, groups)
         self.conv_mode, self.padding_mode = conv_mode, padding_mode
         self.mfp = bool(mfp)
         self.invalidate_fov = bool(invalidate_fov)
@@ -183,19 +183,6 @@ class Conv(NeuralLayer):
         return plain + fragment_demand(arguments.get("parent"), arguments.get("pool_shape"))
 
     # ---- checks
-    def _checked_groups(self, groups: Any) -> int:
-        groups = positive_int(groups, "groups", self)
-        if self.n_in % groups or self.n_f % groups:
-            fitting = [g for g in range(1, gcd(self.n_in, self.n_f) + 1) if gcd(self.n_in, self.n_f) % g == 0]
-            raise ArgumentError(
-                "the groups do not divide the features",
-                node=self,
-                got=f"{groups} groups of {self.n_in} input and {self.n_f} output features",
-                expected=f"one of {fitting}",
-                nearest=min(fitting, key=lambda g: abs(g - groups)),
-            )
-        return groups
-
     @property
     def _extents(self) -> tuple[int, ...]:
         """Distance between the first and the last tap of the kernel, plus one, per spatial axis."""

@@ -13,9 +13,9 @@ from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.graph.window import Window
+from neuromancer.nodes.conv_arguments import Ends, check_padding_mode, check_reflection, extended, per_side
 from neuromancer.nodes.layout import axis_name, is_int, per_axis, require_tensor
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.padding import Ends, check_padding_mode, check_reflection, extended, per_side
 
 
 def _require_spatial(parent: Node, node: Node) -> TaggedShape:

@@ -14,6 +14,7 @@ from neuromancer.graph.demand import Demand
 from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.graph.window import Window
+from neuromancer.nodes.conv_arguments import extended, ints_per_axis, per_side
 from neuromancer.nodes.fragments import (
     fragment_demand,
     fragment_pool,
@@ -23,7 +24,6 @@ from neuromancer.nodes.fragments import (
 )
 from neuromancer.nodes.layout import as_float, axis_name, nearest_sizes, per_axis, require_layout, swap_layout
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.padding import extended, ints_per_axis, per_side
 
 POOL_MODES = {
     "max": "max",

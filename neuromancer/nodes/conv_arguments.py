@@ -1,8 +1,9 @@
-"""Arguments that say how the spatial axes go on beyond their ends."""
+"""Arguments that convolutions and pools share: steps, groups, and how the spatial axes go on beyond their ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.nodes.layout import axis_name, is_int, per_axis
+from neuromancer.nodes.layout import axis_name, is_int, per_axis, positive_int
 from neuromancer.nodes.node import Node
 
 Ends = tuple[tuple[int, int], ...]
@@ -112,3 +113,26 @@ def pad_symmetrically(x: Any, ends: Ends, border: str, dilation: Sequence[int]) 
     if border == "constant" and all(a == b for a, b in ends):
         return x, tuple(a * d for (a, _), d in zip(ends, dilation, strict=True))
     return extended(x, ends, border, dilation), (0,) * len(ends)
+
+
+def checked_groups(node: Any, groups: Any) -> int:
+    """Return the number of groups of a layer; raise ArgumentError unless it divides its features.
+
+    Parameters
+    ----------
+    node : NeuralLayer
+        With `n_in` and `n_f`.
+    groups : int
+    """
+    count = positive_int(groups, "groups", node)
+    if node.n_in % count or node.n_f % count:
+        common = gcd(node.n_in, node.n_f)
+        fitting = [g for g in range(1, common + 1) if common % g == 0]
+        raise ArgumentError(
+            "the groups do not divide the features",
+            node=node,
+            got=f"{count} groups of {node.n_in} input and {node.n_f} output features",
+            expected=f"one of {fitting}",
+            nearest=min(fitting, key=lambda g: abs(g - count)),
+        )
+    return count
