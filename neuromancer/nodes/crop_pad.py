@@ -128,7 +128,8 @@ class Pad(Node):
     ShapeError
         If there are no spatial axes, the number of entries is wrong, or an axis is too short to be mirrored.
     ArgumentError
-        If an entry is negative or not an integer, the mode is unknown, or `value` is not finite or not representable in the parent's dtype.
+        If an entry is negative or not an integer, the mode is unknown, or `value` is not finite or not representable in
+        the parent's dtype.
 
     Notes
     -----
