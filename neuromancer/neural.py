@@ -13,6 +13,7 @@ from neuromancer.nodes.perceptron import Dot, Perceptron
 from neuromancer.nodes.pool import Pool
 from neuromancer.nodes.recurrent import GRU, LSTM
 from neuromancer.nodes.upconv import UpConv
+from neuromancer.nodes.upsample import PixelShuffle, Upsample
 
 __all__ = [
     "GRU",
@@ -27,7 +28,9 @@ __all__ = [
     "FragmentsToDense",
     "Pad",
     "Perceptron",
+    "PixelShuffle",
     "Pool",
     "UpConv",
     "UpConvMerge",
+    "Upsample",
 ]

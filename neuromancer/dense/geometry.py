@@ -259,7 +259,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
         for n in ancestors([twin]):
             if n.is_source:
                 reach[id(n)], padded[id(n)] = (0, 0, 0), (0, 0)
-            incoming = [(reach[id(p)], int(p.shape.strides[k])) for p in n.parents if id(p) in reach]
+            incoming = [(reach[id(p)], int(p.shape.strides[k])) for p in n.spatial_parents if id(p) in reach]
             if not incoming:
                 continue
             if len({context for (_, _, context), _ in incoming}) > 1:
@@ -276,7 +276,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
                 max(context + (w.size - 1 - w.before - w.after - w.slack) * d for (_, _, context), d in incoming),
             )
             # Voxels at either end that depend on padding. Cropping removes them.
-            ends = [(padded[id(p)], int(p.shape.strides[k])) for p in n.parents if id(p) in padded]
+            ends = [(padded[id(p)], int(p.shape.strides[k])) for p in n.spatial_parents if id(p) in padded]
             padded[id(n)] = (
                 max(0, *(before + w.before * d for (before, _), d in ends)),
                 max(0, *(after + (w.after + w.slack) * d for (_, after), d in ends)),
@@ -443,7 +443,7 @@ def _tile_range(node: GraphNode, k: int, i: int, classes: Sequence[tuple[int, di
     """
     low, high = raw_interval(node, k, i, i)
     pads = [n for n in ancestors([node]) if _has_axis(n, k) and windows_of(n)[k].pads]
-    padded = {id(p) for n in pads for p in n.parents}
+    padded = {id(p) for n in pads for p in n.spatial_parents}
     for n, (first, last) in intervals(node, k, i, i):
         if id(n) in padded and id(n) in classes[0][1]:
             step = exact(n.shape.strides[k])

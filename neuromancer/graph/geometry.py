@@ -183,7 +183,7 @@ def intervals(node: N, axis: int, low: int, high: int) -> Iterator[tuple[N, tupl
             continue
         lo, hi = need[id(n)]
         yield n, (lo, hi)
-        for p in n.parents:
+        for p in n.spatial_parents:
             if p.shape is not None and p.shape.ndim > axis:
                 a, b = windows_of(n)[axis].needed(lo, hi)
                 old = need.get(id(p), (a, b))
@@ -217,7 +217,7 @@ def bounded_interval(
         lo, hi = need[id(n)]
         if n.is_source:
             raw.append((lo, hi))
-        for p in n.parents:
+        for p in n.spatial_parents:
             if id(p) in sizes:
                 w, d = windows_of(n)[axis], int(p.shape.strides[axis]) if dilated else 1
                 a, b = (lo - w.before * d, hi + (w.size - 1 - w.before) * d) if dilated else w.needed(lo, hi)
@@ -244,13 +244,15 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
         if n.is_source:
             sizes[id(n)] = source_size
             continue
-        incoming = {sizes[id(p)] for p in n.parents if id(p) in sizes}
+        incoming = {sizes[id(p)] for p in n.spatial_parents if id(p) in sizes}
         if not incoming:
             continue
         size = max(incoming)
         w = windows_of(n)[axis]
         out = w.output_size(size)
         if len(incoming - {1}) > 1 or out is None or out <= 0 or w.remainder(size):
+            return {}
+        if any(sizes.get(id(other), out) != out for other in n.same_size):
             return {}
         sizes[id(n)] = out
     return sizes

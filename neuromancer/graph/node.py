@@ -183,6 +183,16 @@ class GraphNode(metaclass=NodeType):
             return ()
         return tuple(self.parent) if isinstance(self.parent, (list, tuple)) else (self.parent,)
 
+    @property
+    def spatial_parents(self) -> tuple[GraphNode, ...]:
+        """The parents whose voxels the node reads: all but those of which it takes only the size."""
+        return self.parents
+
+    @property
+    def same_size(self) -> tuple[GraphNode, ...]:
+        """Nodes of which the spatial sizes must be those of this node for its geometry to hold."""
+        return ()
+
     def sub_graph(self) -> Iterator[GraphNode]:
         """Yield this node and all its ancestors, parents first, each once.
 

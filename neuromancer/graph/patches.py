@@ -55,7 +55,7 @@ def patch_size_through(
         if n is source:
             sizes[n] = size
             continue
-        incoming = [p for p in n.parents if p in sizes]
+        incoming = [p for p in n.spatial_parents if p in sizes]
         fixed = getattr(n, "flatten", False) or not n.equivariant
         if fixed and any(sizes[p] != p.shape.spatial_shape[axis] for p in incoming):
             return None
@@ -70,7 +70,7 @@ def patch_size_through(
         if len({sizes[p] for p in incoming} - {1}) > 1:
             return None
         out = _size_after(n, axis, max(sizes[p] for p in incoming), mfp)
-        if out is None:
+        if out is None or any(sizes.get(other, out) != out for other in n.same_size):
             return None
         sizes[n] = out
     return sizes

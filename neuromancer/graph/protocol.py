@@ -26,6 +26,14 @@ class NodeLike(Protocol):
         """The direct parents."""
 
     @property
+    def spatial_parents(self) -> tuple[Any, ...]:
+        """The parents whose voxels the node reads."""
+
+    @property
+    def same_size(self) -> tuple[Any, ...]:
+        """Nodes of which the spatial sizes must be those of this node."""
+
+    @property
     def input_nodes(self) -> list[Any]:
         """The sources that the node depends on, in calling order."""
 
