@@ -16,7 +16,7 @@ from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.nodes.node import Node
 
 
-def _require_tensors(parents: Sequence[Any], node: Node) -> None:
+def require_tensors(parents: Sequence[Any], node: Node) -> None:
     for p in parents:
         require_node(p, node, "every input")
         if not is_shaped(p):
@@ -84,7 +84,7 @@ class Concat(Node):
             raise InputTypeError(
                 "needs a list of nodes", node=self, got=repr(parent_nodes)[:200], expected="[node, node, ...]"
             )
-        _require_tensors(parent_nodes, self)
+        require_tensors(parent_nodes, self)
         self.parent = list(parent_nodes)
         self.axis = parent_nodes[0].shape.axis(axis)
         require_equal_sizes(self, parent_nodes, except_axis=self.axis)
@@ -117,7 +117,7 @@ class _Elementwise(Node):
 
     def __init__(self, n1: Node, n2: Node, name: str, print_repr: bool) -> None:
         super().__init__(None, name, print_repr)
-        _require_tensors([n1, n2], self)
+        require_tensors([n1, n2], self)
         require_equal_sizes(self, [n1, n2])
         self.parent = [n1, n2]
 
