@@ -8,6 +8,7 @@ from neuromancer.nodes.apply import ApplyFunc, FromTensor
 from neuromancer.nodes.functors import register_functor
 from neuromancer.nodes.inputs import GenericInput, Input, Input_like
 from neuromancer.nodes.merge import Add, Concat, MultMerge
+from neuromancer.nodes.merge_many import Product, Sum
 from neuromancer.nodes.node import Node
 from neuromancer.nodes.split import split
 from neuromancer.nodes.value import InitialState_like, ValueNode
@@ -31,6 +32,8 @@ __all__ = [
     "ModelRegistry",
     "MultMerge",
     "Node",
+    "Product",
+    "Sum",
     "ValueNode",
     "model_manager",
     "register_functor",

@@ -66,8 +66,8 @@ class AxisGeometry:
     offset: int
     least: int = 1
     step: Fraction = Fraction(1)
-    head: tuple[int, int] = field(default=(0, 0), repr=False)
-    tail: tuple[int, int] = field(default=(0, 0), repr=False)
+    head: tuple[int, int] = field(default=(0, 0), repr=False, kw_only=True)
+    tail: tuple[int, int] = field(default=(0, 0), repr=False, kw_only=True)
 
     def one_pass_size(self, size: int) -> int:
         """Return the smallest valid input size that is at least `size`."""
@@ -145,7 +145,7 @@ class PeriodicAxis(AxisGeometry):
     smallest: int = 1
     lows: tuple[int, ...] = (0,)
     highs: tuple[int, ...] = (0,)
-    others: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    others: tuple[tuple[int, int], ...] = field(default=(), repr=False, kw_only=True)
 
     def one_pass_size(self, size: int) -> int:
         smallest = (self.smallest, *(least for least, _ in self.others))
@@ -256,17 +256,19 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
     for k in range(twin.shape.ndim):
         reach: dict[int, tuple[int, int, int]] = {}
         padded: dict[int, tuple[int, int]] = {}
+        mirrored = [1]  # sizes that leave enough to be mirrored
         for n in ancestors([twin]):
             if n.is_source:
                 reach[id(n)], padded[id(n)] = (0, 0, 0), (0, 0)
-            incoming = [(reach[id(p)], int(p.shape.strides[k])) for p in n.spatial_parents if id(p) in reach]
+            near = _strided(n, k, reach)
+            incoming = [(reach[id(p)], d) for p, d in near]
             if not incoming:
                 continue
             if len({context for (_, _, context), _ in incoming}) > 1:
                 raise GraphError(
                     "branches that meet here have different sizes in dense form",
                     node=n,
-                    got=", ".join(f"{p.name}: {reach[id(p)][2]} voxels lost" for p in n.parents if id(p) in reach),
+                    got=", ".join(f"{p.name}: {reach[id(p)][2]} voxels lost" for p, _ in near),
                     expected="branches of equal strides and cropping",
                 )
             w = windows_of(n)[k]
@@ -275,8 +277,10 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
                 max(high + (w.size - 1 - w.before) * d for (_, high, _), d in incoming),
                 max(context + (w.size - 1 - w.before - w.after - w.slack) * d for (_, _, context), d in incoming),
             )
+            if w.border == "reflect":
+                mirrored += [context + (max(w.before, w.after) + 1) * d for (_, _, context), d in incoming]
             # Voxels at either end that depend on padding. Cropping removes them.
-            ends = [(padded[id(p)], int(p.shape.strides[k])) for p in n.spatial_parents if id(p) in padded]
+            ends = [(padded[id(p)], d) for p, d in near]
             padded[id(n)] = (
                 max(0, *(before + w.before * d for (before, _), d in ends)),
                 max(0, *(after + (w.after + w.slack) * d for (_, after), d in ends)),
@@ -285,13 +289,18 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
         before, after = padded[id(twin)]
         low, high = min(low, -before) if before else low, max(high, context + after) if after else high
         lost.append({key: c for key, (_, _, c) in reach.items()})
-        axis = AxisGeometry(low, high, context, node.shape.offsets[k], 1 + max(lost[-1].values()))
+        axis = AxisGeometry(low, high, context, node.shape.offsets[k], max(1 + max(lost[-1].values()), *mirrored))
         if any(windows_of(n)[k].overreaches for n in ancestors([twin]) if id(n) in reach and not n.is_source):
             size = axis.least + 4 * (high - low + 1)
             sizes = {key: size - c for key, c in lost[-1].items()}
             axis = _with_ends(axis, size, partial(_interval, twin, k, sizes, True))
         axes.append(axis)
     return axes, lost
+
+
+def _strided(node: GraphNode, k: int, known: dict[int, Any]) -> list[tuple[GraphNode, int]]:
+    """Parents whose voxels a node reads, with the distance of their voxels in the dense form."""
+    return [(p, int(p.shape.strides[k])) for p in node.spatial_parents if id(p) in known]
 
 
 def plain_geometry(nodes: Sequence[GraphNode]) -> list[list[PeriodicAxis]]:

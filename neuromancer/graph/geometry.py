@@ -250,7 +250,7 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
         size = max(incoming)
         w = windows_of(n)[axis]
         out = w.output_size(size)
-        if len(incoming - {1}) > 1 or out is None or out <= 0 or w.remainder(size):
+        if len(incoming - {1}) > 1 or out is None or not w.accepts(size):
             return {}
         if any(sizes.get(id(other), out) != out for other in n.same_size):
             return {}

@@ -85,7 +85,7 @@ def _size_after(n: GraphNode, axis: int, size: int, mfp: bool) -> int | None:
         positions = size + w.before + w.after - w.size + 1
         return positions // w.down if positions >= w.down and positions % w.down == 0 else None
     out = w.output_size(size)
-    return None if out is None or out <= 0 or w.remainder(size) else out
+    return out if w.accepts(size) else None
 
 
 def _joins_fragments(n: GraphNode) -> bool:

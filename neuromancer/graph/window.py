@@ -56,6 +56,12 @@ class Window:
         """Return the number of parent voxels at the far end because of which the size does not fit; 0 if it fits."""
         return (size + self.before + self.after - self.size) % self.down if self.leftover == "refused" else 0
 
+    def accepts(self, size: int) -> bool:
+        """Return whether a parent may have `size` voxels: nothing is left over, and there is enough to be mirrored."""
+        room = self.output_size(size)
+        mirrored = self.border != "reflect" or size > max(self.before, self.after)
+        return room is not None and room > 0 and not self.remainder(size) and mirrored
+
     def output_size(self, size: int | None) -> int | None:
         """Return the output size for a parent of `size` voxels; <= 0 if no window fits."""
         if size is None:

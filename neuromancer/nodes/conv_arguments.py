@@ -43,13 +43,13 @@ def per_side(values: Any, what: str, shape: TaggedShape, node: Node) -> Ends:
     tags = ", ".join(shape.tags[i] for i in shape.spatial_axes)
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)) or len(values) != shape.ndim:
         raise ShapeError(
-            f"{what} needs a number, or one entry per spatial axis",
+            f"{what} needs one entry per spatial axis",
             node=node,
             got=values,
-            expected=f"an int, or {shape.ndim} entries for the axes {tags}: each an int, or (before, after)",
+            expected=f"{shape.ndim} entries, for the axes {tags}: ints, or pairs (before, after)",
         )
     ends = []
-    for k, value in enumerate(values):
+    for value in values:
         pair = (value, value) if is_int(value) else value
         if (
             isinstance(pair, str)
@@ -58,10 +58,10 @@ def per_side(values: Any, what: str, shape: TaggedShape, node: Node) -> Ends:
             or not all(is_int(n) and n >= 0 for n in pair)
         ):
             raise ArgumentError(
-                f"{what} must consist of numbers of voxels",
+                f"{what} must consist of integers",
                 node=node,
-                got=f"{value} on axis {axis_name(shape, k)}",
-                expected="an int >= 0, or two of them: (before, after)",
+                got=tuple(values),
+                expected="entries >= 0: ints, or pairs (before, after)",
             )
         ends.append((int(pair[0]), int(pair[1])))
     return tuple(ends)

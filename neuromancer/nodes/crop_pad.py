@@ -79,7 +79,7 @@ class Crop(Node):
                     "cropping leaves nothing",
                     node=self,
                     got=f"crop {each} of {size} voxels on axis {axis_name(shape, k)} of {parent.name!r}",
-                    expected="fewer voxels from both ends together than the size",
+                    expected="2 * crop below the size" if c[0] == c[1] else "fewer voxels together than the size",
                     nearest=f"crop {(size - 1) // 2}" if c[0] == c[1] else f"crop {(min(c[0], size - 1), 0)}",
                 )
 

@@ -102,10 +102,8 @@ class Upsample(Node):
         self.size: tuple[int, ...] | None = None
         if factor is not None:
             factors: tuple[int, ...] | None = ints_per_axis(factor, "factor", shape, self)
-        elif isinstance(size, (Node, list, tuple)) or not hasattr(size, "__iter__"):
-            factors = self._factors_to(size, shape)
         else:
-            factors = self._factors_to(tuple(size), shape)
+            factors = self._factors_to(size, shape)
         self.factor = factors
         self.equivariant = factors is not None and not (self.align_corners and set(factors) != {1})
 
@@ -125,7 +123,7 @@ class Upsample(Node):
             whole = all(r.denominator == 1 for r in ratios)
             fits = all(a is None or b is None or a * r == b for a, b, r in known)
             return tuple(int(r) for r in ratios) if whole and fits else None
-        if not isinstance(size, (list, tuple)) and not isinstance(size, int):
+        if not isinstance(size, (list, tuple, int)):
             raise InputTypeError(
                 "size must be a node or a sequence of int", node=self, got=f"{type(size).__name__} {size!r}"[:200]
             )

@@ -355,7 +355,7 @@ def test_raw_intervals_start_where_the_source_says():
 )
 def test_raw_intervals_of_a_source_that_lies_elsewhere(fov, centre, first):
     shape = TaggedShape([1, 1, 20], "b,f,x", strides=[2], fov=[fov], centre=[centre])
-    node = SimpleNamespace(is_source=True, parents=(), shape=shape, sub_graph=lambda: iter([node]))
+    node = SimpleNamespace(is_source=True, parents=(), spatial_parents=(), shape=shape, sub_graph=lambda: iter([node]))
     assert raw_interval(node, 0, 1, 2) == (2 + first, 4 + first + fov - 1)
 
 
@@ -414,12 +414,13 @@ def test_branches_must_agree_but_for_single_voxels():
     total = nm.Pool(conv(x, 3), (18,), mode="average", print_repr=False)
     crop = nm.Crop(conv(x, 1), (1,), print_repr=False)
     both = SimpleNamespace(
-        parents=(total, crop), windows=(Window(),), shape=crop.shape, is_source=False,
+        parents=(total, crop), spatial_parents=(total, crop), same_size=(), windows=(Window(),), shape=crop.shape, is_source=False,
         sub_graph=lambda: iter([*ancestors([total, crop]), both]),
     )  # fmt: skip
     assert sizes_through(both, 0, 20) == 18
+    parents = conv(x, 3), conv(x, 2)
     unequal = SimpleNamespace(
-        parents=(conv(x, 3), conv(x, 2)), windows=(Window(),), shape=crop.shape, is_source=False,
+        parents=parents, spatial_parents=parents, same_size=(), windows=(Window(),), shape=crop.shape, is_source=False,
         sub_graph=lambda: iter([*ancestors(unequal.parents), unequal]),
     )  # fmt: skip
     assert sizes_through(unequal, 0, 20) is None

@@ -120,3 +120,55 @@ def test_no_spatial_axes(cls):
         (ShapeError, UnknownNameError), match="needs spatial axes; got b,f; expected tags out of z, y, x"
     ):
         cls(source((2, 3)), (), print_repr=False)
+
+
+# ---- other numbers at either end, and voxels of the image
+
+
+def test_other_numbers_at_either_end():
+    x = random(2, 3, 7, 8)
+    crop = nm.Crop(source(x.shape), (1, (0, 3)), print_repr=False)
+    np.testing.assert_allclose(crop(x), x[:, :, 1:-1, :-3], rtol=1e-6)
+    assert crop.shape.offsets == [1, 0] and crop.crop == (1, (0, 3))
+    pad = nm.Pad(source(x.shape), ((2, 1), 0), value=2, print_repr=False)
+    np.testing.assert_allclose(pad(x), np.pad(x, [(0, 0), (0, 0), (2, 1), (0, 0)], constant_values=2), rtol=1e-6)
+    assert pad.shape.offsets == [-2, 0]
+    for node, array in ((crop, x), (pad, x)):
+        np.testing.assert_allclose(node.rearranged([array]), node(array), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+@pytest.mark.parametrize(("shape", "tags"), [((2, 3, 5, 6), "b,f,y,x"), ((5, 2, 6, 3), "y,b,x,f"), ((5, 6), "y,x")])
+def test_voxels_of_the_image(mode, shape, tags):
+    nm.config.floatX = "float64"
+    x = random(*shape)
+    node = nm.Pad(source(shape, tags), (2, (0, 3)), padding_mode=mode, print_repr=False)
+    width = [{"y": (2, 2), "x": (0, 3)}.get(tag, (0, 0)) for tag in tags.split(",")]
+    want = np.pad(x, width, {"reflect": "reflect", "replicate": "edge"}[mode])
+    np.testing.assert_allclose(node(x), want, rtol=1e-12)
+    np.testing.assert_allclose(node.rearranged([x]), want, rtol=1e-12)
+    check_gradients(node)
+
+
+def test_integers_are_padded_with_voxels_of_the_image():
+    labels = nm.Input((1, 1, 4), "b,f,x", dtype="int16", print_repr=False)
+    node = nm.Pad(labels, (2,), padding_mode="reflect", print_repr=False)
+    got = node(np.array([[[5, 6, 7, 8]]]))
+    assert got.dtype == np.int16 and got.tolist() == [[[7, 6, 5, 6, 7, 8, 7, 6]]]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "says"),
+    [
+        (lambda x: nm.Crop(x, ((2, 3), 0), print_repr=False), ShapeError, "2 from the start and 3 from the end of 5"),
+        (lambda x: nm.Pad(x, (1, 6), padding_mode="reflect", print_repr=False), ShapeError, "too short.*above 6"),
+        (lambda x: nm.Pad(x, (1, 1), padding_mode="wrap", print_repr=False), ArgumentError, "got wrap.*zeros"),
+        (lambda x: nm.Crop(x, ((1, 2, 3), 0), print_repr=False), ArgumentError, "pairs"),
+    ],
+)
+def test_bad_ends_leave_nothing_behind(build, error, says):
+    inp = source((1, 2, 5, 6))
+    before = registered()
+    with pytest.raises(error, match=says):
+        build(inp)
+    assert registered() == before

@@ -8,6 +8,7 @@ import pytest
 import neuromancer as nm
 from neuromancer.errors import ArgumentError, ShapeError
 from tests.nodes.layers import check_dense_form, check_gradients, pool, random, registered, source, twin
+from tests.nodes.spatial import pooled
 
 REDUCE = {"max": np.max, "average": np.mean, "average_inc_pad": np.mean, "average_exc_pad": np.mean, "sum": np.sum}
 
@@ -162,3 +163,58 @@ def test_unsupported_layout():
         node_of(source((2, 3)), ())
     with pytest.raises(ShapeError, match="needs raw data of batch size 1; got input1: batch size 2, 1 fragments"):
         node_of(source((2, 3, 7)), (2,), mfp=True)
+
+
+# ---- padding, dilation, leftovers
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("mode", ["max", "average", "exclusive", "sum"])
+@pytest.mark.parametrize(
+    ("size", "pool_shape", "stride", "padding", "dilation"),
+    [
+        ((9,), (3,), (2,), 1, (1,)),
+        ((10,), (2,), (3,), 0, (2,)),
+        ((8, 7), (3, 2), (2, 2), (1, (1, 0)), (1, 1)),
+        ((5, 6), (1, 3), (2, 1), (0, 2), (1, 2)),
+    ],
+)
+def test_padding_dilation_and_leftovers(ceil, mode, size, pool_shape, stride, padding, dilation):
+    nm.config.floatX = "float64"
+    x = random(2, 3, *size)
+    kind = {"exclusive": "average_exc_pad"}.get(mode, mode)
+    options = {"padding": padding, "dilation": dilation, "ceil_mode": ceil}
+    node = nm.Pool(source(x.shape), pool_shape, stride, mode=kind, print_repr=False, **options)
+    want = pooled(x, pool_shape, stride, padding, dilation, ceil, mode)
+    np.testing.assert_allclose(node(x), want, rtol=1e-10, atol=1e-12)
+    assert node.shape.shape == list(want.shape)
+    check_gradients(node)
+
+
+def test_average_counts_the_padding_as_it_is_told():
+    inp = source((1, 1, 4))
+    x = np.ones((1, 1, 4))
+    for mode, count, ends in (
+        ("average", None, 2 / 3), ("average", False, 1), ("average_inc_pad", True, 2 / 3), ("average_exc_pad", None, 1),
+    ):  # fmt: skip
+        options = {"padding": 1, "count_include_pad": count, "print_repr": False}
+        assert nm.Pool(inp, (3,), (1,), mode=mode, **options)(x)[0, 0, 0] == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"padding": 2}, ArgumentError, r"padding \(2, 2\) on axis 'y', window of 2.*nearest valid: padding \(1, 1\)"),
+        ({"ceil_mode": 1}, ArgumentError, "ceil_mode"),
+        ({"dilation": 9, "ceil_mode": False}, ShapeError, "at least size 10"),
+        ({"padding": 1, "mfp": True}, ArgumentError, "padding"),
+        ({"mode": "average_exc_pad", "count_include_pad": True}, ArgumentError, "disagree"),
+        ({"stride": (3, 3), "padding": 0}, ShapeError, "size 6 on axis 'y'.*size 2 plus a multiple of 3.*5 or 8"),
+    ],
+)
+def test_bad_options(options, error, says):
+    parent = source((1, 1, 6, 8))
+    before = registered()
+    with pytest.raises(error, match=says):
+        nm.Pool(parent, (2, 2), print_repr=False, **options)
+    assert registered() == before

@@ -168,7 +168,7 @@ def check_reflected(node: str, lengths: Shape, dilation: Ints, *ends: Ints) -> N
                 where=node,
                 got=f"{max(widths)} elements on spatial axis {axis} of length {n}"
                 + (f", dilation {d}" if d > 1 else ""),
-                expected=f"a length above {max(widths) * d}",
+                expected=f"a length of at least {(max(widths) + 1) * d}",
             )
 
 

@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import pad as torch_pad
 
+from neuromancer.engine.common.arguments import check_reflected
+
 Ints = tuple[int, ...]
 
 
@@ -36,6 +38,8 @@ def sources(n: int, before: int, after: int, mode: str, dilation: int) -> torch.
 
 def extend(x: torch.Tensor, before: Ints, after: Ints, mode: str, value: float, dilation: Ints) -> torch.Tensor:
     """Extend every spatial axis of `x`."""
+    if mode == "reflect":
+        check_reflected("Pad", tuple(x.shape[2:]), dilation, before, after)
     if mode == "constant" or set(dilation) == {1}:
         widths = [n * d for a, b, d in zip(before, after, dilation, strict=True) for n in (b, a)][::-1]
         return torch_pad(x, widths, mode, value if mode == "constant" else None)
