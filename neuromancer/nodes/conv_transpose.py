@@ -145,13 +145,17 @@ class ConvTranspose(NeuralLayer):
     def _check_sizes(self, shape: TaggedShape) -> None:
         for k, (size, window) in enumerate(zip(shape.spatial_shape, self._windows, strict=True)):
             out = window.output_size(size)
+
+            def fits(n: int, window: Window = window) -> bool:
+                return (window.output_size(n) or 0) > 0
+
             if size is not None and out is not None and out < 1:
                 raise ShapeError(
                     "the padding leaves nothing of the output",
                     node=self,
                     got=f"size {size} on axis {axis_name(shape, k)} of {self.parent.name!r}, padding {self.padding[k]}",
                     expected=f"padding of less than {sum(self.padding[k]) + out} voxels at both ends together",
-                    nearest=f"size {nearest_sizes(size, lambda n, w=window: (w.output_size(n) or 0) > 0)}",
+                    nearest=f"size {nearest_sizes(size, fits)}",
                 )
 
     # ---- hooks
@@ -175,7 +179,7 @@ class ConvTranspose(NeuralLayer):
         w = self.w.dimshuffle(1, 0, *range(2, 2 + shape.ndim))
         taps = tuple(d * own for d, own in zip(dilation, self.filter_dilation, strict=True))
         ends = [(a * d, b * d) for (a, b), d in zip(self.padding, dilation, strict=True)]
-        options = {"stride": self.stride, "dilation": taps, "groups": self.groups}
+        options: dict[str, Any] = {"stride": self.stride, "dilation": taps, "groups": self.groups}
         if all(a == b for a, b in ends):
             pad = tuple(a for a, _ in ends)
             linear = E.conv_transpose(x, w, pad=pad, output_padding=self.output_padding, **options)

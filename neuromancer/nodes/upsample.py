@@ -128,11 +128,8 @@ class Upsample(Node):
                 "size must be a node or a sequence of int", node=self, got=f"{type(size).__name__} {size!r}"[:200]
             )
         self.size = ints_per_axis(size, "size", shape, self)
-        ratios = [None if n is None else divmod(m, n) for n, m in zip(shape.spatial_shape, self.size, strict=True)]
-        if any(r is None or r[1] or r[0] < 1 for r in ratios):
-            return None
-        # The size is fixed: it is a multiple of the parent's for one size of the image only.
-        return None if set(r[0] for r in ratios if r) != {1} else (1,) * shape.ndim
+        # Another size of the image is interpolated by another factor.
+        return (1,) * shape.ndim if list(self.size) == shape.spatial_shape else None
 
     @property
     def spatial_parents(self) -> tuple[Node, ...]:
@@ -153,7 +150,8 @@ class Upsample(Node):
             sizes = list(self.size)
         else:
             known = E.known_shape(x) or (None,) * x.ndim
-            sizes = [(x.shape[k] if known[k] is None else known[k]) * u for k, u in enumerate(self.factor or (), 2)]
+            now = [x.shape[k] if size is None else size for k, size in enumerate(known)]
+            sizes = [n * u for n, u in zip(now[2:], self.factor or (), strict=True)]
         self.output = swap_layout(E.resize(x, sizes, self.mode, self.align_corners), shape)
 
     def _calc_shape(self) -> None:
@@ -170,12 +168,14 @@ class Upsample(Node):
 
     def _of_unknown_place(self, parent: TaggedShape) -> TaggedShape:
         """The shape where positions depend on the size of the image."""
+        sizes: list[int | None]
         if self.reference is not None:
-            sizes, strides = self.reference.shape.spatial_shape, self.reference.shape.strides.tolist()
+            other = self.parents[1].shape
+            sizes, strides = other.spatial_shape, other.strides.tolist()
         else:
             sizes = list(self.size or ())
             strides = [
-                s if n is None else exact(s) * n / m
+                s if n is None or not m else exact(s) * n / m
                 for s, n, m in zip(parent.strides, parent.spatial_shape, sizes, strict=True)
             ]
         shape = parent.copy()

@@ -16,7 +16,7 @@ def test_every_name_is_there_and_documented() -> None:
     assert len(interface.NAMES) > 30
     for name in interface.NAMES:
         assert hasattr(E, name)
-        own = vars(interface.Engine).get(name)
+        own = getattr(interface.Engine, name, None)
         assert own.__doc__ if own is not None else name in interface.Engine.__doc__
         assert own is None or getattr(E, name).__doc__
     assert E.NAME == os.environ.get("NEUROMANCER_ENGINE", E.DEFAULT)

@@ -12,7 +12,16 @@ from neuromancer.io.describe import describe
 from neuromancer.node_basic import FromTensor
 
 QUIET = {"print_repr": False}
-ABSTRACT = {"Node", "NeuralLayer", "_Cell", "_ClassNLL", "_DeviationLoss", "_Elementwise", "RepeatedStep"}
+ABSTRACT = {
+    "Node",
+    "NeuralLayer",
+    "_Cell",
+    "_ClassNLL",
+    "_DeviationLoss",
+    "_Elementwise",
+    "_Combination",
+    "RepeatedStep",
+}
 """Base classes, from which files cannot build anything large."""
 
 
@@ -70,6 +79,23 @@ def shapes():
     nm.MultMerge(a, nm.Add(a, b, name="add", **QUIET), name="product", **QUIET)
     nm.FaithlessMerge(a, b, name="faithless", **QUIET)
     nm.Reshape(inp, (1, 72), "b,f", name="flat", **QUIET)
+
+
+def grids():
+    inp = _input()
+    options = {"stride": 2, "dilation": (1, 2), "groups": 2, "padding": (1, (2, 1)), "padding_mode": "reflect"}
+    coarse = nm.Conv(inp, 4, (3, 3), name="strided", **options, **QUIET)
+    pool = {"padding": 1, "ceil_mode": True, "count_include_pad": False}
+    nm.Pool(inp, (3, 3), (2, 2), mode="average", name="covering", **pool, **QUIET)
+    fine = nm.ConvTranspose(coarse, 2, (3, 4), 2, padding=(1, (1, 0)), output_padding=1, name="transposed", **QUIET)
+    nm.Upsample(coarse, 2, mode="linear", name="linear", **QUIET)
+    near = nm.Upsample(fine, size=inp, name="like", **QUIET)
+    shuffled = nm.PixelShuffle(coarse, (2, 1), name="shuffled", **QUIET)
+    mean = nm.Pool(near, (6, 6), mode="average", name="mean", **QUIET)
+    nm.Product([inp, nm.Sum([near, mean, inp], name="sum", **QUIET)], name="weighted", **QUIET)
+    nm.Pad(
+        nm.Crop(shuffled, ((1, 0), 0), name="off", **QUIET), (0, (1, 0)), padding_mode="replicate", name="on", **QUIET
+    )
 
 
 def functions():
@@ -136,7 +162,7 @@ def resume(path):
 
 
 FAMILIES: list[Callable[[], None]] = [
-    layers, classes, malis, continuous, shapes, functions, values, unet, fragments, recurrent, trained,
+    layers, classes, malis, continuous, shapes, grids, functions, values, unet, fragments, recurrent, trained,
 ]  # fmt: skip
 
 

@@ -414,13 +414,15 @@ def test_branches_must_agree_but_for_single_voxels():
     total = nm.Pool(conv(x, 3), (18,), mode="average", print_repr=False)
     crop = nm.Crop(conv(x, 1), (1,), print_repr=False)
     both = SimpleNamespace(
-        parents=(total, crop), spatial_parents=(total, crop), same_size=(), windows=(Window(),), shape=crop.shape, is_source=False,
+        parents=(total, crop), spatial_parents=(total, crop), same_size=(), windows=(Window(),),
+        shape=crop.shape, is_source=False,
         sub_graph=lambda: iter([*ancestors([total, crop]), both]),
     )  # fmt: skip
     assert sizes_through(both, 0, 20) == 18
     parents = conv(x, 3), conv(x, 2)
     unequal = SimpleNamespace(
-        parents=parents, spatial_parents=parents, same_size=(), windows=(Window(),), shape=crop.shape, is_source=False,
+        parents=parents, spatial_parents=parents, same_size=(), windows=(Window(),),
+        shape=crop.shape, is_source=False,
         sub_graph=lambda: iter([*ancestors(unequal.parents), unequal]),
     )  # fmt: skip
     assert sizes_through(unequal, 0, 20) is None

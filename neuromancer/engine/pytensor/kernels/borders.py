@@ -22,7 +22,7 @@ def sources(n: int, before: int, after: int, mode: str, dilation: int) -> torch.
 
     Examples
     --------
-    >>> sources(4, 2, 1, "reflect", 1).tolist(), sources(4, 2, 2, "replicate", 2).tolist()
+    >>> sources(4, 2, 1, "reflect", 1).tolist(), sources(4, 1, 1, "replicate", 2).tolist()
     ([2, 1, 0, 1, 2, 3, 2], [0, 1, 0, 1, 2, 3, 2, 3])
     """
     place = torch.arange(-before * dilation, n + after * dilation)
