@@ -169,7 +169,10 @@ class PeriodicAxis(AxisGeometry):
         low = self.lows[start % self.tile_alignment] + start // self.tile_alignment * self.period
         high = self.highs[(stop - 1) % self.tile_alignment] + (stop - 1) // self.tile_alignment * self.period
         before, beyond = self._at_ends(start, stop, size)
-        first = max(0, min(low, floor(start * self.step), before)) // self.period * self.period
+        # What is left at the far end must be as large as the network takes, too.
+        found = self._class(size)
+        enough = size - (self.smallest if found is None else found[0])
+        first = max(0, min(low, floor(start * self.step), before, enough)) // self.period * self.period
         least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context, beyond - first)
         if not self.others:
             return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
@@ -277,8 +280,9 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
                 max(high + (w.size - 1 - w.before) * d for (_, high, _), d in incoming),
                 max(context + (w.size - 1 - w.before - w.after - w.slack) * d for (_, _, context), d in incoming),
             )
-            if w.border == "reflect":
-                mirrored += [context + (max(w.before, w.after) + 1) * d for (_, _, context), d in incoming]
+            if w.border != "constant" and w.pads:
+                voxels = max(w.before, w.after) + 1 if w.border == "reflect" else 1
+                mirrored += [context + voxels * d for (_, _, context), d in incoming]
             # Voxels at either end that depend on padding. Cropping removes them.
             ends = [(padded[id(p)], d) for p, d in near]
             padded[id(n)] = (

@@ -105,7 +105,8 @@ def compare(parts, size, tiles, tolerance):
         np.testing.assert_allclose(node.predict_dense(raw, tile=(tile,)), dense, atol=tolerance)
 
 
-OPTIONS = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+OPTIONS = {"deadline": None, "suppress_health_check": CHECKS, "derandomize": True}
 
 
 @pytest.mark.slow
