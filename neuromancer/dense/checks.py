@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer.casts import fits_kind
-from neuromancer.dense.geometry import AxisGeometry
+from neuromancer.dense.axes import AxisGeometry
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
 
 if TYPE_CHECKING:

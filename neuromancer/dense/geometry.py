@@ -8,12 +8,12 @@ by ``period`` voxels, so they are evaluated unchanged, on tiles that start at mu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import replace
 from functools import lru_cache, partial
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from neuromancer.dense.axes import AxisGeometry, PeriodicAxis, context_of
 from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import (
     ancestors,
@@ -31,170 +31,13 @@ from neuromancer.graph.window import IDENTITY
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
+MAX_SPAN = 1 << 20
+"""Size of an image up to which the ends of networks that mirror or repeat voxels are looked at voxel by voxel."""
+
 A = TypeVar("A", bound="AxisGeometry")
 
 MAX_PERIODS = 64
 """Number of periods above the smallest possible size in which to search for a valid input size."""
-
-
-@dataclass(frozen=True)
-class AxisGeometry:
-    """One axis of the sliding form: output voxel i needs raw voxels ``i + low`` to ``i + high``.
-
-    Parameters
-    ----------
-    low, high : int
-        First and last raw voxel of the receptive field of output voxel 0; `low` is negative if the network pads.
-    context : int
-        Raw size minus output size.
-    offset : int
-        Raw voxel to which output voxel 0 belongs.
-    least : int
-        Smallest raw size for which no intermediate node is empty.
-    step : Fraction
-        Stride of the output in raw voxels; below 1 on grids finer than the image.
-    head : tuple of int
-        (n, last): the first n output voxels need the raw voxels up to `last` as well, whose values the network's
-        padding has (mirrored, for example).
-    tail : tuple of int
-        (n, last): the last n output voxels need the raw voxels from the `last`-th before the end as well.
-    """
-
-    low: int
-    high: int
-    context: int
-    offset: int
-    least: int = 1
-    step: Fraction = Fraction(1)
-    head: tuple[int, int] = field(default=(0, 0), repr=False, kw_only=True)
-    tail: tuple[int, int] = field(default=(0, 0), repr=False, kw_only=True)
-
-    def one_pass_size(self, size: int) -> int:
-        """Return the smallest valid input size that is at least `size`."""
-        return size
-
-    def length(self, size: int) -> int:
-        """Return how many raw voxels the outputs of an image span, where the network takes its size."""
-        return size - self.context
-
-    @property
-    def largest_context(self) -> int:
-        """Largest difference between the size of an image and the raw voxels that its outputs span."""
-        return self.context
-
-    def _at_ends(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        """First and one past the last raw voxel that an output range needs for the network's padding."""
-        last = self.head[1] + 1 if start < self.head[0] else 0
-        first = size - 1 - self.tail[1] if stop > self.outputs(size) - self.tail[0] else size
-        return first, last
-
-    def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        """Return the raw range needed for an output range, within a volume of `size` voxels.
-
-        The range is wide enough that zero padding at cut ends does not affect the output range, and ends with the
-        volume where the network's own padding applies.
-        """
-        before, beyond = self._at_ends(start, stop, size)
-        first = max(0, min(start + min(self.low, 0), size - self.least, before))
-        return first, min(size, max(stop + max(self.high, self.context), first + self.least, beyond))
-
-    @property
-    def output_spacing(self) -> Fraction:
-        """Spacing of the result in raw voxels: below 1 on grids finer than the image, else 1."""
-        return min(self.step, Fraction(1))
-
-    @property
-    def tile_alignment(self) -> int:
-        """Period of the geometry in output voxels: tiles should start at multiples of it."""
-        return 1
-
-    def input_size(self, size: int) -> int:
-        """Return the raw size needed by an interior tile of `size` output voxels."""
-        return max(size + max(self.context, self.high - min(self.low, 0)), self.least)
-
-    def outputs(self, size: int) -> int:
-        """Return the output size for a raw size."""
-        return size - self.context
-
-    def first_output(self, start: int) -> int:
-        """Return the index of the first output voxel for an input that starts at raw voxel `start`."""
-        return int(start / self.step)
-
-
-@dataclass(frozen=True)
-class PeriodicAxis(AxisGeometry):
-    """One axis of the plain form, which repeats every `period` raw voxels.
-
-    Parameters
-    ----------
-    period : int
-        Smallest shift of the input, in raw voxels, that shifts the output along.
-    residue : int
-        Valid input sizes are ``residue`` modulo ``period``.
-    smallest : int
-        Smallest of these sizes.
-    others : tuple of (int, int)
-        Smallest valid input size, and its number of output voxels, for every other residue of valid sizes: networks
-        that ignore what their strides leave over take several.
-    lows, highs : tuple of int
-        First and last raw voxel of the receptive field of output voxel i, for every i of the first period.
-    """
-
-    period: int = 1
-    residue: int = 0
-    smallest: int = 1
-    lows: tuple[int, ...] = (0,)
-    highs: tuple[int, ...] = (0,)
-    others: tuple[tuple[int, int], ...] = field(default=(), repr=False, kw_only=True)
-
-    def one_pass_size(self, size: int) -> int:
-        smallest = (self.smallest, *(least for least, _ in self.others))
-        return min(max(size, n) + (n - max(size, n)) % self.period for n in smallest)
-
-    @property
-    def largest_context(self) -> int:
-        return max(self.context, *(_context(size, out, self.step) for size, out in self.others), self.context)
-
-    def _class(self, size: int) -> tuple[int, int] | None:
-        """Smallest valid size of the residue of `size`, and its outputs, if that is not the usual residue."""
-        return next((found for found in self.others if (size - found[0]) % self.period == 0), None)
-
-    def length(self, size: int) -> int:
-        found = self._class(size)
-        if found is None or size < found[0]:
-            return size - self.context
-        return int(size - found[0] + self.step * (found[1] - 1) + 1)
-
-    def input_range(self, start: int, stop: int, size: int) -> tuple[int, int]:
-        low = self.lows[start % self.tile_alignment] + start // self.tile_alignment * self.period
-        high = self.highs[(stop - 1) % self.tile_alignment] + (stop - 1) // self.tile_alignment * self.period
-        before, beyond = self._at_ends(start, stop, size)
-        # What is left at the far end must be as large as the network takes, too.
-        found = self._class(size)
-        enough = size - (self.smallest if found is None else found[0])
-        first = max(0, min(low, floor(start * self.step), before, enough)) // self.period * self.period
-        least = max(high + 1 - first, floor((stop - first / self.step) * self.step) + self.context, beyond - first)
-        if not self.others:
-            return first, min(size, first + self.one_pass_size(max(least, self.smallest)))
-        fed = self.one_pass_size(max(high + 1, beyond) - first)
-        while self.outputs(fed) < stop - self.first_output(first) and first + fed < size:
-            fed = self.one_pass_size(fed + 1)
-        return first, min(size, first + fed)
-
-    @property
-    def tile_alignment(self) -> int:
-        return max(1, int(self.period / self.step))
-
-    def input_size(self, size: int) -> int:
-        far = 8 * self.tile_alignment
-        start, stop = self.input_range(far, far + size, 1 << 40)
-        return stop - start
-
-    def outputs(self, size: int) -> int:
-        found = self._class(size)
-        if found is not None:
-            return found[1] + int((size - found[0]) / self.step)
-        return floor((size - self.context - self.output_spacing) / self.step) + 1
 
 
 def can_slide(nodes: Sequence[GraphNode]) -> bool:
@@ -295,7 +138,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
         lost.append({key: c for key, (_, _, c) in reach.items()})
         axis = AxisGeometry(low, high, context, node.shape.offsets[k], max(1 + max(lost[-1].values()), *mirrored))
         if any(windows_of(n)[k].overreaches for n in ancestors([twin]) if id(n) in reach and not n.is_source):
-            size = axis.least + 4 * (high - low + 1)
+            size = axis.least + _span(twin, k)
             sizes = {key: size - c for key, c in lost[-1].items()}
             axis = _with_ends(axis, size, partial(_interval, twin, k, sizes, True))
         axes.append(axis)
@@ -360,7 +203,7 @@ def _size_classes(nodes: Sequence[GraphNode], k: int, p: int, stop: int) -> list
             break
 
     def shortfall(found: tuple[int, list[int]]) -> tuple[bool, int]:
-        context = _context(found[0], found[1][0], exact(nodes[0].shape.strides[k]))
+        context = context_of(found[0], found[1][0], exact(nodes[0].shape.strides[k]))
         return context < 0, abs(context)
 
     return sorted(classes.values(), key=shortfall)
@@ -379,11 +222,6 @@ def _grows(nodes: Sequence[GraphNode], k: int, size: int, p: int, outs: Sequence
     )
 
 
-def _context(size: int, out: int, step: Fraction) -> int:
-    """Raw size minus the raw voxels that the output spans."""
-    return int(size - step * (out - 1) - min(step, Fraction(1)))
-
-
 def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int, int]]) -> PeriodicAxis:
     step, sizes = exact(node.shape.strides[k]), [(size, sizes_of_all(node, k, size)) for size, _ in classes]
     reach = [_tile_range(node, k, i, sizes) for i in range(max(1, int(p / step)))]
@@ -391,7 +229,7 @@ def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int,
     axis = PeriodicAxis(
         low=reach[0][0],
         high=reach[0][1],
-        context=_context(size, out, step),
+        context=context_of(size, out, step),
         offset=node.shape.offsets[k],
         step=step,
         period=p,
@@ -403,8 +241,36 @@ def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int,
     )
     if not any(windows_of(n)[k].overreaches for n in ancestors([node]) if _has_axis(n, k)):
         return axis
-    size = axis.one_pass_size(4 * (max(axis.highs) - min(axis.lows) + p))
+    size = axis.one_pass_size(_span(node, k) + 4 * p)
     return _with_ends(axis, size, partial(_interval, node, k, sizes_of_all(node, k, size), False))
+
+
+def _span(node: GraphNode, k: int) -> int:
+    """Size beside which everything that windows reach and pad on the way to a node is small.
+
+    Raises
+    ------
+    GraphError
+        If that is more than an image can be planned for.
+    """
+    span = 0
+    for n in ancestors([node]):
+        if _has_axis(n, k):
+            w = windows_of(n)[k]
+            step = max((ceil(exact(p.shape.strides[k])) for p in n.spatial_parents if _reaches(p, k)), default=1)
+            span += 4 * step * (w.size + abs(w.before) + abs(w.after))
+            if span > MAX_SPAN:
+                raise GraphError(
+                    "the padding is too large for dense prediction",
+                    node=n,
+                    got=f"{w.before} and {w.after} voxels on axis {n.shape.tags[n.shape.spatial_axes[k]]!r}",
+                    expected=f"all windows and padding together below {MAX_SPAN // 4} voxels of the image",
+                )
+    return span
+
+
+def _reaches(node: GraphNode, k: int) -> bool:
+    return node.shape is not None and node.shape.ndim > k
 
 
 def _interval(node: GraphNode, k: int, sizes: dict[int, int], dilated: bool, i: int) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from math import ceil, prod
 
 import numpy as np
 
+from neuromancer.dense.axes import AxisGeometry
 from neuromancer.dense.calibration import seconds_per_work
-from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.tiles import Frame, Tile, make_tile
 from neuromancer.errors import ArgumentError
 from neuromancer.printable import printable

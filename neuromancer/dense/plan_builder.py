@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer.dense.arguments import checked_ranges
+from neuromancer.dense.axes import AxisGeometry
 from neuromancer.dense.checks import check_same_padding, check_size, is_stack
 from neuromancer.dense.costs import Cost
-from neuromancer.dense.geometry import AxisGeometry
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import DensePlan, ResultSpec

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, lcm, prod
 
+from neuromancer.dense.axes import AxisGeometry
 from neuromancer.dense.costs import Costs
-from neuromancer.dense.geometry import AxisGeometry
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil
 
-from neuromancer.dense.geometry import AxisGeometry, covering
+from neuromancer.dense.axes import AxisGeometry
+from neuromancer.dense.geometry import covering
 from neuromancer.dense.symmetry import View
 
 Ranges = tuple[slice, ...]

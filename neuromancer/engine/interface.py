@@ -1,8 +1,8 @@
 """The contract between nodes and engines: what every symbolic engine provides.
 
 Nodes, optimisers and models use only the names of :class:`Engine`. An engine is a package ``neuromancer.engine.<name>``
-that defines all of them; mypy checks both engines against the protocol. The docstrings of the functions stand here;
-`implements` copies them to the engines.
+that defines all of them; mypy checks both engines against the protocol. The docstrings of the functions stand here
+and in :class:`neuromancer.engine.operations.Operations`; `implements` copies them to the engines.
 """
 
 from __future__ import annotations

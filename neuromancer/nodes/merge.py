@@ -16,6 +16,14 @@ from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.nodes.node import Node
 
 
+def require_list(parents: Any, node: Node) -> list[Node]:
+    """Return nodes given as a list or tuple as a list; raise InputTypeError for anything else."""
+    if not isinstance(parents, (list, tuple)) or not parents:
+        raise InputTypeError("needs a list of nodes", node=node, got=repr(parents)[:200], expected="[node, node, ...]")
+    require_tensors(parents, node)
+    return list(parents)
+
+
 def require_tensors(parents: Sequence[Any], node: Node) -> None:
     for p in parents:
         require_node(p, node, "every input")
@@ -80,12 +88,7 @@ class Concat(Node):
         print_repr: bool = True,
     ) -> None:
         super().__init__(None, name, print_repr)
-        if not isinstance(parent_nodes, (list, tuple)) or not parent_nodes:
-            raise InputTypeError(
-                "needs a list of nodes", node=self, got=repr(parent_nodes)[:200], expected="[node, node, ...]"
-            )
-        require_tensors(parent_nodes, self)
-        self.parent = list(parent_nodes)
+        self.parent = require_list(parent_nodes, self)
         self.axis = parent_nodes[0].shape.axis(axis)
         require_equal_sizes(self, parent_nodes, except_axis=self.axis)
         self.equivariant = parent_nodes[0].shape.tags[self.axis] not in SPATIAL_TAGS

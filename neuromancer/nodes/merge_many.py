@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import InputTypeError, ShapeError
+from neuromancer.errors import ShapeError
 from neuromancer.graph.geometry import merged_geometry, require_same_spatial_rank
-from neuromancer.nodes.merge import require_tensors
+from neuromancer.nodes.merge import require_list
 from neuromancer.nodes.node import Node
 
 
@@ -21,12 +21,8 @@ class _Combination(Node):
 
     def __init__(self, parent_nodes: Sequence[Node], name: str, print_repr: bool) -> None:
         super().__init__(None, name, print_repr)
-        if not isinstance(parent_nodes, (list, tuple)) or not parent_nodes:
-            raise InputTypeError(
-                "needs a list of nodes", node=self, got=repr(parent_nodes)[:200], expected="[node, node, ...]"
-            )
-        require_tensors(parent_nodes, self)
-        require_same_spatial_rank(self, parent_nodes)
+        parents = require_list(parent_nodes, self)
+        require_same_spatial_rank(self, parents)
         for axis, tag in enumerate(parent_nodes[0].shape.tags):
             known = {p.shape[axis] for p in parent_nodes} - {None, 1}
             if len(known) > 1:
@@ -36,7 +32,7 @@ class _Combination(Node):
                     got="; ".join(f"{p.name}: {p.shape!r}" for p in parent_nodes),
                     expected=f"equal sizes on axis {tag!r}, or 1",
                 )
-        self.parent = list(parent_nodes)
+        self.parent = parents
 
     def _operands(self) -> list[Any]:
         """The parents' tensors, with axes of size 1 marked as such."""

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
+from neuromancer.dense.axes import AxisGeometry, PeriodicAxis
 from neuromancer.dense.calibration import seconds_per_work
-from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis, covering
+from neuromancer.dense.geometry import covering
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan, ResultSpec, duration, readable_bytes
 from neuromancer.dense.symmetry import views

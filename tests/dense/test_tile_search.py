@@ -15,8 +15,8 @@ import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.dense import costs as costs_module
 from neuromancer.dense import memory
+from neuromancer.dense.axes import AxisGeometry, PeriodicAxis
 from neuromancer.dense.costs import Cost
-from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.tile_search import Choice, _cuts, _neighbours, _price, appraise, choose
 

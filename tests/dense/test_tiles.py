@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuromancer.dense.geometry import AxisGeometry, PeriodicAxis
+from neuromancer.dense.axes import AxisGeometry, PeriodicAxis
 from neuromancer.dense.symmetry import View, views
 from neuromancer.dense.tiles import Frame, Tile, TilePass, make_tile
 

@@ -129,3 +129,24 @@ def test_networks_back_on_the_grid_of_the_image(parts, size, tiles):
 def test_to_the_last_digits(data, size, tile):
     nm.config.floatX = "float64"
     compare(data.draw(networks(refined=data.draw(st.booleans()))), size, [tile], 1e-12)
+
+
+@pytest.mark.parametrize("mode", ["replicate", "reflect"])
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("pad", [5, 20, 33])
+def test_pads_far_larger_than_the_windows(mode, refined, pad):
+    node = nm.Conv(nm.Input((None, 1, None), "b,f,x", **QUIET), 2, (5,), conv_mode="same", **SMOOTH)
+    if refined:
+        node = nm.Upsample(nm.Conv(node, 2, (3,), stride=2, padding=1, **SMOOTH), 2, **QUIET)
+    node = nm.Conv(nm.Pad(node, (pad,), padding_mode=mode, **QUIET), 2, (3,), **SMOOTH)
+    raw = np.random.default_rng(0).normal(size=(1, 80)).astype("float32")
+    whole = node(raw[None])[0]
+    for tile in (1, 4, 7, 200):
+        np.testing.assert_allclose(node.predict_dense(raw, tile=(tile,)), whole, atol=1e-5)
+
+
+def test_pads_beyond_all_images_are_refused_at_once():
+    source = nm.Input((None, 1, None), "b,f,x", **QUIET)
+    node = nm.Pad(source, (10**9,), padding_mode="replicate", name="huge", **QUIET)
+    with pytest.raises(nm.errors.GraphError, match=r"huge.*got 1000000000 and 1000000000 voxels on axis 'x'"):
+        node.predict_dense(np.zeros((1, 9), "float32"))
