@@ -90,6 +90,10 @@ class GraphError(NeuromancerError, ValueError):
     """The graph as a whole does not support the operation: a cycle, a missing source, an unsupported node."""
 
 
+class TranslationError(NeuromancerError, ValueError):
+    """A network of another library cannot be translated, or the translation differs from it."""
+
+
 class EngineError(NeuromancerError, RuntimeError):
     """The symbolic engine failed or is not available."""
 

@@ -1,0 +1,113 @@
+"""The course of every import: translate, set roles, verify, report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from neuromancer.errors import ArgumentError
+from neuromancer.graph.tagged_shape import SPATIAL_TAGS
+from neuromancer.interop.layers import SizesNeeded
+from neuromancer.interop.network import SPACE, Network, Value, new_model
+from neuromancer.interop.report import ImportReport, geometry_of
+from neuromancer.interop.verify import Run, verify
+from neuromancer.models.model import Model
+from neuromancer.progress import say
+
+Translate = Callable[[Network, Counter[str]], list[Value]]
+"""Builds the nodes, counts the operations, and returns the values of the outputs."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network to import.
+
+    Attributes
+    ----------
+    label : str
+        For messages and the report.
+    ndim : int
+        Number of spatial axes.
+    translate : callable
+    run : callable or None
+        Evaluates the source, for the verification.
+    reference : str
+        What evaluates it, or why it cannot be evaluated.
+    """
+
+    label: str
+    ndim: int
+    translate: Translate
+    run: Run | None
+    reference: str
+
+
+def import_network(source: Source, tags: str | None, name: str | None, print_report: bool) -> Model:
+    """Translate a network into a model of its own, verify it, and attach the report.
+
+    Raises
+    ------
+    TranslationError
+        If an operation cannot be translated, or the result differs from the source.
+    """
+    space = space_of(tags, source.ndim)
+    try:
+        model = _imported(source, space, name, False)
+    except SizesNeeded:
+        model = _imported(source, space, name, True)
+    if print_report:
+        say(str(model.import_report))
+    return model
+
+
+def _imported(source: Source, space: str, name: str | None, fixed: bool) -> Model:
+    with new_model(name) as model:
+        net, operations = Network(model, space, fixed), Counter[str]()
+        outputs = source.translate(net, operations)
+        nodes = [v.node for v in outputs]
+        model.designate_nodes(
+            net.inputs[0].node, prediction_node=nodes[0], prediction_ext=nodes if len(nodes) > 1 else None
+        )
+        checks = verify(net, outputs, source.run, source.label) if source.run is not None else []
+        model.import_report = ImportReport(
+            source=source.label,
+            operations=dict(operations),
+            nodes=len(model.nodes),
+            parameters=_parameters(model),
+            checks=tuple(checks),
+            reference=source.reference,
+            geometry=geometry_of(nodes),
+            notes=tuple(net.notes),
+        )
+        return model
+
+
+def _parameters(model: Model) -> int:
+    distinct = {id(p): p for node in model.nodes.values() for p in node.params.values() if p.apply_train}
+    return sum(int(p.get_value().size) for p in distinct.values())
+
+
+def space_of(tags: str | Sequence[str] | None, ndim: int) -> str:
+    """Return the tags of the spatial axes, from tags such as ``'b,f,z,y,x'`` or ``'zyx'``; by default z, y, x."""
+    if tags is None:
+        return SPACE[ndim]
+    text = tags if isinstance(tags, str) else ",".join(tags)
+    given = text.replace(",", "").replace(" ", "")
+    space = given.removeprefix("bf")
+    if len(space) != ndim or len(set(space)) != ndim or not set(space) <= set(SPATIAL_TAGS):
+        raise ArgumentError(
+            "tags must name the spatial axes in their order",
+            where="tags",
+            got=tags,
+            expected=f"{ndim} different ones of z, y, x",
+            nearest=f"'b,f,{','.join(SPACE[ndim])}'" if SPACE[ndim] else "'b,f'",
+        )
+    return space
+
+
+def require_mapping(value: object, where: str) -> Mapping[str, object]:
+    """Return a JSON object, or raise ArgumentError."""
+    if not isinstance(value, dict):
+        raise ArgumentError("not a JSON object", where=where, got=type(value).__name__, expected="a dict")
+    return value

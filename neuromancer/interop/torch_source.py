@@ -1,0 +1,344 @@
+"""Import of PyTorch modules, through ``torch.export``."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuromancer.errors import ArgumentError, InputTypeError, TranslationError, reason, short
+from neuromancer.graph.geometry import period
+from neuromancer.graph.registry import model_manager
+from neuromancer.interop.aten import OPERATIONS, PLAIN, Arguments
+from neuromancer.interop.importing import Source, import_network
+from neuromancer.interop.layers import SizesNeeded
+from neuromancer.interop.network import SPACE, Network, Value, Weight, new_model
+from neuromancer.interop.verify import SourceError
+from neuromancer.models.model import Model
+
+LABEL = "from_torch"
+GUESS = 32
+"""Multiple to which sizes are rounded if the strides of the network are not known."""
+
+
+def from_torch(
+    module: Any,
+    example: Any,
+    tags: str | Sequence[str] | None = None,
+    name: str | None = None,
+    print_report: bool = True,
+) -> Model:
+    """Import a PyTorch module as a model of nodes.
+
+    The module is traced by ``torch.export`` and translated operation by operation, in its inference form. Then both are
+    evaluated on random data of two sizes and compared. The module itself is not changed.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Network that maps a tensor (b, f, *space), with one to three spatial axes or none, to one or several tensors.
+    example : torch.Tensor, numpy.ndarray or sequence of int
+        An input, or its shape, e.g. ``(1, 1, 64, 64, 64)``; a list of tensors for a module with several inputs. Only
+        the shape matters. Sizes that the strides of the network do not divide are rounded up.
+    tags : str, optional
+        Tags of the axes, e.g. ``'b,f,z,y,x'``. Default: the last axes of z, y, x.
+    name : str, optional
+        Name of the model. Default: a random one.
+    print_report : bool
+        Print ``model.import_report``.
+
+    Returns
+    -------
+    Model
+        With ``input_node`` and ``prediction_node`` set, open batch and spatial sizes, trainable weights (constant where
+        ``requires_grad`` is false), and nodes named after the submodules. Several outputs are several nodes, listed in
+        ``prediction_ext``; the first is the prediction node. Dropout is left out.
+
+    Raises
+    ------
+    InputTypeError
+        If `module` is not a module, or a TorchScript module, which carries no Python code to trace.
+    ArgumentError
+        If `example` is not an input or a shape.
+    TranslationError
+        If the module cannot be traced, an operation has no counterpart, or the result differs from the module by more
+        than 1e-4 of its largest value. No model is left behind.
+
+    Examples
+    --------
+    >>> import neuromancer as nm
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3, dilation=2, padding=2), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    >>> model = nm.from_torch(net, (1, 1, 32, 32), name="mine", print_report=False)
+    >>> model.prediction_node.shape, model.import_report.largest_difference < 1e-5
+    ([(None,b), (2,f), (None,y), (None,x)], True)
+    >>> nm.model_manager.delmodel("mine")
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputTypeError(
+            "a TorchScript module cannot be traced",
+            where=LABEL,
+            got=type(module).__name__,
+            expected="the module that was scripted, or an ONNX file of it with nm.from_onnx",
+        )
+    if not isinstance(module, torch.nn.Module):
+        raise InputTypeError("not a PyTorch module", where=LABEL, got=repr(module)[:200], expected="torch.nn.Module")
+    twin = _twin(module)
+    shapes = _shapes(example)
+    label = type(module).__name__
+    program, shapes = _prepared(twin, shapes)
+    source = Source(
+        label=f"{label} (torch module)",
+        ndim=len(shapes[0]) - 2,
+        translate=lambda net, operations: _translate(program, net, operations, shapes),
+        run=lambda arrays: _run(twin, arrays),
+        reference="the module",
+    )
+    return import_network(source, tags, name, print_report)
+
+
+# ---- the module
+def _twin(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy in evaluation mode, in float32, on the CPU."""
+    try:
+        return copy.deepcopy(module).float().cpu().eval()
+    except Exception as error:
+        raise TranslationError(
+            "the module cannot be copied", where=LABEL, got=f"{type(module).__name__}: {reason(error)}"
+        ) from error
+
+
+def _shapes(example: Any) -> list[tuple[int, ...]]:
+    """Return the shapes of the inputs, with batch size 1."""
+    several = example if isinstance(example, (list, tuple)) and example and not _is_int(example[0]) else [example]
+    shapes = []
+    for each in several:
+        shape = tuple(each.shape) if isinstance(each, (torch.Tensor, np.ndarray)) else each
+        if not isinstance(shape, (list, tuple)) or not all(_is_int(n) and n > 0 for n in shape):
+            raise ArgumentError(
+                "the example must be an input or its shape",
+                where=LABEL,
+                got=short(repr(example)),
+                expected="a tensor, an array, or positive integers such as (1, 1, 64, 64, 64)",
+            )
+        if not 2 <= len(shape) <= 5:
+            raise ArgumentError(
+                "the example needs the axes batch, channel and up to three of space",
+                where=LABEL,
+                got=tuple(shape),
+                expected="2 to 5 axes",
+                nearest=(1, 1, *shape)[:5],
+            )
+        shapes.append((1, *(int(n) for n in shape[1:])))
+    if len({len(s) for s in shapes}) > 1:
+        raise ArgumentError("all inputs need the same axes", where=LABEL, got=shapes)
+    return shapes
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _export(module: torch.nn.Module, shapes: Sequence[tuple[int, ...]]) -> Any:
+    inputs = tuple(torch.zeros(shape) for shape in shapes)
+    try:
+        with _quiet():
+            module(*inputs)
+    except Exception as error:
+        raise TranslationError(
+            "the module cannot take the example",
+            where=LABEL,
+            got=f"{type(module).__name__} on {shapes}: {reason(error)}",
+            expected="an example that the module itself takes",
+        ) from error
+    try:
+        with _quiet():
+            return torch.export.export(module, inputs, strict=False)
+    except Exception as error:
+        raise TranslationError(
+            "torch.export cannot trace the module",
+            where=LABEL,
+            got=f"{type(module).__name__}: {reason(error)}",
+            expected="a forward method without branches on values; or an ONNX file with nm.from_onnx",
+        ) from error
+
+
+def _run(module: torch.nn.Module, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    try:
+        with _quiet():
+            result = module(*(torch.from_numpy(a) for a in arrays))
+    except Exception as error:
+        raise SourceError(short(reason(error), 100)) from error
+    return [t.numpy() for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+
+
+def _prepared(module: torch.nn.Module, shapes: list[tuple[int, ...]]) -> tuple[Any, list[tuple[int, ...]]]:
+    """Trace the module at sizes that the strides of the network divide, if it takes them.
+
+    At other sizes, padding and cropping that only these sizes need would become a part of the network.
+    """
+    program = _export(module, shapes)
+    steps = _steps(program, shapes)
+    rounded = [(*s[:2], *(-(-n // step) * step for n, step in zip(s[2:], steps, strict=True))) for s in shapes]
+    if rounded == shapes:
+        return program, shapes
+    try:
+        return _export(module, rounded), rounded
+    except TranslationError:
+        return program, shapes
+
+
+def _steps(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Return the period of the network per axis; a guess if it cannot be built at these sizes."""
+    ndim = len(shapes[0]) - 2
+    before, last = model_manager.current, model_manager.last
+    try:
+        with new_model(None) as scratch:
+            outputs = _translate(program, Network(scratch, SPACE[ndim]), Counter(), shapes)
+            nodes = [v.node for v in outputs if v.node.shape.ndim == ndim]
+            steps = [int(period(nodes, k)) for k in range(ndim)]
+        model_manager.delmodel(scratch.name)
+        model_manager.current, model_manager.last = before, last
+        return steps
+    except SizesNeeded:
+        return [1] * ndim
+    except TranslationError:
+        return [GUESS] * ndim
+
+
+# ---- the graph
+def _translate(
+    program: Any, net: Network, operations: Counter[str], shapes: Sequence[tuple[int, ...]]
+) -> list[Value]:
+    values: dict[Any, Any] = {}
+    given = iter(shapes)
+    weights = _weights(program)
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            if node.name in inputs:
+                shape = next(given)
+                values[node] = net.input("input" if len(shapes) == 1 else node.name, shape[1], shape[2:])
+            else:
+                values[node] = weights[node.name]
+        elif node.op == "call_function":
+            values[node] = _call(net, node, values, operations)
+        elif node.op == "output":
+            leaves = torch.utils._pytree.tree_leaves(torch.fx.node.map_arg(node.args[0], lambda n: values[n]))
+            return _outputs(leaves)
+        else:
+            raise TranslationError("an unknown kind of step", where=node.name, got=node.op)
+    raise TranslationError("the module has no output", where=LABEL)
+
+
+def _outputs(leaves: Sequence[Any]) -> list[Value]:
+    found = [leaf for leaf in leaves if leaf is not None]
+    wrong = [leaf for leaf in found if not isinstance(leaf, Value) or leaf.node.is_source]
+    if wrong or not found:
+        raise TranslationError(
+            "an output does not depend on the input through any operation", where=LABEL, got=short(repr(wrong))
+        )
+    return found
+
+
+def _weights(program: Any) -> dict[str, Any]:
+    """Return the parameters, buffers and constants by the names of their placeholders."""
+    signature = program.graph_signature
+    found: dict[str, Any] = {}
+    for kind in (signature.inputs_to_parameters, signature.inputs_to_buffers, _constants(signature)):
+        for placeholder, target in kind.items():
+            tensor = program.state_dict.get(target, program.constants.get(target))
+            if tensor is None or not tensor.is_floating_point():
+                found[placeholder] = tensor
+                continue
+            trainable = isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad
+            found[placeholder] = Weight(tensor.detach().numpy(), target, trainable)
+    return found
+
+
+def _constants(signature: Any) -> dict[str, str]:
+    return dict(signature.inputs_to_lifted_tensor_constants)
+
+
+def _call(net: Network, node: Any, values: dict[Any, Any], operations: Counter[str]) -> Any:
+    kind = _kind(node.target)
+    bound = _bound(node, values)
+    place = _place(node, kind)
+    net.place = f"{place} ({kind})"
+    if not any(isinstance(leaf, Value) for leaf in torch.utils._pytree.tree_leaves(list(bound.values()))):
+        return _evaluated(node, bound, net.place)
+    handler: Callable[..., Any] | None = OPERATIONS.get(kind.removesuffix("_")) or PLAIN.get(kind)
+    if handler is None:
+        raise TranslationError(
+            "the operation cannot be translated",
+            where=net.place,
+            got=f"{node.target} on {_described(bound)}",
+            expected="a network of convolutions, pools, norms, activations, interpolation, sums and concatenations",
+        )
+    result = handler(net, place, Arguments(bound))
+    if kind.removesuffix("_") not in PLAIN:
+        operations[kind.removesuffix("_")] += 1
+    if kind.endswith("_") and not kind.startswith("_") and isinstance(node.args[0], torch.fx.Node):
+        # In place: whoever reads the tensor later reads the new values.
+        values[node.args[0]] = result
+    return result
+
+
+def _kind(target: Any) -> str:
+    """Return the name of an operation without overload, such as ``conv3d``."""
+    schema = getattr(target, "_schema", None)
+    return schema.name.partition("::")[2] if schema is not None else getattr(target, "__name__", str(target))
+
+
+def _bound(node: Any, values: dict[Any, Any]) -> dict[str, Any]:
+    """Return the arguments by name, with defaults, and values in the place of nodes."""
+    take = lambda arg: torch.fx.node.map_arg(arg, lambda n: values[n])  # noqa: E731
+    args, kwargs = take(node.args), take(node.kwargs)
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {str(k): a for k, a in enumerate(args)} | dict(kwargs)
+    bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    return bound | {a.name: value for a, value in zip(schema.arguments, args, strict=False)} | dict(kwargs)
+
+
+def _place(node: Any, kind: str) -> str:
+    """Return the name of a node: the path of its layer, or of the module around it and the operation."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path, owner = stack[-1] if stack else ("", "")
+    owner = owner if isinstance(owner, str) else f"{owner.__module__}.{owner.__name__}"
+    path = path.replace("L['self'].", "").replace("L['self']", "")
+    layer = owner.startswith("torch.nn.modules.") and ".container." not in owner
+    return path if layer and path else f"{path}.{kind.strip('_')}".lstrip(".")
+
+
+def _evaluated(node: Any, bound: dict[str, Any], place: str) -> Any:
+    """Evaluate an operation that depends on constants only."""
+    plain = lambda leaf: torch.from_numpy(np.array(leaf.array)) if isinstance(leaf, Weight) else leaf  # noqa: E731
+    arguments = torch.utils._pytree.tree_map(plain, bound)
+    try:
+        with _quiet():
+            if getattr(node.target, "_schema", None) is None:
+                return node.target(*arguments.values())
+            result = node.target(**arguments)
+    except Exception as error:
+        raise TranslationError("a constant cannot be computed", where=place, got=reason(error)) from error
+    floats = isinstance(result, torch.Tensor) and result.is_floating_point()
+    return Weight(result.numpy(), None, False) if floats else result
+
+
+def _described(bound: dict[str, Any]) -> str:
+    shapes = [leaf.shape for leaf in bound.values() if isinstance(leaf, Value)]
+    return short(", ".join(map(str, shapes)))
