@@ -9,6 +9,8 @@ from importlib.util import find_spec
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
 OTHERS = {"pytensor", "theano"} - {ENGINE}
 collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
+if find_spec("torch") is None:
+    collect_ignore_glob += ["neuromancer/interop/*_source.py", "neuromancer/interop/from_*.py"]
 if find_spec("openvino") is None:
     collect_ignore_glob.append("neuromancer/engine/pytensor/link/openvino/*")
 if find_spec("zarr") is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import TranslationError
-from neuromancer.interop.layers import affine
+from neuromancer.interop.layers import affine, conv
 from neuromancer.interop.network import Network, Value, Weight, image
 from neuromancer.nodes.activate import Activation
 from neuromancer.nodes.apply import ApplyFunc
@@ -71,11 +71,34 @@ def multiply(net: Network, name: str, values: Sequence[Value]) -> Value:
     return _combined(net, name, values, _common(values, name), Product, [v.node for v in values])
 
 
-def concat(net: Network, name: str, values: Sequence[Value]) -> Value:
-    """Concatenate features."""
-    if len(values) == 1:
-        return values[0]
-    return _combined(net, name, values, values[0].sizes, Concat, [v.node for v in values])
+def concat(net: Network, name: str, operands: Sequence[Value | Weight]) -> Value:
+    """Concatenate features; arrays must be constant per feature."""
+    values = [v for v in operands if isinstance(v, Value)]
+    joined = values[0]
+    if len(values) > 1:
+        joined = _combined(net, name, values, values[0].sizes, Concat, [v.node for v in values])
+    return joined if len(values) == len(operands) else _with_constants(net, name, joined, operands)
+
+
+def _with_constants(net: Network, name: str, x: Value, operands: Sequence[Value | Weight]) -> Value:
+    """Put constant features between those of `x`, by a convolution with one voxel."""
+    shift, source, taken = [np.zeros(0, "float32")], [], 0
+    for operand in operands:
+        if isinstance(operand, Value):
+            source += range(taken, taken + operand.features)
+            taken += operand.features
+            shift.append(np.zeros(operand.features, "float32"))
+            continue
+        flat = operand.array.reshape(operand.array.shape[1], -1) if operand.array.ndim > 1 else operand.array[:, None]
+        if (flat != flat[:, :1]).any():
+            raise TranslationError(
+                "an array that differs between voxels cannot be concatenated", where=name, got=operand.array.shape
+            )
+        source += [-1] * len(flat)
+        shift.append(flat[:, 0])
+    matrix = (np.asarray(source)[:, None] == np.arange(taken)).astype("float32")
+    kernel = Weight(matrix.reshape((*matrix.shape, *(1,) * len(x.sizes))), None, False)
+    return conv(net, f"{name}.constant", x, kernel, Weight(np.concatenate(shift), None, False))
 
 
 def parts(net: Network, name: str, x: Value, sizes: Sequence[int]) -> list[Value]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from neuromancer.errors import ArgumentError
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.interop.layers import SizesNeeded
 from neuromancer.interop.network import SPACE, Network, Value, new_model
-from neuromancer.interop.report import ImportReport, geometry_of
+from neuromancer.interop.report import geometry_of
 from neuromancer.interop.verify import Run, verify
+from neuromancer.models.import_report import ImportReport
 from neuromancer.models.model import Model
 from neuromancer.progress import say
 
@@ -104,10 +105,3 @@ def space_of(tags: str | Sequence[str] | None, ndim: int) -> str:
             nearest=f"'b,f,{','.join(SPACE[ndim])}'" if SPACE[ndim] else "'b,f'",
         )
     return space
-
-
-def require_mapping(value: object, where: str) -> Mapping[str, object]:
-    """Return a JSON object, or raise ArgumentError."""
-    if not isinstance(value, dict):
-        raise ArgumentError("not a JSON object", where=where, got=type(value).__name__, expected="a dict")
-    return value

@@ -11,7 +11,8 @@ from neuromancer.errors import TranslationError
 from neuromancer.interop.network import Network, Value, Weight, image
 from neuromancer.nodes.conv import Conv
 from neuromancer.nodes.conv_transpose import ConvTranspose
-from neuromancer.nodes.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
+from neuromancer.nodes.group_norm import GroupNorm, LayerNorm
+from neuromancer.nodes.normalisation import BatchNorm, InstanceNorm
 from neuromancer.nodes.perceptron import Perceptron
 
 Ends = Sequence[tuple[int, int]]
@@ -84,7 +85,7 @@ def conv_transpose(
 ) -> Value:
     """Transposed convolution with kernels (n_in, n_out / groups, *kernel)."""
     x = image(x, name)
-    n_in, n_part, *kernel = w.array.shape
+    _, n_part, *kernel = w.array.shape
     ones = (1,) * len(kernel)
     out = net.add(
         ConvTranspose,

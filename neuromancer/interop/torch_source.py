@@ -1,4 +1,4 @@
-"""Import of PyTorch modules, through ``torch.export``."""
+"""PyTorch modules, traced by ``torch.export``; needs torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from neuromancer.errors import ArgumentError, InputTypeError, TranslationError, reason, short
 from neuromancer.graph.geometry import period
@@ -23,63 +24,16 @@ from neuromancer.interop.verify import SourceError
 from neuromancer.models.model import Model
 
 LABEL = "from_torch"
+ROUNDED = (8, 16, 32, 64)
+"""Multiples to which sizes are rounded until a module takes them."""
 GUESS = 32
 """Multiple to which sizes are rounded if the strides of the network are not known."""
 
 
-def from_torch(
-    module: Any,
-    example: Any,
-    tags: str | Sequence[str] | None = None,
-    name: str | None = None,
-    print_report: bool = True,
+def imported(
+    module: Any, example: Any, tags: str | Sequence[str] | None, name: str | None, print_report: bool
 ) -> Model:
-    """Import a PyTorch module as a model of nodes.
-
-    The module is traced by ``torch.export`` and translated operation by operation, in its inference form. Then both are
-    evaluated on random data of two sizes and compared. The module itself is not changed.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Network that maps a tensor (b, f, *space), with one to three spatial axes or none, to one or several tensors.
-    example : torch.Tensor, numpy.ndarray or sequence of int
-        An input, or its shape, e.g. ``(1, 1, 64, 64, 64)``; a list of tensors for a module with several inputs. Only
-        the shape matters. Sizes that the strides of the network do not divide are rounded up.
-    tags : str, optional
-        Tags of the axes, e.g. ``'b,f,z,y,x'``. Default: the last axes of z, y, x.
-    name : str, optional
-        Name of the model. Default: a random one.
-    print_report : bool
-        Print ``model.import_report``.
-
-    Returns
-    -------
-    Model
-        With ``input_node`` and ``prediction_node`` set, open batch and spatial sizes, trainable weights (constant where
-        ``requires_grad`` is false), and nodes named after the submodules. Several outputs are several nodes, listed in
-        ``prediction_ext``; the first is the prediction node. Dropout is left out.
-
-    Raises
-    ------
-    InputTypeError
-        If `module` is not a module, or a TorchScript module, which carries no Python code to trace.
-    ArgumentError
-        If `example` is not an input or a shape.
-    TranslationError
-        If the module cannot be traced, an operation has no counterpart, or the result differs from the module by more
-        than 1e-4 of its largest value. No model is left behind.
-
-    Examples
-    --------
-    >>> import neuromancer as nm
-    >>> from torch import nn
-    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3, dilation=2, padding=2), nn.ReLU(), nn.Conv2d(4, 2, 1))
-    >>> model = nm.from_torch(net, (1, 1, 32, 32), name="mine", print_report=False)
-    >>> model.prediction_node.shape, model.import_report.largest_difference < 1e-5
-    ([(None,b), (2,f), (None,y), (None,x)], True)
-    >>> nm.model_manager.delmodel("mine")
-    """
+    """Import a module; see :func:`neuromancer.from_torch`."""
     if isinstance(module, torch.jit.ScriptModule):
         raise InputTypeError(
             "a TorchScript module cannot be traced",
@@ -152,26 +106,48 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+class _DataIsTensor(TorchFunctionMode):
+    """Take ``tensor.data`` for the tensor, because tracing takes it for a constant."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func == torch.Tensor.data.__get__:
+            return args[0].detach()
+        return func(*args, **(kwargs or {}))
+
+
+def _accepted(module: torch.nn.Module, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the shapes, or with sizes rounded up to a power of two if the module takes only these."""
+    errors = []
+    for step in (1, *ROUNDED):
+        tried = _rounded(shapes, [step] * (len(shapes[0]) - 2))
+        try:
+            with _quiet():
+                module(*(torch.zeros(shape) for shape in tried))
+            return tried
+        except Exception as error:
+            errors.append(error)
+    raise TranslationError(
+        "the module cannot take the example",
+        where=LABEL,
+        got=f"{type(module).__name__} on {', '.join(map(str, shapes))}: {reason(errors[0])}",
+        expected="an example that the module itself takes",
+    ) from errors[0]
+
+
+def _rounded(shapes: Sequence[tuple[int, ...]], steps: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return shapes with the spatial sizes rounded up to multiples."""
+    return [(*s[:2], *(-(-n // step) * step for n, step in zip(s[2:], steps, strict=True))) for s in shapes]
+
+
 def _export(module: torch.nn.Module, shapes: Sequence[tuple[int, ...]]) -> Any:
-    inputs = tuple(torch.zeros(shape) for shape in shapes)
     try:
-        with _quiet():
-            module(*inputs)
-    except Exception as error:
-        raise TranslationError(
-            "the module cannot take the example",
-            where=LABEL,
-            got=f"{type(module).__name__} on {shapes}: {reason(error)}",
-            expected="an example that the module itself takes",
-        ) from error
-    try:
-        with _quiet():
-            return torch.export.export(module, inputs, strict=False)
+        with _quiet(), _DataIsTensor():
+            return torch.export.export(module, tuple(torch.zeros(shape) for shape in shapes), strict=False)
     except Exception as error:
         raise TranslationError(
             "torch.export cannot trace the module",
             where=LABEL,
-            got=f"{type(module).__name__}: {reason(error)}",
+            got=f"{type(module).__name__} on {', '.join(map(str, shapes))}: {reason(error)}",
             expected="a forward method without branches on values; or an ONNX file with nm.from_onnx",
         ) from error
 
@@ -190,9 +166,9 @@ def _prepared(module: torch.nn.Module, shapes: list[tuple[int, ...]]) -> tuple[A
 
     At other sizes, padding and cropping that only these sizes need would become a part of the network.
     """
+    shapes = _accepted(module, shapes)
     program = _export(module, shapes)
-    steps = _steps(program, shapes)
-    rounded = [(*s[:2], *(-(-n // step) * step for n, step in zip(s[2:], steps, strict=True))) for s in shapes]
+    rounded = _rounded(shapes, _steps(program, shapes))
     if rounded == shapes:
         return program, shapes
     try:

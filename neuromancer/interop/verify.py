@@ -9,11 +9,15 @@ import numpy as np
 from neuromancer.errors import NeuromancerError, TranslationError
 from neuromancer.graph.geometry import period
 from neuromancer.interop.network import Network, Value
-from neuromancer.interop.report import TOLERANCE, Check
+from neuromancer.models.import_report import Check
 from neuromancer.models.model import Model
 
 Run = Callable[[list[np.ndarray]], list[np.ndarray]]
 """Evaluates the source on arrays (b, f, *space), one per input."""
+
+
+TOLERANCE = 1e-4
+"""Largest accepted difference, as a fraction of the largest value of an output."""
 
 
 class SourceError(Exception):

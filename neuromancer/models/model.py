@@ -20,6 +20,7 @@ from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
+from neuromancer.models.import_report import ImportReport
 from neuromancer.optim.trainable import TrainableGraph
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
@@ -64,6 +65,9 @@ class Model(TrainableGraph):
     (4, 1)
     >>> nm.model_manager.delmodel("fit")
     """
+
+    import_report: ImportReport | None = None
+    """How the model was imported from another library, if it was."""
 
     def _roles_changed(self) -> None:
         super()._roles_changed()
