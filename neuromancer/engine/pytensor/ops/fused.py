@@ -10,7 +10,7 @@ import torch
 from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.kernels import conv as kernels
-from neuromancer.engine.pytensor.ops.base import Shape
+from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase
 
 
@@ -38,3 +38,63 @@ class ConvBias(ConvBase):
     def kernel(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Convolve tensors and add the bias."""
         return kernels.conv(x, w, bias, *self.geometry, self.groups)
+
+
+class _Elementwise(KernelOp):
+    """Function of one floating point tensor."""
+
+    __props__: tuple[str, ...] = ()
+
+    def make_node(self, x: Any) -> Apply:
+        """Type x, of any shape."""
+        x = pt.as_tensor_variable(x)
+        return Apply(self, [x], [x.type()])
+
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shape of x."""
+        return [shapes[0]]
+
+    def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the result in the memory of x."""
+        raise NotImplementedError
+
+
+class LeakyRelu(_Elementwise):
+    """x where x > 0, else ``slope * x``."""
+
+    __props__ = ("slope",)
+
+    def __init__(self, slope: float) -> None:
+        self.slope = slope
+
+    def kernel(self, x: torch.Tensor) -> torch.Tensor:
+        """Rectify a tensor."""
+        return torch.nn.functional.leaky_relu(x, self.slope)
+
+    def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
+        """Rectify a tensor in place."""
+        return torch.nn.functional.leaky_relu_(x, self.slope)
+
+
+class Silu(_Elementwise):
+    """``x * sigmoid(x)``."""
+
+    def kernel(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor."""
+        return torch.nn.functional.silu(x)
+
+    def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor in place."""
+        return torch.nn.functional.silu(x, inplace=True)
+
+
+class Gelu(_Elementwise):
+    """``x * erfc(-x / sqrt(2)) / 2``."""
+
+    def kernel(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor."""
+        return torch.nn.functional.gelu(x)
+
+    def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor in place."""
+        return torch.ops.aten.gelu_(x)

@@ -1,9 +1,10 @@
-"""OpenVINO forms of convolutions and of the rectifier."""
+"""OpenVINO forms of convolutions and of rectifiers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from openvino import Output, opset13
 from pytensor.graph.basic import Apply
 
@@ -11,7 +12,7 @@ from neuromancer.engine.pytensor.link.openvino.builder import Builder
 from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert, reshape, simple
 from neuromancer.engine.pytensor.ops.base import Ints
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvTranspose
-from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.fused import ConvBias, Gelu, LeakyRelu, Silu
 from neuromancer.engine.pytensor.ops.rectifier import Relu
 
 
@@ -59,3 +60,18 @@ def _conv_transpose(op: ConvTranspose, node: Apply, build: Builder) -> list[Outp
 @simple(Relu)
 def _relu(x: Output) -> Output:
     return opset13.relu(x).output(0)
+
+
+@convert.register(LeakyRelu)
+def _leaky_relu(op: LeakyRelu, node: Apply, build: Builder) -> list[Output]:
+    return [opset13.prelu(build.tensor(node.inputs[0]), np.array([op.slope], np.float32)).output(0)]
+
+
+@simple(Silu)
+def _silu(x: Output) -> Output:
+    return opset13.swish(x).output(0)
+
+
+@simple(Gelu)
+def _gelu(x: Output) -> Output:
+    return opset13.gelu(x, "erf").output(0)

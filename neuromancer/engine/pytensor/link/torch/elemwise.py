@@ -87,7 +87,9 @@ def _switch(node: Apply, context: Context, dtype: torch.dtype) -> Form:
             # A condition on the host selects a whole branch; only the shape of the other one matters.
             first, other = (a, b) if condition else (b, a)
             return second(other, first) if isinstance(other, torch.Tensor) else first
-        if not (isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor)):
+        # torch takes two numbers as the default dtype; any other needs a tensor, which is copied to the device.
+        numbers = not (isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor))
+        if numbers and dtype is not torch.get_default_dtype():
             a = torch.tensor(a, dtype=dtype, device=condition.device)
         return torch.where(condition, a, b)
 
