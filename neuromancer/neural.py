@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neuromancer.nodes.activate import Activation
 from neuromancer.nodes.automerge import AutoMerge, UpConvMerge
 from neuromancer.nodes.conv import Conv
 from neuromancer.nodes.conv_transpose import ConvTranspose
@@ -19,6 +20,7 @@ __all__ = [
     "GRU",
     "LRN",
     "LSTM",
+    "Activation",
     "AutoMerge",
     "Conv",
     "ConvTranspose",

@@ -57,7 +57,7 @@ class Conv(NeuralLayer):
         Input with axes b,f and one to three spatial axes, or b,z,f,y,x; f must be known.
     n_f : int
         Number of output features; for maxout the number of linear responses, see
-        :class:`neuromancer.nodes.activation.Activation`.
+        :class:`neuromancer.nodes.activation.ActivationFunction`.
     filter_shape : sequence of int
         Kernel size per spatial axis.
     pool_shape : sequence of int, optional
@@ -66,7 +66,7 @@ class Conv(NeuralLayer):
         Zero padding at both ends of every axis: 0, ``extent // 2`` (odd extents only), or ``extent - 1`` voxels, where
         the extent of a kernel is ``dilation * (kernel - 1) + 1``. See also `padding`.
     activation_func : str
-        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.ActivationFunction`.
     mfp : bool
         Max-fragment pooling: keep all phases of the pooling, as items of the batch. The input must have batch size 1.
     batch_normalisation, gradnet_mode

@@ -55,7 +55,7 @@ class ConvTranspose(NeuralLayer):
     groups : int
         Input and output features are split into as many groups, each with kernels of its own.
     activation_func : str
-        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.ActivationFunction`.
     batch_normalisation, dropout_rate, gradnet_mode
         See :class:`Conv`.
     name : str

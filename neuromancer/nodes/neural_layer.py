@@ -11,16 +11,15 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.casts import vanishes
 from neuromancer.config import config
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError
 from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.nodes import batchnorm
-from neuromancer.nodes.activation import find_activation
+from neuromancer.nodes.activation import SLOPE, find_activation
 from neuromancer.nodes.layout import feature_vector, positive_int
-from neuromancer.nodes.node import Node
+from neuromancer.nodes.parametrised import Parametrised
 from neuromancer.utils import as_floatX, new_seed
-from neuromancer.variables import ConstantParam, VariableParam, VariableWeight
+from neuromancer.variables import VariableParam
 
-FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
 LAYER, NORMALISED = 32, 80
 """Symbolic operations of a layer without and with batch normalisation."""
 PER_FEATURE = 12
@@ -29,24 +28,18 @@ GAMMA_DECAY = 3.0
 """Weight decay of gamma relative to that of weights."""
 
 
-class NeuralLayer(Node):
+class NeuralLayer(Parametrised):
     """Base of layers with weights, bias and an activation function.
 
     The constructor of a subclass calls ``Node.__init__``, passes the options to :meth:`_setup`, checks its own
     arguments and creates its parameters with :meth:`_make_params`. Its ``_make_output`` ends with :meth:`_respond`.
 
-    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` can be
-
-    * None: a new parameter with default initialisation;
-    * an array: a new parameter with these values;
-    * a symbolic or shared variable, such as another layer's ``w``: used directly and not owned by this layer (not in
-      ``params``, not counted, not saved with it);
-    * ``[array, 'const']``: a constant;
-    * ``[array, 'trainable']``: a trainable parameter, even if it is not trained by default.
+    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` are given in one of the forms of
+    :class:`neuromancer.nodes.parametrised.Parametrised`.
 
     Attributes
     ----------
-    w, b, gamma, mean, std, dropout_rate, gradnet_rate : parameter or None
+    w, b, slope, gamma, mean, std, dropout_rate, gradnet_rate : parameter or None
         None if the layer does not use it.
     activation_func : str
     batch_normalisation : False or str
@@ -55,6 +48,7 @@ class NeuralLayer(Node):
 
     w: Any = None
     b: Any = None
+    slope: Any = None
     gamma: Any = None
     mean: Any = None
     std: Any = None
@@ -111,6 +105,8 @@ class NeuralLayer(Node):
         b_shape = (self._n_bias, columns) if columns > 1 else (self._n_bias,)
         self.w = self._param("w", given["w"], self.w_shape, w_init)
         self.b = self._param("b", given["b"], b_shape, self.activation.bias_init(kernel_size), reg=False)
+        if self.activation.name == "prelu shared":
+            self.slope = self._param("slope", None, (1,), {"mode": "const", "scale": SLOPE}, reg=False)
         mode = self.batch_normalisation
         if mode:
             one, zero = {"mode": "const", "scale": 1.0}, {"mode": "const", "scale": 0.0}
@@ -146,70 +142,6 @@ class NeuralLayer(Node):
         self.params[key] = param
         return param
 
-    def _param(
-        self,
-        key: str,
-        given: Any,
-        shape: tuple[int, ...],
-        init: dict[str, Any],
-        train: bool = True,
-        reg: bool | float = True,
-    ) -> Any:
-        """Create or adopt one parameter; see the class for the accepted forms."""
-        if isinstance(given, E.Variable):
-            self._check_shared(key, given, shape)
-            return given
-        name, mark = f"{self.name}_{key}", None
-        if isinstance(given, (list, tuple)) and len(given) == 2 and isinstance(given[1], str):
-            given, mark = given
-            if mark not in ("const", "trainable") or given is None:
-                raise ArgumentError(
-                    f"parameter {key!r} is given in an unknown form", node=self, got=f"mark {mark!r}", expected=FORMS
-                )
-        train = train or mark == "trainable"
-        if given is None:
-            param: Any = VariableWeight(shape, init, name=name, apply_train=train, apply_reg=reg if train else False)
-        else:
-            value = self._checked_value(key, given, shape)
-            if mark == "const":
-                param = ConstantParam(value, name=name)
-            else:
-                param = VariableWeight(value=value, name=name, apply_train=train, apply_reg=reg if train else False)
-        self.params[key] = param
-        return param
-
-    def _checked_value(self, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-        if not isinstance(value, (np.ndarray, np.generic)):
-            raise ArgumentError(
-                f"parameter {key!r} is given in an unknown form",
-                node=self,
-                got=f"{type(value).__name__} {value!r}"[:100],
-                expected=FORMS,
-            )
-        if value.dtype.kind not in "biuf":
-            raise InputTypeError(
-                f"parameter {key!r} is not numeric", node=self, got=str(value.dtype), expected="floats"
-            )
-        if value.ndim == 0 and shape == (1,):
-            value = value.reshape(1)
-        if value.shape != shape:
-            raise ShapeError(
-                f"parameter {key!r} has the wrong shape", node=self, got=tuple(value.shape), expected=str(shape)
-            )
-        if not np.isfinite(value).all():
-            raise ArgumentError(f"parameter {key!r} is not finite", node=self, got="NaN or infinite values")
-        return np.asarray(value)
-
-    def _check_shared(self, key: str, variable: Any, shape: tuple[int, ...]) -> None:
-        if hasattr(variable, "get_value"):
-            known: Sequence[int | None] = variable.get_value().shape
-        else:
-            known = E.known_shape(variable) or ()
-        if len(known) != len(shape) or any(k not in (None, n) for k, n in zip(known, shape, strict=True)):
-            raise ShapeError(
-                f"the shared parameter {key!r} has the wrong shape", node=self, got=tuple(known), expected=str(shape)
-            )
-
     # ---- output
     def _respond(self, linear: Any, axis: int, gate_per_feature: bool = False) -> Any:
         """Compute the layer's output from linear responses: normalisation, bias, activation, dropout.
@@ -224,7 +156,7 @@ class NeuralLayer(Node):
         """
         if self.batch_normalisation:
             linear = self._normalised(linear, axis)
-        bias, slope = (self.b[:, 0], self.b[:, 1]) if self.activation.columns > 1 else (self.b, None)
+        bias, slope = (self.b[:, 0], self.b[:, 1]) if self.activation.columns > 1 else (self.b, self.slope)
         active = self.activation(linear + feature_vector(bias, linear.ndim, axis), axis, slope)
         if self.dropout_rate is None or self.build_mode.inference:
             return active

@@ -34,9 +34,9 @@ class Perceptron(NeuralLayer):
         Input in any layout with an axis f that is not the first; f must be known.
     n_f : int
         Number of output features; for maxout the number of linear responses, see
-        :class:`neuromancer.nodes.activation.Activation`.
+        :class:`neuromancer.nodes.activation.ActivationFunction`.
     activation_func : str
-        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.ActivationFunction`.
     flatten : bool
         Flatten all axes except b into features; needs tags b,f,... and known sizes. The output has axes b,f.
     batch_normalisation : False, None, 'train', 'fadeout' or 'predict'

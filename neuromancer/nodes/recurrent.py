@@ -8,7 +8,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
-from neuromancer.nodes.activation import FUNCTIONS
+from neuromancer.nodes.elementwise import FUNCTIONS
 from neuromancer.nodes.layout import as_float, require_features, require_tensor
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.node import Node
@@ -44,7 +44,7 @@ class _Cell(NeuralLayer):
         super().__init__(None, name, print_repr)
         self._refuse_options(flatten=flatten, batch_normalisation=batch_normalisation, dropout_rate=dropout_rate)
         self._setup(n_f, activation_func, False, 0, gradnet_mode)
-        if activation_func not in FUNCTIONS:
+        if not self.activation.is_elementwise:
             raise ArgumentError(
                 "not available for recurrent cells",
                 node=self,
@@ -151,7 +151,7 @@ class GRU(_Cell):
     n_f : int
         Number of features of the state.
     activation_func : str
-        Name of the activation function; not prelu or maxout.
+        Name of the activation function; not prelu, log_softmax or maxout.
     flatten, batch_normalisation, dropout_rate
         Not available: present for uniformity with other layers, refused unless false or 0.
     name : str

@@ -8,6 +8,7 @@ from typing import Any
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.tagged_shape import require_tag
+from neuromancer.nodes.activate import Activation
 from neuromancer.nodes.layout import positive_int, require_tensor
 from neuromancer.nodes.node import Node
 
@@ -20,7 +21,8 @@ class Softmax(Node):
     Parameters
     ----------
     parent : Node
-        Class scores on axis f, in any layout. A layer must have activation function 'lin'.
+        Class scores on axis f, in any layout. A layer must have activation function 'lin'; of a node
+        :class:`~neuromancer.nodes.activate.Activation`, which stands there on purpose, any function is taken.
     n_class : int or 'auto'
         Number of classes per label; 'auto' divides the number of features by `n_indep`.
     n_indep : int
@@ -31,7 +33,8 @@ class Softmax(Node):
     Raises
     ------
     ArgumentError
-        If the parent's activation function is not linear, or `n_class` or `n_indep` is not a positive integer.
+        If the parent is a layer whose activation function is not linear, or `n_class` or `n_indep` is not a positive
+        integer.
     ShapeError
         If the number of features is not ``n_class * n_indep``.
     UnknownNameError
@@ -60,7 +63,7 @@ class Softmax(Node):
     ) -> None:
         super().__init__(parent, name, print_repr)
         self.axis = require_tag(require_tensor(parent, self), "f", self)
-        activation = getattr(parent, "activation_func", None)
+        activation = None if isinstance(parent, Activation) else getattr(parent, "activation_func", None)
         if activation is not None and activation not in LINEAR:
             raise ArgumentError(
                 "class scores must be linear",

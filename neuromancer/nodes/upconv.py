@@ -29,11 +29,11 @@ class UpConv(NeuralLayer):
         Input with axes b,f and one to three spatial axes, or b,z,f,y,x; f must be known.
     n_f : int
         Number of output features; for maxout the number of linear responses, see
-        :class:`neuromancer.nodes.activation.Activation`.
+        :class:`neuromancer.nodes.activation.ActivationFunction`.
     pool_shape : sequence of int
         Upsampling factor (kernel size and stride) per spatial axis.
     activation_func : str
-        Name of the activation function, see :class:`neuromancer.nodes.activation.Activation`.
+        Name of the activation function, see :class:`neuromancer.nodes.activation.ActivationFunction`.
     identity_init : bool
         Initialise as nearest-neighbour upsampling: unless given, `w` is 0.1 times the usual random weights with
         ``w[i, i] = 1`` at all kernel positions, and `b` is 0. Given values are not changed.

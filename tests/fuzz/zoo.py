@@ -15,6 +15,7 @@ QUIET = {"print_repr": False}
 ABSTRACT = {
     "Node",
     "NeuralLayer",
+    "Parametrised",
     "_Cell",
     "_ClassNLL",
     "_DeviationLoss",
@@ -100,6 +101,8 @@ def grids():
 
 def functions():
     inp = _input()
+    nm.Activation(nm.Activation(inp, "prelu", name="sloped", **QUIET), "hardtanh 0 4", name="clipped", **QUIET)
+    nm.Perceptron(inp, 2, "prelu shared", name="shared", **QUIET)
     tanh = nm.ApplyFunc(inp, nm.T.tanh, name="tanh")
     nm.ApplyFunc(tanh, nm.T.clip, (0, 1), name="clip")
     FromTensor(nm.T.sqr, tanh.shape, tanh, name="square")

@@ -36,6 +36,7 @@ LONG = [HUGE, HUGE]
 OVERSIZED = {
     "ApplyFunc": {"functor": {"functor": "T:flatten"}, "args": {"tuple": [10**9]}},
     "FromTensor": {"tensor_shape": {"shape": [[1, 10**30], ["b", "f"], [], [], [], []]}},
+    "Activation": None,
     "Perceptron": {"n_f": HUGE},
     "UpConv": {"pool_shape": [HUGE]},
     "ConvTranspose": {"filter_shape": [HUGE, HUGE]},
