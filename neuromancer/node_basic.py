@@ -10,6 +10,7 @@ from neuromancer.nodes.inputs import GenericInput, Input, Input_like
 from neuromancer.nodes.merge import Add, Concat, MultMerge
 from neuromancer.nodes.merge_many import Product, Sum
 from neuromancer.nodes.node import Node
+from neuromancer.nodes.repeat import Repeat
 from neuromancer.nodes.split import split
 from neuromancer.nodes.value import InitialState_like, ValueNode
 
@@ -33,6 +34,7 @@ __all__ = [
     "MultMerge",
     "Node",
     "Product",
+    "Repeat",
     "Sum",
     "ValueNode",
     "model_manager",

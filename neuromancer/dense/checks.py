@@ -52,6 +52,7 @@ def only_source(node: GraphNode) -> GraphNode:
     for n in (source, node):
         if sorted(t for t in n.shape.tags if t not in ("z", "y", "x")) != ["b", "f"]:
             raise GraphError("dense prediction needs the axes b, f and spatial axes", node=n, got=n.shape.tags)
+    _require_no_whole_image(node)
     for n in node.sub_graph():
         shaped = n.shape is not None and n.shape.ndim
         if not n.equivariant or (n is not source and shaped and n.shape.ndim != source.shape.ndim):
@@ -69,6 +70,19 @@ def only_source(node: GraphNode) -> GraphNode:
             expected=source.shape.tags,
         )
     return source
+
+
+def _require_no_whole_image(node: GraphNode) -> None:
+    """Raise GraphError, naming all of them, if the node needs nodes that depend on the whole image."""
+    found = [n for n in node.sub_graph() if n.whole_image and not n.equivariant]
+    if found:
+        raise GraphError(
+            "the output depends on the whole image, so tiles cannot be predicted one by one",
+            node=node,
+            got="; ".join(f"{type(n).__name__} {n.name!r} {n.whole_image}" for n in found),
+            expected="nodes with a limited field of view",
+            nearest=f"the inference form on the whole image at once, {node.name}.infer(image[None])",
+        )
 
 
 def is_stack(source: GraphNode, node: GraphNode, raw_shape: Sequence[int], dtype: Any) -> bool:

@@ -274,7 +274,7 @@ def merged_geometry(node: NodeLike, shape: TaggedShape) -> TaggedShape:
     """
     # Explicit, since a first parent with a smaller field of view than the merged one would be mistaken for a window.
     node.windows = (IDENTITY,) * shape.ndim
-    spatial = [p for p in node.parents if p.shape is not None and p.shape.ndim == shape.ndim and shape.ndim]
+    spatial = [p for p in node.spatial_parents if p.shape is not None and p.shape.ndim == shape.ndim and shape.ndim]
     if len(spatial) < 2 or any(p.shape.fov == [-1] * shape.ndim for p in spatial):
         return shape
     if all(p.shape.fov == shape.fov and p.shape.centre == shape.centre for p in spatial):

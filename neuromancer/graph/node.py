@@ -47,6 +47,9 @@ class GraphNode(metaclass=NodeType):
     equivariant: bool = True
     """Whether the output shifts along with the input, as dense prediction requires."""
 
+    whole_image: str = ""
+    """If that is because the output depends on the whole image, of any size: in which way, as a phrase for errors."""
+
     refined: bool = False
     """Whether the node or an ancestor is an up-convolution, so that fields of view differ between voxels."""
 
@@ -187,6 +190,11 @@ class GraphNode(metaclass=NodeType):
     def spatial_parents(self) -> tuple[GraphNode, ...]:
         """The parents whose voxels the node reads: all but those of which it takes only the size."""
         return self.parents
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the node fits other spatial sizes than those it was built for; its windows say what becomes of them."""
+        return self.equivariant or bool(self.whole_image)
 
     @property
     def same_size(self) -> tuple[GraphNode, ...]:

@@ -56,7 +56,7 @@ def patch_size_through(
             sizes[n] = size
             continue
         incoming = [p for p in n.spatial_parents if p in sizes]
-        fixed = getattr(n, "flatten", False) or not n.equivariant
+        fixed = getattr(n, "flatten", False) or not n.takes_any_size
         if fixed and any(sizes[p] != p.shape.spatial_shape[axis] for p in incoming):
             return None
         if n.shape is None or n.shape.ndim <= axis:

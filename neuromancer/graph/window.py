@@ -152,6 +152,22 @@ class FineWindow(Window):
         return min(a, b), b
 
 
+@dataclass(frozen=True)
+class WholeWindow(Window):
+    """The window of a node that sees the whole axis, whatever its size, and has a fixed number of voxels.
+
+    Parameters
+    ----------
+    voxels : int
+        Size of the output.
+    """
+
+    voxels: int = 1
+
+    def output_size(self, size: int | None) -> int | None:
+        return self.voxels
+
+
 IDENTITY = Window()
 
 

@@ -610,6 +610,4 @@ def _permute(net: Network, place: str, a: Arguments) -> Value:
         return Value(x.node, x.sizes, "last")
     if x.view == "last" and order == [0, rank - 1, *range(1, rank - 1)]:
         return Value(x.node, x.sizes, "image")
-    raise _refuse(
-        place, "the axes cannot be permuted so", order, "moving the channels to the last axis and back"
-    )
+    raise _refuse(place, "the axes cannot be permuted so", order, "moving the channels to the last axis and back")

@@ -181,9 +181,7 @@ def batch_norm(
     return _remember(net, out, gamma=(gamma, "gamma"), beta=(beta, "beta"))
 
 
-def instance_norm(
-    net: Network, name: str, x: Value, gamma: Weight | None, beta: Weight | None, eps: float
-) -> Value:
+def instance_norm(net: Network, name: str, x: Value, gamma: Weight | None, beta: Weight | None, eps: float) -> Value:
     """Normalisation of every feature of every image by itself."""
     params = _norm_params(net, gamma=gamma, beta=beta)
     out = net.add(InstanceNorm, name, image(x, name).node, like=x, affine=bool(params), eps=eps, **params)

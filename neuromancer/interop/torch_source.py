@@ -196,9 +196,7 @@ def _steps(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[int]:
 
 
 # ---- the graph
-def _translate(
-    program: Any, net: Network, operations: Counter[str], shapes: Sequence[tuple[int, ...]]
-) -> list[Value]:
+def _translate(program: Any, net: Network, operations: Counter[str], shapes: Sequence[tuple[int, ...]]) -> list[Value]:
     values: dict[Any, Any] = {}
     given = iter(shapes)
     weights = _weights(program)

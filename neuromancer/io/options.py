@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from neuromancer.optim.trainable import TrainableGraph
 
 REPLACEMENTS = ("remove", "predict", "const")
+NORMS, NORM_PARAMS = ("BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm"), ("gamma", "beta", "mean", "var")
 Entry = dict[str, Any]
 
 
@@ -121,7 +122,8 @@ def apply_options(
 
 def _layer_params(entry: Entry) -> list[str]:
     """Return the stored parameters of a node that its constructor also takes as arguments."""
-    return [key for key in LAYER_PARAMS if key in entry.get("parameters", {})]
+    params = NORM_PARAMS if entry["class"] in NORMS else LAYER_PARAMS
+    return [key for key in params if key in entry.get("parameters", {})]
 
 
 def _lock(entry: Entry) -> None:

@@ -11,10 +11,10 @@ from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.activation import OVER_FEATURES, SLOPE, find_activation
 from neuromancer.nodes.layout import as_float, require_features, require_tensor
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.parametrised import Parametrised
+from neuromancer.nodes.parameters import ParameterNode
 
 
-class Activation(Parametrised):
+class Activation(ParameterNode):
     """Activation function by itself, where it does not directly follow a layer's bias.
 
     Parameters
@@ -27,7 +27,7 @@ class Activation(Parametrised):
     print_repr : bool
     slope : optional
         Slopes of prelu, (n_f,), or of ``prelu shared``, (1,), in one of the forms of
-        :class:`neuromancer.nodes.parametrised.Parametrised`. Default: trainable, initially 0.25.
+        :class:`neuromancer.nodes.parameters.ParameterNode`. Default: trainable, initially 0.25.
 
     Attributes
     ----------

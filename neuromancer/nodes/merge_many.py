@@ -34,6 +34,11 @@ class _Combination(Node):
                 )
         self.parent = parents
 
+    @property
+    def spatial_parents(self) -> tuple[Node, ...]:
+        """The parents that determine the geometry: not those pooled over the whole image, unless all of them are."""
+        return tuple(p for p in self.parents if not _is_everywhere(p)) or self.parents
+
     def _operands(self) -> list[Any]:
         """The parents' tensors, with axes of size 1 marked as such."""
         operands = []
@@ -49,7 +54,7 @@ class _Combination(Node):
         return operands
 
     def _calc_shape(self) -> None:
-        largest = max(self.parents, key=lambda p: sum(size != 1 for size in p.shape.shape))
+        largest = max(self.spatial_parents, key=lambda p: sum(size != 1 for size in p.shape.shape))
         merged = largest.shape.copy()
         for axis in range(len(merged)):
             sizes = [p.shape[axis] for p in self.parents]
@@ -57,6 +62,12 @@ class _Combination(Node):
             size = known[0] if known else None if None in sizes else 1
             merged = merged.updateshape(axis, size)
         self.shape = merged_geometry(self, merged)
+
+
+def _is_everywhere(node: Node) -> bool:
+    """Return whether the node is a single voxel that belongs to no place in the image."""
+    shape = node.shape
+    return shape.ndim > 0 and all(fov < 0 for fov in shape.fov) and all(size == 1 for size in shape.spatial_shape)
 
 
 class Sum(_Combination):

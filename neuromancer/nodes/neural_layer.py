@@ -16,7 +16,7 @@ from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.nodes import batchnorm
 from neuromancer.nodes.activation import SLOPE, find_activation
 from neuromancer.nodes.layout import feature_vector, positive_int
-from neuromancer.nodes.parametrised import Parametrised
+from neuromancer.nodes.parameters import ParameterNode
 from neuromancer.utils import as_floatX, new_seed
 from neuromancer.variables import VariableParam
 
@@ -28,14 +28,13 @@ GAMMA_DECAY = 3.0
 """Weight decay of gamma relative to that of weights."""
 
 
-class NeuralLayer(Parametrised):
+class NeuralLayer(ParameterNode):
     """Base of layers with weights, bias and an activation function.
 
     The constructor of a subclass calls ``Node.__init__``, passes the options to :meth:`_setup`, checks its own
     arguments and creates its parameters with :meth:`_make_params`. Its ``_make_output`` ends with :meth:`_respond`.
 
-    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` are given in one of the forms of
-    :class:`neuromancer.nodes.parametrised.Parametrised`.
+    Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` can be given in all forms of :class:`ParameterNode`.
 
     Attributes
     ----------

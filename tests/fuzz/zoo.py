@@ -15,12 +15,15 @@ QUIET = {"print_repr": False}
 ABSTRACT = {
     "Node",
     "NeuralLayer",
-    "Parametrised",
     "_Cell",
     "_ClassNLL",
     "_DeviationLoss",
     "_Elementwise",
     "_Combination",
+    "_Normalisation",
+    "_RunningNormalisation",
+    "_WholeImagePool",
+    "ParameterNode",
     "RepeatedStep",
 }
 """Base classes, from which files cannot build anything large."""
@@ -99,6 +102,17 @@ def grids():
     )
 
 
+def normalised():
+    inp = _input()
+    batch = nm.BatchNorm(inp, eps=1e-3, momentum=0.5, var=np.full(2, 2.0), name="batch", **QUIET)
+    nm.BatchNorm(batch, gamma=[np.ones(2), "const"], beta=batch.beta, name="sharing", **QUIET)
+    instance = nm.InstanceNorm(batch, True, track_running_stats=True, name="instance", **QUIET)
+    group = nm.GroupNorm(nm.Repeat(instance, 2, interleave=True, name="twice", **QUIET), 2, name="group", **QUIET)
+    layer = nm.LayerNorm(group, "f,y,x", name="layer", **QUIET)
+    gate = nm.GlobalPool(nm.AdaptivePool(layer, (2, 3), "max", name="parts", **QUIET), name="gate", **QUIET)
+    nm.Product([layer, gate], name="gated", **QUIET)
+
+
 def functions():
     inp = _input()
     nm.Activation(nm.Activation(inp, "prelu", name="sloped", **QUIET), "hardtanh 0 4", name="clipped", **QUIET)
@@ -165,7 +179,8 @@ def resume(path):
 
 
 FAMILIES: list[Callable[[], None]] = [
-    layers, classes, malis, continuous, shapes, grids, functions, values, unet, fragments, recurrent, trained,
+    layers, classes, malis, continuous, shapes, grids, normalised, functions, values, unet, fragments, recurrent,
+    trained,
 ]  # fmt: skip
 
 

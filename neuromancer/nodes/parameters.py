@@ -1,4 +1,4 @@
-"""Base of nodes whose parameters can be given: as arrays, constants or variables of other nodes."""
+"""Base of nodes whose parameters can be given, shared or made constant."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from neuromancer.variables import ConstantParam, VariableWeight
 FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [array, 'trainable']"
 
 
-class Parametrised(Node):
-    """Base of nodes with parameters that can be given.
-
-    A parameter is given as
+class ParameterNode(Node):
+    """Base of nodes with parameters that can be
 
     * None: a new parameter with default initialisation;
     * an array: a new parameter with these values;
-    * a symbolic or shared variable, such as another layer's ``w``: used directly and not owned by this node (not in
+    * a symbolic or shared variable, such as another node's ``w``: used directly and not owned by this node (not in
       ``params``, not counted, not saved with it);
     * ``[array, 'const']``: a constant;
     * ``[array, 'trainable']``: a trainable parameter, even if it is not trained by default.

@@ -1,0 +1,123 @@
+"""Standardisation by moments, precise and with few passes over memory, and the base of nodes that normalise by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from neuromancer import engine as E
+from neuromancer.casts import is_number, vanishes
+from neuromancer.config import config
+from neuromancer.errors import ArgumentError
+from neuromancer.graph.demand import Demand
+from neuromancer.nodes.parameters import ParameterNode
+
+OPERATIONS = 80
+"""Symbolic operations of a normalisation."""
+ONE, ZERO = {"mode": "const", "scale": 1.0}, {"mode": "const", "scale": 0.0}
+
+
+class Moments(NamedTuple):
+    """A tensor relative to about its mean, and its moments along some axes, which have size 1.
+
+    Parameters
+    ----------
+    deviations : symbolic tensor
+        ``x - origin``, of the shape of x.
+    origin, shift : symbolic tensor
+        The mean is ``origin + shift``; `shift` corrects the rounding error of `origin`.
+    variance : symbolic tensor
+        Mean of the squared deviations from the mean.
+    """
+
+    deviations: Any
+    origin: Any
+    shift: Any
+    variance: Any
+
+
+def moments(x: Any, axes: Sequence[int]) -> Moments:
+    """Compute the moments of x along some axes.
+
+    Notes
+    -----
+    The corrected two-pass algorithm (Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115): however large the
+    mean, deviations keep the precision of x. The result does not depend on the origin, so neither do gradients.
+    """
+    along = list(axes)
+    origin = E.disconnected_grad(x.mean(axis=along, keepdims=True))
+    # Fenced: the rewriter would turn (x - origin) - shift into x - (origin + shift), which loses precision.
+    deviations = E.fence(x - origin)
+    shift = deviations.mean(axis=along, keepdims=True)
+    variance = (deviations**2).mean(axis=along, keepdims=True) - shift**2
+    return Moments(deviations, origin, shift, E.T.maximum(variance, 0))
+
+
+def standardised(m: Moments, eps: float, gamma: Any = None, beta: Any = None) -> Any:
+    """Compute ``gamma * (x - mean) / sqrt(variance + eps) + beta``, with one product and one sum per element.
+
+    Parameters
+    ----------
+    m : Moments
+        Of x.
+    eps : float
+    gamma, beta : symbolic tensor, optional
+        Such that they broadcast against x.
+    """
+    scale, offset = folded(m.shift, m.variance, eps, gamma, beta)
+    return m.deviations * scale + offset
+
+
+def folded(mean: Any, variance: Any, eps: float, gamma: Any, beta: Any) -> tuple[Any, Any]:
+    """Return a and b such that ``gamma * (x - mean) / sqrt(variance + eps) + beta`` is ``x * a + b``."""
+    scale = 1 / E.T.sqrt(variance + eps)
+    if gamma is not None:
+        scale = scale * gamma
+    # Fenced: merged into one expression, everything would be computed per element of x.
+    scale = E.fence(scale)
+    offset = -mean * scale if beta is None else beta - mean * scale
+    return scale, E.fence(offset)
+
+
+class _Normalisation(ParameterNode):
+    """Base of nodes that standardise, then scale by `gamma` and add `beta`."""
+
+    gamma: Any = None
+    beta: Any = None
+
+    @classmethod
+    def demand(cls, arguments: Mapping[str, Any]) -> Demand:
+        shape = getattr(arguments.get("parent"), "shape", None)
+        features = shape["f"] if shape is not None and shape.hastag("f") else None
+        return Demand(OPERATIONS, 8 * (features or 0))
+
+    def _setup(self, affine: Any, eps: Any, gamma: Any, beta: Any) -> None:
+        """Check and store the options that all normalisations share; create no parameters yet."""
+        self.affine = self._flag("affine", affine)
+        if not is_number(eps) or not 0 < eps < float("inf") or vanishes(config.floatX, eps):
+            raise ArgumentError(
+                "eps must be a positive number", node=self, got=eps, expected=f"more than 0 in {config.floatX}"
+            )
+        self.eps = float(eps)
+        self._refuse_unused("affine", self.affine, gamma=gamma, beta=beta)
+
+    def _flag(self, key: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{key} must be a bool", node=self, got=value, expected="True or False")
+        return value
+
+    def _refuse_unused(self, option: str, on: bool, **given: Any) -> None:
+        unused = [key for key, value in given.items() if value is not None]
+        if unused and not on:
+            raise ArgumentError(
+                "parameters that are not used", node=self, got=f"{', '.join(unused)} with {option}=False",
+                nearest=f"{option}=True",
+            )  # fmt: skip
+
+    def _make_affine(self, shape: tuple[int, ...], gamma: Any, beta: Any) -> None:
+        if self.affine:
+            self.gamma = self._param("gamma", gamma, shape, ONE, reg=False)
+            self.beta = self._param("beta", beta, shape, ZERO, reg=False)
+
+    def _options(self) -> str:
+        return f"eps={self.eps:g}, " + ("" if self.affine else "not affine, ")
