@@ -12,14 +12,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from fractions import Fraction
 from math import floor, lcm
-from typing import TypeVar
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from neuromancer.errors import ShapeError
 from neuromancer.graph.protocol import NodeLike
 from neuromancer.graph.tagged_shape import TaggedShape, exact
-from neuromancer.graph.window import IDENTITY, Window
+from neuromancer.graph.window import IDENTITY, Window, least, most
 
 N = TypeVar("N", bound=NodeLike)
+Integers = npt.NDArray[np.int64]
 
 
 MAX_PHASES = 4096
@@ -90,7 +94,9 @@ def _with_true_fov(node: NodeLike, shape: TaggedShape) -> TaggedShape:
         permit(node, sum(phases))
     extents = []
     for k, n in enumerate(phases):
-        extents.append(max(high - low + 1 for low, high in (raw_interval(node, k, i, i) for i in range(n))))
+        voxels = np.arange(n)
+        low, high = raw_interval(node, k, voxels, voxels)
+        extents.append(int((high - low).max()) + 1)
     return TaggedShape(shape.shape, shape.tags, shape.strides.tolist(), shape.mfp_offsets, extents, shape.centre)
 
 
@@ -148,7 +154,15 @@ def period(nodes: Iterable[NodeLike], axis: int) -> int:
     return lcm(*(exact(shape.strides[axis]).numerator for shape in spatial))
 
 
-def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, int]:
+@overload
+def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, int]: ...
+
+
+@overload
+def raw_interval(node: NodeLike, axis: int, low: Integers, high: Integers) -> tuple[Integers, Integers]: ...
+
+
+def raw_interval(node: NodeLike, axis: int, low: Any, high: Any) -> tuple[Any, Any]:
     """Return the first and last raw coordinate that voxels `low` to `high` of a node depend on.
 
     Parameters
@@ -156,28 +170,32 @@ def raw_interval(node: NodeLike, axis: int, low: int, high: int) -> tuple[int, i
     node : Node
     axis : int
         Index of the spatial axis.
-    low, high : int
-        Output voxels, inclusive; any integers (the volume is treated as infinite).
+    low, high : int or array of int
+        Output voxels, inclusive; any integers (the volume is treated as infinite). With arrays, many ranges at once.
 
     Returns
     -------
-    tuple of int
+    tuple of int or of array
         May lie outside the raw data if the network pads.
     """
-    raw: list[tuple[int, int]] = []
+    found: tuple[Any, Any] | None = None
     for n, (lo, hi) in intervals(node, axis, low, high):
         if n.is_source:
             step, fov, centre = n.shape.strides[axis], n.shape.fov[axis], n.shape.centre[axis]
             first = floor(centre - Fraction(fov - 1, 2))
-            raw.append((int(lo * step) + first, int(hi * step) + first + fov - 1))
-    if not raw:
-        return low, high
-    return min(a for a, _ in raw), max(b for _, b in raw)
+            a, b = _whole(lo * step) + first, _whole(hi * step) + first + fov - 1
+            found = (a, b) if found is None else (least(found[0], a), most(found[1], b))
+    return (low, high) if found is None else found
 
 
-def intervals(node: N, axis: int, low: int, high: int) -> Iterator[tuple[N, tuple[int, int]]]:
+def _whole(value: Any) -> Any:
+    """Round towards 0."""
+    return value.astype(int) if isinstance(value, np.ndarray) else int(value)
+
+
+def intervals(node: N, axis: int, low: Any, high: Any) -> Iterator[tuple[N, tuple[Any, Any]]]:
     """Yield `node` and its ancestors with the first and last of their voxels that `low` to `high` depend on."""
-    need: dict[int, tuple[int, int]] = {id(node): (low, high)}
+    need: dict[int, tuple[Any, Any]] = {id(node): (low, high)}
     for n in reversed(ancestors([node])):
         if id(n) not in need:
             continue
@@ -187,7 +205,7 @@ def intervals(node: N, axis: int, low: int, high: int) -> Iterator[tuple[N, tupl
             if p.shape is not None and p.shape.ndim > axis:
                 a, b = windows_of(n)[axis].needed(lo, hi)
                 old = need.get(id(p), (a, b))
-                need[id(p)] = (min(a, old[0]), max(b, old[1]))
+                need[id(p)] = (least(a, old[0]), most(b, old[1]))
 
 
 def bounded_interval(

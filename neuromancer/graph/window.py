@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+
+def least(a: Any, b: Any) -> Any:
+    """Return the smaller of two integers, or elementwise of two arrays."""
+    return np.minimum(a, b) if isinstance(a, np.ndarray) else min(a, b)
+
+
+def most(a: Any, b: Any) -> Any:
+    """Return the larger of two integers, or elementwise of two arrays."""
+    return np.maximum(a, b) if isinstance(a, np.ndarray) else max(a, b)
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Window:
             return None
         return ((size + self.before + self.after + self.slack - self.size) // self.down + 1) * self.up
 
-    def needed(self, low: int, high: int) -> tuple[int, int]:
+    def needed(self, low: Any, high: Any) -> tuple[Any, Any]:
         """Return the first and last parent voxel, padding included, that output voxels `low` to `high` depend on."""
         return (
             low // self.up * self.down - self.before,
@@ -146,10 +159,10 @@ class FineWindow(Window):
     def output_size(self, size: int | None) -> int | None:
         return None if size is None else size * self.up + self.growth
 
-    def needed(self, low: int, high: int) -> tuple[int, int]:
+    def needed(self, low: Any, high: Any) -> tuple[Any, Any]:
         a, b = (low - self.first) // self.up, (high + self.last) // self.up
         # A voxel between kernels that leave gaps depends on nothing.
-        return min(a, b), b
+        return least(a, b), b
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,8 @@ class Pad(Node):
         x, pairs = self.parent.output, _pairs(self.pad)
         if not any(map(any, pairs)):
             self.output = x
+        elif list(self.parent.shape.tags[:2]) == ["b", "f"] and x.dtype in ("float32", "float64"):
+            self.output = extended(x, pairs, self._border, self.dilation, self.value)
         elif self._border == "constant":
             self.output = self._surrounded(x, pairs)
         else:

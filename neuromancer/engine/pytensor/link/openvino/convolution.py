@@ -1,4 +1,4 @@
-"""OpenVINO forms of convolutions and of rectifiers."""
+"""OpenVINO forms of convolutions, of padding and of rectifiers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pytensor.graph.basic import Apply
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
 from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, convert, reshape, simple
 from neuromancer.engine.pytensor.ops.base import Ints
+from neuromancer.engine.pytensor.ops.borders import Pad
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvTranspose
 from neuromancer.engine.pytensor.ops.fused import ConvBias, Gelu, LeakyRelu, Silu
 from neuromancer.engine.pytensor.ops.rectifier import Relu
@@ -43,6 +44,16 @@ def _with_bias(y: Output, node: Apply, build: Builder) -> Output:
         return y
     bias = reshape(build.tensor(node.inputs[2]), [1, -1, *[1] * (node.outputs[0].ndim - 2)])
     return opset13.add(y, bias).output(0)
+
+
+@convert.register(Pad)
+def _pad(op: Pad, node: Apply, build: Builder) -> list[Output]:
+    if op.mode != "constant" and max(op.dilation) > 1:
+        raise Unsupported("interleaved axes that are continued by their own elements")
+    before, after = ([0, 0, *(n * d for n, d in zip(ends, op.dilation, strict=True))] for ends in (op.before, op.after))
+    mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}[op.mode]
+    value = np.asarray(op.value, node.inputs[0].dtype)
+    return [opset13.pad(build.tensor(node.inputs[0]), before, after, mode, value).output(0)]
 
 
 @convert.register(ConvTranspose)
