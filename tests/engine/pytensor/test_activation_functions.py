@@ -11,10 +11,11 @@ from pytensor.tensor.elemwise import Elemwise
 
 import neuromancer as nm
 from neuromancer import engine as E
-from neuromancer.engine.pytensor.ops.fused import Gelu, LeakyRelu, Silu
+from neuromancer.engine.pytensor.ops.fused import Elu, Gelu, LeakyRelu, Prelu, Silu
 from neuromancer.nodes.activation import OVER_FEATURES
 from neuromancer.nodes.elementwise import FUNCTIONS
 from tests.engine.pytensor.test_fusion import operations
+from tests.nodes.layers import randomise
 
 F = torch.nn.functional
 BY_TORCH = {
@@ -81,13 +82,27 @@ def test_gradients_at_zero_are_those_of_torch(name):
     np.testing.assert_allclose(gradient(np.zeros((1, 2), "float32")), zero.grad.numpy(), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "op"),
-    [("leaky_relu", LeakyRelu), ("leaky_relu 2", LeakyRelu), ("silu", Silu), ("swish", Silu), ("gelu", Gelu)],
-)
+KERNELS = {
+    "leaky_relu": LeakyRelu,
+    "leaky_relu 2": LeakyRelu,
+    "leaky_relu -1.5": LeakyRelu,
+    "silu": Silu,
+    "swish": Silu,
+    "gelu": Gelu,
+    "elu": Elu,
+    "elu 0.3": Elu,
+    "elu -2": Elu,
+    "prelu": Prelu,
+    "prelu shared": Prelu,
+}
+FUSED = set(KERNELS.values())
+
+
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_one_kernel(name, op, dtype):
+def test_one_kernel(name, dtype):
     nm.config.floatX = dtype
+    op = KERNELS[name]
     inp = nm.Input((None, 2, None, None), "b,f,y,x", print_repr=False)
     out = nm.Conv(inp, 3, (3, 3), activation_func=name, print_repr=False)
     last = nm.Activation(nm.Activation(inp, name, print_repr=False), name, print_repr=False)
@@ -96,15 +111,54 @@ def test_one_kernel(name, op, dtype):
         assert op in operations(function) and Elemwise not in operations(function)
     a = np.random.default_rng(0).normal(size=(1, 2, 4, 5)).astype(dtype)
     kept, function = a.copy(), E.function(last.input_tensors, [last.output, last.parent.output])
+    by_torch = {**BY_TORCH, "leaky_relu 2": lambda x: F.leaky_relu(x, 2), "elu -2": lambda x: F.elu(x, -2)}[name]
     for got, n in zip(function(a), (2, 1), strict=True):
         want = torch.from_numpy(kept)
         for _ in range(n):
-            want = BY_TORCH.get(name, lambda x: F.leaky_relu(x, 2))(want)
+            want = by_torch(want)
         np.testing.assert_allclose(got, want.numpy(), rtol=1e-5)
     np.testing.assert_array_equal(a, kept)
-    # the gradient reads the factor, so it is computed anyway
+    # the same values beside a gradient, which reads a part of most functions
     gradient = E.grad(last.output.sum(), last.input_tensors)
-    assert op not in operations(E.function(last.input_tensors, [last.output, *gradient]))
+    function = E.function(last.input_tensors, [last.output, *gradient])
+    np.testing.assert_allclose(function(a)[0], by_torch(by_torch(torch.from_numpy(kept))).numpy(), rtol=1e-5)
+    if op is not Elu:
+        assert op not in operations(function)
+
+
+@pytest.mark.parametrize(
+    ("tags", "fused"), [("b,f", True), ("b,f,x", True), ("b,x,f", False), ("f", False), ("b,y,f,x", False)]
+)
+def test_slopes_of_channels_in_any_layout(tags, fused):
+    sizes = {"b": 2, "f": 3, "y": 3, "x": 3}
+    x = np.random.default_rng(0).normal(size=[sizes[t] for t in tags.split(",")]).astype("float32")
+    slopes, axis = np.float32([0.1, -0.5, 2]), tags.split(",").index("f")
+    node = nm.Activation(nm.Input(x.shape, tags, print_repr=False), "prelu", slope=slopes, print_repr=False)
+    factors = slopes.reshape([-1 if k == axis else 1 for k in range(x.ndim)])
+    function = E.function(node.input_tensors, node.output)
+    np.testing.assert_allclose(function(x), np.where(x > 0, x, factors * x), rtol=1e-6)
+    assert (Prelu in operations(function)) == fused
+
+
+def test_functions_that_look_like_elu_are_kept():
+    x, y = (E.tensor(name, (None, 3), "float64") for name in "xy")
+    a, b = np.random.default_rng(0).normal(size=(2, 4, 3))
+    low = np.expm1(np.minimum(a, 0))
+    negative = E.T.expm1(E.T.minimum(x, 0))
+    cases = {
+        "another x": (E.T.switch(x > 0, y, negative), np.where(a > 0, b, low), None),
+        "another condition": (E.T.switch(y > 0, x, negative), np.where(b > 0, a, low), None),
+        "another bound": (E.T.switch(x > 0, x, E.T.expm1(E.T.minimum(x, -1))), None, None),
+        "a factor that is computed": (E.T.switch(x > 0, x, negative * y), np.where(a > 0, a, low * b), None),
+        "elu": (E.T.switch(x > 0, x, negative * np.float64(3)), np.where(a > 0, a, 3 * low), Elu),
+    }
+    for name, (out, want, op) in cases.items():
+        function = E.function([x, y], out)
+        want = np.where(a > 0, a, np.expm1(np.minimum(a, -1))) if want is None else want
+        np.testing.assert_allclose(function(a, b), want, rtol=1e-12, err_msg=name)
+        assert FUSED & set(operations(function)) == ({op} if op else set()), name
+    both = E.function([x], [E.T.switch(x > 0, x, negative), negative])
+    assert Elu not in operations(both)
 
 
 def test_products_that_look_alike_are_kept():
@@ -128,10 +182,10 @@ def test_products_that_look_alike_are_kept():
     for name, (out, want, op) in cases.items():
         function = E.function([x, y], out)
         np.testing.assert_allclose(function(a, b), want, rtol=1e-12, err_msg=name)
-        assert {LeakyRelu, Silu, Gelu} & set(operations(function)) == ({op} if op else set()), name
+        assert FUSED & set(operations(function)) == ({op} if op else set()), name
 
 
-@pytest.mark.parametrize("name", [*BY_TORCH, "maxout 2"])
+@pytest.mark.parametrize("name", [*BY_TORCH, "elu -2", "maxout 2"])
 def test_openvino(name):
     """Each is translated: none makes a network fall back to torch."""
     pytest.importorskip("openvino")
@@ -140,4 +194,5 @@ def test_openvino(name):
     inp = nm.Input((None, 2, None, None), "b,f,y,x", print_repr=False)
     out = nm.Conv(inp, 4, (3, 3), activation_func=name, print_repr=False)
     out = nm.Conv(nm.Activation(out, name, print_repr=False), 2, (2, 2), activation_func="lin", print_repr=False)
+    randomise(out)
     check(out.input_tensors, [out.output], [3 * np.random.default_rng(0).normal(size=(1, 2, 9, 8)).astype("float32")])

@@ -98,3 +98,39 @@ class Gelu(_Elementwise):
     def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the function of a tensor in place."""
         return torch.ops.aten.gelu_(x)
+
+
+class Elu(_Elementwise):
+    """x where x > 0, else ``alpha * (exp(x) - 1)``."""
+
+    __props__ = ("alpha",)
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+
+    def kernel(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor."""
+        return torch.nn.functional.elu(x, self.alpha)
+
+    def kernel_in_place(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the function of a tensor in place."""
+        return torch.nn.functional.elu_(x, self.alpha)
+
+
+class Prelu(KernelOp):
+    """x where x > 0, else x times the slope of its channel, or the only slope."""
+
+    __props__ = ()
+
+    def make_node(self, x: Any, slope: Any) -> Apply:
+        """Type the operands: x (b, c, ...), slope (c,) or (1,)."""
+        x, slope = pt.as_tensor_variable(x), pt.as_tensor_variable(slope)
+        return Apply(self, [x, slope], [x.type()])
+
+    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shape of x."""
+        return [shapes[0]]
+
+    def kernel(self, x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+        """Rectify a tensor."""
+        return torch.nn.functional.prelu(x, slope)

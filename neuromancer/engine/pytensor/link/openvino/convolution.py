@@ -13,7 +13,7 @@ from neuromancer.engine.pytensor.link.openvino.registry import Unsupported, conv
 from neuromancer.engine.pytensor.ops.base import Ints
 from neuromancer.engine.pytensor.ops.borders import Pad
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvTranspose
-from neuromancer.engine.pytensor.ops.fused import ConvBias, Gelu, LeakyRelu, Silu
+from neuromancer.engine.pytensor.ops.fused import ConvBias, Elu, Gelu, LeakyRelu, Prelu, Silu
 from neuromancer.engine.pytensor.ops.rectifier import Relu
 
 
@@ -86,3 +86,14 @@ def _silu(x: Output) -> Output:
 @simple(Gelu)
 def _gelu(x: Output) -> Output:
     return opset13.gelu(x, "erf").output(0)
+
+
+@convert.register(Elu)
+def _elu(op: Elu, node: Apply, build: Builder) -> list[Output]:
+    return [opset13.elu(build.tensor(node.inputs[0]), op.alpha).output(0)]
+
+
+@convert.register(Prelu)
+def _prelu(op: Prelu, node: Apply, build: Builder) -> list[Output]:
+    slope = reshape(build.tensor(node.inputs[1]), [1, -1, *[1] * (node.outputs[0].ndim - 2)])
+    return [opset13.prelu(build.tensor(node.inputs[0]), slope).output(0)]

@@ -19,7 +19,7 @@ from neuromancer.engine.pytensor.link.torch.arithmetic import ROUNDED, Rounded
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
 from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvGradInput, ConvGradKernel, ConvTranspose
-from neuromancer.engine.pytensor.ops.fused import ConvBias, Gelu, LeakyRelu, Silu
+from neuromancer.engine.pytensor.ops.fused import ConvBias, Elu, Gelu, LeakyRelu, Prelu, Silu
 from neuromancer.engine.pytensor.ops.pool import MaxPool, MaxPoolGrad
 from neuromancer.engine.pytensor.ops.rectifier import Relu, ReluGrad
 
@@ -30,6 +30,7 @@ def _kernel(op: KernelOp, node: Apply, context: Context) -> Callable[..., Any]:
 
 
 @torch_form.register(MaxPoolGrad)
+@torch_form.register(Prelu)
 def _fresh_kernel(op: KernelOp, node: Apply, context: Context) -> Form:
     return Form(op.kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
@@ -62,7 +63,8 @@ def _conv_grad_input(op: ConvGradInput, node: Apply, context: Context) -> Form:
 @torch_form.register(LeakyRelu)
 @torch_form.register(Silu)
 @torch_form.register(Gelu)
-def _rectifier(op: Relu | ReluGrad | LeakyRelu | Silu | Gelu, node: Apply, context: Context) -> Form:
+@torch_form.register(Elu)
+def _rectifier(op: KernelOp, node: Apply, context: Context) -> Form:
     """Overwrite the last operand if nothing else reads it."""
     kernel = op.kernel_in_place if node.inputs[-1] in context.reusable else op.kernel
     return Form(kernel, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
