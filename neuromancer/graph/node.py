@@ -193,7 +193,7 @@ class GraphNode(metaclass=NodeType):
 
     @property
     def takes_any_size(self) -> bool:
-        """Whether the node fits other spatial sizes than those it was built for; its windows say what becomes of them."""
+        """Whether the node takes other spatial sizes than those it was built for; its windows say which result."""
         return self.equivariant or bool(self.whole_image)
 
     @property

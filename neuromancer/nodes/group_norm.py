@@ -48,7 +48,8 @@ class GroupNorm(_Normalisation):
     Notes
     -----
     ``gamma * (x - mean) / sqrt(var + eps) + beta`` with the biased variance, as in ``torch.nn.GroupNorm`` (Wu & He
-    2018, arXiv:1803.08494). With spatial axes, the output depends on the whole image, so dense prediction refuses the node.
+    2018, arXiv:1803.08494). With spatial axes, the output depends on the whole image, so dense prediction refuses the
+    node.
 
     Examples
     --------
