@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,7 +26,7 @@ from neuromancer.commands.console import INTERRUPTED as INTERRUPTED
 from neuromancer.commands.pool import Pool
 from neuromancer.config import config
 from neuromancer.dense.reduction import reduction
-from neuromancer.errors import ArgumentError, IncompleteWarning, MetadataWarning, UnknownNameError
+from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.printable import printable
 from neuromancer.progress import say
 
@@ -38,6 +39,7 @@ EXAMPLES = """examples:
   neuromancer predict nuclei.h5 raw.zarr probs.zarr --resume
   neuromancer predict nuclei.h5 raw.zarr probs.zarr --shard 3/100        one of 100 jobs
   neuromancer bench nuclei.h5
+  neuromancer import unet.onnx nuclei.h5                                 a network of another library
 
 exit status: 0 done; 1 an error, which is explained; 2 wrong usage; 3 done, but parts are missing (--on-error skip,
 --on-missing fill);
@@ -66,6 +68,14 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("model", help="model file")
     plan.add_argument("shape", type=_count, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
     _shared_options(plan)
+    imports = commands.add_parser("import", help="import a network of another library", description=_import.__doc__)
+    imports.add_argument("source", help="FILE.onnx, or a Keras network: FILE.keras, FILE.h5 or model.json")
+    imports.add_argument("model", help="model file (.h5) to write; never overwritten")
+    imports.add_argument("--name", help="name of the model (default: that of the source)")
+    imports.add_argument("--tags", help="spatial axes in the order of the source, such as zyx (default: the last of these)")
+    imports.add_argument(
+        "--example", type=_count, nargs="+", metavar="SIZE", help="shape of an input, with batch and channels"
+    )
     bench = commands.add_parser("bench", help="measure the speed on this machine", description=_bench.__doc__)
     bench.add_argument("model", help="model file")
     bench.add_argument("--shape", type=_count, nargs="+", help="spatial sizes (default: small, for some seconds)")
@@ -311,11 +321,31 @@ def _bench(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _import(options: argparse.Namespace) -> int:
+    """Translate a network of another library into a model file, and verify it against its source on random data."""
+    source, target = Path(options.source), Path(options.model)
+    if target.exists():
+        raise FileError("already exists and is not overwritten", where=options.model, expected="a new file")
+    if source.suffix.lower() in TORCH:
+        raise ArgumentError(
+            "a PyTorch file holds weights, but no network that could be read without executing it",
+            where=options.source,
+            expected="FILE.onnx, FILE.keras, FILE.h5 or model.json; or nm.from_torch(module, example) in Python",
+        )
+    read = nm.from_onnx if source.suffix.lower() == ".onnx" else nm.from_keras
+    model = read(options.source, options.example, options.tags, options.name or source.stem)
+    model.save(target)
+    return DONE
+
+
+TORCH = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": _predict,
     "info": _info,
     "plan": _plan,
     "bench": _bench,
+    "import": _import,
 }
 
 
