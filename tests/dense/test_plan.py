@@ -81,7 +81,7 @@ def plans(draw):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=10_000)
+@settings(deadline=None, max_examples=5_000)
 @given(plans(), st.integers(1, 5))
 def test_every_voxel_is_written_once_and_no_block_by_two_tiles(plan, shards):
     """Checked per axis, as tiles are products of ranges; then for whole tiles, by counting."""
