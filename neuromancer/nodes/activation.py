@@ -12,6 +12,8 @@ from neuromancer.nodes.elementwise import FAMILIES, FUNCTIONS, is_finite, rectif
 from neuromancer.nodes.layout import feature_vector
 from neuromancer.nodes.node import Node
 
+SIGMOID = ("sig", "sigmoid", "logistic")
+"""Names of the sigmoid."""
 OVER_FEATURES = ("log_softmax", "prelu shared", "prelu")
 RECTIFIERS = (
     "relu", "leaky_relu", "relu6", "prelu shared", "gelu", "gelu tanh", "silu", "swish", "mish", "hardswish", "maxout",

@@ -279,7 +279,7 @@ class Conv(NeuralLayer):
             step: Any = 1 if self.build_mode.dense else self.pool_shape
             apart = tuple(d * s for d, s in zip(dilation, self.stride, strict=True)) if self.build_mode.dense else 1
             linear = E.pool(linear, self.pool_shape, stride=step, dilation=apart)
-        self.output = swap_layout(self._respond(linear, 1), shape)
+        self.output = self._respond(linear, 1, arrange=lambda response: swap_layout(response, shape))
 
     def _calc_shape(self) -> None:
         parent, fragments = self.parent.shape, self.mfp and not self.build_mode.dense

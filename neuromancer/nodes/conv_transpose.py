@@ -187,7 +187,7 @@ class ConvTranspose(NeuralLayer):
             # The larger padding of both ends at once, less what the far end keeps.
             whole = E.conv_transpose(x, w, output_padding=self.output_padding, **options)
             linear = whole[(slice(None), slice(None), *(slice(a, -b or None) for a, b in ends))]
-        self.output = swap_layout(self._respond(linear, 1), shape)
+        self.output = self._respond(linear, 1, arrange=lambda response: swap_layout(response, shape))
 
     def _calc_shape(self) -> None:
         shape = window_shape(self, self._windows)

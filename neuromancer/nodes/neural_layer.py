@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -14,7 +14,7 @@ from neuromancer.config import config
 from neuromancer.errors import ArgumentError
 from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.nodes import batchnorm
-from neuromancer.nodes.activation import SLOPE, find_activation
+from neuromancer.nodes.activation import SIGMOID, SLOPE, find_activation
 from neuromancer.nodes.layout import feature_vector, positive_int
 from neuromancer.nodes.parameters import ParameterNode
 from neuromancer.utils import as_floatX, new_seed
@@ -43,6 +43,8 @@ class NeuralLayer(ParameterNode):
     activation_func : str
     batch_normalisation : False or str
         Mode of batch normalisation.
+    logits : symbolic tensor or None
+        For a sigmoid without dropout, its argument, from which losses compute logarithms without underflow.
     """
 
     w: Any = None
@@ -53,6 +55,7 @@ class NeuralLayer(ParameterNode):
     std: Any = None
     dropout_rate: Any = None
     gradnet_rate: Any = None
+    logits: Any = None
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
@@ -142,7 +145,13 @@ class NeuralLayer(ParameterNode):
         return param
 
     # ---- output
-    def _respond(self, linear: Any, axis: int, gate_per_feature: bool = False) -> Any:
+    def _respond(
+        self,
+        linear: Any,
+        axis: int,
+        gate_per_feature: bool = False,
+        arrange: Callable[[Any], Any] = lambda response: response,
+    ) -> Any:
         """Compute the layer's output from linear responses: normalisation, bias, activation, dropout.
 
         Parameters
@@ -152,15 +161,20 @@ class NeuralLayer(ParameterNode):
             Feature axis.
         gate_per_feature : bool
             Drop whole features, the same for all items and positions, instead of single elements.
+        arrange : callable
+            Brings responses to the axis order of the output.
         """
         if self.batch_normalisation:
             linear = self._normalised(linear, axis)
         bias, slope = (self.b[:, 0], self.b[:, 1]) if self.activation.columns > 1 else (self.b, self.slope)
-        active = self.activation(linear + feature_vector(bias, linear.ndim, axis), axis, slope)
+        response = linear + feature_vector(bias, linear.ndim, axis)
+        active = self.activation(response, axis, slope)
+        if self.dropout_rate is None and self.activation.name in SIGMOID:
+            self.logits = arrange(response)
         if self.dropout_rate is None or self.build_mode.inference:
-            return active
+            return arrange(active)
         sizes = tuple(active.shape[i] for i in range(active.ndim))
-        return active * self._gate(active, axis, sizes, gate_per_feature)
+        return arrange(active * self._gate(active, axis, sizes, gate_per_feature))
 
     def _normalised(self, linear: Any, axis: int) -> Any:
         rate = self.gradnet_rate if self.batch_normalisation == "fadeout" else None

@@ -124,7 +124,7 @@ class UpConv(NeuralLayer):
         x = swap_layout(as_float(self.parent.output), shape)
         w = self.w.dimshuffle(1, 0, *range(2, 2 + shape.ndim))
         linear = E.conv_transpose(x, w, stride=self.pool_shape)
-        self.output = swap_layout(self._respond(linear, 1), shape)
+        self.output = self._respond(linear, 1, arrange=lambda response: swap_layout(response, shape))
 
     def _calc_shape(self) -> None:
         shape = window_shape(self, [Window(up=p) for p in self.pool_shape])

@@ -14,6 +14,7 @@ from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
+from neuromancer.nodes.activation import SIGMOID
 from neuromancer.nodes.layout import positive_int
 from neuromancer.nodes.losses.common import require_fit, require_tensor
 from neuromancer.nodes.losses.targets import (
@@ -21,12 +22,12 @@ from neuromancer.nodes.losses.targets import (
     Check,
     check_finite,
     check_fractions,
+    check_ignored,
     check_labels,
+    ignoring,
 )
 from neuromancer.nodes.node import Node
 from neuromancer.nodes.softmax import Softmax, class_count
-
-SIGMOID = ("sig", "sigmoid", "logistic")
 
 
 def one_hot(labels: Any, axis: int, n_class: int, dtype: str) -> Any:
@@ -218,11 +219,15 @@ class ErrorRate(Node):
         Whether the target holds labels instead of one number per class.
     name : str
     print_repr : bool
+    ignore_label : int, optional
+        Sparse label that is ignored, in addition to negative ones.
 
     Raises
     ------
     ShapeError
         If the shape of the target does not match.
+    ArgumentError
+        If `ignore_label` is not an integer, or the target is dense.
     InputTypeError
         If an input is not a node with a tensor output.
 
@@ -248,11 +253,13 @@ class ErrorRate(Node):
         target_is_sparse: bool = False,
         name: str = "errors",
         print_repr: bool = True,
+        ignore_label: int | None = None,
     ) -> None:
         super().__init__(None, name, print_repr)
         require_tensor(classes, self, "the prediction")
         require_tensor(target, self, "the target")
         self.target, self.target_is_sparse = target, target_is_sparse
+        self.ignore_label = check_ignored(self, ignore_label, bool(target_is_sparse))
         self.parent = [classes, target]
         self.n_class, self.n_indep = positive_int(n_class, "n_class", self), int(classes.shape["f"])
         # The dense target of a sigmoid is the label itself.
@@ -262,7 +269,7 @@ class ErrorRate(Node):
     def check_labels(self, labels: np.ndarray) -> None:
         """Raise ArgumentError if sparse labels are not classes, or a dense target is not finite or out of range."""
         if self.target_is_sparse:
-            check_labels(self, labels, self.n_class)
+            check_labels(self, labels, self.n_class, self.ignore_label)
         elif self.coded:
             check_finite(self, "the target", labels)
         else:
@@ -281,7 +288,7 @@ class ErrorRate(Node):
             counts = E.T.gt(E.T.sum(groups, axis=axis + 1), 0)
             target = E.T.argmax(groups, axis=axis + 1)
         else:
-            counts = E.T.ge(target, 0)
+            counts = E.T.ge(ignoring(target, self.ignore_label), 0)
             if not self.target_is_sparse:
                 target = E.T.gt(target, 0.5)
         counts = E.T.cast(counts, config.floatX)
@@ -300,6 +307,7 @@ def Errors(
     n_indep: int | str = "auto",
     name: str = "errors",
     print_repr: bool = True,
+    ignore_label: int | None = None,
 ) -> ErrorRate:
     """Create the error rate of a prediction: a :class:`Classification` "cls for errors" and an :class:`ErrorRate`.
 
@@ -316,6 +324,8 @@ def Errors(
         See :class:`Classification`.
     name : str
     print_repr : bool
+    ignore_label : int, optional
+        Sparse label that is ignored, in addition to negative ones.
 
     Returns
     -------
@@ -338,7 +348,7 @@ def Errors(
     """
     with model_manager.all_or_nothing():
         classes = Classification(pred, n_class, n_indep, name="cls for errors", print_repr=False)
-        return ErrorRate(classes, target, classes.n_class, target_is_sparse, name=name, print_repr=print_repr)
+        return ErrorRate(classes, target, classes.n_class, target_is_sparse, name, print_repr, ignore_label)
 
 
 def softmax_of(node: Any) -> Softmax | None:

@@ -16,7 +16,7 @@ from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
 EPS = 1e-5
-"""Added to probabilities in logarithms; bounds every penalty by ``-log(1e-5) = 11.5``."""
+"""Added to probabilities in logarithms that are not computed from scores; bounds such penalties by 11.5."""
 
 MISSING = -666.0
 """Marks a missing value in a regression target, as does NaN."""

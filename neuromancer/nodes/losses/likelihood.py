@@ -17,6 +17,7 @@ from neuromancer.nodes.losses.common import (
     require_fit,
     require_tensor,
 )
+from neuromancer.nodes.losses.logits import check_eps, logarithms, penalties
 from neuromancer.nodes.losses.targets import MISSING_NUMBERS, Check, check_finite, check_fractions
 from neuromancer.nodes.node import Node
 
@@ -35,18 +36,25 @@ class BinaryNLL(Node):
         Subtract the entropy of the target, so that the loss is 0 where prediction and target are equal.
     name : str
     print_repr : bool
+    eps : float, optional
+        None: penalties come from the scores below a sigmoid or Softmax, so that a gradient remains however wrong the
+        prediction is; ``eps=1e-5`` for other predictions. 0: the exact logarithm. Other numbers: ``-log(p + eps)``;
+        1e-5 is the original library's, whose gradient vanishes where p does.
 
     Raises
     ------
     ShapeError, InputTypeError
         If the target does not match the prediction.
+    ArgumentError
+        If `eps` is not in [0, 1], or is 0 for a prediction whose scores are unknown.
 
     Notes
     -----
-    .. math:: l = -s\,[t \ln(p + \epsilon) + (1 - t) \ln(1 - p + \epsilon)]
+    .. math:: l = s\,[t\,\phi(p) + (1 - t)\,\phi(1 - p)]
 
-    with :math:`\epsilon = 10^{-5}` and s = size / (number of labelled elements + 1); missing elements give 0. The
-    output has the shape of `pred`.
+    with s = size / (number of labelled elements + 1); missing elements give 0. The penalty is :math:`\phi(p) = -\ln(p +
+    \epsilon)`; with ``eps=None`` and known scores it is this for :math:`p \ge 10^{-4}` and tends to :math:`-\ln p`
+    below. The output has the shape of `pred`.
 
     Examples
     --------
@@ -64,6 +72,7 @@ class BinaryNLL(Node):
         subtract_label_entropy: bool = False,
         name: str = "binary_nll",
         print_repr: bool = True,
+        eps: float | None = None,
     ) -> None:
         super().__init__(None, name, print_repr)
         require_tensor(pred, self, "the prediction")
@@ -71,6 +80,7 @@ class BinaryNLL(Node):
         require_fit(self, "target", target, pred)
         self.target, self.subtract_label_entropy = target, subtract_label_entropy
         self.parent = [pred, target]
+        self.eps = check_eps(eps, pred, self)
 
     def input_checks(self) -> list[tuple[Node, Check]]:
         """Return the check of the target: in [0, 1] or missing."""
@@ -78,14 +88,15 @@ class BinaryNLL(Node):
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
-        return Demand(96)
+        return Demand(192)
 
     def _make_output(self) -> None:
         p = self.parent[0].output
         t = E.T.cast(align(self.target, self.parent[0].shape), p.dtype) + E.T.zeros_like(p)
         known = labelled(t)
         t = E.T.switch(known, t, 0)
-        loss = -t * E.T.log(p + EPS) - (1 - t) * E.T.log(1 - p + EPS)
+        event, no_event = penalties(p, None if self.eps else logarithms(self.parent[0]), self.eps)
+        loss = t * event + (1 - t) * no_event
         if self.subtract_label_entropy:
             loss = loss + _xlogx(t) + _xlogx(1 - t)
         mask = E.T.cast(known, p.dtype)

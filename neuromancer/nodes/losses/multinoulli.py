@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from math import log
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,15 @@ from neuromancer.nodes.losses.common import (
     require_fit,
     require_tensor,
 )
-from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_labels
+from neuromancer.nodes.losses.logits import Logs, check_eps, logarithms, penalties
+from neuromancer.nodes.losses.targets import (
+    Check,
+    check_finite,
+    check_fractions,
+    check_ignored,
+    check_labels,
+    ignoring,
+)
 from neuromancer.nodes.node import Node
 from neuromancer.variables import VariableParam
 
@@ -31,13 +40,15 @@ class _ClassNLL(Node):
     target: Node
     target_is_sparse: bool
     weakness: float = 0.0
+    ignore_label: int | None = None
+    eps: float | None = None
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         # Class numbers and foreground mask.
         shape = getattr(arguments.get("pred"), "shape", None)
         n_f = shape["f"] if shape is not None and shape.hastag("f") else None
-        return Demand(72, 4 * (n_f or 0))
+        return Demand(192, 4 * (n_f or 0))
 
     def _connect(
         self,
@@ -48,6 +59,8 @@ class _ClassNLL(Node):
         example_weights: Node | None,
         mask_class_labeled: Node | None,
         mask_class_not_present: Node | None,
+        ignore_label: int | None,
+        eps: float | None,
     ) -> None:
         """Check and store the arguments."""
         require_tensor(pred, self, "the prediction")
@@ -73,16 +86,10 @@ class _ClassNLL(Node):
         self.n_indep = n_f // self.n_class
         self.axis = pred.shape.tag2index("f")
         self.pred, self.target, self.target_is_sparse = pred, target, bool(target_is_sparse)
+        self.ignore_label = check_ignored(self, ignore_label, self.target_is_sparse)
+        self.eps = check_eps(eps, pred, self)
         require_fit(self, "target", target, pred, self.n_indep if target_is_sparse else None, optional=())
-        self.class_weights: Node | VariableParam | None = None
-        if isinstance(class_weights, Node):
-            others = [t for t in pred.shape.tags if t != "f"]
-            require_fit(self, "class weights node", class_weights, pred, optional=others, repeat=True)
-            self.class_weights = class_weights
-        elif class_weights is not None:
-            weights = finite_vector(self, "class weights", class_weights, n_f, pred.output.dtype)
-            # An argument of the loss rather than a parameter of the network, so not in `params`.
-            self.class_weights = VariableParam(weights, name="class_weights", apply_train=False, apply_reg=False)
+        self.class_weights = self._class_weights(class_weights)
         self.example_weights = example_weights
         self.mask_class_labeled = mask_class_labeled
         self.mask_class_not_present = mask_class_not_present
@@ -98,6 +105,19 @@ class _ClassNLL(Node):
         extras = (self.class_weights, example_weights, mask_class_labeled, mask_class_not_present)
         self.parent = [pred, target, *(n for n in extras if isinstance(n, Node))]
 
+    def _class_weights(self, weights: Any) -> Node | VariableParam | None:
+        """Return weights of classes as a node or a variable, checked."""
+        if weights is None:
+            return None
+        if isinstance(weights, Node):
+            others = [t for t in self.pred.shape.tags if t != "f"]
+            require_fit(self, "class weights node", weights, self.pred, optional=others, repeat=True)
+            return weights
+        n_f = self.n_class * self.n_indep
+        values = finite_vector(self, "class weights", weights, n_f, self.pred.output.dtype)
+        # An argument of the loss rather than a parameter of the network, so not in `params`.
+        return VariableParam(values, name="class_weights", apply_train=False, apply_reg=False)
+
     def check_labels(self, labels: np.ndarray) -> None:
         """Raise ArgumentError if sparse labels are not classes, or a dense target is not in [0, 1].
 
@@ -107,7 +127,7 @@ class _ClassNLL(Node):
             Values of the target.
         """
         if self.target_is_sparse:
-            check_labels(self, labels, self.n_class)
+            check_labels(self, labels, self.n_class, self.ignore_label)
         else:
             check_fractions(self, "the target", labels)
 
@@ -124,8 +144,9 @@ class _ClassNLL(Node):
             *((n, partial(check_fractions, self, what)) for what, n in masks if isinstance(n, Node)),
         ]
 
-    def _probabilities(self) -> Any:
-        return self.pred.output
+    def _probabilities(self) -> tuple[Any, Logs | None]:
+        """Return the probabilities, and their logarithms unless `eps` is added to them."""
+        return self.pred.output, None if self.eps else logarithms(self.pred)
 
     def _weights(self) -> Any | int:
         weights: Any = 1
@@ -138,9 +159,10 @@ class _ClassNLL(Node):
         return weights
 
     def _make_output(self) -> None:
-        p = self._probabilities()
+        p, logs = self._probabilities()
         if self.target_is_sparse:
-            t = one_hot(self.target.output, self.axis, self.n_class, p.dtype)
+            labels = ignoring(self.target.output, self.ignore_label)
+            t = one_hot(labels, self.axis, self.n_class, p.dtype)
         else:
             t = E.T.cast(self.target.output, p.dtype)
         if self.mask_class_labeled is not None:
@@ -148,11 +170,12 @@ class _ClassNLL(Node):
         if self.weakness:
             t = (1 - self.weakness) * t + self.weakness * p
         weights = self._weights()
-        penalty = -t * weights * E.T.log(p + EPS)
+        present, not_present = penalties(p, logs, self.eps)
+        penalty = t * weights * present
         n_labelled = E.T.sum(t)
         if self.mask_class_not_present is not None:
             absent = align(self.mask_class_not_present, self.pred.shape) + E.T.zeros_like(t)
-            penalty = penalty - absent * weights * E.T.log(1 - p + EPS)
+            penalty = penalty + absent * weights * not_present
             n_labelled = n_labelled + E.T.sum(absent)
         size = E.T.cast(p.size, p.dtype)
         scale = size / ((n_labelled + EPS) * float(self.n_indep * self.n_class))
@@ -187,12 +210,18 @@ class MultinoulliNLL(_ClassNLL):
         (b, f): 1 for classes known to be absent from an image; their probabilities are pushed down everywhere.
     name : str
     print_repr : bool
+    ignore_label : int, optional
+        Sparse label that is ignored, in addition to negative ones.
+    eps : float, optional
+        None: penalties come from the class scores, so that a gradient remains however wrong the prediction is. 0: the
+        exact logarithm, as ``torch.nn.functional.cross_entropy``. Other numbers: ``-log(p + eps)``; 1e-5 is the
+        original library's, whose gradient vanishes where p does.
 
     Raises
     ------
     ArgumentError
-        If `pred` is not a Softmax, `class_weights` have the wrong length or are not finite, or `weakness` is not in
-        [0, 1].
+        If `pred` is not a Softmax, `class_weights` have the wrong length or are not finite, `weakness` or `eps` is not
+        in [0, 1], or `ignore_label` is not an integer.
     ShapeError
         If target, weights or masks do not match the prediction; the message lists sizes and offsets of both.
     InputTypeError
@@ -202,11 +231,12 @@ class MultinoulliNLL(_ClassNLL):
     -----
     With one-hot target t (times mask_class_labeled), mask_class_not_present m, class weights c and example weights e:
 
-    .. math:: l = -\frac{N}{n + \epsilon} \sum_f c\,e\,[t \log(p + \epsilon) + m \log(1 - p + \epsilon)]
+    .. math:: l = \frac{N}{n + 10^{-5}} \sum_f c\,e\,[t\,\phi(p) + m\,\phi(1 - p)]
 
-    where :math:`\epsilon = 10^{-5}`, N is the number of pixels and n = sum(t) + sum(m). Axis f has size 1. Arrays are
-    passed in the order: sources of the prediction, target, class_weights (if a node), example_weights,
-    mask_class_labeled, mask_class_not_present.
+    where N is the number of pixels and n = sum(t) + sum(m). The penalty is :math:`\phi(p) = -\ln(p + \epsilon)`; with
+    ``eps=None``, it is this with :math:`\epsilon = 10^{-5}` for :math:`p \ge 10^{-4}`, and tends to :math:`-\ln p`
+    below. Axis f has size 1. Arrays are passed in the order: sources of the prediction, target, class_weights (if a
+    node), example_weights, mask_class_labeled, mask_class_not_present.
 
     Examples
     --------
@@ -231,6 +261,8 @@ class MultinoulliNLL(_ClassNLL):
         mask_class_not_present: Node | None = None,
         name: str = "nll",
         print_repr: bool = True,
+        ignore_label: int | None = None,
+        eps: float | None = None,
     ) -> None:
         super().__init__(None, name, print_repr)
         self.weakness = _fraction(weakness, "weakness", self)
@@ -242,6 +274,8 @@ class MultinoulliNLL(_ClassNLL):
             example_weights,
             mask_class_labeled,
             mask_class_not_present,
+            ignore_label,
+            eps,
         )
 
 
@@ -258,7 +292,7 @@ class BlockedMultinoulliNLL(_ClassNLL):
         See :class:`MultinoulliNLL`.
     blocking_factor : float
         Between 0 (no blocking) and 1.
-    target_is_sparse, class_weights, example_weights, mask_class_labeled, mask_class_not_present
+    target_is_sparse, class_weights, example_weights, mask_class_labeled, mask_class_not_present, ignore_label, eps
         See :class:`MultinoulliNLL`.
     name : str
     print_repr : bool
@@ -290,6 +324,8 @@ class BlockedMultinoulliNLL(_ClassNLL):
         mask_class_not_present: Node | None = None,
         name: str = "nll",
         print_repr: bool = True,
+        ignore_label: int | None = None,
+        eps: float | None = None,
     ) -> None:
         super().__init__(None, name, print_repr)
         self.blocking_factor = _fraction(blocking_factor, "blocking_factor", self)
@@ -301,19 +337,40 @@ class BlockedMultinoulliNLL(_ClassNLL):
             example_weights,
             mask_class_labeled,
             mask_class_not_present,
+            ignore_label,
+            eps,
         )
 
-    def _probabilities(self) -> Any:
-        p, axis = self.pred.output, self.axis
-        sizes = [p.shape[i] for i in range(p.ndim)]
-        groups = p.reshape([*sizes[:axis], self.n_indep, self.n_class, *sizes[axis + 1 :]])
+    def _probabilities(self) -> tuple[Any, Logs | None]:
+        p, logs = super()._probabilities()
+        groups = self._groups(p)
         # With a gradient, the bound would pull up the most probable class.
-        bound = E.disconnected_grad(self.blocking_factor * E.T.max(groups, axis=axis + 1, keepdims=True))
+        bound = E.disconnected_grad(self.blocking_factor * self._greatest(groups))
         foreground = np.ones(self.n_class, dtype="bool")
         foreground[0] = False
-        foreground = foreground.reshape([self.n_class] + [1] * (p.ndim - axis - 1))
-        blocked = E.T.switch(E.T.and_(E.constant(foreground), E.T.lt(groups, bound)), bound, groups)
-        return blocked.reshape([*sizes[:axis], self.n_indep * self.n_class, *sizes[axis + 1 :]])
+        foreground = foreground.reshape([self.n_class] + [1] * (p.ndim - self.axis - 1))
+        blocked = E.T.and_(E.constant(foreground), E.T.lt(groups, bound))
+        if logs is not None and self.blocking_factor:
+            log_p, complement = (self._groups(x) for x in logs)
+            log_bound = log(self.blocking_factor) + self._greatest(log_p)
+            # 1 - bound as a sum of two positive numbers, without cancellation.
+            least = -self._greatest(-complement)
+            left = 1 - self.blocking_factor
+            log_left = E.T.log(left + self.blocking_factor * E.T.exp(least)) if left else least
+            logs = Logs(self._blocked(blocked, log_bound, log_p), self._blocked(blocked, log_left, complement))
+        return self._blocked(blocked, bound, groups), logs
+
+    def _groups(self, x: Any) -> Any:
+        sizes = [x.shape[i] for i in range(x.ndim)]
+        return x.reshape([*sizes[: self.axis], self.n_indep, self.n_class, *sizes[self.axis + 1 :]])
+
+    def _greatest(self, groups: Any) -> Any:
+        return E.T.max(groups, axis=self.axis + 1, keepdims=True)
+
+    def _blocked(self, blocked: Any, bound: Any, groups: Any) -> Any:
+        result = E.T.switch(blocked, E.disconnected_grad(bound), groups)
+        sizes = [result.shape[i] for i in range(result.ndim)]
+        return result.reshape([*sizes[: self.axis], self.n_indep * self.n_class, *sizes[self.axis + 2 :]])
 
 
 def _fraction(value: Any, what: str, node: Node) -> float:

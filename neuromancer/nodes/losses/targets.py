@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError
+from neuromancer.nodes.layout import is_int
 from neuromancer.nodes.losses.common import EPS, MISSING
 from neuromancer.nodes.node import Node
 
@@ -31,9 +33,30 @@ SHOWN = 10
 """Maximum number of values listed in a message."""
 
 
-def check_labels(node: Node, labels: np.ndarray, n_class: int) -> None:
-    """Raise ArgumentError unless labels are integers below `n_class`; negative ones are allowed."""
+def check_ignored(node: Node, label: Any, target_is_sparse: bool) -> int | None:
+    """Return `ignore_label` as an int or None; raise ArgumentError unless it is an integer and the target sparse."""
+    if label is None:
+        return None
+    if not is_int(label) or not target_is_sparse:
+        raise ArgumentError(
+            "ignore_label must be a label of a sparse target",
+            node=node,
+            got=f"ignore_label={label!r}, target_is_sparse={target_is_sparse}",
+            expected="an int with target_is_sparse=True, or None",
+        )
+    return int(label)
+
+
+def ignoring(labels: Any, ignored: int | None) -> Any:
+    """Return symbolic labels in which the ignored one is negative."""
+    return labels if ignored is None else E.T.switch(E.T.eq(labels, ignored), -1, labels)
+
+
+def check_labels(node: Node, labels: np.ndarray, n_class: int, ignored: int | None = None) -> None:
+    """Raise ArgumentError unless labels are integers below `n_class`; negative ones and `ignored` are allowed."""
     labels = np.asarray(labels)
+    if ignored is not None:
+        labels = labels[labels != ignored]
     if not labels.size or (labels.dtype.kind != "f" and labels.max() < n_class):
         return
     bad = labels >= n_class

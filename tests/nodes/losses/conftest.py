@@ -49,3 +49,16 @@ def check_gradient():
             np.testing.assert_allclose(grad, expected, rtol=tolerance, atol=tolerance * max(1, abs(expected).max()))
 
     return check
+
+
+@pytest.fixture
+def gradient():
+    """Return the gradient of a node's mean with respect to one source: gradient(node, arrays, wrt=0)."""
+
+    def compute(node, arrays, wrt=0):
+        tensors = node.input_tensors
+        with E.building():
+            (grad,) = E.grad(E.T.mean(node.output), [tensors[wrt]])
+        return E.function(tensors, grad)(*[np.asarray(a, t.dtype) for a, t in zip(arrays, tensors, strict=True)])
+
+    return compute
