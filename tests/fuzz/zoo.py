@@ -24,7 +24,9 @@ ABSTRACT = {
     "_RunningNormalisation",
     "_WholeImagePool",
     "ParameterNode",
+    "RegionLoss",
     "RepeatedStep",
+    "SegmentationLoss",
 }
 """Base classes, from which files cannot build anything large."""
 
@@ -51,6 +53,22 @@ def classes():
     nm.MultinoulliNLL(probs, target, target_is_sparse=True, class_weights=[1, 2], name="nll", **QUIET)
     nm.BlockedMultinoulliNLL(probs, target, target_is_sparse=True, name="blocked", **QUIET)
     nm.model_manager.current.designate_nodes("raw", target, prediction_node=probs)
+
+
+def segmentation():
+    probs = nm.Softmax(_input((1, 3, 6, 6), name="raw"), name="probs", **QUIET)
+    target = nm.Input_like(probs, override_f=1, dtype="int16", name="target", **QUIET)
+    options = {"target_is_sparse": True, "ignore_label": 9, **QUIET}
+    nm.SoftDice(probs, target, class_weights=[1, 2, 3], squared=True, name="dice", **options)
+    nm.Tversky(probs, target, 0.3, 0.7, include_background=False, name="tversky", **options)
+    nm.GeneralisedDice(probs, target, per_image=True, name="generalised", **options)
+    nm.Focal(probs, target, 1.5, 0.25, name="focal", **options)
+    nm.BoundaryLoss(probs, nm.Input_like(probs, name="distance", **QUIET), name="boundary", **QUIET)
+    coarse = nm.Softmax(nm.Pool(probs, (2, 2), name="pool", **QUIET), name="coarse", **QUIET)
+    at = nm.LabelsAt(target, coarse, name="at", **QUIET)
+    fine = nm.DiceCE(probs, target, name="fine", **options)
+    rough = nm.DiceFocal(coarse, at, name="rough", **options)
+    nm.DeepSupervision([fine, rough], name="loss", **QUIET)
 
 
 def malis():
@@ -179,8 +197,8 @@ def resume(path):
 
 
 FAMILIES: list[Callable[[], None]] = [
-    layers, classes, malis, continuous, shapes, grids, normalised, functions, values, unet, fragments, recurrent,
-    trained,
+    layers, classes, segmentation, malis, continuous, shapes, grids, normalised, functions, values, unet, fragments,
+    recurrent, trained,
 ]  # fmt: skip
 
 
