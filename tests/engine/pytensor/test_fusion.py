@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytensor
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 from tests.engine.pytensor.test_conv_ops import PYTHON
 
 T = E.T
@@ -51,6 +53,30 @@ def test_bias_is_added_before_pooling() -> None:
     # not if something else reads the maxima or the convolution without bias
     assert ConvBias not in operations(E.function([x], [y, conv]))
     assert ConvBias not in operations(E.function([x], [y, E.grad(T.sqr(y).sum(), [x])[0]]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((3, 4, 5), (2,)), ((3, 4, 5), (0, 2)), ((3, 4, 5), None), ((2, 0), (1,)), ((2, 5000), (1,))]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_squares_are_added_without_an_array_of_them(shape, axes, dtype) -> None:
+    x = E.tensor("x", (None,) * len(shape), dtype)
+    f = E.function([x], T.sqr(x).sum(axis=axes))
+    assert SquareSum in operations(f)
+    a = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    expected = (a.astype("float64") ** 2).sum(axes)
+    np.testing.assert_allclose(f(a), expected, rtol=1e-6 if dtype == "float32" else 1e-12)
+    np.testing.assert_allclose(f(a[::-1, ..., ::-1]), expected[::-1] if axes in ((1,), (2,)) else f(a), rtol=1e-5)
+    # not if something else reads the squares, or the last axis remains
+    assert SquareSum not in operations(E.function([x], [T.sqr(x), T.sqr(x).sum()]))
+    assert SquareSum not in operations(E.function([x], T.sqr(x).sum(axis=[0])))
+
+
+def test_sums_of_squares_of_large_arrays_are_precise() -> None:
+    x = E.tensor("x", (None, None, None), "float32")
+    a = np.random.default_rng(0).standard_normal((2, 1000, 1000)).astype("float32")
+    got = E.function([x], T.sqr(x).sum(axis=(1, 2)))(a)
+    np.testing.assert_allclose(got, (a.astype("float64") ** 2).sum((1, 2)), rtol=5e-7)
 
 
 UNARY = [T.tanh, T.exp, T.sqr, T.neg, T.sigmoid, lambda v: T.maximum(v, 0), lambda v: 0.5 * v, lambda v: v.T.T * v]

@@ -15,6 +15,7 @@ from pytensor.tensor.special import LogSoftmax, Softmax
 
 from neuromancer.engine.pytensor.link.openvino.builder import Builder
 from neuromancer.engine.pytensor.link.openvino.registry import Missing, Unsupported, axes_of, convert, reshape
+from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 
 LONG = 1 << 14
 """Minimum number of terms of a sum in two stages."""
@@ -58,6 +59,17 @@ for _cls, _reduce in (
     _register(_cls, _reduce, ("float32",))
 _register(All, opset13.reduce_logical_and, ("bool",))
 _register(AnyOp, opset13.reduce_logical_or, ("bool",))
+
+
+@convert.register(SquareSum)
+def _square_sum(op: SquareSum, node: Apply, build: Builder) -> list[Output]:
+    (x,) = node.inputs
+    if x.dtype != "float32":
+        raise Missing(f"operation {op} on {x.dtype}")
+    if 0 in build.shape(x):
+        raise Unsupported(f"operation {op} on an empty array")
+    tensor = build.tensor(x)
+    return [_sum(opset13.multiply(tensor, tensor).output(0), list(op.axes), False).output(0)]
 
 
 @convert.register(Argmax)

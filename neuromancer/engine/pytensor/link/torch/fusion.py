@@ -9,13 +9,14 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.scalar import basic as ps
 from pytensor.tensor.elemwise import Elemwise
-from pytensor.tensor.math import add
+from pytensor.tensor.math import Sum, add
 
 from neuromancer.engine.pytensor.link.torch.activations import channel_vector, elu, product_with_own_function
 from neuromancer.engine.pytensor.ops.conv import Conv
 from neuromancer.engine.pytensor.ops.fence import without_fence
 from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.pool import MaxPool
+from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 
 Rule = Callable[[FunctionGraph, Apply], Variable | None]
 
@@ -87,6 +88,19 @@ def bias_before_pool(fgraph: FunctionGraph, node: Apply) -> Variable | None:
     return None
 
 
+def sum_of_squares(fgraph: FunctionGraph, node: Apply) -> Variable | None:
+    """sum(x ** 2) -> one reduction, if it includes the last axis and nothing else reads the squares."""
+    square = node.inputs[0].owner if isinstance(node.op, Sum) else None
+    if square is None or not isinstance(square.op, Elemwise) or type(square.op.scalar_op) is not ps.Sqr:
+        return None
+    x, out, last = square.inputs[0], node.outputs[0], node.inputs[0].ndim - 1
+    axes = tuple(range(last + 1)) if node.op.axis is None else tuple(a % (last + 1) for a in node.op.axis)
+    if last not in axes or x.dtype not in ("float32", "float64") or len(fgraph.clients[square.outputs[0]]) != 1:
+        return None
+    new = SquareSum(axes)(x)
+    return new if new.type == out.type else None
+
+
 FUSIONS: tuple[GraphRewriter, ...] = tuple(
-    map(Fusion, (without_fence, bias_before_pool, conv_bias, product_with_own_function, elu))
+    map(Fusion, (without_fence, bias_before_pool, conv_bias, product_with_own_function, elu, sum_of_squares))
 )

@@ -23,8 +23,9 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     constant_value,
     torch_form,
 )
+from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 
-NEW.update({Sum, Max, Min, All, AnyOp, Argmax, Softmax, LogSoftmax})
+NEW.update({Sum, SquareSum, Max, Min, All, AnyOp, Argmax, Softmax, LogSoftmax})
 
 
 def _axes(op: Any, node: Apply) -> tuple[int, ...]:
@@ -52,6 +53,11 @@ def _sum(op: Sum, node: Apply, context: Context) -> Callable[..., Any] | None:
     if accumulate is dtype:
         return lambda x: torch.sum(x, axes, dtype=dtype)
     return lambda x: torch.sum(x, axes, dtype=accumulate).to(dtype)
+
+
+@torch_form.register(SquareSum)
+def _square_sum(op: SquareSum, node: Apply, context: Context) -> Callable[..., Any]:
+    return op.kernel
 
 
 @torch_form.register(Prod)
