@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from neuromancer import engine as E
 
@@ -85,3 +86,32 @@ def test_updates_are_computed_last():
     for w, m, value, slope in zip(weights, moments, values, slopes, strict=True):
         np.testing.assert_allclose(m.get_value(), slope, rtol=1e-12)
         np.testing.assert_allclose(w.get_value(), value - 0.1 * slope, rtol=1e-12)
+
+
+def test_the_last_of_several_readers_overwrites():
+    x = E.tensor("x", (None, 3), "float32")
+    y = T.exp(x)
+    total = T.sqr(y).sum(axis=[1], keepdims=True)
+    a = np.random.default_rng(0).random((4, 3)).astype("float32")
+    f = E.function([x], y * total)
+    np.testing.assert_allclose(f(a), np.exp(a) * (np.exp(a) ** 2).sum(1, keepdims=True), rtol=1e-5)
+    # The exponential and the product share one array of this size.
+    big = np.zeros((1 << 18, 3), "float32")
+    f(big)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        f(big)
+    assert sum(e.self_cpu_memory_usage > big.nbytes // 2 for e in profile.events()) == 1
+
+
+def test_readers_that_keep_a_view_protect_it():
+    x = E.tensor("x", (3, 3), "float32")
+    y = T.exp(x)
+    view = y.T
+    a = np.random.default_rng(0).random((3, 3)).astype("float32")
+    first, second = E.function([x], [y + view.sum(axis=1, keepdims=True), view])(a)
+    np.testing.assert_allclose(second, np.exp(a).T, rtol=1e-6)
+    np.testing.assert_allclose(first, np.exp(a) + np.exp(a).T.sum(1, keepdims=True), rtol=1e-6)
+    total, weights = E.SharedVariable(np.zeros((3, 3), "float32"), "total"), T.exp(x)
+    step = E.function([x], weights * weights.sum(), updates=[(total, total + weights)])
+    np.testing.assert_allclose(step(a), np.exp(a) * np.exp(a).sum(), rtol=1e-6)
+    np.testing.assert_allclose(total.get_value(), np.exp(a), rtol=1e-6)

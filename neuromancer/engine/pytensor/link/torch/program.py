@@ -272,8 +272,17 @@ class Program:
         return form
 
     def _reusable(self, node: Apply) -> set[Variable]:
-        """Return the inputs of `node` that own their memory and that nothing else reads: it may overwrite them."""
-        return {v for v in node.inputs if v in self._fresh and len(self.fgraph.clients[v]) == 1}
+        """Return the inputs of `node` that own their memory and that nothing reads later: it may overwrite them."""
+        return {v for v in node.inputs if v in self._fresh and self._is_last_reader(node, v)}
+
+    def _is_last_reader(self, node: Apply, variable: Variable) -> bool:
+        """Return whether all others that read a variable run before `node` and keep no view of it."""
+        readers = [client for client, _ in self.fgraph.clients[variable]]
+        others = [client for client in readers if client is not node]
+        return len(readers) == len(others) + 1 and all(
+            client not in self._late and client.outputs and all(v in self._fresh for v in client.outputs)
+            for client in others
+        )
 
     def _plan_frees(self) -> None:
         """Order the steps, and let every step empty the slots that no later step reads.
