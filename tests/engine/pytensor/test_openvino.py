@@ -137,6 +137,7 @@ def test_products(sizes, ndims, seed) -> None:
 
 REDUCTIONS = {
     "sum": lambda x, axis: x.sum(axis=axis),
+    "sum of squares": lambda x, axis: (x**2).sum(axis=axis),
     "mean": lambda x, axis: x.mean(axis=axis),
     "max": lambda x, axis: x.max(axis=axis),
     "min": lambda x, axis: x.min(axis=axis),
