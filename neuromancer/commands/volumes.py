@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     imports.add_argument("source", help="FILE.onnx, or a Keras network: FILE.keras, FILE.h5 or model.json")
     imports.add_argument("model", help="model file (.h5) to write; never overwritten")
     imports.add_argument("--name", help="name of the model (default: that of the source)")
-    imports.add_argument("--tags", help="spatial axes in the order of the source, such as zyx (default: the last of these)")
+    imports.add_argument("--tags", help="spatial axes in their order, such as zyx (default: the last of these)")
     imports.add_argument(
         "--example", type=_count, nargs="+", metavar="SIZE", help="shape of an input, with batch and channels"
     )
