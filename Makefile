@@ -14,11 +14,12 @@ QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
 MINUTES ?= 2
 N ?= 3000
 
-.PHONY: help demo demo-em mnist test test-theano fuzz mutants check lint format bench bench-quick clean
+.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format bench bench-quick clean
 
 help:
 	@echo "make demo         train a small 3-D network on cell nuclei, then predict a part it never saw (about 3 minutes)"
 	@echo "make demo-em      train on neuron membranes for half an hour (the data goes in ../shared/data/em)"
+	@echo "make brain        grey and white matter of a brain, by a published network (under a minute)"
 	@echo "make mnist        train a digit classifier with batch normalisation"
 	@echo "make test         run the test suite"
 	@echo "make test-theano  run the test suite on the Theano engine, in a separate environment"
@@ -53,6 +54,10 @@ demo: $(VENV)/ready-demo
 
 demo-em: $(VENV)/ready-demo
 	$(BIN)/python examples/membrane_em.py
+
+brain: $(VENV)/ready-demo
+	$(PIP) --editable '.[brain]'
+	$(BIN)/python examples/brain.py
 
 mnist: $(VENV)/ready-dev
 	$(BIN)/python examples/mnist.py
