@@ -11,6 +11,7 @@ from neuromancer.dense import plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.interop.from_keras import from_keras
 from neuromancer.interop.from_torch import from_torch
 from neuromancer.loss import *
 from neuromancer.loss import __all__ as _loss
@@ -41,6 +42,7 @@ __all__ = [
     "VariableWeight",
     "as_floatX",
     "config",
+    "from_keras",
     "from_torch",
     "get_valid_patch_sizes",
     "getinput_for_multioutput",
