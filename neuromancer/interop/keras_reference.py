@@ -17,12 +17,17 @@ import numpy as np
 from neuromancer.errors import reason, short
 from neuromancer.interop.keras_files import KerasFile
 from neuromancer.interop.keras_graph import MODELS, Graph, Layer
+from neuromancer.interop.keras_layers import LAYERS
+from neuromancer.interop.keras_operations import OPERATIONS
 from neuromancer.interop.keras_weights import Place
 from neuromancer.interop.verify import SourceError
 
 DROPPED = ("_initializer", "_regularizer", "_constraint", "build_config", "compile_config", "build_input_shape",
            "shared_object_id")  # fmt: skip
 """Options without influence on the result."""
+KNOWN = {*LAYERS, *OPERATIONS, *MODELS, "InputLayer", "DTypePolicy", "function", "__keras_tensor__", "__tuple__",
+         "__numpy__", "__tensor__"}  # fmt: skip
+"""Classes of objects in descriptions."""
 ALIASES = {"kernel": ["kernel", "depthwise_kernel"]}
 """Names of weights that were different in Keras 2."""
 
@@ -176,11 +181,18 @@ class Reference:
 
 
 def plain(value: Any) -> Any:
-    """Return a copy of a description without what does not matter to the result, and in float32."""
+    """Return a copy of a description without what does not matter to the result, and in float32.
+
+    Objects that the translation does not know are refused: Keras would look for their code.
+    """
     if isinstance(value, list):
         return [plain(v) for v in value]
     if not isinstance(value, dict):
         return value
+    module, kind = value.get("module"), value.get("class_name")
+    home = module is None or str(module).partition(".")[0] in ("keras", "builtins")
+    if not home or (kind is not None and kind not in KNOWN):
+        raise SourceError(f"the description holds an object of another kind, {short(f'{module}: {kind}')}")
     kept = {key: plain(v) for key, v in value.items() if not key.endswith(DROPPED)}
     if isinstance(kept.get("dtype"), (str, dict)) and "name" in kept:
         kept["dtype"] = "float32"

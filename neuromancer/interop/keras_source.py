@@ -77,9 +77,10 @@ class Importer:
         context = Context(net, self.file.weights, self.file.major, self.channels_last, self.patterns)
         outputs = self._build(context, sizes, operations)
         if context.strided:
-            names = ", ".join(repr(name) for name in dict.fromkeys(context.strided))
+            found = list(dict.fromkeys(context.strided))
+            names = ", ".join(map(repr, found[:3])) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
             net.notes.append(
-                f"padding 'same' of layers with strides ({short(names)}) depends on the size of the image in Keras; it "
+                f"padding 'same' of layers with strides ({names}) depends on the size of the image in Keras; it "
                 "is that of sizes which the strides divide, others give other results"
             )
         net.notes.extend(self._remarks(context))

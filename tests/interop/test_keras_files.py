@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 
 import h5py
@@ -219,6 +220,15 @@ def test_code_is_not_executed(tmp_path):
     )
     refused(altered(plain, lambda c: c["config"]["layers"][1].update(registered_name="mine>Conv2D")), "another package")
     refused(altered(plain, lambda c: c.update(class_name="MyModel")), "defined by code")
+
+
+def test_keras_is_not_led_to_code(tmp_path):
+    """Keras imports the modules of objects in a description, so it gets none with others than its own."""
+    plain = saved(sequential((None, None, 1), L.Conv2D(2, 3)), tmp_path)
+    spec = {"module": "antigravity", "class_name": "Conv2D", "config": {}, "registered_name": None}
+    altered(plain, lambda c: c["config"]["layers"][1]["config"].update(lora_rank=spec))
+    report = nm.from_keras(plain, print_report=False).import_report
+    assert not report.verified and "object of another kind" in report.reference and "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize(

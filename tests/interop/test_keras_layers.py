@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
+from neuromancer import errors as nm_errors
 
 from .keras_models import evaluated, functional, keras, saved, sequential
 
@@ -228,6 +229,18 @@ def test_frozen_layers_are_constant(tmp_path):
     network.layers[0].trainable = False
     model = imported(saved(network, tmp_path))
     assert not model["kept"].w.apply_train and model["trained"].w.apply_train
+
+
+def test_mixed_precision_becomes_float32(tmp_path):
+    network = sequential((None, None, 1), L.Conv2D(2, 3, dtype="mixed_float16"), L.ReLU(dtype="mixed_float16"))
+    report = imported(saved(network, tmp_path)).import_report
+    assert any("float32 rather than" in note for note in report.notes)
+
+
+def test_dropout_that_stays_on_is_refused(tmp_path):
+    network = functional((None, None, 1), lambda x: L.Dropout(0.5)(L.Conv2D(2, 3)(x), training=True))
+    with pytest.raises(nm_errors.TranslationError, match="called with options"):
+        nm.from_keras(saved(network, tmp_path), print_report=False)
 
 
 def test_padding_that_depends_on_sizes_is_noted(tmp_path):
