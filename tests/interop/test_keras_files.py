@@ -159,11 +159,11 @@ def test_networks_whose_first_call_has_the_number_one(tmp_path):
 
 # ---- refused
 def refused(path, match, error=NeuromancerError):
-    known = set(nm.model_manager.getmodelnames()) if hasattr(nm.model_manager, "getmodelnames") else None
+    """The import fails, and leaves no model behind."""
+    models, current = set(nm.model_manager.models), nm.model_manager.current
     with pytest.raises(error, match=match):
         nm.from_keras(path, print_report=False)
-    if known is not None:
-        assert set(nm.model_manager.getmodelnames()) == known
+    assert set(nm.model_manager.models) == models and nm.model_manager.current is current
 
 
 def test_other_files(tmp_path):
@@ -239,11 +239,11 @@ def test_keras_is_not_led_to_code(tmp_path):
         ({"kernel_size": [3, "x"]}, "kernel_size must hold"),
         ({"kernel_size": [10**6, 10**6]}, "another shape"),
         ({"padding": "reflect"}, "padding has no counterpart"),
-        ({"data_format": "channels_first"}, "channels|shape"),
+        ({"data_format": "channels_first"}, "number of channels|another shape"),
         ({"strides": 0}, "strides must hold"),
         ({"groups": True}, "groups must be an integer"),
         ({"use_bias": "yes"}, "use_bias must be true or false"),
-        ({"activation": "swoosh"}, "no counterpart.*swish|no counterpart"),
+        ({"activation": "swoosh"}, "no counterpart; got .swoosh"),
     ],
 )
 def test_options_that_do_not_fit(change, match, tmp_path):
@@ -257,7 +257,7 @@ def test_graphs_that_do_not_fit(tmp_path):
     refused(write_tfjs(tmp_path, network(entry(), conv("conv", 2, 3, "gone"), b)), "a layer is missing")
     refused(write_tfjs(tmp_path, network(entry(), conv("conv", 2, 3, "image"), outputs="nowhere")), "layer is missing")
     refused(write_tfjs(tmp_path, network(entry(), conv("conv", 2, 3, "image"), b, b)), "same name")
-    refused(write_tfjs(tmp_path, network(entry(shape=[None, 10**12, 4, 1]), a, b)), "circle|shape of the input")
+    refused(write_tfjs(tmp_path, network(entry(shape=[None, 10**12, 4, 1]), a, b)), "shape of the input")
     many = conv("conv", 2, 3, "image")
     many["inbound_nodes"] = [[["image", 7, 0, {}]]]
     refused(write_tfjs(tmp_path, network(entry(), many, b)), "not called so often")
