@@ -1,8 +1,8 @@
 """Grey and white matter of the human brain, by a published network that was trained elsewhere.
 
 ``make brain`` runs this, in less than a minute. The network (MeshNet of the project brainchop, MIT licence: ten dilated
-convolutions, 5 features, 22 KB) is stored as a Keras model for browsers. It is imported, verified if Keras is installed,
-and applied to the MNI152 template, which the package nilearn ships together with its tissue probabilities.
+convolutions, 5 features, 22 KB) is stored as a Keras model for browsers. It is imported, verified if Keras is
+installed, and applied to the MNI152 template, which the package nilearn ships together with its tissue probabilities.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 import neuromancer as nm
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.colors import ListedColormap  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
 
 MODEL = Path(__file__).parent / "data" / "brain" / "model.json"
 TISSUES = ("white matter", "grey matter")
