@@ -50,14 +50,17 @@ def dice(found: np.ndarray, truth: np.ndarray) -> float:
 
 def draw(head: np.ndarray, labels: np.ndarray, path: Path) -> None:
     """Draw the template with the labels over it, in three planes through the middle of the head."""
-    centre = [int(np.median(np.flatnonzero(labels.any(axis=tuple({0, 1, 2} - {k}))))) for k in range(3)]
+    inside = [np.flatnonzero((head > 0).any(axis=tuple({0, 1, 2} - {k}))) for k in range(3)]
+    box = tuple(slice(max(0, i[0] - 4), i[-1] + 5) for i in inside)
+    head, labels = head[box], labels[box]
+    centre = [n // 2 for n in head.shape]
     planes = {  # axes point to Left, Inferior, Anterior
         "sagittal": lambda volume: volume[centre[0]],
         "axial": lambda volume: volume[:, centre[1]].T[::-1],
         "coronal": lambda volume: volume[:, :, centre[2]].T,
     }
     colours = ListedColormap([(0, 0, 0, 0), (0.95, 0.75, 0.25, 0.65), (0.2, 0.55, 0.9, 0.65)])
-    figure, axes = plt.subplots(2, 3, figsize=(11, 7.6), facecolor="black", layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(11, 8), facecolor="black", layout="constrained")
     for column, (name, plane) in zip(axes.T, planes.items(), strict=True):
         for row, axis in enumerate(column):
             axis.imshow(plane(head), cmap="gray", vmax=np.quantile(head, 0.999))
