@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from neuromancer.errors import ArgumentError
+from neuromancer.graph.geometry import period
+from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.interop.layers import SizesNeeded
 from neuromancer.interop.network import SPACE, Network, Value, new_model
@@ -82,6 +84,26 @@ def _imported(source: Source, space: str, name: str | None, fixed: bool) -> Mode
             notes=tuple(net.notes),
         )
         return model
+
+
+def periods(translate: Translate, ndim: int) -> list[int]:
+    """Return the period of a network per spatial axis, 1 if it takes only the sizes of its example.
+
+    Raises
+    ------
+    TranslationError
+        If it cannot be translated at the sizes of its example.
+    """
+    before, last = model_manager.current, model_manager.last
+    try:
+        with new_model(None) as scratch:
+            nodes = [v.node for v in translate(Network(scratch, SPACE[ndim]), Counter()) if v.node.shape.ndim == ndim]
+            steps = [int(period(nodes, k)) for k in range(ndim)]
+    except SizesNeeded:
+        return [1] * ndim
+    model_manager.delmodel(scratch.name)
+    model_manager.current, model_manager.last = before, last
+    return steps
 
 
 def _parameters(model: Model) -> int:

@@ -14,12 +14,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from neuromancer.errors import ArgumentError, InputTypeError, TranslationError, reason, short
-from neuromancer.graph.geometry import period
-from neuromancer.graph.registry import model_manager
 from neuromancer.interop.aten import OPERATIONS, PLAIN, Arguments
-from neuromancer.interop.importing import Source, import_network
-from neuromancer.interop.layers import SizesNeeded
-from neuromancer.interop.network import SPACE, Network, Value, Weight, new_model
+from neuromancer.interop.importing import Source, import_network, periods
+from neuromancer.interop.network import Network, Value, Weight
 from neuromancer.interop.verify import SourceError
 from neuromancer.models.model import Model
 
@@ -180,17 +177,8 @@ def _prepared(module: torch.nn.Module, shapes: list[tuple[int, ...]]) -> tuple[A
 def _steps(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[int]:
     """Return the period of the network per axis; a guess if it cannot be built at these sizes."""
     ndim = len(shapes[0]) - 2
-    before, last = model_manager.current, model_manager.last
     try:
-        with new_model(None) as scratch:
-            outputs = _translate(program, Network(scratch, SPACE[ndim]), Counter(), shapes)
-            nodes = [v.node for v in outputs if v.node.shape.ndim == ndim]
-            steps = [int(period(nodes, k)) for k in range(ndim)]
-        model_manager.delmodel(scratch.name)
-        model_manager.current, model_manager.last = before, last
-        return steps
-    except SizesNeeded:
-        return [1] * ndim
+        return periods(lambda net, operations: _translate(program, net, operations, shapes), ndim)
     except TranslationError:
         return [GUESS] * ndim
 
