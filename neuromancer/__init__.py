@@ -12,6 +12,7 @@ from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
 from neuromancer.interop.from_keras import from_keras
+from neuromancer.interop.from_onnx import from_onnx
 from neuromancer.interop.from_torch import from_torch
 from neuromancer.loss import *
 from neuromancer.loss import __all__ as _loss
@@ -43,6 +44,7 @@ __all__ = [
     "as_floatX",
     "config",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "get_valid_patch_sizes",
     "getinput_for_multioutput",

@@ -1,0 +1,176 @@
+"""ONNX files, translated operation by operation; needs onnx."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neuromancer.errors import NeuromancerError, TranslationError, reason, short
+from neuromancer.interop import onnx_elementwise, onnx_layers, onnx_spatial, onnx_views
+from neuromancer.interop.importing import Source, import_network
+from neuromancer.interop.layers import SizesNeeded
+from neuromancer.interop.network import Network, Value, Weight
+from neuromancer.interop.onnx_arguments import OPERATIONS, PLAIN, Arguments, Follower
+from neuromancer.interop.onnx_constants import Constants, fold
+from neuromancer.interop.onnx_file import OnnxGraph, Step, read
+from neuromancer.interop.onnx_run import Runner
+from neuromancer.interop.onnx_sizes import Layout, choose_sizes, layouts_of
+from neuromancer.models.model import Model
+
+TABLES = (onnx_elementwise, onnx_layers, onnx_spatial, onnx_views)
+"""Modules that fill the tables of operations."""
+
+NEEDED = {
+    **dict.fromkeys(
+        ("ArgMax", "ArgMin", "TopK", "Hardmax"),
+        "the scores as output; predict_dense(..., reduce='argmax') then takes the best class",
+    ),
+    **dict.fromkeys(
+        "QLinearConv QLinearMatMul ConvInteger MatMulInteger QuantizeLinear DequantizeLinear "
+        "DynamicQuantizeLinear".split(),
+        "the network of floats from which it was quantised",
+    ),
+    **dict.fromkeys(("If", "Loop", "Scan"), "a network without control flow, exported for one case"),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), "a network without recurrent layers"),
+    **dict.fromkeys(("Attention", "Einsum"), "a network without products of two computed tensors"),
+}
+"""What is needed instead of operations that have no counterpart."""
+ORDINARY = "a network of convolutions, pools, norms, activations, interpolation, sums and concatenations"
+
+
+def imported(path: Any, example: Any, tags: str | Sequence[str] | None, name: str | None, print_report: bool) -> Model:
+    """Import a file; see :func:`neuromancer.from_onnx`."""
+    graph = read(path)
+    constants = fold(graph)
+    layouts = layouts_of(graph)
+
+    def translate_at(sizes: Sequence[Layout]) -> Any:
+        return lambda net, operations: Translation(graph, constants, net, operations).run(sizes)
+
+    layouts = choose_sizes(graph, layouts, example, translate_at)
+    runner = Runner(graph, layouts)
+    source = Source(
+        label=f"{graph.label} (ONNX file)",
+        ndim=len(layouts[0].space),
+        translate=translate_at(layouts),
+        run=runner.run,
+        reference=runner.name,
+    )
+    return import_network(source, tags if tags is None or isinstance(tags, str) else ",".join(tags), name, print_report)
+
+
+class Translation:
+    """One translation of a file into a network.
+
+    Parameters
+    ----------
+    graph : OnnxGraph
+        Without the steps that depend on constants only.
+    constants : Constants
+    net : Network
+    operations : Counter
+    """
+
+    def __init__(self, graph: OnnxGraph, constants: Constants, net: Network, operations: Counter[str]) -> None:
+        self.graph, self.constants, self.net, self.operations = graph, constants, net, operations
+        self.values: dict[str, Any] = dict(graph.constants)
+        self._derived: set[str] = set()
+        self._absorbed: set[str] = set()
+        self._result_for: list[str] = []
+        self._readers: dict[str, list[Step]] = defaultdict(list)
+        for step in graph.steps:
+            for name in step.inputs:
+                self._readers[name].append(step)
+
+    def run(self, layouts: Sequence[Layout]) -> list[Value]:
+        """Build the nodes and return the outputs."""
+        for layout in layouts:
+            value = self.net.input(
+                "input" if len(layouts) == 1 else layout.name, layout.features, [int(n or 0) for n in layout.space]
+            )
+            self.values[layout.name] = Value(value.node, value.sizes, "last") if layout.last else value
+        for step in self.graph.steps:
+            if not any(name in self._absorbed for name in step.outputs):
+                self._take(step)
+        outputs = [self.values.get(name) for name in self.graph.outputs]
+        for name, value in zip(self.graph.outputs, outputs, strict=True):
+            if not isinstance(value, Value) or value.node.is_source or value.view == "flat":
+                raise TranslationError(
+                    "an output is not computed from the image",
+                    where=f"{self.graph.label}, output {short(name)}",
+                    got="an input, a constant, or a part of a layer",
+                )
+        return [value for value in outputs if isinstance(value, Value)]
+
+    def _take(self, step: Step) -> None:
+        inputs = [self.values.get(name) if name else None for name in step.inputs]
+        self.net.place = f"{step.place} ({step.op})"
+        if any(name and value is None for name, value in zip(step.inputs, inputs, strict=True)):
+            raise TranslationError(
+                "an operand has no counterpart", where=self.net.place, got="e.g. positions of maxima, a sequence"
+            )
+        handler = OPERATIONS.get(step.op) or PLAIN.get(step.op)
+        if handler is None:
+            raise TranslationError(
+                "the operation cannot be translated",
+                where=self.net.place,
+                got=f"{step.op} on {[v.shape for v in inputs if isinstance(v, Value)]}",
+                expected=NEEDED.get(step.op, ORDINARY),
+            )
+        if not any(isinstance(value, (Value, onnx_layers.Grouped)) for value in inputs):
+            self._constant(step)
+            return
+        a = Arguments(step.op, step.place, self.graph.opset, step.inputs, inputs, step.attributes, step.outputs, self)
+        self._result_for = []
+        result = self._called(handler, a, step)
+        if step.op not in PLAIN:
+            self.operations[step.op] += 1
+        results = result if isinstance(result, list) else [result]
+        self.values |= {name: value for name, value in zip(step.outputs, results, strict=False) if name}
+        self.values |= {name: results[0] for name in self._result_for}
+        if isinstance(result, np.ndarray):
+            self._derived.add(step.outputs[0])
+
+    def _called(self, handler: Any, a: Arguments, step: Step) -> Any:
+        try:
+            return handler(self.net, step.place, a)
+        except (NeuromancerError, SizesNeeded):
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise TranslationError(
+                "the operation is malformed", where=self.net.place, got=reason(error), expected="valid attributes"
+            ) from error
+
+    def _constant(self, step: Step) -> None:
+        self.values |= self.constants.evaluate(step, self.values)
+        self._derived.update(step.outputs)
+
+    # ---- what operations may ask
+    def weight(self, name: str) -> Weight:
+        """Return a constant as a weight: trainable and shared if it is an initialiser."""
+        key = self.graph.weights.get(name)
+        array = np.asarray(self.values[name], "float32")
+        return Weight(array, key, key is not None)
+
+    def derived(self, name: str) -> bool:
+        """Return whether a constant follows from the size of the image."""
+        return name in self._derived
+
+    def follower(self, output: str, op: str) -> Follower | None:
+        """Return the operation `op` with a constant that alone reads `output`."""
+        readers = self._readers[output]
+        if self.graph.uses[output] != 1 or readers[0].op != op or len(readers[0].inputs) != 2:
+            return None
+        other = next(name for name in readers[0].inputs if name != output)
+        array = self.values.get(other)
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            return None
+        return Follower(readers[0].outputs[0], self.weight(other))
+
+    def absorb(self, output: str) -> None:
+        """Let the operation that computes `output` have the result of the current one."""
+        self._absorbed.add(output)
+        self._result_for.append(output)
