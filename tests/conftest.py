@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib.util import find_spec
 
 import hypothesis
 import pytest
@@ -22,6 +23,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Engine-specific tests need the libraries of that engine; only one engine is installed.
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
 collect_ignore_glob = [f"engine/{name}/*" for name in ("pytensor", "theano") if name != ENGINE]
+if find_spec("onnx") is None:
+    collect_ignore_glob.append("interop/*onnx*.py")
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,10 @@ class Surroundings(Protocol):
         """Return whether a constant follows from the size of the image."""
         ...
 
+    def note_size(self, derived: bool) -> None:
+        """Take notice of a size of the example, and whether the file derives it from the size of the image."""
+        ...
+
     def follower(self, output: str, op: str) -> Follower | None:
         """Return the operation `op` with a constant that alone reads `output`."""
         ...

@@ -87,6 +87,13 @@ class OnnxGraph:
     proto: Any
     uses: Counter[str] = field(default_factory=Counter)
     """How often a value is an input of a step or an output of the file."""
+    sizes_written: bool = False
+    """Whether sizes that follow from that of the image may be written as numbers."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an input leaves a size open, besides the batch."""
+        return any(declared.dims is None or None in declared.dims[1:] for declared in self.inputs)
 
 
 def read(path: Any) -> OnnxGraph:
@@ -133,6 +140,8 @@ def _checked(model: Any, label: str) -> int:
     graph = model.graph
     if not model.ir_version or not model.opset_import or not graph.node or not graph.output:
         raise FileError("is not an ONNX file", where=label, got="no operations", expected="a complete .onnx file")
+    if not all(isinstance(text, str) for text in _texts(graph)):
+        raise FileError("is damaged", where=label, got="names that are not UTF-8")
     if model.functions:
         raise TranslationError(
             "functions of the file's own cannot be translated",
@@ -153,6 +162,15 @@ def _checked(model: Any, label: str) -> int:
             "onnx.version_converter changes older files, a newer onnx reads newer ones",
         )
     return int(versions[0])
+
+
+def _texts(graph: Any) -> Iterator[Any]:
+    """Yield all names; protobuf gives bytes for those that are damaged."""
+    for named in (*graph.initializer, *graph.input, *graph.output):
+        yield named.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 # ---- tensors

@@ -96,8 +96,8 @@ def _conv_transpose(net: Network, place: str, a: Arguments) -> Value:
     more, pads = list(a.ints("output_padding", ndim, 0)), a.ints("pads", 2 * ndim, 0)
     ends = list(zip(pads[:ndim], pads[ndim:], strict=True))
     auto, sizes = a["auto_pad"] or "NOTSET", a["output_shape"]
-    if sizes and not net.fixed:
-        raise layers.SizesNeeded
+    if sizes:
+        a.file.note_size(False)
     if sizes or auto in ("SAME_UPPER", "SAME_LOWER"):
         wanted = a.ints("output_shape", ndim, 0) if sizes else [n * s for n, s in zip(x.sizes, strides, strict=True)]
         for k, (n, s, d) in enumerate(zip(x.sizes, strides, dilations, strict=True)):

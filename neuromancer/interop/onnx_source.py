@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ NEEDED = {
     **dict.fromkeys(("Attention", "Einsum"), "a network without products of two computed tensors"),
 }
 """What is needed instead of operations that have no counterpart."""
+LARGEST = 1 << 30
+"""Size of the largest value in the evaluation of the example."""
 ORDINARY = "a network of convolutions, pools, norms, activations, interpolation, sums and concatenations"
 
 
@@ -88,9 +91,10 @@ class Translation:
     def run(self, layouts: Sequence[Layout]) -> list[Value]:
         """Build the nodes and return the outputs."""
         for layout in layouts:
-            value = self.net.input(
-                "input" if len(layouts) == 1 else layout.name, layout.features, [int(n or 0) for n in layout.space]
-            )
+            name, sizes = "input" if len(layouts) == 1 else layout.name, [int(n or 0) for n in layout.space]
+            with self.net.at(name):
+                value = self.net.input(name, layout.features, sizes)
+            self._check_size(value, layout.name)
             self.values[layout.name] = Value(value.node, value.sizes, "last") if layout.last else value
         for step in self.graph.steps:
             if not any(name in self._absorbed for name in step.outputs):
@@ -129,10 +133,21 @@ class Translation:
         if step.op not in PLAIN:
             self.operations[step.op] += 1
         results = result if isinstance(result, list) else [result]
+        for value in results:
+            self._check_size(value, self.net.place)
         self.values |= {name: value for name, value in zip(step.outputs, results, strict=False) if name}
         self.values |= {name: results[0] for name in self._result_for}
         if isinstance(result, np.ndarray):
             self._derived.add(step.outputs[0])
+
+    def _check_size(self, value: Any, where: str) -> None:
+        if isinstance(value, Value) and prod(value.shape) > LARGEST:
+            raise TranslationError(
+                "the value is too large to be compared",
+                where=where,
+                got=f"shape {value.shape}",
+                expected=f"at most {LARGEST} numbers; a smaller example",
+            )
 
     def _called(self, handler: Any, a: Arguments, step: Step) -> Any:
         try:
@@ -159,10 +174,21 @@ class Translation:
         """Return whether a constant follows from the size of the image."""
         return name in self._derived
 
+    def note_size(self, derived: bool) -> None:
+        """Take notice of a size of the example, and whether the file derives it from the size of the image.
+
+        In a file for one size only, exporters write all sizes as numbers, so it says nothing of other sizes. In a file
+        for all sizes, a number stands for this size alone.
+        """
+        if not self.graph.is_open:
+            self.graph.sizes_written = True
+        elif not derived and not self.net.fixed:
+            raise SizesNeeded
+
     def follower(self, output: str, op: str) -> Follower | None:
         """Return the operation `op` with a constant that alone reads `output`."""
         readers = self._readers[output]
-        if self.graph.uses[output] != 1 or readers[0].op != op or len(readers[0].inputs) != 2:
+        if self.graph.uses[output] != 1 or len(readers) != 1 or readers[0].op != op or len(readers[0].inputs) != 2:
             return None
         other = next(name for name in readers[0].inputs if name != output)
         array = self.values.get(other)

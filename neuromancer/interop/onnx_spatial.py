@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,8 +78,8 @@ def _resize(net: Network, place: str, a: Arguments) -> Value:
     whole = all(m % n == 0 for n, m in zip(x.sizes, new, strict=True))
     factors = [m // n for n, m in zip(x.sizes, new, strict=True)] if factors and whole else None
     aligned = _aligned(a, mode, x.sizes, new, whole)
-    if factors is None and not given and not net.fixed:
-        raise layers.SizesNeeded
+    if factors is None:
+        a.file.note_size(given)
     out = spatial.upsample(net, place, as_image(x), mode, factors, None if factors else new, aligned)
     return seen_as(out, x)
 
@@ -188,34 +188,43 @@ def _slice(net: Network, place: str, a: Arguments) -> Value:
     steps = a.listed("steps", 4) or [1] * len(starts)
     if not len(starts) == len(stops) == len(axes) == len(steps):
         raise a.refuse("starts, ends, axes and steps do not fit", (starts, stops, axes, steps), "equal lengths")
-    parts = [
-        (axis, *_range(int(start), int(stop), x.shape[axis]), int(step))
+    cuts = [
+        _Cut.of(axis, int(start), int(stop), int(step), x.shape[axis])
         for axis, start, stop, step in zip(axes, starts, stops, steps, strict=True)
     ]
-    parts = [(k, start, stop, step) for k, start, stop, step in parts if (start, stop, step) != (0, x.shape[k], 1)]
-    for done, (axis, start, stop, step) in enumerate(parts, 1):
-        x = _sliced(net, place if done == len(parts) else f"{place}.{done}", a, x, (axis, start, stop, step))
+    cuts = [cut for cut in cuts if (cut.start, cut.stop, cut.step) != (0, x.shape[cut.axis], 1)]
+    for done, cut in enumerate(cuts, 1):
+        x = _sliced(net, place if done == len(cuts) else f"{place}.{done}", a, x, cut)
     return x
 
 
-def _range(start: int, stop: int, size: int) -> tuple[int, int]:
-    start, stop = (n + size if n < 0 else n for n in (start, stop))
-    return min(max(start, 0), size), min(max(stop, 0), size)
+class _Cut(NamedTuple):
+    """Slice of an axis, and whether the file counts its ends from the ends of the axis on which they lie."""
+
+    axis: int
+    start: int
+    stop: int
+    step: int
+    anchored: tuple[bool, bool]
+
+    @classmethod
+    def of(cls, axis: int, start: int, stop: int, step: int, size: int) -> _Cut:
+        first, last = (n + size if n < 0 else n for n in (start, stop))
+        return cls(
+            axis, min(max(first, 0), size), min(max(last, 0), size), step, (start >= 0, stop < 0 or last >= size)
+        )
 
 
-def _sliced(net: Network, place: str, a: Arguments, x: Value, part: tuple[int, int, int, int]) -> Value:
-    axis, start, stop, step = part
+def _sliced(net: Network, place: str, a: Arguments, x: Value, cut: _Cut) -> Value:
+    axis, start, stop, step, (from_front, from_end) = cut
     if start >= stop or step < 1:
         raise a.refuse("slices must take something, forwards", (start, stop, step), "start < end, step > 0")
     if axis == x.feature_axis and x.view != "flat":
         return chosen(net, place, x, range(start, stop, step))
     if axis not in space_of(x):
-        raise a.refuse("only channels and space can be sliced", f"axis {axis}", f"{[1, *space_of(x)]}")
+        raise a.refuse("only channels and space can be sliced", f"axis {axis}", f"{[x.feature_axis, *space_of(x)]}")
     # Nodes cut images as far from both ends as in the example, whatever their size.
-    starts, stops = a.listed("starts", 1) or [], a.listed("ends", 2) or []
-    from_front = a.derived(1) or all(n >= 0 for n in starts)
-    from_end = stop == x.shape[axis] or a.derived(2) or all(n < 0 for n in stops)
-    if not (from_front and from_end) and not net.fixed:
-        raise layers.SizesNeeded
+    if not (from_front and from_end):
+        a.file.note_size((from_front or a.derived(1)) and (from_end or a.derived(2)))
     k = axis - space_of(x)[0]
     return seen_as(spatial.window_slices(net, place, as_image(x), k, start, stop, step), x)
