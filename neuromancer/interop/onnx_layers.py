@@ -158,7 +158,7 @@ def regrouped(net: Network, place: str, a: Arguments, grouped: Grouped, after: S
         add = None
     gamma, beta = _unless_trivial(scale, shift)
     if mul is not None:
-        gamma, beta = _together(scale, shift, mul.weight, add and add.weight, x.features)
+        gamma, beta = _together(scale, shift, mul.weight, None if add is None else add.weight, x.features)
         a.file.absorb(add.output if add is not None else mul.output)
         if add is not None:
             a.file.absorb(mul.output)

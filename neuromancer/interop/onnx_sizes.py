@@ -10,9 +10,9 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, TranslationError, short
 from neuromancer.interop.importing import Translate, periods
-from neuromancer.interop.onnx_file import OnnxGraph
+from neuromancer.interop.onnx_file import Declared, OnnxGraph
 
-GUESSES = {0: ((),), 1: (64, 128, 256), 2: (64, 128, 256), 3: (32, 64, 96)}
+GUESSES = {0: (1,), 1: (64, 128, 256), 2: (64, 128, 256), 3: (32, 64, 96)}
 """Sizes per axis that are tried where the file leaves them open, by the number of spatial axes."""
 ALONG = ("Add", "Sub", "Mul", "Div", "Cast", "Identity", "Clip", "Relu", "BatchNormalization", "Dropout")
 """Operations before which the axes may be put into order."""
@@ -38,11 +38,6 @@ class Layout:
     last: bool
 
 
-def layouts_of(graph: OnnxGraph) -> list[tuple[str, tuple[int | None, ...] | None, bool]]:
-    """Return the inputs: name, declared sizes, and whether the channels come last."""
-    return [(i.name, i.dims, _channels_last(graph, i.name)) for i in graph.inputs]
-
-
 def _channels_last(graph: OnnxGraph, name: str) -> bool:
     """Return whether all that reads an input puts the channels into the second place first."""
     reached, found = {name}, False
@@ -56,23 +51,18 @@ def _channels_last(graph: OnnxGraph, name: str) -> bool:
             reached.update(step.outputs)
         elif step.op not in ("Shape", "Size"):
             return False
-    return found and len(graph.inputs[0].dims or ()) != 2
+    return found
 
 
-def choose_sizes(
-    graph: OnnxGraph,
-    inputs: Sequence[tuple[str, tuple[int | None, ...] | None, bool]],
-    example: Any,
-    translate_at: Callable[[Sequence[Layout]], Translate],
-) -> list[Layout]:
+def choose_sizes(graph: OnnxGraph, example: Any, translate_at: Callable[[Sequence[Layout]], Translate]) -> list[Layout]:
     """Return the inputs with the sizes at which the file is translated.
 
     Those of `example`; or of the file; or, where the file leaves them open, the least ones that its strides divide.
     """
-    if not inputs:
+    if not graph.inputs:
         raise TranslationError("the file has no input", where=graph.label)
-    given = _shapes(example, len(inputs))
-    layouts = [_layout(graph, declared, None if given is None else given[k]) for k, declared in enumerate(inputs)]
+    given = _shapes(example, len(graph.inputs))
+    layouts = [_layout(graph, declared, None if given is None else given[k]) for k, declared in enumerate(graph.inputs)]
     ndim = len(layouts[0].space)
     if any(len(layout.space) != ndim for layout in layouts):
         raise TranslationError(
@@ -101,10 +91,8 @@ def _rounded(layout: Layout, tried: Layout, steps: Sequence[int]) -> Layout:
     return _filled(layout, [-(-int(n or 1) // step) * step for n, step in zip(tried.space, steps, strict=True)])
 
 
-def _layout(
-    graph: OnnxGraph, declared: tuple[str, tuple[int | None, ...] | None, bool], shape: tuple[int, ...] | None
-) -> Layout:
-    name, dims, last = declared
+def _layout(graph: OnnxGraph, declared: Declared, shape: tuple[int, ...] | None) -> Layout:
+    name, dims, last = declared.name, declared.dims, _channels_last(graph, declared.name)
     where = f"{graph.label}, input {short(name)}"
     if dims is None and shape is None:
         raise ArgumentError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -18,8 +19,9 @@ from neuromancer.interop.onnx_arguments import OPERATIONS, PLAIN, Arguments, Fol
 from neuromancer.interop.onnx_constants import Constants, fold
 from neuromancer.interop.onnx_file import OnnxGraph, Step, read
 from neuromancer.interop.onnx_run import Runner
-from neuromancer.interop.onnx_sizes import Layout, choose_sizes, layouts_of
+from neuromancer.interop.onnx_sizes import Layout, choose_sizes
 from neuromancer.models.model import Model
+from neuromancer.progress import say
 
 TABLES = (onnx_elementwise, onnx_layers, onnx_spatial, onnx_views)
 """Modules that fill the tables of operations."""
@@ -39,6 +41,8 @@ NEEDED = {
     **dict.fromkeys(("Attention", "Einsum"), "a network without products of two computed tensors"),
 }
 """What is needed instead of operations that have no counterpart."""
+GROUPED = ("InstanceNormalization", "Reshape")
+"""Operations on images that are reshaped to groups."""
 LARGEST = 1 << 30
 """Size of the largest value in the evaluation of the example."""
 ORDINARY = "a network of convolutions, pools, norms, activations, interpolation, sums and concatenations"
@@ -48,12 +52,11 @@ def imported(path: Any, example: Any, tags: str | Sequence[str] | None, name: st
     """Import a file; see :func:`neuromancer.from_onnx`."""
     graph = read(path)
     constants = fold(graph)
-    layouts = layouts_of(graph)
 
     def translate_at(sizes: Sequence[Layout]) -> Any:
         return lambda net, operations: Translation(graph, constants, net, operations).run(sizes)
 
-    layouts = choose_sizes(graph, layouts, example, translate_at)
+    layouts = choose_sizes(graph, example, translate_at)
     runner = Runner(graph, layouts)
     source = Source(
         label=f"{graph.label} (ONNX file)",
@@ -62,7 +65,13 @@ def imported(path: Any, example: Any, tags: str | Sequence[str] | None, name: st
         run=runner.run,
         reference=runner.name,
     )
-    return import_network(source, tags if tags is None or isinstance(tags, str) else ",".join(tags), name, print_report)
+    tags = tags if tags is None or isinstance(tags, str) else ",".join(tags)
+    model = import_network(source, tags, name, print_report=False)
+    # Only the comparison shows whether ONNX Runtime reads the file.
+    model.import_report = replace(model.import_report, reference=runner.name)
+    if print_report:
+        say(str(model.import_report))
+    return model
 
 
 class Translation:
@@ -100,14 +109,14 @@ class Translation:
             if not any(name in self._absorbed for name in step.outputs):
                 self._take(step)
         outputs = [self.values.get(name) for name in self.graph.outputs]
-        for name, value in zip(self.graph.outputs, outputs, strict=True):
-            if not isinstance(value, Value) or value.node.is_source or value.view == "flat":
+        for name, output in zip(self.graph.outputs, outputs, strict=True):
+            if not isinstance(output, Value) or output.node.is_source or output.view == "flat":
                 raise TranslationError(
                     "an output is not computed from the image",
                     where=f"{self.graph.label}, output {short(name)}",
                     got="an input, a constant, or a part of a layer",
                 )
-        return [value for value in outputs if isinstance(value, Value)]
+        return [output for output in outputs if isinstance(output, Value)]
 
     def _take(self, step: Step) -> None:
         inputs = [self.values.get(name) if name else None for name in step.inputs]
@@ -123,6 +132,13 @@ class Translation:
                 where=self.net.place,
                 got=f"{step.op} on {[v.shape for v in inputs if isinstance(v, Value)]}",
                 expected=NEEDED.get(step.op, ORDINARY),
+            )
+        if any(isinstance(value, onnx_layers.Grouped) for value in inputs) and step.op not in GROUPED:
+            raise TranslationError(
+                "only the normalisation of groups has a counterpart",
+                where=self.net.place,
+                got="an image reshaped to (batch, groups, rest)",
+                expected=f"one of {GROUPED}",
             )
         if not any(isinstance(value, (Value, onnx_layers.Grouped)) for value in inputs):
             self._constant(step)

@@ -155,8 +155,8 @@ def _space_to_depth(net: Network, place: str, a: Arguments) -> Value:
     x, block = image(a.x, place), int(a["blocksize"])
     if block < 1 or len(x.sizes) != 2 or (block * x.features) ** 2 * block**2 > MAX_CHOICE:
         raise a.refuse("space cannot be gathered into channels", f"{block} of {x.shape}", "fewer channels")
-    kernel = np.eye(x.features * block**2, dtype="float32")  # output (row, column, channel)
-    kernel = kernel.reshape(-1, block, block, x.features).transpose(0, 3, 1, 2)
+    identity = np.eye(x.features * block**2, dtype="float32")  # output (row, column, channel)
+    kernel = identity.reshape(-1, block, block, x.features).transpose(0, 3, 1, 2)
     return layers.conv(net, place, x, Weight(kernel, None, False), stride=(block, block))
 
 

@@ -314,3 +314,18 @@ def test_without_onnx_runtime(monkeypatch):
     monkeypatch.setattr(onnx_run, "find_spec", lambda name: None)
     found = imported(conv(), IMAGE)
     assert found.import_report.reference == "the reference of onnx" and len(found.import_report.checks) == 2
+
+
+def test_onnx_runtime_that_cannot_read_the_file(monkeypatch):
+    import onnxruntime
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("unsupported version")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    assert imported(conv(), IMAGE).import_report.reference == "the reference of onnx"
+
+
+def test_report_is_printed(capsys):
+    nm.from_onnx(conv(), IMAGE)
+    assert "differs from ONNX Runtime by at most" in "".join(capsys.readouterr())

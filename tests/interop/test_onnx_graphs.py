@@ -311,6 +311,7 @@ REFUSED = {
     "permuted": ([node("Transpose", "x", perm=[0, 1, 3, 2])], {}, "cannot be permuted"),
     "reshaped": ([node("Reshape", "x s")], {"s": [0, 2, 2, -1, 10]}, "cannot be rearranged"),
     "an axis left out": ([node("Gather", "x i", axis=1)], {"i": np.int64(1)}, "a list of channels"),
+    "groups": ([node("Reshape", "x s", "g"), node("Relu", "g")], {"s": [0, 2, -1]}, "normalisation of groups"),
     "an array": ([node("Add", "x c")], {"c": weights(12, 10)}, "only per channel"),
     "computed weights": ([node("Conv", "x x")], {}, "depends on the image"),
     "training": ([node("BatchNormalization", "x w w w w", training_mode=1)], {"w": [1.0] * 4}, "evaluation mode"),
