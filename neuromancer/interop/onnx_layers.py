@@ -12,6 +12,7 @@ from neuromancer.interop import layers
 from neuromancer.interop.network import Network, Value, Weight, image
 from neuromancer.interop.onnx_arguments import Arguments, operation, space_of
 
+PADDED = "layers with strides are padded as for sizes of the example, modulo their strides"
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -33,7 +34,9 @@ class Grouped:
 
 
 # ---- convolutions
-def windows(a: Arguments, x: Value, kernel: Sequence[int]) -> tuple[tuple[int, ...], Pairs, tuple[int, ...]]:
+def windows(
+    net: Network, a: Arguments, x: Value, kernel: Sequence[int]
+) -> tuple[tuple[int, ...], Pairs, tuple[int, ...]]:
     """Return strides, padding per side and dilations of an operation on windows."""
     ndim = len(kernel)
     if len(x.sizes) != ndim:
@@ -54,6 +57,8 @@ def windows(a: Arguments, x: Value, kernel: Sequence[int]) -> tuple[tuple[int, .
     for n, k, s, d in zip(x.sizes, kernel, strides, dilations, strict=True):
         total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
         ends.append(_halves(total, auto == "SAME_UPPER"))
+    if max(strides) > 1 and PADDED not in net.notes:
+        net.notes.append(PADDED)
     return strides, tuple(ends), dilations
 
 
@@ -81,7 +86,7 @@ def _kernel(a: Arguments) -> Weight:
 @operation("Conv")
 def _conv(net: Network, place: str, a: Arguments) -> Value:
     x, w = image(a.x, place), _kernel(a)
-    strides, ends, dilations = windows(a, x, w.array.shape[2:])
+    strides, ends, dilations = windows(net, a, x, w.array.shape[2:])
     return layers.conv(net, place, x, w, a.weight(2, 1), strides, ends, dilations, int(a["group"]))
 
 

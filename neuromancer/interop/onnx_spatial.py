@@ -18,7 +18,7 @@ from neuromancer.interop.onnx_layers import windows
 @operation("MaxPool", "AveragePool")
 def _pool(net: Network, place: str, a: Arguments) -> Any:
     x, kernel = image(a.x, place), tuple(int(n) for n in a["kernel_shape"])
-    strides, ends, dilations = windows(a, x, kernel)
+    strides, ends, dilations = windows(net, a, x, kernel)
     ceil = bool(a["ceil_mode"])
     if a.op == "AveragePool":
         included = bool(a["count_include_pad"])
@@ -172,7 +172,7 @@ def _pad(net: Network, place: str, a: Arguments) -> Value:
     space, mode = space_of(x), a["mode"] or "constant"
     if any(any(pair) and axis not in space for axis, pair in ends.items()):
         raise a.refuse("only space can be padded", pads, "0 on the other axes")
-    names = {"constant": "zeros", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+    names = {"constant": "zeros", "reflect": "reflect", "edge": "replicate"}
     if mode not in names:
         raise a.refuse("this padding has no counterpart", mode, f"one of {list(names)}")
     value = a["value"] if "value" in a.attributes else a.number(2)
