@@ -578,12 +578,10 @@ def viewed(x: Value, after: Sequence[int], place: str) -> Value:
     after = list(after)
     if after == list(x.shape):
         return x
-    single = all(n == 1 for n in x.sizes)
-    if single and x.view in ("image", "vector") and after[:2] == [1, x.features]:
-        if len(after) == 2:
-            return Value(x.node, x.sizes, "vector")
-        if after == [1, x.features, *x.sizes]:
-            return Value(x.node, x.sizes, "image")
+    ones = tuple(after[2:])
+    single = x.view in ("image", "vector") and set(x.sizes + ones) <= {1}
+    if single and after[:2] == [1, x.features] and len(ones) <= x.node.shape.ndim:
+        return Value(x.node, ones, "image") if ones else Value(x.node, x.sizes, "vector")
     if x.view == "image" and x.sizes and after == [1, prod(x.shape)]:
         return Value(x.node, x.sizes, "flat")
     raise _refuse(
