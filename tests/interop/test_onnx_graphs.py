@@ -117,6 +117,17 @@ def test_squeeze_and_excite():
     assert "whole image" in found.import_report.geometry
 
 
+def test_axes_added_one_by_one():
+    steps = [
+        node("ReduceMean", "x space", "p", keepdims=0), node("Gemm", "p w", "s"),
+        node("Unsqueeze", "s two", "u"), node("Unsqueeze", "u three", "g"), node("Mul", "g x", "y"),
+    ]  # fmt: skip
+    imported(model(steps, space=[2, 3], two=[2], three=[3], w=weights(4, 4)), IMAGE)
+    steps[3] = node("Squeeze", "u two", "v")
+    steps[4:] = [node("Unsqueeze", "v both", "g"), node("Mul", "g x", "y")]
+    imported(model(steps, space=[2, 3], two=[2], both=[2, 3], w=weights(4, 4)), IMAGE)
+
+
 def test_normalised_over_channels_as_the_last_axis():
     steps = [
         node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("LayerNormalization", "t g b", "n", axis=-1),
