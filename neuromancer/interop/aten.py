@@ -582,6 +582,9 @@ def viewed(x: Value, after: Sequence[int], place: str) -> Value:
     single = x.view in ("image", "vector") and set(x.sizes + ones) <= {1}
     if single and after[:2] == [1, x.features] and len(ones) <= x.node.shape.ndim:
         return Value(x.node, ones, "image") if ones else Value(x.node, x.sizes, "vector")
+    if x.features == 1 and x.view in ("image", "last") and after in ([1, 1, *x.sizes], [1, *x.sizes, 1]):
+        # A single channel is at the end as well as in the second place.
+        return Value(x.node, x.sizes, "image" if x.view == "last" else "last")
     if x.view == "image" and x.sizes and after == [1, prod(x.shape)]:
         return Value(x.node, x.sizes, "flat")
     raise _refuse(
