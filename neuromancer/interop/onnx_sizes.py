@@ -38,20 +38,27 @@ class Layout:
     last: bool
 
 
-def _channels_last(graph: OnnxGraph, name: str) -> bool:
+def _channels_last(graph: OnnxGraph, declared: Declared) -> bool:
     """Return whether all that reads an input puts the channels into the second place first."""
-    reached, found = {name}, False
+    reached, found, dims = {declared.name}, False, declared.dims or ()
     for step in graph.steps:
         if not reached & set(step.inputs):
             continue
         perm = step.attributes.get("perm")
         if step.op == "Transpose" and perm and list(perm) == [0, len(perm) - 1, *range(1, len(perm) - 1)]:
             found = True
+        elif step.op == "Reshape" and dims[-1:] == (1,) and _moves_one(graph.constants.get(step.inputs[1]), len(dims)):
+            found = True
         elif step.op in ALONG:
             reached.update(step.outputs)
         elif step.op not in ("Shape", "Size"):
             return False
     return found
+
+
+def _moves_one(target: np.ndarray | None, rank: int) -> bool:
+    """Return whether a shape has a single channel in the second place."""
+    return target is not None and rank > 2 and target.shape == (rank,) and int(target[1]) == 1
 
 
 def choose_sizes(graph: OnnxGraph, example: Any, translate_at: Callable[[Sequence[Layout]], Translate]) -> list[Layout]:
@@ -92,7 +99,7 @@ def _rounded(layout: Layout, tried: Layout, steps: Sequence[int]) -> Layout:
 
 
 def _layout(graph: OnnxGraph, declared: Declared, shape: tuple[int, ...] | None) -> Layout:
-    name, dims, last = declared.name, declared.dims, _channels_last(graph, declared.name)
+    name, dims, last = declared.name, declared.dims, _channels_last(graph, declared)
     where = f"{graph.label}, input {short(name)}"
     if dims is None and shape is None:
         raise ArgumentError(

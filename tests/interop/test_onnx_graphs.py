@@ -194,6 +194,15 @@ def test_files_with_channels_last():
     assert found.prediction_node.shape["f"] == 5
 
 
+def test_a_single_channel_moved_by_reshaping():
+    steps = [
+        node("Reshape", "x first", "h"), node("Conv", "h w", "c", pads=[1] * 4), node("Sigmoid", "c", "s"),
+        node("Reshape", "s last", "y"),
+    ]  # fmt: skip
+    found = imported(model(steps, (1, 6, 8, 1), first=[-1, 1, 6, 8], last=[-1, 6, 8, 1], w=weights(1, 1, 3, 3)))
+    assert found.input_node.shape["f"] == 1 and shapes(found)[0] == (1, 1, 6, 8)
+
+
 @pytest.mark.parametrize(
     "middle",
     [
