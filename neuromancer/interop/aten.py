@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from neuromancer.errors import TranslationError
 from neuromancer.interop import elementwise, layers, spatial
 from neuromancer.interop.network import Network, Value, Weight, image, require_axis
@@ -451,11 +449,11 @@ def _reduced(net: Network, place: str, a: Arguments) -> Value:
     rank = len(x.shape)
     axes = sorted(d % rank for d in ([dims] if isinstance(dims, int) else dims or range(rank)))
     space = [axis for axis in range(rank) if axis not in (0, x.feature_axis)]
+    mode = {"mean": "average", "amax": "max", "sum": "sum"}[kind]
     if x.view == "image" and axes == space and space:
-        mode = {"mean": "average", "amax": "max", "sum": "sum"}[kind]
         return spatial.global_pool(net, place, x, mode, bool(a["keepdim"]))
     if axes == [x.feature_axis] and a["keepdim"]:
-        return _over_features(net, place, x, kind)
+        return elementwise.over_features(net, place, x, mode)
     raise _refuse(place, "cannot be reduced over these axes", f"{kind} over {axes}", f"all of space, {space}")
 
 
@@ -465,15 +463,7 @@ def _max_over(net: Network, place: str, a: Arguments) -> Any:
         raise _refuse(place, "has no counterpart", "the maximum of two tensors, or a minimum", "max over the channels")
     if a["dim"] % len(a.x.shape) != a.x.feature_axis or not a["keepdim"]:
         raise _refuse(place, "cannot be reduced over this axis", f"dim={a['dim']}", "the channels, keepdim=True")
-    return _over_features(net, place, a.x, "amax"), None
-
-
-def _over_features(net: Network, place: str, x: Value, kind: str) -> Value:
-    if kind == "amax":
-        return elementwise.activation(net, place, x, f"maxout {x.features}")
-    weight = 1 / x.features if kind == "mean" else 1.0
-    kernel = np.full((1, x.features, *(1,) * len(x.sizes)), weight, "float32")
-    return layers.conv(net, place, x, Weight(kernel, None, False))
+    return elementwise.over_features(net, place, a.x, "max"), None
 
 
 @operation("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",

@@ -128,6 +128,15 @@ def repeat(net: Network, name: str, x: Value, n: int, interleave: bool = False) 
     return x if n == 1 else net.add(Repeat, name, x.node, n, like=x, interleave=interleave)
 
 
+def over_features(net: Network, name: str, x: Value, mode: str) -> Value:
+    """Maximum ('max'), mean ('average') or sum ('sum') of the features at every position, as one feature."""
+    if mode == "max":
+        return activation(net, name, x, f"maxout {x.features}")
+    weight = 1 / x.features if mode == "average" else 1.0
+    kernel = np.full((1, x.features, *(1,) * len(x.sizes)), weight, "float32")
+    return conv(net, name, x, Weight(kernel, None, False))
+
+
 def operate(net: Network, name: str, x: Value, other: Any, kind: str) -> Value:
     """Add ('add') or multiply ('mul') a value and a number, an array per feature, or another value."""
     if isinstance(other, Value):
