@@ -192,7 +192,7 @@ def _inverted(net: Network, place: str, operand: Any, kind: str) -> Any:
         return elementwise.apply(net, f"{place}.{kind}", operand, kind)
     with np.errstate(all="ignore"):
         if isinstance(operand, Weight):
-            return Weight(-operand.array if kind == "neg" else 1 / operand.array, None, operand.trainable)
+            return Weight(-operand.array if kind == "neg" else 1 / operand.array, None, False)
         return -operand if kind == "neg" else float(1 / np.float64(operand))
 
 

@@ -68,7 +68,9 @@ def imported(path: Any, example: Any, tags: str | Sequence[str] | None, name: st
     tags = tags if tags is None or isinstance(tags, str) else ",".join(tags)
     model = import_network(source, tags, name, print_report=False)
     # Only the comparison shows whether ONNX Runtime reads the file.
-    model.import_report = replace(model.import_report, reference=runner.name)
+    report = model.import_report
+    assert report is not None
+    model.import_report = replace(report, reference=runner.name)
     if print_report:
         say(str(model.import_report))
     return model

@@ -47,20 +47,12 @@ def _reduced(net: Network, place: str, a: Arguments) -> Value:
         out = spatial.global_pool(net, place, as_image(x), kind, keep)
         return seen_as(out, x) if keep else out
     if axes == [x.feature_axis] and keep and x.view in ("image", "last"):
-        return seen_as(_over_channels(net, place, as_image(x), kind), x)
+        return seen_as(elementwise.over_features(net, place, as_image(x), kind), x)
     raise a.refuse(
         "cannot be reduced over these axes",
         f"axes {axes} of {x.shape}, keepdims={int(keep)}",
         f"all of space, {space_of(x)}, or the channels with keepdims=1",
     )
-
-
-def _over_channels(net: Network, place: str, x: Value, kind: str) -> Value:
-    if kind == "max":
-        return elementwise.activation(net, place, x, f"maxout {x.features}")
-    weight = 1 / x.features if kind == "average" else 1.0
-    kernel = np.full((1, x.features, *(1,) * len(x.sizes)), weight, "float32")
-    return layers.conv(net, place, x, Weight(kernel, None, False))
 
 
 # ---- interpolation

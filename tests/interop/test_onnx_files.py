@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 import neuromancer as nm
-from neuromancer.errors import FileError, MissingDependencyError, TranslationError
+from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, TranslationError
+from neuromancer.interop.onnx_source import OPERATIONS, PLAIN
 from tests.interop.onnx_factories import imported, model, node, weights
 
 IMAGE = (1, 4, 8, 8)
@@ -117,18 +119,69 @@ def test_damaged(tmp_path):
             content[rng.integers(len(content))] = rng.integers(256)
         path = tmp_path / "net.onnx"
         path.write_bytes(content)
-        with nm_errors():
+        with suppress(NeuromancerError):
             nm.from_onnx(path, print_report=False)
 
 
-class nm_errors:
-    """Let the package's own errors pass; anything else fails the test."""
+SEEDS = (
+    model(
+        [
+            node("Conv", "x w b", "h", pads=[0] * 4), node("MaxPool", "h", "p", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Shape", "x", "s"), node("Slice", "s two four zero", "hw"), node("Concat", "bc hw", "sizes", axis=0),
+            node("Resize", "p - - sizes", "u", mode="linear"), node("Concat", "h u", "y", axis=1),
+        ],
+        (1, 4, 8, 8), w=weights(4, 4, 1, 1), b=weights(4), two=[2], four=[4], zero=[0], bc=[1, 4],
+    ),
+    model(
+        [
+            node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Pad", "t p", "q"), node("Slice", "q s e a", "l"),
+            node("Transpose", "l", "m", perm=[0, 3, 1, 2]), node("Reshape", "m g3", "r"),
+            node("InstanceNormalization", "r one zero", "i"), node("Shape", "m", "sh"), node("Reshape", "i sh", "k"),
+            node("Mul", "k w", "y"),
+        ],
+        (1, 4, 8, 8), p=[0, 1, 1, 0, 0, 0, 0, 0], s=[1], e=[-1], a=[1], g3=[0, 2, -1], one=[1.0, 1.0],
+        zero=[0.0, 0.0], w=weights(4, 1, 1),
+    ),
+)  # fmt: skip
+INTEGERS = (-(1 << 63), -7, -2, -1, 0, 1, 2, 3, 5, 7, 100, 1 << 31, (1 << 63) - 1)
+NUMBERS = (0.0, -1.0, float("nan"), float("inf"), 1e30)
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(self, kind, error, trace) -> bool:
-        return isinstance(error, nm.errors.NeuromancerError)
+def changed(proto: onnx.ModelProto, rng: np.random.Generator) -> None:
+    """Change an operation, an attribute, an input, a size or a constant."""
+    step = rng.choice(np.array(proto.graph.node, dtype=object))
+    tensor = rng.choice(np.array(proto.graph.initializer, dtype=object))
+    kind = rng.integers(5)
+    if kind == 0:
+        step.op_type = str(rng.choice(sorted({*OPERATIONS, *PLAIN, "Where", "TopK", "Loop"})))
+        step.ClearField("attribute")
+    elif kind == 1 and step.attribute and step.attribute[0].ints:
+        step.attribute[0].ints[0] = rng.choice(INTEGERS)
+    elif kind == 2:
+        names = [t.name for t in proto.graph.initializer] + ["x", *(o for n in proto.graph.node for o in n.output)]
+        step.input[rng.integers(len(step.input))] = str(rng.choice(names))
+    elif kind == 3:
+        dims = proto.graph.input[0].type.tensor_type.shape.dim
+        dims[rng.integers(len(dims))].dim_value = rng.choice(INTEGERS)
+    else:
+        array = numpy_helper.to_array(tensor).copy()
+        array.flat[rng.integers(array.size)] = rng.choice(INTEGERS if array.dtype.kind == "i" else NUMBERS)
+        forms = array, array[None], array.reshape(-1), array[:0], array.astype("float64"), array.astype(bool)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(forms[rng.integers(6)]), tensor.name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS, ids=["sizes", "groups"])
+def test_changed_contents(seed):
+    """Whatever valid messages a file consists of: the package's own error, or a model that was compared."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        proto = onnx.ModelProto()
+        proto.CopyFrom(seed)
+        for _ in range(rng.integers(1, 3)):
+            changed(proto, rng)
+        with suppress(NeuromancerError):
+            nm.from_onnx(proto, print_report=False)
 
 
 # ---- data in other files
@@ -271,13 +324,13 @@ HOSTILE = {
         lambda: with_step(*[node("Concat", f"c{k} c{k}", f"c{k + 1}", axis=0) for k in range(60)], c0=[1.0]),
         *TOO,
     ),
-    "a huge image": (lambda: model([node("Relu", "x")], (1, 1 << 62, 8, 8)), nm.errors.NeuromancerError, None),
+    "a huge image": (lambda: model([node("Relu", "x")], (1, 1 << 62, 8, 8)), NeuromancerError, None),
     "a large image": (lambda: model([RELU], (1, 4, 1 << 30, 1 << 30)), TranslationError, "too large to be compared"),
     "large results": (lambda: model([node("Tile", "x r")], r=[1, 10**6, 1, 1]), TranslationError, "too large to be"),
-    "huge pads": (lambda: model([node("Pad", "x p")], p=[0, 0, LONG, 0, 0, 0, 0, 0]), nm.errors.NeuromancerError, None),
+    "huge pads": (lambda: model([node("Pad", "x p")], p=[0, 0, LONG, 0, 0, 0, 0, 0]), NeuromancerError, None),
     "a huge scale": (lambda: model([node("Resize", "x - f")], f=[1.0, 1, 1e12, 1]), TranslationError, "do not fit"),
     "no scale": (lambda: model([node("Resize", "x - f")], f=[1.0, 1, np.inf, 1]), TranslationError, "do not fit"),
-    "huge repeats": (lambda: model([node("Tile", "x r")], r=[1, 1 << 50, 1, 1]), nm.errors.NeuromancerError, None),
+    "huge repeats": (lambda: model([node("Tile", "x r")], r=[1, 1 << 50, 1, 1]), NeuromancerError, None),
     "no operations": (lambda: onnx.ModelProto(ir_version=8), FileError, "is not an ONNX file"),
     "no input": (lambda: model([node("Relu", "c")], inputs={}, c=[1.0]), TranslationError, "no input"),
 }  # fmt: skip
