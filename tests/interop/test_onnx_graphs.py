@@ -268,8 +268,8 @@ def test_open_sizes_get_the_least_that_the_strides_divide():
 
 def test_tags_and_names():
     steps = [node("Relu", "x", "h"), node("Relu", "h", "y", "/a/b/Relu")]
-    found = imported(model(steps), IMAGE, tags="b,f,x,y", name="mine")
-    assert found.name == "mine" and "".join(found.input_node.shape.tags) == "bfxy"
+    found = imported(model(steps), IMAGE, tags="b,f,x,y", name="named onnx")
+    assert found.name == "named onnx" and "".join(found.input_node.shape.tags) == "bfxy"
     assert list(found.nodes) == ["input", "relu", "a/b/Relu"]
 
 
