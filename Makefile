@@ -46,6 +46,7 @@ $(VENV)/ready-demo: $(VENV)/ready-python
 $(VENV)/ready-dev: $(VENV)/ready-python
 	@echo "installing into $(VENV) (once, a few minutes)"
 	$(PIP) --editable '.[dev,bench]'
+	$(PIP) --no-deps dynamic-network-architectures  # timm, which its U-Nets do not need, needs torchvision
 	@touch $@ $(VENV)/ready-demo
 
 # --- targets

