@@ -44,7 +44,8 @@ def softmax(net: Network, name: str, x: Value) -> Value:
 
 def _combined(net: Network, name: str, values: Sequence[Value], sizes: Sequence[int], make: Any, *args: Any) -> Value:
     view = next((v.view for v in values if v.view != "vector"), values[0].view)
-    if any(v.view not in (view, "vector") for v in values):
+    others = {v.view for v in values} - {view, "vector"}
+    if others or (view in ("bare", "scalar") and any(v.view != view for v in values)):
         raise TranslationError("the operands have different axes", where=name, got=[v.view for v in values])
     with net.at(name):
         node = make(*args, name=name, print_repr=False)
@@ -82,7 +83,8 @@ def concat(net: Network, name: str, operands: Sequence[Value | Weight]) -> Value
 
 def _with_constants(net: Network, name: str, x: Value, operands: Sequence[Value | Weight]) -> Value:
     """Put constant features between those of `x`, by a convolution with one voxel."""
-    shift, source, taken = [np.zeros(0, "float32")], [], 0
+    shift, taken = [np.zeros(0, "float32")], 0
+    source: list[int] = []
     for operand in operands:
         if isinstance(operand, Value):
             source += range(taken, taken + operand.features)
@@ -148,8 +150,18 @@ def operate(net: Network, name: str, x: Value, other: Any, kind: str) -> Value:
     return _per_feature(net, name, x, weight, kind)
 
 
+def _collapsed(weight: Weight, x: Value) -> Weight:
+    """Return an array of the size of the image whose values depend on the feature alone with one value per feature."""
+    array, axis = weight.array, x.feature_axis
+    if array.shape != x.shape or weight.trainable or axis < 0:
+        return weight
+    first = array[tuple(slice(None) if k == axis else slice(1) for k in range(array.ndim))]
+    return Weight(first, None, False) if (array == first).all() else weight
+
+
 def _per_feature(net: Network, name: str, x: Value, weight: Weight, kind: str) -> Value:
     rank = len(x.shape)
+    weight = _collapsed(weight, x)
     sizes = (1,) * (rank - weight.array.ndim) + weight.array.shape
     rest = [n for axis, n in enumerate(sizes) if axis != x.feature_axis]
     if len(sizes) != rank or any(n != 1 for n in rest) or sizes[x.feature_axis] not in (1, x.features):

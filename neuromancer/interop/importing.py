@@ -13,7 +13,7 @@ from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.interop.layers import SizesNeeded
 from neuromancer.interop.network import SPACE, Network, Value, new_model
 from neuromancer.interop.report import geometry_of
-from neuromancer.interop.verify import Run, verify
+from neuromancer.interop.verify import DiffersAtOtherSizes, Run, verify
 from neuromancer.models.import_report import ImportReport
 from neuromancer.models.model import Model
 from neuromancer.progress import say
@@ -46,7 +46,7 @@ class Source:
     reference: str
 
 
-def import_network(source: Source, tags: str | None, name: str | None, print_report: bool) -> Model:
+def import_network(source: Source, tags: str | Sequence[str] | None, name: str | None, print_report: bool) -> Model:
     """Translate a network into a model of its own, verify it, and attach the report.
 
     Raises
@@ -57,7 +57,7 @@ def import_network(source: Source, tags: str | None, name: str | None, print_rep
     space = space_of(tags, source.ndim)
     try:
         model = _imported(source, space, name, False)
-    except SizesNeeded:
+    except (SizesNeeded, DiffersAtOtherSizes):
         model = _imported(source, space, name, True)
     if print_report:
         say(str(model.import_report))

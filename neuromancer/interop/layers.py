@@ -116,7 +116,7 @@ def linear(net: Network, name: str, x: Value, w: Weight, b: Weight | None = None
         with net.at(name):
             node = Perceptron(x.node, n_f, flatten=True, name=name, print_repr=False, w=w_, **arguments)
         out = net.added(node, (), "vector")
-    elif x.view in ("last", "vector"):
+    elif x.view in ("last", "vector") or not x.sizes:
         w_, like = net.weight(w, "linear", np.transpose), x
         out = net.add(Perceptron, name, x.node, n_f, like=like, w=w_, **arguments)
     else:

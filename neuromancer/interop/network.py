@@ -20,6 +20,9 @@ from neuromancer.utils import NAME_LENGTH
 SPACE = {0: "", 1: "x", 2: "yx", 3: "zyx"}
 """Default tags of the spatial axes, by their number."""
 
+VECTORS = ("vector", "vector1", "vector2")
+"""Views of one voxel that leave out spatial axes, by how many they have."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -31,8 +34,10 @@ class Value:
         Computes it, with axes b, f and space.
     sizes : tuple of int
         Spatial sizes of the node for the example.
-    view : {'image', 'last', 'vector', 'flat'}
-        Axes in the source: (b, f, *space); (b, *space, f); (b, f), where every spatial size is 1; or (b, f * space).
+    view : {'image', 'last', 'vector', 'vector1', 'vector2', 'flat', 'bare', 'scalar'}
+        Axes in the source: (b, f, *space); (b, *space, f); (b, f), (b, f, 1) or (b, f, 1, 1), where every spatial size
+        is 1 and some axes are left out; (b, f * space); (b, *space), where there is one feature; or (b,), where all
+        sizes are 1.
     """
 
     node: Node
@@ -49,13 +54,17 @@ class Value:
         """Sizes in the source for the example, with batch size 1."""
         if self.view == "flat":
             return (1, self.features * int(np.prod(self.sizes)))
-        if self.view == "vector":
-            return (1, self.features)
+        if self.view in ("bare", "scalar"):
+            return (1, *self.sizes) if self.view == "bare" else (1,)
+        if self.view in VECTORS:
+            return (1, self.features, *(1,) * VECTORS.index(self.view))
         return (1, *self.sizes, self.features) if self.view == "last" else (1, self.features, *self.sizes)
 
     @property
     def feature_axis(self) -> int:
-        """Position of the features in the source."""
+        """Position of the features in the source; -1 if it has no such axis."""
+        if self.view in ("bare", "scalar"):
+            return -1
         return len(self.sizes) + 1 if self.view == "last" else 1
 
 

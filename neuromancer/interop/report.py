@@ -30,6 +30,8 @@ def halo(node: Node) -> tuple[int, ...]:
     """
     reach = []
     for k, (offset, stride) in enumerate(zip(node.shape.centre, node.shape.strides, strict=True)):
+        if offset is None:  # no place in the image, so no distance from it
+            return ()
         step, far = exact(stride), 0.0
         for i in range(max(1, int(period([node], k) / step))):
             low, high = raw_interval(node, k, i, i)

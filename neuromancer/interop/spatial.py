@@ -81,8 +81,8 @@ def upsample(
     if sizes == list(x.sizes):
         return x
     whole = all(m % n == 0 for n, m in zip(x.sizes, sizes, strict=True))
-    options = {"mode": mode, "align_corners": align_corners}
-    reference = net.of_size(sizes, x.node.shape.strides) if factor is None else None
+    options: dict[str, Any] = {"mode": mode, "align_corners": align_corners}
+    reference = net.of_size(sizes, x.node.shape.strides.tolist()) if factor is None else None
     with net.at(name):
         if reference is not None:
             node = Upsample(x.node, size=reference, name=name, print_repr=False, **options)
@@ -115,10 +115,11 @@ def crop(net: Network, name: str, x: Value, ends: Ends) -> Value:
     return net.add(Crop, name, x.node, tuple(ends)) if any(map(any, ends)) else x
 
 
-def pixel_shuffle(net: Network, name: str, x: Value, factor: int) -> Value:
+def pixel_shuffle(net: Network, name: str, x: Value, factor: int | Sequence[int]) -> Value:
     """Spread features over a finer grid."""
     x = image(x, name)
-    return net.add(PixelShuffle, name, x.node, (int(factor),) * len(x.sizes))
+    factors = (int(factor),) * len(x.sizes) if isinstance(factor, int) else tuple(int(f) for f in factor)
+    return net.add(PixelShuffle, name, x.node, factors)
 
 
 def window_slices(net: Network, name: str, x: Value, axis: int, start: int, stop: int, step: int) -> Value:

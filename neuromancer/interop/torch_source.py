@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,17 @@ from torch.overrides import TorchFunctionMode
 
 from neuromancer.errors import ArgumentError, InputTypeError, TranslationError, reason, short
 from neuromancer.interop.aten import OPERATIONS, PLAIN, Arguments
-from neuromancer.interop.importing import Source, import_network, periods
+from neuromancer.interop.importing import Source, import_network
 from neuromancer.interop.network import Network, Value, Weight
-from neuromancer.interop.verify import SourceError
+from neuromancer.interop.sizes import OtherSizes, require_fitting
+from neuromancer.interop.verify import Run, SourceError
 from neuromancer.models.model import Model
 
 LABEL = "from_torch"
 ROUNDED = (8, 16, 32, 64)
 """Multiples to which sizes are rounded until a module takes them."""
+SENTENCE = 160
+"""Longest part of an error of torch that is quoted."""
 GUESS = 32
 """Multiple to which sizes are rounded if the strides of the network are not known."""
 
@@ -41,17 +46,36 @@ def imported(
     if not isinstance(module, torch.nn.Module):
         raise InputTypeError("not a PyTorch module", where=LABEL, got=repr(module)[:200], expected="torch.nn.Module")
     twin = _twin(module)
-    shapes = _shapes(example)
-    label = type(module).__name__
-    program, shapes = _prepared(twin, shapes)
-    source = Source(
-        label=f"{label} (torch module)",
-        ndim=len(shapes[0]) - 2,
-        translate=lambda net, operations: _translate(program, net, operations, shapes),
-        run=lambda arrays: _run(twin, arrays),
-        reference="the module",
-    )
-    return import_network(source, tags, name, print_report)
+    shapes = _accepted(twin, _shapes(example))
+    program = _export(twin, shapes)
+    label = f"{type(module).__name__} (torch module)"
+
+    def attempt(program: Any, shapes: list[tuple[int, ...]], any_size: bool) -> Model:
+        def translate(net: Network, operations: Counter[str]) -> list[Value]:
+            outputs = _translate(program, net, operations, shapes)
+            if not any_size:
+                require_fitting(net, outputs)
+            return outputs
+
+        run: Run = lambda arrays: _run(twin, arrays)  # noqa: E731
+        return import_network(Source(label, len(shapes[0]) - 2, translate, run, "the module"), tags, name, print_report)
+
+    # The example may have sizes that need padding and cropping of their own, which the network must not keep.
+    try:
+        return attempt(program, shapes, False)
+    except OtherSizes as found:
+        others = [(*s[:2], *sizes) for s, sizes in zip(shapes, found.sizes, strict=True)]
+        first = None
+    except TranslationError as error:
+        others, first = _rounded(shapes, [GUESS] * (len(shapes[0]) - 2)), error
+        if others == shapes:
+            raise
+    try:
+        return attempt(_export(twin, others), others, True)
+    except TranslationError as error:
+        if first is not None:
+            raise first from error
+    return attempt(program, shapes, True)
 
 
 # ---- the module
@@ -61,7 +85,7 @@ def _twin(module: torch.nn.Module) -> torch.nn.Module:
         return copy.deepcopy(module).float().cpu().eval()
     except Exception as error:
         raise TranslationError(
-            "the module cannot be copied", where=LABEL, got=f"{type(module).__name__}: {reason(error)}"
+            "the module cannot be copied", where=LABEL, got=f"{type(module).__name__}: {_cause(error)}"
         ) from error
 
 
@@ -103,6 +127,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep torch from printing and logging what it has traced when tracing fails."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
 class _DataIsTensor(TorchFunctionMode):
     """Take ``tensor.data`` for the tensor, because tracing takes it for a constant."""
 
@@ -126,7 +162,7 @@ def _accepted(module: torch.nn.Module, shapes: list[tuple[int, ...]]) -> list[tu
     raise TranslationError(
         "the module cannot take the example",
         where=LABEL,
-        got=f"{type(module).__name__} on {', '.join(map(str, shapes))}: {reason(errors[0])}",
+        got=f"{type(module).__name__} on {', '.join(map(str, shapes))}: {_cause(errors[0])}",
         expected="an example that the module itself takes",
     ) from errors[0]
 
@@ -138,15 +174,24 @@ def _rounded(shapes: Sequence[tuple[int, ...]], steps: Sequence[int]) -> list[tu
 
 def _export(module: torch.nn.Module, shapes: Sequence[tuple[int, ...]]) -> Any:
     try:
-        with _quiet(), _DataIsTensor():
+        with _quiet(), _silent(), _DataIsTensor():
             return torch.export.export(module, tuple(torch.zeros(shape) for shape in shapes), strict=False)
     except Exception as error:
         raise TranslationError(
             "torch.export cannot trace the module",
             where=LABEL,
-            got=f"{type(module).__name__} on {', '.join(map(str, shapes))}: {reason(error)}",
+            got=f"{type(module).__name__} on {', '.join(map(str, shapes))}: {_cause(error)}",
             expected="a forward method without branches on values; or an ONNX file with nm.from_onnx",
         ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """Return an error of torch in one short line."""
+    if type(error).__name__.startswith("GuardOnDataDependent"):
+        return "forward branches on values of its input"
+    text = reason(error)
+    text = text if len(text) <= SENTENCE else text.partition(". ")[0]
+    return text if len(text) <= SENTENCE else f"{text[:SENTENCE]}..."
 
 
 def _run(module: torch.nn.Module, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -156,31 +201,6 @@ def _run(module: torch.nn.Module, arrays: Sequence[np.ndarray]) -> list[np.ndarr
     except Exception as error:
         raise SourceError(short(reason(error), 100)) from error
     return [t.numpy() for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
-
-
-def _prepared(module: torch.nn.Module, shapes: list[tuple[int, ...]]) -> tuple[Any, list[tuple[int, ...]]]:
-    """Trace the module at sizes that the strides of the network divide, if it takes them.
-
-    At other sizes, padding and cropping that only these sizes need would become a part of the network.
-    """
-    shapes = _accepted(module, shapes)
-    program = _export(module, shapes)
-    rounded = _rounded(shapes, _steps(program, shapes))
-    if rounded == shapes:
-        return program, shapes
-    try:
-        return _export(module, rounded), rounded
-    except TranslationError:
-        return program, shapes
-
-
-def _steps(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[int]:
-    """Return the period of the network per axis; a guess if it cannot be built at these sizes."""
-    ndim = len(shapes[0]) - 2
-    try:
-        return periods(lambda net, operations: _translate(program, net, operations, shapes), ndim)
-    except TranslationError:
-        return [GUESS] * ndim
 
 
 # ---- the graph
@@ -208,10 +228,13 @@ def _translate(program: Any, net: Network, operations: Counter[str], shapes: Seq
 
 def _outputs(leaves: Sequence[Any]) -> list[Value]:
     found = [leaf for leaf in leaves if leaf is not None]
-    wrong = [leaf for leaf in found if not isinstance(leaf, Value) or leaf.node.is_source]
+    wrong = ["the input itself" if isinstance(leaf, Value) else f"a constant {type(leaf).__name__}" for leaf in found
+             if not isinstance(leaf, Value) or leaf.node.is_source]  # fmt: skip
     if wrong or not found:
         raise TranslationError(
-            "an output does not depend on the input through any operation", where=LABEL, got=short(repr(wrong))
+            "an output does not depend on the input through any operation",
+            where=LABEL,
+            got=wrong[0] if wrong else "no tensor",
         )
     return found
 
@@ -241,7 +264,7 @@ def _call(net: Network, node: Any, values: dict[Any, Any], operations: Counter[s
     place = _place(node, kind)
     net.place = f"{place} ({kind})"
     if not any(isinstance(leaf, Value) for leaf in torch.utils._pytree.tree_leaves(list(bound.values()))):
-        return _evaluated(node, bound, net.place)
+        return _evaluated(node, kind, bound, net.place)
     handler: Callable[..., Any] | None = OPERATIONS.get(kind.removesuffix("_")) or PLAIN.get(kind)
     if handler is None:
         raise TranslationError(
@@ -250,7 +273,7 @@ def _call(net: Network, node: Any, values: dict[Any, Any], operations: Counter[s
             got=f"{node.target} on {_described(bound)}",
             expected="a network of convolutions, pools, norms, activations, interpolation, sums and concatenations",
         )
-    result = handler(net, place, Arguments(bound))
+    result = handler(net, place, Arguments(bound, layer=_is_layer(node)))
     if kind.removesuffix("_") not in PLAIN:
         operations[kind.removesuffix("_")] += 1
     if kind.endswith("_") and not kind.startswith("_") and isinstance(node.args[0], torch.fx.Node):
@@ -278,16 +301,26 @@ def _bound(node: Any, values: dict[Any, Any]) -> dict[str, Any]:
 
 def _place(node: Any, kind: str) -> str:
     """Return the name of a node: the path of its layer, or of the module around it and the operation."""
+    path, _ = _owner(node)
+    return path if path and _is_layer(node) else f"{path}.{kind.strip('_')}".lstrip(".")
+
+
+def _owner(node: Any) -> tuple[str, str]:
+    """Return path and class of the module that runs an operation."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path, owner = stack[-1] if stack else ("", "")
     owner = owner if isinstance(owner, str) else f"{owner.__module__}.{owner.__name__}"
-    path = path.replace("L['self'].", "").replace("L['self']", "")
-    layer = owner.startswith("torch.nn.modules.") and ".container." not in owner
-    return path if layer and path else f"{path}.{kind.strip('_')}".lstrip(".")
+    return path.replace("L['self'].", "").replace("L['self']", ""), owner
 
 
-def _evaluated(node: Any, bound: dict[str, Any], place: str) -> Any:
-    """Evaluate an operation that depends on constants only."""
+def _is_layer(node: Any) -> bool:
+    """Return whether an operation is that of a layer of torch, so that its arguments are attributes of the layer."""
+    owner = _owner(node)[1]
+    return owner.startswith("torch.nn.modules.") and ".container." not in owner
+
+
+def _evaluated(node: Any, kind: str, bound: dict[str, Any], place: str) -> Any:
+    """Evaluate an operation that depends on constants only, such as a weight that is a function of parameters."""
     plain = lambda leaf: torch.from_numpy(np.array(leaf.array)) if isinstance(leaf, Weight) else leaf  # noqa: E731
     arguments = torch.utils._pytree.tree_map(plain, bound)
     try:
@@ -296,11 +329,25 @@ def _evaluated(node: Any, bound: dict[str, Any], place: str) -> Any:
                 return node.target(*arguments.values())
             result = node.target(**arguments)
     except Exception as error:
-        raise TranslationError("a constant cannot be computed", where=place, got=reason(error)) from error
-    floats = isinstance(result, torch.Tensor) and result.is_floating_point()
-    return Weight(result.numpy(), None, False) if floats else result
+        raise TranslationError("a constant cannot be computed", where=place, got=_cause(error)) from error
+    weights = [leaf for leaf in torch.utils._pytree.tree_leaves(bound) if isinstance(leaf, Weight)]
+    trainable = any(w.trainable for w in weights)
+    key = (kind, *(w.key for w in weights), repr(_constants_of(bound))) if all(w.key for w in weights) else None
+
+    def kept(leaf: Any) -> Any:
+        floats = isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+        return Weight(leaf.numpy(), key, trainable) if floats else leaf
+
+    # Of several results, none can be told from the others by its key.
+    if not isinstance(result, torch.Tensor):
+        key = None
+    return torch.utils._pytree.tree_map(kept, result)
+
+
+def _constants_of(bound: dict[str, Any]) -> list[Any]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(bound) if not isinstance(leaf, Weight)]
 
 
 def _described(bound: dict[str, Any]) -> str:
-    shapes = [leaf.shape for leaf in bound.values() if isinstance(leaf, Value)]
-    return short(", ".join(map(str, shapes)))
+    shapes = [leaf.shape for leaf in torch.utils._pytree.tree_leaves(bound) if isinstance(leaf, Value)]
+    return ", ".join(map(str, shapes[:3])) + (f" and {len(shapes) - 3} more" if len(shapes) > 3 else "")
