@@ -91,6 +91,6 @@ def from_keras(
     >>> nm.model_manager.delmodel("mine")
     """
     # Imported late, as only few programs import networks.
-    from neuromancer.interop.keras_source import imported
+    from neuromancer.interop.keras.source import imported
 
     return imported(path, example, tags, name, print_report, instance_norm)

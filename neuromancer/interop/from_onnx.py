@@ -86,7 +86,7 @@ def from_onnx(
     >>> nm.model_manager.delmodel("mine")
     """
     try:
-        from neuromancer.interop import onnx_source
+        from neuromancer.interop.onnx import source as onnx_source
     except ImportError as error:
         raise MissingDependencyError(
             "importing an ONNX file requires onnx",

@@ -63,7 +63,7 @@ def from_torch(
     >>> nm.model_manager.delmodel("mine")
     """
     try:
-        from neuromancer.interop import torch_source
+        from neuromancer.interop.pytorch import source as torch_source
     except ImportError as error:
         raise MissingDependencyError(
             "importing a PyTorch module requires torch", where="from_torch", expected="pip install torch"

@@ -95,7 +95,7 @@ def test_files_of_keras_2_are_compared_with_keras_3(write, tmp_path):
 
 
 def test_keras_is_needed_for_the_comparison_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("neuromancer.interop.keras_reference.find_spec", lambda name: None)
+    monkeypatch.setattr("neuromancer.interop.keras.reference.find_spec", lambda name: None)
     report = nm.from_keras(write_tfjs(tmp_path), print_report=False).import_report
     assert not report.verified and "not verified: Keras is not installed" in str(report)
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 import neuromancer as nm
 from neuromancer.errors import FileError, MissingDependencyError, NeuromancerError, TranslationError
-from neuromancer.interop.onnx_source import OPERATIONS, PLAIN
+from neuromancer.interop.onnx.source import OPERATIONS, PLAIN
 from tests.interop.onnx_factories import imported, model, node, weights
 
 IMAGE = (1, 4, 8, 8)
@@ -353,16 +353,16 @@ def test_hostile(case, tmp_path):
 
 def test_without_onnx(monkeypatch):
     for name in list(sys.modules):
-        if name.startswith("neuromancer.interop.onnx_"):
+        if name.startswith("neuromancer.interop.onnx."):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(nm.interop, "onnx_source", raising=False)
+    monkeypatch.delattr(nm.interop.onnx, "source", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependencyError, match="pip install onnx"):
         nm.from_onnx("net.onnx")
 
 
 def test_without_onnx_runtime(monkeypatch):
-    from neuromancer.interop import onnx_run
+    from neuromancer.interop.onnx import run as onnx_run
 
     monkeypatch.setattr(onnx_run, "find_spec", lambda name: None)
     found = imported(conv(), IMAGE)

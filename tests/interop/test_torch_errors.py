@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 import neuromancer as nm
 from neuromancer.errors import ArgumentError, InputTypeError, TranslationError
-from neuromancer.interop import aten_table, elementwise
+from neuromancer.interop import elementwise
+from neuromancer.interop.pytorch import table as aten_table
 from tests.interop.networks_more import Classifier
 from tests.interop.test_torch_operations import Call
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neuromancer.interop import elementwise
-from neuromancer.interop.keras_call import Call
-from neuromancer.interop.keras_options import Options
+from neuromancer.interop.keras.call import Call
+from neuromancer.interop.keras.options import Options
 from neuromancer.interop.network import Value, Weight
 
 FUNCTIONS = {

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import reason, short
-from neuromancer.interop.keras_files import KerasFile
-from neuromancer.interop.keras_graph import MODELS, Graph, Layer
-from neuromancer.interop.keras_layers import LAYERS
-from neuromancer.interop.keras_operations import OPERATIONS
-from neuromancer.interop.keras_weights import Place
+from neuromancer.interop.keras.files import KerasFile
+from neuromancer.interop.keras.graph import MODELS, Graph, Layer
+from neuromancer.interop.keras.layers import LAYERS
+from neuromancer.interop.keras.operations import OPERATIONS
+from neuromancer.interop.keras.weights import Place
 from neuromancer.interop.verify import SourceError
 
 DROPPED = ("_initializer", "_regularizer", "_constraint", "build_config", "compile_config", "build_input_shape",

@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import NeuromancerError, TranslationError, reason, short
-from neuromancer.interop import onnx_elementwise, onnx_layers, onnx_spatial, onnx_views
 from neuromancer.interop.importing import Source, import_network
 from neuromancer.interop.layers import SizesNeeded
 from neuromancer.interop.network import Network, Value, Weight
-from neuromancer.interop.onnx_arguments import OPERATIONS, PLAIN, Arguments, Follower
-from neuromancer.interop.onnx_constants import Constants, fold
-from neuromancer.interop.onnx_file import OnnxGraph, Step, read
-from neuromancer.interop.onnx_run import Runner
-from neuromancer.interop.onnx_sizes import Layout, choose_sizes
+from neuromancer.interop.onnx import elementwise as onnx_elementwise
+from neuromancer.interop.onnx import layers as onnx_layers
+from neuromancer.interop.onnx import spatial as onnx_spatial
+from neuromancer.interop.onnx import views as onnx_views
+from neuromancer.interop.onnx.arguments import OPERATIONS, PLAIN, Arguments, Follower
+from neuromancer.interop.onnx.constants import Constants, fold
+from neuromancer.interop.onnx.file import OnnxGraph, Step, read
+from neuromancer.interop.onnx.run import Runner
+from neuromancer.interop.onnx.sizes import Layout, choose_sizes
 from neuromancer.models.model import Model
 from neuromancer.progress import say
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from neuromancer.interop import elementwise, layers
 from neuromancer.interop.network import Network, Value, Weight, require_axis
-from neuromancer.interop.onnx_arguments import PLAIN, Arguments, as_image, operation, seen_as
-from neuromancer.interop.onnx_layers import as_vector
+from neuromancer.interop.onnx.arguments import PLAIN, Arguments, as_image, operation, seen_as
+from neuromancer.interop.onnx.layers import as_vector
 
 SELU = (1.67326, 1.0507)
 """Numbers of Klambauer et al. 2017, which are the defaults of ONNX."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuromancer.errors import ArgumentError, TranslationError, short
 from neuromancer.interop.importing import Translate, periods
-from neuromancer.interop.onnx_file import Declared, OnnxGraph
+from neuromancer.interop.onnx.file import Declared, OnnxGraph
 
 GUESSES = {0: (1,), 1: (64, 128, 256), 2: (64, 128, 256), 3: (32, 64, 96)}
 """Sizes per axis that are tried where the file leaves them open, by the number of spatial axes."""

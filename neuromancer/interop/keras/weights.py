@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from neuromancer.errors import FileError, translating
-from neuromancer.interop.keras_options import is_number
+from neuromancer.interop.keras.options import is_number
 
 EXPANSION = 1024
 """Bytes that a byte of compressed data can stand for."""

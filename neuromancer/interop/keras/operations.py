@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from neuromancer.interop import elementwise
-from neuromancer.interop.keras_activations import apply_function
-from neuromancer.interop.keras_call import Call, Handler
+from neuromancer.interop.keras.activations import apply_function
+from neuromancer.interop.keras.call import Call, Handler
 from neuromancer.interop.network import Value
 
 ACTIVATIONS = {

@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from neuromancer.errors import TranslationError, reason, short
-from neuromancer.interop.onnx_file import OnnxGraph
-from neuromancer.interop.onnx_sizes import Layout
+from neuromancer.interop.onnx.file import OnnxGraph
+from neuromancer.interop.onnx.sizes import Layout
 from neuromancer.interop.verify import SourceError
 
 THREADS = 2

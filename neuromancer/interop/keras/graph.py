@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from neuromancer.errors import TranslationError, short
-from neuromancer.interop.keras_options import Options, is_number
+from neuromancer.interop.keras.options import Options, is_number
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_LAYERS, MAX_MODELS = 4096, 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from neuromancer.interop import elementwise
-from neuromancer.interop.aten_table import Arguments, operation, refuse
 from neuromancer.interop.network import Network, Value, Weight
+from neuromancer.interop.pytorch.table import Arguments, operation, refuse
 
 
 def _both(a: Arguments) -> tuple[Any, Any]:

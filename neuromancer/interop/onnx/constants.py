@@ -11,7 +11,7 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 
 from neuromancer.errors import TranslationError, reason
-from neuromancer.interop.onnx_file import OnnxGraph, Step
+from neuromancer.interop.onnx.file import OnnxGraph, Step
 
 NUMBERS = 1 << 22
 """How many numbers may be computed for any file, besides a multiple of those that it holds."""

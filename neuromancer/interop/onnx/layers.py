@@ -10,7 +10,7 @@ import numpy as np
 
 from neuromancer.interop import layers
 from neuromancer.interop.network import Network, Value, Weight, image
-from neuromancer.interop.onnx_arguments import Arguments, operation, space_of
+from neuromancer.interop.onnx.arguments import Arguments, operation, space_of
 
 PADDED = "layers with strides are padded as for sizes of the example, modulo their strides"
 Pairs = tuple[tuple[int, int], ...]

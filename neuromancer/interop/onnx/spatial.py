@@ -9,9 +9,9 @@ import numpy as np
 
 from neuromancer.interop import elementwise, layers, spatial
 from neuromancer.interop.network import Network, Value, Weight, image
-from neuromancer.interop.onnx_arguments import Arguments, as_image, operation, seen_as, space_of
-from neuromancer.interop.onnx_elementwise import MAX_CHOICE, chosen
-from neuromancer.interop.onnx_layers import windows
+from neuromancer.interop.onnx.arguments import Arguments, as_image, operation, seen_as, space_of
+from neuromancer.interop.onnx.elementwise import MAX_CHOICE, chosen
+from neuromancer.interop.onnx.layers import windows
 
 
 # ---- pools

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import TranslationError
-from neuromancer.interop.keras_graph import Layer
-from neuromancer.interop.keras_options import Options
-from neuromancer.interop.keras_weights import Entry, Place, Weights
+from neuromancer.interop.keras.graph import Layer
+from neuromancer.interop.keras.options import Options
+from neuromancer.interop.keras.weights import Entry, Place, Weights
 from neuromancer.interop.network import Network, Value, Weight
 
 Handler = Callable[["Call"], Value]

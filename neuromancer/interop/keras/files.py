@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neuromancer.errors import FileError, translating
-from neuromancer.interop.keras_weights import ArchiveWeights, BinaryWeights, GroupWeights, Weights
+from neuromancer.interop.keras.weights import ArchiveWeights, BinaryWeights, GroupWeights, Weights
 from neuromancer.places import path_text
 
 MAX_TEXT = 64 << 20

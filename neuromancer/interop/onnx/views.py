@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.interop.aten import viewed
 from neuromancer.interop.network import Network, Value
-from neuromancer.interop.onnx_arguments import PLAIN, Arguments, operation
-from neuromancer.interop.onnx_layers import Grouped, regrouped
+from neuromancer.interop.onnx.arguments import PLAIN, Arguments, operation
+from neuromancer.interop.onnx.layers import Grouped, regrouped
+from neuromancer.interop.pytorch.aten import viewed
 
 
 def place_of(a: Arguments) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from neuromancer.interop import elementwise
-from neuromancer.interop.aten_table import Arguments, operation, refuse, weight_of
 from neuromancer.interop.network import Network, Value, require_axis
+from neuromancer.interop.pytorch.table import Arguments, operation, refuse, weight_of
 
 for _name, _function in {
     "relu": "relu",

@@ -16,9 +16,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from neuromancer.errors import ArgumentError, InputTypeError, TranslationError, reason, short
-from neuromancer.interop.aten import OPERATIONS, PLAIN, Arguments
 from neuromancer.interop.importing import Source, import_network
 from neuromancer.interop.network import Network, Value, Weight
+from neuromancer.interop.pytorch.aten import OPERATIONS, PLAIN, Arguments
 from neuromancer.interop.sizes import OtherSizes, require_fitting
 from neuromancer.interop.verify import Run, SourceError
 from neuromancer.models.model import Model

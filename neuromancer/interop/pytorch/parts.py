@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neuromancer.interop import elementwise, spatial
-from neuromancer.interop.aten_table import Arguments, operation, refuse
 from neuromancer.interop.network import Network, Value, require_axis
+from neuromancer.interop.pytorch.table import Arguments, operation, refuse
 
 
 @operation("cat", "concat", "concatenate")

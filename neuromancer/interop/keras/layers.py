@@ -9,10 +9,10 @@ from math import prod
 import numpy as np
 
 from neuromancer.interop import elementwise, layers, spatial
-from neuromancer.interop.keras_activations import LAYERS as ACTIVATIONS
-from neuromancer.interop.keras_activations import activate, prelu
-from neuromancer.interop.keras_call import Call, Handler, rearranged
-from neuromancer.interop.keras_options import Ends, is_number
+from neuromancer.interop.keras.activations import LAYERS as ACTIVATIONS
+from neuromancer.interop.keras.activations import activate, prelu
+from neuromancer.interop.keras.call import Call, Handler, rearranged
+from neuromancer.interop.keras.options import Ends, is_number
 from neuromancer.interop.network import Value, Weight
 
 LAYERS: dict[str, Handler] = {}

@@ -17,14 +17,14 @@ from neuromancer.graph.geometry import period
 from neuromancer.graph.patches import patch_size_through
 from neuromancer.graph.registry import model_manager
 from neuromancer.interop.importing import Source, import_network, space_of
-from neuromancer.interop.keras_call import Call, Context
-from neuromancer.interop.keras_files import KerasFile, read_keras
-from neuromancer.interop.keras_graph import Graph, Layer, Reference, parse_graph
-from neuromancer.interop.keras_layers import LAYERS
-from neuromancer.interop.keras_operations import OPERATIONS
-from neuromancer.interop.keras_reference import Reference as KerasReference
-from neuromancer.interop.keras_reference import reference_for
-from neuromancer.interop.keras_weights import Place
+from neuromancer.interop.keras.call import Call, Context
+from neuromancer.interop.keras.files import KerasFile, read_keras
+from neuromancer.interop.keras.graph import Graph, Layer, Reference, parse_graph
+from neuromancer.interop.keras.layers import LAYERS
+from neuromancer.interop.keras.operations import OPERATIONS
+from neuromancer.interop.keras.reference import Reference as KerasReference
+from neuromancer.interop.keras.reference import reference_for
+from neuromancer.interop.keras.weights import Place
 from neuromancer.interop.layers import SizesNeeded
 from neuromancer.interop.network import SPACE, Network, Value, new_model
 from neuromancer.interop.verify import SourceError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from neuromancer.interop import spatial
-from neuromancer.interop.aten_table import PLAIN, Arguments, operation, refuse
 from neuromancer.interop.network import VECTORS, Network, Value, Weight
+from neuromancer.interop.pytorch.table import PLAIN, Arguments, operation, refuse
 
 
 def _same(net: Network, place: str, a: Arguments) -> Any:

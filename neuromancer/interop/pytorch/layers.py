@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from neuromancer.interop import layers
-from neuromancer.interop.aten_table import Arguments, operation, refuse, weight_of
 from neuromancer.interop.network import Network, Value, Weight, image
+from neuromancer.interop.pytorch.table import Arguments, operation, refuse, weight_of
 
 
 @operation("conv1d", "conv2d", "conv3d", "convolution", "_convolution")

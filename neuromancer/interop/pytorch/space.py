@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from neuromancer.interop import elementwise, layers, spatial
-from neuromancer.interop.aten_table import Arguments, Handler, operation, refuse
 from neuromancer.interop.network import Network, Value, Weight
+from neuromancer.interop.pytorch.table import Arguments, Handler, operation, refuse
 
 
 @operation("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",

@@ -1,0 +1,3 @@
+"""ONNX files: reading, constants, and the translation of operations."""
+
+from __future__ import annotations
