@@ -34,6 +34,7 @@ from neuromancer.nodes.fragments import (
 from neuromancer.nodes.layout import (
     as_float,
     axis_name,
+    flag,
     nearest_sizes,
     per_axis,
     require_features,
@@ -160,8 +161,8 @@ class Conv(NeuralLayer):
         self.filter_dilation = ints_per_axis(dilation, "dilation", shape, self)
         self.groups = checked_groups(self, groups)
         self.conv_mode, self.padding_mode = conv_mode, padding_mode
-        self.mfp = bool(mfp)
-        self.invalidate_fov = bool(invalidate_fov)
+        self.mfp = flag(mfp, "mfp", self)
+        self.invalidate_fov = flag(invalidate_fov, "invalidate_fov", self)
         self._border = check_padding_mode(padding_mode, self)
         self.padding = self._padding(shape, padding)
         self._check_sizes(shape)

@@ -24,6 +24,13 @@ def is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
 
 
+def flag(value: Any, key: str, node: Node | str) -> bool:
+    """Return an option as a bool; raise ArgumentError unless it is one, or 0 or 1."""
+    if not isinstance(value, (bool, np.bool_)) and not (is_int(value) and value in (0, 1)):
+        raise ArgumentError(f"{key} must be a bool", node=node, got=repr(value)[:100], expected="True or False")
+    return bool(value)
+
+
 def positive_int(value: Any, what: str, node: Node | str) -> int:
     """Return `value` as an int; raise ArgumentError unless it is at least 1."""
     if not is_int(value) or value < 1:

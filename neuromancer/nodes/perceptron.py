@@ -7,7 +7,7 @@ from typing import Any
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.nodes.layout import as_float, require_features, require_tensor
+from neuromancer.nodes.layout import as_float, flag, require_features, require_tensor
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.node import Node
 
@@ -102,7 +102,7 @@ class Perceptron(NeuralLayer):
     ) -> None:
         super().__init__(parent, name, print_repr)
         self._setup(n_f, activation_func, batch_normalisation, dropout_rate, gradnet_mode)
-        self.flatten = bool(flatten)
+        self.flatten = flag(flatten, "flatten", self)
         self.n_in = self._count_inputs()
         self.axis = 1 if self.flatten else parent.shape.tag2index("f")
         given = {"w": w, "b": b, "gamma": gamma, "mean": mean, "std": std}

@@ -22,7 +22,7 @@ from neuromancer.nodes.fragments import (
     fragment_sizes,
     require_fragments,
 )
-from neuromancer.nodes.layout import as_float, axis_name, nearest_sizes, per_axis, require_layout, swap_layout
+from neuromancer.nodes.layout import as_float, axis_name, flag, nearest_sizes, per_axis, require_layout, swap_layout
 from neuromancer.nodes.node import Node
 
 POOL_MODES = {
@@ -121,7 +121,7 @@ class Pool(Node):
         self.padding = per_side(padding, "padding", shape, self)
         self.window_dilation = ints_per_axis(dilation, "dilation", shape, self)
         self.ceil_mode = ceil_mode
-        self.mfp = bool(mfp)
+        self.mfp = flag(mfp, "mfp", self)
         self._check_padding(shape)
         self.count_include_pad = self._counted(count_include_pad)
         if self.mfp:
@@ -165,14 +165,15 @@ class Pool(Node):
         by_mode = self.mode != "average_exc_pad"
         if count_include_pad is None or not self.mode.startswith("average"):
             return by_mode
-        if self.mode != "average" and bool(count_include_pad) != by_mode:
+        included = flag(count_include_pad, "count_include_pad", self)
+        if self.mode != "average" and included != by_mode:
             raise ArgumentError(
                 "mode and count_include_pad disagree",
                 node=self,
                 got=f"mode={self.mode!r}, count_include_pad={count_include_pad}",
                 expected="mode='average', or one of the two",
             )
-        return bool(count_include_pad)
+        return included
 
     def _check_fragments(self, shape: TaggedShape) -> None:
         plain = set(self.window_dilation) == {1} and not any(map(any, self.padding))

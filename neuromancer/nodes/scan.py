@@ -13,7 +13,7 @@ from neuromancer.graph.demand import Demand, magnitude, nodes_in
 from neuromancer.graph.geometry import ancestors
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.nodes.layout import positive_int
+from neuromancer.nodes.layout import flag, positive_int
 from neuromancer.nodes.node import Node
 from neuromancer.nodes.scan_step import Nodes, RepeatedStep, names_of, nodes_between
 
@@ -164,7 +164,8 @@ class ScanN(RepeatedStep):
         truncate_gradient: int | None = None,
     ) -> None:
         super().__init__(None, name, print_repr)
-        self.unroll_scan, self.last_only = bool(unroll_scan), bool(last_only)
+        self.unroll_scan = flag(unroll_scan, "unroll_scan", self)
+        self.last_only = flag(last_only, "last_only", self)
         self._connect(step_result, in_memory, out_memory, in_iterate, in_iterate_0)
         self.n_steps = self._count_steps(n_steps)
         self.truncate_gradient = (

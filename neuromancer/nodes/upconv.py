@@ -12,7 +12,7 @@ from neuromancer import engine as E
 from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.window import Window
-from neuromancer.nodes.layout import as_float, per_axis, require_features, require_layout, swap_layout
+from neuromancer.nodes.layout import as_float, flag, per_axis, require_features, require_layout, swap_layout
 from neuromancer.nodes.neural_layer import NeuralLayer
 from neuromancer.nodes.node import Node
 
@@ -92,7 +92,7 @@ class UpConv(NeuralLayer):
         self._setup(n_f, activation_func, batch_normalisation, dropout_rate, gradnet_mode)
         self.n_in = require_features(parent, self)
         self.pool_shape = per_axis(pool_shape, "pool_shape", shape, self)
-        self.identity_init = bool(identity_init)
+        self.identity_init = flag(identity_init, "identity_init", self)
         w_shape = (self.n_f, self.n_in, *self.pool_shape)
         init = {"spatial_axes": tuple(range(2, len(w_shape)))}
         given = {"w": w, "b": b, "gamma": gamma, "mean": mean, "std": std}

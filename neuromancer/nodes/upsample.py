@@ -13,7 +13,7 @@ from neuromancer.graph.node import is_shaped
 from neuromancer.graph.tagged_shape import TaggedShape, exact
 from neuromancer.graph.window import FineWindow, Window
 from neuromancer.nodes.conv_arguments import ints_per_axis
-from neuromancer.nodes.layout import as_float, require_layout, swap_layout
+from neuromancer.nodes.layout import as_float, flag, require_layout, swap_layout
 from neuromancer.nodes.node import Node
 
 MODES = ("nearest", "linear")
@@ -89,7 +89,8 @@ class Upsample(Node):
                 expected=f"one of {MODES}",
                 nearest=repr(nearest_name(mode, MODES) or "nearest"),
             )
-        if align_corners and mode == "nearest":
+        self.mode, self.align_corners = mode, flag(align_corners, "align_corners", self)
+        if self.align_corners and mode == "nearest":
             raise ArgumentError(
                 "align_corners is for linear interpolation", node=self, got="mode='nearest'", nearest="mode='linear'"
             )
@@ -97,7 +98,6 @@ class Upsample(Node):
             raise ArgumentError(
                 "needs either a factor or a size", node=self, got=f"factor={factor}, size={size!r}"[:200]
             )
-        self.mode, self.align_corners = mode, bool(align_corners)
         self.reference: Node | None = None
         self.size: tuple[int, ...] | None = None
         if factor is not None:

@@ -15,6 +15,7 @@ from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, 
 from neuromancer.nodes.layout import (
     as_float,
     feature_vector,
+    flag,
     is_int,
     nearest_sizes,
     per_axis,
@@ -24,6 +25,17 @@ from neuromancer.nodes.layout import (
     swap_layout,
 )
 from tests.nodes.layers import source
+
+
+@pytest.mark.parametrize("value", [True, False, np.True_, np.False_, 0, 1, np.int64(1)])
+def test_options_that_are_on_or_off(value):
+    assert flag(value, "mfp", "Conv") is bool(value)
+
+
+@pytest.mark.parametrize("value", ["no", None, 2, 1.0, np.ones(2), [True]])
+def test_options_that_are_neither_on_nor_off(value):
+    with pytest.raises(ArgumentError, match="mfp must be a bool"):
+        flag(value, "mfp", "Conv")
 
 
 @pytest.mark.parametrize("tags", ["b,f,x", "b,f,y", "b,f,x,z", "b,f,y,x,z", "b,z,f,y,x", "b,x,f,z,y"])

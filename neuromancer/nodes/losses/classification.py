@@ -15,7 +15,7 @@ from neuromancer.graph.demand import Demand, magnitude
 from neuromancer.graph.registry import model_manager
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.activation import SIGMOID
-from neuromancer.nodes.layout import positive_int
+from neuromancer.nodes.layout import flag, positive_int
 from neuromancer.nodes.losses.common import require_fit, require_tensor
 from neuromancer.nodes.losses.targets import (
     IGNORED_NUMBERS,
@@ -258,12 +258,12 @@ class ErrorRate(Node):
         super().__init__(None, name, print_repr)
         require_tensor(classes, self, "the prediction")
         require_tensor(target, self, "the target")
-        self.target, self.target_is_sparse = target, target_is_sparse
-        self.ignore_label = check_ignored(self, ignore_label, bool(target_is_sparse))
+        self.target, self.target_is_sparse = target, flag(target_is_sparse, "target_is_sparse", self)
+        self.ignore_label = check_ignored(self, ignore_label, self.target_is_sparse)
         self.parent = [classes, target]
         self.n_class, self.n_indep = positive_int(n_class, "n_class", self), int(classes.shape["f"])
         # The dense target of a sigmoid is the label itself.
-        self.coded = not target_is_sparse and target.shape["f"] != self.n_indep
+        self.coded = not self.target_is_sparse and target.shape["f"] != self.n_indep
         require_fit(self, "target", target, classes, self.n_indep * (self.n_class if self.coded else 1), optional=())
 
     def check_labels(self, labels: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from neuromancer.affinities import check_neighbourhood
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand
 from neuromancer.graph.tagged_shape import require_tag
+from neuromancer.nodes.layout import flag
 from neuromancer.nodes.losses.classification import softmax_of
 from neuromancer.nodes.losses.common import EPS, align, finite_vector, require_fit, require_tensor
 from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_objects
@@ -139,7 +140,7 @@ class MalisNLL(Node):
         require_fit(self, "target affinities", aff_gt, pred, n_edges, optional=())
         require_fit(self, "segmentation", seg_gt, pred, 1, optional=("f",))
         self.pred, self.aff_gt, self.seg_gt = pred, aff_gt, seg_gt
-        self.unrestrict_neg = bool(unrestrict_neg)
+        self.unrestrict_neg = flag(unrestrict_neg, "unrestrict_neg", self)
         self.class_weights = np.ones((n_edges, 2))
         if class_weights is not None:
             n = 2 if np.size(class_weights) == 2 else 2 * n_edges

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects
 
-from neuromancer.casts import is_number
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.casts import exact_cast, is_number
+from neuromancer.errors import ArgumentError, InputTypeError, OutOfMemoryError, ShapeError
 from neuromancer.nodes.layout import is_int
 from neuromancer.utils import as_array
 
+LARGEST = float(np.finfo("float32").max) / 4
+"""Bound on weights, so that their sum is finite."""
 REACH = 6
 """Distance, in sigmas, beyond which the weight of a gap is below 2e-8 of `w0`."""
 
@@ -24,7 +26,7 @@ def _labels(labels: Any, where: str) -> np.ndarray:
     except ValueError:
         raise InputTypeError("labels must be an array", where=where, got=repr(labels)[:100]) from None
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
-        array = array.astype("int64")
+        array = exact_cast(array, "int64", where, "labels")
     if array.dtype.kind not in "biu":
         raise InputTypeError("labels must be integers", where=where, got=str(array.dtype), expected="integers")
     if not 1 <= array.ndim <= 3 or not array.size:
@@ -79,7 +81,12 @@ def signed_distance(labels: Any, n_class: int, sampling: Any = 1.0) -> np.ndarra
             "labels are not classes", where=where, got=int(array.max()), expected=f"labels below n_class={n_class}"
         )
     spacing = _spacing(sampling, array.ndim, where)
-    result = np.zeros((n_class, *array.shape), "float32")
+    try:
+        result = np.zeros((n_class, *array.shape), "float32")
+    except (MemoryError, ValueError):
+        raise OutOfMemoryError(
+            "not enough memory", where=where, got=f"n_class={n_class} for labels of shape {array.shape}"
+        ) from None
     for k in range(n_class):
         inside = array == k
         if inside.any() and not inside.all():
@@ -131,18 +138,24 @@ def unet_weights(
     where = "unet_weights"
     array = _labels(labels, where)
     for key, value, least in (("w0", w0, 0.0), ("sigma", sigma, np.nextafter(0, 1))):
-        if not is_number(value) or not np.isfinite(value) or value < least:
+        if not is_number(value) or not value >= least or not value <= LARGEST:
             raise ArgumentError(
-                f"{key} is out of range", where=where, got=value, expected=f"a number {'>' if least else '>='} 0"
+                f"{key} is out of range",
+                where=where,
+                got=value,
+                expected=f"a number {'>' if least else '>='} 0, finite in float32",
             )
     weights = list(class_weights) if isinstance(class_weights, (Sequence, np.ndarray)) else []
-    if len(weights) != 2 or not all(is_number(w) and np.isfinite(w) and w >= 0 for w in weights):
+    if len(weights) != 2 or not all(is_number(w) and 0 <= w <= LARGEST for w in weights):
         raise ArgumentError(
-            "class_weights must be two numbers >= 0", where=where, got=class_weights, expected="(background, objects)"
+            "class_weights must be two numbers >= 0, finite in float32",
+            where=where,
+            got=class_weights,
+            expected="(background, objects)",
         )
     background = array < 1
     nearest, second = _two_nearest(array, int(np.ceil(REACH * sigma)))
-    gaps = w0 * np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
+    gaps = w0 * np.exp(-(((nearest + second) / sigma) ** 2) / 2)
     result: np.ndarray = np.where(background, weights[0] + gaps, weights[1]).astype("float32")
     return result
 

@@ -12,6 +12,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand
+from neuromancer.nodes.layout import flag
 from neuromancer.nodes.losses.classification import one_hot, softmax_of
 from neuromancer.nodes.losses.common import (
     EPS,
@@ -85,10 +86,10 @@ class _ClassNLL(Node):
             )
         self.n_indep = n_f // self.n_class
         self.axis = pred.shape.tag2index("f")
-        self.pred, self.target, self.target_is_sparse = pred, target, bool(target_is_sparse)
+        self.pred, self.target, self.target_is_sparse = pred, target, flag(target_is_sparse, "target_is_sparse", self)
         self.ignore_label = check_ignored(self, ignore_label, self.target_is_sparse)
         self.eps = check_eps(eps, pred, self)
-        require_fit(self, "target", target, pred, self.n_indep if target_is_sparse else None, optional=())
+        require_fit(self, "target", target, pred, self.n_indep if self.target_is_sparse else None, optional=())
         self.class_weights = self._class_weights(class_weights)
         self.example_weights = example_weights
         self.mask_class_labeled = mask_class_labeled

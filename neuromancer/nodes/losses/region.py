@@ -9,7 +9,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.tagged_shape import TaggedShape
-from neuromancer.nodes.layout import feature_vector
+from neuromancer.nodes.layout import feature_vector, flag
 from neuromancer.nodes.losses.segmentation import SegmentationLoss, number
 from neuromancer.nodes.node import Node
 
@@ -19,7 +19,8 @@ class RegionLoss(SegmentationLoss):
 
     def _set_regions(self, include_background: bool, per_image: bool, smooth: float) -> None:
         """Check and store which classes and pixels belong together."""
-        self.include_background, self.per_image = bool(include_background), bool(per_image)
+        self.include_background = flag(include_background, "include_background", self)
+        self.per_image = flag(per_image, "per_image", self)
         self.smooth = number(self, "smooth", smooth, above=True)
         if not self.include_background and self.n_class == 1:
             raise ArgumentError(
@@ -125,7 +126,7 @@ class SoftDice(RegionLoss):
         super().__init__(None, name, print_repr)
         self._connect(pred, target, target_is_sparse, class_weights, ignore_label)
         self._set_regions(include_background, per_image, smooth)
-        self.squared = bool(squared)
+        self.squared = flag(squared, "squared", self)
 
     def _make_output(self) -> None:
         t, known = self._coded()

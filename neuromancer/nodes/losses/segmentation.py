@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.casts import is_number
+from neuromancer.casts import is_number, vanishes
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.demand import Demand
-from neuromancer.nodes.layout import feature_vector
+from neuromancer.nodes.layout import feature_vector, flag
 from neuromancer.nodes.losses.classification import one_hot, softmax_of
 from neuromancer.nodes.losses.common import finite_vector, require_fit, require_tensor
 from neuromancer.nodes.losses.logits import is_sigmoid
@@ -81,9 +81,9 @@ class SegmentationLoss(Node):
             )
         self.n_indep = n_f // self.n_class
         self.axis = pred.shape.tag2index("f")
-        self.pred, self.target, self.target_is_sparse = pred, target, bool(target_is_sparse)
+        self.pred, self.target, self.target_is_sparse = pred, target, flag(target_is_sparse, "target_is_sparse", self)
         self.ignore_label = check_ignored(self, ignore_label, self.target_is_sparse)
-        require_fit(self, "target", target, pred, self.n_indep if target_is_sparse else None, optional=())
+        require_fit(self, "target", target, pred, self.n_indep if self.target_is_sparse else None, optional=())
         self.class_weights: VariableParam | None = None
         if class_weights is not None:
             weights = finite_vector(self, "class weights", class_weights, n_f, pred.output.dtype)
@@ -131,9 +131,12 @@ def _labelled(groups: Any, axis: int, dtype: str) -> Any:
     return known + E.T.zeros_like(groups)
 
 
-def number(node: Node, key: str, value: Any, least: float = 0.0, above: bool = False) -> float:
-    """Return an argument as a float; raise ArgumentError unless it is a finite number >= `least` (or > if `above`)."""
-    if not is_number(value) or not np.isfinite(value) or value < least or (above and value == least):
+def number(node: SegmentationLoss, key: str, value: Any, least: float = 0.0, above: bool = False) -> float:
+    """Return an argument as a float; raise ArgumentError unless it is >= `least` (> if `above`) and fits the dtype."""
+    dtype = node.pred.output.dtype
+    fits = is_number(value) and least <= value <= float(np.finfo(dtype).max)
+    if not fits or (above and (value == least or vanishes(dtype, value))):
         sign = ">" if above else ">="
-        raise ArgumentError(f"{key} must be a number", node=node, got=value, expected=f"{sign} {least:g}")
+        expected = f"{sign} {least:g}, finite in {dtype}"
+        raise ArgumentError(f"{key} must be a number", node=node, got=value, expected=expected)
     return float(value)

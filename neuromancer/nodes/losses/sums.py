@@ -8,7 +8,7 @@ from neuromancer.graph.registry import model_manager
 from neuromancer.nodes.losses.aggregate import AggregateLoss
 from neuromancer.nodes.losses.focal import Focal
 from neuromancer.nodes.losses.region import SoftDice
-from neuromancer.nodes.losses.segmentation import number
+from neuromancer.nodes.losses.segmentation import SegmentationLoss, number
 from neuromancer.nodes.node import Node
 
 
@@ -163,7 +163,9 @@ def DiceFocal(
         )
 
 
-def _weighted_sum(losses: list[Node], weights: dict[str, Any], name: str, print_repr: bool) -> AggregateLoss:
+def _weighted_sum(
+    losses: list[SegmentationLoss], weights: dict[str, Any], name: str, print_repr: bool
+) -> AggregateLoss:
     # The aggregate averages its components, a sum has as many times their weights.
     mixing = [len(losses) * number(losses[0], key, value) for key, value in weights.items()]
-    return AggregateLoss(losses, mixing, name=name, print_repr=print_repr)
+    return AggregateLoss([*losses], mixing, name=name, print_repr=print_repr)

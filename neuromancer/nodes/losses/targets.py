@@ -29,6 +29,7 @@ class SpecialValues:
 MISSING_ONLY = SpecialValues("NaN where missing", np.isnan)
 MISSING_NUMBERS = SpecialValues("-666 or NaN where missing", lambda v: np.isnan(v) | (np.abs(v - MISSING) < 1e-2))
 IGNORED_NUMBERS = SpecialValues("negative or NaN where ignored", lambda v: np.isnan(v) | ((v < 0) & np.isfinite(v)))
+MAX_LABEL = 2**63 - 1
 SHOWN = 10
 """Maximum number of values listed in a message."""
 
@@ -37,12 +38,12 @@ def check_ignored(node: Node, label: Any, target_is_sparse: bool) -> int | None:
     """Return `ignore_label` as an int or None; raise ArgumentError unless it is an integer and the target sparse."""
     if label is None:
         return None
-    if not is_int(label) or not target_is_sparse:
+    if not is_int(label) or abs(int(label)) > MAX_LABEL or not target_is_sparse:
         raise ArgumentError(
             "ignore_label must be a label of a sparse target",
             node=node,
             got=f"ignore_label={label!r}, target_is_sparse={target_is_sparse}",
-            expected="an int with target_is_sparse=True, or None",
+            expected="an int of 64 bits with target_is_sparse=True, or None",
         )
     return int(label)
 

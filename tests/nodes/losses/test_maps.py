@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.errors import ArgumentError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, InputTypeError, OutOfMemoryError, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -95,3 +95,13 @@ def test_bad_arguments_of_distances(n_class, sampling, message):
 def test_bad_arguments_of_weights(kwargs):
     with pytest.raises(ArgumentError):
         nm.unet_weights([0, 1], **kwargs)
+
+
+def test_numbers_that_do_not_fit():
+    with pytest.raises(ArgumentError, match=r"labels.*int64"):
+        nm.signed_distance([1e30, 0], 2)
+    with pytest.raises(OutOfMemoryError, match="n_class=1000000000000000000"):
+        nm.signed_distance([0, 1], 10**18)
+    with pytest.raises(ArgumentError, match=r"w0 is out of range.*finite in float32"):
+        nm.unet_weights([1, 0, 2], w0=1e300)
+    np.testing.assert_allclose(nm.unet_weights([1, 0, 2], sigma=1e30), [1, 11, 1])

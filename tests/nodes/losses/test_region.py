@@ -189,6 +189,11 @@ def test_predictions_that_are_no_probabilities(source):
         ({"class_weights": [1, 2]}, ArgumentError, "wrong number of class weights"),
         ({"class_weights": [1, 2, np.nan]}, ArgumentError, "class weights must be finite"),
         ({"ignore_label": 1.5}, ArgumentError, "ignore_label must be a label of a sparse target"),
+        ({"ignore_label": 10**30}, ArgumentError, "ignore_label must be a label of a sparse target"),
+        ({"target_is_sparse": "no"}, ArgumentError, "target_is_sparse must be a bool; got 'no'"),
+        ({"squared": np.ones(2)}, ArgumentError, "squared must be a bool"),
+        ({"per_image": None}, ArgumentError, "per_image must be a bool"),
+        ({"include_background": 2}, ArgumentError, "include_background must be a bool"),
         ({"target_is_sparse": False}, ShapeError, "does not fit"),
     ],
 )
@@ -201,6 +206,13 @@ def test_bad_arguments(net, kwargs, error, message):
 def test_bad_weights_of_errors(net, kwargs):
     with pytest.raises(ArgumentError, match="must be a number"):
         nm.Tversky(*net, target_is_sparse=True, **kwargs, **QUIET)
+
+
+@pytest.mark.parametrize("kwargs", [{"smooth": 1e-60}, {"alpha": 1e300}, {"beta": 1e39}])
+def test_numbers_that_do_not_fit_the_prediction(source, kwargs):
+    probs = nm.Softmax(source("raw", (2, 3)), **QUIET)
+    with pytest.raises(ArgumentError, match=r"must be a number.*finite in float32"):
+        nm.Tversky(probs, nm.Input_like(probs, name="t", **QUIET), **kwargs, **QUIET)
 
 
 def test_sigmoids_have_no_background(sigmoid):
