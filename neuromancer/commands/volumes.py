@@ -29,6 +29,7 @@ from neuromancer.dense.reduction import reduction
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.printable import printable
 from neuromancer.progress import say
+from neuromancer.train.files import require_writable
 
 INCOMPLETE = 3
 
@@ -326,6 +327,9 @@ def _import(options: argparse.Namespace) -> int:
     source, target = Path(options.source), Path(options.model)
     if target.exists():
         raise FileError("already exists and is not overwritten", where=options.model, expected="a new file")
+    if not target.absolute().parent.is_dir():
+        raise FileError("the folder does not exist", where=options.model, expected="a file in an existing folder")
+    require_writable(target.absolute().parent)
     if source.suffix.lower() in TORCH:
         raise ArgumentError(
             "a PyTorch file holds weights, but no network that could be read without executing it",

@@ -115,10 +115,10 @@ def space_of(tags: str | Sequence[str] | None, ndim: int) -> str:
     """Return the tags of the spatial axes, from tags such as ``'b,f,z,y,x'`` or ``'zyx'``; by default z, y, x."""
     if tags is None:
         return SPACE[ndim]
-    text = tags if isinstance(tags, str) else ",".join(tags)
-    given = text.replace(",", "").replace(" ", "")
+    named = isinstance(tags, (str, list, tuple)) and all(isinstance(tag, str) for tag in tags)
+    given = "".join(tags).replace(",", "").replace(" ", "") if named else ""
     space = given.removeprefix("bf")
-    if len(space) != ndim or len(set(space)) != ndim or not set(space) <= set(SPATIAL_TAGS):
+    if not named or len(space) != ndim or len(set(space)) != ndim or not set(space) <= set(SPATIAL_TAGS):
         raise ArgumentError(
             "tags must name the spatial axes in their order",
             where="tags",

@@ -328,3 +328,9 @@ def test_plans_need_sizes(model, capsys):
             cli.main(["plan", str(model), "--", *sizes])
     assert cli.main(["plan", str(model), "1000000000000", "1000000000000", "1000000000000"]) == cli.FAILED
     assert "more voxels" in capsys.readouterr().err
+
+
+def test_import_looks_at_the_output_first(tmp_path, capsys):
+    """The translation of a large network takes minutes."""
+    assert cli.main(["import", str(tmp_path / "none.onnx"), str(tmp_path / "no" / "out.h5")]) == cli.FAILED
+    assert "the folder does not exist" in capsys.readouterr().err
