@@ -17,6 +17,7 @@ from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.activation import SIGMOID
 from neuromancer.nodes.layout import flag, positive_int
 from neuromancer.nodes.losses.common import require_fit, require_tensor
+from neuromancer.nodes.losses.parts import require_whole_labels
 from neuromancer.nodes.losses.targets import (
     IGNORED_NUMBERS,
     Check,
@@ -177,6 +178,7 @@ class Classification(Node):
             return
         if softmax is not None and n_class == "auto":
             n_class = softmax.n_class
+            require_whole_labels(self, pred, n_class)
         if n_class == "auto":
             raise ArgumentError(
                 "cannot determine the number of classes",

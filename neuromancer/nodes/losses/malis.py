@@ -16,6 +16,7 @@ from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.layout import flag
 from neuromancer.nodes.losses.classification import softmax_of
 from neuromancer.nodes.losses.common import EPS, align, finite_vector, require_fit, require_tensor
+from neuromancer.nodes.losses.parts import require_whole_labels
 from neuromancer.nodes.losses.targets import Check, check_finite, check_fractions, check_objects
 from neuromancer.nodes.node import Node
 
@@ -118,6 +119,7 @@ class MalisNLL(Node):
                 + ("" if softmax is None else f" of {softmax.n_class} classes"),
                 nearest=f"Softmax({pred.name}, n_class=2, n_indep={n_edges})",
             )
+        require_whole_labels(self, pred, 2)
         if pred.shape["f"] != 2 * n_edges:
             raise ShapeError(
                 "the prediction needs two features per edge",

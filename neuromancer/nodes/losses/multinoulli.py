@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer import engine as E
-from neuromancer.errors import ArgumentError, ShapeError
+from neuromancer.errors import ArgumentError
 from neuromancer.graph.demand import Demand
 from neuromancer.nodes.layout import flag
 from neuromancer.nodes.losses.classification import one_hot, softmax_of
@@ -22,6 +22,7 @@ from neuromancer.nodes.losses.common import (
     require_tensor,
 )
 from neuromancer.nodes.losses.logits import Logs, check_eps, logarithms, penalties
+from neuromancer.nodes.losses.parts import require_whole_labels
 from neuromancer.nodes.losses.targets import (
     Check,
     check_finite,
@@ -77,13 +78,7 @@ class _ClassNLL(Node):
             )
         n_f = pred.shape["f"]
         self.n_class = softmax.n_class
-        if n_f % self.n_class:
-            raise ShapeError(
-                "a part of a Softmax must consist of whole labels",
-                node=self,
-                got=f"f={n_f}",
-                expected=f"a multiple of n_class={self.n_class}",
-            )
+        require_whole_labels(self, pred, self.n_class)
         self.n_indep = n_f // self.n_class
         self.axis = pred.shape.tag2index("f")
         self.pred, self.target, self.target_is_sparse = pred, target, flag(target_is_sparse, "target_is_sparse", self)

@@ -16,6 +16,7 @@ from neuromancer.nodes.layout import feature_vector, flag
 from neuromancer.nodes.losses.classification import one_hot, softmax_of
 from neuromancer.nodes.losses.common import finite_vector, require_fit, require_tensor
 from neuromancer.nodes.losses.logits import is_sigmoid
+from neuromancer.nodes.losses.parts import require_whole_labels
 from neuromancer.nodes.losses.targets import (
     IGNORED_NUMBERS,
     Check,
@@ -72,13 +73,10 @@ class SegmentationLoss(Node):
             )
         n_f = pred.shape["f"]
         self.n_class = 1 if softmax is None else softmax.n_class
-        if n_f is None or n_f % self.n_class:
-            raise ShapeError(
-                "the prediction must consist of whole labels",
-                node=self,
-                got=f"f={n_f}",
-                expected=f"a multiple of n_class={self.n_class}",
-            )
+        if n_f is None:
+            raise ShapeError("the number of features must be known", node=self, got=repr(pred.shape))
+        if not self.binary:
+            require_whole_labels(self, pred, self.n_class)
         self.n_indep = n_f // self.n_class
         self.axis = pred.shape.tag2index("f")
         self.pred, self.target, self.target_is_sparse = pred, target, flag(target_is_sparse, "target_is_sparse", self)
