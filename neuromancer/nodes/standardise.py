@@ -10,6 +10,7 @@ from neuromancer.casts import is_number, vanishes
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError
 from neuromancer.graph.demand import Demand
+from neuromancer.nodes.elementwise import is_finite
 from neuromancer.nodes.parameters import ParameterNode
 
 OPERATIONS = 80
@@ -94,9 +95,12 @@ class _Normalisation(ParameterNode):
     def _setup(self, affine: Any, eps: Any, gamma: Any, beta: Any) -> None:
         """Check and store the options that all normalisations share; create no parameters yet."""
         self.affine = self._flag("affine", affine)
-        if not is_number(eps) or not 0 < eps < float("inf") or vanishes(config.floatX, eps):
+        if not is_number(eps) or not (eps > 0 and is_finite(eps)) or vanishes(config.floatX, eps):
             raise ArgumentError(
-                "eps must be a positive number", node=self, got=eps, expected=f"more than 0 in {config.floatX}"
+                "eps must be a positive number",
+                node=self,
+                got=repr(eps)[:100],
+                expected=f"more than 0 and finite in {config.floatX}",
             )
         self.eps = float(eps)
         self._refuse_unused("affine", self.affine, gamma=gamma, beta=beta)

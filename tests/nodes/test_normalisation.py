@@ -283,7 +283,9 @@ def test_files_keep_parameters_and_statistics(tmp_path, fresh_model):
     ("build", "error", "says"),
     [
         (lambda x: nm.BatchNorm(x, eps=0, **QUIET), ArgumentError, "eps must be a positive number; got 0"),
-        (lambda x: nm.BatchNorm(x, eps=1e-60, **QUIET), ArgumentError, "more than 0 in float32"),
+        (lambda x: nm.BatchNorm(x, eps=1e-60, **QUIET), ArgumentError, "more than 0 and finite in float32"),
+        (lambda x: nm.BatchNorm(x, eps=1e300, **QUIET), ArgumentError, "more than 0 and finite in float32"),
+        (lambda x: nm.BatchNorm(x, eps=10**400, **QUIET), ArgumentError, "eps must be a positive number"),
         (lambda x: nm.BatchNorm(x, eps="a", **QUIET), ArgumentError, "eps"),
         (lambda x: nm.BatchNorm(x, affine=1, **QUIET), ArgumentError, "affine must be a bool"),
         (lambda x: nm.BatchNorm(x, momentum=1.5, **QUIET), ArgumentError, r"momentum.*got 1.5; expected .*\[0, 1\]"),
