@@ -262,18 +262,38 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
         if n.is_source:
             sizes[id(n)] = source_size
             continue
-        incoming = {sizes[id(p)] for p in n.spatial_parents if id(p) in sizes}
+        incoming = [p for p in n.spatial_parents if id(p) in sizes]
         if not incoming:
             continue
-        size = max(incoming)
+        size = common_size([sizes[id(p)] for p in incoming], [p.shape.spatial_shape[axis] for p in incoming])
+        if size is None:
+            return {}
         w = windows_of(n)[axis]
         out = w.output_size(size)
-        if len(incoming - {1}) > 1 or out is None or not w.accepts(size):
+        if out is None or not w.accepts(size):
             return {}
         if any(sizes.get(id(other), out) != out for other in n.same_size):
             return {}
         sizes[id(n)] = out
     return sizes
+
+
+def common_size(sizes: Sequence[int], declared: Sequence[int | None]) -> int | None:
+    """Return the size that branches have where they meet, or None if they differ.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+    declared : sequence of int or None
+        Sizes in the nodes' shapes: only an axis that is declared to have size 1 is repeated.
+
+    Examples
+    --------
+    >>> common_size([1, 4], [1, None]), common_size([1, 4], [None, None])
+    (4, None)
+    """
+    fixed = {size for size, known in zip(sizes, declared, strict=True) if size != 1 or known != 1}
+    return None if len(fixed) > 1 else next(iter(fixed), 1)
 
 
 def merged_geometry(node: NodeLike, shape: TaggedShape) -> TaggedShape:

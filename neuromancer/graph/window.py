@@ -114,12 +114,19 @@ class Window:
         --------
         >>> Window(before=2, after=2, border="reflect").sources(-2, 0, 9)
         (0, 2)
+        >>> Window(before=2, after=2, border="replicate").sources(-5, -5, 9, dilation=3)
+        (0, 2)
         """
         if self.border == "reflect":
             ends = 2 * (dilation - 1)
             low, high = (
                 min(low, 2 * (size - 1) - high - ends) if high >= size else low,
                 max(high, ends - low) if low < 0 else high,
+            )
+        elif self.border == "replicate":
+            low, high = (
+                min(low, size - dilation) if high >= size else low,
+                max(high, dilation - 1) if low < 0 else high,
             )
         return max(0, min(low, size - 1)), min(size - 1, max(high, 0))
 

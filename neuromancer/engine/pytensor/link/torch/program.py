@@ -16,6 +16,7 @@ import torch
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph, Output
+from pytensor.raise_op import Assert
 from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.type import TensorType
 
@@ -35,7 +36,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     torch_form,
 )
 from neuromancer.engine.pytensor.ops.base import tensor_view
-from neuromancer.errors import EngineError, NeuromancerError, OutOfMemoryError
+from neuromancer.errors import EngineError, NeuromancerError, OutOfMemoryError, ShapeError
 
 SMALL = 8
 """Integer arrays of up to this many elements (counters, seeds, shapes) are kept on the host."""
@@ -365,7 +366,14 @@ class Program:
                 return explained
         if is_lack_of_memory(error):
             return OutOfMemoryError("not enough memory", where=str(step.node.op), got=f"inputs of shapes {shapes}")
-        if isinstance(error, RuntimeError):
+        if isinstance(step.node.op, Assert) and "broadcast" in str(error):
+            # Where only the shape of a sum is needed, the sum itself is optimised away.
+            return ShapeError(
+                "operands differ along an axis",
+                where="an elementwise operation",
+                expected="equal lengths, or an axis declared to have length 1",
+            )
+        if isinstance(error, (RuntimeError, AssertionError)):
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             return EngineError(text, where=str(step.node.op), got=f"inputs of shapes {shapes}")
         error.add_note(f"in operation {step.node.op} on inputs of shapes {shapes}")
