@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import floor
+from typing import Any
+
+import numpy as np
 
 
 def context_of(size: int, out: int, step: Fraction) -> int:
@@ -72,6 +75,10 @@ class AxisGeometry:
         before, beyond = self._at_ends(start, stop, size)
         first = max(0, min(start + min(self.low, 0), size - self.least, before))
         return first, min(size, max(stop + max(self.high, self.context), first + self.least, beyond))
+
+    def reach(self, voxels: Any) -> tuple[Any, Any]:
+        """Return the first and last raw voxel of the receptive fields of output voxels."""
+        return voxels + min(self.low, 0), voxels + max(self.high, self.context)
 
     @property
     def output_spacing(self) -> Fraction:
@@ -153,6 +160,10 @@ class PeriodicAxis(AxisGeometry):
         while self.outputs(fed) < stop - self.first_output(first) and first + fed < size:
             fed = self.one_pass_size(fed + 1)
         return first, min(size, first + fed)
+
+    def reach(self, voxels: Any) -> tuple[Any, Any]:
+        periods, phases = voxels // self.tile_alignment * self.period, voxels % self.tile_alignment
+        return np.asarray(self.lows)[phases] + periods, np.asarray(self.highs)[phases] + periods
 
     @property
     def tile_alignment(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from neuromancer.casts import fits_kind
 from neuromancer.dense.axes import AxisGeometry
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
+from neuromancer.graph.geometry import sizes_of_all
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
@@ -147,6 +148,23 @@ def check_size(
             expected=f"at least {tuple(least)}",
             nearest=f"{tuple(max(n, m) for n, m in zip(sizes, least, strict=True))}"
             + ("" if pad_raw else ", or pad_raw=True"),
+        )
+
+
+def check_not_resized(node: GraphNode, axes: Sequence[AxisGeometry], sizes: Sequence[int]) -> None:
+    """Raise ShapeError for an image at whose size a node that takes its size from another is resized by a fraction."""
+    for k, (size, g) in enumerate(zip(sizes, axes, strict=True)):
+        if g.one_pass_size(size) == size or not sizes_of_all(node, k, size, resized=True):
+            continue
+        resized = next(n for n in node.sub_graph() if n.same_size)
+        below = next((n for n in range(size - 1, 0, -1) if g.one_pass_size(n) == n), None)
+        near = [n for n in (below, g.one_pass_size(size)) if n is not None]
+        raise ShapeError(
+            "at this size of the image, positions depend on the size of the whole image",
+            node=resized,
+            got=f"size {size} on axis {node.shape.tags[node.shape.spatial_axes[k]]!r}",
+            expected="a size at which the node grows by a whole factor",
+            nearest=f"size {' or '.join(map(str, near))}, or pad_raw=True, which mirrors the image to the larger one",
         )
 
 

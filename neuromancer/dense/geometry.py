@@ -13,9 +13,12 @@ from functools import lru_cache, partial
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from neuromancer.dense.axes import AxisGeometry, PeriodicAxis, context_of
 from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import (
+    Integers,
     ancestors,
     bounded_interval,
     intervals,
@@ -241,8 +244,12 @@ def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int,
     )
     if not any(windows_of(n)[k].overreaches for n in ancestors([node]) if _has_axis(n, k)):
         return axis
-    size = axis.one_pass_size(_span(node, k) + 4 * p)
-    return _with_ends(axis, size, partial(_interval, node, k, sizes_of_all(node, k, size), False))
+    # Sizes of other residues end elsewhere within a period.
+    large = _span(node, k) + 4 * p
+    for size, _ in classes:
+        size += max(0, ceil((large - size) / p)) * p
+        axis = _with_ends(axis, size, partial(_interval, node, k, sizes_of_all(node, k, size), False))
+    return axis
 
 
 def _span(node: GraphNode, k: int) -> int:
@@ -273,11 +280,13 @@ def _reaches(node: GraphNode, k: int) -> bool:
     return node.shape is not None and node.shape.ndim > k
 
 
-def _interval(node: GraphNode, k: int, sizes: dict[int, int], dilated: bool, i: int) -> tuple[int, int]:
-    return bounded_interval(node, k, i, i, sizes, dilated)
+def _interval(
+    node: GraphNode, k: int, sizes: dict[int, int], dilated: bool, voxels: Integers
+) -> tuple[Integers, Integers]:
+    return bounded_interval(node, k, voxels, voxels, sizes, dilated)
 
 
-def _with_ends(axis: A, size: int, interval: Callable[[int], tuple[int, int]]) -> A:
+def _with_ends(axis: A, size: int, interval: Callable[[Integers], tuple[Integers, Integers]]) -> A:
     """Add what the outputs at the ends of an image need because of the network's padding.
 
     Parameters
@@ -286,22 +295,31 @@ def _with_ends(axis: A, size: int, interval: Callable[[int], tuple[int, int]]) -
     size : int
         A size of the image that is large beside the field of view.
     interval : callable
-        The raw voxels on which output voxel i depends in such an image.
+        The raw voxels on which output voxels depend in such an image.
     """
-    zone = ceil((size // 2) / axis.step)
-    outputs = axis.outputs(size)
-    firsts = [(i, interval(i)[1]) for i in range(min(zone, outputs))]
-    lasts = [(outputs - i, size - 1 - interval(i)[0]) for i in range(max(0, outputs - zone), outputs)]
+    zone, outputs = ceil((size // 2) / axis.step), axis.outputs(size)
     free = replace(axis, head=(0, 0), tail=(0, 0))
-    head = [(i + 1, last) for i, last in firsts if last >= free.input_range(i, i + 1, size)[1]]
-    tail = [(n, last) for n, last in lasts if size - 1 - last < free.input_range(outputs - n, outputs - n + 1, size)[0]]
-    # Sizes of other residues end elsewhere within a period.
-    more = axis.period if isinstance(axis, PeriodicAxis) and axis.others else 0
-    return replace(
-        axis,
-        head=tuple(map(max, zip(*head, strict=True))) if head else (0, 0),
-        tail=tuple(max(values) + more for values in zip(*tail, strict=True)) if tail else (0, 0),
-    )
+    firsts, lasts = np.arange(min(zone, outputs)), np.arange(max(0, outputs - zone), outputs)
+    ends, starts = interval(firsts)[1], interval(lasts)[0]
+    # Only what lies beyond the field of view can lie beyond the range of a tile.
+    beyond, before = ends > free.reach(firsts)[1], starts < free.reach(lasts)[0]
+    head = [
+        (i + 1, last)
+        for i, last in zip(firsts[beyond].tolist(), ends[beyond].tolist(), strict=True)
+        if last >= free.input_range(i, i + 1, size)[1]
+    ]
+    tail = [
+        (outputs - i, size - 1 - first)
+        for i, first in zip(lasts[before].tolist(), starts[before].tolist(), strict=True)
+        if first < free.input_range(i, i + 1, size)[0]
+    ]
+    return replace(axis, head=_furthest(head, axis.head), tail=_furthest(tail, axis.tail))
+
+
+def _furthest(found: Sequence[tuple[int, int]], known: tuple[int, int]) -> tuple[int, int]:
+    """Largest entries of pairs."""
+    n, last = (max(values) for values in zip(*found, known, strict=True))
+    return n, last
 
 
 def _tile_range(node: GraphNode, k: int, i: int, classes: Sequence[tuple[int, dict[int, int]]]) -> tuple[int, int]:

@@ -209,8 +209,8 @@ def intervals(node: N, axis: int, low: Any, high: Any) -> Iterator[tuple[N, tupl
 
 
 def bounded_interval(
-    node: NodeLike, axis: int, low: int, high: int, sizes: dict[int, int], dilated: bool = False
-) -> tuple[int, int]:
+    node: NodeLike, axis: int, low: Any, high: Any, sizes: dict[int, int], dilated: bool = False
+) -> tuple[Any, Any]:
     """Return the first and last raw voxel on which the node's voxels `low` to `high` depend within an image.
 
     Unlike `raw_interval`, it ends at the borders of the image, and follows padding to the voxels whose values it has.
@@ -220,15 +220,15 @@ def bounded_interval(
     node : Node
     axis : int
         Which spatial axis.
-    low, high : int
-        Output voxels, both included.
+    low, high : int or array of int
+        Output voxels, both included. With arrays, many ranges at once.
     sizes : dict of int to int
         Size of every node by its ``id``, as from `sizes_of_all`.
     dilated : bool
         Whether the graph is built in the dense form, in which strides are dilations.
     """
-    need: dict[int, tuple[int, int]] = {id(node): (low, high)}
-    raw: list[tuple[int, int]] = []
+    need: dict[int, tuple[Any, Any]] = {id(node): (low, high)}
+    raw: list[tuple[Any, Any]] = []
     for n in reversed(ancestors([node])):
         if id(n) not in need:
             continue
@@ -241,8 +241,8 @@ def bounded_interval(
                 a, b = (lo - w.before * d, hi + (w.size - 1 - w.before) * d) if dilated else w.needed(lo, hi)
                 a, b = w.sources(a, b, sizes[id(p)], d)
                 old = need.get(id(p), (a, b))
-                need[id(p)] = (min(a, old[0]), max(b, old[1]))
-    return min(a for a, _ in raw), max(b for _, b in raw)
+                need[id(p)] = (np.minimum(a, old[0]), np.maximum(b, old[1]))
+    return np.min([a for a, _ in raw], axis=0), np.max([b for _, b in raw], axis=0)
 
 
 def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:
@@ -253,8 +253,18 @@ def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:
     return sizes_of_all(node, axis, source_size).get(id(node))
 
 
-def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
-    """Return the sizes of `node` and its ancestors, keyed by ``id``; empty if `sizes_through` returns None."""
+def sizes_of_all(node: NodeLike, axis: int, source_size: int, resized: bool = False) -> dict[int, int]:
+    """Return the sizes of `node` and its ancestors, keyed by ``id``; empty if `sizes_through` returns None.
+
+    Parameters
+    ----------
+    node : Node
+    axis : int
+    source_size : int
+    resized : bool
+        Whether a node that takes its size from another may be interpolated by a fraction, so that positions depend on
+        the size of the image.
+    """
     sizes: dict[int, int] = {}
     for n in ancestors([node]):
         if n.shape is None or n.shape.ndim <= axis:
@@ -272,8 +282,11 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int) -> dict[int, int]:
         out = w.output_size(size)
         if out is None or not w.accepts(size):
             return {}
-        if any(sizes.get(id(other), out) != out for other in n.same_size):
-            return {}
+        others = {sizes.get(id(other), out) for other in n.same_size}
+        if others - {out}:
+            if not resized:
+                return {}
+            out = others.pop()
         sizes[id(n)] = out
     return sizes
 

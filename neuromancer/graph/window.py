@@ -99,12 +99,12 @@ class Window:
         needs = {"constant": 0, "replicate": 1, "reflect": 2}[self.border]
         return self.size - 1 < needs * max(self.before, self.after)
 
-    def sources(self, low: int, high: int, size: int, dilation: int = 1) -> tuple[int, int]:
+    def sources(self, low: Any, high: Any, size: int, dilation: int = 1) -> tuple[Any, Any]:
         """Return the first and last voxel of a parent of `size` voxels from which voxels `low` to `high` get values.
 
         Parameters
         ----------
-        low, high : int
+        low, high : int or array of int
             A range of parent voxels that may lie in the padding, as from `needed`.
         size : int
         dilation : int
@@ -112,23 +112,22 @@ class Window:
 
         Examples
         --------
-        >>> Window(before=2, after=2, border="reflect").sources(-2, 0, 9)
+        >>> first, last = Window(before=2, after=2, border="reflect").sources(-2, 0, 9)
+        >>> int(first), int(last)
         (0, 2)
-        >>> Window(before=2, after=2, border="replicate").sources(-5, -5, 9, dilation=3)
+        >>> first, last = Window(before=2, after=2, border="replicate").sources(-5, -5, 9, dilation=3)
+        >>> int(first), int(last)
         (0, 2)
         """
+        below, above = low, high
         if self.border == "reflect":
             ends = 2 * (dilation - 1)
-            low, high = (
-                min(low, 2 * (size - 1) - high - ends) if high >= size else low,
-                max(high, ends - low) if low < 0 else high,
-            )
+            below, above = 2 * (size - 1) - high - ends, ends - low
         elif self.border == "replicate":
-            low, high = (
-                min(low, size - dilation) if high >= size else low,
-                max(high, dilation - 1) if low < 0 else high,
-            )
-        return max(0, min(low, size - 1)), min(size - 1, max(high, 0))
+            below, above = size - dilation, dilation - 1
+        first = np.where(np.asarray(high) >= size, np.minimum(low, below), low)
+        last = np.where(np.asarray(low) < 0, np.maximum(high, above), high)
+        return np.clip(first, 0, size - 1), np.clip(last, 0, size - 1)
 
 
 @dataclass(frozen=True)
