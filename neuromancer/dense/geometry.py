@@ -7,10 +7,11 @@ by ``period`` voxels, so they are evaluated unchanged, on tiles that start at mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache, partial
-from math import ceil, floor
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,12 +21,12 @@ from neuromancer.errors import GraphError
 from neuromancer.graph.geometry import (
     Integers,
     ancestors,
-    bounded_interval,
+    bounded_intervals,
     intervals,
     period,
-    raw_interval,
     sizes_of_all,
     sizes_through,
+    source_interval,
     windows_of,
 )
 from neuromancer.graph.tagged_shape import exact
@@ -143,7 +144,7 @@ def sliding_geometry(node: GraphNode, twin: GraphNode) -> tuple[list[AxisGeometr
         if any(windows_of(n)[k].overreaches for n in ancestors([twin]) if id(n) in reach and not n.is_source):
             size = axis.least + _span(twin, k)
             sizes = {key: size - c for key, c in lost[-1].items()}
-            axis = _with_ends(axis, size, partial(_interval, twin, k, sizes, True))
+            axis = _with_ends(axis, size, partial(_range_at_ends, twin, k, (size, sizes), True))
         axes.append(axis)
     return axes, lost
 
@@ -227,19 +228,21 @@ def _grows(nodes: Sequence[GraphNode], k: int, size: int, p: int, outs: Sequence
 
 def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int, int]]) -> PeriodicAxis:
     step, sizes = exact(node.shape.strides[k]), [(size, sizes_of_all(node, k, size)) for size, _ in classes]
-    reach = [_tile_range(node, k, i, sizes) for i in range(max(1, int(p / step)))]
+    phases = np.arange(max(1, int(p / step)))
+    low, high = _tile_range(node, k, intervals(node, k, phases, phases), sizes)
+    lows, highs = low.tolist(), high.tolist()
     (size, out), *others = classes
     axis = PeriodicAxis(
-        low=reach[0][0],
-        high=reach[0][1],
+        low=lows[0],
+        high=highs[0],
         context=context_of(size, out, step),
         offset=node.shape.offsets[k],
         step=step,
         period=p,
         residue=size % p,
         smallest=size,
-        lows=tuple(low for low, _ in reach),
-        highs=tuple(high for _, high in reach),
+        lows=tuple(lows),
+        highs=tuple(highs),
         others=tuple(others),
     )
     if not any(windows_of(n)[k].overreaches for n in ancestors([node]) if _has_axis(n, k)):
@@ -248,7 +251,7 @@ def _periodic_axis(node: GraphNode, k: int, p: int, classes: Sequence[tuple[int,
     large = _span(node, k) + 4 * p
     for size, _ in classes:
         size += max(0, ceil((large - size) / p)) * p
-        axis = _with_ends(axis, size, partial(_interval, node, k, sizes_of_all(node, k, size), False))
+        axis = _with_ends(axis, size, partial(_range_at_ends, node, k, (size, sizes_of_all(node, k, size)), False))
     return axis
 
 
@@ -280,10 +283,12 @@ def _reaches(node: GraphNode, k: int) -> bool:
     return node.shape is not None and node.shape.ndim > k
 
 
-def _interval(
-    node: GraphNode, k: int, sizes: dict[int, int], dilated: bool, voxels: Integers
+def _range_at_ends(
+    node: GraphNode, k: int, size: tuple[int, dict[int, int]], dilated: bool, voxels: Integers
 ) -> tuple[Integers, Integers]:
-    return bounded_interval(node, k, voxels, voxels, sizes, dilated)
+    """First and last raw voxel of a tile in an image of a known size; see `_tile_range`."""
+    found = bounded_intervals(node, k, voxels, voxels, size[1], dilated)
+    return _tile_range(node, k, found, [size], dilated)
 
 
 def _with_ends(axis: A, size: int, interval: Callable[[Integers], tuple[Integers, Integers]]) -> A:
@@ -322,8 +327,14 @@ def _furthest(found: Sequence[tuple[int, int]], known: tuple[int, int]) -> tuple
     return n, last
 
 
-def _tile_range(node: GraphNode, k: int, i: int, classes: Sequence[tuple[int, dict[int, int]]]) -> tuple[int, int]:
-    """First and last raw voxel of a tile in which everything that output voxel i depends on lies inside all nodes.
+def _tile_range(
+    node: GraphNode,
+    k: int,
+    found: Iterable[tuple[GraphNode, tuple[Integers, Integers]]],
+    classes: Sequence[tuple[int, dict[int, int]]],
+    dilated: bool = False,
+) -> tuple[Integers, Integers]:
+    """First and last raw voxel of a tile in which everything that output voxels depend on lies inside all nodes.
 
     Not only the receptive field must lie in the tile: behind a crop, a node that pads would pad at the cut end, where
     in the image it has voxels.
@@ -333,21 +344,26 @@ def _tile_range(node: GraphNode, k: int, i: int, classes: Sequence[tuple[int, di
     node : Node
     k : int
         Which spatial axis.
-    i : int
-        Output voxel.
+    found : iterable of (node, (first, last))
+        What the output voxels depend on, as from `intervals`.
     classes : sequence of (int, dict)
         Valid sizes, one per residue, and the sizes that all nodes have then.
+    dilated : bool
+        Whether the graph is built in the dense form, in which all voxels are one raw voxel apart.
     """
-    low, high = raw_interval(node, k, i, i)
     pads = [n for n in ancestors([node]) if _has_axis(n, k) and windows_of(n)[k].pads]
     padded = {id(p) for n in pads for p in n.spatial_parents}
-    for n, (first, last) in intervals(node, k, i, i):
+    ranges = []
+    for n, (first, last) in found:
+        if n.is_source:
+            ranges.append(source_interval(n, k, first, last))
         if id(n) in padded and id(n) in classes[0][1]:
-            step = exact(n.shape.strides[k])
-            low = min(low, floor(first * step))
+            step = Fraction(1) if dilated else exact(n.shape.strides[k])
+            a, b = step.numerator, step.denominator
             for size, sizes in classes:
-                high = max(high, ceil(size + (last + 1 - sizes[id(n)]) * step) - 1)
-    return low, high
+                # Rounded down at the start of the tile, up at its end.
+                ranges.append((first * a // b, size - 1 - (sizes[id(n)] - 1 - last) * a // b))
+    return np.min([low for low, _ in ranges], axis=0), np.max([high for _, high in ranges], axis=0)
 
 
 @lru_cache(maxsize=256)

@@ -181,11 +181,16 @@ def raw_interval(node: NodeLike, axis: int, low: Any, high: Any) -> tuple[Any, A
     found: tuple[Any, Any] | None = None
     for n, (lo, hi) in intervals(node, axis, low, high):
         if n.is_source:
-            step, fov, centre = n.shape.strides[axis], n.shape.fov[axis], n.shape.centre[axis]
-            first = floor(centre - Fraction(fov - 1, 2))
-            a, b = _whole(lo * step) + first, _whole(hi * step) + first + fov - 1
+            a, b = source_interval(n, axis, lo, hi)
             found = (a, b) if found is None else (least(found[0], a), most(found[1], b))
     return (low, high) if found is None else found
+
+
+def source_interval(source: NodeLike, axis: int, low: Any, high: Any) -> tuple[Any, Any]:
+    """Return the first and last raw coordinate of voxels `low` to `high` of a source; see `raw_interval`."""
+    step, fov, centre = source.shape.strides[axis], source.shape.fov[axis], source.shape.centre[axis]
+    first = floor(centre - Fraction(fov - 1, 2))
+    return _whole(low * step) + first, _whole(high * step) + first + fov - 1
 
 
 def _whole(value: Any) -> Any:
@@ -208,12 +213,12 @@ def intervals(node: N, axis: int, low: Any, high: Any) -> Iterator[tuple[N, tupl
                 need[id(p)] = (least(a, old[0]), most(b, old[1]))
 
 
-def bounded_interval(
-    node: NodeLike, axis: int, low: Any, high: Any, sizes: dict[int, int], dilated: bool = False
-) -> tuple[Any, Any]:
-    """Return the first and last raw voxel on which the node's voxels `low` to `high` depend within an image.
+def bounded_intervals(
+    node: N, axis: int, low: Any, high: Any, sizes: dict[int, int], dilated: bool = False
+) -> Iterator[tuple[N, tuple[Any, Any]]]:
+    """Yield `node` and its ancestors with the first and last of their voxels that `low` to `high` have values from.
 
-    Unlike `raw_interval`, it ends at the borders of the image, and follows padding to the voxels whose values it has.
+    Unlike `intervals`, it ends at the borders of the image, and follows padding to the voxels whose values it has.
 
     Parameters
     ----------
@@ -228,13 +233,11 @@ def bounded_interval(
         Whether the graph is built in the dense form, in which strides are dilations.
     """
     need: dict[int, tuple[Any, Any]] = {id(node): (low, high)}
-    raw: list[tuple[Any, Any]] = []
     for n in reversed(ancestors([node])):
         if id(n) not in need:
             continue
         lo, hi = need[id(n)]
-        if n.is_source:
-            raw.append((lo, hi))
+        yield n, (lo, hi)
         for p in n.spatial_parents:
             if id(p) in sizes:
                 w, d = windows_of(n)[axis], int(p.shape.strides[axis]) if dilated else 1
@@ -242,7 +245,6 @@ def bounded_interval(
                 a, b = w.sources(a, b, sizes[id(p)], d)
                 old = need.get(id(p), (a, b))
                 need[id(p)] = (np.minimum(a, old[0]), np.maximum(b, old[1]))
-    return np.min([a for a, _ in raw], axis=0), np.max([b for _, b in raw], axis=0)
 
 
 def sizes_through(node: NodeLike, axis: int, source_size: int) -> int | None:

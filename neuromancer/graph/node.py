@@ -47,6 +47,9 @@ class GraphNode(metaclass=NodeType):
     equivariant: bool = True
     """Whether the output shifts along with the input, as dense prediction requires."""
 
+    broadcasts: bool = True
+    """Whether axes on which a parent has size 1 are repeated to the size of the others."""
+
     whole_image: str = ""
     """If that is because the output depends on the whole image, of any size: in which way, as a phrase for errors."""
 

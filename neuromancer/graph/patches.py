@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from neuromancer.errors import GraphError, ShapeError
-from neuromancer.graph.geometry import ancestors, common_size, windows_of
+from neuromancer.graph.geometry import ancestors, windows_of
 from neuromancer.graph.node import GraphNode
 from neuromancer.graph.tagged_shape import exact
 
@@ -66,8 +66,10 @@ def patch_size_through(
             if declared is not None and not n.is_source:
                 sizes[n] = declared
             continue
-        met = common_size([sizes[p] for p in incoming], [p.shape.spatial_shape[axis] for p in incoming])
-        out = None if met is None else _size_after(n, axis, met, mfp)
+        met = {sizes[p] for p in incoming}
+        if len(met - {1} if n.broadcasts else met) > 1:
+            return None
+        out = _size_after(n, axis, max(met), mfp)
         if out is None or any(sizes.get(other, out) != out for other in n.same_size):
             return None
         sizes[n] = out

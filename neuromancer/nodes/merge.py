@@ -80,6 +80,8 @@ class Concat(Node):
     [(2,b), (6,f)]
     """
 
+    broadcasts = False
+
     def __init__(
         self,
         parent_nodes: Sequence[Node],
@@ -117,6 +119,8 @@ class Concat(Node):
 
 class _Elementwise(Node):
     """Base of nodes that combine two nodes of equal shape elementwise."""
+
+    broadcasts = False
 
     def __init__(self, n1: Node, n2: Node, name: str, print_repr: bool) -> None:
         super().__init__(None, name, print_repr)

@@ -418,6 +418,9 @@ def test_branches_must_agree_but_for_single_voxels():
         shape=crop.shape, is_source=False,
         sub_graph=lambda: iter([*ancestors([total, crop]), both]),
     )  # fmt: skip
+    assert sizes_through(both, 0, 20) is None  # that the pool has a single voxel is not declared
+    both.spatial_parents = (nm.Pool(conv(nm.Input((1, 1, 20), "b,f,x", print_repr=False), 3), (18,)), crop)
+    both.sub_graph = lambda: iter([*ancestors(both.spatial_parents), both])
     assert sizes_through(both, 0, 20) == 18
     parents = conv(x, 3), conv(x, 2)
     unequal = SimpleNamespace(

@@ -200,6 +200,14 @@ def test_values_keep_their_sizes_and_single_voxels_are_repeated():
         assert patch_size_through(merged, 0, 9) == {inp: 9, cropped: 7, value: size, merged: 7}
 
 
+def test_single_voxels_are_not_repeated_where_sizes_must_be_equal():
+    inp = nm.Input((1, 1, 8), "b,f,x", **QUIET)
+    coarse = nm.Conv(inp, 1, (1,), stride=4, **QUIET)
+    up = nm.Crop(nm.Upsample(coarse, 4, **QUIET), ((0, 1),), **QUIET)
+    for merged in (nm.Concat([up, nm.Crop(inp, ((0, 1),), **QUIET)], **QUIET), nm.Add(up, nm.Crop(inp, ((1, 0),)))):
+        assert get_valid_patch_sizes(merged, high=9) == [[4, 8]]
+
+
 def test_what_looks_at_everything_fixes_the_size():
     inp = nm.Input((1, 1, 8, 6), "b,f,y,x", **QUIET)
     flattened = nm.Perceptron(inp, 2, flatten=True, **QUIET)
