@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from fractions import Fraction
-from math import floor, lcm
+from math import ceil, floor, lcm
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -71,6 +71,7 @@ def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int 
     shape = list(parent.shape)
     for axis, size in zip(parent.spatial_axes, sizes, strict=True):
         shape[axis] = size
+    _require_factors(node, windows, parent)
     strides, fov, centre = [], [], []
     for w, s, f, c in zip(windows, parent.strides, parent.fov, parent.centre, strict=True):
         step = exact(s)
@@ -84,6 +85,19 @@ def window_shape(node: NodeLike, windows: Sequence[Window], sizes: Sequence[int 
     if known and node.refined:
         return _with_true_fov(node, result)
     return result
+
+
+def _require_factors(node: NodeLike, windows: Sequence[Window], parent: TaggedShape) -> None:
+    """Raise ShapeError if a factor makes the grid of a node too fine."""
+    for w, s, axis in zip(windows, parent.strides, parent.spatial_axes, strict=True):
+        if w.up > 1 and (exact(s) / w.up).denominator > MAX_PHASES:
+            raise ShapeError(
+                "the factor makes the grid too fine",
+                node=node,
+                got=f"factor {w.up} on axis {parent.tags[axis]!r}, where voxels are {exact(s)} raw voxels apart",
+                expected=f"at most {MAX_PHASES} voxels per raw voxel",
+                nearest=f"factor {max(1, int(exact(s) * MAX_PHASES))}",
+            )
 
 
 def _with_true_fov(node: NodeLike, shape: TaggedShape) -> TaggedShape:
@@ -138,13 +152,14 @@ def windows_of(node: NodeLike) -> tuple[Window, ...]:
     for k in range(shape.ndim):
         step = exact(parent.strides[k])
         ratio = exact(shape.strides[k]) / step
-        size = (shape.fov[k] - parent.fov[k]) // step + 1
         c, c_parent = shape.centre[k], parent.centre[k]
         if c is None or c_parent is None or ratio < 1:
             windows.append(IDENTITY)
             continue
-        before = Fraction(size - 1, 2) - (c - c_parent) / step
-        windows.append(Window(size=int(size), down=int(ratio), before=floor(before), after=floor(before)))
+        # A field of view that grows by less than a stride of the parent covers some of its voxels in part.
+        middle, reach = (c - c_parent) / step, max(0, shape.fov[k] - parent.fov[k]) / (2 * step)
+        first, last = floor(middle - reach), ceil(middle + reach)
+        windows.append(Window(size=last - first + 1, down=int(ratio), before=-first, after=-first))
     return tuple(windows)
 
 

@@ -43,7 +43,8 @@ def patch_size_through(
     mfp : bool
         Assume max-fragment pooling in every layer that supports it. The sizes returned are those of one fragment.
     source : GraphNode, optional
-        The source to resize; default: the first with spatial axes. Other sources keep their sizes.
+        The source to resize; default: the first with spatial axes. Nodes that depend on others alone keep their sizes;
+        what is merged with another source directly is taken to fit.
 
     Returns
     -------

@@ -36,8 +36,8 @@ class Window:
     leftover : {'refused', 'ignored', 'covered'}
         What happens with parent voxels at the far end that the last full window does not reach: the size does not fit,
         they are not used, or a last window covers them and reaches beyond the end.
-    border : {'constant', 'reflect', 'replicate'}
-        Values of the padding.
+    border : {'constant', 'empty', 'reflect', 'replicate'}
+        Values of the padding; 'empty' if it has none that count, so that no window may lie in it entirely.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class Window:
     @property
     def overreaches(self) -> bool:
         """Whether padding takes its values from voxels that the window itself does not reach."""
-        needs = {"constant": 0, "replicate": 1, "reflect": 2}[self.border]
+        needs = {"constant": 0, "empty": 0, "replicate": 1, "reflect": 2}[self.border]
         return self.size - 1 < needs * max(self.before, self.after)
 
     def sources(self, low: Any, high: Any, size: int, dilation: int = 1) -> tuple[Any, Any]:

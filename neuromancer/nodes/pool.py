@@ -143,8 +143,10 @@ class Pool(Node):
     @property
     def _windows(self) -> list[Window]:
         leftover = {None: "refused", False: "ignored", True: "covered"}[self.ceil_mode]
+        ignored = self.mode == "max" or (self.mode.startswith("average") and not self.count_include_pad)
+        border = "empty" if ignored else "constant"
         return [
-            Window(size=e, down=s, before=a, after=b, leftover=leftover if s > 1 else "refused")
+            Window(size=e, down=s, before=a, after=b, leftover=leftover if s > 1 else "refused", border=border)
             for e, s, (a, b) in zip(self._extents, self.stride, self.padding, strict=True)
         ]
 

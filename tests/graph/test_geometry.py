@@ -297,7 +297,8 @@ def shaped(parent, **geometry):
         (6, 11, 5, Window(size=4, down=3)),
         (2, 9, 2, Window(size=3, before=1, after=1)),
         (2, 5, 6, Window(before=-2, after=-2)),
-        (2, 7, 4, Window(size=2, before=-1, after=-1)),
+        (2, 7, 4, Window(size=3)),
+        (2, 7, 3, Window(size=2)),
         (1, 5, 2, Window()),
     ],
 )

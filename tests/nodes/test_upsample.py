@@ -76,6 +76,11 @@ def test_shuffled_pixels(factor):
     [
         (lambda x: nm.Upsample(x, 0, **QUIET), ArgumentError, "factor"),
         (lambda x: nm.Upsample(x, (2,), **QUIET), ShapeError, "factor.*2 entries"),
+        (
+            lambda x: nm.Upsample(x, 10**9, **QUIET),
+            ShapeError,
+            "got factor 1000000000 on axis 'y'.*nearest.*factor 4096",
+        ),
         (lambda x: nm.Upsample(x, **QUIET), ArgumentError, "factor=None, size=None"),
         (lambda x: nm.Upsample(x, 2, size=(4, 4), **QUIET), ArgumentError, "factor=2"),
         (lambda x: nm.Upsample(x, 2, mode="cubic", **QUIET), ArgumentError, "got cubic.*nearest.*linear"),

@@ -8,10 +8,13 @@ import sys
 
 import numpy as np
 import pytensor
+import pytest
 import torch
 
+import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.config import config
+from neuromancer.errors import ShapeError
 from tests.engine.test_function import shared
 
 T = E.T
@@ -28,6 +31,15 @@ def test_uploads_and_downloads_are_counted() -> None:
     p.set_value(np.array([1, 1]))
     f([1, 2])
     assert f.counters.uploads == 5
+
+
+def test_sums_of_which_only_the_shape_is_used_are_checked() -> None:
+    source = nm.Input((None, 1, None), "b,f,x", print_repr=False)
+    short = nm.Conv(source, 1, (1,), stride=2, print_repr=False)
+    total = nm.Sum([short, nm.Pad(source, (0,), print_repr=False)], print_repr=False)
+    up = nm.ConvTranspose(total, 1, (2,), 2, print_repr=False)
+    with pytest.raises(ShapeError, match="operands differ"):
+        nm.Upsample(up, 2, print_repr=False)(np.ones((1, 1, 8)))
 
 
 def test_building_uses_the_configured_precision_and_restores_everything() -> None:
