@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,17 @@ class AxisGeometry:
     def length(self, size: int) -> int:
         """Return how many raw voxels the outputs of an image span, where the network takes its size."""
         return size - self.context
+
+    def pass_size(self, size: int, shift: int) -> int:
+        """Return the input size of the pass over an image of `size` voxels that starts `shift` voxels late.
+
+        It is large enough for all outputs of the image, also where they reach further without the shift.
+        """
+        fed = self.one_pass_size(size - shift)
+        wanted = ceil((self.length(size) - shift) / self.step) if shift else 0
+        while self.outputs(fed) < wanted:
+            fed = self.one_pass_size(fed + 1)
+        return fed
 
     @property
     def largest_context(self) -> int:

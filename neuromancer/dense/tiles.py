@@ -146,7 +146,7 @@ class Frame:
     ) -> tuple[tuple[int, int], list[slice], list[slice]] | None:
         """(raw range of the image, cut per node, place per node) along an axis; None if there is no output."""
         j, d = self.view.order[k], steps[k]
-        size = axes[0][k].one_pass_size(self.volume[k] - shift)
+        size = max(own[k].pass_size(self.volume[k], shift) for own in axes)
         targets = []
         for m in range(len(axes)):
             low, high = self.output_range(m, k, start[j], max(start[j], stops[m][j]))

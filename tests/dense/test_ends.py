@@ -88,6 +88,19 @@ def test_sizes_at_which_a_node_is_resized_by_a_fraction_are_refused():
     np.testing.assert_allclose(node.predict_dense(mirrored, tile=(5,))[:, :18], want, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", range(20, 32))
+def test_shifted_passes_reach_as_far_as_the_first(size):
+    """The number of outputs jumps with what the stride leaves over, so a shifted image may give too few."""
+    coarse = nm.Conv(source(), 6, (1,), stride=3, padding=((1, 2),), **SMOOTH)
+    fine = nm.PixelShuffle(coarse, 3, **QUIET)
+    node = nm.Conv(fine, 2, (1,), stride=2, padding=((1, 0),), **SMOOTH)
+    raw = np.random.default_rng(size).normal(size=(1, size))
+    whole, dense = node.infer(raw[None])[0], node.predict_dense(raw)
+    if build_size(node, size) == size:
+        np.testing.assert_allclose(dense[:, ::2], whole, atol=1e-12)
+    np.testing.assert_allclose(node.predict_dense(raw, tile=(5,)), dense, atol=1e-12)
+
+
 def test_a_branch_of_one_voxel_is_not_repeated():
     x = source()
     up = nm.Upsample(nm.Pool(x, (2,), ceil_mode=True, **QUIET), 2, **QUIET)

@@ -77,7 +77,7 @@ def check_plain(node, dense, raw, tolerance):
     steps = [max(1, int(s)) for s in node.shape.strides]
     axes, sizes = dense_network(node).joint, raw.shape[1:]
     for shift in itertools.product(*(range(min(step, size)) for step, size in zip(steps, sizes, strict=True))):
-        fed = [g.one_pass_size(n - s) for g, n, s in zip(axes, sizes, shift, strict=True)]
+        fed = [g.pass_size(n, s) for g, n, s in zip(axes, sizes, shift, strict=True)]
         part = mirrored(raw, [n + s for n, s in zip(fed, shift, strict=True)])
         want = node.infer(part[(slice(None), *(slice(s, None) for s in shift))][None])[0]
         got = dense[every(steps, shift)]
