@@ -10,7 +10,7 @@ import numpy as np
 from neuromancer.casts import fits_kind
 from neuromancer.dense.axes import AxisGeometry
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
-from neuromancer.graph.geometry import sizes_of_all
+from neuromancer.graph.sizes import conflict
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
@@ -151,19 +151,30 @@ def check_size(
         )
 
 
-def check_not_resized(node: GraphNode, axes: Sequence[AxisGeometry], sizes: Sequence[int]) -> None:
-    """Raise ShapeError for an image at whose size a node that takes its size from another is resized by a fraction."""
+def check_one_pass(node: GraphNode, axes: Sequence[AxisGeometry], sizes: Sequence[int]) -> None:
+    """Raise ShapeError for an image that the network cannot take in one pass because its branches do not meet.
+
+    Voxels that pools leave over are another matter: the network has no answer to them but that of a larger image.
+    """
     for k, (size, g) in enumerate(zip(sizes, axes, strict=True)):
-        if g.one_pass_size(size) == size or not sizes_of_all(node, k, size, resized=True):
+        if g.one_pass_size(size) == size:
             continue
-        resized = next(n for n in node.sub_graph() if n.same_size)
+        found, resized = conflict(node, k, size), next((n for n in node.sub_graph() if n.same_size), None)
+        if found is None and resized is not None:
+            problem, where, got = "at this size of the image, positions depend on the whole image", resized, ""
+            expected = "a size at which the node grows by a whole factor"
+        elif found is not None and found.joins:
+            problem, where, got = "branches of different sizes meet at this size", found.node, f" ({found.got})"
+            expected = "a size at which they are equal"
+        else:
+            continue
         below = next((n for n in range(size - 1, 0, -1) if g.one_pass_size(n) == n), None)
         near = [n for n in (below, g.one_pass_size(size)) if n is not None]
         raise ShapeError(
-            "at this size of the image, positions depend on the size of the whole image",
-            node=resized,
-            got=f"size {size} on axis {node.shape.tags[node.shape.spatial_axes[k]]!r}",
-            expected="a size at which the node grows by a whole factor",
+            problem,
+            node=where,
+            got=f"size {size} of the image on axis {node.shape.tags[node.shape.spatial_axes[k]]!r}{got}",
+            expected=expected,
             nearest=f"size {' or '.join(map(str, near))}, or pad_raw=True, which mirrors the image to the larger one",
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.axes import AxisGeometry
-from neuromancer.dense.checks import check_not_resized, check_same_padding, check_size, is_stack
+from neuromancer.dense.checks import check_one_pass, check_same_padding, check_size, is_stack
 from neuromancer.dense.costs import Cost
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
@@ -168,9 +168,9 @@ class PlanBuilder:
             volume = [n + a + b for n, a, b in zip(sizes, before, after, strict=True)]
             for node, axes in zip(self.network.nodes, self.network.axes, strict=True):
                 check_size(node, axes, sizes, volume, self.options.pad_raw)
-        if not self.options.pad_raw and any(n.same_size for node in self.network.nodes for n in node.sub_graph()):
+        if not self.options.pad_raw:
             for node, axes in zip(self.network.nodes, self.network.axes, strict=True):
-                check_not_resized(node, axes, self.sizes)
+                check_one_pass(node, axes, self.sizes)
 
     def _frame(self, view: View, shift: Sequence[int], nodes: Sequence[int] | None = None) -> Frame:
         everyone = range(len(self.network.nodes))

@@ -18,6 +18,7 @@ from neuromancer.graph.feeding import check_arrays, random_inputs
 from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.node import GraphNode
 from neuromancer.graph.rebuild import rebuild
+from neuromancer.graph.sizes import explaining_sizes
 from neuromancer.graph.window import BuildMode
 from neuromancer.nodes import inspection
 from neuromancer.pictures import Picture
@@ -125,7 +126,9 @@ class Node(GraphNode):
         if not args and self.input_nodes:
             return self._output_function()
         with blame(self):
-            return self._output_function(*check_arrays(self, self.input_nodes, args))
+            arrays = check_arrays(self, self.input_nodes, args)
+            with explaining_sizes(self, self.input_nodes, arrays):
+                return self._output_function(*arrays)
 
     def infer(self, *args: Any) -> Any:
         """Evaluate the node in its inference form: without dropout, with running batch statistics.
@@ -145,7 +148,8 @@ class Node(GraphNode):
             If the number, shape or dtype of the arrays is wrong.
         """
         arrays = check_arrays(self, self.input_nodes, args)
-        return self._function("inference", self._make_inference_func)(*arrays)
+        with explaining_sizes(self, self.input_nodes, arrays):
+            return self._function("inference", self._make_inference_func)(*arrays)
 
     def _make_inference_func(self) -> LazyFunction:
         twin = rebuild([self], BuildMode(inference=True))[self]

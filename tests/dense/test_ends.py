@@ -79,7 +79,7 @@ def test_sizes_at_which_a_node_is_resized_by_a_fraction_are_refused():
     node = nm.Sum([x, nm.Upsample(low, size=x, name="resized", **QUIET)], **QUIET)
     raw = np.random.default_rng(0).normal(size=(1, 18))
     assert node.infer(raw[None]).shape == (1, 2, 18)
-    message = r"'resized'.*got size 18 on axis 'x'.*nearest valid: size 16 or 20, or pad_raw=True"
+    message = r"'resized'.*got size 18 of the image on axis 'x'.*nearest valid: size 16 or 20, or pad_raw=True"
     with pytest.raises(nm.errors.ShapeError, match=message):
         node.predict_dense(raw)
     mirrored = np.concatenate([raw, raw[:, :-3:-1]], axis=1)
