@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, find_objects
 
 from neuromancer.casts import exact_cast, is_number
 from neuromancer.errors import ArgumentError, InputTypeError, OutOfMemoryError, ShapeError
@@ -72,6 +71,8 @@ def signed_distance(labels: Any, n_class: int, sampling: Any = 1.0) -> np.ndarra
     >>> signed_distance([0, 0, 1, 1, 1, 0], 2)[1].tolist()
     [2.0, 1.0, 0.0, -1.0, 0.0, 1.0]
     """
+    from scipy.ndimage import distance_transform_edt  # takes a third of a second, and adds a filter of warnings
+
     where = "signed_distance"
     array = _labels(labels, where)
     if not is_int(n_class) or n_class < 1:
@@ -162,6 +163,8 @@ def unet_weights(
 
 def _two_nearest(objects: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the distances of every voxel to the two nearest objects, infinite beyond `reach` of their boxes."""
+    from scipy.ndimage import distance_transform_edt, find_objects
+
     numbers = np.unique(objects[objects > 0])
     # Numbers without gaps, as the boxes are listed for all numbers up to the greatest.
     dense = np.where(objects > 0, np.searchsorted(numbers, objects) + 1, 0)

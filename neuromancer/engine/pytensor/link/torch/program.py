@@ -373,7 +373,7 @@ class Program:
                 where="an elementwise operation",
                 expected="equal lengths, or an axis declared to have length 1",
             )
-        if isinstance(error, (RuntimeError, AssertionError)):
+        if isinstance(error, RuntimeError):
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             return EngineError(text, where=str(step.node.op), got=f"inputs of shapes {shapes}")
         error.add_note(f"in operation {step.node.op} on inputs of shapes {shapes}")
