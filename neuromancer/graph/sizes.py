@@ -82,7 +82,7 @@ def explaining_sizes(node: GraphNode, sources: Sequence[GraphNode], arrays: Sequ
     """If an evaluation fails because of the size of its only image, say which node does not fit, and what would."""
     try:
         yield
-    except EngineError as error:
+    except (EngineError, ShapeError) as error:
         images = [(s, a) for s, a in zip(sources, arrays, strict=True) if s.shape is not None and s.shape.ndim]
         if len(images) != 1 or node.shape is None:
             raise
