@@ -35,7 +35,7 @@ def from_onnx(
     tags : str, optional
         Tags of the axes, e.g. ``'b,f,z,y,x'``. Default: the last axes of z, y, x.
     name : str, optional
-        Name of the model. Default: a random one.
+        Name of the model. Default: that of the file, with a number if it is taken.
     print_report : bool
         Print ``model.import_report``.
 

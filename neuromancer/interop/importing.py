@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from neuromancer.errors import ArgumentError
 from neuromancer.graph.geometry import period
-from neuromancer.graph.registry import model_manager
+from neuromancer.graph.registry import free_name, model_manager
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS
 from neuromancer.interop.layers import SizesNeeded
 from neuromancer.interop.network import SPACE, Network, Value, new_model
@@ -17,6 +18,7 @@ from neuromancer.interop.verify import DiffersAtOtherSizes, Run, verify
 from neuromancer.models.import_report import ImportReport
 from neuromancer.models.model import Model
 from neuromancer.progress import say
+from neuromancer.utils import safe_file_name
 
 Translate = Callable[[Network, Counter[str]], list[Value]]
 """Builds the nodes, counts the operations, and returns the values of the outputs."""
@@ -65,7 +67,7 @@ def import_network(source: Source, tags: str | Sequence[str] | None, name: str |
 
 
 def _imported(source: Source, space: str, name: str | None, fixed: bool) -> Model:
-    with new_model(name) as model:
+    with new_model(name or _free_name(source)) as model:
         net, operations = Network(model, space, fixed), Counter[str]()
         outputs = source.translate(net, operations)
         nodes = [v.node for v in outputs]
@@ -84,6 +86,12 @@ def _imported(source: Source, space: str, name: str | None, fixed: bool) -> Mode
             notes=tuple(net.notes),
         )
         return model
+
+
+def _free_name(source: Source) -> str:
+    """Return the name of the source, or with a number if a model has it."""
+    stem = Path(source.label.rpartition(" (")[0]).stem
+    return free_name(safe_file_name(stem) or "imported", model_manager.models)
 
 
 def periods(translate: Translate, ndim: int) -> list[int]:

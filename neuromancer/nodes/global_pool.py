@@ -20,6 +20,8 @@ from neuromancer.nodes.node import Node
 GLOBAL_MODES, ADAPTIVE_MODES = ("average", "max", "sum"), ("average", "max")
 OPERATIONS = 96
 """Symbolic operations of adaptive pooling along three axes."""
+LARGEST = 1 << 16
+"""Limit on the size of an adaptive pool per axis."""
 
 
 class _WholeImagePool(Node):
@@ -173,6 +175,14 @@ class AdaptivePool(_WholeImagePool):
         super().__init__(parent, name, print_repr)
         shape = self._check(mode, ADAPTIVE_MODES)
         self.mode, self.output_size = mode, ints_per_axis(output_size, "output_size", shape, self)
+        if max(self.output_size) > LARGEST:
+            raise ArgumentError(
+                "an output of this size cannot be made",
+                node=self,
+                got=f"output_size {self.output_size}",
+                expected=f"at most {LARGEST} voxels per axis",
+                nearest=tuple(min(n, LARGEST) for n in self.output_size),
+            )
         self.whole_image = f"takes the {mode} over parts of the whole image"
 
     @classmethod

@@ -152,6 +152,7 @@ def test_files(tmp_path, fresh_model):
         (lambda x: nm.GlobalPool(source((2, 3), "b,f"), **QUIET), ShapeError, "no spatial axes to pool"),
         (lambda x: nm.GlobalPool([x], **QUIET), InputTypeError, "node"),
         (lambda x: nm.AdaptivePool(x, 0, **QUIET), ArgumentError, "output_size"),
+        (lambda x: nm.AdaptivePool(x, 10**12, **QUIET), ArgumentError, "at most 65536 voxels per axis"),
         (lambda x: nm.AdaptivePool(x, (2,), **QUIET), ShapeError, "output_size.*2 entries"),
         (lambda x: nm.AdaptivePool(x, 2, "sum", **QUIET), ArgumentError, r"one of \('average', 'max'\)"),
         (lambda x: nm.AdaptivePool(source((2, 3), "b,f"), 2, **QUIET), ShapeError, "no spatial axes"),
