@@ -283,6 +283,16 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int, resized: bool = Fa
         the size of the image.
     """
     sizes: dict[int, int] = {}
+    return sizes if first_misfit(node, axis, source_size, sizes, resized) is None else {}
+
+
+def first_misfit(
+    node: N, axis: int, source_size: int, sizes: dict[int, int], resized: bool = False
+) -> tuple[N, bool] | None:
+    """Return the first node that does not fit a source of `source_size` voxels, and whether branches meet there.
+
+    The sizes of the nodes before it are written to `sizes`, keyed by ``id``. See `sizes_of_all` for the arguments.
+    """
     for n in ancestors([node]):
         if n.shape is None or n.shape.ndim <= axis:
             continue
@@ -294,18 +304,18 @@ def sizes_of_all(node: NodeLike, axis: int, source_size: int, resized: bool = Fa
             continue
         size = common_size([sizes[id(p)] for p in incoming], [p.shape.spatial_shape[axis] for p in incoming])
         if size is None:
-            return {}
+            return n, True
         w = windows_of(n)[axis]
         out = w.output_size(size)
         if out is None or not w.accepts(size):
-            return {}
+            return n, False
         others = {sizes.get(id(other), out) for other in n.same_size}
         if others - {out}:
             if not resized:
-                return {}
+                return n, False
             out = others.pop()
         sizes[id(n)] = out
-    return sizes
+    return None
 
 
 def common_size(sizes: Sequence[int], declared: Sequence[int | None]) -> int | None:

@@ -47,11 +47,11 @@ class GraphNode(metaclass=NodeType):
     equivariant: bool = True
     """Whether the output shifts along with the input, as dense prediction requires."""
 
+    whole_image: str = ""
+    """How the output depends on the whole image, of any size, as a phrase for errors; empty if it does not."""
+
     broadcasts: bool = True
     """Whether axes on which a parent has size 1 are repeated to the size of the others."""
-
-    whole_image: str = ""
-    """If that is because the output depends on the whole image, of any size: in which way, as a phrase for errors."""
 
     refined: bool = False
     """Whether the node or an ancestor is an up-convolution, so that fields of view differ between voxels."""

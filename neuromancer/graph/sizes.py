@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuromancer.errors import EngineError, ShapeError
-from neuromancer.graph.geometry import ancestors, common_size, sizes_through, windows_of
+from neuromancer.graph.geometry import first_misfit, sizes_through
 from neuromancer.graph.node import GraphNode
 
 FAR = 1 << 10
@@ -36,26 +36,13 @@ class Conflict:
 def conflict(node: GraphNode, axis: int, size: int) -> Conflict | None:
     """Return the first node that does not fit an image of `size` voxels along an axis; None if all do."""
     sizes: dict[int, int] = {}
-    for n in ancestors([node]):
-        if n.shape is None or n.shape.ndim <= axis:
-            continue
-        if n.is_source:
-            sizes[id(n)] = size
-            continue
-        incoming = [p for p in n.spatial_parents if id(p) in sizes]
-        if not incoming:
-            continue
-        got = ", ".join(f"{p.name!r}: {sizes[id(p)]}" for p in incoming)
-        common = common_size([sizes[id(p)] for p in incoming], [p.shape.spatial_shape[axis] for p in incoming])
-        if common is None:
-            return Conflict(n, got, True)
-        window = windows_of(n)[axis]
-        out = window.output_size(common)
-        if out is None or not window.accepts(common):
-            return Conflict(n, got, False)
-        # A node that takes its size from another is interpolated to it.
-        sizes[id(n)] = next((sizes[id(p)] for p in n.same_size if id(p) in sizes), out)
-    return None
+    # A node that takes its size from another is interpolated to it.
+    misfit = first_misfit(node, axis, size, sizes, resized=True)
+    if misfit is None:
+        return None
+    where, joins = misfit
+    got = ", ".join(f"{p.name!r}: {sizes[id(p)]}" for p in where.spatial_parents if id(p) in sizes)
+    return Conflict(where, got, joins)
 
 
 def size_error(node: GraphNode, found: Conflict, axis: int, size: int) -> ShapeError:
