@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from neuromancer.commands.volumes import main
+from neuromancer.commands.volumes import program
 
 if __name__ == "__main__":  # spawned workers import this module under another name
-    sys.exit(main())
+    program()

@@ -62,6 +62,20 @@ def run(program: str, command: Callable[[], int], interrupted: str = "interrupte
             return FAILED
 
 
+def end_with(main: Callable[[], int]) -> NoReturn:
+    """Run a command line as the whole process, which ends with its status.
+
+    Ctrl-C while the interpreter shuts down ends the process at once, instead of with tracebacks of libraries that tidy
+    up then.
+    """
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def explained(error: Exception) -> str:
     """Format an error for the terminal.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from neuromancer.commands.console import DONE, Parser, prepare_streams, run
+from neuromancer.commands.console import DONE, Parser, end_with, prepare_streams, run
 from neuromancer.models.model import model_manager, modelload
 
 
@@ -47,5 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run("neuromancer-convert", command)
 
 
+def program() -> NoReturn:
+    """Run the command line as the whole process."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

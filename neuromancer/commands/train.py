@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import neuromancer
-from neuromancer.commands.console import DONE, INTERRUPTED, Parser, prepare_streams, run
+from neuromancer.commands.console import DONE, INTERRUPTED, Parser, end_with, prepare_streams, run
 from neuromancer.config import config as package_config
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import write_whole
@@ -102,5 +101,10 @@ def _train(options: argparse.Namespace) -> int:
     return INTERRUPTED if trainer.run().reason == "interrupted" else DONE
 
 
+def program() -> NoReturn:
+    """Run the command line as the whole process."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -7,20 +7,19 @@ import ast
 import json
 import math
 import re
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import shtab
 
 import neuromancer as nm
-from neuromancer.commands.console import DONE, USAGE, Parser, prepare_streams, run, tell
+from neuromancer.commands.console import DONE, USAGE, Parser, end_with, prepare_streams, run, tell
 from neuromancer.commands.console import FAILED as FAILED
 from neuromancer.commands.console import INTERRUPTED as INTERRUPTED
 from neuromancer.commands.pool import Pool
@@ -374,5 +373,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run("neuromancer", command, f"interrupted{again}")
 
 
+def program() -> NoReturn:
+    """Run the command line as the whole process."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -55,7 +55,7 @@ class GroupNorm(_Normalisation):
     --------
     >>> from neuromancer import Input
     >>> inp = Input((1, 4), "b,f", print_repr=False)
-    >>> GroupNorm(inp, 2, eps=1e-12, print_repr=False)([[1, 3, 10, 30]]).tolist()
+    >>> GroupNorm(inp, 2, eps=1e-12, print_repr=False)([[1, 3, 10, 30]]).round(5).tolist()
     [[-1.0, 1.0, -1.0, 1.0]]
     """
 
@@ -148,7 +148,7 @@ class LayerNorm(_Normalisation):
     --------
     >>> from neuromancer import Input
     >>> inp = Input((1, 2, 2), "b,f,x", print_repr=False)
-    >>> LayerNorm(inp, eps=1e-12, print_repr=False)([[[1, 30], [3, 10]]]).tolist()
+    >>> LayerNorm(inp, eps=1e-12, print_repr=False)([[[1, 30], [3, 10]]]).round(5).tolist()
     [[[-1.0, 1.0], [1.0, -1.0]]]
     """
 

@@ -82,6 +82,32 @@ def test_termination_ends_as_an_interrupt(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.skipif(os.name != "posix", reason="ends by a signal")
+def test_interrupt_while_the_interpreter_shuts_down():
+    """Libraries tidy up after the command; an interrupt there says nothing and ends the process."""
+    script = """
+import atexit, signal
+from neuromancer.commands.console import end_with
+
+atexit.register(signal.raise_signal, signal.SIGINT)
+end_with(lambda: 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_status_of_the_process(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # this process goes on
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    for main, status in ((lambda: 3, 3), (interrupted, console.INTERRUPTED)):
+        with pytest.raises(SystemExit) as ended:
+            console.end_with(main)
+        assert ended.value.code == status
+
+
 def test_wrong_usage_shows_arguments_safely(capsys):
     for main in (convert.main, train.main):
         with pytest.raises(SystemExit) as ended:
