@@ -12,6 +12,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 
 from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
 from neuromancer.engine.pytensor.link.torch.runs import CutRuns
+from neuromancer.engine.pytensor.link.torch.shapes import ON_DEMAND, AttachShapes
 
 REQUIRED = ("minimum_compile",)
 INCOMPATIBLE = (
@@ -41,8 +42,9 @@ graph each time, so that compile time grows with the square of the number of lay
 @cache
 def rewriter() -> GraphRewriter:
     """Return all rewrites, in order."""
-    query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=(*INCOMPATIBLE, *ALGEBRA))
-    return SequentialGraphRewriter(CutRuns(), optdb.query(query), *FUSIONS)
+    shapes, replaced = ([], ()) if ON_DEMAND else ([AttachShapes()], ("ShapeOpt",))
+    query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=(*INCOMPATIBLE, *ALGEBRA, *replaced))
+    return SequentialGraphRewriter(CutRuns(), *shapes, optdb.query(query), *FUSIONS)
 
 
 def rewritten(op: HasInnerGraph) -> FunctionGraph:
