@@ -6,13 +6,17 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 THEANO := .venv-theano
 THEANO_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 SOURCES := pyproject.toml constraints.txt setup.py
-PYTEST_ARGS ?= -n auto
+# Neighbouring tests run in the same process, which has then what they share.
+PYTEST_ARGS ?= -n auto --dist worksteal
 QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
 	$(addprefix tests/nodes/test_,conv.py pool.py perceptron.py upconv.py merge.py crop_pad.py split.py node.py) \
 	$(addprefix tests/dense/test_,geometry.py tiles.py tileset.py plan.py predict.py) \
 	tests/io/test_values.py tests/io/test_names.py tests/volumes/test_axes.py
 MINUTES ?= 2
 N ?= 3000
+
+# Tests start many processes that import the package: its bytecode is kept even where that is switched off.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format bench bench-quick clean
 
