@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,11 @@ import pytest
 
 import neuromancer as nm
 from neuromancer import errors
-from neuromancer.commands.train import main
+from neuromancer.commands.train import main, program
 from neuromancer.train import Trainer
 from neuromancer.train.config_file import load_config
 from tests.train.nets import Squares, classifier, parameters
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 from tests.train import nets
 
@@ -229,45 +229,54 @@ def create_data(model):
 """
 
 
-def start(config: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "neuromancer.commands.train", str(config), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(config: Path, *arguments: str) -> BaseProcess:
+    """Run the command in a process of its own, which prints into the file `printed` beside the configuration."""
+
+    def command() -> None:
+        sys.argv = ["neuromancer-train", str(config), *arguments]
+        with (config.parent / "printed").open("w") as sys.stdout:
+            program()
+
+    # A forked process has imported everything, and sums with as many threads as all others.
+    process = get_context("fork").Process(target=command)
+    process.start()
+    return process
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(path: Path, process: BaseProcess, since: int = 0) -> None:
+    """Wait until a process has written a file, after the time `since` in nanoseconds."""
     end = time.monotonic() + 120
-    while not path.exists() and process.poll() is None and time.monotonic() < end:
+    while process.is_alive() and time.monotonic() < end and not (path.exists() and path.stat().st_mtime_ns > since):
         time.sleep(0.01)
-    assert path.exists(), process.communicate()[0]
+    assert path.exists()
 
 
+def ended(process: BaseProcess) -> int | None:
+    """Wait until a process has ended; return its status."""
+    process.join(120)
+    return process.exitcode
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
 def test_an_interrupted_and_killed_run_ends_like_an_uninterrupted_one(config, tmp_path):
     config.write_text(SLOW)
     folder = tmp_path / "out"
     process = start(config, "--folder", str(folder))
     wait_for(folder / "made-last.h5", process)
-    process.send_signal(signal.SIGINT)
-    printed = process.communicate(timeout=120)[0]
-    assert process.returncode == 130, printed
-    assert "ended: interrupted" in printed
+    os.kill(process.pid, signal.SIGINT)
+    assert ended(process) == 130
+    assert "ended: interrupted" in (tmp_path / "printed").read_text()
     assert nm.modelload(folder / "made-last.h5").training_state["step"] < 60
     assert not (folder / "made-final.h5").exists()
     for delay in (0.1, 0.4):
         stamp = (folder / "made-last.h5").stat().st_mtime_ns
         process = start(config, "--folder", str(folder), "--resume")
-        while (folder / "made-last.h5").stat().st_mtime_ns == stamp and process.poll() is None:
-            time.sleep(0.01)
+        wait_for(folder / "made-last.h5", process, stamp)
         time.sleep(delay)
         process.kill()
-        process.communicate()
-    # The uninterrupted run also gets its own process: with another number of threads, sums differ in the last bits.
-    processes = [start(config, "--folder", str(folder), "--resume"), start(config, "--folder", str(tmp_path / "whole"))]
-    for process in processes:
-        printed = process.communicate(timeout=120)[0]
-        assert process.returncode == 0, printed
+        assert ended(process) in (-signal.SIGKILL, 0)
+    for arguments in ((folder, "--resume"), (tmp_path / "whole",)):
+        assert ended(start(config, "--folder", *map(str, arguments))) == 0, (tmp_path / "printed").read_text()
     assert not [p.name for p in folder.iterdir() if p.name.startswith(".")]
     resumed, whole = (nm.modelload(path / "made-final.h5") for path in (folder, tmp_path / "whole"))
     assert all(np.array_equal(a, b) for a, b in zip(parameters(whole), parameters(resumed), strict=True))
