@@ -237,7 +237,7 @@ def start(config: Path, *arguments: str) -> BaseProcess:
         with (config.parent / "printed").open("w") as sys.stdout:
             program()
 
-    # A forked process has imported everything, and sums with as many threads as all others.
+    # A forked process has imported everything, and computes in one thread: with more, sums differ in the last bits.
     process = get_context("fork").Process(target=command)
     process.start()
     return process

@@ -54,11 +54,14 @@ def check_gradient():
 @pytest.fixture
 def gradient():
     """Return the gradient of a node's mean with respect to one source: gradient(node, arrays, wrt=0)."""
+    functions = {}
 
     def compute(node, arrays, wrt=0):
         tensors = node.input_tensors
-        with E.building():
-            (grad,) = E.grad(E.T.mean(node.output), [tensors[wrt]])
-        return E.function(tensors, grad)(*[np.asarray(a, t.dtype) for a, t in zip(arrays, tensors, strict=True)])
+        if (node, wrt) not in functions:
+            with E.building():
+                (grad,) = E.grad(E.T.mean(node.output), [tensors[wrt]])
+            functions[node, wrt] = E.function(tensors, grad)
+        return functions[node, wrt](*[np.asarray(a, t.dtype) for a, t in zip(arrays, tensors, strict=True)])
 
     return compute

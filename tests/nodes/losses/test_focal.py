@@ -81,17 +81,17 @@ def test_gradient(float64, source, check_gradient, sigmoid, gamma):
 
 
 @pytest.mark.parametrize("gamma", [0, 0.5, 2])
-@pytest.mark.parametrize("score", [30, 100, 1e4])
-def test_extreme_scores(source, sigmoid, gradient, gamma, score):
+def test_extreme_scores(source, sigmoid, gradient, gamma):
     probs = nm.Softmax(source("raw", (2, 2)), **QUIET)
-    node = nm.Focal(probs, source("labels", (2, 1)), gamma, target_is_sparse=True, **QUIET)
-    x = np.array([[score, -score], [score, -score]], "float32")
-    np.testing.assert_allclose(node(x, [[0], [1]]), [[0], [2 * score]], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(gradient(node, [x, [[0], [1]]]), [[0, 0], [0.5, -0.5]], atol=1e-6)
-    node = nm.Focal(sigmoid(), source("t", (2, 3)), gamma, target_is_sparse=True, **QUIET)
-    x, t = np.full((2, 3), score, "float32"), np.array([[0, 0, 0], [1, 1, 1]])
-    np.testing.assert_allclose(node(x, t), [[score], [0]], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(gradient(node, [x, t])[0], 1 / 6, rtol=1e-5)
+    soft = nm.Focal(probs, source("labels", (2, 1)), gamma, target_is_sparse=True, **QUIET)
+    binary = nm.Focal(sigmoid(), source("t", (2, 3)), gamma, target_is_sparse=True, **QUIET)
+    for score in (30, 100, 1e4):
+        x = np.array([[score, -score], [score, -score]], "float32")
+        np.testing.assert_allclose(soft(x, [[0], [1]]), [[0], [2 * score]], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(gradient(soft, [x, [[0], [1]]]), [[0, 0], [0.5, -0.5]], atol=1e-6)
+        x, t = np.full((2, 3), score, "float32"), np.array([[0, 0, 0], [1, 1, 1]])
+        np.testing.assert_allclose(binary(x, t), [[score], [0]], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(gradient(binary, [x, t])[0], 1 / 6, rtol=1e-5)
 
 
 def test_nothing_labelled(net, gradient):
