@@ -20,7 +20,7 @@ from tests.fuzz.guard import ForbiddenError, Guard
 from tests.fuzz.runner import Fault, Outcome
 
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
-CASES = {"documents": 500, "pickles": 250, "journals": 250}
+CASES = {"documents": 1_000, "pickles": 500, "journals": 500}
 
 
 @pytest.mark.slow
