@@ -149,6 +149,8 @@ def windows_of(node: NodeLike) -> tuple[Window, ...]:
     if shape is None or not parents or parents[0].shape.ndim != shape.ndim:
         return () if shape is None else (IDENTITY,) * shape.ndim
     parent, windows = parents[0].shape, []
+    if shape.same_grid(parent):
+        return (IDENTITY,) * shape.ndim
     for k in range(shape.ndim):
         step = exact(parent.strides[k])
         ratio = exact(shape.strides[k]) / step

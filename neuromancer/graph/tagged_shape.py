@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import floor, prod
 from typing import Any
 
@@ -206,6 +207,14 @@ class TaggedShape:
     def fov_all_centered(self) -> bool:
         """Whether every field of view is odd, and so has a centre voxel."""
         return all(f % 2 == 1 for f in self.fov)
+
+    def same_grid(self, other: TaggedShape) -> bool:
+        """Return whether both have the same strides, fields of view and centres."""
+        return (
+            np.array_equal(self._strides, other._strides)
+            and np.array_equal(self._fov, other._fov)
+            and self._centre == other._centre
+        )
 
     # ---- look-up
     def tag2index(self, tag: str) -> int:
@@ -446,7 +455,13 @@ def _centre(centre: Any) -> list[Fraction]:
 
 def exact(stride: Any) -> Fraction:
     """Return a stride as an exact fraction."""
-    return Fraction(float(stride)).limit_denominator(1 << 16)
+    return _fraction(float(stride))
+
+
+@lru_cache
+def _fraction(stride: float) -> Fraction:
+    # There are few strides, but they are asked for at every step of a walk through a graph.
+    return Fraction(stride).limit_denominator(1 << 16)
 
 
 def require_tag(shape: TaggedShape, tag: str, node: Any) -> int:
