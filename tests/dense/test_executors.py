@@ -53,6 +53,16 @@ def slow_half(values):
     return half(values)
 
 
+@pytest.fixture(scope="module")
+def workers():
+    """Two processes that several cases share, as each takes seconds to start; their device is that of their caller."""
+    with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+        patch.delenv("NEUROMANCER_DEVICE", raising=False)
+        list(pool.map(half, range(8)))  # start both before the environment is restored
+        patch.undo()
+        yield pool
+
+
 @pytest.fixture
 def raw(tmp_path):
     array = image(1, 12, 40, 44)
@@ -83,16 +93,15 @@ def test_threads(raw, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["npy", "h5"])
-def test_processes(raw, tmp_path, kind):
+def test_processes(raw, tmp_path, kind, workers):
     """Only the main process writes to HDF5."""
     node = nm.ApplyFunc(volume_net(), quarter, name="quarter")
     want = node.predict_dense(raw, tile=TILE, reduce=half)
     sink = sink_of(tmp_path, kind)
     models = list(nm.model_manager.models)
-    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
-        node.predict_dense(
-            NpySource(tmp_path / "raw.npy"), out=sink, tile=TILE, executor=pool, reduce=half, mask=np.ones((6, 20, 22))
-        )
+    node.predict_dense(
+        NpySource(tmp_path / "raw.npy"), out=sink, tile=TILE, executor=workers, reduce=half, mask=np.ones((6, 20, 22))
+    )
     assert list(nm.model_manager.models) == models
     folder = tmp_path / f"out.{kind}.progress"
     assert Journal.find(folder).header["complete"]
@@ -107,12 +116,11 @@ def test_functions_that_workers_cannot_import(raw, tmp_path):
         node.predict_dense(tmp_path / "raw.npy", tile=TILE, executor=pool)
 
 
-def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tmp_path, monkeypatch):
+def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tmp_path, monkeypatch, workers):
     monkeypatch.delenv("NEUROMANCER_DEVICE", raising=False)
     monkeypatch.setattr(nm.config, "device", "auto")
     node, options = volume_net(), {"tile": (9, 35, 39), "reduce": device_name}
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
-        values = node.predict_dense(tmp_path / "raw.npy", executor=pool, **options)
+    values = node.predict_dense(tmp_path / "raw.npy", executor=workers, **options)
     assert (values == sum(map(ord, "auto"))).all()
     monkeypatch.setenv("NEUROMANCER_DEVICE", "cpu")
     with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
@@ -120,13 +128,12 @@ def test_processes_run_on_the_device_of_this_one_or_of_their_environment(raw, tm
     assert (values == sum(map(ord, "cpu"))).all()
 
 
-def test_processes_share_the_memory_that_is_free(raw, tmp_path, monkeypatch):
+def test_processes_share_the_memory_that_is_free(raw, tmp_path, monkeypatch, workers):
     budgets = []
     monkeypatch.setattr("neuromancer.dense.run.memory_budget", lambda: budgets.append(1) or 4_000_000)
     node = volume_net()
     node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "alone.h5")
-    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
-        node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "both.h5", executor=pool)
+    node.predict_dense(tmp_path / "raw.npy", out=tmp_path / "both.h5", executor=workers)
     tiles = [Journal.find(tmp_path / f"{name}.h5.progress").header["tiles"] for name in ("alone", "both")]
     assert budgets and tiles[1] > tiles[0]
 

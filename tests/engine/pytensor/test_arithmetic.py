@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import threading
+import traceback
 
 import numpy as np
 import pytest
@@ -55,11 +55,10 @@ SETTINGS = [
     "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
     "torch.backends.fp32_precision = 'tf32'",
 ]
-STATE = """
-import torch
-from neuromancer.engine.pytensor.link.torch.arithmetic import arithmetic
+
 
 def state():
+    """Return all of torch's settings, or how it refuses to tell them."""
     found = []
     for ask in (
         torch.get_float32_matmul_precision,
@@ -75,28 +74,32 @@ def state():
             found.append(type(error))
     return found
 
-SETTING
-before = state()
-for precision, want in (("f32", False), ("tf32", True)):
-    with arithmetic(torch.device("cuda"), precision):
-        if hasattr(torch.backends.cudnn, "conv"):
-            found = [torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision]
-            assert [value == "tf32" for value in found] == [want, want], found
-        else:
-            assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is want
-    assert state() == before, (before, state())
-"""
+
+def require_restored(setting):
+    """Change torch's settings by a statement, and see that they are so again after each precision."""
+    exec(setting)
+    before = state()
+    for precision, want in (("f32", False), ("tf32", True)):
+        with arithmetic(GPU, precision):
+            assert switches() == (want, want)
+        assert state() == before, (before, state())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forks")
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_users_settings_are_restored(setting):
     """Each in its own process: some mixtures of old and new names cannot be undone in torch."""
     if "fp32_precision" in setting and not hasattr(torch.backends.cudnn, "conv"):
         pytest.skip("this torch does not have it")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", STATE.replace("SETTING", setting)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    pid = os.fork()
+    if pid == 0:
+        try:
+            require_restored(setting)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_threads_do_not_change_each_others_settings():
