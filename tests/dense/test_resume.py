@@ -535,7 +535,7 @@ def test_fingerprints_tell_functions_apart():
 def test_kills_at_random_moments_and_inside_writes():
     """For a longer test see benchmarks/soak.py; results are in docs/reliability.md."""
     pytest.importorskip("zarr")
-    kills, stores = 12, ["HDF5", "zarr", "npy"]
+    kills, stores = 14, ["HDF5", "zarr", "npy"]
     found = subprocess.run(
         [sys.executable, "benchmarks/soak.py", "--kills", str(kills), "--stores", *stores],
         cwd=ROOT,
