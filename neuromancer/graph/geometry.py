@@ -144,7 +144,7 @@ def windows_of(node: NodeLike) -> tuple[Window, ...]:
     """
     if node.windows is not None:
         return node.windows
-    shape = getattr(node, "shape", None)
+    shape: TaggedShape | None = getattr(node, "shape", None)
     parents = [p for p in node.parents if p.shape is not None and p.shape.ndim]
     if shape is None or not parents or parents[0].shape.ndim != shape.ndim:
         return () if shape is None else (IDENTITY,) * shape.ndim
