@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 THEANO := .venv-theano
 THEANO_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 SOURCES := pyproject.toml constraints.txt setup.py
-# Neighbouring tests run in the same process, which has then what they share.
+# Neighbouring tests run in the same process, so that what they share is made once.
 PYTEST_ARGS ?= -n auto --dist worksteal
 QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
 	$(addprefix tests/nodes/test_,conv.py pool.py perceptron.py upconv.py merge.py crop_pad.py split.py node.py) \

@@ -34,8 +34,6 @@ OPTIONS: list[dict[str, Any]] = [
     {"make_weights_constant": True}, {"replace_bn": "const"}, {"lock_trainable_params": 1}, {"unlock_all_params": True},
     {"inject_source": {"child_name": "conv"}},
 ]  # fmt: skip
-FILES = 0.25
-"""Share of the cases of documents that mutate the bytes of a file."""
 
 
 class WrongError(Exception):
@@ -70,7 +68,7 @@ class Documents:
     def _make(self, r: Random) -> tuple[bytes | str, dict[str, np.ndarray]]:
         """Return a file, or the JSON of a document to load without a file, and its arrays."""
         i = r.randrange(len(self.documents))
-        if r.random() < FILES:
+        if r.random() < 0.25:
             return _file(r, self.files[i]), {}
         document, arrays = copy.deepcopy(self.documents[i][0]), self.documents[i][1]
         mutate_document(r, document, list(arrays))

@@ -71,7 +71,7 @@ def test_resnet_encoders(blocks):
 WHOLE = {
     "UNet3D": (unets.UNet3D, {}, (1, 1, 8, 8, 8), "down1.0.0"),
     "ResidualUNet3D": (unets.ResidualUNet3D, {}, (1, 1, 8, 8, 8), "down1.body"),
-    "residual block, scSE": (unets.ResidualBlock, {"n_in": 1, "n_out": 8, "se": True}, (1, 1, 8, 8, 8), "se.squeeze"),
+    "ResidualUNet3D, scSE": (unets.ResidualUNet3D, {"se": True}, (1, 1, 8, 8, 8), "se.squeeze"),
     "instance norm": (unets.LinearUNet, {}, (1, 1, 16, 16), "down.0"),
     "style": (unets.StyleUNet, {}, (1, 2, 16, 16), "avg_pool2d"),
     "DeepLab, corners": (others.DeepLabV3Plus, {"image_pool": False}, (1, 1, 32, 32), "up"),

@@ -70,13 +70,18 @@ def check(module: nn.Module, shape: Any, **options: Any) -> Any:
 def reloaded(model: Any, folder: Any) -> Any:
     """Save a model and load it again."""
     model.save(folder / "model.h5")
-    return nm.modelload(folder / "model.h5")
+    again = nm.modelload(folder / "model.h5")
+    values, stored = model.prediction_node.all_params, again.prediction_node.all_params
+    assert values.keys() == stored.keys()
+    assert all(np.array_equal(value.get_value(), stored[key].get_value()) for key, value in values.items())
+    return again
 
 
 def check_file(model: Any, shape: Any, folder: Any) -> None:
     """Compare a model with itself after saving and loading."""
-    array = random((2, *shape[1:]))
-    np.testing.assert_array_equal(reloaded(model, folder).predict(array), model.predict(array))
+    array, again = random((2, *shape[1:])), reloaded(model, folder)
+    np.testing.assert_array_equal(again.predict(array), model.predict(array))
+    nm.model_manager.delmodel(again.name)
 
 
 def check_dense(model: Any, module: nn.Module, shape: Any, tile: Any, tolerance: float = TOLERANCE) -> None:
