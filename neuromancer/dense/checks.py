@@ -10,7 +10,9 @@ import numpy as np
 from neuromancer.casts import fits_kind
 from neuromancer.dense.axes import AxisGeometry
 from neuromancer.errors import GraphError, InputTypeError, ShapeError
+from neuromancer.graph.geometry import ancestors
 from neuromancer.graph.sizes import conflict
+from neuromancer.graph.window import WholeWindow
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
@@ -18,9 +20,16 @@ if TYPE_CHECKING:
 MAX_NDIM = 3
 
 
-def common_source(nodes: Sequence[GraphNode]) -> GraphNode:
-    """Return the single source shared by all nodes, or raise GraphError."""
-    sources = [only_source(node) for node in nodes]
+def common_source(nodes: Sequence[GraphNode], whole: bool = False) -> GraphNode:
+    """Return the single source shared by all nodes, or raise GraphError.
+
+    Parameters
+    ----------
+    nodes : sequence of GraphNode
+    whole : bool
+        Whether the network is evaluated on the whole image, so that nodes may depend on all of it.
+    """
+    sources = [_only_source(node, whole) for node in nodes]
     for node, source in zip(nodes, sources, strict=True):
         if source is not sources[0]:
             raise GraphError(
@@ -32,8 +41,8 @@ def common_source(nodes: Sequence[GraphNode]) -> GraphNode:
     return sources[0]
 
 
-def only_source(node: GraphNode) -> GraphNode:
-    """Return the single source of a node, or raise GraphError if the node cannot be predicted densely."""
+def only_image(node: GraphNode) -> GraphNode:
+    """Return the single source of a node, or raise GraphError if the node or the source is not an image."""
     if node.shape is None or not 1 <= node.shape.ndim <= MAX_NDIM:
         raise GraphError(
             "dense prediction needs spatial axes",
@@ -49,14 +58,20 @@ def only_source(node: GraphNode) -> GraphNode:
             got=[s.name for s in sources],
             expected="a node that depends only on the image",
         )
-    source = sources[0]
-    for n in (source, node):
+    for n in (sources[0], node):
         if sorted(t for t in n.shape.tags if t not in ("z", "y", "x")) != ["b", "f"]:
             raise GraphError("dense prediction needs the axes b, f and spatial axes", node=n, got=n.shape.tags)
-    _require_no_whole_image(node)
-    for n in node.sub_graph():
-        shaped = n.shape is not None and n.shape.ndim
-        if not n.equivariant or (n is not source and shaped and n.shape.ndim != source.shape.ndim):
+    return sources[0]
+
+
+def _only_source(node: GraphNode, whole: bool) -> GraphNode:
+    """Return the single source of a node, or raise GraphError if the node cannot be predicted densely."""
+    source = only_image(node)
+    if not whole:
+        _require_no_whole_image(node)
+    for n in parts_of_image(node):
+        moves = n.equivariant or (whole and n.whole_image)
+        if not moves or (n is not source and n.shape is not None and n.shape.ndim not in (0, source.shape.ndim)):
             raise GraphError(
                 "moving the image does not move the output of this node with it, so it cannot be predicted densely",
                 node=n,
@@ -73,6 +88,33 @@ def only_source(node: GraphNode) -> GraphNode:
     return source
 
 
+def parts_of_image(node: GraphNode) -> list[GraphNode]:
+    """Return the node and those of its ancestors whose voxels lie somewhere on the image, parents first.
+
+    The others are what pools make of the whole image, whose number of voxels does not depend on it, and constants.
+    """
+    found: dict[int, GraphNode] = {}
+    for n in node.sub_graph():
+        if pools_image(n):
+            continue
+        if n.is_source or not n.parents or any(id(p) in found for p in n.parents):
+            found[id(n)] = n
+    return list(found.values())
+
+
+def pools_image(node: GraphNode) -> bool:
+    """Return whether a node takes fixed numbers of voxels from the whole image."""
+    return any(isinstance(w, WholeWindow) for w in node.windows or ())
+
+
+def depend_on_all(nodes: Sequence[GraphNode]) -> list[GraphNode]:
+    """Return the ancestors of nodes whose output depends on the whole image, parents first."""
+    inside = {id(n) for node in nodes for n in parts_of_image(node)}
+    return [
+        n for n in ancestors(nodes) if n.whole_image and not n.equivariant and n.parents and id(n.parents[0]) in inside
+    ]
+
+
 def _require_no_whole_image(node: GraphNode) -> None:
     """Raise GraphError, naming all of them, if the node needs nodes that depend on the whole image."""
     found = [n for n in node.sub_graph() if n.whole_image and not n.equivariant]
@@ -81,8 +123,9 @@ def _require_no_whole_image(node: GraphNode) -> None:
             "the output depends on the whole image, so tiles cannot be predicted one by one",
             node=node,
             got="; ".join(f"{type(n).__name__} {n.name!r} {n.whole_image}" for n in found),
-            expected="nodes with a limited field of view",
-            nearest=f"the inference form on the whole image at once, {node.name}.infer(image[None])",
+            expected="nodes with a limited field of view, or a way to predict the others",
+            nearest="statistics='volume', the network on the whole image, in passes if memory does not suffice; or "
+            "sliding_window=SlidingWindow(...), patches that overlap",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -62,3 +64,13 @@ def parse_bytes(memory: Any) -> float | None:
     if 0 < number <= MOST:
         return float(number)
     raise ArgumentError("not an amount of memory", where="memory", got=memory, expected="bytes, or text like '4GB'")
+
+
+def return_free_memory() -> None:
+    """Return memory that the allocator of the C library keeps to the system, where it offers that (glibc).
+
+    It keeps some per thread, and passes over an image begin new threads, so that it would grow with every pass.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.dense.checks import check_same_grid, common_source
 from neuromancer.dense.costs import Costs
+from neuromancer.dense.gathered import Frozen, Gathered
 from neuromancer.dense.geometry import (
     AxisGeometry,
     can_slide,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from neuromancer.dense.tiles import Tile, TilePass
     from neuromancer.graph.node import GraphNode
 
+W = TypeVar("W")
 Evaluation = Generator[None, None, list[np.ndarray]]
 """An evaluation that yields while a device call is pending, and returns the values per node."""
 
@@ -51,12 +53,24 @@ class DenseNetwork:
         Whether pooling slides and later layers are dilated, or the network is evaluated unchanged.
     costs : Costs
         Cost model of an evaluation.
+    frozen : Frozen or None
+        How it is evaluated if it depends on the whole image.
+    reads_image : bool
+        Whether the image itself is needed.
+    divisible : bool
+        Whether a tile can be divided if memory does not suffice.
 
     Raises
     ------
     GraphError
         If the network cannot be predicted densely; the error names the node that prevents it.
     """
+
+    frozen: Frozen | None = None
+    reads_image = True
+    divisible = True
+    stored_voxel = 0.0
+    """Bytes per voxel of the image that are read besides the image."""
 
     def __init__(self, nodes: Sequence[GraphNode]) -> None:
         self.nodes = tuple(nodes)
@@ -75,12 +89,16 @@ class DenseNetwork:
             lost = [{k: n for _, own in found for k, n in own[axis].items()} for axis in range(len(found[0][1]))]
         else:
             self.axes = list(plain_geometry(self.nodes))
-        check_same_grid(self.nodes, self.axes)
         self.joint = [covering(tuple(axes)) for axes in zip(*self.axes, strict=True)]
-        self._input = copies[self.source].output
+        self._inputs = [copies[self.source].output]
+        self.costs = Costs(self.twins, lost)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Check nodes together, and make room for compiled functions."""
+        check_same_grid(self.nodes, self.axes)
         self.lock = Lock()
         self._funcs: dict[str, LazyFunction] = {}
-        self.costs = Costs(self.twins, lost)
 
     @property
     def name(self) -> str:
@@ -109,13 +127,15 @@ class DenseNetwork:
         if precision not in self._funcs:
             outputs = [twin.output for twin in self.twins]
             made = LazyFunction(
-                [self._input], outputs[0] if len(outputs) == 1 else outputs, name=self.name + "_dense",
+                self._inputs, outputs[0] if len(outputs) == 1 else outputs, name=self.name + "_dense",
                 precision=precision,
             )  # fmt: skip
             self._funcs.setdefault(precision, made)
         return self._funcs[precision]
 
-    def start(self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int) -> Callable[[], list[np.ndarray]]:
+    def start(
+        self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int, gathered: Gathered | None = None
+    ) -> Callable[[], list[np.ndarray]]:
         """Start to evaluate a tile; return a function that waits for its values.
 
         Parameters
@@ -127,40 +147,45 @@ class DenseNetwork:
         tile : Tile
         images_per_batch : int
             Images of a stack per evaluation.
+        gathered : Gathered, optional
+            What earlier passes over the image gathered.
 
         Returns
         -------
         function that returns a list of numpy.ndarray, (f, images, *spatial)
             Values per node, averaged over the tile's views.
         """
-        steps = self._evaluation(func, block, tile, images_per_batch)
+        steps = self._evaluation(func, block, tile, images_per_batch, gathered)
         next(steps)
         return lambda: _rest(steps)
 
-    def _evaluation(self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int) -> Evaluation:
+    def _evaluation(
+        self, func: Any, block: np.ndarray, tile: Tile, images_per_batch: int, gathered: Gathered | None
+    ) -> Evaluation:
         """Evaluate a tile call by call; yields while a call is pending."""
         block = block[:, None] if block.ndim == len(self.joint) + 1 else block
         images = block.shape[1]
         if images <= images_per_batch:
-            return (yield from self._images(func, block, tile))
+            return (yield from self._images(func, block, tile, tile.images[0], gathered))
         batches = []
         for i in range(0, images, images_per_batch):
-            values = yield from self._images(func, block[:, i : i + images_per_batch], tile)
+            part = block[:, i : i + images_per_batch]
+            values = yield from self._images(func, part, tile, tile.images[0] + i, gathered)
             batches.append(values)
         return [np.concatenate(parts, axis=1) for parts in zip(*batches, strict=True)]
 
-    def _images(self, func: Any, block: np.ndarray, tile: Tile) -> Evaluation:
+    def _images(self, func: Any, block: np.ndarray, tile: Tile, first: int, gathered: Gathered | None) -> Evaluation:
         block = normalise(block, self.source.output.dtype)
         # A single evaluation that covers the tile: return its result without a copy.
         if len(tile.passes) == 1 and tile.passes[0].whole:
-            return (yield from self._pass(func, block, tile.passes[0]))
+            return (yield from self._pass(func, block, tile, tile.passes[0], first, gathered))
         sums = [
             np.zeros((node.shape["f"], block.shape[1], *shape), self.dtype)
             for node, shape in zip(self.nodes, tile.shapes, strict=True)
         ]
         views = dict.fromkeys(each.view for each in tile.passes)
         for each in tile.passes:
-            found = yield from self._pass(func, block, each)
+            found = yield from self._pass(func, block, tile, each, first, gathered)
             for total, values, place in zip(sums, found, each.place, strict=True):
                 inside = each.view.apply(total)[(slice(None), slice(None), *place)]
                 if len(views) == 1:
@@ -173,10 +198,18 @@ class DenseNetwork:
                 total /= np.asarray(len(views), total.dtype)
         return sums
 
-    def _pass(self, func: Any, block: np.ndarray, tile_pass: TilePass) -> Evaluation:
+    def _arguments(
+        self, inside: np.ndarray, tile: Tile, each: TilePass, images: tuple[int, int], gathered: Gathered | None
+    ) -> list[np.ndarray]:
+        """Arrays to call the function with for one evaluation of a tile, for some of its images."""
+        return [np.ascontiguousarray(np.transpose(inside, axis_order(self.source, from_result=True)))]
+
+    def _pass(
+        self, func: Any, block: np.ndarray, tile: Tile, tile_pass: TilePass, first: int, gathered: Gathered | None
+    ) -> Evaluation:
         """Values of one evaluation per node, in the orientation of its view."""
         inside = tile_pass.view.apply(block[(slice(None), slice(None), *tile_pass.inside)])
-        call = func.start(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
+        call = func.start(*self._arguments(inside, tile, tile_pass, (first, first + block.shape[1]), gathered))
         yield
         results = call.result()
         results = results if isinstance(results, list) else [results]
@@ -184,7 +217,7 @@ class DenseNetwork:
         for node, twin, axes, values, ranges in zip(
             self.nodes, self.twins, self.axes, results, tile_pass.cut, strict=True
         ):
-            values = np.transpose(values, _axis_order(twin, from_result=False))
+            values = np.transpose(values, axis_order(twin, from_result=False))
             expected = tuple(g.outputs(n) for g, n in zip(axes, inside.shape[2:], strict=True))
             if values.shape[2:] != expected:
                 raise GraphError(
@@ -207,6 +240,14 @@ def _rest(steps: Evaluation) -> list[np.ndarray]:
             return values
 
 
+def checked_nodes(nodes: GraphNode | Sequence[GraphNode]) -> Sequence[GraphNode]:
+    """Return one or several nodes as a sequence; raise ShapeError if there is none."""
+    several: Sequence[GraphNode] = nodes if isinstance(nodes, (list, tuple)) else [nodes]  # type: ignore[list-item]
+    if not several:
+        raise ShapeError("there is no node to predict", where="predict_dense", got="[]", expected="at least one node")
+    return several
+
+
 def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
     """Return the dense form of one or several nodes, built once and cached on the first of them.
 
@@ -217,20 +258,23 @@ def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
     GraphError
         If they cannot be predicted densely.
     """
-    several: Sequence[GraphNode] = nodes if isinstance(nodes, (list, tuple)) else [nodes]  # type: ignore[list-item]
-    if not several:
-        raise ShapeError("there is no node to predict", where="predict_dense", got="[]", expected="at least one node")
-    key = "dense" if len(several) == 1 else "dense " + " ".join(str(id(n)) for n in several)
-    cache: dict[str, Any] = several[0].compiled_functions
+    several = checked_nodes(nodes)
+    return cached(several, "", lambda: DenseNetwork(several))
+
+
+def cached(nodes: Sequence[GraphNode], form: str, make: Callable[[], W]) -> W:
+    """Return a network of some nodes in a form, made once and cached on the first of them."""
+    key = " ".join(["dense", *filter(None, [form]), *(str(id(n)) for n in nodes[1:])])
+    cache: dict[str, Any] = nodes[0].compiled_functions
     if key not in cache:
         with E.building():
             if key not in cache:  # another thread may have been first
-                cache[key] = DenseNetwork(several)
-    network: DenseNetwork = cache[key]
+                cache[key] = make()
+    network: W = cache[key]
     return network
 
 
-def _axis_order(node: GraphNode, from_result: bool) -> list[int]:
+def axis_order(node: GraphNode, from_result: bool) -> list[int]:
     """Axis permutation between a node's axis order and (f, b, *spatial)."""
     shape = node.shape
     ours = [shape.tag2index("f"), shape.tag2index("b"), *shape.spatial_axes]

@@ -62,6 +62,7 @@ class RunOptions(TypedDict, total=False):
     skip_empty: Any
     fill: float
     augment: str | None
+    statistics: str | None
     tile: Sequence[int] | None
     shard: tuple[int, int] | None
     executor: Any
@@ -91,6 +92,7 @@ class PlanOptions(TypedDict, total=False):
     reduce: Any
     roi: Any
     augment: str | None
+    statistics: str | None
     tile: Sequence[int] | None
     on_missing: str
     chunks: Sequence[int] | None
@@ -106,6 +108,8 @@ class PredictOptions:
         Applied to the network's output before it is stored.
     pad_raw, roi, augment, tile
         Which part of the result to compute, and how to tile it.
+    statistics : {None, 'volume'}
+        What nodes that depend on the whole image take for it.
     axes, mask, skip_empty, on_missing
         How to read the image.
     precision : str
@@ -124,6 +128,7 @@ class PredictOptions:
     pad_raw: bool = False
     roi: Any = None
     augment: str | None = None
+    statistics: str | None = None
     tile: tuple[int, ...] | None = None
     axes: str | None = None
     mask: Any = None
@@ -187,7 +192,8 @@ class PredictOptions:
         post, filled = self.postprocess, " on_missing='fill'" if self.on_missing == "fill" else ""
         reduced = "; ".join(r.label for r in post.reductions)
         skipped = f"skip_empty={self.skip_empty!r} precision={self.precision}"
-        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}"
+        whole = f" statistics={self.statistics!r}" if self.statistics else ""
+        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}{whole}"
 
 
 CHECKS = {
@@ -196,6 +202,7 @@ CHECKS = {
     "skip_empty": checked_skip,
     "precision": lambda value: checked_choice("precision", value, PRECISIONS, "unknown precision"),
     "on_missing": lambda value: checked_choice("on_missing", value, CHOICES),
+    "statistics": lambda value: checked_choice("statistics", value, (None, "volume")),
     "memory": parse_bytes,
     "resume": lambda value: checked_flag("resume", value),
     "shard": checked_shard,

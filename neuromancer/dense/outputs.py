@@ -101,6 +101,19 @@ class Outputs:
         done = self.journal.done()
         return done.missing(plan.indices()), len(plan) - done.count(plan.indices())
 
+    def place(self, run: Planned) -> Path | None:
+        """Return the folder of the journal, whether it exists or not; None if there is no place for one."""
+        return None if self.options.outs is None else self._journal_folder(run, self.options.outs)
+
+    def require_new(self, run: Planned) -> None:
+        """Raise FileError if there is a result already, and this run is not to continue it."""
+        if self.options.outs is not None and not (self.options.resume or self.options.shard is not None):
+            folder = self.place(run)
+            found = None if folder is None else Journal.find(folder)
+            if found is not None:
+                raise _exists(found)
+            run.known_stores().require_free()
+
     @property
     def commit(self) -> Callable[[TileReport], None] | None:
         """Function that records durable tiles; None without a journal."""
@@ -177,12 +190,7 @@ class Outputs:
 
     def _continue(self, run: Planned, found: Journal, joins: bool) -> DensePlan:
         if not joins:
-            raise FileError(
-                "there is a prediction already",
-                where=str(found.folder),
-                got=f"{len(found.done())} of {found.header['tiles']} tiles done",
-                expected="resume=True to continue, another output, or remove this folder and the result to start over",
-            )
+            raise _exists(found)
         self._stores = run.known_stores()
         self.sinks = self._stores.open()
         plan = run.plan(found.layout)
@@ -196,6 +204,15 @@ class Outputs:
 
     def _prints_of(self, plan: DensePlan) -> dict[str, str]:
         return {"plan": plan.fingerprint(), "output": _print_of(self.sinks)}
+
+
+def _exists(found: Journal) -> FileError:
+    return FileError(
+        "there is a prediction already",
+        where=str(found.folder),
+        got=f"{len(found.done())} of {found.header['tiles']} tiles done",
+        expected="resume=True to continue, another output, or remove this folder and the result to start over",
+    )
 
 
 def _in_memory(outputs: Sequence[ResultSpec]) -> list[np.ndarray]:

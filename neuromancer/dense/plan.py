@@ -72,6 +72,8 @@ class DensePlan:
         Image of the stack that is image 0 of the result.
     first, last : int
         Range of the tiles of this shard; ``last`` is excluded.
+    passes : tuple of DensePlan
+        Passes over the image that come before, to gather statistics of the whole image.
     """
 
     raw_shape: tuple[int, ...]
@@ -91,6 +93,7 @@ class DensePlan:
     first_image: int = 0
     first: int = 0
     last: int = -1
+    passes: tuple[DensePlan, ...] = ()
 
     def __post_init__(self) -> None:
         if self.last < 0:
@@ -217,8 +220,12 @@ class DensePlan:
         return round(prod(self.extent) * (len(self) if tiles is None else tiles) / self.count)
 
     def seconds(self) -> float:
-        """Estimate the seconds to predict the shard on this machine, from a short cached benchmark."""
-        return self.work * len(self) / self.count * seconds_per_work()
+        """Estimate the seconds to predict the shard on this machine, from a short cached benchmark.
+
+        Earlier passes over the image are included.
+        """
+        earlier = sum(p.work for p in self.passes) * seconds_per_work()
+        return earlier + self.work * len(self) / self.count * seconds_per_work()
 
     def __str__(self) -> str:
         def size(values: Sequence[int]) -> str:
@@ -239,6 +246,10 @@ class DensePlan:
         sliding = self.form == "sliding"
         how = "sliding pooling, dilated convolutions" if sliding else "evaluated unchanged, on its own grid"
         lines.append(f"{how}; {self.products:.3g} multiplications, {self.overlap:.0%} of them in overlaps of tiles")
+        if self.passes:
+            before, tiles = sum(p.products for p in self.passes), sum(p.count for p in self.passes)
+            passes = "1 pass" if len(self.passes) == 1 else f"{len(self.passes)} passes"
+            lines.append(f"before that, {passes} of {tiles} tiles that gather statistics; {before:.3g} multiplications")
         nbytes = sum(prod(o.shape) * np.dtype(o.dtype).itemsize for o in self.outputs)
         lines.append(f"result {readable_bytes(nbytes)}; {readable_bytes(self.memory)} of memory in use")
         lines.append(f"about {duration(self.seconds())} on this machine, if reading and writing keep up")

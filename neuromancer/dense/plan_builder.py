@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from math import ceil, gcd, lcm, prod
 from typing import Any
@@ -50,7 +51,7 @@ class Buffers:
 class _Whole:
     """Cost model that includes the buffers of a tile, for the tile search."""
 
-    def __init__(self, network: DenseNetwork, buffers: Buffers, raw_voxel: int, voxel: int, images: int) -> None:
+    def __init__(self, network: DenseNetwork, buffers: Buffers, raw_voxel: float, voxel: int, images: int) -> None:
         self.network, self.buffers, self.images = network, buffers, images
         self.per_voxel = buffers.blocks * raw_voxel + buffers.results * voxel
         # Inputs and results of queued calls are on the device; those of all calls also in page-locked host memory.
@@ -131,6 +132,43 @@ class PlanBuilder:
             )
             for axes in network.axes
         )  # fmt: skip
+
+    def for_pass(
+        self,
+        network: DenseNetwork,
+        options: PredictOptions,
+        frames: Sequence[Frame],
+        specs: Sequence[ResultSpec] | None,
+    ) -> PlanBuilder:
+        """Return a builder for another network on the same image: an earlier pass over it, or its last one.
+
+        Parameters
+        ----------
+        network : DenseNetwork
+        options : PredictOptions
+        frames : sequence of Frame
+        specs : sequence of ResultSpec or None
+            Results of an earlier pass, from voxel 0 on; None for the results themselves.
+        """
+        twin = copy(self)
+        twin.network, twin.options, twin.frames = network, options, tuple(frames)
+        if specs is not None:
+            twin.outputs, twin.offsets = list(specs), tuple((0,) * len(network.joint) for _ in specs)
+        return twin
+
+    def fed(self) -> tuple[Frame, ...]:
+        """Return the frames with the sizes that the network is fed with in one pass."""
+        result = []
+        for frame in self.frames:
+            axes = list(zip(*self.network.axes, strict=True))
+            fed = (max(g.pass_size(n, 0) for g in own) for n, own in zip(frame.volume, axes, strict=True))
+            result.append(replace(frame, volume=tuple(fed)))
+        return tuple(result)
+
+    @property
+    def _steps(self) -> list[int]:
+        """Distance of the network's outputs in voxels of the result, per spatial axis."""
+        return [1 if self.frames[0].own_grid else max(1, int(g.step)) for g in self.network.joint]
 
     # ---- geometry
     def _first(self, g: AxisGeometry) -> int:
@@ -239,7 +277,7 @@ class PlanBuilder:
         choice, tile, images_per_batch = self._choose(budget, outputs, extent, align, buffers, layout)
         if strict and choice.memory * SLACK > budget:
             raise _too_large(budget, choice.memory * SLACK, align)
-        scale = prod(max(1, int(g.step)) for g in self.network.joint) * len(self.frames)
+        scale = prod(self._steps) * len(self.frames)
         return DensePlan(
             raw_shape=self.raw_shape,
             raw_dtype=self.raw_dtype.name,
@@ -268,20 +306,21 @@ class PlanBuilder:
         layout: dict[str, Any] | None,
     ) -> tuple[Choice, tuple[int, ...], int]:
         """Cost of the volume, tile shape in voxels of the result, and images per batch."""
-        joint = self.network.joint
-        steps = [max(1, int(g.step)) for g in joint]
+        joint, steps = self.network.joint, self._steps
         outs = [
             min(g.outputs(v), ceil(n / d))
             for g, v, n, d in zip(joint, self.frames[0].volume, extent[1:], steps, strict=True)
         ]
         at_once = min(extent[0], align[0])
-        raw_voxel = self.raw_shape[0] * self.raw_dtype.itemsize
+        raw_voxel = self.raw_shape[0] * self.raw_dtype.itemsize + self.network.stored_voxel
         voxel = sum(
             n.shape["f"] * self.network.dtype.itemsize + o.shape[0] * np.dtype(o.dtype).itemsize
             for n, o in zip(self.network.nodes, outputs, strict=True)
         )
         costs = _Whole(self.network, buffers, raw_voxel, voxel, at_once)
         fixed = self.options.tile or (layout and layout["tile"])
+        if not self.network.divisible:
+            fixed, layout = (min(extent[0], align[0]), *extent[1:]), {"together": 1}
         if fixed:
             tile = self._fixed_tile(tuple(fixed), extent, align)
             images_per_batch = int(layout["together"]) if layout else 1

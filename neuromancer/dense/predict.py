@@ -19,13 +19,15 @@ from neuromancer.dense.arguments import (
     checked_sizes,
     with_checked_names,
 )
-from neuromancer.dense.network import dense_network
+from neuromancer.dense.checks import depend_on_all
+from neuromancer.dense.network import checked_nodes, dense_network
 from neuromancer.dense.options import Labelled, Out, PredictOptions, RunOptions
 from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.run import PredictionRun
 from neuromancer.dense.stores import DescribedSource
-from neuromancer.dense.workers import worker_pool
+from neuromancer.dense.volume import VolumePrediction
+from neuromancer.dense.workers import WorkerPool, worker_pool
 from neuromancer.errors import InputTypeError
 from neuromancer.graph.node import GraphNode
 
@@ -133,6 +135,7 @@ def predict_dense(
     skip_empty: Any = None,
     fill: float = 0,
     augment: str | None = None,
+    statistics: str | None = None,
     tile: Sequence[int] | None = None,
     shard: tuple[int, int] | None = None,
     executor: Any = None,
@@ -187,6 +190,11 @@ def predict_dense(
         prediction.
     augment : {'flips', 'rotations', 'all'}, optional
         Test-time augmentation: average the predictions over views of the image.
+    statistics : {'volume'}, optional
+        For networks with nodes that depend on the whole image, such as instance normalisation: 'volume' gives them the
+        statistics of the whole image, exactly. If memory suffices, the network is evaluated on the image at once; else
+        passes over it gather the statistics, layer by layer. Activations are kept in files beside the result (for a
+        result in memory, in the folder for temporary files) where that is cheaper than to compute them again.
     tile : sequence of int, optional
         Tile shape in voxels of the result; default: chosen to fit the memory.
     shard : (int, int), optional
@@ -241,14 +249,15 @@ def predict_dense(
     [(2, 18, 28), (1, 17, 27)]
     >>> nm.model_manager.delmodel("two nodes")
     """
-    network, several, shown = dense_network(nodes), isinstance(nodes, (list, tuple)), checked_progress(progress)
+    listed, several = checked_nodes(nodes), isinstance(nodes, (list, tuple))
+    shown = checked_progress(progress)
     options = PredictOptions.checked(
-        network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out, resume=resume,
-        memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill, augment=augment,
-        tile=tile, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan, on_missing=on_missing,
-        journal=journal, store=store,
+        [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out,
+        resume=resume, memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill,
+        augment=augment, statistics=statistics, tile=tile, shard=shard, threads=threads, on_error=on_error,
+        on_nan=on_nan, on_missing=on_missing, journal=journal, store=store,
     )  # fmt: skip
-    with worker_pool(executor, workers, retries) as pool, PredictionRun(network, raw_img, options, pool) as run:
+    with worker_pool(executor, workers, retries) as pool, _run(listed, raw_img, options, pool) as run:
         run.execute(shown)
         results = run.results()
     return results if several else results[0]
@@ -267,6 +276,7 @@ def plan_dense(
     reduce: Any = None,
     roi: Any = None,
     augment: str | None = None,
+    statistics: str | None = None,
     tile: Sequence[int] | None = None,
     on_missing: str = "error",
     chunks: Sequence[int] | None = None,
@@ -280,7 +290,7 @@ def plan_dense(
         Shape of the image, (f, (z,) y, x), or the image itself.
     dtype : numpy dtype, optional
         Dtype of the image if `image` is a shape; default uint8.
-    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile, on_missing
+    as_uint8, pad_raw, memory, axes, reduce, roi, augment, statistics, tile, on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
         Chunk or shard shape of the output store, (f, (z,) y, x).
@@ -295,15 +305,24 @@ def plan_dense(
     ShapeError, InputTypeError, GraphError, ArgumentError
         If image, network and options do not fit together.
     """
-    network, several = dense_network(nodes), isinstance(nodes, (list, tuple))
+    listed, several = checked_nodes(nodes), isinstance(nodes, (list, tuple))
     if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
         image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
         raise InputTypeError("an image already has a dtype", where="dtype", got=dtype, expected="None")
     options = PredictOptions.checked(
-        network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce, roi=roi,
-        augment=augment, tile=tile, on_missing=on_missing,
+        [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce,
+        roi=roi, augment=augment, statistics=statistics, tile=tile, on_missing=on_missing,
     )  # fmt: skip
     blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")
-    with PredictionRun(network, image, options) as run:
+    with _run(listed, image, options) as run:
         return run.plan_for(blocks)
+
+
+def _run(
+    nodes: Sequence[GraphNode], raw: Any, options: PredictOptions, pool: WorkerPool | None = None
+) -> PredictionRun | VolumePrediction:
+    """Return the prediction in the way that the options ask for."""
+    if options.statistics == "volume" and depend_on_all(nodes):
+        return VolumePrediction(nodes, raw, options, pool)
+    return PredictionRun(dense_network(nodes), raw, options, pool)

@@ -17,6 +17,7 @@ from neuromancer import volumes
 from neuromancer.dense.arguments import checked_image, require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.fingerprint import model_fingerprint
+from neuromancer.dense.gathered import Gathered
 from neuromancer.dense.mask import combined
 from neuromancer.dense.memory import memory_budget
 from neuromancer.dense.network import DenseNetwork
@@ -64,6 +65,15 @@ class PredictionRun:
     options : PredictOptions
     pool : WorkerPool, optional
         Workers that run the tiles; default: this process.
+    builder : PlanBuilder, optional
+        By default, one is made for these arguments.
+    gathered : Gathered, optional
+        What earlier passes over the image gathered.
+
+    Attributes
+    ----------
+    task : str
+        What is done, for the progress bar.
 
     Raises
     ------
@@ -72,12 +82,19 @@ class PredictionRun:
     """
 
     def __init__(
-        self, network: DenseNetwork, raw: Any, options: PredictOptions, pool: WorkerPool | None = None
+        self,
+        network: DenseNetwork,
+        raw: Any,
+        options: PredictOptions,
+        pool: WorkerPool | None = None,
+        builder: PlanBuilder | None = None,
+        gathered: Gathered | None = None,
     ) -> None:
+        self.gathered, self.task = gathered, f"predicting {network.name}"
         self.network, self.raw, self.options, self.pool = network, raw, options, pool
         choice = options.on_missing
         self.source, visible = image_sources(raw, options.axes, network.spatial, choice)
-        self.builder = PlanBuilder(network, self.source.shape, self.source.dtype, options)
+        self.builder = builder or PlanBuilder(network, self.source.shape, self.source.dtype, options)
         for output in self.builder.outputs:
             checked_image(output.shape, "result")
         self.spatial = "z" * self.builder.stack + network.spatial
@@ -136,7 +153,7 @@ class PredictionRun:
     def _plan(self, units: Sequence[tuple[int, ...] | None], layout: Mapping[str, Any] | None = None) -> DensePlan:
         strict = self.options.memory is not None
         return self.builder.plan(
-            self.budget, units or None, self._buffers(units), strict, dict(layout) if layout else None
+            self.budget, units or None, self.buffers(units), strict, dict(layout) if layout else None
         )
 
     @property
@@ -146,7 +163,8 @@ class PredictionRun:
             return 0
         return int(min(CACHE_MOST, self.budget / CACHE_SHARE))
 
-    def _buffers(self, units: Sequence[tuple[int, ...] | None]) -> Buffers:
+    def buffers(self, units: Sequence[tuple[int, ...] | None]) -> Buffers:
+        """Return the memory for blocks and results that wait, for stores with these blocks."""
         more = E.calls_under_way() - 1
         if self.in_memory and not any(units):
             return Buffers(under_way=more)
@@ -167,7 +185,7 @@ class PredictionRun:
         ShapeError, InputTypeError, ArgumentError
             If options do not fit the result; no output has been created then.
         """
-        self._check()
+        self.check()
         with self.outputs.open(self, self.builder.outputs) as plan:
             self._run_tiles(plan if self.options.shard is None else plan.shard(*self.options.shard), progress)
 
@@ -184,7 +202,7 @@ class PredictionRun:
             for values, offsets, node in zip(arrays, self.builder.offsets, self.network.nodes, strict=True)
         ]
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Raise all errors that can be detected before stores are created."""
         options, outputs = self.options, self.builder.outputs
         post = options.postprocess
@@ -211,7 +229,7 @@ class PredictionRun:
         if not count:
             self._warn_of_filled(self.outputs.filled())
             return
-        with voxel_bar(plan.voxels(count), f"predicting {self.network.name}", progress) as bar:
+        with voxel_bar(plan.voxels(count), self.task, progress) as bar:
 
             def advance(voxels: int) -> None:
                 bar.update(voxels / 1e6)
@@ -256,6 +274,7 @@ class PredictionRun:
             precision=self.options.precision,
             skip_empty=self.options.skip_empty,
             shared=self.pool is not None and self.pool.in_process,
+            gathered=self.gathered,
         )
 
     def _assignment(self) -> Assignment:
@@ -312,7 +331,7 @@ class PredictionRun:
                 for out, o in zip(self.options.outs or (), self.builder.outputs, strict=True)
             ]
             chunks, units = [c for c, _ in blocks], [u for _, u in blocks]
-            plan = self.builder.plan(self.budget, units, self._buffers(units))
+            plan = self.builder.plan(self.budget, units, self.buffers(units))
             if plan.memory * SLACK <= self.budget or nbytes <= CHUNK_LEAST or not any(chunks):
                 self._plan(units)
                 return chunks

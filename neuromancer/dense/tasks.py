@@ -20,8 +20,9 @@ import numpy as np
 
 from neuromancer.config import config
 from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.frozen import network_for
+from neuromancer.dense.gathered import Frozen, Gathered
 from neuromancer.dense.mask import combined
-from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
@@ -112,6 +113,10 @@ class TaskSpec:
     settings : tuple of str
         ``config.floatX``, ``config.backend`` and ``config.device``; a device set in the worker's environment takes
         precedence.
+    form : Frozen or None
+        How to evaluate a network that depends on the whole image.
+    gathered : Gathered or None
+        What earlier passes over the image gathered.
     """
 
     key: str
@@ -129,6 +134,8 @@ class TaskSpec:
     cache: int
     skip: bool
     settings: tuple[str, str, str]
+    form: Frozen | None = None
+    gathered: Gathered | None = None
 
 
 @dataclass
@@ -251,14 +258,14 @@ def _open(task: TaskSpec) -> OpenTask:
     current = model_manager.current
     model = task.model.open(task.functors)
     model_manager.current = current
-    network = DenseNetwork([model[name] for name in task.nodes])
+    network = network_for([model[name] for name in task.nodes], task.form)
     source = reopen_source(task.source)
     masks = [mask if isinstance(mask, np.ndarray) else reopen_source(mask) for mask in task.masks]
     sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
     cached = CachedSource(source, task.cache) if task.cache else source
     evaluator = TileEvaluator(
         task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]),
-        precision=task.precision, skip_empty=task.skip_empty,
+        precision=task.precision, skip_empty=task.skip_empty, gathered=task.gathered,
     )  # fmt: skip
     evaluator.__enter__()
     stores = [source, *(mask for mask in masks if not isinstance(mask, np.ndarray)), *(sinks or ())]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.dense.gathered import Gathered
 from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
@@ -50,6 +51,8 @@ class TileEvaluator:
         Fill tiles whose image block is constant, or has this value everywhere.
     shared : bool
         Whether several threads use it concurrently; then one tile is evaluated at a time.
+    gathered : Gathered, optional
+        What earlier passes over the image gathered.
 
     Attributes
     ----------
@@ -68,9 +71,11 @@ class TileEvaluator:
         precision: str = "f32",
         skip_empty: Any = None,
         shared: bool = False,
+        gathered: Gathered | None = None,
     ) -> None:
         self.plan, self.postprocess, self.network, self.source, self.mask = plan, postprocess, network, source, mask
         self.precision, self.skip_empty, self.shared, self.depth = precision, skip_empty, shared, 1
+        self.gathered = gathered
         self._func: Any = None
         self._most: float = inf
 
@@ -91,8 +96,16 @@ class TileEvaluator:
         inside = [self._inside(tile, m) for m in range(len(self.plan.outputs))]
         if self.mask is not None and not any(i is not None and i.any() for i in inside):
             return Fetched(tile, None, inside)
-        block = read(self.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
+        block = self._block(tile)
         return Fetched(tile, None if self._is_empty(block) else block, inside)
+
+    def _block(self, tile: Tile) -> np.ndarray:
+        """Raw block of a tile; an empty image of its size if only values of earlier passes are needed."""
+        if self.network.reads_image or self.skip_empty is not None:
+            return read(self.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
+        sizes = [b - a for a, b in zip(tile.raw_start, tile.raw_stop, strict=True)]
+        images = (tile.images[1] - tile.images[0],) if self.plan.stack else ()
+        return np.broadcast_to(np.zeros((), self.source.dtype), (1, *images, *sizes))
 
     def begin(self, fetched: Fetched) -> Callable[[], list[np.ndarray]]:
         """Start a tile; return a function that finishes it and returns the same as `compute`.
@@ -148,7 +161,10 @@ class TileEvaluator:
         """Start a tile; None if it is too large. A size that was too large once is not tried again."""
         if _voxels(tile) > self._most:
             return None
-        return self._if_it_fits(tile, lambda: self.network.start(self._func, block, tile, self.plan.images_per_batch))
+        return self._if_it_fits(tile, lambda: self._start(block, tile))
+
+    def _start(self, block: np.ndarray, tile: Tile) -> Callable[[], list[np.ndarray]]:
+        return self.network.start(self._func, block, tile, self.plan.images_per_batch, self.gathered)
 
     def _ended(self, begun: Callable[[], list[np.ndarray]] | None, tile: Tile) -> list[np.ndarray] | None:
         """Values of a tile that has been started; None if it is too large."""
@@ -160,7 +176,7 @@ class TileEvaluator:
             return step()
         except MemoryError:
             voxels = _voxels(tile)
-            if voxels == 1:
+            if voxels == 1 or not self.network.divisible:
                 raise
             self._most = min(self._most, voxels // 2 + voxels % 2)
             logger.warning("%s: not enough memory for %s in one go; halved", self.network.name, tile)

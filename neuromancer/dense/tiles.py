@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import ceil
 
@@ -87,6 +87,8 @@ class Frame:
         Mirror padding before the image, and total padded size, per axis of the view.
     origins : tuple of tuple of int
         Per node and axis of the view: output voxel of the network that is voxel 0 of the result.
+    own_grid : bool
+        Whether the result has the voxels of the network's output, without those between them.
     """
 
     view: View
@@ -94,6 +96,7 @@ class Frame:
     before: tuple[int, ...]
     volume: tuple[int, ...]
     origins: tuple[tuple[int, ...], ...]
+    own_grid: bool = field(default=False, repr=False, kw_only=True)
 
     def output_range(self, node: int, k: int, start: int, stop: int) -> tuple[int, int]:
         """Return the range of the network's output along axis k of the view for a range of the result."""
@@ -119,7 +122,7 @@ class Frame:
         list of (ranges of the image to feed, cuts, places)
             The ranges per axis of the image, cuts and places per node and axis of the view.
         """
-        steps = [max(1, int(g.step)) for g in axes[0]]
+        steps = [1 if self.own_grid else max(1, int(g.step)) for g in axes[0]]
         along = [
             {shift: self._along(axes, k, shift, steps, start, stops) for shift in range(steps[k])}
             for k in range(len(steps))

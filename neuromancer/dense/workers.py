@@ -271,6 +271,8 @@ class WorkerPool:
             cache=assignment.cache_bytes,
             skip=assignment.skip,
             settings=(config.floatX, config.backend, config.device),
+            form=evaluator.network.frozen,
+            gathered=evaluator.gathered,
         )
 
 

@@ -23,6 +23,7 @@ from neuromancer.graph.demand import Demand
 from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.node_type import NodeType
 from neuromancer.graph.registry import model_manager
+from neuromancer.graph.statistics import FeatureStatistics
 from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.graph.window import BuildMode, Window
 from neuromancer.graph.work import Work
@@ -49,6 +50,9 @@ class GraphNode(metaclass=NodeType):
 
     whole_image: str = ""
     """How the output depends on the whole image, of any size, as a phrase for errors; empty if it does not."""
+
+    statistic_rows: int = 0
+    """Values per feature by which statistics of its parent replace the whole image; 0 if they cannot."""
 
     broadcasts: bool = True
     """Whether axes on which a parent has size 1 are repeated to the size of the others."""
@@ -153,6 +157,8 @@ class GraphNode(metaclass=NodeType):
     def detach(self, mode: BuildMode) -> None:
         """Prepare a copy of a node for being built in another mode, outside of any model."""
         self.build_mode = mode
+        if self.given_statistics is not None:
+            self.equivariant, self.whole_image = True, ""
         self.children, self.compiled_functions, self._exec_times, self._debug_outputs = {}, {}, {}, []
 
     def free_sizes(self) -> None:
@@ -174,6 +180,21 @@ class GraphNode(metaclass=NodeType):
             return None
         products = float(images * prod(before) * prod(w.get_value().shape))
         return Work(products, products)
+
+    def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
+        """Return what a node that depends on the whole image needs to know about it, (`statistic_rows`, f).
+
+        Parameters
+        ----------
+        parent : FeatureStatistics
+            Statistics of the first parent over all voxels of one image.
+        """
+        raise GraphError("the node cannot be computed from statistics of features", node=self, got=type(self).__name__)
+
+    @property
+    def given_statistics(self) -> Any:
+        """Statistics of the whole image as a symbolic tensor, (rows, b, f); None if the node computes them itself."""
+        return self.build_mode.statistics.get(self.name)
 
     @property
     def dilation(self) -> tuple[int, ...]:

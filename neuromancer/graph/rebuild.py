@@ -7,7 +7,7 @@ registered, so the model is unaffected. User-defined nodes need no extra code.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from neuromancer import engine as E
@@ -15,7 +15,12 @@ from neuromancer.graph.geometry import N, ancestors
 from neuromancer.graph.window import BuildMode
 
 
-def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> dict[N, N]:
+def rebuild(
+    nodes: Sequence[N],
+    mode: BuildMode,
+    free_sizes: bool = False,
+    replaced: Mapping[N, Callable[[Mapping[N, N]], N]] | None = None,
+) -> dict[N, N]:
     """Copy `nodes` and their ancestors, built in another mode.
 
     Parameters
@@ -27,6 +32,9 @@ def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> di
     free_sizes : bool
         Give the sources new input tensors with unspecified batch and spatial sizes; otherwise the copies share the
         input tensors of the originals.
+    replaced : mapping of Node to callable, optional
+        Nodes to be replaced by others, which a function makes from the copies of the sources. What only they need is
+        not copied.
 
     Returns
     -------
@@ -34,8 +42,12 @@ def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> di
         Maps every original to its copy, parents first.
     """
     copies: dict[N, N] = {}
+    cuts = replaced or {}
     with E.building():
-        for node in ancestors(nodes):
+        for node in _needed(nodes, cuts):
+            if node in cuts:
+                copies[node] = cuts[node](copies)
+                continue
             twin = copy.copy(node)
             tensors = {n.output: c.output for n, c in copies.items() if c.output is not n.output}
             vars(twin).update({key: _map(value, copies, tensors) for key, value in vars(node).items()})
@@ -46,6 +58,18 @@ def rebuild(nodes: Sequence[N], mode: BuildMode, free_sizes: bool = False) -> di
                 twin.free_sizes()
             copies[node] = twin
     return copies
+
+
+def _needed(nodes: Sequence[N], cuts: Mapping[N, Any]) -> list[N]:
+    """`nodes` and their ancestors, parents first, but not what only nodes in `cuts` need, apart from sources."""
+    order = ancestors(nodes)
+    needed, todo = {n for n in order if n.is_source}, list(nodes)
+    while todo:
+        node = todo.pop()
+        if node not in needed:
+            needed.add(node)
+            todo += () if node in cuts else node.parents
+    return [n for n in order if n in needed]
 
 
 def _map(value: Any, copies: Mapping[Any, Any], tensors: dict[Any, Any]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -201,7 +202,11 @@ class BuildMode:
     dense : bool
         Evaluate every position at stride 1: pooling windows slide, and later layers are dilated (à trous; Li, Zhao &
         Wang 2014, arXiv:1412.4526).
+    statistics : mapping of str to symbolic tensor, (rows, b, f)
+        Statistics of the whole image for some nodes, by name; these do not compute them from their parent. See
+        ``GraphNode.statistics_from``.
     """
 
     inference: bool = False
     dense: bool = False
+    statistics: Mapping[str, Any] = field(default_factory=dict, compare=False)

@@ -11,11 +11,14 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError, nearest_name
 from neuromancer.graph.demand import Demand, product
+from neuromancer.graph.node import GraphNode
+from neuromancer.graph.statistics import FeatureStatistics
 from neuromancer.graph.tagged_shape import TaggedShape, exact
 from neuromancer.graph.window import WholeWindow
 from neuromancer.nodes.conv_arguments import ints_per_axis
 from neuromancer.nodes.layout import as_float, require_tensor
 from neuromancer.nodes.node import Node
+from neuromancer.nodes.standardise import per_image
 
 GLOBAL_MODES, ADAPTIVE_MODES = ("average", "max", "sum"), ("average", "max")
 OPERATIONS = 96
@@ -28,6 +31,17 @@ class _WholeImagePool(Node):
     """Base of nodes that pool the whole image, of any size."""
 
     equivariant = False
+
+    mode: str
+
+    @property
+    def spatial_parents(self) -> tuple[GraphNode, ...]:
+        """The parent; none if the statistics of the whole image are given."""
+        return self.parents if self.given_statistics is None else ()
+
+    def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
+        """Return the pooled values."""
+        return {"average": parent.mean, "max": parent.maxima, "sum": parent.sums}[self.mode][None]
 
     def _check(self, mode: Any, modes: tuple[str, ...]) -> TaggedShape:
         shape = require_tensor(self.parent, self)
@@ -110,11 +124,15 @@ class GlobalPool(_WholeImagePool):
         if not isinstance(keepdims, bool):
             raise ArgumentError("keepdims must be a bool", node=self, got=keepdims, expected="True or False")
         self.mode, self.keepdims = mode, keepdims
-        self.whole_image = f"takes the {mode} over the whole image"
+        self.whole_image, self.statistic_rows = f"takes the {mode} over the whole image", 1
 
     def _make_output(self) -> None:
         x, axes = as_float(self.parent.output), self.parent.shape.spatial_axes
-        self.output = _reduced(x, self.mode, axes, self.keepdims)
+        if self.given_statistics is None:
+            self.output = _reduced(x, self.mode, axes, self.keepdims)
+        else:
+            pooled = E.T.cast(per_image(self.given_statistics[0], self.parent.shape), x.dtype)
+            self.output = pooled if self.keepdims else pooled.dimshuffle(*(i for i in range(x.ndim) if i not in axes))
 
     def _calc_shape(self) -> None:
         shape = self._fixed_shape((1,) * self.parent.shape.ndim)
@@ -184,6 +202,7 @@ class AdaptivePool(_WholeImagePool):
                 nearest=tuple(min(n, LARGEST) for n in self.output_size),
             )
         self.whole_image = f"takes the {mode} over parts of the whole image"
+        self.statistic_rows = 1 if set(self.output_size) == {1} else 0
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
@@ -191,6 +210,9 @@ class AdaptivePool(_WholeImagePool):
 
     def _make_output(self) -> None:
         x, shape = as_float(self.parent.output), self.parent.shape
+        if self.given_statistics is not None:
+            self.output = E.T.cast(per_image(self.given_statistics[0], shape), x.dtype)
+            return
         for axis, size in zip(shape.spatial_axes, self.output_size, strict=True):
             x = _reduced(x, self.mode, [axis]) if size == 1 else _pooled_parts(x, axis, size, self.mode)
         self.output = x

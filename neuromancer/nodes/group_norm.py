@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError, nearest_name
 from neuromancer.graph.demand import Demand, product
+from neuromancer.graph.statistics import FeatureStatistics
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, parse_tags
-from neuromancer.nodes.layout import as_float, positive_int, require_features, require_tensor
+from neuromancer.nodes.layout import as_float, feature_vector, positive_int, require_features, require_tensor
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.standardise import OPERATIONS, _Normalisation, moments, standardised
+from neuromancer.nodes.standardise import OPERATIONS, _Normalisation, given_moments, moment_rows, moments, standardised
 
 WHOLE = "normalises by statistics of the whole image"
 
@@ -84,12 +87,16 @@ class GroupNorm(_Normalisation):
             )
         self._setup(affine, eps, gamma, beta)
         if parent.shape.ndim:
-            self.equivariant, self.whole_image = False, WHOLE
+            self.equivariant, self.whole_image, self.statistic_rows = False, WHOLE, 3
         self._make_affine((n_f,), gamma, beta)
 
     def _make_output(self) -> None:
         x, shape = as_float(self.parent.output), self.parent.shape
         axis = shape.tag2index("f")
+        if self.given_statistics is not None:
+            ends = (None if v is None else feature_vector(v, x.ndim, axis) for v in (self.gamma, self.beta))
+            self.output = standardised(given_moments(x, shape, self.given_statistics), self.eps, *ends)
+            return
         cells = (self.n_groups, shape["f"] // self.n_groups)
         sizes = [x.shape[i] for i in range(x.ndim)]
         grouped = x.reshape([*sizes[:axis], *cells, *sizes[axis + 1 :]], ndim=x.ndim + 1)
@@ -101,6 +108,9 @@ class GroupNorm(_Normalisation):
         axes = [axis + 1, *(i + (i > axis) for i in shape.spatial_axes)]
         result = standardised(moments(grouped, axes), self.eps, vector(self.gamma), vector(self.beta))
         self.output = result.reshape([*sizes[:axis], shape["f"], *sizes[axis + 1 :]], ndim=x.ndim)
+
+    def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
+        return moment_rows(parent.over_groups(self.n_groups))
 
     def _repr_extra(self) -> str:
         return f"n_groups={self.n_groups}, {self._options()}"
@@ -169,6 +179,8 @@ class LayerNorm(_Normalisation):
         shape = parent.shape
         if any(shape.tags[i] in SPATIAL_TAGS for i in self.axes):
             self.equivariant, self.whole_image = False, WHOLE
+            all_of_space = set(shape.spatial_axes) <= set(self.axes)
+            self.statistic_rows = 3 if all_of_space and not self.affine else 0
         sizes = [shape[i] for i in self.axes]
         if self.affine and None in sizes:
             raise ShapeError(
@@ -216,12 +228,19 @@ class LayerNorm(_Normalisation):
 
     def _make_output(self) -> None:
         x = as_float(self.parent.output)
+        if self.given_statistics is not None:
+            self.output = standardised(given_moments(x, self.parent.shape, self.given_statistics), self.eps)
+            return
         order = [self.axes.index(i) if i in self.axes else "x" for i in range(x.ndim)]
 
         def spread(v: Any) -> Any:
             return None if v is None else v.dimshuffle(*order)
 
         self.output = standardised(moments(x, self.axes), self.eps, spread(self.gamma), spread(self.beta))
+
+    def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
+        whole = self.parent.shape.tag2index("f") in self.axes
+        return moment_rows(parent.over_groups(1) if whole else parent)
 
     def _repr_extra(self) -> str:
         return f"axes={','.join(self.parent.shape.tags[i] for i in self.axes)}, {self._options()}"

@@ -11,7 +11,16 @@ from neuromancer.casts import is_number
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.nodes.layout import as_float, feature_vector, require_features
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.standardise import ONE, ZERO, Moments, _Normalisation, folded, moments, standardised
+from neuromancer.nodes.standardise import (
+    ONE,
+    ZERO,
+    Moments,
+    _Normalisation,
+    folded,
+    given_moments,
+    moments,
+    standardised,
+)
 from neuromancer.variables import VariableParam
 
 
@@ -57,6 +66,10 @@ class _RunningNormalisation(_Normalisation):
         if self._uses_running:
             scale, offset = folded(self.mean, self.var, self.eps, self.gamma, self.beta)
             self.output = x * vector(scale) + vector(offset)
+            return
+        if self.given_statistics is not None:
+            current = given_moments(x, self.parent.shape, self.given_statistics)
+            self.output = standardised(current, self.eps, vector(self.gamma), vector(self.beta))
             return
         current = moments(x, self.axes)
         if self.track_running_stats:
@@ -158,6 +171,7 @@ class BatchNorm(_RunningNormalisation):
         self.axes = [i for i, tag in enumerate(parent.shape.tags) if tag != "f"]
         if not track_running_stats and parent.shape.ndim:
             self.equivariant, self.whole_image = False, "normalises by statistics of all images of a batch"
+            self.statistic_rows = 3
         self._make_affine((n_f,), gamma, beta)
         self._make_running(n_f, mean, var)
 
@@ -236,5 +250,6 @@ class InstanceNorm(_RunningNormalisation):
             )
         if not track_running_stats:
             self.equivariant, self.whole_image = False, "normalises by statistics of the whole image"
+            self.statistic_rows = 3
         self._make_affine((n_f,), gamma, beta)
         self._make_running(n_f, mean, var)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from neuromancer import engine as E
 from neuromancer.casts import is_number, vanishes
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError
 from neuromancer.graph.demand import Demand
+from neuromancer.graph.statistics import FeatureStatistics
+from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.nodes.elementwise import is_finite
 from neuromancer.nodes.parameters import ParameterNode
 
@@ -54,6 +58,24 @@ def moments(x: Any, axes: Sequence[int]) -> Moments:
     return Moments(deviations, origin, shift, E.T.maximum(variance, 0))
 
 
+def given_moments(x: Any, shape: TaggedShape, rows: Any) -> Moments:
+    """Return the moments of x by statistics of the whole image, as from :func:`moment_rows`, (3, b, f)."""
+    origin, shift, variance = (per_image(rows[i], shape) for i in range(3))
+    return Moments(E.fence(x - origin), origin, shift, variance)
+
+
+def per_image(values: Any, shape: TaggedShape) -> Any:
+    """Return values per image and feature, (b, f), such that they broadcast against a tensor of this shape."""
+    places: dict[str, int | str] = {"b": 0, "f": 1}
+    return values.dimshuffle(*(places.get(tag, "x") for tag in shape.tags))
+
+
+def moment_rows(of: FeatureStatistics) -> np.ndarray:
+    """Return mean, rounding error of the mean in float32, and variance per feature, (3, f)."""
+    origin = of.mean.astype(np.float32)
+    return np.stack([origin, of.mean - origin, of.variance])
+
+
 def standardised(m: Moments, eps: float, gamma: Any = None, beta: Any = None) -> Any:
     """Compute ``gamma * (x - mean) / sqrt(variance + eps) + beta``, with one product and one sum per element.
 
@@ -85,6 +107,10 @@ class _Normalisation(ParameterNode):
 
     gamma: Any = None
     beta: Any = None
+
+    def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
+        """Return origin, shift and variance of :class:`Moments` per feature."""
+        return moment_rows(parent)
 
     @classmethod
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:

@@ -1,0 +1,315 @@
+"""Statistics of the whole image: at once and in passes, the answer is that of the network on the whole image."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import neuromancer as nm
+from neuromancer.dense.volume import VolumePrediction
+from neuromancer.errors import ArgumentError, FileError, GraphError, PredictionError
+
+QUIET = {"print_repr": False}
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def blocks(ndim=2, padded=True, features=4):
+    """Encoder and decoder with all kinds of nodes that depend on the whole image."""
+    tags = "b,f," + ",".join("zyx"[3 - ndim :])
+    mode = {"conv_mode": "same"} if padded else {}
+    two = (2,) * ndim
+    x = nm.Input((None, 1, *[None] * ndim), tags, **QUIET)
+    high = nm.Conv(x, features, (3,) * ndim, activation_func="lin", **mode, **QUIET)
+    high = nm.InstanceNorm(high, affine=True, gamma=np.linspace(0.5, 2, features), name="fine", **QUIET)
+    high = nm.Activation(high, "relu", **QUIET)
+    low = nm.Conv(high, features, (3,) * ndim, pool_shape=two, activation_func="tanh", conv_mode="same", **QUIET)
+    low = nm.GroupNorm(low, 2, name="coarse", **QUIET)
+    gate = nm.Conv(nm.GlobalPool(low, name="pooled", **QUIET), features, (1,) * ndim, activation_func="sig", **QUIET)
+    low = nm.Product([low, gate], **QUIET)
+    up = nm.UpConv(low, features, two, **QUIET)
+    joined = nm.Concat([up, high], **QUIET) if padded else up
+    joined = nm.LayerNorm(joined, tags[2:], affine=False, name="layer", **QUIET)
+    joined = nm.BatchNorm(nm.Activation(joined, "elu", **QUIET), track_running_stats=False, name="batch", **QUIET)
+    return nm.Conv(joined, 3, (1,) * ndim, activation_func="lin", name="result", **QUIET)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_model():
+    nm.model_manager.newmodel("volume statistics")
+    yield
+    nm.model_manager.delmodel("volume statistics")
+
+
+@pytest.fixture(scope="module")
+def plane(_own_model):
+    return blocks()
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Make every prediction keep its activations in files."""
+    monkeypatch.setattr(VolumePrediction, "_keeping_pays", lambda self, plan: len(self.frames) == 1)
+
+
+def image(*shape, seed=0):
+    return np.random.default_rng(seed).normal(3, 1, shape).astype("float32")
+
+
+def close(values, expected):
+    return np.abs(values - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+RAW = image(1, 36, 44)
+
+
+@pytest.fixture(scope="module")
+def expected(plane):
+    return plane.infer(RAW[None])[0]
+
+
+def test_without_a_choice_all_nodes_are_named_and_both_ways_offered(plane):
+    with pytest.raises(GraphError) as found:
+        plane.predict_dense(RAW)
+    text = str(found.value)
+    assert all(repr(name) in text for name in ("fine", "coarse", "pooled", "layer", "batch"))
+    assert "statistics='volume'" in text and "sliding_window=" in text
+
+
+def test_another_choice_is_refused_with_the_nearest(plane):
+    with pytest.raises(ArgumentError, match="'volume'"):
+        plane.predict_dense(RAW, statistics="volumes")
+
+
+def test_at_once(plane, expected):
+    assert close(plane.predict_dense(RAW, statistics="volume"), expected)
+    assert nm.plan_dense(plane, RAW, statistics="volume").passes == ()
+
+
+@pytest.mark.parametrize("tile", [(36, 44), (8, 12), (15, 9), (2, 44)])
+def test_passes_for_any_tile(plane, expected, tile):
+    assert close(plane.predict_dense(RAW, statistics="volume", tile=tile), expected)
+
+
+def test_passes_with_activations_in_files(plane, expected, kept):
+    plan = plane.plan_dense(RAW, statistics="volume", tile=(15, 20))
+    assert len(plan.passes) == 5 and "5 passes of" in str(plan)
+    assert sum(p.products for p in plan.passes) < 2 * plane.plan_dense(RAW, statistics="volume").products
+    assert close(plane.predict_dense(RAW, statistics="volume", tile=(15, 20)), expected)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.tuples(st.integers(4, 20), st.integers(4, 20)), st.integers(4, 12), st.integers(4, 12), st.booleans())
+def test_any_size_and_tile(plane, tile, height, width, keep):
+    raw = image(1, 2 * height, 2 * width, seed=height)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VolumePrediction, "_keeping_pays", lambda self, plan: keep)
+        assert close(plane.predict_dense(raw, statistics="volume", tile=tile), plane.infer(raw[None])[0])
+
+
+def test_memory_decides(plane):
+    raw = image(1, 120, 160)
+    memory = int(plane.plan_dense(raw, statistics="volume").memory)
+    plan = plane.plan_dense(raw, statistics="volume", memory=memory)
+    assert len(plan.passes) == 5 and max(p.memory for p in (plan, *plan.passes)) < memory
+    assert plan.seconds() > 0
+    assert close(plane.predict_dense(raw, statistics="volume", memory=memory), plane.infer(raw[None])[0])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_valid_convolutions_in_three_dimensions(keep, monkeypatch):
+    monkeypatch.setattr(VolumePrediction, "_keeping_pays", lambda self, plan: keep)
+    node = blocks(3, padded=False, features=2)
+    raw = image(1, 12, 14, 16)
+    expected = node.infer(raw[None])[0]
+    assert expected.shape[1:] == (10, 12, 14)
+    assert close(node.predict_dense(raw, statistics="volume", tile=(4, 5, 6)), expected)
+
+
+def test_images_that_need_mirroring(plane, kept):
+    raw = image(1, 35, 41)
+    mirrored = np.pad(raw, [(0, 0), (0, 1), (0, 1)], mode="symmetric")
+    expected = plane.infer(mirrored[None])[0][:, :35, :41]
+    assert close(plane.predict_dense(raw, statistics="volume", pad_raw=True, tile=(11, 40)), expected)
+    assert close(plane.predict_dense(raw, statistics="volume", pad_raw=True), expected)
+
+
+def test_every_image_of_a_stack_has_its_own_statistics(plane, kept):
+    raw = image(1, 5, 20, 16) * np.arange(1, 6, dtype="float32")[:, None, None]
+    expected = np.stack([plane.infer(raw[None, :, z])[0] for z in range(5)], axis=1)
+    assert close(plane.predict_dense(raw, statistics="volume"), expected)
+    assert close(plane.predict_dense(raw, statistics="volume", tile=(2, 7, 9)), expected)
+    part = plane.predict_dense(raw, statistics="volume", tile=(2, 7, 9), roi=((1, 4), None, (3, 9)))
+    assert close(part, expected[:, 1:4, :, 3:9])
+
+
+def test_a_region_has_the_statistics_of_the_whole_image(plane, expected):
+    roi = ((5, 20), (30, 41))
+    for options in ({}, {"tile": (6, 7)}):
+        found = plane.predict_dense(RAW, statistics="volume", roi=roi, **options)
+        assert close(found, expected[:, 5:20, 30:41])
+
+
+@pytest.mark.parametrize("augment", ["flips", "rotations"])
+def test_views_have_their_own_statistics(plane, augment):
+    raw = image(1, 20, 20)
+    turns = {
+        "flips": [lambda a, axes=axes: np.flip(a, axes) for axes in ((), (-1,), (-2,), (-1, -2))],
+        "rotations": [lambda a, k=k: np.rot90(a, k, (-2, -1)) for k in range(4)],
+    }[augment]
+    back = turns if augment == "flips" else [lambda a, k=k: np.rot90(a, -k, (-2, -1)) for k in range(4)]
+    views = [undo(plane.infer(turn(raw).copy()[None])[0]) for turn, undo in zip(turns, back, strict=True)]
+    expected = np.mean(views, axis=0)
+    for options in ({}, {"tile": (9, 12)}):
+        assert close(plane.predict_dense(raw, statistics="volume", augment=augment, **options), expected)
+
+
+def test_masks_and_reductions_are_those_of_the_result(plane, expected):
+    mask = np.zeros(RAW.shape[1:], bool)
+    mask[3:20, 5:30] = True
+    found = plane.predict_dense(RAW, statistics="volume", tile=(9, 9), mask=mask, reduce="argmax", fill=7)
+    assert (found[0] == np.where(mask, expected.argmax(axis=0), 7)).mean() > 0.999
+
+
+def test_several_nodes_together(plane, expected, kept):
+    inner = nm.model_manager["volume statistics"]["fine"]
+    both = nm.predict_dense([inner, plane], RAW, statistics="volume", tile=(12, 12))
+    assert close(both[1], expected) and close(both[0], inner.infer(RAW[None])[0])
+
+
+def test_an_exact_network_needs_no_statistics():
+    node = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), **QUIET)
+    raw = image(1, 12, 13)
+    assert (node.predict_dense(raw, statistics="volume") == node.predict_dense(raw)).all()
+
+
+def test_a_result_on_a_coarser_grid_is_refused():
+    node = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), (2, 2), **QUIET)
+    with pytest.raises(GraphError, match="no result between"):
+        nm.InstanceNorm(node, **QUIET).predict_dense(image(1, 12, 12), statistics="volume")
+
+
+def test_what_statistics_cannot_replace_needs_the_memory():
+    node = nm.Conv(nm.Input((None, 1, 20, 24), "b,f,y,x", **QUIET), 2, (3, 3), conv_mode="same", **QUIET)
+    node = nm.LayerNorm(node, "x", affine=False, name="rows", **QUIET)
+    raw = image(1, 20, 24)
+    assert close(node.predict_dense(raw, statistics="volume"), node.infer(raw[None])[0])
+    with pytest.raises(ArgumentError, match=r"'rows'.*at once does not fit"):
+        node.predict_dense(raw, statistics="volume", memory=2000)
+
+
+# ---- results in files
+def folder_of(out):
+    return out.with_name(out.name + ".progress")
+
+
+def test_a_result_in_a_file_leaves_nothing_else_behind(plane, expected, tmp_path, kept):
+    out = tmp_path / "out.npy"
+    plane.predict_dense(RAW, out=out, statistics="volume", tile=(12, 12))
+    assert close(np.load(out), expected)
+    assert [p.name for p in folder_of(out).iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("moment", [3, 30, 50])
+def test_an_interrupted_prediction_goes_on(plane, expected, tmp_path, kept, monkeypatch, moment):
+    out, done = tmp_path / "out.npy", []
+    start = type(plane).predict_dense
+
+    def stopping(self, where, values, write):
+        done.append(where)
+        if len(done) == moment:
+            raise OSError(28, "no space left")
+        write(self, where, values)
+
+    from neuromancer.dense.gather_sink import GatherSink
+
+    write = GatherSink.__setitem__
+    with monkeypatch.context() as patch:
+        patch.setattr(GatherSink, "__setitem__", lambda self, where, values: stopping(self, where, values, write))
+        with pytest.raises(FileError, match="cannot be written"):
+            start(plane, RAW, out=out, statistics="volume", tile=(12, 12))
+    assert not out.exists()
+    with pytest.raises(FileError, match="resume=True"):
+        start(plane, RAW, out=out, statistics="volume", tile=(12, 12))
+    with pytest.raises(FileError, match="another image"):
+        start(plane, RAW + 1, out=out, statistics="volume", resume=True)
+    before = len(done)
+    with monkeypatch.context() as patch:
+        patch.setattr(GatherSink, "__setitem__", lambda self, where, values: stopping(self, where, values, write))
+        start(plane, RAW, out=out, statistics="volume", resume=True)
+    plan = plane.plan_dense(RAW, statistics="volume", tile=(12, 12))
+    assert len(done) - before <= sum(p.count for p in plan.passes) - moment + 8
+    assert close(np.load(out), expected)
+
+
+def test_kills_in_the_middle_of_passes(plane, expected, tmp_path):
+    out, kills = tmp_path / "out.npy", 0
+    for attempt in range(40):
+        child = os.fork()
+        if child == 0:
+            VolumePrediction._keeping_pays = lambda self, plan: True
+            plane.predict_dense(RAW, out=out, statistics="volume", tile=(8, 8), resume=attempt > 0)
+            os._exit(0)
+        time.sleep(0.03 + 0.05 * attempt)
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        kills += os.WIFSIGNALED(status)
+        if os.WIFEXITED(status):
+            break
+    assert kills >= 2 and close(np.load(out), expected)
+
+
+def test_shards_share_the_work(plane, expected, tmp_path, kept):
+    out = tmp_path / "out.npy"
+    for i in (2, 0, 1):
+        plane.predict_dense(RAW, out=out, statistics="volume", tile=(12, 12), shard=(i, 3))
+    assert close(np.load(out), expected)
+    assert [p.name for p in folder_of(out).iterdir()] == ["run.json"]
+
+
+def test_other_circumstances_do_not_change_what_was_begun(plane, expected, tmp_path, monkeypatch):
+    raw = RAW * 1
+    for begun, other in (("at once", "passes"), ("passes", "at once")):
+        out = tmp_path / f"{begun}.npy"
+        with monkeypatch.context() as patch:
+            patch.setattr(VolumePrediction, "_chosen", lambda self, begun=begun: begun)
+            plane.predict_dense(raw, out=out, statistics="volume", shard=(0, 2), tile=(36, 20))
+        header = json.loads((folder_of(out) / "run.json").read_text())
+        monkeypatch.setattr(VolumePrediction, "_chosen", lambda self, other=other: other)
+        plane.predict_dense(raw, out=out, statistics="volume", resume=True, tile=(36, 20))
+        after = json.loads((folder_of(out) / "run.json").read_text())
+        assert after["fingerprints"] == header["fingerprints"] and close(np.load(out), expected)
+
+
+def test_executors(plane, expected, tmp_path, kept):
+    raw = tmp_path / "raw.npy"
+    np.save(raw, RAW)
+    with ThreadPoolExecutor(2) as pool:
+        assert close(plane.predict_dense(raw, statistics="volume", tile=(12, 12), executor=pool), expected)
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        plane.predict_dense(raw, out=tmp_path / "once.npy", statistics="volume", executor=pool)
+        plane.predict_dense(raw, out=tmp_path / "passes.npy", statistics="volume", tile=(18, 22), executor=pool)
+    assert close(np.load(tmp_path / "once.npy"), expected) and close(np.load(tmp_path / "passes.npy"), expected)
+
+
+def test_nan_stops_in_the_pass_that_finds_it(plane, tmp_path):
+    raw = RAW.copy()
+    raw[0, 3, 4] = np.nan
+    with pytest.raises(PredictionError, match="NaN"):
+        plane.predict_dense(raw, out=tmp_path / "out.npy", statistics="volume", tile=(12, 12))
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_large_means_lose_no_precision(plane):
+    norm = nm.InstanceNorm(nm.Input((None, 1, None), "b,f,x", **QUIET), **QUIET)
+    raw = (image(1, 400) * 0.01 + 1000).astype("float32")
+    expected = (raw - raw.mean(dtype="float64")) / np.sqrt(raw.var(dtype="float64") + 1e-5)
+    assert np.abs(norm.predict_dense(raw, statistics="volume", tile=(50,)) - expected).max() < 1e-4
