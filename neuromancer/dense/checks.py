@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 MAX_NDIM = 3
 
 
-def common_source(nodes: Sequence[GraphNode]) -> GraphNode:
-    """Return the single source shared by all nodes, or raise GraphError."""
-    sources = [only_source(node) for node in nodes]
+def common_source(nodes: Sequence[GraphNode], whole_image: bool = False) -> GraphNode:
+    """Return the single source shared by all nodes, or raise GraphError; see `only_source`."""
+    sources = [only_source(node, whole_image) for node in nodes]
     for node, source in zip(nodes, sources, strict=True):
         if source is not sources[0]:
             raise GraphError(
@@ -32,8 +32,15 @@ def common_source(nodes: Sequence[GraphNode]) -> GraphNode:
     return sources[0]
 
 
-def only_source(node: GraphNode) -> GraphNode:
-    """Return the single source of a node, or raise GraphError if the node cannot be predicted densely."""
+def only_source(node: GraphNode, whole_image: bool = False) -> GraphNode:
+    """Return the single source of a node, or raise GraphError if the node cannot be predicted densely.
+
+    Parameters
+    ----------
+    node : GraphNode
+    whole_image : bool
+        Whether it may need nodes that depend on the whole image.
+    """
     if node.shape is None or not 1 <= node.shape.ndim <= MAX_NDIM:
         raise GraphError(
             "dense prediction needs spatial axes",
@@ -53,10 +60,12 @@ def only_source(node: GraphNode) -> GraphNode:
     for n in (source, node):
         if sorted(t for t in n.shape.tags if t not in ("z", "y", "x")) != ["b", "f"]:
             raise GraphError("dense prediction needs the axes b, f and spatial axes", node=n, got=n.shape.tags)
-    _require_no_whole_image(node)
+    if not whole_image:
+        _require_no_whole_image(node)
     for n in node.sub_graph():
         shaped = n.shape is not None and n.shape.ndim
-        if not n.equivariant or (n is not source and shaped and n.shape.ndim != source.shape.ndim):
+        equivariant = n.equivariant or bool(whole_image and n.whole_image)
+        if not equivariant or (n is not source and shaped and n.shape.ndim != source.shape.ndim):
             raise GraphError(
                 "moving the image does not move the output of this node with it, so it cannot be predicted densely",
                 node=n,

@@ -176,7 +176,7 @@ class DenseNetwork:
     def _pass(self, func: Any, block: np.ndarray, tile_pass: TilePass) -> Evaluation:
         """Values of one evaluation per node, in the orientation of its view."""
         inside = tile_pass.view.apply(block[(slice(None), slice(None), *tile_pass.inside)])
-        call = func.start(np.ascontiguousarray(np.transpose(inside, _axis_order(self.source, from_result=True))))
+        call = func.start(np.ascontiguousarray(np.transpose(inside, axis_order(self.source, from_result=True))))
         yield
         results = call.result()
         results = results if isinstance(results, list) else [results]
@@ -184,7 +184,7 @@ class DenseNetwork:
         for node, twin, axes, values, ranges in zip(
             self.nodes, self.twins, self.axes, results, tile_pass.cut, strict=True
         ):
-            values = np.transpose(values, _axis_order(twin, from_result=False))
+            values = np.transpose(values, axis_order(twin, from_result=False))
             expected = tuple(g.outputs(n) for g, n in zip(axes, inside.shape[2:], strict=True))
             if values.shape[2:] != expected:
                 raise GraphError(
@@ -230,7 +230,7 @@ def dense_network(nodes: GraphNode | Sequence[GraphNode]) -> DenseNetwork:
     return network
 
 
-def _axis_order(node: GraphNode, from_result: bool) -> list[int]:
+def axis_order(node: GraphNode, from_result: bool) -> list[int]:
     """Axis permutation between a node's axis order and (f, b, *spatial)."""
     shape = node.shape
     ours = [shape.tag2index("f"), shape.tag2index("b"), *shape.spatial_axes]

@@ -23,6 +23,7 @@ from neuromancer.dense.arguments import (
 from neuromancer.dense.memory import parse_bytes
 from neuromancer.dense.pipeline import Threads, checked_threads
 from neuromancer.dense.postprocess import Postprocess, checked_reductions
+from neuromancer.dense.sliding_window import SlidingWindow, checked_window
 from neuromancer.errors import ArgumentError
 from neuromancer.volumes.missing import CHOICES
 
@@ -63,6 +64,7 @@ class RunOptions(TypedDict, total=False):
     fill: float
     augment: str | None
     tile: Sequence[int] | None
+    sliding_window: SlidingWindow | None
     shard: tuple[int, int] | None
     executor: Any
     workers: int | None
@@ -92,6 +94,7 @@ class PlanOptions(TypedDict, total=False):
     roi: Any
     augment: str | None
     tile: Sequence[int] | None
+    sliding_window: SlidingWindow | None
     on_missing: str
     chunks: Sequence[int] | None
 
@@ -104,8 +107,8 @@ class PredictOptions:
     ----------
     postprocess : Postprocess
         Applied to the network's output before it is stored.
-    pad_raw, roi, augment, tile
-        Which part of the result to compute, and how to tile it.
+    pad_raw, roi, augment, tile, sliding_window
+        Which part of the result to compute, and how.
     axes, mask, skip_empty, on_missing
         How to read the image.
     precision : str
@@ -125,6 +128,7 @@ class PredictOptions:
     roi: Any = None
     augment: str | None = None
     tile: tuple[int, ...] | None = None
+    sliding_window: SlidingWindow | None = None
     axes: str | None = None
     mask: Any = None
     skip_empty: Any = None
@@ -179,7 +183,20 @@ class PredictOptions:
         options = cls(postprocess=postprocess, outs=outs, skip=skip, **values)
         if outs is None and (options.shard is not None or options.resume):
             raise ArgumentError("shard and resume require out", where="out", got=None, expected="a path")
+        options._require_exact_for("tile", "augment")
         return options
+
+    def _require_exact_for(self, *names: str) -> None:
+        """Raise ArgumentError if one of these options is given together with a sliding window."""
+        instead = {"tile": "the patch of the sliding window", "augment": "SlidingWindow(..., mirror=True)"}
+        for name in names:
+            if self.sliding_window is not None and getattr(self, name) is not None:
+                raise ArgumentError(
+                    "cannot be combined with sliding_window",
+                    where=name,
+                    got=f"{name}={getattr(self, name)!r} and a sliding_window",
+                    expected=f"only one of them; instead of {name}, {instead[name]}",
+                )
 
     @property
     def label(self) -> str:
@@ -187,12 +204,14 @@ class PredictOptions:
         post, filled = self.postprocess, " on_missing='fill'" if self.on_missing == "fill" else ""
         reduced = "; ".join(r.label for r in post.reductions)
         skipped = f"skip_empty={self.skip_empty!r} precision={self.precision}"
-        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}"
+        window = "" if self.sliding_window is None else f" sliding_window=({self.sliding_window.label})"
+        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}{window}"
 
 
 CHECKS = {
     "pad_raw": lambda value: checked_flag("pad_raw", value),
     "tile": checked_tile,
+    "sliding_window": checked_window,
     "skip_empty": checked_skip,
     "precision": lambda value: checked_choice("precision", value, PRECISIONS, "unknown precision"),
     "on_missing": lambda value: checked_choice("on_missing", value, CHOICES),

@@ -19,11 +19,12 @@ from neuromancer.dense.arguments import (
     checked_sizes,
     with_checked_names,
 )
-from neuromancer.dense.network import dense_network
+from neuromancer.dense.evaluation import network_of
 from neuromancer.dense.options import Labelled, Out, PredictOptions, RunOptions
 from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.run import PredictionRun
+from neuromancer.dense.sliding_window import SlidingWindow, checked_window
 from neuromancer.dense.stores import DescribedSource
 from neuromancer.dense.workers import worker_pool
 from neuromancer.errors import InputTypeError
@@ -134,6 +135,7 @@ def predict_dense(
     fill: float = 0,
     augment: str | None = None,
     tile: Sequence[int] | None = None,
+    sliding_window: SlidingWindow | None = None,
     shard: tuple[int, int] | None = None,
     executor: Any = None,
     workers: int | None = None,
@@ -189,6 +191,11 @@ def predict_dense(
         Test-time augmentation: average the predictions over views of the image.
     tile : sequence of int, optional
         Tile shape in voxels of the result; default: chosen to fit the memory.
+    sliding_window : SlidingWindow, optional
+        Evaluate the network on patches that overlap, and average them with weights, as nnU-Net and MONAI do. This is an
+        approximation, which also works for nodes that depend on the whole image, such as instance normalisation: they
+        see a patch. `pad_raw` then mirrors the image only by what the network crops, `skip_empty` leaves out patches,
+        and `tile` and `augment` cannot be given.
     shard : (int, int), optional
         (i, n): run only the i-th of n parts of the tiles.
     executor : concurrent.futures.Executor, dask.distributed.Client, or function that returns an Executor, optional
@@ -241,11 +248,16 @@ def predict_dense(
     [(2, 18, 28), (1, 17, 27)]
     >>> nm.model_manager.delmodel("two nodes")
     """
-    network, several, shown = dense_network(nodes), isinstance(nodes, (list, tuple)), checked_progress(progress)
+    window, several, shown = (
+        checked_window(sliding_window),
+        isinstance(nodes, (list, tuple)),
+        checked_progress(progress),
+    )
+    network = network_of(nodes, window)
     options = PredictOptions.checked(
         network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out, resume=resume,
         memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill, augment=augment,
-        tile=tile, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan, on_missing=on_missing,
+        tile=tile, sliding_window=window, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan, on_missing=on_missing,
         journal=journal, store=store,
     )  # fmt: skip
     with worker_pool(executor, workers, retries) as pool, PredictionRun(network, raw_img, options, pool) as run:
@@ -268,6 +280,7 @@ def plan_dense(
     roi: Any = None,
     augment: str | None = None,
     tile: Sequence[int] | None = None,
+    sliding_window: SlidingWindow | None = None,
     on_missing: str = "error",
     chunks: Sequence[int] | None = None,
 ) -> DensePlan:
@@ -280,7 +293,7 @@ def plan_dense(
         Shape of the image, (f, (z,) y, x), or the image itself.
     dtype : numpy dtype, optional
         Dtype of the image if `image` is a shape; default uint8.
-    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile, on_missing
+    as_uint8, pad_raw, memory, axes, reduce, roi, augment, tile, sliding_window, on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
         Chunk or shard shape of the output store, (f, (z,) y, x).
@@ -295,14 +308,15 @@ def plan_dense(
     ShapeError, InputTypeError, GraphError, ArgumentError
         If image, network and options do not fit together.
     """
-    network, several = dense_network(nodes), isinstance(nodes, (list, tuple))
+    window, several = checked_window(sliding_window), isinstance(nodes, (list, tuple))
+    network = network_of(nodes, window)
     if isinstance(image, (list, tuple)) and all(is_whole(n) for n in image):
         image = DescribedSource(checked_image(image), checked_dtype(dtype or "uint8"))
     elif dtype is not None:
         raise InputTypeError("an image already has a dtype", where="dtype", got=dtype, expected="None")
     options = PredictOptions.checked(
         network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce, roi=roi,
-        augment=augment, tile=tile, on_missing=on_missing,
+        augment=augment, tile=tile, sliding_window=window, on_missing=on_missing,
     )  # fmt: skip
     blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")
     with PredictionRun(network, image, options) as run:

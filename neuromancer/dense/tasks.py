@@ -20,8 +20,8 @@ import numpy as np
 
 from neuromancer.config import config
 from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.evaluation import evaluator_of, network_of
 from neuromancer.dense.mask import combined
-from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
@@ -112,6 +112,8 @@ class TaskSpec:
     settings : tuple of str
         ``config.floatX``, ``config.backend`` and ``config.device``; a device set in the worker's environment takes
         precedence.
+    scratch : Path or None
+        Folder for what does not fit into memory.
     """
 
     key: str
@@ -129,6 +131,7 @@ class TaskSpec:
     cache: int
     skip: bool
     settings: tuple[str, str, str]
+    scratch: Path | None = None
 
 
 @dataclass
@@ -251,13 +254,13 @@ def _open(task: TaskSpec) -> OpenTask:
     current = model_manager.current
     model = task.model.open(task.functors)
     model_manager.current = current
-    network = DenseNetwork([model[name] for name in task.nodes])
+    network = network_of([model[name] for name in task.nodes], task.plan.window)
     source = reopen_source(task.source)
     masks = [mask if isinstance(mask, np.ndarray) else reopen_source(mask) for mask in task.masks]
     sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
     cached = CachedSource(source, task.cache) if task.cache else source
-    evaluator = TileEvaluator(
-        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]),
+    evaluator = evaluator_of(
+        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]), task.scratch,
         precision=task.precision, skip_empty=task.skip_empty,
     )  # fmt: skip
     evaluator.__enter__()

@@ -271,6 +271,7 @@ class WorkerPool:
             cache=assignment.cache_bytes,
             skip=assignment.skip,
             settings=(config.floatX, config.backend, config.device),
+            scratch=None if assignment.folder is None else assignment.folder.resolve(),
         )
 
 
