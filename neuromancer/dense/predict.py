@@ -257,8 +257,8 @@ def predict_dense(
     options = PredictOptions.checked(
         network.names, several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out, resume=resume,
         memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill, augment=augment,
-        tile=tile, sliding_window=window, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan, on_missing=on_missing,
-        journal=journal, store=store,
+        tile=tile, sliding_window=window, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan,
+        on_missing=on_missing, journal=journal, store=store,
     )  # fmt: skip
     with worker_pool(executor, workers, retries) as pool, PredictionRun(network, raw_img, options, pool) as run:
         run.execute(shown)

@@ -16,7 +16,7 @@ from neuromancer.dense.plan import ResultSpec
 from neuromancer.dense.plan_builder import SLACK, Buffers
 from neuromancer.dense.sliding.axis import PaddedAxis, PatchAxis, largest_gap
 from neuromancer.dense.sliding.network import PatchNetwork
-from neuromancer.dense.sliding.plan import SlidingPlan
+from neuromancer.dense.sliding.plan import READ_AHEAD, SlidingPlan
 from neuromancer.dense.sliding.sums import sums_bytes
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 
@@ -70,23 +70,20 @@ class SlidingBuilder:
         self.origins = tuple(tuple(first + a for (first, _, _), a in zip(axes, shift, strict=True)) for axes in found)
         self.offsets = tuple(
             tuple(int(raw + a * g.step) for (_, _, raw), a, g in zip(axes, shift, own, strict=True))
-            for axes, own in zip(found, network.axes, strict=True)
+            for axes, own in zip(found, network.patch_axes, strict=True)
         )
         self.rolling = self._rolling(full)
 
     # ---- geometry
     def _nodes_along(self, k: int) -> list[PatchAxis]:
-        return [axes[k] for axes in self.network.axes]  # type: ignore[misc]
+        return [axes[k] for axes in self.network.patch_axes]
 
     def _padded(self, k: int) -> PaddedAxis:
         nodes, size, mode = self._nodes_along(k), self.sizes[k], self.window.padding
         before, after = (max(g.lead for g in nodes), max(g.tail for g in nodes)) if self.options.pad_raw else (0, 0)
         axis = PaddedAxis(size, before, after, self.window.patch[k], mode)
-        least = {
-            "reflect": axis.volume - axis.inner - axis.padded + 1,
-            "circular": axis.volume - axis.inner - axis.padded,
-        }
-        if axis.inner < least.get(mode, 0):
+        behind = axis.volume - axis.inner - axis.padded
+        if axis.inner < {"reflect": behind + 1, "circular": behind}.get(mode, 0):
             raise ShapeError(
                 "the image is too small to be padded to the patch in this way",
                 where="sliding_window",
@@ -100,14 +97,14 @@ class SlidingBuilder:
         """First and one past the last output of a node that make up the result, and the raw voxel of the first."""
         g, axis, node = self._nodes_along(k)[m], self.image[k], self.network.nodes[m]
         tag = node.shape.tags[node.shape.spatial_axes[k]]
-        starts = self.window.starts(k, axis.volume)
-        if largest_gap(starts) > g.outputs * g.step:
+        starts, predicted = self.window.starts(k, axis.volume), float(g.outputs * g.step)
+        if largest_gap(starts) > predicted:
             raise ArgumentError(
                 "patches leave gaps, as the network crops them",
                 where="sliding_window",
-                got=f"patches {largest_gap(starts)} voxels apart on axis {tag!r}, {float(g.outputs * g.step):g} predicted",
+                got=f"patches {largest_gap(starts)} voxels apart on axis {tag!r}, {predicted:g} predicted",
                 expected="more overlap",
-                nearest=f"overlap={ceil(100 * (1 - float(g.outputs * g.step) / g.patch)) / 100}",
+                nearest=f"overlap={ceil(100 * (1 - predicted / g.patch)) / 100}",
             )
         coarse = next((s for s in starts if (s / g.step).denominator != 1), None)
         begin = axis.before - g.lead
@@ -149,7 +146,7 @@ class SlidingBuilder:
         self,
         budget: float,
         units: Sequence[tuple[int, ...] | None] | None = None,
-        buffers: Buffers = Buffers(),
+        buffers: Buffers | None = None,
         strict: bool = False,
         layout: dict[str, Any] | None = None,
     ) -> SlidingPlan:
@@ -160,29 +157,19 @@ class SlidingBuilder:
         ArgumentError
             If a patch does not fit into the budget.
         """
+        buffers = buffers or Buffers()
         units = units or [None] * len(self.outputs)
         outputs = tuple(replace(o, unit=u) for o, u in zip(self.outputs, units, strict=True))
-        lead = 2 if self.stack else 1
-        sizes = [o.shape[lead:] for o in outputs]
+        sizes = [o.shape[2 if self.stack else 1 :] for o in outputs]
         extent = (outputs[0].shape[1] if self.stack else 1, *(max(n) for n in zip(*sizes, strict=True)))
-        align = [1] * len(extent)
-        for unit in units:
-            blocks = (1,) * len(extent) if unit is None else unit[1:] if self.stack else (1, *unit[1:])
-            align = [lcm(a, b) for a, b in zip(align, blocks, strict=True)]
-        tile = tuple(layout["tile"]) if layout else self._tile(budget, outputs, extent, align, buffers)
+        tile = tuple(layout["tile"]) if layout else self._tile(budget, outputs, extent, buffers)
         if len(tile) != len(extent):
             raise ShapeError("a tile needs a positive size per axis", where="tile", got=tile, expected=f"like {extent}")
-        rows = tile[self.rolling + 1] + self._reach()
-        shapes = [(n.shape["f"], tile[0], *s) for n, s in zip(self.network.nodes, sizes, strict=True)]
-        itemsize = max(4, self.network.dtype.itemsize)
-        held = sums_bytes(shapes, self.rolling, rows, itemsize) * self.threads
-        cost, flips = self.network.costs(self.window.patch), len(self.window.flips)
-        patch = prod(self.window.patch) * self.network.source.shape["f"] * itemsize
-        outs = sum(prod(s.outputs for s in axes) * n.shape["f"] for axes, n in self._evaluated()) * itemsize
-        fixed = cost.memory + buffers.fixed + 2 * patch * (flips + 2) + outs * (flips + 3)
-        fixed += self._voxel(outputs) * prod(tile) * (max(1, buffers.results) + 1)
-        spilled = (fixed + held) * SLACK > budget
-        memory = fixed + (0 if spilled else held)
+        rows = min(extent[self.rolling + 1], tile[self.rolling + 1] + self._reach())
+        cost, (fixed, sums) = self.network.costs(self.window.patch), self._bytes(outputs, tile, rows, buffers)
+        fixed += cost.memory
+        spilled = (fixed + sums) * SLACK > budget
+        memory = fixed + (0 if spilled else sums)
         if strict and memory * SLACK > budget:
             raise ArgumentError(
                 "a patch and a finished tile do not fit into the memory",
@@ -195,7 +182,7 @@ class SlidingBuilder:
             raw_dtype=self.raw_dtype.name,
             stack=self.stack,
             outputs=outputs,
-            axes=tuple(tuple(axes) for axes in self.network.axes),
+            axes=tuple(tuple(axes) for axes in self.network.patch_axes),
             frames=(),
             tile_shape=tile,
             images_per_batch=1,
@@ -211,10 +198,10 @@ class SlidingBuilder:
             image=tuple(self.image),
             origins=self.origins,
             rolling=self.rolling,
-            rows=min(rows, extent[self.rolling + 1]),
+            rows=rows,
             spilled=spilled,
         )
-        predicted = found.patches * max(prod(g.outputs for g in axes) for axes, _ in self._evaluated())
+        predicted = found.patches * max(prod(g.outputs for g in axes) for axes in self.network.patch_axes)
         return replace(
             found,
             products=cost.products * found.evaluations,
@@ -222,8 +209,22 @@ class SlidingBuilder:
             overlap=max(0.0, 1 - prod(extent) / predicted),
         )
 
-    def _evaluated(self) -> list[tuple[list[PatchAxis], Any]]:
-        return list(zip(self.network.axes, self.network.nodes, strict=True))  # type: ignore[arg-type]
+    def _bytes(
+        self, outputs: Sequence[ResultSpec], tile: tuple[int, ...], rows: int, buffers: Buffers
+    ) -> tuple[float, int]:
+        """Bytes of patches and tiles under way, and of the sums of all threads."""
+        sizes = [o.shape[2 if self.stack else 1 :] for o in outputs]
+        shapes = [(n.shape["f"], tile[0], *s) for n, s in zip(self.network.nodes, sizes, strict=True)]
+        itemsize, views = max(4, self.network.dtype.itemsize), len(self.window.flips)
+        sums = sums_bytes(shapes, self.rolling, rows, itemsize) * self.threads
+        # Patches that are read ahead and converted, and their mirrored views; values per view, and weighted ones.
+        read = (2 * READ_AHEAD + views) * prod(self.window.patch) * self.network.source.shape["f"]
+        values = sum(
+            (views + 3) * prod(g.outputs for g in axes) * n.shape["f"]
+            for axes, n in zip(self.network.patch_axes, self.network.nodes, strict=True)
+        )
+        tiles = self._voxel(outputs) * prod(tile) * (max(1, buffers.results) + 1)
+        return buffers.fixed + (read + values) * itemsize * self.threads + tiles, sums
 
     def _reach(self) -> int:
         """Rows after a band to which the patches that it needs contribute."""
@@ -243,10 +244,13 @@ class SlidingBuilder:
         budget: float,
         outputs: Sequence[ResultSpec],
         extent: tuple[int, ...],
-        align: Sequence[int],
         buffers: Buffers,
     ) -> tuple[int, ...]:
         """Tile shape: as high as a step of patches (more if several tasks run), as wide as the memory allows."""
+        align = [1] * len(extent)
+        for unit in (o.unit for o in outputs):
+            blocks = (1,) * len(extent) if unit is None else unit[1:] if self.stack else (1, *unit[1:])
+            align = [lcm(a, b) for a, b in zip(align, blocks, strict=True)]
         k, nodes = self.rolling, self._nodes_along(self.rolling)
         step = max(1, *(int(largest_gap(self.window.starts(k, self.image[k].volume)) / g.step) for g in nodes))
         height = step

@@ -16,15 +16,12 @@ from neuromancer import engine as E
 from neuromancer.dense.pipeline import file_error
 from neuromancer.dense.raw import normalise
 from neuromancer.dense.sliding.network import PatchNetwork
-from neuromancer.dense.sliding.plan import SlidingPlan, places
+from neuromancer.dense.sliding.plan import READ_AHEAD, SlidingPlan, places
 from neuromancer.dense.sliding.sums import RollingSums, Scratch, sums_bytes
 from neuromancer.dense.tile_evaluator import Fetched, TileEvaluator
 from neuromancer.dense.tiles import Tile
 from neuromancer.errors import PredictionError
 from neuromancer.masked import unmasked
-
-READ_AHEAD = 2
-"""Number of patches that are read while others are evaluated."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +87,17 @@ class SlidingEvaluator(TileEvaluator):
         self.scratch = scratch
         self.dtype = np.result_type(np.float32, self.network.dtype)
         self.weights = [
-            self.plan.window.importance([g.outputs for g in axes]).astype(self.dtype) for axes in self.network.axes
+            self.plan.window.importance([g.outputs for g in axes]).astype(self.dtype)
+            for axes in self.network.patch_axes
         ]
         self._rolls: dict[int, Roll] = {}
         self._failed: dict[tuple[Any, ...], str] = {}
         self._lock, self._calls = threading.Lock(), threading.Lock()
+
+    def __enter__(self) -> SlidingEvaluator:
+        super().__enter__()
+        self.depth = 1  # several patches are under way instead of several tiles
+        return self
 
     def __exit__(self, *exc: object) -> None:
         self._rolls.clear()
@@ -106,7 +109,7 @@ class SlidingEvaluator(TileEvaluator):
         return Fetched(tile, None, [self._inside(tile, m) for m in range(len(self.plan.outputs))])
 
     def begin(self, fetched: Fetched) -> Callable[[], list[np.ndarray]]:
-        """Compute a tile at once; several patches are under way instead of several tiles."""
+        """Compute a tile at once."""
         values = self.compute(fetched)
         return lambda: values
 

@@ -16,6 +16,9 @@ from neuromancer.dense.sliding_window import SlidingWindow
 from neuromancer.dense.tiles import Tile
 from neuromancer.errors import ArgumentError
 
+READ_AHEAD = 2
+"""Number of patches that are read while others are evaluated."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SlidingPlan(DensePlan):

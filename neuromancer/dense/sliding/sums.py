@@ -1,4 +1,4 @@
-"""Weighted sums of the predictions of patches, for the rows of the result that are not finished; in memory or a file."""
+"""Weighted sums of the predictions of patches, for unfinished rows of the result; in memory or in a file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Scratch:
 
     def array(self, shape: Sequence[int], dtype: Any, offset: int) -> np.ndarray:
         """Return an array in the file."""
-        return np.ndarray(tuple(shape), dtype, self._map, offset)  # type: ignore[call-overload,no-any-return]
+        return np.ndarray(tuple(shape), dtype, self._map, offset)
 
     def touched(self, nbytes: int) -> None:
         """Note that some bytes were used; pages are handed back to the system now and then, and keep their values."""
@@ -90,12 +90,12 @@ class RollingSums:
     def __init__(
         self, shape: Sequence[int], axis: int, rows: int, dtype: Any, buffer: tuple[Scratch, int] | None = None
     ) -> None:
-        features, images, *spatial = shape
+        spatial = shape[2:]
         self.spatial, self.axis, self.first = tuple(spatial), axis, 0
         self.rows = min(rows, spatial[axis])
         held = sums_shape(shape, axis, rows)
         self._scratch = buffer[0] if buffer else None
-        self._sums = buffer[0].array(held, dtype, buffer[1]) if buffer else np.zeros(held, dtype)
+        self._sums: Any = buffer[0].array(held, dtype, buffer[1]) if buffer else np.zeros(held, dtype)
 
     def add(self, image: int, starts: Sequence[int], values: np.ndarray, weights: np.ndarray) -> None:
         """Add a patch; what lies before the held rows or beyond the result is left out.
