@@ -36,8 +36,8 @@ def builder_of(
     threads: int,
 ) -> PlanBuilder | SlidingBuilder:
     """Return the builder of plans for a network; see `PlanBuilder` and `SlidingBuilder`."""
-    if isinstance(network, PatchNetwork):
-        return SlidingBuilder(network, raw_shape, raw_dtype, options, workers, threads)
+    if isinstance(network, PatchNetwork) and options.sliding_window is not None:
+        return SlidingBuilder(network, raw_shape, raw_dtype, options, options.sliding_window, workers, threads)
     return PlanBuilder(network, raw_shape, raw_dtype, options)
 
 

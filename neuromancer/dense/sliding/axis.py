@@ -24,12 +24,15 @@ class PatchAxis:
         Stride of the output in raw voxels; below 1 on grids finer than the image.
     offset : int
         Raw voxel of the patch to which output voxel 0 belongs.
+    centre : Fraction or None
+        Its exact place, in raw voxels; None if unknown.
     """
 
     patch: int
     outputs: int
     step: Fraction
     offset: int
+    centre: Fraction | None
 
     @property
     def output_spacing(self) -> Fraction:
@@ -53,9 +56,9 @@ class PatchAxis:
     @property
     def symmetric(self) -> bool:
         """Whether the outputs of a mirrored patch, mirrored back, lie where those of the patch do."""
-        within = (self.outputs - 1) * self.step + min(self.step, Fraction(1))
-        spans = self.outputs * self.step == self.patch and self.step <= 1
-        return spans or 2 * self.lead + within == self.patch
+        if self.outputs * self.step == self.patch and self.step <= 1:
+            return True  # a voxel for every voxel of the patch, as networks of equal size are mirrored
+        return self.centre is not None and 2 * self.centre + (self.outputs - 1) * self.step == self.patch - 1
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from neuromancer.dense.sliding.axis import PaddedAxis, PatchAxis, largest_gap
 from neuromancer.dense.sliding.network import PatchNetwork
 from neuromancer.dense.sliding.plan import READ_AHEAD, SlidingPlan
 from neuromancer.dense.sliding.sums import sums_bytes
+from neuromancer.dense.sliding_window import SlidingWindow
 from neuromancer.errors import ArgumentError, GraphError, ShapeError
 
 TILE_SHARE = 4
@@ -33,6 +34,7 @@ class SlidingBuilder:
     raw_shape : tuple of int, (f, [z of a stack,] *spatial)
     raw_dtype : numpy dtype
     options : PredictOptions
+    window : SlidingWindow
     workers : int
         Number of tasks that run at once.
     threads : int
@@ -50,10 +52,11 @@ class SlidingBuilder:
         raw_shape: Sequence[int],
         raw_dtype: np.dtype,
         options: PredictOptions,
+        window: SlidingWindow,
         workers: int = 1,
         threads: int = 1,
     ) -> None:
-        self.network, self.options, self.window = network, options, network.window
+        self.network, self.options, self.window = network, options, window
         self.workers, self.threads = workers, threads
         self.raw_shape, self.raw_dtype = tuple(int(n) for n in raw_shape), np.dtype(raw_dtype)
         self.stack = is_stack(network.source, network.nodes[0], self.raw_shape, self.raw_dtype)

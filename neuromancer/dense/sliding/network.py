@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -29,35 +30,35 @@ if TYPE_CHECKING:
 class PatchNetwork(DenseNetwork):
     """One or several nodes, evaluated unchanged on patches of one size; shared layers are evaluated once.
 
-    Nodes may depend on the whole image: they get to see a patch.
+    Nodes may depend on the whole image: they get to see a patch. :meth:`at` gives the network for a sliding window.
 
     Parameters
     ----------
     nodes : sequence of GraphNode
         Nodes with spatial axes that share a single tensor source.
-    window : SlidingWindow
 
     Attributes
     ----------
+    patch : tuple of int
+        Voxels of a patch.
+    flips : tuple of tuple of int
+        Axes along which a patch is mirrored, for every evaluation.
     patch_axes : list of list of PatchAxis
         Per node and spatial axis.
 
     Raises
     ------
-    GraphError, ShapeError, InputTypeError
-        If the network cannot be evaluated patch by patch, or not at this patch.
+    GraphError, InputTypeError
+        If the network cannot be evaluated patch by patch.
     """
 
-    def __init__(self, nodes: Sequence[GraphNode], window: SlidingWindow) -> None:
-        self.nodes, self.window = tuple(nodes), window
+    patch: tuple[int, ...]
+    flips: tuple[tuple[int, ...], ...]
+    patch_axes: list[list[PatchAxis]]
+
+    def __init__(self, nodes: Sequence[GraphNode]) -> None:
+        self.nodes = tuple(nodes)
         self.source = common_source(self.nodes, whole_image=True)
-        if len(window.patch) != len(self.spatial):
-            raise ShapeError(
-                "the patch has another number of axes than the network",
-                where="sliding_window",
-                got=f"patch {window.patch}",
-                expected=f"sizes along {self.spatial!r}",
-            )
         for node in self.nodes:
             require_declared_sizes(node)
         self.form = "patches"
@@ -71,26 +72,42 @@ class PatchNetwork(DenseNetwork):
                     got=str(copies[node].output.dtype),
                     expected="a node with scores, and reduce='argmax' for example",
                 )
-        self.patch_axes = [[_patch_axis(node, k, n) for k, n in enumerate(window.patch)] for node in self.nodes]
-        self.axes = list(self.patch_axes)  # type: ignore[arg-type]
-        check_same_grid(self.nodes, self.axes)
-        self._check_mirror()
-        self.joint = list(self.axes[0])
         self._input = copies[self.source].output
         self.lock = Lock()
         self._funcs = {}
         self.costs = Costs(self.twins, [])
 
-    def _check_mirror(self) -> None:
-        for node, axes in zip(self.nodes, self.patch_axes, strict=True):
-            for k in self.window.mirror:  # type: ignore[union-attr]
+    def at(self, window: SlidingWindow) -> PatchNetwork:
+        """Return the network for the patch of a sliding window, with the same compiled functions.
+
+        Raises
+        ------
+        ShapeError, GraphError
+            If it does not take this patch, or the outputs of a patch have no place in the image.
+        """
+        if len(window.patch) != len(self.spatial):
+            raise ShapeError(
+                "the patch has another number of axes than the network",
+                where="sliding_window",
+                got=f"patch {window.patch}",
+                expected=f"sizes along {self.spatial!r}",
+            )
+        found = copy.copy(self)
+        found.patch, found.flips = window.patch, window.flips
+        found.patch_axes = [[_patch_axis(node, k, n) for k, n in enumerate(window.patch)] for node in self.nodes]
+        found.axes = list(found.patch_axes)  # type: ignore[arg-type]
+        check_same_grid(self.nodes, found.axes)
+        for node, axes in zip(self.nodes, found.patch_axes, strict=True):
+            for k in {k for mirrored in window.flips for k in mirrored}:
                 if not axes[k].symmetric:
                     raise GraphError(
                         "the outputs of a mirrored patch lie elsewhere, so they cannot be averaged",
                         node=node,
-                        got=f"mirror={self.window.mirror} and outputs that are not centred in the patch along axis {k}",
+                        got=f"mirror={window.mirror}, and outputs that are not centred in the patch along axis {k}",
                         expected="other axes in mirror, or none",
                     )
+        found.joint = list(found.axes[0])
+        return found
 
     def begin(self, func: Any, block: np.ndarray) -> Callable[[], list[np.ndarray]]:
         """Start to evaluate a patch; return a function that waits for its values.
@@ -106,7 +123,7 @@ class PatchNetwork(DenseNetwork):
         function that returns a list of numpy.ndarray, (f, *spatial)
             Values per node, averaged over the mirrored evaluations.
         """
-        order, flips = axis_order(self.source, from_result=True), self.window.flips
+        order, flips = axis_order(self.source, from_result=True), self.flips
         with self.lock:
             calls = [
                 func.start(np.ascontiguousarray(np.transpose(_flipped(block, axes)[:, None], order))) for axes in flips
@@ -134,7 +151,7 @@ class PatchNetwork(DenseNetwork):
                 raise GraphError(
                     "the output has another size than the shapes of the nodes say",
                     node=node,
-                    got=f"{result.shape[1:]} for a patch {self.window.patch}",
+                    got=f"{result.shape[1:]} for a patch {self.patch}",
                     expected=f"{expected}; user-defined nodes have to set fov, strides and centre in _calc_shape",
                 )
             values.append(result)
@@ -159,11 +176,11 @@ def _patch_axis(node: GraphNode, k: int, patch: int) -> PatchAxis:
             got=f"size {outputs} on axis {node.shape.tags[node.shape.spatial_axes[k]]!r} for a patch of {patch}",
             expected="a node whose voxels have a place in the image",
         )
-    return PatchAxis(patch, outputs, step, offset)
+    return PatchAxis(patch, outputs, step, offset, node.shape.centre[k])
 
 
 def patch_network(nodes: GraphNode | Sequence[GraphNode], window: SlidingWindow) -> PatchNetwork:
-    """Return the nodes in the form for patches, built once and cached on the first of them.
+    """Return the nodes in the form for a sliding window, built once and cached on the first of them.
 
     Raises
     ------
@@ -173,11 +190,11 @@ def patch_network(nodes: GraphNode | Sequence[GraphNode], window: SlidingWindow)
     several: Sequence[GraphNode] = nodes if isinstance(nodes, (list, tuple)) else [nodes]  # type: ignore[list-item]
     if not several:
         raise ShapeError("there is no node to predict", where="predict_dense", got="[]", expected="at least one node")
-    key = f"patches {window.patch} {window.mirror} " + " ".join(str(id(n)) for n in several)
+    key = "patches " + " ".join(str(id(n)) for n in several)
     cache: dict[str, Any] = several[0].compiled_functions
     if key not in cache:
         with E.building():
             if key not in cache:  # another thread may have been first
-                cache[key] = PatchNetwork(several, window)
+                cache[key] = PatchNetwork(several)
     network: PatchNetwork = cache[key]
-    return network
+    return network.at(window)
