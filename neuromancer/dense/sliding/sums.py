@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -37,9 +37,11 @@ class Scratch:
     def __init__(self, nbytes: int, folder: Path | None) -> None:
         self.nbytes, self._touched = nbytes, 0
         try:
-            self._file = tempfile.TemporaryFile(dir=folder)
-            self._reserve()
-            self._map = mmap.mmap(self._file.fileno(), nbytes)
+            # Next to the result if it may be written there: temporary folders are often memory themselves.
+            folder = folder if folder is not None and os.access(folder, os.W_OK) else None
+            with tempfile.TemporaryFile(dir=folder) as file:
+                self._reserve(file)
+                self._map = mmap.mmap(file.fileno(), nbytes)  # keeps the file open
         except OSError as error:
             raise FileError(
                 "no room for the sums of patches that overlap",
@@ -48,14 +50,14 @@ class Scratch:
                 expected=f"{nbytes / 1e9:.3g} GB of free space, or as much more memory",
             ) from error
 
-    def _reserve(self) -> None:
+    def _reserve(self, file: IO[bytes]) -> None:
         """Take up all of the space: writing to a mapped file without room would kill the process."""
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._file.fileno(), 0, self.nbytes)
+            os.posix_fallocate(file.fileno(), 0, self.nbytes)
             return
         for first in range(0, self.nbytes, ZEROS):
-            self._file.write(bytes(min(ZEROS, self.nbytes - first)))
-        self._file.flush()
+            file.write(bytes(min(ZEROS, self.nbytes - first)))
+        file.flush()
 
     def array(self, shape: Sequence[int], dtype: Any, offset: int) -> np.ndarray:
         """Return an array in the file."""
