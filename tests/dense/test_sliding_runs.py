@@ -190,7 +190,7 @@ def test_a_kill_at_any_moment_loses_nothing(raw, path, tmp_path):
     nm.model_manager.delmodel("killed")
     command = [sys.executable, "-c", SLOW, str(tmp_path / "model.h5"), str(path), str(tmp_path / "out.zarr")]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    for wait in (0.3, 0.6):
+    for wait in (0.5,):
         with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             time.sleep(wait)
