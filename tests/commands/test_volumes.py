@@ -343,10 +343,11 @@ def test_sliding_windows(model, raw, tmp_path, capsys):
     wanted = expected(model, raw[1], sliding_window=nm.SlidingWindow((9, 10, 10), 0.6, convention="monai"))
     with h5py.File(out) as file:
         np.testing.assert_array_equal(file["probs"][()], wanted)
-    assert cli.main(["plan", str(model), "200", "300", "300", "--sliding-window", "9,10,10"]) == cli.DONE
+    assert cli.main(["plan", str(model), "200", "300", "300", *window]) == cli.DONE
     assert "patches of 9 × 10 × 10" in capsys.readouterr().out
     assert cli.main(["plan", str(model), "200", "300", "300", "--overlap", "0.5"]) == cli.FAILED
     assert "'--overlap': requires --sliding-window" in capsys.readouterr().err
-    assert cli.main(["plan", str(model), "200", "300", "300", "--sliding-window", "9,0"]) == cli.USAGE
+    with pytest.raises(SystemExit, match=str(cli.USAGE)):
+        cli.main(["plan", str(model), "200", "300", "300", "--sliding-window", "9,0"])
     assert cli.main(["plan", str(model), "200", "300", "300", "--sliding-window", "9,11,10"]) == cli.FAILED
     assert "size 10 or 12" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import numpy as np
 
 from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.checks import is_stack
+from neuromancer.dense.memory import SHARE, available
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import ResultSpec
 from neuromancer.dense.plan_builder import SLACK, Buffers
@@ -171,7 +172,7 @@ class SlidingBuilder:
         rows = min(extent[self.rolling + 1], tile[self.rolling + 1] + self._reach())
         cost, (fixed, sums) = self.network.costs(self.window.patch), self._bytes(outputs, tile, rows, buffers)
         fixed += cost.memory
-        spilled = (fixed + sums) * SLACK > budget
+        spilled = (fixed + sums) * SLACK > budget or self._exceeds_host(sums)
         memory = fixed + (0 if spilled else sums)
         if strict and memory * SLACK > budget:
             raise ArgumentError(
@@ -228,6 +229,10 @@ class SlidingBuilder:
         )
         tiles = self._voxel(outputs) * prod(tile) * (max(1, buffers.results) + 1)
         return buffers.fixed + (read + values) * itemsize * self.threads + tiles, sums
+
+    def _exceeds_host(self, sums: float) -> bool:
+        """Whether the host cannot hold the sums: without a given limit, the budget may be that of a GPU."""
+        return self.options.memory is None and sums * SLACK > available() / SHARE
 
     def _reach(self) -> int:
         """Rows after a band to which the patches that it needs contribute."""
