@@ -7,7 +7,7 @@ voxel of a volume with ``predict_dense``.
 from __future__ import annotations
 
 from neuromancer.config import config
-from neuromancer.dense import plan_dense, predict_dense
+from neuromancer.dense import SlidingWindow, plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
@@ -36,6 +36,7 @@ __all__ = [
     "LazyFunction",
     "Model",
     "PatchSampler",
+    "SlidingWindow",
     "T",
     "TaggedShape",
     "Trainer",

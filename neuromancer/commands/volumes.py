@@ -25,6 +25,7 @@ from neuromancer.commands.console import INTERRUPTED as INTERRUPTED
 from neuromancer.commands.pool import Pool
 from neuromancer.config import config
 from neuromancer.dense.reduction import reduction
+from neuromancer.dense.sliding_window import CONVENTIONS, WEIGHTS
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.printable import printable
 from neuromancer.progress import say
@@ -90,6 +91,12 @@ def _shared_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--memory", help="memory limit of each process, such as 4GB (default: a fraction of free memory)"
     )
+    window = command.add_argument_group("sliding window", "average over patches, for networks that see the whole image")
+    window.add_argument("--sliding-window", type=_sizes, metavar="SIZES", help="voxels of a patch, such as 64,128,128")
+    window.add_argument("--overlap", type=_number, help="least part of a patch shared with the next (default: 0.5)")
+    window.add_argument("--weights", choices=WEIGHTS, help="weights of a patch's voxels (default: gaussian)")
+    window.add_argument("--convention", choices=CONVENTIONS, help="whose rules are followed (default: nnunet)")
+    window.add_argument("--mirror", action="store_true", default=None, help="average over mirrored patches as well")
     command.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
 
 
@@ -174,6 +181,22 @@ def _count(text: str, least: int = 1) -> int:
     return count
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(_count(part) for part in text.split(","))
+
+
+def _window(options: argparse.Namespace) -> nm.SlidingWindow | None:
+    """Return the sliding window, if one is asked for."""
+    names = ("overlap", "weights", "convention", "mirror")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.sliding_window is not None:
+        return nm.SlidingWindow(options.sliding_window, **given)
+    if given:
+        name = f"--{next(iter(given))}"
+        raise ArgumentError("requires --sliding-window", where=name, got="no --sliding-window", expected="both")
+    return None
+
+
 def _workers(text: str) -> int:
     return _count(text, 0)
 
@@ -250,6 +273,7 @@ def _predict(options: argparse.Namespace) -> int:
             skip_empty="constant" if options.skip_empty else None,
             fill=options.fill,
             augment=options.augment,
+            sliding_window=_window(options),
             shard=options.shard,
             executor=executor,
             on_error=options.on_error,
@@ -292,7 +316,9 @@ def _info(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show how a volume would be predicted: sizes, tiles, memory, and the estimated time on this machine."""
     node = _node(options)
-    plan = node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)
+    plan = node.plan_dense(
+        _image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory, sliding_window=_window(options)
+    )
     say(str(plan))
     return DONE
 
@@ -305,11 +331,12 @@ def _bench(options: argparse.Namespace) -> int:
         spatial = [n + 31 if len(least) == 3 else n + 127 for n in least]
     else:
         spatial = options.shape
+    how: Any = {"pad_raw": options.pad, "memory": options.memory, "sliding_window": _window(options)}
     # Refuses sizes that are too large to allocate.
-    node.plan_dense(_image_shape(node, spatial), "float32", pad_raw=options.pad, memory=options.memory)
+    node.plan_dense(_image_shape(node, spatial), "float32", **how)
     raw = np.random.default_rng(0).random(_image_shape(node, spatial), dtype="float32")
-    plan = node.plan_dense(raw, pad_raw=options.pad, memory=options.memory)
-    run = lambda: node.predict_dense(raw, pad_raw=options.pad, memory=options.memory, progress=False)  # noqa: E731
+    plan = node.plan_dense(raw, **how)
+    run = lambda: node.predict_dense(raw, progress=False, **how)  # noqa: E731
     voxels = run()[0].size
     times = []
     for _ in range(max(1, options.runs)):

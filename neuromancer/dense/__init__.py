@@ -8,5 +8,6 @@ from __future__ import annotations
 from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.predict import plan_dense, predict_dense
+from neuromancer.dense.sliding_window import SlidingWindow
 
-__all__ = ["DensePlan", "Threads", "plan_dense", "predict_dense"]
+__all__ = ["DensePlan", "SlidingWindow", "Threads", "plan_dense", "predict_dense"]

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 MAX_NDIM = 3
 
 
-def common_source(nodes: Sequence[GraphNode], whole: bool = False) -> GraphNode:
+def common_source(nodes: Sequence[GraphNode], whole_image: bool = False) -> GraphNode:
     """Return the single source shared by all nodes, or raise GraphError.
 
     Parameters
     ----------
     nodes : sequence of GraphNode
-    whole : bool
+    whole_image : bool
         Whether the network is evaluated on the whole image, so that nodes may depend on all of it.
     """
-    sources = [_only_source(node, whole) for node in nodes]
+    sources = [_only_source(node, whole_image) for node in nodes]
     for node, source in zip(nodes, sources, strict=True):
         if source is not sources[0]:
             raise GraphError(
@@ -64,13 +64,13 @@ def only_image(node: GraphNode) -> GraphNode:
     return sources[0]
 
 
-def _only_source(node: GraphNode, whole: bool) -> GraphNode:
+def _only_source(node: GraphNode, whole_image: bool) -> GraphNode:
     """Return the single source of a node, or raise GraphError if the node cannot be predicted densely."""
     source = only_image(node)
-    if not whole:
+    if not whole_image:
         _require_no_whole_image(node)
     for n in parts_of_image(node):
-        moves = n.equivariant or (whole and n.whole_image)
+        moves = n.equivariant or (whole_image and n.whole_image)
         if not moves or (n is not source and n.shape is not None and n.shape.ndim not in (0, source.shape.ndim)):
             raise GraphError(
                 "moving the image does not move the output of this node with it, so it cannot be predicted densely",

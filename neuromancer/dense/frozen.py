@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from math import prod
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.dense.axes import PeriodicAxis
-from neuromancer.dense.checks import common_source, only_image, pools_image
+from neuromancer.dense.checks import check_same_grid, common_source, only_image, pools_image
 from neuromancer.dense.costs import Costs
 from neuromancer.dense.gathered import Cut, Frozen, Gathered
 from neuromancer.dense.geometry import covering, plain_geometry, require_declared_sizes
@@ -83,9 +84,11 @@ class FrozenNetwork(DenseNetwork):
         self._inputs = [*([image] if self.reads_image else []), *(n.output for n in self.stand_ins), *tensors]
         self.stored_voxel = sum(map(_bytes_per_voxel, self.stand_ins))
         self.axes = self._geometry()
+        check_same_grid(self.nodes, self.axes)
         self.joint = [covering(tuple(axes)) for axes in zip(*self.axes, strict=True)]
         self.costs = Costs(self.twins, [])
-        self._prepare()
+        self.lock = Lock()
+        self._funcs = {}
 
     def _stand_in(self, node: GraphNode, cut: Cut, copies: Mapping[GraphNode, GraphNode]) -> GraphNode:
         return Stored.of(node, cut, copies[self.source])
@@ -155,7 +158,7 @@ class WholeNetwork(FrozenNetwork):
 
     def _check(self) -> None:
         for node in self.nodes:
-            common_source([node], whole=True)
+            common_source([node], whole_image=True)
 
     def _geometry(self) -> list[Sequence[Any]]:
         return [[WholeAxis.of(axis) for axis in axes] for axes in super()._geometry()]

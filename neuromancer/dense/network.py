@@ -89,14 +89,10 @@ class DenseNetwork:
             lost = [{k: n for _, own in found for k, n in own[axis].items()} for axis in range(len(found[0][1]))]
         else:
             self.axes = list(plain_geometry(self.nodes))
+        check_same_grid(self.nodes, self.axes)
         self.joint = [covering(tuple(axes)) for axes in zip(*self.axes, strict=True)]
         self._inputs = [copies[self.source].output]
         self.costs = Costs(self.twins, lost)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Check nodes together, and make room for compiled functions."""
-        check_same_grid(self.nodes, self.axes)
         self.lock = Lock()
         self._funcs: dict[str, LazyFunction] = {}
 

@@ -23,6 +23,7 @@ from neuromancer.dense.arguments import (
 from neuromancer.dense.memory import parse_bytes
 from neuromancer.dense.pipeline import Threads, checked_threads
 from neuromancer.dense.postprocess import Postprocess, checked_reductions
+from neuromancer.dense.sliding_window import SlidingWindow, checked_window
 from neuromancer.errors import ArgumentError
 from neuromancer.volumes.missing import CHOICES
 
@@ -64,6 +65,7 @@ class RunOptions(TypedDict, total=False):
     augment: str | None
     statistics: str | None
     tile: Sequence[int] | None
+    sliding_window: SlidingWindow | None
     shard: tuple[int, int] | None
     executor: Any
     workers: int | None
@@ -94,6 +96,7 @@ class PlanOptions(TypedDict, total=False):
     augment: str | None
     statistics: str | None
     tile: Sequence[int] | None
+    sliding_window: SlidingWindow | None
     on_missing: str
     chunks: Sequence[int] | None
 
@@ -106,8 +109,8 @@ class PredictOptions:
     ----------
     postprocess : Postprocess
         Applied to the network's output before it is stored.
-    pad_raw, roi, augment, tile
-        Which part of the result to compute, and how to tile it.
+    pad_raw, roi, augment, tile, sliding_window
+        Which part of the result to compute, and how.
     statistics : {None, 'volume'}
         What nodes that depend on the whole image take for it.
     axes, mask, skip_empty, on_missing
@@ -130,6 +133,7 @@ class PredictOptions:
     augment: str | None = None
     statistics: str | None = None
     tile: tuple[int, ...] | None = None
+    sliding_window: SlidingWindow | None = None
     axes: str | None = None
     mask: Any = None
     skip_empty: Any = None
@@ -184,7 +188,24 @@ class PredictOptions:
         options = cls(postprocess=postprocess, outs=outs, skip=skip, **values)
         if outs is None and (options.shard is not None or options.resume):
             raise ArgumentError("shard and resume require out", where="out", got=None, expected="a path")
+        options._require_exact_for("tile", "augment", "statistics")
         return options
+
+    def _require_exact_for(self, *names: str) -> None:
+        """Raise ArgumentError if one of these options is given together with a sliding window."""
+        instead = {
+            "tile": "the patch of the sliding window",
+            "augment": "SlidingWindow(..., mirror=True)",
+            "statistics": "those of every patch",
+        }
+        for name in names:
+            if self.sliding_window is not None and getattr(self, name) is not None:
+                raise ArgumentError(
+                    "cannot be combined with sliding_window",
+                    where=name,
+                    got=f"{name}={getattr(self, name)!r} and a sliding_window",
+                    expected=f"only one of them; instead of {name}, {instead[name]}",
+                )
 
     @property
     def label(self) -> str:
@@ -193,12 +214,14 @@ class PredictOptions:
         reduced = "; ".join(r.label for r in post.reductions)
         skipped = f"skip_empty={self.skip_empty!r} precision={self.precision}"
         whole = f" statistics={self.statistics!r}" if self.statistics else ""
-        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}{whole}"
+        window = "" if self.sliding_window is None else f" sliding_window=({self.sliding_window.label})"
+        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}{whole}{window}"
 
 
 CHECKS = {
     "pad_raw": lambda value: checked_flag("pad_raw", value),
     "tile": checked_tile,
+    "sliding_window": checked_window,
     "skip_empty": checked_skip,
     "precision": lambda value: checked_choice("precision", value, PRECISIONS, "unknown precision"),
     "on_missing": lambda value: checked_choice("on_missing", value, CHOICES),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from math import ceil, prod
 
 import numpy as np
 
 from neuromancer.dense.axes import AxisGeometry
 from neuromancer.dense.calibration import seconds_per_work
+from neuromancer.dense.sliding_window import SlidingWindow
 from neuromancer.dense.tiles import Frame, Tile, make_tile
 from neuromancer.errors import ArgumentError
 from neuromancer.printable import printable
@@ -60,7 +62,7 @@ class DensePlan:
         Images of a stack per evaluation.
     offsets : tuple of tuple of int
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
-    form : {'sliding', 'plain'}
+    form : {'sliding', 'plain', 'patches'}
         How the network is evaluated; see docs/dense.md.
     products, work : float
         Multiplications of all convolutions as direct ones, and the estimated cost in the same unit.
@@ -74,6 +76,8 @@ class DensePlan:
         Range of the tiles of this shard; ``last`` is excluded.
     passes : tuple of DensePlan
         Passes over the image that come before, to gather statistics of the whole image.
+    window : SlidingWindow or None
+        The sliding window whose patches are averaged, if any.
     """
 
     raw_shape: tuple[int, ...]
@@ -94,6 +98,7 @@ class DensePlan:
     first: int = 0
     last: int = -1
     passes: tuple[DensePlan, ...] = ()
+    window: SlidingWindow | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.last < 0:
@@ -198,6 +203,11 @@ class DensePlan:
         """Tile shape and batch size, which a resumed run takes over."""
         return {"tile": list(self.tile_shape), "together": self.images_per_batch}
 
+    def tasks(self, todo: Iterator[int], size: int) -> Iterator[list[int]]:
+        """Group tiles into tasks of `size`."""
+        while task := list(islice(todo, size)):
+            yield task
+
     def fingerprint(self) -> str:
         """Return a digest of the geometry: which voxels are computed from which, and the tiling.
 
@@ -241,11 +251,7 @@ class DensePlan:
             lines.append(f"{printable(o.name)}: {size(o.shape)} of {o.dtype}, {where}")
         part = "" if len(self) == self.count else f"; this shard: {self.first} to {self.last - 1}"
         lines.append(f"{self.count} tile{'s' * (self.count != 1)} of {spatial(self.tile_shape)}{part}")
-        if len(self.frames) > 1:
-            lines.append(f"mean over {len(self.frames)} views of the image")
-        sliding = self.form == "sliding"
-        how = "sliding pooling, dilated convolutions" if sliding else "evaluated unchanged, on its own grid"
-        lines.append(f"{how}; {self.products:.3g} multiplications, {self.overlap:.0%} of them in overlaps of tiles")
+        lines += self._how()
         if self.passes:
             before, tiles = sum(p.products for p in self.passes), sum(p.count for p in self.passes)
             passes = "1 pass" if len(self.passes) == 1 else f"{len(self.passes)} passes"
@@ -254,6 +260,13 @@ class DensePlan:
         lines.append(f"result {readable_bytes(nbytes)}; {readable_bytes(self.memory)} of memory in use")
         lines.append(f"about {duration(self.seconds())} on this machine, if reading and writing keep up")
         return "\n".join(lines)
+
+    def _how(self) -> list[str]:
+        """Lines that say how the network is evaluated."""
+        views = [f"mean over {len(self.frames)} views of the image"] if len(self.frames) > 1 else []
+        sliding = self.form == "sliding"
+        how = "sliding pooling, dilated convolutions" if sliding else "evaluated unchanged, on its own grid"
+        return [*views, f"{how}; {self.products:.3g} multiplications, {self.overlap:.0%} of them in overlaps of tiles"]
 
 
 def duration(seconds: float) -> str:

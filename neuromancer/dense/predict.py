@@ -19,15 +19,14 @@ from neuromancer.dense.arguments import (
     checked_sizes,
     with_checked_names,
 )
-from neuromancer.dense.checks import depend_on_all
-from neuromancer.dense.network import checked_nodes, dense_network
+from neuromancer.dense.network import checked_nodes
 from neuromancer.dense.options import Labelled, Out, PredictOptions, RunOptions
 from neuromancer.dense.pipeline import Threads
 from neuromancer.dense.plan import DensePlan
-from neuromancer.dense.run import PredictionRun
+from neuromancer.dense.prediction import prediction
+from neuromancer.dense.sliding_window import SlidingWindow
 from neuromancer.dense.stores import DescribedSource
-from neuromancer.dense.volume import VolumePrediction
-from neuromancer.dense.workers import WorkerPool, worker_pool
+from neuromancer.dense.workers import worker_pool
 from neuromancer.errors import InputTypeError
 from neuromancer.graph.node import GraphNode
 
@@ -137,6 +136,7 @@ def predict_dense(
     augment: str | None = None,
     statistics: str | None = None,
     tile: Sequence[int] | None = None,
+    sliding_window: SlidingWindow | None = None,
     shard: tuple[int, int] | None = None,
     executor: Any = None,
     workers: int | None = None,
@@ -197,6 +197,11 @@ def predict_dense(
         result in memory, in the folder for temporary files) where that is cheaper than to compute them again.
     tile : sequence of int, optional
         Tile shape in voxels of the result; default: chosen to fit the memory.
+    sliding_window : SlidingWindow, optional
+        Evaluate the network on patches that overlap, and average them with weights, as nnU-Net and MONAI do. This is an
+        approximation, which also works for nodes that depend on the whole image, such as instance normalisation: they
+        see a patch. `pad_raw` then mirrors the image only by what the network crops, `skip_empty` leaves out patches,
+        and `tile` and `augment` cannot be given.
     shard : (int, int), optional
         (i, n): run only the i-th of n parts of the tiles.
     executor : concurrent.futures.Executor, dask.distributed.Client, or function that returns an Executor, optional
@@ -254,10 +259,10 @@ def predict_dense(
     options = PredictOptions.checked(
         [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out,
         resume=resume, memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill,
-        augment=augment, statistics=statistics, tile=tile, shard=shard, threads=threads, on_error=on_error,
-        on_nan=on_nan, on_missing=on_missing, journal=journal, store=store,
+        augment=augment, statistics=statistics, tile=tile, sliding_window=sliding_window, shard=shard, threads=threads,
+        on_error=on_error, on_nan=on_nan, on_missing=on_missing, journal=journal, store=store,
     )  # fmt: skip
-    with worker_pool(executor, workers, retries) as pool, _run(listed, raw_img, options, pool) as run:
+    with worker_pool(executor, workers, retries) as pool, prediction(listed, raw_img, options, pool) as run:
         run.execute(shown)
         results = run.results()
     return results if several else results[0]
@@ -278,6 +283,7 @@ def plan_dense(
     augment: str | None = None,
     statistics: str | None = None,
     tile: Sequence[int] | None = None,
+    sliding_window: SlidingWindow | None = None,
     on_missing: str = "error",
     chunks: Sequence[int] | None = None,
 ) -> DensePlan:
@@ -290,7 +296,7 @@ def plan_dense(
         Shape of the image, (f, (z,) y, x), or the image itself.
     dtype : numpy dtype, optional
         Dtype of the image if `image` is a shape; default uint8.
-    as_uint8, pad_raw, memory, axes, reduce, roi, augment, statistics, tile, on_missing
+    as_uint8, pad_raw, memory, axes, reduce, roi, augment, statistics, tile, sliding_window, on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
         Chunk or shard shape of the output store, (f, (z,) y, x).
@@ -312,17 +318,9 @@ def plan_dense(
         raise InputTypeError("an image already has a dtype", where="dtype", got=dtype, expected="None")
     options = PredictOptions.checked(
         [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce,
-        roi=roi, augment=augment, statistics=statistics, tile=tile, on_missing=on_missing,
+        roi=roi, augment=augment, statistics=statistics, tile=tile, sliding_window=sliding_window,
+        on_missing=on_missing,
     )  # fmt: skip
     blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")
-    with _run(listed, image, options) as run:
+    with prediction(listed, image, options) as run:
         return run.plan_for(blocks)
-
-
-def _run(
-    nodes: Sequence[GraphNode], raw: Any, options: PredictOptions, pool: WorkerPool | None = None
-) -> PredictionRun | VolumePrediction:
-    """Return the prediction in the way that the options ask for."""
-    if options.statistics == "volume" and depend_on_all(nodes):
-        return VolumePrediction(nodes, raw, options, pool)
-    return PredictionRun(dense_network(nodes), raw, options, pool)

@@ -16,6 +16,7 @@ from neuromancer import engine as E
 from neuromancer import volumes
 from neuromancer.dense.arguments import checked_image, require_fill, require_skip
 from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.evaluation import builder_of, evaluator_of
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.gathered import Gathered
 from neuromancer.dense.mask import combined
@@ -94,7 +95,9 @@ class PredictionRun:
         self.network, self.raw, self.options, self.pool = network, raw, options, pool
         choice = options.on_missing
         self.source, visible = image_sources(raw, options.axes, network.spatial, choice)
-        self.builder = builder or PlanBuilder(network, self.source.shape, self.source.dtype, options)
+        workers = 1 if pool is None else pool.workers
+        threads = workers if pool is not None and pool.in_process else 1
+        self.builder = builder or builder_of(network, self.source.shape, self.source.dtype, options, workers, threads)
         for output in self.builder.outputs:
             checked_image(output.shape, "result")
         self.spatial = "z" * self.builder.stack + network.spatial
@@ -265,12 +268,13 @@ class PredictionRun:
         return noted
 
     def _evaluator(self, plan: DensePlan) -> TileEvaluator:
-        return TileEvaluator(
+        return evaluator_of(
             plan,
             self.options.postprocess,
             self.network,
             CachedSource(self.source, self.cache_bytes) if self.cache_bytes else self.source,
             self.mask,
+            self.outputs.folder,
             precision=self.options.precision,
             skip_empty=self.options.skip_empty,
             shared=self.pool is not None and self.pool.in_process,

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,10 +71,11 @@ class TaskScheduler:
         self.report, self.committed = TileReport(), time.monotonic()
 
     def run(self, todo: Iterator[int], size: int) -> dict[int, str]:
-        """Run tiles, `size` per task; return skipped tiles, with the reason."""
+        """Run tiles, about `size` per task; return skipped tiles, with the reason."""
+        tasks = self.plan.tasks(todo, size)
         try:
             while True:
-                self._give(todo, size)
+                self._give(tasks)
                 if not self.out:
                     self._note()
                     return self.failed
@@ -87,12 +87,12 @@ class TaskScheduler:
             self._take_what_is_ready()
             raise
 
-    def _give(self, todo: Iterator[int], size: int) -> None:
+    def _give(self, tasks: Iterator[list[int]]) -> None:
         while len(self.out) < self.workers.tasks:
             if self.again:
                 tiles, attempt = self.again.popleft()
             else:
-                tiles, attempt = list(islice(todo, size)), 0
+                tiles, attempt = next(tasks, []), 0
             if not tiles:
                 return
             try:

@@ -20,7 +20,7 @@ import numpy as np
 
 from neuromancer.config import config
 from neuromancer.dense.cache import CachedSource
-from neuromancer.dense.frozen import network_for
+from neuromancer.dense.evaluation import evaluator_of, network_of
 from neuromancer.dense.gathered import Frozen, Gathered
 from neuromancer.dense.mask import combined
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
@@ -117,6 +117,8 @@ class TaskSpec:
         How to evaluate a network that depends on the whole image.
     gathered : Gathered or None
         What earlier passes over the image gathered.
+    scratch : Path or None
+        Folder for what does not fit into memory.
     """
 
     key: str
@@ -136,6 +138,7 @@ class TaskSpec:
     settings: tuple[str, str, str]
     form: Frozen | None = None
     gathered: Gathered | None = None
+    scratch: Path | None = None
 
 
 @dataclass
@@ -258,13 +261,13 @@ def _open(task: TaskSpec) -> OpenTask:
     current = model_manager.current
     model = task.model.open(task.functors)
     model_manager.current = current
-    network = network_for([model[name] for name in task.nodes], task.form)
+    network = network_of([model[name] for name in task.nodes], task.plan.window, task.form)
     source = reopen_source(task.source)
     masks = [mask if isinstance(mask, np.ndarray) else reopen_source(mask) for mask in task.masks]
     sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
     cached = CachedSource(source, task.cache) if task.cache else source
-    evaluator = TileEvaluator(
-        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]),
+    evaluator = evaluator_of(
+        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]), task.scratch,
         precision=task.precision, skip_empty=task.skip_empty, gathered=task.gathered,
     )  # fmt: skip
     evaluator.__enter__()

@@ -96,10 +96,10 @@ class TileEvaluator:
         inside = [self._inside(tile, m) for m in range(len(self.plan.outputs))]
         if self.mask is not None and not any(i is not None and i.any() for i in inside):
             return Fetched(tile, None, inside)
-        block = self._block(tile)
+        block = self._raw_block(tile)
         return Fetched(tile, None if self._is_empty(block) else block, inside)
 
-    def _block(self, tile: Tile) -> np.ndarray:
+    def _raw_block(self, tile: Tile) -> np.ndarray:
         """Raw block of a tile; an empty image of its size if only values of earlier passes are needed."""
         if self.network.reads_image or self.skip_empty is not None:
             return read(self.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil, lcm, prod
 
 from neuromancer.dense.axes import AxisGeometry
@@ -112,7 +113,8 @@ class _Volume:
 
     def __init__(self, axes: Sequence[AxisGeometry], out: Sequence[int], costs: Costs, images: int) -> None:
         self.axes, self.out, self.costs, self.images = axes, tuple(out), costs, images
-        self.whole = [g.one_pass_size(n + g.context) for g, n in zip(axes, out, strict=True)]
+        spans = [int(g.step * (n - 1) + min(g.step, Fraction(1))) for g, n in zip(axes, out, strict=True)]
+        self.whole = [g.one_pass_size(n + g.context) for g, n in zip(axes, spans, strict=True)]
         self._input_sizes: dict[tuple[int, int], int] = {}
         self._known: dict[tuple[int, ...], Choice] = {}
         self._once = costs(self.whole, images).products

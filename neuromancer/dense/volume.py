@@ -23,7 +23,7 @@ from neuromancer.dense.memory import return_free_memory
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import DensePlan, readable_bytes
-from neuromancer.dense.plan_builder import SLACK
+from neuromancer.dense.plan_builder import SLACK, PlanBuilder
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.run import PredictionRun
 from neuromancer.dense.symmetry import View
@@ -75,8 +75,10 @@ class VolumePrediction:
         whole = WholeNetwork.known(self.nodes, Frozen(whole=True))
         _require_fine(whole)
         self.whole = self._open.enter_context(PredictionRun(whole, raw, options, pool))
-        self.frames = self.whole.builder.fed()
-        self.whole.builder = self.whole.builder.for_pass(whole, options, self.frames, None)
+        builder = self.whole.builder
+        assert isinstance(builder, PlanBuilder)
+        self.frames = builder.fed()
+        self.builder = self.whole.builder = builder.for_pass(whole, options, self.frames, None)
         self._last = self.whole
 
     def __enter__(self) -> VolumePrediction:
@@ -99,7 +101,7 @@ class VolumePrediction:
 
     def _chosen(self) -> str:
         unfit, budget = ungatherable(self.nodes), self.whole.budget
-        plan = self.whole.builder.plan(budget, buffers=self.whole.buffers([None] * len(self.nodes)))
+        plan = self.builder.plan(budget, buffers=self.whole.buffers([None] * len(self.nodes)))
         if plan.memory * SLACK <= budget and (self.options.tile is None or unfit):
             return ONCE
         if unfit:
@@ -178,7 +180,7 @@ class VolumePrediction:
         """The k-th pass, by what the passes before gathered."""
         one = self.passes[k]
         keep = [p.name in self._read_after(k) for p in one.level.parents]
-        builder, shard = gather_builder(self.whole.builder, one.network, one.frame), self.options.shard or (0, 1)
+        builder, shard = gather_builder(self.builder, one.network, one.frame), self.options.shard or (0, 1)
         run = GatherRun(one.network, self.raw, builder, self.pool, known, folder / f"pass-{k + 1}", keep, shard)
         names = ", ".join(n.name for n in one.level.nodes)
         run.task = f"pass {k + 1} of {len(self.passes) + 1}, statistics of {names}"
@@ -191,7 +193,7 @@ class VolumePrediction:
 
     def _final(self) -> PredictionRun:
         """The last pass."""
-        builder = self.whole.builder.for_pass(self.last, self.options, self.frames, None)
+        builder = self.builder.for_pass(self.last, self.options, self.frames, None)
         return self._open.enter_context(PredictionRun(self.last, self.raw, self.options, self.pool, builder))
 
     # ---- execution

@@ -273,6 +273,7 @@ class WorkerPool:
             settings=(config.floatX, config.backend, config.device),
             form=evaluator.network.frozen,
             gathered=evaluator.gathered,
+            scratch=None if assignment.folder is None else assignment.folder.resolve(),
         )
 
 

@@ -243,7 +243,7 @@ class Node(GraphNode):
             processors and GPUs that support them; so does 'tf32' (11 bits) on a GPU (``docs/backends.md``).
         **options
             Options for volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``,
-            ``augment``, ``executor`` and others; see :func:`neuromancer.predict_dense`.
+            ``augment``, ``sliding_window``, ``executor`` and others; see :func:`neuromancer.predict_dense`.
 
         Returns
         -------

@@ -334,3 +334,20 @@ def test_import_looks_at_the_output_first(tmp_path, capsys):
     """The translation of a large network takes minutes."""
     assert cli.main(["import", str(tmp_path / "none.onnx"), str(tmp_path / "no" / "out.h5")]) == cli.FAILED
     assert "the folder does not exist" in capsys.readouterr().err
+
+
+def test_sliding_windows(model, raw, tmp_path, capsys):
+    out = tmp_path / "probs.h5"
+    window = ["--sliding-window", "9,10,10", "--overlap", "0.6", "--convention", "monai"]
+    assert cli.main(["predict", str(model), raw[0], f"{out}:/probs", "--quiet", *window]) == cli.DONE
+    wanted = expected(model, raw[1], sliding_window=nm.SlidingWindow((9, 10, 10), 0.6, convention="monai"))
+    with h5py.File(out) as file:
+        np.testing.assert_array_equal(file["probs"][()], wanted)
+    assert cli.main(["plan", str(model), "200", "300", "300", *window]) == cli.DONE
+    assert "patches of 9 × 10 × 10" in capsys.readouterr().out
+    assert cli.main(["plan", str(model), "200", "300", "300", "--overlap", "0.5"]) == cli.FAILED
+    assert "'--overlap': requires --sliding-window" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=str(cli.USAGE)):
+        cli.main(["plan", str(model), "200", "300", "300", "--sliding-window", "9,0"])
+    assert cli.main(["plan", str(model), "200", "300", "300", "--sliding-window", "9,11,10"]) == cli.FAILED
+    assert "size 10 or 12" in capsys.readouterr().err
