@@ -14,7 +14,8 @@ def geometry_of(outputs: Sequence[Node]) -> str:
     whole = list(dict.fromkeys(n.name for out in outputs for n in out.sub_graph() if not n.equivariant))
     if whole:
         names = ", ".join(repr(name) for name in whole[:3]) + (f" and {len(whole) - 3} more" if len(whole) > 3 else "")
-        return f"every voxel depends on the whole image (because of {names}), so it cannot be predicted in tiles"
+        text = f"every voxel depends on the whole image (because of {names}),"
+        return f"{text} so dense prediction needs statistics='volume' or a sliding window"
     node = outputs[0]
     if node.shape is None or not node.shape.ndim:
         return "no spatial axes"

@@ -44,7 +44,7 @@ class ImportReport:
     reference : str
         What computed the outputs of the source.
     geometry : str
-        Field of view and halo, or why the network cannot be predicted in tiles.
+        Field of view and halo, or why dense prediction of the network needs a choice.
     notes : tuple of str
         Remarks, such as on input sizes.
     """

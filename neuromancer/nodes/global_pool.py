@@ -100,7 +100,7 @@ class GlobalPool(_WholeImagePool):
 
     Notes
     -----
-    The output depends on the whole image, so dense prediction refuses the node. Its field of view and offsets are
+    The output depends on the whole image (dense prediction: ``statistics="volume"``). Its field of view and offsets are
     unknown (-1).
 
     Examples
@@ -171,8 +171,8 @@ class AdaptivePool(_WholeImagePool):
     Notes
     -----
     Voxel i of m covers the voxels from ``floor(i n / m)`` to before ``ceil((i + 1) n / m)`` of n, as in
-    ``torch.nn.AdaptiveAvgPool3d`` and ``AdaptiveMaxPool3d``. The output depends on the whole image, so dense prediction
-    refuses the node.
+    ``torch.nn.AdaptiveAvgPool3d`` and ``AdaptiveMaxPool3d``. The output depends on the whole image (dense prediction:
+    ``statistics="volume"``).
 
     Examples
     --------

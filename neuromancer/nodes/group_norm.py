@@ -51,8 +51,8 @@ class GroupNorm(_Normalisation):
     Notes
     -----
     ``gamma * (x - mean) / sqrt(var + eps) + beta`` with the biased variance, as in ``torch.nn.GroupNorm`` (Wu & He
-    2018, arXiv:1803.08494). With spatial axes, the output depends on the whole image, so dense prediction refuses the
-    node.
+    2018, arXiv:1803.08494). With spatial axes, the output depends on the whole image, of which dense prediction gathers
+    the statistics with ``statistics="volume"``.
 
     Examples
     --------
@@ -151,8 +151,8 @@ class LayerNorm(_Normalisation):
     Notes
     -----
     ``gamma * (x - mean) / sqrt(var + eps) + beta`` with the biased variance, as in ``torch.nn.LayerNorm`` (Ba, Kiros &
-    Hinton 2016, arXiv:1607.06450). Over a spatial axis, the output depends on the whole image, so dense prediction
-    refuses the node.
+    Hinton 2016, arXiv:1607.06450). Over a spatial axis, the output depends on the whole image (dense prediction:
+    ``statistics="volume"``).
 
     Examples
     --------

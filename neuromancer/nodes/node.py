@@ -243,7 +243,8 @@ class Node(GraphNode):
             processors and GPUs that support them; so does 'tf32' (11 bits) on a GPU (``docs/backends.md``).
         **options
             Options for volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``,
-            ``augment``, ``sliding_window``, ``executor`` and others; see :func:`neuromancer.predict_dense`.
+            ``augment``, ``executor`` and others; for networks that depend on the whole image, ``statistics`` and
+            ``sliding_window``. See :func:`neuromancer.predict_dense`.
 
         Returns
         -------

@@ -190,8 +190,8 @@ class InstanceNorm(_RunningNormalisation):
     momentum : float
         Weight of the current images in the running statistics.
     track_running_stats : bool
-        Keep running statistics, which the inference form uses. Without them, the output depends on the whole image, so
-        dense prediction refuses the node.
+        Keep running statistics, which the inference form uses. Without them, the output depends on the whole image
+        (dense prediction: ``statistics="volume"``).
     name : str
     print_repr : bool
     gamma, beta, mean, var : optional

@@ -187,6 +187,21 @@ def test_images_for_viewers(demo, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "probability/2: (1, 8, 27, 23), uint8, voxels of (1.0, 1.0, 1.0)" in capsys.readouterr().out
 
 
+def test_three_ways_to_predict_what_depends_on_the_whole_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+):
+    nuclei = importlib.import_module("nuclei")
+    whole, part = nuclei.load, np.s_[:20, 20:92, :80]
+    monkeypatch.setattr(nuclei, "load", lambda name: tuple(v[part] if name == "test" else v for v in whole(name)))
+    rows = importlib.import_module("whole_image").main(["--minutes", "0.03", "--out", str(tmp_path / "whole.h5")])
+    printed = capsys.readouterr().out
+    assert [row.who for row in rows] == ["tiles with a margin", "sliding window", "statistics of the volume"]
+    assert all(0 <= row.average_precision <= 1 for row in rows) and "1 tile of 20 × 72 × 80" in printed
+    apart = [float(n) for n in re.findall(r"differs by up to (\d\.\d+)", printed)]
+    assert len(apart) == 3 and min(apart[:2]) > 0.01 and apart[2] == 0
+    assert (tmp_path / "whole.png").stat().st_size > 20_000
+
+
 @pytest.mark.slow
 def test_a_published_network_finds_grey_and_white_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("nilearn")

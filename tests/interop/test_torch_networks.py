@@ -89,7 +89,7 @@ def test_tiles_are_refused_where_the_whole_image_matters(name, tmp_path):
     make, options, shape, place = WHOLE[name]
     model = check(seeded(make, **options), shape)
     check_file(model, shape, tmp_path)
-    assert "cannot be predicted in tiles" in model.import_report.geometry
+    assert "statistics='volume'" in model.import_report.geometry
     with pytest.raises(GraphError, match=place):
         model.prediction_node.predict_dense(random(shape[1:]), tile=(4,) * (len(shape) - 2), progress=False)
 
