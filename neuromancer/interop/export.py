@@ -92,6 +92,64 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
     write(chosen, target, name)
 
 
+def to_torch(network: Model | Node, nodes: Nodes = None) -> GraphModule:
+    """Turn a network into a PyTorch module with the same results and gradients, and parameters of its own.
+
+    Layers become modules of ``torch.nn`` named after their nodes, so that keys of the ``state_dict`` are
+    ``<node>.weight`` and ``<node>.bias``; dots in names of nodes are levels. The module is evaluated on random data of
+    two sizes and compared.
+
+    Parameters
+    ----------
+    network : Model or Node
+        A model; or a node, with all that it depends on.
+    nodes : Node, str, or list of them, optional
+        Outputs of the module, of a model by name or as nodes; several are returned as a tuple. Default: the prediction
+        node of the model, or the node.
+
+    Returns
+    -------
+    torch.fx.GraphModule
+        On the CPU, in the evaluation form: ``eval()`` is what ``predict`` computes, ``train()`` what training
+        computes, with dropout and statistics of the batch, by which the running ones are updated. Arguments are the
+        sources, in calling order. ``module.code`` shows the code of ``forward``.
+
+    Raises
+    ------
+    MissingDependencyError
+        If torch is not installed.
+    InputTypeError, UnknownNameError, ArgumentError
+        If `network` or `nodes` are not models or nodes, there is no node of a name, or one is listed twice.
+    GraphError
+        If there is no prediction node, or nodes have no counterpart in PyTorch; all of them are listed, with the
+        reasons.
+    TranslationError
+        If the module differs by more than 1e-5 of the largest value of an output.
+
+    Notes
+    -----
+    Kernels of :class:`Conv` are flipped, since PyTorch does not flip them; those of linear layers are transposed.
+    Parameters that nodes share are the same parameter. Those that are not trained do not require gradients.
+
+    Examples
+    --------
+    >>> import neuromancer as nm
+    >>> model = nm.model_manager.newmodel("leaving")
+    >>> raw = nm.Input((None, 1, None, None), "b,f,y,x", name="raw", print_repr=False)
+    >>> out = nm.Conv(raw, 2, (3, 3), (2, 2), name="conv", print_repr=False)
+    >>> module = nm.to_torch(out)
+    >>> list(module.state_dict())
+    ['conv.weight', 'conv.bias']
+    >>> nm.model_manager.delmodel("leaving")
+    """
+    chosen, name = _chosen(network, nodes, "to_torch")
+    if find_spec("torch") is None:
+        raise MissingDependencyError("a PyTorch module requires torch", where="to_torch", expected="pip install torch")
+    from neuromancer.interop.pytorch.leaving.source import module_of
+
+    return module_of(chosen, name)
+
+
 def _chosen(network: Any, nodes: Any, where: str) -> tuple[list[Node], str]:
     """Return the nodes that leave, and the name of the network."""
     if isinstance(network, Node):
@@ -128,4 +186,4 @@ def _listed(nodes: Any) -> list[Any]:
     return list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
 
 
-EXPORTERS["export"] = export
+EXPORTERS.update(export=export, to_torch=to_torch)

@@ -311,6 +311,16 @@ class Model(TrainableGraph):
         """
         exporter("export")(self, path, nodes)
 
+    def to_torch(self, nodes: Any = None) -> Any:
+        """Return the model as a ``torch.nn.Module`` with the same results; see :func:`neuromancer.to_torch`.
+
+        Parameters
+        ----------
+        nodes : Node, str, or list of them, optional
+            Outputs of the module. Default: the prediction node.
+        """
+        return exporter("to_torch")(self, nodes)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:
         """Load a model from a file; arguments as for :func:`neuromancer.modelload`."""

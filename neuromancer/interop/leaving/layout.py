@@ -13,6 +13,11 @@ from neuromancer.interop.leaving.target import Target
 from neuromancer.nodes.node import Node
 
 
+def sources_of(nodes: Sequence[Node]) -> list[Node]:
+    """Return the sources of some nodes in calling order, each once."""
+    return list(dict.fromkeys(source for node in nodes for source in node.input_nodes))
+
+
 def dtype_of(node: Node) -> str:
     return str(node.output.dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,14 @@ from neuromancer.graph.geometry import ancestors, period, sizes_through
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, exact
 from neuromancer.graph.window import BuildMode
+from neuromancer.interop.leaving.layout import sources_of
 from neuromancer.nodes.node import Node
 
 OPEN = ("b", *SPATIAL_TAGS)
-SMALL, LARGE = 6, 200
+SMALL, LARGE = 6, 600
 """Range in which sizes are tried that are nowhere declared."""
-ENOUGH = 24
-"""Size from which an image is not searched further for a second size beyond its period."""
+TRIES = 64
+"""Sizes that are tried."""
 TOLERANCE = 1e-5
 """Largest accepted difference, as a fraction of the largest value of an output."""
 
@@ -60,13 +61,17 @@ class Probe:
 
     def __init__(self, nodes: Sequence[Node], label: str) -> None:
         self.nodes, self.label = list(nodes), label
-        self.sources: list[Node] = [n for n in ancestors(nodes) if n.is_source]
-        copies = rebuild(self.nodes, BuildMode(inference=True), free_sizes=True)
-        inputs = [copies[s].output for s in self.sources]
-        self._function = LazyFunction(inputs, [copies[n].output for n in nodes], name=f"{label} export")
+        self.sources = sources_of(nodes)
         self._problem: NeuromancerError | None = None
-        first, shapes = self._declared()
-        self.open_tags = self._opened(shapes)
+        candidates: Sequence[str] = OPEN
+        self._function = self._rebuilt(free_sizes=True)
+        try:
+            first, shapes = self._declared()
+        except GraphError:
+            # Declared axes of one voxel are repeated, open ones are not.
+            self._function, candidates = self._rebuilt(free_sizes=False), ()
+            first, shapes = self._declared()
+        self.open_tags = self._opened(shapes, candidates)
         self.samples = [first]
         if self.open_tags:
             grown = {tag: self._step(tag) for tag in self.open_tags}
@@ -77,13 +82,18 @@ class Probe:
             again = self._evaluated(shapes, seed=1)
             self.samples += [] if again is None else [again]
 
+    def _rebuilt(self, free_sizes: bool) -> LazyFunction:
+        copies = rebuild(self.nodes, BuildMode(inference=True), free_sizes)
+        inputs = [copies[s].output for s in self.sources]
+        return LazyFunction(inputs, [copies[n].output for n in self.nodes], name=f"{self.label} export")
+
     # ---- sizes
     def _declared(self) -> tuple[Sample, Shapes]:
         """Return a sample at the declared sizes; unknown ones are those of another source, or found by trying."""
         unknown = {t for s in self.sources for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n is None}
         candidates: list[dict[str, int]] = [{}]
-        if unknown & set(SPATIAL_TAGS) or unknown - {"b"}:
-            candidates = [dict.fromkeys(unknown, n) for n in self._fitting()]
+        if unknown - {"b"}:
+            candidates = self._fitting(unknown - {"b"})
         for sizes in candidates:
             shapes = self._shapes({**sizes, "b": self._batch()})
             sample = self._evaluated(shapes)
@@ -111,27 +121,27 @@ class Probe:
             for s in self.sources
         ]
 
-    def _fitting(self) -> list[int]:
-        """Return sizes for axes of unknown size, those first that the geometry of the network allows."""
+    def _fitting(self, tags: Iterable[str]) -> list[dict[str, int]]:
+        """Return sizes for axes of unknown size, those that the geometry of the network allows."""
         images = [n for n in self.nodes if n.shape is not None and n.shape.ndim]
-        rest = list(range(SMALL, LARGE))
-        if len(self.sources) != 1 or not images:
-            return rest[:64]
-        fits = [
-            n
-            for n in rest
-            if all(sizes_through(node, k, n) is not None for node in images for k in range(node.shape.ndim))
-        ]
-        return fits[:8] or rest[:64]
+        found: dict[str, list[int]] = {}
+        for tag in tags:
+            here = [n for n in images if n.shape.hastag(tag)]
+            # Not fewer than two voxels on the coarsest grid, as the statistics of one are degenerate.
+            sizes = list(range(max(SMALL, 2 * self._step(tag)) if tag in SPATIAL_TAGS else 2, LARGE))
+            if len(self.sources) == 1 and here:
+                sizes = [
+                    n for n in sizes if all(sizes_through(i, self._axis(i, tag), n) is not None for i in here)
+                ] or sizes
+            found[tag] = sizes
+        return [{tag: sizes[min(k, len(sizes) - 1)] for tag, sizes in found.items()} for k in range(TRIES)]
 
     def _step(self, tag: str) -> int:
         """By how much an axis grows from one size to another that fits, too."""
         if tag == "b":
             return 1
-        images = [n for n in self.nodes if n.shape is not None and n.shape.hastag(tag)]
-        steps = [int(period([n], self._axis(n, tag))) for n in images]
-        everything = [n for n in ancestors(self.nodes) if n.shape is not None and n.shape.hastag(tag)]
-        return int(np.lcm.reduce(steps or [int(period(everything, self._axis(everything[0], tag)))]))
+        images = [n for n in ancestors(self.nodes) if n.shape is not None and n.shape.hastag(tag)]
+        return int(np.lcm.reduce([int(period([n], self._axis(n, tag))) for n in images]))
 
     def _axis(self, node: Node, tag: str) -> int:
         return node.shape.spatial_axes.index(node.shape.tag2index(tag))
@@ -151,13 +161,13 @@ class Probe:
             )
         return grown
 
-    def _opened(self, shapes: Shapes) -> tuple[str, ...]:
+    def _opened(self, shapes: Shapes, candidates: Sequence[str]) -> tuple[str, ...]:
         """Return the tags along which the nodes take other sizes than the declared ones."""
         found = []
         fragments = any(len(n.shape.mfp_offsets) > 1 for n in ancestors(self.nodes) if n.shape is not None) or any(
             getattr(n, "mfp", False) for n in ancestors(self.nodes)
         )
-        for tag in OPEN:
+        for tag in candidates:
             having = [s for s in self.sources if s.shape.hastag(tag)]
             if not having or any(getattr(s, "hardcoded_shape", False) for s in having) or (tag == "b" and fragments):
                 continue

@@ -99,6 +99,8 @@ class Standardisation:
 
     Attributes
     ----------
+    features : int
+        Number of features; 0 if there is no such axis.
     eps : float
     gamma, beta, mean, var : Weight or None
         Per feature; of layer normalisation, with the sizes of the last axes.
@@ -107,6 +109,7 @@ class Standardisation:
         Whether the running statistics are used in training, too.
     """
 
+    features: int
     eps: float
     gamma: Weight | None = None
     beta: Weight | None = None

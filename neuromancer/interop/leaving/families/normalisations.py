@@ -15,9 +15,14 @@ from neuromancer.nodes.normalisation import BatchNorm, InstanceNorm
 
 
 def _options(node: Any) -> Standardisation:
+    features = int(node.parent.shape["f"] or 0) if node.parent.shape.hastag("f") else 0
     gamma, beta, mean, var = (maybe(node, key) for key in ("gamma", "beta", "mean", "var"))
     frozen = any(getattr(getattr(node, key, None), "constant", False) for key in ("mean", "var"))
-    return Standardisation(node.eps, gamma, beta, mean, var, getattr(node, "momentum", 0.0), frozen)
+    # Statistics are updated by the node that owns them, unless they are trained.
+    own = all(node.params.get(key) is getattr(node, key, None) for key in ("mean", "var"))
+    tracked = own and not any(w.trained for w in (mean, var) if w is not None)
+    momentum = float(node.momentum) if tracked and hasattr(node, "momentum") else 0.0
+    return Standardisation(features, node.eps, gamma, beta, mean, var, momentum, frozen)
 
 
 @leaves(BatchNorm)

@@ -97,7 +97,8 @@ def _model(target: OnnxTarget, outputs: list[str], probe: Probe, name: str) -> A
         producer_name="neuromancer",
         producer_version=__version__,
     )
-    tags = {value: ",".join(node.shape.tags) for node, value in [*target.inputs.items(), *zip(probe.nodes, outputs)]}
+    ends = [*target.inputs.items(), *zip(probe.nodes, outputs, strict=True)]
+    tags = {value: ",".join(node.shape.tags) for node, value in ends}
     helper.set_model_props(model, {f"axes of {value}": text for value, text in tags.items()})
     return model
 
