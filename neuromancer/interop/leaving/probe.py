@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from neuromancer.nodes.node import Node
 OPEN = ("b", *SPATIAL_TAGS)
 SMALL, LARGE = 6, 600
 """Range in which sizes are tried that are nowhere declared."""
+AFFORDABLE = 1 << 15
+"""Size of a source up to which the declared sizes are taken; the comparison needs not more."""
 TRIES = 64
 """Sizes that are tried."""
 TOLERANCE = 1e-5
@@ -62,22 +65,13 @@ class Probe:
     def __init__(self, nodes: Sequence[Node], label: str) -> None:
         self.nodes, self.label = list(nodes), label
         self.sources = sources_of(nodes)
+        self.open_tags: tuple[str, ...] = ()
         self._problem: NeuromancerError | None = None
-        candidates: Sequence[str] = OPEN
-        self._function = self._rebuilt(free_sizes=True)
-        try:
-            first, shapes = self._declared()
-        except GraphError:
-            # Declared axes of one voxel are repeated, open ones are not.
-            self._function, candidates = self._rebuilt(free_sizes=False), ()
-            first, shapes = self._declared()
-        self.open_tags = self._opened(shapes, candidates)
+        first, shapes = self._first()
         self.samples = [first]
         if self.open_tags:
-            grown = {tag: self._step(tag) for tag in self.open_tags}
-            second = self._evaluated(self._grown(shapes, grown))
-            if second is not None:
-                self.samples.append(second)
+            second = self._evaluated(self._grown(shapes, {tag: self._step(tag) for tag in self.open_tags}))
+            self.samples += [] if second is None else [second]
         if len(self.samples) == 1:
             again = self._evaluated(shapes, seed=1)
             self.samples += [] if again is None else [again]
@@ -88,17 +82,20 @@ class Probe:
         return LazyFunction(inputs, [copies[n].output for n in self.nodes], name=f"{self.label} export")
 
     # ---- sizes
-    def _declared(self) -> tuple[Sample, Shapes]:
-        """Return a sample at the declared sizes; unknown ones are those of another source, or found by trying."""
-        unknown = {t for s in self.sources for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n is None}
-        candidates: list[dict[str, int]] = [{}]
-        if unknown - {"b"}:
-            candidates = self._fitting(unknown - {"b"})
-        for sizes in candidates:
-            shapes = self._shapes({**sizes, "b": self._batch()})
-            sample = self._evaluated(shapes)
-            if sample is not None:
-                return sample, shapes
+    def _first(self) -> tuple[Sample, Shapes]:
+        """Return the first sample; set the function that evaluates the nodes, and the open tags."""
+        large = any(prod(n or 1 for n in s.shape.shape) > AFFORDABLE for s in self.sources)
+        # Declared axes of one voxel are repeated, open ones are not.
+        attempts = [(True, True)] * large + [(True, False), (False, False)]
+        for free_sizes, small in attempts:
+            self._function = self._rebuilt(free_sizes)
+            found = self._tried(small)
+            if found is None:
+                continue
+            self.open_tags = self._opened(found[1]) if free_sizes else ()
+            tags = {t for s in self.sources for t in s.shape.tags if t in SPATIAL_TAGS}
+            if not small or tags <= set(self.open_tags):
+                return found
         problem = self._problem
         raise GraphError(
             "no size of the input was found at which the network can be evaluated, to compare with",
@@ -107,17 +104,36 @@ class Probe:
             expected=f"sources with known sizes, or a network that takes one of {SMALL} to {LARGE} voxels",
         ) from problem
 
+    def _tried(self, small: bool) -> tuple[Sample, Shapes] | None:
+        """Return a sample at the declared sizes, or at small ones; None if the nodes cannot be evaluated there.
+
+        Unknown sizes are those of another source, or found by trying.
+        """
+        tags = {t for s in self.sources for t in s.shape.tags}
+        unknown = {t for s in self.sources for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n is None}
+        chosen = unknown - {"b"} | (tags & set(SPATIAL_TAGS) if small else set())
+        for sizes in self._fitting(chosen) if chosen else [{}]:
+            shapes = self._shapes({**sizes, "b": 1 if small else self._batch()}, small)
+            sample = self._evaluated(shapes)
+            if sample is not None:
+                return sample, shapes
+        return None
+
     def _batch(self) -> int:
         sizes = [s.shape["b"] for s in self.sources if s.shape.hastag("b")]
         return next((n for n in sizes if n), 1)
 
-    def _shapes(self, sizes: dict[str, int]) -> Shapes:
+    def _shapes(self, sizes: dict[str, int], small: bool) -> Shapes:
+        """Return shapes of the sources with sizes by tag; those that are declared go before, unless `small`."""
         known: dict[str, int] = {}
         for s in self.sources:
             known.update({t: n for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n and t not in known})
-        sizes = {**sizes, **known}
+        general = {**known, **sizes} if small else {**sizes, **known}
         return [
-            tuple(sizes.get(t, 2) if n is None else n for t, n in zip(s.shape.tags, s.shape.shape, strict=True))
+            tuple(
+                general.get(t, 2) if n is None or (small and t in OPEN) else n
+                for t, n in zip(s.shape.tags, s.shape.shape, strict=True)
+            )
             for s in self.sources
         ]
 
@@ -161,13 +177,13 @@ class Probe:
             )
         return grown
 
-    def _opened(self, shapes: Shapes, candidates: Sequence[str]) -> tuple[str, ...]:
+    def _opened(self, shapes: Shapes) -> tuple[str, ...]:
         """Return the tags along which the nodes take other sizes than the declared ones."""
         found = []
         fragments = any(len(n.shape.mfp_offsets) > 1 for n in ancestors(self.nodes) if n.shape is not None) or any(
             getattr(n, "mfp", False) for n in ancestors(self.nodes)
         )
-        for tag in candidates:
+        for tag in OPEN:
             having = [s for s in self.sources if s.shape.hastag(tag)]
             if not having or any(getattr(s, "hardcoded_shape", False) for s in having) or (tag == "b" and fragments):
                 continue

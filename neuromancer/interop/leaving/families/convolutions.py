@@ -51,7 +51,7 @@ def respond(
         norm = ResponseNorm(gamma, mean, std, b, str(node.batch_normalisation), rate)
         x = t.response_norm(linear(None), axis, ndim, norm)
     else:
-        x = linear(b)
+        x = linear(None if not b.trained and not b.array.any() else b)
     x = activate(t, node.activation, x, axis, ndim, node.activation.outputs(node.n_f), slope)
     if node.dropout_rate is not None:
         x = t.dropout(x, float(node.dropout_rate.get_value()), axis if gate_per_feature else None)

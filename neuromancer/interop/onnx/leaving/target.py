@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,20 @@ def pads(ends: Sequence[tuple[int, int]]) -> list[int]:
 
 
 class OnnxTarget(Target):
-    """Builds an ONNX graph. Values are names of tensors."""
+    """Builds an ONNX graph. Values are names of tensors.
+
+    Parameters
+    ----------
+    label : str
+    reserved : iterable of str
+        Names of nodes, which only their own values get.
+    """
 
     library = "ONNX"
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, reserved: Iterable[str] = ()) -> None:
         super().__init__(label)
-        self.graph = GraphBuilder()
+        self.graph = GraphBuilder(reserved)
         self.inputs: dict[Node, str] = {}
         self._weights: dict[Any, str] = {}
         self._kept: list[Weight] = []  # as long as it is kept, its key stands for nothing else
@@ -56,7 +63,7 @@ class OnnxTarget(Target):
         return ""
 
     def input(self, node: Node) -> str:
-        self.inputs[node] = self.graph.unique(node.name)
+        self.inputs[node] = self.graph.unique(node.name, of_node=True)
         return self.inputs[node]
 
     def operand(self, weight: Weight) -> str:

@@ -30,7 +30,8 @@ def _filled(b: ModuleBuilder, layer: Any, s: Standardisation) -> nn.Module:
     if s.mean is not None and s.var is not None:
         layer.running_mean, layer.running_var = b.buffer(s.mean), b.buffer(s.var)
         layer.num_batches_tracked.zero_()
-    return layer  # type: ignore[no-any-return]
+    result: nn.Module = layer
+    return result
 
 
 def batch_norm(b: ModuleBuilder, x: Any, ndim: int, s: Standardisation) -> Any:

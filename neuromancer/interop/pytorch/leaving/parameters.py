@@ -113,7 +113,7 @@ def tensor_of(weight: Weight) -> Tensor:
 
 
 def _overlap(a: Steps, b: Steps) -> bool:
-    """Whether two views of a source may have elements in common: not if they differ in a column that they take first."""
+    """Whether two views of a source may have elements in common: not if they take different columns at first."""
     first, second = (s[0][1] if s and s[0][0] == "slice" else () for s in (a, b))
     return not any(isinstance(i, int) and isinstance(j, int) and i != j for i, j in zip(first, second, strict=False))
 
