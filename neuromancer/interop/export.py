@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from neuromancer.errors import ArgumentError, GraphError, InputTypeError, MissingDependencyError
+from neuromancer.errors import ArgumentError, FileError, GraphError, InputTypeError, MissingDependencyError
 from neuromancer.graph.node import is_shaped
 from neuromancer.models.exporters import EXPORTERS
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 from neuromancer.places import local_file
-
-if TYPE_CHECKING:
-    from torch.fx import GraphModule
 
 Nodes = Node | str | Sequence[Node | str] | None
 
@@ -35,7 +32,7 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
     path : path
         Ending in ``.onnx``. An existing file is replaced only after the new one is completely written to disk.
     nodes : Node, str, or list of them, optional
-        Outputs of the file, of a model by name or as nodes. Default: the prediction node of the model, or the node.
+        Outputs of the file, nodes of the model or their names. Default: the prediction node.
 
     Raises
     ------
@@ -79,6 +76,8 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
             expected=f"a path ending in {SUFFIX}",
             nearest=str(target.with_suffix(SUFFIX)) if target.name else None,
         )
+    if not target.absolute().parent.is_dir():
+        raise FileError("cannot be written", where=str(target), got="no such folder", expected="an existing folder")
     if find_spec("onnx") is None:
         raise MissingDependencyError(
             "exporting an ONNX file requires onnx",
@@ -91,7 +90,7 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
     write(chosen, target, name)
 
 
-def to_torch(network: Model | Node, nodes: Nodes = None) -> GraphModule:
+def to_torch(network: Model | Node, nodes: Nodes = None) -> Any:
     """Turn a network into a PyTorch module with the same results and gradients, and parameters of its own.
 
     Layers become modules of ``torch.nn`` named after their nodes, so that keys of the ``state_dict`` are
@@ -103,8 +102,8 @@ def to_torch(network: Model | Node, nodes: Nodes = None) -> GraphModule:
     network : Model or Node
         A model; or a node, with all that it depends on.
     nodes : Node, str, or list of them, optional
-        Outputs of the module, of a model by name or as nodes; several are returned as a tuple. Default: the prediction
-        node of the model, or the node.
+        Outputs of the module, nodes of the model or their names; several are returned as a tuple. Default: the
+        prediction node.
 
     Returns
     -------
@@ -152,8 +151,11 @@ def to_torch(network: Model | Node, nodes: Nodes = None) -> GraphModule:
 def _chosen(network: Any, nodes: Any, where: str) -> tuple[list[Node], str]:
     """Return the nodes that leave, and the name of the network."""
     if isinstance(network, Node):
-        found = [network, *_listed(nodes)] if nodes is not None else [network]
-        name = network.name
+        if nodes is not None:
+            raise ArgumentError(
+                "nodes are outputs of a model", where=where, got=f"node {network.name!r} and nodes", expected="a model"
+            )
+        found, name = [network], network.name
     elif isinstance(network, Model):
         if nodes is None:
             if network.prediction_node is None:

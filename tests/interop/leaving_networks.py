@@ -63,6 +63,8 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
     "linear space": (nm.Upsample, ((1, 2, 2),), {"mode": "linear", **SPACE}),
     "corners": (nm.Upsample, (2,), {"mode": "linear", "align_corners": True}),
     "size": (nm.Upsample, (None, (12, 5)), {"mode": "linear"}),
+    "size nearest": (nm.Upsample, (None, (2, 12)), {"sizes": (1, 2, 14, 8)}),
+    "size corners": (nm.Upsample, (None, (5, 1)), {"mode": "linear", "align_corners": True}),
     "shuffle": (nm.PixelShuffle, (2,), {"sizes": (2, 8, 3, 4)}),
     "shuffle uneven": (nm.PixelShuffle, ((2, 1),), {"sizes": (2, 4, 3, 4)}),
     "shuffle swapped": (nm.PixelShuffle, ((1, 2, 1),), SWAPPED),

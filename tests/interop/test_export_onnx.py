@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from neuromancer.errors import (
     TranslationError,
     UnknownNameError,
 )
+from neuromancer.interop.leaving.registry import HANDLERS
 from tests.dense.random_networks import random_network
 from tests.interop.leaving_checks import FAMILIES, QUIET, STAYS, can_leave, close, data, leaving, model
 from tests.interop.leaving_networks import CASES, functors, image, layer, recurrent, shared, two_inputs, unet
@@ -204,7 +206,7 @@ def test_bad_paths_and_nodes_are_named(path, monkeypatch):
             nm.export(node, 3)
         with pytest.raises(FileError, match="local"):
             nm.export(node, "s3://bucket/net.onnx")
-        with pytest.raises(FileError, match="No such file"):
+        with pytest.raises(FileError, match="no such folder"):
             nm.export(node, folder / "missing" / "net.onnx")
         (folder / "folder.onnx").mkdir()
         with pytest.raises(FileError, match="cannot be written"):
@@ -217,6 +219,8 @@ def test_bad_paths_and_nodes_are_named(path, monkeypatch):
             nm.export("node", path)
         with pytest.raises(ArgumentError, match="different nodes"):
             nm.export(made, path, [])
+        with pytest.raises(ArgumentError, match="outputs of a model"):
+            nm.export(node, path, [made["raw"]])
         monkeypatch.setitem(sys.modules, "onnx", None)
         with pytest.raises(MissingDependencyError, match="pip install onnx"):
             nm.export(node, path)
@@ -257,6 +261,12 @@ def test_a_module_comes_in_and_leaves_and_comes_back(path):
     close(back.predict(array), wanted)
     for made in (first, back):
         nm.model_manager.delmodel(made.name)
+
+
+def test_the_page_lists_every_class():
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    listed = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", page, re.MULTILINE))))
+    assert {cls.__name__ for cls in HANDLERS} <= listed
 
 
 @pytest.mark.filterwarnings("ignore:.*monai.*", "ignore::FutureWarning", "ignore::UserWarning")

@@ -20,8 +20,8 @@ from neuromancer.nodes.node import Node
 OPEN = ("b", *SPATIAL_TAGS)
 SMALL, LARGE = 6, 600
 """Range in which sizes are tried that are nowhere declared."""
-AFFORDABLE = 1 << 15
-"""Size of a source up to which the declared sizes are taken; the comparison needs not more."""
+AFFORDABLE = 1 << 12
+"""Size of a source up to which the declared sizes are taken; the comparison does not need more."""
 TRIES = 64
 """Sizes that are tried."""
 TOLERANCE = 1e-5

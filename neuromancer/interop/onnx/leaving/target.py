@@ -18,6 +18,7 @@ from neuromancer.interop.leaving.target import (
 from neuromancer.interop.leaving.weights import Weight
 from neuromancer.interop.onnx.leaving.functions import emit_function
 from neuromancer.interop.onnx.leaving.graph import GraphBuilder, Size, element_type
+from neuromancer.interop.onnx.leaving.interpolation import interpolated
 from neuromancer.interop.onnx.leaving.norms import batch_norm, grouped_norm, layer_norm, standardised
 from neuromancer.nodes.node import Node
 
@@ -148,6 +149,8 @@ class OnnxTarget(Target):
         return x
 
     def resize(self, x: str, sizes: Sequence[Any] | None, factors: Sequence[int], mode: str, corners: bool) -> str:
+        if sizes is not None and not factors:
+            return interpolated(self, x, sizes, mode, corners)
         where = "align_corners" if corners else "half_pixel" if mode == "linear" else "asymmetric"
         options = {"mode": mode, "coordinate_transformation_mode": where}
         if mode == "nearest":
