@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from neuromancer.errors import ArgumentError, FileError, GraphError, InputTypeError, MissingDependencyError
 from neuromancer.graph.node import is_shaped
-from neuromancer.models.exporters import EXPORTERS
+from neuromancer.models.exportable import EXPORTERS, Outputs
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 from neuromancer.places import local_file
 
-Nodes = Node | str | Sequence[Node | str] | None
-
 SUFFIX = ".onnx"
 
 
-def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = None) -> None:
+def export(network: Model | Node, path: str | os.PathLike[str], nodes: Outputs = None) -> None:
     """Write a network to an ONNX file, in its inference form.
 
     The file is checked by onnx and, if ONNX Runtime is installed, evaluated on random data of two sizes and compared
@@ -90,7 +87,7 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
     write(chosen, target, name)
 
 
-def to_torch(network: Model | Node, nodes: Nodes = None) -> Any:
+def to_torch(network: Model | Node, nodes: Outputs = None) -> Any:
     """Turn a network into a PyTorch module with the same results and gradients, and parameters of its own.
 
     Layers become modules of ``torch.nn`` named after their nodes, so that keys of the ``state_dict`` are

@@ -20,14 +20,14 @@ from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
-from neuromancer.models.exporters import exporter
+from neuromancer.models.exportable import Exportable
 from neuromancer.models.import_report import ImportReport
 from neuromancer.optim.trainable import TrainableGraph
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
 
 
-class Model(TrainableGraph):
+class Model(Exportable, TrainableGraph):
     """A graph of nodes with designated roles.
 
     Created by ``model_manager.newmodel(name)``; nodes register themselves with the current model.
@@ -298,28 +298,6 @@ class Model(TrainableGraph):
     def write(self, path: str | os.PathLike[str]) -> None:
         """Save like :meth:`save`, without warning about :attr:`own_functors`, which are passed on separately."""
         write(self, path)
-
-    def export(self, path: str | os.PathLike[str], nodes: Any = None) -> None:
-        """Write the model to an ONNX file, in its inference form; see :func:`neuromancer.export`.
-
-        Parameters
-        ----------
-        path : path
-            Ending in ``.onnx``.
-        nodes : Node, str, or list of them, optional
-            Outputs of the file. Default: the prediction node.
-        """
-        exporter("export")(self, path, nodes)
-
-    def to_torch(self, nodes: Any = None) -> Any:
-        """Return the model as a ``torch.nn.Module`` with the same results; see :func:`neuromancer.to_torch`.
-
-        Parameters
-        ----------
-        nodes : Node, str, or list of them, optional
-            Outputs of the module. Default: the prediction node.
-        """
-        return exporter("to_torch")(self, nodes)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:

@@ -17,7 +17,7 @@ from neuromancer.nodes.scan import ScanN
 SHOWN = 20
 """Nodes listed in an error."""
 
-assert families.__all__  # the handlers are registered when the package is imported
+assert families.__all__  # importing the package has registered the handlers
 
 
 def translate(target: Target, nodes: Sequence[Node]) -> list[Any]:

@@ -31,10 +31,10 @@ NUMBERS = {
 
 
 @leaves(Activation)
-def activation(t: Target, node: Activation, x: Any) -> Any:
-    sizes, x = node.parent.shape, as_float(t, x, node.parent)
-    return activate(t, node.activation, x, node.axis, len(sizes), node.activation.outputs(sizes["f"] or 1)
-                    if node.activation.group > 1 else 0, maybe(node, "slope"))  # fmt: skip
+def _activation(t: Target, node: Activation, x: Any) -> Any:
+    shape, x = node.parent.shape, as_float(t, x, node.parent)
+    features = node.shape["f"] if node.activation.group > 1 else 0
+    return activate(t, node.activation, x, node.axis, len(shape), features, maybe(node, "slope"))
 
 
 def activate(
@@ -70,7 +70,7 @@ def activate(
 
 
 @leaves(Softmax)
-def softmax(t: Target, node: Softmax, x: Any) -> Any:
+def _softmax(t: Target, node: Softmax, x: Any) -> Any:
     shape, axis = node.parent.shape, node.axis
     x = as_float(t, x, node.parent)
     if node.n_indep == 1:

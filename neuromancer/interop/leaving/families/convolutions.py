@@ -59,7 +59,7 @@ def respond(
 
 
 @leaves(Conv)
-def conv(t: Target, node: Conv, x: Any) -> Any:
+def _conv(t: Target, node: Conv, x: Any) -> Any:
     shape = node.parent.shape
     x = swap(t, as_float(t, x, node.parent), shape)
     w = weight(node, "w")
@@ -83,13 +83,13 @@ def conv(t: Target, node: Conv, x: Any) -> Any:
 
 
 @leaves(UpConv)
-def upconv(t: Target, node: UpConv, x: Any) -> Any:
+def _upconv(t: Target, node: UpConv, x: Any) -> Any:
     none = ((0, 0),) * node.parent.shape.ndim
     return _transposed(t, node, x, node.pool_shape, none, (0,) * len(none), (1,) * len(none), 1)
 
 
 @leaves(ConvTranspose)
-def conv_transpose(t: Target, node: ConvTranspose, x: Any) -> Any:
+def _conv_transpose(t: Target, node: ConvTranspose, x: Any) -> Any:
     return _transposed(t, node, x, node.stride, node.padding, node.output_padding, node.filter_dilation, node.groups)
 
 

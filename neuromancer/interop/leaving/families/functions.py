@@ -32,7 +32,7 @@ SAME = {
 
 
 @leaves(ApplyFunc)
-def apply(t: Target, node: ApplyFunc, x: Any) -> Any:
+def _apply(t: Target, node: ApplyFunc, x: Any) -> Any:
     name, arguments = _name(node), list(node.args)
     x = as_float(t, x, node.parent)
     if np.dtype(dtype_of(node)).kind != "f":

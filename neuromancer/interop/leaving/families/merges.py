@@ -14,21 +14,21 @@ from neuromancer.nodes.merge_many import Product, Sum
 
 
 @leaves(Add, Sum)
-def add(t: Target, node: Add | Sum, *values: Any) -> Any:
+def _add(t: Target, node: Add | Sum, *values: Any) -> Any:
     return reduce(lambda a, b: t.binary("add", a, b), alike(t, node, values))
 
 
 @leaves(MultMerge, Product)
-def multiply(t: Target, node: MultMerge | Product, *values: Any) -> Any:
+def _multiply(t: Target, node: MultMerge | Product, *values: Any) -> Any:
     return reduce(lambda a, b: t.binary("mul", a, b), alike(t, node, values))
 
 
 @leaves(Concat)
-def concat(t: Target, node: Concat, *values: Any) -> Any:
+def _concat(t: Target, node: Concat, *values: Any) -> Any:
     return t.concat(alike(t, node, values), node.axis)
 
 
 @leaves(FaithlessMerge)
-def faithless(t: Target, node: FaithlessMerge, *values: Any) -> Any:
+def _faithless(t: Target, node: FaithlessMerge, *values: Any) -> Any:
     failing, hard = (float(node.params[key].get_value()) for key in ("failing_prob", "hardeasy_ratio"))
     return t.faithless_concat(alike(t, node, values), node.axis, failing, hard)

@@ -26,7 +26,7 @@ def _options(node: Any) -> Standardisation:
 
 
 @leaves(BatchNorm)
-def batch_norm(t: Target, node: BatchNorm, x: Any) -> Any:
+def _batch_norm(t: Target, node: BatchNorm, x: Any) -> Any:
     shape = node.parent.shape
     axis, ndim, x = shape.tag2index("f"), len(shape), as_float(t, x, node.parent)
     order = [*(k for k in range(ndim) if k != axis)]
@@ -43,19 +43,19 @@ def batch_norm(t: Target, node: BatchNorm, x: Any) -> Any:
 
 
 @leaves(InstanceNorm)
-def instance_norm(t: Target, node: InstanceNorm, x: Any) -> Any:
+def _instance_norm(t: Target, node: InstanceNorm, x: Any) -> Any:
     image = Image(t, as_float(t, x, node.parent), node.parent.shape)
     return image.back(t.instance_norm(image.value, image.ndim, _options(node)), node.parent.shape["f"])
 
 
 @leaves(GroupNorm)
-def group_norm(t: Target, node: GroupNorm, x: Any) -> Any:
+def _group_norm(t: Target, node: GroupNorm, x: Any) -> Any:
     image, n_f = Image(t, as_float(t, x, node.parent), node.parent.shape), node.parent.shape["f"]
     return image.back(t.group_norm(image.value, image.ndim, node.n_groups, n_f, _options(node)), n_f)
 
 
 @leaves(LayerNorm)
-def layer_norm(t: Target, node: LayerNorm, x: Any) -> Any:
+def _layer_norm(t: Target, node: LayerNorm, x: Any) -> Any:
     shape = node.parent.shape
     x = as_float(t, x, node.parent)
     order = [*(k for k in range(len(shape)) if k not in node.axes), *node.axes]
