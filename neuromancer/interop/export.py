@@ -55,12 +55,12 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Outputs =
 
     Examples
     --------
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> import neuromancer as nm
     >>> model = nm.model_manager.newmodel("leaving")
     >>> raw = nm.Input((1, 1, 16, 16), "b,f,y,x", name="raw", print_repr=False)
     >>> out = nm.Conv(raw, 2, (3, 3), (2, 2), name="conv", print_repr=False)
-    >>> nm.export(out, Path(tempfile.mkdtemp()) / "net.onnx")
+    >>> nm.export(out, pathlib.Path(tempfile.mkdtemp()) / "net.onnx")
     >>> nm.model_manager.delmodel("leaving")
     """
     chosen, name = _chosen(network, nodes, "export")

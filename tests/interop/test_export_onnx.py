@@ -131,6 +131,31 @@ def test_fragments_keep_a_batch_of_one(path):
         assert dims(onnx.load(path).graph.input) == {"raw": [1, 2, "y", "x"]}
 
 
+def test_inputs_on_different_grids(path):
+    def network(**options):
+        a, b = (
+            nm.Input((1, 1, n), "b,f,x", name=name, **QUIET, **o) for n, name, o in ((20, "a", {}), (10, "b", options))
+        )
+        return nm.Concat([nm.Pool(a, (2,), **QUIET), b], name="both", **QUIET)
+
+    for options in ({}, {"strides": [2]}):
+        with model(network, **options) as (_, node):
+            nm.export(node, path)
+            graph = onnx.load(path).graph
+        assert dims(graph.input) == {"a": ["batch", 1, "x"], "b": ["batch", 1, "b_x"]}
+        assert dims(graph.output) == {"both": ["batch", 2, "both_x"]}
+
+
+def test_large_images_are_compared_at_small_sizes(path):
+    def network():
+        x = nm.Conv(image((1, 1, 2000, 4002)), 3, (3, 4), (2, 3), name="conv", **QUIET)
+        return nm.Conv(x, 2, (2, 2), name="node", **QUIET)
+
+    with model(network) as (_, node):
+        nm.export(node, path)
+        assert dims(onnx.load(path).graph.input) == {"raw": ["batch", 1, "y", "x"]}
+
+
 def test_names_and_origin_are_kept(path):
     def network():
         x = nm.Conv(image(), 3, (2, 3), (2, 2), name="first layer", batch_normalisation="train", **QUIET)

@@ -199,6 +199,36 @@ def test_a_model_in_double_precision(tmp_path):
     assert module.node.weight.dtype == torch.float64
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16", "uint8", "bool"])
+def test_sources_of_other_dtypes(dtype, tmp_path):
+    def network():
+        x = image((1, 4, 4, 4), dtype=dtype)
+        layers = [nm.Conv(x, 2, (2, 2), **QUIET), nm.BatchNorm(x, **QUIET), nm.Perceptron(x, 2, "prelu", **QUIET)]
+        return [*layers, nm.PixelShuffle(x, 2, **QUIET), nm.Pad(x, (1, 1), padding_mode="reflect", **QUIET)]
+
+    with model(network) as (made, nodes):
+        made.to_torch(nodes)
+        made.export(tmp_path / "net.onnx", nodes)
+
+
+def test_booleans_are_not_added():
+    with model(lambda: nm.Sum([image(dtype="bool")] * 2, **QUIET)) as (_, node):
+        with pytest.raises(GraphError, match="combines booleans"):
+            nm.to_torch(node)
+
+
+def test_parameters_that_are_expressions_are_refused():
+    def network(of_data):
+        x = image((1, 2, 8, 8))
+        first = nm.Conv(x, 2, (3, 3), name="first", **QUIET)
+        other = nm.Input((2, 2, 3, 3), "b,f,y,x", name="other", **QUIET)
+        return nm.Conv(first, 2, (3, 3), w=other.output if of_data else 2 * first.w, name="second", **QUIET)
+
+    for of_data, why in ((True, "computed from data"), (False, "an expression of others")):
+        with model(network, of_data) as (_, node), pytest.raises(GraphError, match=f"second_w is {why}"):
+            nm.to_torch(node)
+
+
 @nm.register_functor(name="leaving bump")
 def bump(x):
     return nm.T.exp(-(x**2))

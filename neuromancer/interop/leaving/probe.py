@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -22,6 +23,7 @@ SMALL, LARGE = 6, 600
 """Range in which sizes are tried that are nowhere declared."""
 AFFORDABLE = 1 << 12
 """Size of a source up to which the declared sizes are taken; the comparison does not need more."""
+DOUBLED = -1
 TRIES = 64
 """Sizes that are tried."""
 TOLERANCE = 1e-5
@@ -29,6 +31,8 @@ TOLERANCE = 1e-5
 
 Run = Callable[[list[np.ndarray]], list[np.ndarray]]
 Shapes = list[tuple[int, ...]]
+Growth = dict[str, int]
+"""By how many raw voxels (of the batch, items) axes grow, by tag; `DOUBLED` for twice the size."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,13 @@ class Probe:
     def __init__(self, nodes: Sequence[Node], label: str) -> None:
         self.nodes, self.label = list(nodes), label
         self.sources = sources_of(nodes)
-        self.open_tags: tuple[str, ...] = ()
+        self._growth: Growth = {}
         self._problem: NeuromancerError | None = None
         first, shapes = self._first()
         self.samples = [first]
-        if self.open_tags:
-            second = self._evaluated(self._grown(shapes, {tag: self._step(tag) for tag in self.open_tags}))
+        self.open_tags = tuple(self._growth)
+        if self._growth:
+            second = self._evaluated(self._grown(shapes, self._growth))
             self.samples += [] if second is None else [second]
         if len(self.samples) == 1:
             again = self._evaluated(shapes, seed=1)
@@ -83,7 +88,7 @@ class Probe:
 
     # ---- sizes
     def _first(self) -> tuple[Sample, Shapes]:
-        """Return the first sample; set the function that evaluates the nodes, and the open tags."""
+        """Return the first sample; set the function that evaluates the nodes, and how sizes may grow."""
         large = any(prod(n or 1 for n in s.shape.shape) > AFFORDABLE for s in self.sources)
         # Declared axes of one voxel are repeated, open ones are not.
         attempts = [(True, True)] * large + [(True, False), (False, False)]
@@ -92,9 +97,9 @@ class Probe:
             found = self._tried(small)
             if found is None:
                 continue
-            self.open_tags = self._opened(found[1]) if free_sizes else ()
+            self._growth = self._opened(found[1]) if free_sizes else {}
             tags = {t for s in self.sources for t in s.shape.tags if t in SPATIAL_TAGS}
-            if not small or tags <= set(self.open_tags):
+            if not small or tags <= set(self._growth):
                 return found
         problem = self._problem
         raise GraphError(
@@ -162,34 +167,31 @@ class Probe:
     def _axis(self, node: Node, tag: str) -> int:
         return node.shape.spatial_axes.index(node.shape.tag2index(tag))
 
-    def _grown(self, shapes: Shapes, more: dict[str, int]) -> Shapes:
-        """Return larger shapes of the sources; growth is in raw voxels."""
-        grown = []
-        for source, shape in zip(self.sources, shapes, strict=True):
-            strides = dict(
-                zip((source.shape.tags[i] for i in source.shape.spatial_axes), source.shape.strides, strict=True)
+    def _grown(self, shapes: Shapes, growth: Growth) -> Shapes:
+        """Return larger shapes of the sources."""
+        return [
+            tuple(
+                n * 2 if more == DOUBLED else n + int(more / stride)
+                for n, more, stride in zip(shape, [growth.get(t, 0) for t in s.shape.tags], _strides(s), strict=True)
             )
-            grown.append(
-                tuple(
-                    n + (int(more[t] / exact(strides.get(t, 1))) if t in more else 0)
-                    for t, n in zip(source.shape.tags, shape, strict=True)
-                )
-            )
-        return grown
+            for s, shape in zip(self.sources, shapes, strict=True)
+        ]
 
-    def _opened(self, shapes: Shapes) -> tuple[str, ...]:
-        """Return the tags along which the nodes take other sizes than the declared ones."""
-        found = []
-        fragments = any(len(n.shape.mfp_offsets) > 1 for n in ancestors(self.nodes) if n.shape is not None) or any(
-            getattr(n, "mfp", False) for n in ancestors(self.nodes)
-        )
+    def _opened(self, shapes: Shapes) -> Growth:
+        """Return the tags along which the nodes take other sizes than these, and how these may grow."""
+        nodes = [n for n in ancestors(self.nodes) if n.shape is not None]
+        fragments = any(len(n.shape.mfp_offsets) > 1 or getattr(n, "mfp", False) for n in nodes)
+        found: Growth = {}
         for tag in OPEN:
             having = [s for s in self.sources if s.shape.hastag(tag)]
             if not having or any(getattr(s, "hardcoded_shape", False) for s in having) or (tag == "b" and fragments):
                 continue
-            if self._evaluated(self._grown(shapes, {tag: self._step(tag)})) is not None:
-                found.append(tag)
-        return tuple(found)
+            # Sources on grids of their own, whose strides nothing tells, grow in proportion.
+            for more in (self._step(tag), *([DOUBLED] if len(having) > 1 else [])):
+                if self._evaluated(self._grown(shapes, {tag: more})) is not None:
+                    found[tag] = more
+                    break
+        return found
 
     # ---- values
     def _evaluated(self, shapes: Shapes, seed: int = 0) -> Sample | None:
@@ -230,14 +232,23 @@ class Probe:
                         got=f"{theirs.shape} for inputs {shapes}",
                         expected=str(ours.shape),
                     )
-                difference = _difference(ours, theirs)
-                if not difference <= tolerance:
+                difference, accepted = _difference(ours, theirs), tolerance
+                if ours.dtype == "float16":
+                    accepted = max(tolerance, float(np.finfo("float16").eps))
+                if not difference <= accepted:
                     raise TranslationError(
                         f"the translation differs from the node in {library}",
                         node=node,
                         got=f"{difference:.1e} of the largest value, for inputs {shapes}",
-                        expected=f"at most {tolerance:g}",
+                        expected=f"at most {accepted:g}",
                     )
+
+
+def _strides(source: Node) -> list[Fraction]:
+    """Strides of all axes, 1 for those that are not spatial."""
+    shape = source.shape
+    spatial = dict(zip(shape.spatial_axes, shape.strides, strict=True))
+    return [exact(spatial.get(axis, 1)) for axis in range(len(shape))]
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

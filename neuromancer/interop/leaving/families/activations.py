@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuromancer.interop.leaving.layout import as_float
+from neuromancer.interop.leaving.layout import as_float, like_weights
 from neuromancer.interop.leaving.registry import leaves
 from neuromancer.interop.leaving.target import Target
 from neuromancer.interop.leaving.weights import Weight, maybe
@@ -32,9 +32,10 @@ NUMBERS = {
 
 @leaves(Activation)
 def _activation(t: Target, node: Activation, x: Any) -> Any:
-    shape, x = node.parent.shape, as_float(t, x, node.parent)
+    shape, slope = node.parent.shape, maybe(node, "slope")
+    x = like_weights(t, x, node.parent, slope)
     features = node.shape["f"] if node.activation.group > 1 else 0
-    return activate(t, node.activation, x, node.axis, len(shape), features, maybe(node, "slope"))
+    return activate(t, node.activation, x, node.axis, len(shape), features, slope)
 
 
 def activate(

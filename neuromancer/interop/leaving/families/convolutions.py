@@ -8,7 +8,7 @@ from typing import Any
 
 from neuromancer.interop.leaving.families.activations import activate
 from neuromancer.interop.leaving.families.fragments import fragment_pool
-from neuromancer.interop.leaving.layout import as_float, swap, swapped
+from neuromancer.interop.leaving.layout import like_weights, swap, swapped
 from neuromancer.interop.leaving.registry import leaves
 from neuromancer.interop.leaving.target import Convolution, Pooling, ResponseNorm, Target
 from neuromancer.interop.leaving.weights import Weight, maybe, weight
@@ -61,8 +61,8 @@ def respond(
 @leaves(Conv)
 def _conv(t: Target, node: Conv, x: Any) -> Any:
     shape = node.parent.shape
-    x = swap(t, as_float(t, x, node.parent), shape)
     w = weight(node, "w")
+    x = swap(t, like_weights(t, x, node.parent, w), shape)
     if swapped(shape):
         w = w.transposed(0, 2, 1, 3, 4)
     # A convolution is a correlation with flipped kernels.
@@ -95,8 +95,8 @@ def _conv_transpose(t: Target, node: ConvTranspose, x: Any) -> Any:
 
 def _transposed(t: Target, node: Any, x: Any, stride: Any, ends: Any, extra: Any, dilation: Any, groups: int) -> Any:
     shape = node.parent.shape
-    x = swap(t, as_float(t, x, node.parent), shape)
     w = weight(node, "w").transposed(1, 0, *range(2, 2 + shape.ndim))
+    x = swap(t, like_weights(t, x, node.parent, w), shape)
 
     def linear(b: Weight | None) -> Any:
         return t.conv_transpose(x, Convolution(w, b, stride, dilation, ends, "constant", groups, extra))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.interop.leaving.families.convolutions import respond
-from neuromancer.interop.leaving.layout import as_float
+from neuromancer.interop.leaving.layout import like_weights
 from neuromancer.interop.leaving.registry import Unsupported, leaves
 from neuromancer.interop.leaving.target import Convolution, Target
 from neuromancer.interop.leaving.weights import Weight, weight
@@ -19,11 +19,11 @@ from neuromancer.nodes.reshape import Reshape
 
 @leaves(Perceptron)
 def _perceptron(t: Target, node: Perceptron, x: Any) -> Any:
-    x = as_float(t, x, node.parent)
+    w = weight(node, "w")
+    x = like_weights(t, x, node.parent, w)
     ndim = 2 if node.flatten else len(node.parent.shape)
     if node.flatten:
         x = t.reshape(x, [t.size(x, 0), node.n_in])
-    w = weight(node, "w")
 
     def linear(b: Weight | None) -> Any:
         return dense(t, x, w, b, node.axis, ndim)

@@ -7,7 +7,7 @@ from typing import Any
 
 from neuromancer.interop.leaving.families.activations import activate
 from neuromancer.interop.leaving.families.features import dense
-from neuromancer.interop.leaving.layout import as_float, dtype_of
+from neuromancer.interop.leaving.layout import dtype_of, like_weights
 from neuromancer.interop.leaving.registry import Unsupported, find, leaves
 from neuromancer.interop.leaving.target import Target
 from neuromancer.interop.leaving.weights import weight
@@ -21,9 +21,9 @@ class _Cell:
     def __init__(self, t: Target, node: Any, x: Any, memory: Any) -> None:
         self.t, self.node, self.axis = t, node, node.axis
         self.ndim = len(node.parents[0].shape)
-        self.x = as_float(t, x, node.parents[0])
-        self.memory = self._aligned(as_float(t, memory, node.parents[1]))
         self.w, self.b = weight(node, "w"), weight(node, "b")
+        self.x = like_weights(t, x, node.parents[0], self.w)
+        self.memory = self._aligned(like_weights(t, memory, node.parents[1], self.w))
 
     def _aligned(self, m: Any) -> Any:
         """Insert the axes that the memory lacks."""

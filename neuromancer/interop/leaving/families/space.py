@@ -55,7 +55,7 @@ def _upsample(t: Target, node: Upsample, x: Any, *reference: Any) -> Any:
 def _pixel_shuffle(t: Target, node: PixelShuffle, x: Any) -> Any:
     shape, n = node.parent.shape, node.parent.shape.ndim
     x = swap(t, x, shape)
-    if n == 2 and len(set(node.factor)) == 1:
+    if n == 2 and len(set(node.factor)) == 1 and np.dtype(dtype_of(node)).kind == "f":
         return swap(t, t.pixel_shuffle(x, node.factor[0]), shape)
     features, batch = shape["f"] // prod(node.factor), t.size(x, 0)
     sizes = [t.size(x, k) for k in range(2, 2 + n)]
