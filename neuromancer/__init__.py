@@ -11,6 +11,7 @@ from neuromancer.dense import SlidingWindow, plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.interop.export import export, to_torch
 from neuromancer.interop.from_keras import from_keras
 from neuromancer.interop.from_onnx import from_onnx
 from neuromancer.interop.from_torch import from_torch
@@ -44,6 +45,7 @@ __all__ = [
     "VariableWeight",
     "as_floatX",
     "config",
+    "export",
     "from_keras",
     "from_onnx",
     "from_torch",
@@ -56,6 +58,7 @@ __all__ = [
     "plan_dense",
     "predict_dense",
     "seed",
+    "to_torch",
     *_loss,
     *_neural,
     *_node_basic,

@@ -20,13 +20,14 @@ from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
+from neuromancer.models.exportable import Exportable
 from neuromancer.models.import_report import ImportReport
 from neuromancer.optim.trainable import TrainableGraph
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
 
 
-class Model(TrainableGraph):
+class Model(Exportable, TrainableGraph):
     """A graph of nodes with designated roles.
 
     Created by ``model_manager.newmodel(name)``; nodes register themselves with the current model.
