@@ -91,6 +91,9 @@ def test_recurrences(cell, features, path):
         nm.export(node, path)
         array = data(node)[0]
         close(run(path, array)[0], node.infer(array))
+        graph = onnx.load(path).graph
+        assert [o.name for o in graph.output] == [node.name]
+        assert all(op.name for op in graph.node) and len({op.name for op in graph.node}) == len(graph.node)
 
 
 def test_sizes_are_open_where_the_network_takes_others(path):
@@ -186,6 +189,19 @@ def test_several_inputs_and_outputs(path):
     assert [o.name for o in graph.output] == ["sum", "both", "a/output"]
     for found, value in zip(run(path, *arrays.values()), wanted, strict=True):
         close(found, value)
+
+
+def test_outputs_that_compute_nothing_have_their_names(path):
+    def network():
+        x = nm.Conv(image(), 3, (1, 1), activation_func="lin", name="scores", **QUIET)
+        return [nm.Activation(x, "lin", name="same", **QUIET), x, nm.Crop(x, (0, 0), name="whole", **QUIET)]
+
+    with model(network) as (made, nodes):
+        made.export(path, nodes)
+        graph = onnx.load(path).graph
+        assert [o.name for o in graph.output] == ["same", "scores", "whole"]
+        for found in run(path, data(nodes[0])[0]):
+            close(found, nodes[0].infer(data(nodes[0])[0]))
 
 
 def test_integers_stay_integers(path):
@@ -294,6 +310,7 @@ def test_the_page_lists_every_class():
     assert {cls.__name__ for cls in HANDLERS} <= listed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*monai.*", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["UNet", "BasicUNet", "DynUNet", "SegResNet"])
 def test_monai_networks_come_in_and_leave(kind, path):

@@ -56,7 +56,7 @@ class Probe:
     ----------
     sources : list of Node
     samples : list of Sample
-        At the declared sizes, and at others if the nodes take any.
+        At the declared sizes, or at small ones; and at others if the nodes take any.
     open_tags : tuple of str
         Tags of the axes along which they do.
 
@@ -72,14 +72,10 @@ class Probe:
         self._growth: Growth = {}
         self._problem: NeuromancerError | None = None
         first, shapes = self._first()
-        self.samples = [first]
-        self.open_tags = tuple(self._growth)
-        if self._growth:
-            second = self._evaluated(self._grown(shapes, self._growth))
-            self.samples += [] if second is None else [second]
-        if len(self.samples) == 1:
-            again = self._evaluated(shapes, seed=1)
-            self.samples += [] if again is None else [again]
+        second = self._evaluated(self._grown(shapes, self._growth), seed=1)
+        if second is None:
+            self._growth, second = {}, first
+        self.samples, self.open_tags = [first, second], tuple(self._growth)
 
     def _rebuilt(self, free_sizes: bool) -> LazyFunction:
         copies = rebuild(self.nodes, BuildMode(inference=True), free_sizes)
@@ -118,7 +114,7 @@ class Probe:
         unknown = {t for s in self.sources for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n is None}
         chosen = unknown - {"b"} | (tags & set(SPATIAL_TAGS) if small else set())
         for sizes in self._fitting(chosen) if chosen else [{}]:
-            shapes = self._shapes({**sizes, "b": 1 if small else self._batch()}, small)
+            shapes = self._shapes({**sizes, "b": self._batch()}, small)
             sample = self._evaluated(shapes)
             if sample is not None:
                 return sample, shapes

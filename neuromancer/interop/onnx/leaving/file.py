@@ -50,7 +50,7 @@ def proto(nodes: Sequence[Node], name: str) -> Any:
     """
     target = OnnxTarget(name, [n.name for n in ancestors(nodes)])
     found = translate(target, nodes)
-    outputs = [_named(target, node, value, k, found) for k, (node, value) in enumerate(zip(nodes, found, strict=True))]
+    outputs = [_named(target, node, value) for node, value in zip(nodes, found, strict=True)]
     total = sum(a.nbytes for a in target.graph.constants.values())
     if total > LARGEST:
         raise ArgumentError(
@@ -69,14 +69,15 @@ def proto(nodes: Sequence[Node], name: str) -> Any:
     return model
 
 
-def _named(target: OnnxTarget, node: Node, value: Any, k: int, found: list[Any]) -> str:
-    """Return the name of an output, which must be the result of an operation, and of one output only."""
-    if isinstance(value, list):
-        value = value[0]
-    if value in target.inputs.values() or value in target.graph.constants or value in found[:k]:
-        target.begin(node)
-        return target.graph.end(target.graph.add("Identity", [value]), f"{node.name}/output")
-    return str(value)
+def _named(target: OnnxTarget, node: Node, value: Any) -> str:
+    """Return the name of an output: that of its node, unless an input has it."""
+    value = value[0] if isinstance(value, list) else value
+    if value == node.name and node not in target.inputs and value not in target.graph.constants:
+        return str(value)
+    # A node that does nothing has the value of its parent.
+    target.begin(node)
+    name = f"{node.name}/output" if node in target.inputs else node.name
+    return target.graph.end(target.graph.add("Identity", [value]), name)
 
 
 def _model(target: OnnxTarget, outputs: list[str], probe: Probe, name: str) -> Any:

@@ -63,7 +63,8 @@ class GraphBuilder:
 
     def begin(self, stem: str) -> None:
         """Name the following operations after a node."""
-        self._stem, self._first = stem, len(self.operations)
+        self._name_operations(None)
+        self._stem = stem
 
     def end(self, value: str, name: str) -> str:
         """Name the operations since `begin`, and the value if it is from one of them; return its name."""
@@ -75,12 +76,13 @@ class GraphBuilder:
                 op.output[:] = [new if v == value else v for v in op.output]
             self._sizes = {s: v for s, v in self._sizes.items() if s.tensor != value}
             value = new
-        main = next((op for op in mine if op.op_type in MAIN), mine[-1] if mine else None)
-        for op in mine:
-            stem = self._stem if op is main else f"{self._stem}/{op.op_type}"
-            op.name = _free(stem, self._operation_names)
-        self._first = len(self.operations)
+        self._name_operations(next((op for op in mine if op.op_type in MAIN), mine[-1] if mine else None))
         return value
+
+    def _name_operations(self, main: Any) -> None:
+        for op in self.operations[self._first :]:
+            op.name = _free(self._stem if op is main else f"{self._stem}/{op.op_type}", self._operation_names)
+        self._first = len(self.operations)
 
     # ---- content
     def add(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:

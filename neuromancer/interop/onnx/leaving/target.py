@@ -58,7 +58,9 @@ class OnnxTarget(Target):
         self.graph.begin(node.name)
 
     def end(self, node: Node, value: Any) -> Any:
-        return value if isinstance(value, list) else self.graph.end(value, node.name)
+        if isinstance(value, list):
+            return [self.graph.end(value[0], node.name), *value[1:]]
+        return self.graph.end(value, node.name)
 
     def nothing(self, node: Node) -> str:
         return ""
