@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> list[helpers.Row]:
     args = helpers.arguments(__doc__ or "", minutes=2.0, out="whole_image.h5").parse_args(argv)
     nm.seed(args.seed)
     model = build()
-    probs = model.prediction_node
+    probs = model["probs"]
     with BackgroundLoader(nuclei.patches(model)[0]) as loader:
         helpers.train_for(model, map(loader.batch, count()), args.minutes)
 

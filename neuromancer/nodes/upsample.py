@@ -10,8 +10,8 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
 from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.node import is_shaped
-from neuromancer.graph.tagged_shape import TaggedShape, exact
-from neuromancer.graph.window import FineWindow, Window
+from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape, exact
+from neuromancer.graph.window import IDENTITY, FineWindow, Window
 from neuromancer.nodes.conv_arguments import ints_per_axis
 from neuromancer.nodes.layout import as_float, flag, require_layout, swap_layout
 from neuromancer.nodes.node import Node
@@ -104,8 +104,13 @@ class Upsample(Node):
             factors: tuple[int, ...] | None = ints_per_axis(factor, "factor", shape, self)
         else:
             factors = self._factors_to(size, shape)
-        self.factor = factors
-        self.equivariant = factors is not None and not (self.align_corners and set(factors) != {1})
+        # What is a single voxel for any image has the same value everywhere.
+        self.constant = self.reference is not None and set(shape.spatial_shape) == {1}
+        self.factor = factors = None if self.constant else factors
+        spread = self.align_corners and factors is not None and set(factors) != {1}
+        self.equivariant = self.constant or (factors is not None and not spread)
+        if spread:
+            self.whole_image = "interpolates between the corners of the whole image"
 
     def _factors_to(self, size: Any, shape: TaggedShape) -> tuple[int, ...] | None:
         """Whole factors by which the parent grows to a size; None if they are not whole, or not known."""
@@ -133,11 +138,11 @@ class Upsample(Node):
 
     @property
     def spatial_parents(self) -> tuple[Node, ...]:
-        return self.parents[:1]
+        return self.parents[1:] if self.constant else self.parents[:1]
 
     @property
     def same_size(self) -> tuple[Node, ...]:
-        return () if self.reference is None else (self.parents[1],)
+        return () if self.reference is None or self.constant else (self.parents[1],)
 
     def _make_output(self) -> None:
         parent = self.parents[0]
@@ -156,6 +161,12 @@ class Upsample(Node):
 
     def _calc_shape(self) -> None:
         parent = self.parents[0].shape
+        if self.constant:
+            other = self.parents[1].shape
+            self.windows = (IDENTITY,) * parent.ndim
+            sizes = [other[tag] if tag in SPATIAL_TAGS else parent[tag] for tag in parent.tags]
+            self.shape = TaggedShape(sizes, parent.tags, other.strides.tolist(), None, other.fov, other.centre)
+            return
         if self.factor is None:
             self.shape = self._of_unknown_place(parent)
             return

@@ -42,16 +42,11 @@ def blocks(ndim=2, padded=True, features=4):
     return nm.Conv(joined, 3, (1,) * ndim, activation_func="lin", name="result", **QUIET)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_model():
-    nm.model_manager.newmodel("volume statistics")
-    yield
-    nm.model_manager.delmodel("volume statistics")
-
-
 @pytest.fixture(scope="module")
-def plane(_own_model):
-    return blocks()
+def plane():
+    nm.model_manager.newmodel("volume statistics")
+    yield blocks()
+    nm.model_manager.delmodel("volume statistics")
 
 
 @pytest.fixture
@@ -180,7 +175,7 @@ def test_masks_and_reductions_are_those_of_the_result(plane, expected):
 
 
 def test_several_nodes_together(plane, expected, kept):
-    inner = nm.model_manager["volume statistics"]["fine"]
+    inner = next(n for n in plane.sub_graph() if n.name == "fine")
     both = nm.predict_dense([inner, plane], RAW, statistics="volume", tile=(12, 12))
     assert close(both[1], expected) and close(both[0], inner.infer(RAW[None])[0])
 
@@ -313,3 +308,21 @@ def test_large_means_lose_no_precision(plane):
     raw = (image(1, 400) * 0.01 + 1000).astype("float32")
     expected = (raw - raw.mean(dtype="float64")) / np.sqrt(raw.var(dtype="float64") + 1e-5)
     assert np.abs(norm.predict_dense(raw, statistics="volume", tile=(50,)) - expected).max() < 1e-4
+
+
+def test_a_mean_spread_over_the_image_and_corners_that_meet(expected):
+    """Pyramid pooling: what is one voxel for any image is constant in space; aligned corners depend on all of it."""
+    x = nm.Input((None, 1, None, None), "b,f,y,x", **QUIET)
+    local = nm.Conv(x, 3, (3, 3), conv_mode="same", activation_func="tanh", **QUIET)
+    mean = nm.Conv(nm.GlobalPool(local, **QUIET), 2, (1, 1), activation_func="tanh", **QUIET)
+    pyramid = nm.Concat([local, nm.Upsample(mean, size=local, mode="linear", **QUIET)], **QUIET)
+    assert pyramid.shape.fov == local.shape.fov
+    node = nm.Conv(pyramid, 2, (3, 3), activation_func="lin", **QUIET)
+    for options in ({}, {"tile": (9, 14)}):
+        assert close(node.predict_dense(RAW, statistics="volume", **options), node.infer(RAW[None])[0])
+    coarse = nm.Pool(pyramid, (2, 2), **QUIET)
+    corners = nm.Upsample(coarse, (2, 2), mode="linear", align_corners=True, name="corners", **QUIET)
+    joined = nm.Concat([corners, local], **QUIET)
+    assert close(joined.predict_dense(RAW, statistics="volume"), joined.infer(RAW[None])[0])
+    with pytest.raises(GraphError, match="'corners' interpolates between the corners of the whole image"):
+        joined.predict_dense(RAW)
