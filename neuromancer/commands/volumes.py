@@ -217,6 +217,14 @@ def _node(options: argparse.Namespace) -> nm.Node:
     return model[options.node]
 
 
+def _steps(node: nm.Node) -> dict[str, Any]:
+    """Return the pre- and postprocessing that belongs to the prediction node of a model."""
+    model = nm.model_manager.current
+    if model is None or node is not model.prediction_node:
+        return {}
+    return {"preprocess": model.preprocessing, "postprocess": model.postprocessing}
+
+
 def _image_shape(node: nm.Node, spatial: Sequence[int]) -> tuple[int, ...]:
     return (int(node.input_nodes[0].shape["f"]), *spatial)
 
@@ -255,6 +263,7 @@ def _predict(options: argparse.Namespace) -> int:
             on_error=options.on_error,
             on_missing=options.on_missing,
             store=_store(options),
+            **_steps(node),
         )
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         tell(f"neuromancer: {printable(message)}")
@@ -292,7 +301,8 @@ def _info(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show how a volume would be predicted: sizes, tiles, memory, and the estimated time on this machine."""
     node = _node(options)
-    plan = node.plan_dense(_image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory)
+    shape = _image_shape(node, options.shape)
+    plan = node.plan_dense(shape, pad_raw=options.pad, memory=options.memory, **_steps(node))
     say(str(plan))
     return DONE
 

@@ -15,7 +15,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer import volumes
 from neuromancer.dense.arguments import checked_image, require_fill, require_skip
-from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.checks import is_stack
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.mask import combined
 from neuromancer.dense.memory import memory_budget
@@ -26,6 +26,8 @@ from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.plan_builder import SLACK, Buffers, PlanBuilder
+from neuromancer.dense.processing.source import ProcessedSource, names_of, with_cache
+from neuromancer.dense.processing.store import measure_once
 from neuromancer.dense.reduction import TRIAL_LAST
 from neuromancer.dense.result_stores import ResultStores
 from neuromancer.dense.stores import (
@@ -76,7 +78,12 @@ class PredictionRun:
     ) -> None:
         self.network, self.raw, self.options, self.pool = network, raw, options, pool
         choice = options.on_missing
-        self.source, visible = image_sources(raw, options.axes, network.spatial, choice)
+        self.image, visible = image_sources(raw, options.axes, network.spatial, choice)
+        self.source = self.image
+        if options.preprocess:
+            is_stack(network.source, network.nodes[0], self.image.shape, self.image.dtype)  # axes and channels fit
+            kind = network.source.output.dtype
+            self.source = ProcessedSource(self.image, options.preprocess, network.spatial, kind)
         self.builder = PlanBuilder(network, self.source.shape, self.source.dtype, options)
         for output in self.builder.outputs:
             checked_image(output.shape, "result")
@@ -86,7 +93,7 @@ class PredictionRun:
         )
         self.mask_sources += [] if visible is None else [visible]
         self.mask = combined(self.mask_sources, self.builder.raw_shape[1:])
-        self._opened = [s for s in (self.source, *self.mask_sources) if s is not raw and s is not options.mask]
+        self._opened = [s for s in (self.image, *self.mask_sources) if s is not raw and s is not options.mask]
         self.outputs = Outputs(options)
         self._filled: dict[str, Part] = {}
 
@@ -103,7 +110,7 @@ class PredictionRun:
     @property
     def in_memory(self) -> bool:
         """Whether image and result are arrays in memory: no need to read ahead, or to align tiles to blocks."""
-        return isinstance(self.source, MemorySource) and not self.outputs.stored and self.pool is None
+        return isinstance(self.image, MemorySource) and not self.outputs.stored and self.pool is None
 
     @property
     def threads(self) -> Threads:
@@ -168,7 +175,11 @@ class PredictionRun:
             If options do not fit the result; no output has been created then.
         """
         self._check()
+        if isinstance(self.source, ProcessedSource) and not (self.options.resume or self.options.shard):
+            self.source.measure()  # it can fail, so before anything is created
         with self.outputs.open(self, self.builder.outputs) as plan:
+            if isinstance(self.source, ProcessedSource):
+                measure_once(self.source, self.outputs.folder)
             self._run_tiles(plan if self.options.shard is None else plan.shard(*self.options.shard), progress)
 
     def results(self) -> list[Any]:
@@ -176,6 +187,8 @@ class PredictionRun:
         if self.options.outs is not None:
             return list(self.options.outs)
         arrays = [sink.array for sink in self.outputs.sinks]
+        if self.options.whole is not None:
+            arrays = self.options.whole.apply(arrays, self.image, self.network.spatial)
         if not volumes.is_dataarray(self.raw) or any(g.output_spacing != 1 for g in self.network.joint):
             return arrays
         lead = (self.builder.roi[0][0],) if self.builder.stack else ()
@@ -188,7 +201,7 @@ class PredictionRun:
         """Raise all errors that can be detected before stores are created."""
         options, outputs = self.options, self.builder.outputs
         post = options.postprocess
-        require_skip(options.skip_empty, self.source.dtype)
+        require_skip(options.skip_empty, self.image.dtype)
         for m, output in enumerate(outputs):
             require_fill(post.filling(m), output.name, output.dtype)
         if self.pool is not None:
@@ -198,13 +211,17 @@ class PredictionRun:
             for node, reduction in zip(self.network.nodes, post.reductions, strict=True):
                 reduction.stored(node.shape["f"], self.network.dtype, len(self.builder.sizes), TRIAL_LAST)
         store = {"spatial": self.spatial, **(options.store or {})}
+        if options.whole is not None:
+            axes = names_of(self.image.shape, self.network.spatial)
+            for m, output in enumerate(outputs):
+                options.whole.check(output.shape[0], output.dtype, axes, m)
         for out, output in zip(options.outs or (), outputs, strict=False):
             check_sink(out, output.shape, output.dtype, store)
         if self.pool is None and not options.resume:
             self.network.func(options.precision).compile()
         names = [*(["mask"] if options.mask is not None else []), "mask of the image"]
         masks = dict(zip(names, self.mask_sources, strict=False))
-        require_apart({"image": self.source, **masks}, options.outs or ())
+        require_apart({"image": self.image, **masks}, options.outs or ())
 
     def _run_tiles(self, plan: DensePlan, progress: bool | None) -> None:
         todo, count = self.outputs.missing(plan)
@@ -251,7 +268,7 @@ class PredictionRun:
             plan,
             self.options.postprocess,
             self.network,
-            CachedSource(self.source, self.cache_bytes) if self.cache_bytes else self.source,
+            with_cache(self.source, self.cache_bytes),
             self.mask,
             precision=self.options.precision,
             skip_empty=self.options.skip_empty,
@@ -291,7 +308,7 @@ class PredictionRun:
         mask = " ".join(fingerprint_of(source) for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
-            "image": fingerprint_of(self.source),
+            "image": fingerprint_of(self.image),
             "options": f"{self.options.label} mask={mask}",
         }
 

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from neuromancer.config import config
-from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.mask import combined
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
+from neuromancer.dense.processing.source import with_cache
 from neuromancer.dense.stores import filled_parts, reopen_sink, reopen_source
 from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.errors import NeuromancerError, node_label
@@ -255,9 +255,8 @@ def _open(task: TaskSpec) -> OpenTask:
     source = reopen_source(task.source)
     masks = [mask if isinstance(mask, np.ndarray) else reopen_source(mask) for mask in task.masks]
     sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
-    cached = CachedSource(source, task.cache) if task.cache else source
     evaluator = TileEvaluator(
-        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]),
+        task.plan, task.postprocess, network, with_cache(source, task.cache), combined(masks, task.plan.raw_shape[1:]),
         precision=task.precision, skip_empty=task.skip_empty,
     )  # fmt: skip
     evaluator.__enter__()

@@ -15,6 +15,7 @@ from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
+from neuromancer.dense.processing.source import ProcessedSource
 from neuromancer.dense.raw import read
 from neuromancer.dense.tiles import Tile
 from neuromancer.errors import PredictionError
@@ -92,7 +93,10 @@ class TileEvaluator:
         if self.mask is not None and not any(i is not None and i.any() for i in inside):
             return Fetched(tile, None, inside)
         block = read(self.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
-        return Fetched(tile, None if self._is_empty(block) else block, inside)
+        seen = block
+        if self.skip_empty is not None and isinstance(self.source, ProcessedSource):
+            seen = read(self.source.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
+        return Fetched(tile, None if self._is_empty(seen) else block, inside)
 
     def begin(self, fetched: Fetched) -> Callable[[], list[np.ndarray]]:
         """Start a tile; return a function that finishes it and returns the same as `compute`.
