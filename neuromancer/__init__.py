@@ -11,6 +11,7 @@ from neuromancer.dense import plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.interop.export import export
 from neuromancer.interop.from_bioimageio import from_bioimageio
 from neuromancer.interop.from_keras import from_keras
 from neuromancer.interop.from_onnx import from_onnx
@@ -44,6 +45,7 @@ __all__ = [
     "VariableWeight",
     "as_floatX",
     "config",
+    "export",
     "from_bioimageio",
     "from_keras",
     "from_onnx",

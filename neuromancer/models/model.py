@@ -19,6 +19,7 @@ from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
+from neuromancer.models.exporters import exporter
 from neuromancer.models.import_report import ImportReport
 from neuromancer.models.prediction import DensePrediction
 from neuromancer.pictures import Picture, describe_model, plot
@@ -229,6 +230,18 @@ class Model(DensePrediction):
     def write(self, path: str | os.PathLike[str]) -> None:
         """Save like :meth:`save`, without warning about :attr:`own_functors`, which are passed on separately."""
         write(self, path)
+
+    def export(self, path: str | os.PathLike[str], nodes: Any = None) -> None:
+        """Write the model to an ONNX file, in its inference form; see :func:`neuromancer.export`.
+
+        Parameters
+        ----------
+        path : path
+            Ending in ``.onnx``.
+        nodes : Node, str, or list of them, optional
+            Outputs of the file. Default: the prediction node.
+        """
+        exporter("export")(self, path, nodes)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:

@@ -150,6 +150,7 @@ class FromTensor(Node):
             _require_rank(self, tensor, tensor_shape)
         self.tensor, self.tensor_shape = tensor, tensor_shape
         self.selection: Callable[[Any], Any] | None = None  # slices a part of a split out of an array or tensor
+        self.taken: tuple[int, int | slice] | None = None  # axis and range of a part of a split
         self._shape_of_parent = tensor_parent.shape
 
     @classmethod

@@ -32,6 +32,11 @@ class Reshape(Node):
     name : str
     print_repr : bool
 
+    Attributes
+    ----------
+    runtime_sizes : list of int or str
+        Sizes: numbers, -1 for the one that is inferred, or the position, as str, of the parent's axis with this size.
+
     Raises
     ------
     ArgumentError
@@ -71,7 +76,7 @@ class Reshape(Node):
             shape = TaggedShape(shape, tags, strides, fov=fov)
         self._declared = shape.copy()
         self._check_elements(parent.shape)
-        self._sizes = self._runtime_sizes(parent.shape)
+        self.runtime_sizes = self._runtime_sizes(parent.shape)
 
     def _check_elements(self, old: TaggedShape) -> None:
         new = self._declared
@@ -107,7 +112,7 @@ class Reshape(Node):
         self.output = self._reshaped(self.parent.output)
 
     def _reshaped(self, x: Any) -> Any:
-        return x.reshape([x.shape[int(s)] if isinstance(s, str) else s for s in self._sizes])
+        return x.reshape([x.shape[int(s)] if isinstance(s, str) else s for s in self.runtime_sizes])
 
     def rearranged(self, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
         """Return the reshaped array; None if its size does not match, which the compiled function reports."""

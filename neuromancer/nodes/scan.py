@@ -254,7 +254,7 @@ class ScanN(RepeatedStep):
         self.shape = self.result_shapes[0].copy()
 
     def _calc_comp_cost(self) -> None:
-        one = sum(n.computational_cost for n in self._repeated())
+        one = sum(n.computational_cost for n in self.repeated)
         self.computational_cost = one * (1 if self.n_steps is None else self.n_steps - 1)
 
     def _repr_extra(self) -> str:

@@ -170,8 +170,9 @@ class RepeatedStep(Node):
         """Nodes of the step, from the memories and first slices (included) to its ends; parents first."""
         return nodes_between({*self.in_memory, *self.in_iterate_0}, self._ends)
 
-    def _repeated(self) -> list[Node]:
-        """Nodes that every later step recomputes: those that depend on a memory or a first slice."""
+    @property
+    def repeated(self) -> list[Node]:
+        """Nodes that every later step recomputes, parents first: those that depend on a memory or a first slice."""
         starts = {*self.in_memory, *self.in_iterate_0}
         moving, repeated = set(starts), []
         for node in self._inside():
@@ -182,13 +183,13 @@ class RepeatedStep(Node):
 
     def _fixed(self) -> list[Node]:
         """Nodes that the repeated ones read and whose values are the same in all steps."""
-        starts, repeated = [*self.in_memory, *self.in_iterate_0], self._repeated()
+        starts, repeated = [*self.in_memory, *self.in_iterate_0], self.repeated
         outside = dict.fromkeys(p for n in repeated for p in n.parents if p not in {*starts, *repeated})
         return [n for n in outside if isinstance(n.shape, TaggedShape)]
 
     def _in_place(self) -> bool:
         """Whether no step reads neighbouring voxels, so that the field of view does not grow."""
-        return self.n_steps == 1 or all(w == IDENTITY for n in self._repeated() for w in windows_of(n))
+        return self.n_steps == 1 or all(w == IDENTITY for n in self.repeated for w in windows_of(n))
 
     def _step(self, values: dict[Node, Any]) -> dict[Node, Any]:
         """Ends of the step, with the given tensors substituted for the outputs of some nodes."""

@@ -110,7 +110,7 @@ def _part(node: Node, axis: int, low: int, high: int | None, strip: bool, name: 
 
     shape = node.shape.delaxis(axis) if drop else node.shape.updateshape(axis, size)
     part = FromTensor(select, shape, node, name=name)
-    part.selection = select
+    part.selection, part.taken = select, (axis, take)
     part.equivariant = node.shape.tags[axis] not in SPATIAL_TAGS
     return part
 

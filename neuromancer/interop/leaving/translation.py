@@ -1,0 +1,54 @@
+"""The course of every translation: each node in turn, after all its parents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from neuromancer.errors import GraphError, node_label
+from neuromancer.graph.geometry import ancestors
+from neuromancer.interop.leaving import families
+from neuromancer.interop.leaving.registry import Unsupported, find
+from neuromancer.interop.leaving.target import Target
+from neuromancer.nodes.node import Node
+
+SHOWN = 20
+"""Nodes listed in an error."""
+
+assert families.__all__  # the handlers are registered when the package is imported
+
+
+def translate(target: Target, nodes: Sequence[Node]) -> list[Any]:
+    """Emit the operations of nodes and all their ancestors; return the values of the nodes.
+
+    Raises
+    ------
+    GraphError
+        If nodes have no counterpart; all of them are listed.
+    """
+    values = target.values
+    problems: list[tuple[Node, str]] = []
+    for node in ancestors(nodes):
+        try:
+            values[node] = one(target, node)
+        except Unsupported as reason:
+            # The others are translated, too, to find all that cannot be.
+            problems.append((node, str(reason)))
+            values[node] = target.nothing(node)
+    if problems:
+        listed = "; ".join(f"{node_label(node)}: {reason}" for node, reason in problems[:SHOWN])
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise GraphError(
+            f"{len(problems)} node{'s have' if len(problems) > 1 else ' has'} no counterpart in {target.library}",
+            where=target.label,
+            got=listed + more,
+            expected="nodes of the table in docs/export.md",
+        )
+    return [values[node] for node in nodes]
+
+
+def one(target: Target, node: Node) -> Any:
+    """Emit the operations of one node, whose parents have values."""
+    handler = find(node)
+    target.begin(node)
+    return target.end(node, handler(target, node, *(target.values[p] for p in node.parents)))

@@ -1,0 +1,3 @@
+"""Export of ONNX files; needs onnx."""
+
+from __future__ import annotations
