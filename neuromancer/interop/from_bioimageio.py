@@ -59,10 +59,10 @@ def from_bioimageio(
     Examples
     --------
     >>> import neuromancer as nm
-    >>> nm.from_bioimageio("no-such-package.zip")
+    >>> nm.from_bioimageio("no-such.zip")
     Traceback (most recent call last):
         ...
-    neuromancer.errors.FileError: 'no-such-package.zip': there is no such file; expected a folder, a .zip or a .yaml file
+    neuromancer.errors.FileError: 'no-such.zip': there is no such file; expected a folder, a .zip or a .yaml file
     """
     try:
         from neuromancer.interop.bioimageio import source

@@ -243,6 +243,18 @@ class Model(DensePrediction):
         """
         exporter("export")(self, path, nodes)
 
+    def export_bioimageio(self, path: str | os.PathLike[str], **arguments: Any) -> None:
+        """Write the model as a package of bioimage.io; arguments as for :func:`neuromancer.export_bioimageio`.
+
+        Parameters
+        ----------
+        path : path
+            A new folder, or a file ending in ``.zip``.
+        **arguments
+            ``authors``, ``license``, ``cite`` and ``documentation`` are needed.
+        """
+        exporter("export_bioimageio")(self, path, **arguments)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:
         """Load a model from a file; arguments as for :func:`neuromancer.modelload`."""

@@ -76,11 +76,14 @@ def moments(volume: Volume, reduced: Sequence[int], where: str) -> tuple[np.ndar
         place = tuple(slice(0, 1) if k in reduced else part for k, part in enumerate(region))
         n = prod(block.shape[k] for k in reduced)
         own = block.mean(axis=tuple(reduced), keepdims=True)
-        spread = np.square(block - own).sum(axis=tuple(reduced), keepdims=True)
+        with np.errstate(invalid="ignore"):  # infinite values are found at the end
+            spread = np.square(block - own).sum(axis=tuple(reduced), keepdims=True)
         before = count[place]
-        total, distance = before + n, own - mean[place]
-        mean[place] += distance * n / total
-        square[place] += spread + distance**2 * before * n / total
+        total = before + n
+        with np.errstate(invalid="ignore"):
+            distance = own - mean[place]
+            mean[place] += distance * n / total
+            square[place] += spread + distance**2 * before * n / total
         count[place] = total
     with np.errstate(invalid="ignore"):
         std = np.sqrt(square / count)
@@ -214,8 +217,11 @@ def _place(fraction: float, count: int, method: str) -> tuple[int, int, float]:
 
 def _between(low: np.ndarray, high: np.ndarray, weight: float) -> np.ndarray:
     """Interpolate from the nearer end, so that the result stays between both."""
-    distance = high - low
-    result: np.ndarray = low + distance * weight if weight < 0.5 else high - distance * (1 - weight)
+    if weight == 0:
+        return low
+    with np.errstate(invalid="ignore"):  # infinite values are found at the end
+        distance = high - low
+        result: np.ndarray = low + distance * weight if weight < 0.5 else high - distance * (1 - weight)
     return result
 
 

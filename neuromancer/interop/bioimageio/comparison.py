@@ -43,7 +43,7 @@ def verify_tests(
     if raw is None:
         return [], [note], None, None
     images = preprocessed(raw, tensor)
-    nodes = list(model.prediction_ext or ()) or [model.prediction_node]
+    nodes: list[Node | None] = list(model.prediction_ext) or [model.prediction_node]
     if len(nodes) != len(description.outputs):
         raise TranslationError(
             "the weights give another number of outputs than the package",

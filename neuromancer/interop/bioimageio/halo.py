@@ -5,46 +5,59 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
-from math import ceil
-from typing import Any
+from math import ceil, floor
 
 import numpy as np
 
-from neuromancer.dense.axes import AxisGeometry
+from neuromancer.dense.axes import PeriodicAxis
+from neuromancer.dense.geometry import plain_geometry
 from neuromancer.dense.network import dense_network
 from neuromancer.errors import GraphError, MetadataWarning, NeuromancerError
 from neuromancer.interop.bioimageio.comparison import postprocessed
 from neuromancer.interop.bioimageio.description import Description
 from neuromancer.interop.report import geometry_of
 from neuromancer.models.model import Model
+from neuromancer.nodes.node import Node
 
 FAR = 64
 """Number of periods away from the start at which halos are determined, where no padding counts."""
 
 
-def halo_of(axis: AxisGeometry) -> int:
+def plain_axes(node: Node) -> dict[str, PeriodicAxis]:
+    """Return the geometry of a network as it is, without dense prediction, per tag of its spatial axes.
+
+    Raises
+    ------
+    GraphError
+        If every voxel depends on the whole image, or other things prevent a prediction in tiles.
+    """
+    network = dense_network(node)
+    return dict(zip(network.spatial, plain_geometry([node])[0], strict=True))
+
+
+def halo_of(axis: PeriodicAxis) -> int:
     """Return how many voxels of a result have to be cut off at either end of a tile that ends within the image.
 
     Tiles start at multiples of the period of the network, so the halo is one, too; it is in voxels of the result.
 
     Examples
     --------
-    >>> halo_of(AxisGeometry(-2, 2, 0, 0))
+    >>> halo_of(PeriodicAxis(-2, 2, 0, 0, lows=(-2,), highs=(2,)))
     2
     """
-    period = axis.tile_alignment
-    start = FAR * max(period, axis.input_size(1))
-    start -= start % period
-    first, last = axis.reach(np.arange(start, start + period))
-    step = axis.step
-    # A tile that begins at raw voxel r begins at output r / step; outputs whose field reaches beyond are cut off.
-    before = max(ceil(int(v) - int(low) / step) for v, low in zip(range(start, start + period), first, strict=True))
-    after = max(
-        ceil((int(high) + 1) / step) - int(v) - 1 for v, high in zip(range(start, start + period), last, strict=True)
-    )
+    count, step = axis.tile_alignment, axis.step
+    start = FAR * max(count, axis.input_size(1))
+    voxels = range(start - start % count, start - start % count + count)
+    first, last = axis.reach(np.asarray(voxels))
+    # A tile of raw voxels a to b has outputs a / step to the last one whose place is before its end.
+    spacing = min(step, Fraction(1))
+    ends = [floor((int(high) + 1 - axis.context - spacing) / step) for high in last]
+    before = max(ceil(v - int(low) / step) for v, low in zip(voxels, first, strict=True))
+    after = max(end - v for v, end in zip(voxels, ends, strict=True))
     halo = max(before, after, 0)
-    return -(-halo // period) * period
+    return -(-halo // count) * count
 
 
 @dataclass(frozen=True)
@@ -83,14 +96,14 @@ def halo_notes(model: Model, description: Description, raw: np.ndarray | None, i
         return []
     said = ", ".join(f"{tag} {n}" for tag, n in declared.items())
     try:
-        network = dense_network(node)
+        axes = plain_axes(node)
     except GraphError as error:
         found = f"no halo is enough for tiles ({error.problem}): {geometry_of([node])}"
         if any(declared.values()):
             _warn(description, f"the package declares a halo ({said}), but {found}")
             return [f"declared halo {said}, but {found}"]
         return [found]
-    true = dict(zip(network.spatial, map(halo_of, network.axes[0]), strict=True))
+    true = {tag: halo_of(axis) for tag, axis in axes.items()}
     needed = ", ".join(f"{tag} {n}" for tag, n in true.items())
     short = [tag for tag, n in true.items() if declared.get(tag, 0) < n]
     if not short:
@@ -122,10 +135,10 @@ def tile_error(
     """
     node = model.prediction_node
     assert node is not None
-    network = dense_network(node)
+    axes = plain_axes(node)
     tensor, steps = description.inputs[0], description.outputs[0].steps
     cuts: list[list[tuple[int, int]]] = []
-    for axis, tag, size in zip(network.axes[0], network.spatial, images.shape[2:], strict=True):
+    for (tag, axis), size in zip(axes.items(), images.shape[2:], strict=True):
         if axis.step != 1 or axis.outputs(size) != size:
             return None
         cuts.append(_cuts(axis, size, halo.get(tag, 0)))
@@ -135,14 +148,14 @@ def tile_error(
         whole = np.asarray(node.infer(images))
         tiled = whole.copy()
         for tile in product(*cuts):
-            _paste(node, images, tile, [halo.get(tag, 0) for tag in network.spatial], tiled)
+            _paste(node, images, tile, [halo.get(tag, 0) for tag in axes], tiled)
     except NeuromancerError:
         return None  # a size that the network does not take
     results = [postprocessed(values, node, steps, raw, tensor).astype("float64") for values in (whole, tiled)]
     return TileError(float(np.abs(whole - tiled).max()), float(np.abs(results[0] - results[1]).max()))
 
 
-def _cuts(axis: AxisGeometry, size: int, halo: int) -> list[tuple[int, int]]:
+def _cuts(axis: PeriodicAxis, size: int, halo: int) -> list[tuple[int, int]]:
     """Ranges of overlapping tiles along an axis; one if it is too short."""
     least = max(2 * halo + 1, size // 2)
     tile = axis.one_pass_size(least)
@@ -155,7 +168,7 @@ def _cuts(axis: AxisGeometry, size: int, halo: int) -> list[tuple[int, int]]:
 
 
 def _paste(
-    node: Any, images: np.ndarray, tile: Sequence[tuple[int, int]], halo: Sequence[int], into: np.ndarray
+    node: Node, images: np.ndarray, tile: Sequence[tuple[int, int]], halo: Sequence[int], into: np.ndarray
 ) -> None:
     """Evaluate a tile and store what its halo leaves; at the borders of the image nothing is cut off."""
     where = tuple(slice(a, b) for a, b in tile)

@@ -51,7 +51,7 @@ def steps_from(
     TranslationError
         If an operation has no counterpart.
     """
-    steps = []
+    steps: list[Step] = []
     for name, kwargs in operations:
         name, arguments = _translated(name, dict(kwargs), tags, channels, inputs, where)
         try:

@@ -6,8 +6,8 @@ from typing import Any
 
 from neuromancer.errors import FileError, translating
 
-MAX_TEXT = 1 << 20
-"""Longest description in bytes."""
+MAX_TEXT = 1 << 18
+"""Longest description in bytes: published ones have up to 30 KB, and parsing takes seconds per 100 KB."""
 MAX_VALUES, MAX_DEPTH = 50_000, 40
 """Most values, with those that aliases repeat, and deepest nesting."""
 
@@ -32,6 +32,8 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
     except ImportError as error:
         raise FileError("ruyaml, which bioimageio.spec needs, is not installed", where=where) from error
 
+    if _brackets(text) > 4 * MAX_DEPTH:  # on which the parser would spend long
+        raise FileError("the description is nested too deeply", where=where, expected=f"at most {MAX_DEPTH} levels")
     with translating(where, "is not valid YAML", "a description of bioimage.io"):
         try:
             document = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
@@ -43,6 +45,15 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
     if _count(document, {}, 0, where) > MAX_VALUES:
         raise FileError("the description is too large", where=where, expected=f"at most {MAX_VALUES} values")
     return document
+
+
+def _brackets(text: bytes) -> int:
+    """Deepest nesting of brackets, those within texts included."""
+    depth = deepest = 0
+    for sign in text:
+        depth += (sign in b"[{") - (sign in b"]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _count(value: Any, known: dict[int, int], depth: int, where: str) -> int:
