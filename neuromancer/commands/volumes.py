@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("shape", type=_count, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
     _shared_options(plan)
     imports = commands.add_parser("import", help="import a network of another library", description=_import.__doc__)
-    imports.add_argument("source", help="FILE.onnx, or a Keras network: FILE.keras, FILE.h5 or model.json")
+    imports.add_argument(
+        "source", help="FILE.onnx, a Keras network (FILE.keras, .h5, model.json), or a package of bioimage.io"
+    )
     imports.add_argument("model", help="model file (.h5) to write; never overwritten")
     imports.add_argument("--name", help="name of the model (default: that of the source)")
     imports.add_argument("--tags", help="spatial axes in their order, such as zyx (default: the last of these)")
@@ -345,10 +347,26 @@ def _import(options: argparse.Namespace) -> int:
             where=options.source,
             expected="FILE.onnx, FILE.keras, FILE.h5 or model.json; or nm.from_torch(module, example) in Python",
         )
-    read = nm.from_onnx if source.suffix.lower() == ".onnx" else nm.from_keras
-    model = read(options.source, options.example, options.tags, options.name or source.stem)
+    if _is_package(source):
+        if options.example or options.tags:
+            raise ArgumentError(
+                "a package says these itself", where="--example" if options.example else "--tags", expected="neither"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetadataWarning)  # the report says the same
+            model = nm.from_bioimageio(options.source, name=options.name)
+    else:
+        read = nm.from_onnx if source.suffix.lower() == ".onnx" else nm.from_keras
+        model = read(options.source, options.example, options.tags, options.name or source.stem)
     model.save(target)
     return DONE
+
+
+def _is_package(source: Path) -> bool:
+    """Return whether a file or folder is a package of bioimage.io, and no network of Keras."""
+    if source.is_dir():
+        return not (source / "model.json").exists() and any(source.glob("*.yaml"))
+    return source.suffix.lower() in (".zip", ".yaml", ".yml")
 
 
 TORCH = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")

@@ -175,7 +175,7 @@ def predict_dense(
         Axis order of the image, e.g. ``"zyxc"``.
     preprocess : list, optional
         Steps applied to the image before the network sees it, each a name or a pair of a name and a dict of arguments,
-        e.g. ``[("zero_mean_unit_variance", {"axes": "yx"})]``; see docs/bioimageio.md. Mean, standard deviation and
+        e.g. ``[("zero_mean_unit_variance", {"axes": "yx"})]``; see ``docs/bioimageio.md``. Mean, standard deviation and
         percentiles are those of the whole image. Integers are not scaled otherwise.
     postprocess : list, optional
         Steps of the same kind, applied to the prediction before `reduce`. Statistics are those of the whole result,

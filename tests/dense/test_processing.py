@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 
 import neuromancer as nm
 from neuromancer.commands import volumes as cli
-from neuromancer.dense.processing import statistics
+from neuromancer.dense.processing import apply, statistics
 from neuromancer.dense.processing.apply import apply_step, dtype_after
 from neuromancer.dense.processing.source import process_array
 from neuromancer.dense.processing.steps import STEPS, steps_of
@@ -145,6 +145,12 @@ def test_each_step(case):
     found = process_array(X, steps, ["f", "y", "x"], IMAGE, ["f", "y", "x"])
     assert found.dtype == dtype_after(steps, 3, "float32")
     np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_large_blocks_are_computed_piece_by_piece(case, monkeypatch):
+    monkeypatch.setattr(apply, "PIECE", 7)
+    test_each_step(case)
 
 
 def test_every_step_has_a_case():

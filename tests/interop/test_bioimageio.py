@@ -582,6 +582,39 @@ def test_wrong_results_are_refused(tmp_path):
     assert set(nm.model_manager.models) == models
 
 
+def test_several_outputs(tmp_path):
+    steps = [node("Conv", "x w", "y", pads=[1] * 4), node("Relu", "y", "z")]
+    net = onnx_model(steps, ("b", 1, "h", "w"), outputs="y z", w=W)
+    folder = package(tmp_path, net, X, conv(X), post=[("scale_linear", {"gain": 0.5, "offset": 1.0})])
+    wanted = (conv(X) * 0.5 + 1).astype("float32")
+    document = load(folder / "bioimageio.yaml")
+    np.save(folder / "y.npy", wanted)
+    np.save(folder / "z.npy", 1 / (1 + np.exp(-np.maximum(conv(X), 0))))
+    first = document["outputs"][0]
+    first["test_tensor"] = entry(folder / "y.npy")
+    second = {**first, "id": "second", "test_tensor": entry(folder / "z.npy"), "postprocessing": [{"id": "sigmoid"}]}
+    document["outputs"] = [first, second]
+    dump(document, folder / "bioimageio.yaml")
+    found = imported(folder)
+    assert len(found.prediction_ext) == 2 and len({c.output for c in found.import_report.checks}) == 2
+    assert any("'second' is not applied" in note for note in found.import_report.notes)
+    np.testing.assert_allclose(found.predict_dense(X[0]), wanted[0], rtol=1e-4, atol=1e-2)
+    document["outputs"] = [first]
+    dump(document, folder / "bioimageio.yaml")
+    with pytest.raises(TranslationError, match="another number of outputs"):
+        imported(folder)
+
+
+def test_a_classifier_has_no_dense_prediction(tmp_path):
+    steps = [node("Conv", "x w", "h"), node("GlobalAveragePool", "h", "p"), node("Flatten", "p", "y", axis=1)]
+    net = onnx_model(steps, ("b", 1, "h", "w"), w=W)
+    y = nn.functional.conv2d(torch.from_numpy(X), torch.from_numpy(W)).mean((2, 3)).numpy()
+    found = imported(package(tmp_path, net, X, y, out_axes="bc"))
+    np.testing.assert_allclose(found.predict(X).reshape(y.shape), y, rtol=1e-4)
+    with pytest.raises(NeuromancerError):
+        found.predict_dense(X[0])
+
+
 def test_several_inputs_are_refused(tmp_path):
     folder = package(tmp_path, network(), X, conv(X))
     document = load(folder / "bioimageio.yaml")
@@ -652,3 +685,14 @@ def test_published_network():
         assert np.abs(found.predict_dense(x[0], tile=tile) - wanted[0]).max() < 1e-5
     (note,) = [n for n in found.import_report.notes if "halo" in n]
     assert 5e-4 < float(note.split("after")[0].split()[-1]) < 5e-3
+
+
+def test_the_command_imports_packages(plain, tmp_path, capsys):
+    from neuromancer.commands import volumes as cli
+
+    for source in (plain, plain / "bioimageio.yaml", zipped(plain, tmp_path / "p.zip")):
+        target = tmp_path / f"{source.name}.h5"
+        assert cli.main(["import", str(source), str(target)]) == cli.DONE
+        assert nm.modelload(target).preprocessing == [("ensure_dtype", {"dtype": "float32"})]
+    assert "bioimage.io package" in capsys.readouterr().out
+    assert cli.main(["import", str(plain), str(tmp_path / "b.h5"), "--tags", "yx"]) == cli.FAILED

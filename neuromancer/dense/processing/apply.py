@@ -12,6 +12,8 @@ from neuromancer.casts import exact_cast
 from neuromancer.dense.processing.steps import EPS, Step
 from neuromancer.errors import ArgumentError, PredictionError
 
+PIECE = 1 << 18
+"""Number of values that are computed at once."""
 Statistics = tuple[np.ndarray, ...]
 """Statistics of a step, each broadcastable to the volume: sizes 1 along the axes over which they were taken."""
 
@@ -35,7 +37,22 @@ def apply_step(step: Step, values: np.ndarray, statistics: Statistics = ()) -> n
     ArgumentError
         If a list does not have one number per channel.
     """
-    return _FUNCTIONS[step.name](step, values, statistics)
+    function = _FUNCTIONS[step.name]
+    if values.size <= PIECE or values.ndim < 2:
+        return function(step, values, statistics)
+    # Piece by piece, so that float64 takes little memory; the channels stay together.
+    axis = max(range(1, values.ndim), key=lambda k: values.shape[k])
+    length = max(1, values.shape[axis] * PIECE // values.size)
+    result: np.ndarray | None = None
+    for start in range(0, values.shape[axis], length):
+        where = (slice(None),) * axis + (slice(start, start + length),)
+        own = tuple(a[where] if a.ndim > axis and a.shape[axis] > 1 else a for a in statistics)
+        piece = function(step, values[where], own)
+        if result is None:
+            result = np.empty(values.shape, piece.dtype)
+        result[where] = piece
+    assert result is not None
+    return result
 
 
 def _rounded(result: np.ndarray, values: np.ndarray) -> np.ndarray:

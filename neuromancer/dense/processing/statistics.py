@@ -15,7 +15,7 @@ import numpy as np
 from neuromancer.errors import ArgumentError, PredictionError
 from neuromancer.masked import unmasked
 
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 """Number of values read at once, or one chunk of the store if that is more."""
 DIGIT = 16
 """Bits of the values that one pass of the percentiles counts."""
