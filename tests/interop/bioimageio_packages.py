@@ -9,9 +9,32 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from ruyaml import YAML
+from torch import nn
 
-RNG = np.random.default_rng(3)
+import neuromancer as nm
+from tests.interop.onnx_factories import model as onnx_model
+from tests.interop.onnx_factories import node, weights
+
+W = weights(2, 1, 3, 3)
+X = (np.random.default_rng(0).random((1, 1, 24, 32)) * 200).astype("float32")
+
+
+def conv(image: np.ndarray, w: np.ndarray = W) -> np.ndarray:
+    """Convolution with zero padding, by torch."""
+    functions = {4: nn.functional.conv2d, 5: nn.functional.conv3d}
+    return functions[image.ndim](torch.from_numpy(image), torch.from_numpy(w), padding=1).numpy()
+
+
+def network(shape: Any = ("b", 1, "h", "w"), **more: Any) -> Any:
+    """An ONNX model of one convolution."""
+    return onnx_model([node("Conv", "x w", "y", pads=[1] * (2 * (len(shape) - 2)))], shape, w=more.get("w", W))
+
+
+def imported(path: Path, **options: Any) -> nm.Model:
+    """Import without a report on the screen; no warning is expected."""
+    return nm.from_bioimageio(path, print_report=False, **options)
 
 
 def digest(path: Path) -> str:
@@ -112,3 +135,18 @@ def zipped(folder: Path, target: Path, prefix: str = "") -> Path:
         for path in sorted(folder.iterdir()):
             archive.write(path, prefix + path.name)
     return target
+
+
+def change(folder: Path, **fields: Any) -> None:
+    """Change fields of the description, at a path such as weights__onnx__source."""
+    document = load(folder / "bioimageio.yaml")
+    for path, value in fields.items():
+        *inner, last = path.split("__")
+        place: Any = document
+        for key in inner:
+            place = place[int(key)] if key.isdigit() else place[key]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    dump(document, folder / "bioimageio.yaml")

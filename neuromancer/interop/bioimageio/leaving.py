@@ -54,7 +54,7 @@ def write_package(model: Model, target: Path, metadata: Metadata, test_image: An
             "the folder exists already", where=str(target), expected="a new folder, or a .zip, which is replaced"
         )
     if not target.parent.is_dir():
-        raise FileError("there is no such folder", where=str(target.parent), expected="an existing folder to write into")
+        raise FileError("there is no such folder", where=str(target.parent), expected="an existing folder")
     source, node, sizes, notes = tensors_of(model)
     raw = _test_image(test_image, source, sizes)
     before, after = _steps(model, raw)
