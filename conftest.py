@@ -13,6 +13,8 @@ if find_spec("torch") is None:
     collect_ignore_glob += ["neuromancer/interop/pytorch/*", "neuromancer/interop/from_*.py"]
 if find_spec("onnx") is None:
     collect_ignore_glob += ["neuromancer/interop/onnx/*", "neuromancer/interop/from_onnx.py"]
+if find_spec("bioimageio") is None:
+    collect_ignore_glob += ["neuromancer/interop/bioimageio/*", "neuromancer/interop/from_bioimageio.py"]
 if find_spec("openvino") is None:
     collect_ignore_glob.append("neuromancer/engine/pytensor/link/openvino/*")
 if find_spec("zarr") is None:

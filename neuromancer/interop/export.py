@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, MissingDependencyError
@@ -15,7 +16,7 @@ from neuromancer.nodes.node import Node
 from neuromancer.places import local_file
 
 if TYPE_CHECKING:
-    pass
+    from torch.fx import GraphModule
 
 Nodes = Node | str | Sequence[Node | str] | None
 
