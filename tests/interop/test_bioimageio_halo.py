@@ -8,19 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from neuromancer.errors import (
-    MetadataWarning,
-)
+from neuromancer.errors import MetadataWarning
 
 pytest.importorskip("bioimageio.spec")
 pytest.importorskip("onnx")
 
-from tests.interop.bioimageio_packages import W, X, conv, imported, package
+import onnx
+
+from tests.interop.bioimageio_packages import W, X, conv, dump, imported, load, package
 from tests.interop.onnx_factories import model as onnx_model
 from tests.interop.onnx_factories import node, weights
 
 BROAD = Path(os.environ.get("NEUROMANCER_BROAD_DATA", Path(__file__).parents[3] / "shared" / "data" / "nuclei_broad"))
+
+
+def net_weights(net: Any, name: str) -> np.ndarray:
+    """Values of an initialiser."""
+    return next(onnx.numpy_helper.to_array(t).copy() for t in net.graph.initializer if t.name == name)
 
 
 def deep(layers: int) -> tuple[Any, np.ndarray]:
@@ -57,7 +64,8 @@ def test_halo_large_enough(halo, tmp_path):
 
 def test_no_halo_is_declared(tmp_path):
     net, y = deep(2)
-    assert "no halo is declared; tiles need y 2, x 2" in imported(package(tmp_path, net, X, y)).import_report.notes
+    (note,) = [n for n in imported(package(tmp_path, net, X, y)).import_report.notes if "halo" in n]
+    assert note.startswith("no halo is declared; tiles need y 2, x 2; tiles without one differ")
 
 
 def test_no_halo_is_enough(tmp_path):
@@ -68,6 +76,34 @@ def test_no_halo_is_enough(tmp_path):
     with pytest.warns(MetadataWarning, match="no halo is enough"):
         found = imported(package(tmp_path, net, X, y, halo=4))
     assert any("no halo is enough" in note for note in found.import_report.notes)
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_networks_without_padding_need_no_halo(strides, tmp_path):
+    net = onnx_model([node("Conv", "x w", "y", strides=strides)], ("b", 1, "h", "w"), w=W)
+    x = X[:, :, :23, :31].copy()
+    y = nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(W), stride=strides).numpy()
+    folder = package(tmp_path, net, x, y)
+    document = load(folder / "bioimageio.yaml")
+    for axis in document["outputs"][0]["axes"][2:]:
+        axis["scale"], axis["size"]["offset"] = strides[0], -2 // strides[0]
+    dump(document, folder / "bioimageio.yaml")
+    (note,) = [n for n in imported(folder).import_report.notes if "halo" in n]
+    assert note.startswith("declared halo y 0, x 0; the network needs y 0, x 0")
+
+
+def test_halo_of_a_coarse_output(tmp_path):
+    steps = [node("Conv", "x w", "h", pads=[1] * 4), node("MaxPool", "h", "p", kernel_shape=[2, 2], strides=[2, 2])]
+    net = onnx_model([*steps, node("Conv", "p v", "y", pads=[2] * 4)], ("b", 1, "h", "w"), w=W, v=weights(1, 2, 5, 5))
+    pooled = nn.functional.max_pool2d(torch.from_numpy(conv(X)), 2)
+    y = nn.functional.conv2d(pooled, torch.from_numpy(net_weights(net, "v")), padding=2).numpy()
+    folder = package(tmp_path, net, X, y, halo=1)
+    document = load(folder / "bioimageio.yaml")
+    for axis in document["outputs"][0]["axes"][2:]:
+        axis["scale"] = 2
+    dump(document, folder / "bioimageio.yaml")
+    with pytest.warns(MetadataWarning, match=r"needs y 3, x 3; tiles cut by it differ"):
+        imported(folder)
 
 
 # ---- a published network

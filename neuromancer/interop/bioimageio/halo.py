@@ -98,26 +98,31 @@ def halo_notes(model: Model, description: Description, raw: np.ndarray | None, i
     try:
         axes = plain_axes(node)
     except GraphError as error:
-        found = f"no halo is enough for tiles ({error.problem}): {geometry_of([node])}"
+        whole = not all(n.equivariant for n in node.sub_graph())
+        problem = geometry_of([node]) if whole else error.problem
+        found = f"no halo is enough: {problem}" if whole else f"the network cannot be predicted in tiles: {problem}"
         if any(declared.values()):
             _warn(description, f"the package declares a halo ({said}), but {found}")
             return [f"declared halo {said}, but {found}"]
         return [found]
     true = {tag: halo_of(axis) for tag, axis in axes.items()}
     needed = ", ".join(f"{tag} {n}" for tag, n in true.items())
-    short = [tag for tag, n in true.items() if declared.get(tag, 0) < n]
-    if not short:
+    if any(axis.tile_alignment > 1 for axis in axes.values()):
+        needed += f" (multiples of {', '.join(str(axis.tile_alignment) for axis in axes.values())})"
+    if all(declared.get(tag, 0) >= n for tag, n in true.items()):
         return [f"declared halo {said}; the network needs {needed}"]
-    if not any(declared.values()):
-        return [f"no halo is declared; tiles need {needed}"]
-    note = f"the declared halo ({said}) is too small: the network needs {needed}"
+    some = any(declared.values())
+    note = f"the declared halo ({said}) is too small: the network needs {needed}" if some else ""
+    note = note or f"no halo is declared; tiles need {needed}"
     measured = None if raw is None or images is None else tile_error(model, description, raw, images, declared)
-    if measured is None:
-        note += "; the test tensor is too small to measure the error of tiles cut by it"
-    else:
+    if measured is not None:
         after = f", {measured.result:.2g} after postprocessing" if output.steps else ""
-        note += f"; tiles cut by it differ from the whole image by up to {measured.network:.2g}{after}"
-    _warn(description, note)
+        cut = "cut by it" if some else "without one"
+        note += f"; tiles {cut} differ from the whole image by up to {measured.network:.2g}{after}"
+    elif some:
+        note += "; the error of tiles cut by it could not be measured on the test tensor"
+    if some:
+        _warn(description, note)
     return [note]
 
 
@@ -137,45 +142,50 @@ def tile_error(
     assert node is not None
     axes = plain_axes(node)
     tensor, steps = description.inputs[0], description.outputs[0].steps
-    cuts: list[list[tuple[int, int]]] = []
-    for (tag, axis), size in zip(axes.items(), images.shape[2:], strict=True):
-        if axis.step != 1 or axis.outputs(size) != size:
-            return None
-        cuts.append(_cuts(axis, size, halo.get(tag, 0)))
+    cuts = [
+        _cuts(axis, size, halo.get(tag, 0)) for (tag, axis), size in zip(axes.items(), images.shape[2:], strict=True)
+    ]
     if all(len(own) == 1 for own in cuts):
         return None
     try:
         whole = np.asarray(node.infer(images))
         tiled = whole.copy()
         for tile in product(*cuts):
-            _paste(node, images, tile, [halo.get(tag, 0) for tag in axes], tiled)
+            _paste(node, images, tile, tiled)
     except NeuromancerError:
         return None  # a size that the network does not take
     results = [postprocessed(values, node, steps, raw, tensor).astype("float64") for values in (whole, tiled)]
     return TileError(float(np.abs(whole - tiled).max()), float(np.abs(results[0] - results[1]).max()))
 
 
-def _cuts(axis: PeriodicAxis, size: int, halo: int) -> list[tuple[int, int]]:
-    """Ranges of overlapping tiles along an axis; one if it is too short."""
-    least = max(2 * halo + 1, size // 2)
-    tile = axis.one_pass_size(least)
-    if tile >= size:
-        return [(0, size)]
-    starts = list(range(0, size - tile, max(1, tile - 2 * halo)))
-    period = max(1, int(axis.tile_alignment * axis.step))
-    last = size - tile
-    return [(a, a + tile) for a in starts] + ([(last, size)] if last % period == 0 or starts[-1] + tile < size else [])
+@dataclass(frozen=True)
+class Cut:
+    """A tile along an axis: raw voxels, the part of its result that is kept, and where that belongs."""
+
+    raw: slice
+    inner: slice
+    outer: slice
 
 
-def _paste(
-    node: Node, images: np.ndarray, tile: Sequence[tuple[int, int]], halo: Sequence[int], into: np.ndarray
-) -> None:
+def _cuts(axis: PeriodicAxis, size: int, halo: int) -> list[Cut]:
+    """Return overlapping tiles along an axis, of about half its size; one if it is too short."""
+    total = axis.outputs(size)
+    tile = axis.one_pass_size(max(ceil(2 * halo * axis.step) + axis.largest_context + 1, size // 2))
+    count = axis.outputs(tile) if tile < size else 0
+    stride = (count - 2 * halo) * axis.step
+    if stride <= 0 or stride.denominator != 1:
+        return [Cut(slice(0, size), slice(0, total), slice(0, total))]
+    found = []
+    for start in range(0, size - tile + 1, int(stride)):
+        first = axis.first_output(start)
+        low = 0 if start == 0 else halo
+        high = count if first + count >= total else count - halo
+        found.append(Cut(slice(start, start + tile), slice(low, high), slice(first + low, first + high)))
+    return found
+
+
+def _paste(node: Node, images: np.ndarray, tile: Sequence[Cut], into: np.ndarray) -> None:
     """Evaluate a tile and store what its halo leaves; at the borders of the image nothing is cut off."""
-    where = tuple(slice(a, b) for a, b in tile)
-    values = np.asarray(node.infer(np.ascontiguousarray(images[(slice(None), slice(None), *where)])))
-    inner, outer = [], []
-    for (a, b), h, n in zip(tile, halo, images.shape[2:], strict=True):
-        low, high = (0 if a == 0 else h), (b - a if b == n else b - a - h)
-        inner.append(slice(low, high))
-        outer.append(slice(a + low, a + high))
-    into[(slice(None), slice(None), *outer)] = values[(slice(None), slice(None), *inner)]
+    lead = (slice(None), slice(None))
+    values = np.asarray(node.infer(np.ascontiguousarray(images[(*lead, *(cut.raw for cut in tile))])))
+    into[(*lead, *(cut.outer for cut in tile))] = values[(*lead, *(cut.inner for cut in tile))]
