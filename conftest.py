@@ -10,9 +10,17 @@ ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")
 OTHERS = {"pytensor", "theano"} - {ENGINE}
 collect_ignore_glob = [f"neuromancer/engine/{name}/*" for name in OTHERS]
 if find_spec("torch") is None:
-    collect_ignore_glob += ["neuromancer/interop/pytorch/*", "neuromancer/interop/from_*.py"]
+    collect_ignore_glob += [
+        "neuromancer/interop/pytorch/*",
+        "neuromancer/interop/from_*.py",
+        "neuromancer/interop/export.py",
+    ]
 if find_spec("onnx") is None:
-    collect_ignore_glob += ["neuromancer/interop/onnx/*", "neuromancer/interop/from_onnx.py"]
+    collect_ignore_glob += [
+        "neuromancer/interop/onnx/*",
+        "neuromancer/interop/from_onnx.py",
+        "neuromancer/interop/export.py",
+    ]
 if find_spec("bioimageio") is None:
     collect_ignore_glob += ["neuromancer/interop/bioimageio/*", "neuromancer/interop/from_bioimageio.py"]
 if find_spec("openvino") is None:

@@ -11,7 +11,7 @@ from neuromancer.dense import plan_dense, predict_dense
 from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
-from neuromancer.interop.export import export
+from neuromancer.interop.export import export, to_torch
 from neuromancer.interop.export_bioimageio import export_bioimageio
 from neuromancer.interop.from_bioimageio import from_bioimageio
 from neuromancer.interop.from_keras import from_keras
@@ -61,6 +61,7 @@ __all__ = [
     "plan_dense",
     "predict_dense",
     "seed",
+    "to_torch",
     *_loss,
     *_neural,
     *_node_basic,

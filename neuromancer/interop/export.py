@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from neuromancer.errors import ArgumentError, GraphError, InputTypeError, MissingDependencyError
+from neuromancer.errors import ArgumentError, FileError, GraphError, InputTypeError, MissingDependencyError
 from neuromancer.graph.node import is_shaped
-from neuromancer.models.exporters import EXPORTERS
+from neuromancer.models.exportable import EXPORTERS, Outputs
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 from neuromancer.places import local_file
 
-if TYPE_CHECKING:
-    from torch.fx import GraphModule
-
-Nodes = Node | str | Sequence[Node | str] | None
-
 SUFFIX = ".onnx"
 
 
-def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = None) -> None:
+def export(network: Model | Node, path: str | os.PathLike[str], nodes: Outputs = None) -> None:
     """Write a network to an ONNX file, in its inference form.
 
     The file is checked by onnx and, if ONNX Runtime is installed, evaluated on random data of two sizes and compared
@@ -36,7 +29,7 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
     path : path
         Ending in ``.onnx``. An existing file is replaced only after the new one is completely written to disk.
     nodes : Node, str, or list of them, optional
-        Outputs of the file, of a model by name or as nodes. Default: the prediction node of the model, or the node.
+        Outputs of the file, nodes of the model or their names. Default: the prediction node.
 
     Raises
     ------
@@ -62,12 +55,12 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
 
     Examples
     --------
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> import neuromancer as nm
     >>> model = nm.model_manager.newmodel("leaving")
     >>> raw = nm.Input((1, 1, 16, 16), "b,f,y,x", name="raw", print_repr=False)
     >>> out = nm.Conv(raw, 2, (3, 3), (2, 2), name="conv", print_repr=False)
-    >>> nm.export(out, Path(tempfile.mkdtemp()) / "net.onnx")
+    >>> nm.export(out, pathlib.Path(tempfile.mkdtemp()) / "net.onnx")
     >>> nm.model_manager.delmodel("leaving")
     """
     chosen, name = _chosen(network, nodes, "export")
@@ -80,6 +73,8 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
             expected=f"a path ending in {SUFFIX}",
             nearest=str(target.with_suffix(SUFFIX)) if target.name else None,
         )
+    if not target.absolute().parent.is_dir():
+        raise FileError("cannot be written", where=str(target), got="no such folder", expected="an existing folder")
     if find_spec("onnx") is None:
         raise MissingDependencyError(
             "exporting an ONNX file requires onnx",
@@ -92,11 +87,72 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Nodes = N
     write(chosen, target, name)
 
 
+def to_torch(network: Model | Node, nodes: Outputs = None) -> Any:
+    """Turn a network into a PyTorch module with the same results and gradients, and parameters of its own.
+
+    Layers become modules of ``torch.nn`` named after their nodes, so that keys of the ``state_dict`` are
+    ``<node>.weight`` and ``<node>.bias``; dots in names of nodes are levels. The module is evaluated on random data of
+    two sizes and compared.
+
+    Parameters
+    ----------
+    network : Model or Node
+        A model; or a node, with all that it depends on.
+    nodes : Node, str, or list of them, optional
+        Outputs of the module, nodes of the model or their names; several are returned as a tuple. Default: the
+        prediction node.
+
+    Returns
+    -------
+    torch.fx.GraphModule
+        On the CPU, in the evaluation form: ``eval()`` is what ``predict`` computes, ``train()`` what training
+        computes, with dropout and statistics of the batch, by which the running ones are updated. Arguments are the
+        sources, in calling order. ``module.code`` shows the code of ``forward``.
+
+    Raises
+    ------
+    MissingDependencyError
+        If torch is not installed.
+    InputTypeError, UnknownNameError, ArgumentError
+        If `network` or `nodes` are not models or nodes, there is no node of a name, or one is listed twice.
+    GraphError
+        If there is no prediction node, or nodes have no counterpart in PyTorch; all of them are listed, with the
+        reasons.
+    TranslationError
+        If the module differs by more than 1e-5 of the largest value of an output.
+
+    Notes
+    -----
+    Kernels of :class:`Conv` are flipped, since PyTorch does not flip them; those of linear layers are transposed.
+    Parameters that nodes share are the same parameter. Those that are not trained do not require gradients.
+
+    Examples
+    --------
+    >>> import neuromancer as nm
+    >>> model = nm.model_manager.newmodel("leaving")
+    >>> raw = nm.Input((None, 1, None, None), "b,f,y,x", name="raw", print_repr=False)
+    >>> out = nm.Conv(raw, 2, (3, 3), (2, 2), name="conv", print_repr=False)
+    >>> module = nm.to_torch(out)
+    >>> list(module.state_dict())
+    ['conv.weight', 'conv.bias']
+    >>> nm.model_manager.delmodel("leaving")
+    """
+    chosen, name = _chosen(network, nodes, "to_torch")
+    if find_spec("torch") is None:
+        raise MissingDependencyError("a PyTorch module requires torch", where="to_torch", expected="pip install torch")
+    from neuromancer.interop.pytorch.leaving.source import module_of
+
+    return module_of(chosen, name)
+
+
 def _chosen(network: Any, nodes: Any, where: str) -> tuple[list[Node], str]:
     """Return the nodes that leave, and the name of the network."""
     if isinstance(network, Node):
-        found = [network, *_listed(nodes)] if nodes is not None else [network]
-        name = network.name
+        if nodes is not None:
+            raise ArgumentError(
+                "nodes are outputs of a model", where=where, got=f"node {network.name!r} and nodes", expected="a model"
+            )
+        found, name = [network], network.name
     elif isinstance(network, Model):
         if nodes is None:
             if network.prediction_node is None:
@@ -128,4 +184,4 @@ def _listed(nodes: Any) -> list[Any]:
     return list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
 
 
-EXPORTERS["export"] = export
+EXPORTERS.update(export=export, to_torch=to_torch)

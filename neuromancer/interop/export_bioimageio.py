@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuromancer.errors import ArgumentError, InputTypeError, MissingDependencyError
-from neuromancer.models.exporters import EXPORTERS
+from neuromancer.models.exportable import EXPORTERS
 from neuromancer.models.model import Model
 from neuromancer.places import local_file
 

@@ -19,14 +19,14 @@ from neuromancer.io.describe import own_functors
 from neuromancer.io.load import load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
-from neuromancer.models.exporters import exporter
+from neuromancer.models.exportable import Exportable
 from neuromancer.models.import_report import ImportReport
 from neuromancer.models.prediction import DensePrediction
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
 
 
-class Model(DensePrediction):
+class Model(Exportable, DensePrediction):
     """A graph of nodes with designated roles.
 
     Created by ``model_manager.newmodel(name)``; nodes register themselves with the current model.
@@ -230,30 +230,6 @@ class Model(DensePrediction):
     def write(self, path: str | os.PathLike[str]) -> None:
         """Save like :meth:`save`, without warning about :attr:`own_functors`, which are passed on separately."""
         write(self, path)
-
-    def export(self, path: str | os.PathLike[str], nodes: Any = None) -> None:
-        """Write the model to an ONNX file, in its inference form; see :func:`neuromancer.export`.
-
-        Parameters
-        ----------
-        path : path
-            Ending in ``.onnx``.
-        nodes : Node, str, or list of them, optional
-            Outputs of the file. Default: the prediction node.
-        """
-        exporter("export")(self, path, nodes)
-
-    def export_bioimageio(self, path: str | os.PathLike[str], **arguments: Any) -> None:
-        """Write the model as a package of bioimage.io; arguments as for :func:`neuromancer.export_bioimageio`.
-
-        Parameters
-        ----------
-        path : path
-            A new folder, or a file ending in ``.zip``.
-        **arguments
-            ``authors``, ``license``, ``cite`` and ``documentation`` are needed.
-        """
-        exporter("export_bioimageio")(self, path, **arguments)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **options: Any) -> Model:

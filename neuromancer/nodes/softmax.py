@@ -9,7 +9,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, ShapeError
 from neuromancer.graph.tagged_shape import require_tag
 from neuromancer.nodes.activate import Activation
-from neuromancer.nodes.layout import positive_int, require_tensor
+from neuromancer.nodes.layout import as_float, positive_int, require_tensor
 from neuromancer.nodes.node import Node
 
 LINEAR = ("lin", "linear")
@@ -76,7 +76,7 @@ class Softmax(Node):
         self.n_class = class_count(self, parent, n_class, self.n_indep)
 
     def _make_output(self) -> None:
-        self.output = grouped(self.parent.output, self.axis, self.n_indep, self.n_class, _normalise)
+        self.output = grouped(as_float(self.parent.output), self.axis, self.n_indep, self.n_class, _normalise)
 
 
 def _normalise(x: Any, axis: int) -> Any:

@@ -12,6 +12,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = {
     "volumes.md": ("zarr", "xarray"),
     "cluster.md": ("dask", "distributed"),
+    "export.md": ("onnx",),
     "bioimageio.md": ("bioimageio.spec", "onnx"),
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -34,7 +34,7 @@ from neuromancer.interop.bioimageio.tensors import (
     example_sizes,
     tensors_of,
 )
-from neuromancer.models.exporters import exporter
+from neuromancer.models.exportable import exporter
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 

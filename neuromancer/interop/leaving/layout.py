@@ -10,7 +10,13 @@ import numpy as np
 from neuromancer.config import config
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape
 from neuromancer.interop.leaving.target import Target
+from neuromancer.interop.leaving.weights import Weight
 from neuromancer.nodes.node import Node
+
+
+def sources_of(nodes: Sequence[Node]) -> list[Node]:
+    """Return the sources of some nodes in calling order, each once."""
+    return list(dict.fromkeys(source for node in nodes for source in node.input_nodes))
 
 
 def dtype_of(node: Node) -> str:
@@ -20,6 +26,14 @@ def dtype_of(node: Node) -> str:
 def as_float(t: Target, x: Any, parent: Node) -> Any:
     """Return a value, cast to floats if the node that has it holds integers or bools."""
     return x if np.dtype(dtype_of(parent)).kind == "f" else t.cast(x, config.floatX)
+
+
+def like_weights(t: Target, x: Any, parent: Node, weights: Weight | None) -> Any:
+    """Return a value in the dtype of the parameters with which it is combined; floats if there are none."""
+    if weights is None:
+        return as_float(t, x, parent)
+    dtype = str(weights.values.dtype)
+    return x if dtype_of(parent) == dtype else t.cast(x, dtype)
 
 
 def alike(t: Target, node: Node, values: Sequence[Any]) -> list[Any]:

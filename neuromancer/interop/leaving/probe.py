@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
 
 import numpy as np
 
@@ -13,18 +15,24 @@ from neuromancer.graph.geometry import ancestors, period, sizes_through
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, exact
 from neuromancer.graph.window import BuildMode
+from neuromancer.interop.leaving.layout import sources_of
 from neuromancer.nodes.node import Node
 
 OPEN = ("b", *SPATIAL_TAGS)
-SMALL, LARGE = 6, 200
+SMALL, LARGE = 6, 600
 """Range in which sizes are tried that are nowhere declared."""
-ENOUGH = 24
-"""Size from which an image is not searched further for a second size beyond its period."""
+AFFORDABLE = 1 << 12
+"""Size of a source up to which the declared sizes are taken; the comparison does not need more."""
+DOUBLED = -1
+TRIES = 64
+"""Sizes that are tried."""
 TOLERANCE = 1e-5
 """Largest accepted difference, as a fraction of the largest value of an output."""
 
 Run = Callable[[list[np.ndarray]], list[np.ndarray]]
 Shapes = list[tuple[int, ...]]
+Growth = dict[str, int]
+"""By how many raw voxels (of the batch, items) axes grow, by tag; `DOUBLED` for twice the size."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +68,39 @@ class Probe:
 
     def __init__(self, nodes: Sequence[Node], label: str) -> None:
         self.nodes, self.label = list(nodes), label
-        self.sources: list[Node] = [n for n in ancestors(nodes) if n.is_source]
-        copies = rebuild(self.nodes, BuildMode(inference=True), free_sizes=True)
-        inputs = [copies[s].output for s in self.sources]
-        self._function = LazyFunction(inputs, [copies[n].output for n in nodes], name=f"{label} export")
+        self.sources = sources_of(nodes)
+        self._growth: Growth = {}
         self._problem: NeuromancerError | None = None
-        first, shapes = self._declared()
-        self.open_tags = self._opened(shapes)
+        first, shapes = self._first()
         self.samples = [first]
-        if self.open_tags:
-            grown = {tag: self._step(tag) for tag in self.open_tags}
-            second = self._evaluated(self._grown(shapes, grown))
-            if second is not None:
-                self.samples.append(second)
+        self.open_tags = tuple(self._growth)
+        if self._growth:
+            second = self._evaluated(self._grown(shapes, self._growth))
+            self.samples += [] if second is None else [second]
         if len(self.samples) == 1:
             again = self._evaluated(shapes, seed=1)
             self.samples += [] if again is None else [again]
 
+    def _rebuilt(self, free_sizes: bool) -> LazyFunction:
+        copies = rebuild(self.nodes, BuildMode(inference=True), free_sizes)
+        inputs = [copies[s].output for s in self.sources]
+        return LazyFunction(inputs, [copies[n].output for n in self.nodes], name=f"{self.label} export")
+
     # ---- sizes
-    def _declared(self) -> tuple[Sample, Shapes]:
-        """Return a sample at the declared sizes; unknown ones are those of another source, or found by trying."""
-        unknown = {t for s in self.sources for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n is None}
-        candidates: list[dict[str, int]] = [{}]
-        if unknown & set(SPATIAL_TAGS) or unknown - {"b"}:
-            candidates = [dict.fromkeys(unknown, n) for n in self._fitting()]
-        for sizes in candidates:
-            shapes = self._shapes({**sizes, "b": self._batch()})
-            sample = self._evaluated(shapes)
-            if sample is not None:
-                return sample, shapes
+    def _first(self) -> tuple[Sample, Shapes]:
+        """Return the first sample; set the function that evaluates the nodes, and how sizes may grow."""
+        large = any(prod(n or 1 for n in s.shape.shape) > AFFORDABLE for s in self.sources)
+        # Declared axes of one voxel are repeated, open ones are not.
+        attempts = [(True, True)] * large + [(True, False), (False, False)]
+        for free_sizes, small in attempts:
+            self._function = self._rebuilt(free_sizes)
+            found = self._tried(small)
+            if found is None:
+                continue
+            self._growth = self._opened(found[1]) if free_sizes else {}
+            tags = {t for s in self.sources for t in s.shape.tags if t in SPATIAL_TAGS}
+            if not small or tags <= set(self._growth):
+                return found
         problem = self._problem
         raise GraphError(
             "no size of the input was found at which the network can be evaluated, to compare with",
@@ -97,73 +109,89 @@ class Probe:
             expected=f"sources with known sizes, or a network that takes one of {SMALL} to {LARGE} voxels",
         ) from problem
 
+    def _tried(self, small: bool) -> tuple[Sample, Shapes] | None:
+        """Return a sample at the declared sizes, or at small ones; None if the nodes cannot be evaluated there.
+
+        Unknown sizes are those of another source, or found by trying.
+        """
+        tags = {t for s in self.sources for t in s.shape.tags}
+        unknown = {t for s in self.sources for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n is None}
+        chosen = unknown - {"b"} | (tags & set(SPATIAL_TAGS) if small else set())
+        for sizes in self._fitting(chosen) if chosen else [{}]:
+            shapes = self._shapes({**sizes, "b": 1 if small else self._batch()}, small)
+            sample = self._evaluated(shapes)
+            if sample is not None:
+                return sample, shapes
+        return None
+
     def _batch(self) -> int:
         sizes = [s.shape["b"] for s in self.sources if s.shape.hastag("b")]
         return next((n for n in sizes if n), 1)
 
-    def _shapes(self, sizes: dict[str, int]) -> Shapes:
+    def _shapes(self, sizes: dict[str, int], small: bool) -> Shapes:
+        """Return shapes of the sources with sizes by tag; those that are declared go before, unless `small`."""
         known: dict[str, int] = {}
         for s in self.sources:
             known.update({t: n for t, n in zip(s.shape.tags, s.shape.shape, strict=True) if n and t not in known})
-        sizes = {**sizes, **known}
+        general = {**known, **sizes} if small else {**sizes, **known}
         return [
-            tuple(sizes.get(t, 2) if n is None else n for t, n in zip(s.shape.tags, s.shape.shape, strict=True))
+            tuple(
+                general.get(t, 2) if n is None or (small and t in OPEN) else n
+                for t, n in zip(s.shape.tags, s.shape.shape, strict=True)
+            )
             for s in self.sources
         ]
 
-    def _fitting(self) -> list[int]:
-        """Return sizes for axes of unknown size, those first that the geometry of the network allows."""
+    def _fitting(self, tags: Iterable[str]) -> list[dict[str, int]]:
+        """Return sizes for axes of unknown size, those that the geometry of the network allows."""
         images = [n for n in self.nodes if n.shape is not None and n.shape.ndim]
-        rest = list(range(SMALL, LARGE))
-        if len(self.sources) != 1 or not images:
-            return rest[:64]
-        fits = [
-            n
-            for n in rest
-            if all(sizes_through(node, k, n) is not None for node in images for k in range(node.shape.ndim))
-        ]
-        return fits[:8] or rest[:64]
+        found: dict[str, list[int]] = {}
+        for tag in tags:
+            here = [n for n in images if n.shape.hastag(tag)]
+            # Not fewer than two voxels on the coarsest grid, as the statistics of one are degenerate.
+            sizes = list(range(max(SMALL, 2 * self._step(tag)) if tag in SPATIAL_TAGS else 2, LARGE))
+            if len(self.sources) == 1 and here:
+                sizes = [
+                    n for n in sizes if all(sizes_through(i, self._axis(i, tag), n) is not None for i in here)
+                ] or sizes
+            found[tag] = sizes
+        return [{tag: sizes[min(k, len(sizes) - 1)] for tag, sizes in found.items()} for k in range(TRIES)]
 
     def _step(self, tag: str) -> int:
         """By how much an axis grows from one size to another that fits, too."""
         if tag == "b":
             return 1
-        images = [n for n in self.nodes if n.shape is not None and n.shape.hastag(tag)]
-        steps = [int(period([n], self._axis(n, tag))) for n in images]
-        everything = [n for n in ancestors(self.nodes) if n.shape is not None and n.shape.hastag(tag)]
-        return int(np.lcm.reduce(steps or [int(period(everything, self._axis(everything[0], tag)))]))
+        images = [n for n in ancestors(self.nodes) if n.shape is not None and n.shape.hastag(tag)]
+        return int(np.lcm.reduce([int(period([n], self._axis(n, tag))) for n in images]))
 
     def _axis(self, node: Node, tag: str) -> int:
         return node.shape.spatial_axes.index(node.shape.tag2index(tag))
 
-    def _grown(self, shapes: Shapes, more: dict[str, int]) -> Shapes:
-        """Return larger shapes of the sources; growth is in raw voxels."""
-        grown = []
-        for source, shape in zip(self.sources, shapes, strict=True):
-            strides = dict(
-                zip((source.shape.tags[i] for i in source.shape.spatial_axes), source.shape.strides, strict=True)
+    def _grown(self, shapes: Shapes, growth: Growth) -> Shapes:
+        """Return larger shapes of the sources."""
+        return [
+            tuple(
+                n * 2 if more == DOUBLED else n + int(more / stride)
+                for n, more, stride in zip(shape, [growth.get(t, 0) for t in s.shape.tags], _strides(s), strict=True)
             )
-            grown.append(
-                tuple(
-                    n + (int(more[t] / exact(strides.get(t, 1))) if t in more else 0)
-                    for t, n in zip(source.shape.tags, shape, strict=True)
-                )
-            )
-        return grown
+            for s, shape in zip(self.sources, shapes, strict=True)
+        ]
 
-    def _opened(self, shapes: Shapes) -> tuple[str, ...]:
-        """Return the tags along which the nodes take other sizes than the declared ones."""
-        found = []
-        fragments = any(len(n.shape.mfp_offsets) > 1 for n in ancestors(self.nodes) if n.shape is not None) or any(
-            getattr(n, "mfp", False) for n in ancestors(self.nodes)
-        )
+    def _opened(self, shapes: Shapes) -> Growth:
+        """Return the tags along which the nodes take other sizes than these, and how these may grow."""
+        nodes = [n for n in ancestors(self.nodes) if n.shape is not None]
+        fragments = any(len(n.shape.mfp_offsets) > 1 or getattr(n, "mfp", False) for n in nodes)
+        found: Growth = {}
         for tag in OPEN:
             having = [s for s in self.sources if s.shape.hastag(tag)]
             if not having or any(getattr(s, "hardcoded_shape", False) for s in having) or (tag == "b" and fragments):
                 continue
-            if self._evaluated(self._grown(shapes, {tag: self._step(tag)})) is not None:
-                found.append(tag)
-        return tuple(found)
+            # Sources on grids of their own, whose strides nothing tells, grow in proportion.
+            for more in (self._step(tag), *([DOUBLED] if len(having) > 1 else [])):
+                if self._evaluated(self._grown(shapes, {tag: more})) is not None:
+                    found[tag] = more
+                    break
+        return found
 
     # ---- values
     def _evaluated(self, shapes: Shapes, seed: int = 0) -> Sample | None:
@@ -204,14 +232,23 @@ class Probe:
                         got=f"{theirs.shape} for inputs {shapes}",
                         expected=str(ours.shape),
                     )
-                difference = _difference(ours, theirs)
-                if not difference <= tolerance:
+                difference, accepted = _difference(ours, theirs), tolerance
+                if ours.dtype == "float16":
+                    accepted = max(tolerance, float(np.finfo("float16").eps))
+                if not difference <= accepted:
                     raise TranslationError(
                         f"the translation differs from the node in {library}",
                         node=node,
                         got=f"{difference:.1e} of the largest value, for inputs {shapes}",
-                        expected=f"at most {tolerance:g}",
+                        expected=f"at most {accepted:g}",
                     )
+
+
+def _strides(source: Node) -> list[Fraction]:
+    """Strides of all axes, 1 for those that are not spatial."""
+    shape = source.shape
+    spatial = dict(zip(shape.spatial_axes, shape.strides, strict=True))
+    return [exact(spatial.get(axis, 1)) for axis in range(len(shape))]
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -99,6 +99,8 @@ class Standardisation:
 
     Attributes
     ----------
+    features : int
+        Number of features; 0 if there is no such axis.
     eps : float
     gamma, beta, mean, var : Weight or None
         Per feature; of layer normalisation, with the sizes of the last axes.
@@ -107,6 +109,7 @@ class Standardisation:
         Whether the running statistics are used in training, too.
     """
 
+    features: int
     eps: float
     gamma: Weight | None = None
     beta: Weight | None = None
@@ -129,8 +132,6 @@ class Target(ABC):
         The network, for messages.
     values : dict of Node to value
         What is translated so far.
-    repeating : bool
-        Whether nodes are translated once more, on other values, with the same parameters.
     """
 
     library: str
@@ -138,7 +139,6 @@ class Target(ABC):
     def __init__(self, label: str) -> None:
         self.label = label
         self.values: dict[Node, Any] = {}
-        self.repeating = False
 
     # ---- nodes
     @abstractmethod
@@ -163,24 +163,28 @@ class Target(ABC):
 
     # ---- layers on images
     @abstractmethod
-    def conv(self, x: Any, c: Convolution) -> Any: ...
+    def conv(self, x: Any, c: Convolution) -> Any:
+        """Correlate an image with kernels."""
 
     @abstractmethod
-    def conv_transpose(self, x: Any, c: Convolution) -> Any: ...
+    def conv_transpose(self, x: Any, c: Convolution) -> Any:
+        """Emit the adjoint of a correlation with stride."""
 
     @abstractmethod
     def linear(self, x: Any, w: Weight, b: Weight | None) -> Any:
         """Multiply the last axis by w, (n_in, n_out), and add b."""
 
     @abstractmethod
-    def max_pool(self, x: Any, p: Pooling) -> Any: ...
+    def max_pool(self, x: Any, p: Pooling) -> Any:
+        """Take the maximum over windows; padding is never the maximum."""
 
     @abstractmethod
     def average_pool(self, x: Any, p: Pooling) -> Any:
         """Average without dilation."""
 
     @abstractmethod
-    def adaptive_pool(self, x: Any, mode: str, sizes: Sequence[int]) -> Any: ...
+    def adaptive_pool(self, x: Any, mode: str, sizes: Sequence[int]) -> Any:
+        """Reduce equal parts of an image by 'average' or 'max'."""
 
     @abstractmethod
     def resize(self, x: Any, sizes: Sequence[Any] | None, factors: Sequence[int], mode: str, corners: bool) -> Any:
@@ -192,17 +196,20 @@ class Target(ABC):
 
     # ---- normalisation and activation
     @abstractmethod
-    def response_norm(self, x: Any, axis: int, ndim: int, norm: ResponseNorm) -> Any: ...
+    def response_norm(self, x: Any, axis: int, ndim: int, norm: ResponseNorm) -> Any:
+        """Normalise the responses of a layer; `axis` is that of the features, `ndim` the number of axes."""
 
     @abstractmethod
     def batch_norm(self, x: Any, ndim: int, s: Standardisation) -> Any:
         """Normalise axis 1 over all others; `ndim` is the number of axes, 2 to 5."""
 
     @abstractmethod
-    def instance_norm(self, x: Any, ndim: int, s: Standardisation) -> Any: ...
+    def instance_norm(self, x: Any, ndim: int, s: Standardisation) -> Any:
+        """Normalise axis 1 over space."""
 
     @abstractmethod
-    def group_norm(self, x: Any, ndim: int, n_groups: int, features: int, s: Standardisation) -> Any: ...
+    def group_norm(self, x: Any, ndim: int, n_groups: int, features: int, s: Standardisation) -> Any:
+        """Normalise groups of features over space."""
 
     @abstractmethod
     def layer_norm(self, x: Any, n_axes: int, sizes: Sequence[int | None], s: Standardisation) -> Any:
@@ -213,10 +220,12 @@ class Target(ABC):
         """Apply an elementwise function."""
 
     @abstractmethod
-    def prelu(self, x: Any, axis: int, ndim: int, slope: Weight) -> Any: ...
+    def prelu(self, x: Any, axis: int, ndim: int, slope: Weight) -> Any:
+        """Multiply negative values by a slope, one or one per feature."""
 
     @abstractmethod
-    def softmax(self, x: Any, axis: int, log: bool = False) -> Any: ...
+    def softmax(self, x: Any, axis: int, log: bool = False) -> Any:
+        """Apply softmax, or its logarithm."""
 
     @abstractmethod
     def dropout(self, x: Any, rate: float, axis: int | None) -> Any:
@@ -232,10 +241,12 @@ class Target(ABC):
         """Reduce by 'average', 'max' or 'sum'."""
 
     @abstractmethod
-    def cast(self, x: Any, dtype: str) -> Any: ...
+    def cast(self, x: Any, dtype: str) -> Any:
+        """Convert to a dtype."""
 
     @abstractmethod
-    def ones_like(self, x: Any) -> Any: ...
+    def ones_like(self, x: Any) -> Any:
+        """Return ones of the sizes of a value."""
 
     @abstractmethod
     def constant_gradient(self, x: Any) -> Any:
@@ -259,7 +270,8 @@ class Target(ABC):
         """Repeat axes of size 1."""
 
     @abstractmethod
-    def permute(self, x: Any, order: Sequence[int]) -> Any: ...
+    def permute(self, x: Any, order: Sequence[int]) -> Any:
+        """Reorder the axes."""
 
     @abstractmethod
     def unsqueeze(self, x: Any, axes: Sequence[int]) -> Any:
@@ -274,14 +286,16 @@ class Target(ABC):
         """Take ranges (start, stop) of axes; a negative stop counts from the end."""
 
     @abstractmethod
-    def pad(self, x: Any, ndim: int, ends: Mapping[int, tuple[int, int]], border: str, value: float = 0.0) -> Any: ...
+    def pad(self, x: Any, ndim: int, ends: Mapping[int, tuple[int, int]], border: str, value: float = 0.0) -> Any:
+        """Add entries (before, after) to axes."""
 
     @abstractmethod
     def take(self, x: Any, axis: int, indices: np.ndarray) -> Any:
         """Take entries of an axis by their indices."""
 
     @abstractmethod
-    def concat(self, values: Sequence[Any], axis: int) -> Any: ...
+    def concat(self, values: Sequence[Any], axis: int) -> Any:
+        """Concatenate values."""
 
     @abstractmethod
     def faithless_concat(self, values: Sequence[Any], axis: int, failing: float, hard: float) -> Any:

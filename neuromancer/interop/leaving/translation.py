@@ -8,14 +8,16 @@ from typing import Any
 from neuromancer.errors import GraphError, node_label
 from neuromancer.graph.geometry import ancestors
 from neuromancer.interop.leaving import families
+from neuromancer.interop.leaving.layout import sources_of
 from neuromancer.interop.leaving.registry import Unsupported, find
 from neuromancer.interop.leaving.target import Target
 from neuromancer.nodes.node import Node
+from neuromancer.nodes.scan import ScanN
 
 SHOWN = 20
 """Nodes listed in an error."""
 
-assert families.__all__  # the handlers are registered when the package is imported
+assert families.__all__  # importing the package has registered the handlers
 
 
 def translate(target: Target, nodes: Sequence[Node]) -> list[Any]:
@@ -28,13 +30,14 @@ def translate(target: Target, nodes: Sequence[Node]) -> list[Any]:
     """
     values = target.values
     problems: list[tuple[Node, str]] = []
-    for node in ancestors(nodes):
+    for node in dict.fromkeys([*sources_of(nodes), *ancestors(nodes)]):
         try:
             values[node] = one(target, node)
         except Unsupported as reason:
             # The others are translated, too, to find all that cannot be.
             problems.append((node, str(reason)))
-            values[node] = target.nothing(node)
+            nothing = target.nothing(node)
+            values[node] = [nothing] * len(node.step_result) if isinstance(node, ScanN) else nothing
     if problems:
         listed = "; ".join(f"{node_label(node)}: {reason}" for node, reason in problems[:SHOWN])
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuromancer.interop.leaving.layout import as_float
+from neuromancer.interop.leaving.layout import as_float, like_weights
 from neuromancer.interop.leaving.registry import leaves
 from neuromancer.interop.leaving.target import Target
 from neuromancer.interop.leaving.weights import Weight, maybe
@@ -31,10 +31,11 @@ NUMBERS = {
 
 
 @leaves(Activation)
-def activation(t: Target, node: Activation, x: Any) -> Any:
-    sizes, x = node.parent.shape, as_float(t, x, node.parent)
-    return activate(t, node.activation, x, node.axis, len(sizes), node.activation.outputs(sizes["f"] or 1)
-                    if node.activation.group > 1 else 0, maybe(node, "slope"))  # fmt: skip
+def _activation(t: Target, node: Activation, x: Any) -> Any:
+    shape, slope = node.parent.shape, maybe(node, "slope")
+    x = like_weights(t, x, node.parent, slope)
+    features = node.shape["f"] if node.activation.group > 1 else 0
+    return activate(t, node.activation, x, node.axis, len(shape), features, slope)
 
 
 def activate(
@@ -70,7 +71,7 @@ def activate(
 
 
 @leaves(Softmax)
-def softmax(t: Target, node: Softmax, x: Any) -> Any:
+def _softmax(t: Target, node: Softmax, x: Any) -> Any:
     shape, axis = node.parent.shape, node.axis
     x = as_float(t, x, node.parent)
     if node.n_indep == 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 from neuromancer.interop.leaving.families.activations import activate
 from neuromancer.interop.leaving.families.fragments import fragment_pool
-from neuromancer.interop.leaving.layout import as_float, swap, swapped
+from neuromancer.interop.leaving.layout import like_weights, swap, swapped
 from neuromancer.interop.leaving.registry import leaves
 from neuromancer.interop.leaving.target import Convolution, Pooling, ResponseNorm, Target
 from neuromancer.interop.leaving.weights import Weight, maybe, weight
@@ -51,7 +51,7 @@ def respond(
         norm = ResponseNorm(gamma, mean, std, b, str(node.batch_normalisation), rate)
         x = t.response_norm(linear(None), axis, ndim, norm)
     else:
-        x = linear(b)
+        x = linear(None if not b.trained and not b.array.any() else b)
     x = activate(t, node.activation, x, axis, ndim, node.activation.outputs(node.n_f), slope)
     if node.dropout_rate is not None:
         x = t.dropout(x, float(node.dropout_rate.get_value()), axis if gate_per_feature else None)
@@ -59,10 +59,10 @@ def respond(
 
 
 @leaves(Conv)
-def conv(t: Target, node: Conv, x: Any) -> Any:
+def _conv(t: Target, node: Conv, x: Any) -> Any:
     shape = node.parent.shape
-    x = swap(t, as_float(t, x, node.parent), shape)
     w = weight(node, "w")
+    x = swap(t, like_weights(t, x, node.parent, w), shape)
     if swapped(shape):
         w = w.transposed(0, 2, 1, 3, 4)
     # A convolution is a correlation with flipped kernels.
@@ -83,20 +83,20 @@ def conv(t: Target, node: Conv, x: Any) -> Any:
 
 
 @leaves(UpConv)
-def upconv(t: Target, node: UpConv, x: Any) -> Any:
+def _upconv(t: Target, node: UpConv, x: Any) -> Any:
     none = ((0, 0),) * node.parent.shape.ndim
     return _transposed(t, node, x, node.pool_shape, none, (0,) * len(none), (1,) * len(none), 1)
 
 
 @leaves(ConvTranspose)
-def conv_transpose(t: Target, node: ConvTranspose, x: Any) -> Any:
+def _conv_transpose(t: Target, node: ConvTranspose, x: Any) -> Any:
     return _transposed(t, node, x, node.stride, node.padding, node.output_padding, node.filter_dilation, node.groups)
 
 
 def _transposed(t: Target, node: Any, x: Any, stride: Any, ends: Any, extra: Any, dilation: Any, groups: int) -> Any:
     shape = node.parent.shape
-    x = swap(t, as_float(t, x, node.parent), shape)
     w = weight(node, "w").transposed(1, 0, *range(2, 2 + shape.ndim))
+    x = swap(t, like_weights(t, x, node.parent, w), shape)
 
     def linear(b: Weight | None) -> Any:
         return t.conv_transpose(x, Convolution(w, b, stride, dilation, ends, "constant", groups, extra))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.interop.leaving.families.convolutions import respond
-from neuromancer.interop.leaving.layout import as_float
+from neuromancer.interop.leaving.layout import like_weights
 from neuromancer.interop.leaving.registry import Unsupported, leaves
 from neuromancer.interop.leaving.target import Convolution, Target
 from neuromancer.interop.leaving.weights import Weight, weight
@@ -18,12 +18,12 @@ from neuromancer.nodes.reshape import Reshape
 
 
 @leaves(Perceptron)
-def perceptron(t: Target, node: Perceptron, x: Any) -> Any:
-    x = as_float(t, x, node.parent)
+def _perceptron(t: Target, node: Perceptron, x: Any) -> Any:
+    w = weight(node, "w")
+    x = like_weights(t, x, node.parent, w)
     ndim = 2 if node.flatten else len(node.parent.shape)
     if node.flatten:
         x = t.reshape(x, [t.size(x, 0), node.n_in])
-    w = weight(node, "w")
 
     def linear(b: Weight | None) -> Any:
         return dense(t, x, w, b, node.axis, ndim)
@@ -43,19 +43,19 @@ def dense(t: Target, x: Any, w: Weight, b: Weight | None, axis: int, ndim: int) 
 
 
 @leaves(Repeat)
-def repeat(t: Target, node: Repeat, x: Any) -> Any:
+def _repeat(t: Target, node: Repeat, x: Any) -> Any:
     features = np.arange(node.parent.shape["f"])
     indices = np.repeat(features, node.n) if node.interleave else np.tile(features, node.n)
     return t.take(x, node.parent.shape.tag2index("f"), indices)
 
 
 @leaves(Reshape)
-def reshape(t: Target, node: Reshape, x: Any) -> Any:
+def _reshape(t: Target, node: Reshape, x: Any) -> Any:
     return t.reshape(x, [t.size(x, int(s)) if isinstance(s, str) else s for s in node.runtime_sizes])
 
 
 @leaves(FromTensor)
-def part(t: Target, node: FromTensor, x: Any) -> Any:
+def _part(t: Target, node: FromTensor, x: Any) -> Any:
     if node.taken is None:
         raise Unsupported("it is an expression of the user's")
     axis, chosen = node.taken

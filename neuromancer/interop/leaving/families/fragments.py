@@ -27,7 +27,7 @@ def fragment_pool(t: Target, x: Any, pool: Sequence[int], mode: str) -> Any:
 
 
 @leaves(FragmentsToDense)
-def to_dense(t: Target, node: FragmentsToDense, x: Any) -> Any:
+def _to_dense(t: Target, node: FragmentsToDense, x: Any) -> Any:
     shape = node.parent.shape
     strides, n = [int(s) for s in shape.strides], shape.ndim
     x = swap(t, as_float(t, x, node.parent), shape)

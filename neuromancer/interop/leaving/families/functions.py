@@ -15,20 +15,24 @@ from neuromancer.nodes.apply import ApplyFunc
 from neuromancer.nodes.functors import ALIASES
 
 UNARY = {
-    "abs", "arccos", "arcsin", "arctan", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor", "log", "log1p", "neg",
-    "reciprocal", "relu", "sgn", "sigmoid", "sin", "sinh", "softplus", "sqrt", "square", "tan", "tanh", "exp2", "log2",
-    "log10", "round_half_to_even",
+    "abs", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "ceil", "cos", "cosh", "erf", "exp", "exp2",
+    "expm1", "floor", "log", "log10", "log1p", "log2", "neg", "reciprocal", "relu", "round_half_to_even", "sgn",
+    "sigmoid", "sin", "sinh", "softplus", "sqrt", "square", "tan", "tanh",
 }  # fmt: skip
-BINARY = {"add": "add", "sub": "sub", "mul": "mul", "true_div": "div", "pow": "pow", "power": "pow",
-          "maximum": "maximum", "minimum": "minimum"}  # fmt: skip
+BINARY = {
+    "add": "add", "sub": "sub", "mul": "mul", "true_div": "div", "pow": "pow", "power": "pow", "maximum": "maximum",
+    "minimum": "minimum",
+}  # fmt: skip
 SAME = {
-    "inv": "reciprocal", "sign": "sgn", "sqr": "square", "expit": "sigmoid", "round": "round_half_to_even",
+    "inv": "reciprocal", "log1pexp": "softplus", "sign": "sgn", "sqr": "square", "expit": "sigmoid",
+    "round": "round_half_to_even",
     **{alias: name for name in ("abs", "sigmoid", "softplus") for alias in ALIASES[name]},
 }  # fmt: skip
+"""Other names of these functions."""
 
 
 @leaves(ApplyFunc)
-def apply(t: Target, node: ApplyFunc, x: Any) -> Any:
+def _apply(t: Target, node: ApplyFunc, x: Any) -> Any:
     name, arguments = _name(node), list(node.args)
     x = as_float(t, x, node.parent)
     if np.dtype(dtype_of(node)).kind != "f":

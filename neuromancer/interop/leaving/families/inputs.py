@@ -17,17 +17,17 @@ stays("it belongs to the training, not to the prediction", GaussianAEVBPrior)
 
 
 @leaves(Input)
-def source(t: Target, node: Input) -> Any:
+def _source(t: Target, node: Input) -> Any:
     return t.input(node)
 
 
 @leaves(ValueNode)
-def value(t: Target, node: ValueNode) -> Any:
+def _value(t: Target, node: ValueNode) -> Any:
     return t.operand(weight(node, "value"))
 
 
 @leaves(InitialState_like)
-def initial_state(t: Target, node: InitialState_like, x: Any) -> Any:
+def _initial_state(t: Target, node: InitialState_like, x: Any) -> Any:
     shape = node.parent.shape
     f = shape.tag2index("f")
     order = [0 if k == f else "x" for k in range(len(shape))]

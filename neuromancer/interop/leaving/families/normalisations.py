@@ -6,24 +6,33 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.interop.leaving.layout import Image, as_float
+from neuromancer.interop.leaving.layout import Image, like_weights
 from neuromancer.interop.leaving.registry import leaves
 from neuromancer.interop.leaving.target import Standardisation, Target
-from neuromancer.interop.leaving.weights import maybe
+from neuromancer.interop.leaving.weights import Weight, maybe
 from neuromancer.nodes.group_norm import GroupNorm, LayerNorm
 from neuromancer.nodes.normalisation import BatchNorm, InstanceNorm
 
 
+def _first(node: Any) -> Weight | None:
+    return maybe(node, "gamma") or maybe(node, "mean")
+
+
 def _options(node: Any) -> Standardisation:
+    features = int(node.parent.shape["f"] or 0) if node.parent.shape.hastag("f") else 0
     gamma, beta, mean, var = (maybe(node, key) for key in ("gamma", "beta", "mean", "var"))
     frozen = any(getattr(getattr(node, key, None), "constant", False) for key in ("mean", "var"))
-    return Standardisation(node.eps, gamma, beta, mean, var, getattr(node, "momentum", 0.0), frozen)
+    # Statistics are updated by the node that owns them, unless they are trained.
+    own = all(node.params.get(key) is getattr(node, key, None) for key in ("mean", "var"))
+    tracked = own and not any(w.trained for w in (mean, var) if w is not None)
+    momentum = float(node.momentum) if tracked and hasattr(node, "momentum") else 0.0
+    return Standardisation(features, node.eps, gamma, beta, mean, var, momentum, frozen)
 
 
 @leaves(BatchNorm)
-def batch_norm(t: Target, node: BatchNorm, x: Any) -> Any:
+def _batch_norm(t: Target, node: BatchNorm, x: Any) -> Any:
     shape = node.parent.shape
-    axis, ndim, x = shape.tag2index("f"), len(shape), as_float(t, x, node.parent)
+    axis, ndim, x = shape.tag2index("f"), len(shape), like_weights(t, x, node.parent, _first(node))
     order = [*(k for k in range(ndim) if k != axis)]
     order.insert(1, axis)
     if ndim == 1:
@@ -38,21 +47,21 @@ def batch_norm(t: Target, node: BatchNorm, x: Any) -> Any:
 
 
 @leaves(InstanceNorm)
-def instance_norm(t: Target, node: InstanceNorm, x: Any) -> Any:
-    image = Image(t, as_float(t, x, node.parent), node.parent.shape)
+def _instance_norm(t: Target, node: InstanceNorm, x: Any) -> Any:
+    image = Image(t, like_weights(t, x, node.parent, _first(node)), node.parent.shape)
     return image.back(t.instance_norm(image.value, image.ndim, _options(node)), node.parent.shape["f"])
 
 
 @leaves(GroupNorm)
-def group_norm(t: Target, node: GroupNorm, x: Any) -> Any:
-    image, n_f = Image(t, as_float(t, x, node.parent), node.parent.shape), node.parent.shape["f"]
+def _group_norm(t: Target, node: GroupNorm, x: Any) -> Any:
+    image, n_f = Image(t, like_weights(t, x, node.parent, _first(node)), node.parent.shape), node.parent.shape["f"]
     return image.back(t.group_norm(image.value, image.ndim, node.n_groups, n_f, _options(node)), n_f)
 
 
 @leaves(LayerNorm)
-def layer_norm(t: Target, node: LayerNorm, x: Any) -> Any:
+def _layer_norm(t: Target, node: LayerNorm, x: Any) -> Any:
     shape = node.parent.shape
-    x = as_float(t, x, node.parent)
+    x = like_weights(t, x, node.parent, _first(node))
     order = [*(k for k in range(len(shape)) if k not in node.axes), *node.axes]
     moved = x if order == sorted(order) else t.permute(x, order)
     y = t.layer_norm(moved, len(node.axes), [shape[k] for k in node.axes], _options(node))

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.graph.tagged_shape import TaggedShape
 from neuromancer.interop.leaving.families.fragments import fragment_pool
-from neuromancer.interop.leaving.layout import as_float, swap
+from neuromancer.interop.leaving.layout import as_float, dtype_of, swap
 from neuromancer.interop.leaving.registry import leaves
 from neuromancer.interop.leaving.target import Convolution, Pooling, Target
 from neuromancer.interop.leaving.weights import constant
@@ -19,7 +18,7 @@ from neuromancer.nodes.pool import POOL_MODES, Pool
 
 
 @leaves(Pool)
-def pool(t: Target, node: Pool, x: Any) -> Any:
+def _pool(t: Target, node: Pool, x: Any) -> Any:
     shape, mode = node.parent.shape, POOL_MODES[node.mode]
     x = swap(t, as_float(t, x, node.parent), shape)
     if node.mfp:
@@ -32,21 +31,20 @@ def pool(t: Target, node: Pool, x: Any) -> Any:
         elif set(p.dilation) == {1} and (mode == "average" or not any(slack)):
             y = t.average_pool(x, p)
         else:
-            y = _dilated(t, x, p, shape, mode)
-            return swap(t, y, shape)
+            return swap(t, _dilated(t, x, p, node, mode), shape)
     if mode == "sum":
         y = t.binary("mul", y, float(prod(node.pool_shape)))
     return swap(t, y, shape)
 
 
-def _dilated(t: Target, x: Any, p: Pooling, shape: TaggedShape, mode: str) -> Any:
+def _dilated(t: Target, x: Any, p: Pooling, node: Pool, mode: str) -> Any:
     """Sum or average over dilated windows, by convolutions of every feature by itself."""
     n = len(p.size)
     single = t.reshape(x, [-1, 1, *(t.size(x, 2 + k) for k in range(n))])
     beyond = [(a, b + s) for (a, b), s in zip(p.ends, p.slack, strict=True)]
 
     def summed(values: Any, ends: Any) -> Any:
-        w = constant(np.ones((1, 1, *p.size), "float32"), "ones")
+        w = constant(np.ones((1, 1, *p.size), dtype_of(node)), f"{node.name}_ones")
         return t.conv(values, Convolution(w, None, p.stride, p.dilation, ends))
 
     y = summed(single, beyond)
@@ -59,16 +57,16 @@ def _dilated(t: Target, x: Any, p: Pooling, shape: TaggedShape, mode: str) -> An
             y = t.binary("div", y, summed(inside, beyond))
     elif mode == "average":
         y = t.binary("mul", y, 1 / prod(p.size))
-    return t.reshape(y, [t.size(x, 0), shape["f"] or -1, *(t.size(y, 2 + k) for k in range(n))])
+    return t.reshape(y, [t.size(x, 0), node.parent.shape["f"] or -1, *(t.size(y, 2 + k) for k in range(n))])
 
 
 @leaves(GlobalPool)
-def global_pool(t: Target, node: GlobalPool, x: Any) -> Any:
+def _global_pool(t: Target, node: GlobalPool, x: Any) -> Any:
     return t.reduce(as_float(t, x, node.parent), node.mode, node.parent.shape.spatial_axes, node.keepdims)
 
 
 @leaves(AdaptivePool)
-def adaptive_pool(t: Target, node: AdaptivePool, x: Any) -> Any:
+def _adaptive_pool(t: Target, node: AdaptivePool, x: Any) -> Any:
     shape = node.parent.shape
     x = as_float(t, x, node.parent)
     if set(node.output_size) == {1}:
@@ -85,7 +83,7 @@ def adaptive_pool(t: Target, node: AdaptivePool, x: Any) -> Any:
 
 
 @leaves(LRN)
-def lrn(t: Target, node: LRN, x: Any) -> Any:
+def _lrn(t: Target, node: LRN, x: Any) -> Any:
     shape = node.parent.shape
     x = as_float(t, x, node.parent)
     alpha, beta, k = (float(node.params[key].get_value()) for key in ("alpha", "beta", "k"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from neuromancer.interop.leaving.families.activations import activate
 from neuromancer.interop.leaving.families.features import dense
-from neuromancer.interop.leaving.layout import as_float, dtype_of
+from neuromancer.interop.leaving.layout import dtype_of, like_weights
 from neuromancer.interop.leaving.registry import Unsupported, find, leaves
 from neuromancer.interop.leaving.target import Target
 from neuromancer.interop.leaving.weights import weight
@@ -21,9 +21,9 @@ class _Cell:
     def __init__(self, t: Target, node: Any, x: Any, memory: Any) -> None:
         self.t, self.node, self.axis = t, node, node.axis
         self.ndim = len(node.parents[0].shape)
-        self.x = as_float(t, x, node.parents[0])
-        self.memory = self._aligned(as_float(t, memory, node.parents[1]))
         self.w, self.b = weight(node, "w"), weight(node, "b")
+        self.x = like_weights(t, x, node.parents[0], self.w)
+        self.memory = self._aligned(like_weights(t, memory, node.parents[1], self.w))
 
     def _aligned(self, m: Any) -> Any:
         """Insert the axes that the memory lacks."""
@@ -49,7 +49,7 @@ class _Cell:
 
 
 @leaves(GRU)
-def gru(t: Target, node: GRU, x: Any, memory: Any) -> Any:
+def _gru(t: Target, node: GRU, x: Any, memory: Any) -> Any:
     cell = _Cell(t, node, x, memory)
     gates, m = t.function("sigmoid", cell.columns(cell.memory, 0, 2)), cell.memory
     z, r = cell.block(gates, 0, 1), cell.block(gates, 1, 2)
@@ -58,7 +58,7 @@ def gru(t: Target, node: GRU, x: Any, memory: Any) -> Any:
 
 
 @leaves(LSTM)
-def lstm(t: Target, node: LSTM, x: Any, memory: Any) -> Any:
+def _lstm(t: Target, node: LSTM, x: Any, memory: Any) -> Any:
     cell = _Cell(t, node, x, memory)
     hidden, state = cell.block(cell.memory, 0, 1), cell.block(cell.memory, 1, 2)
     linear = cell.columns(hidden, 0, 4)
@@ -70,22 +70,16 @@ def lstm(t: Target, node: LSTM, x: Any, memory: Any) -> Any:
 
 
 @leaves(ScanN)
-def scan(t: Target, node: ScanN, *_: Any) -> list[Any]:
+def _scan(t: Target, node: ScanN, *_: Any) -> list[Any]:
     if node.n_steps is None:
         raise Unsupported("its number of steps depends on the data (give n_steps)")
     before = dict(t.values)
     state = {end: before[end] for end in [*node.out_memory, *node.step_result]}
     steps = [state]
-    try:
-        t.repeating = True
-        for step in range(1, node.n_steps):
-            state = _repeated(t, node, before, state, step)
-            steps.append(state)
-            t.begin(node)
-    finally:
-        t.repeating = False
-        t.values.clear()
-        t.values.update(before)
+    for step in range(1, node.n_steps):
+        state = _repeated(t, node, before, state, step)
+        steps.append(state)
+    t.values.update(before)
     if node.last_only:
         return [state[n] for n in node.step_result]
     return [t.concat([t.unsqueeze(s[n], [0]) for s in steps], 0) for n in node.step_result]
@@ -112,5 +106,5 @@ def _repeated(t: Target, node: ScanN, before: dict[Any, Any], state: dict[Any, A
 
 
 @leaves(ScanResult)
-def scan_result(t: Target, node: ScanResult, values: Sequence[Any]) -> Any:
+def _scan_result(t: Target, node: ScanResult, values: Sequence[Any]) -> Any:
     return values[node.index]

@@ -22,13 +22,13 @@ def _per_axis(node: Any, ends: Any) -> dict[int, tuple[int, int]]:
 
 
 @leaves(Crop)
-def crop(t: Target, node: Crop, x: Any) -> Any:
+def _crop(t: Target, node: Crop, x: Any) -> Any:
     ranges = {axis: (a, -b or None) for axis, (a, b) in _per_axis(node, node.crop).items()}
     return t.cut(x, ranges) if ranges else x
 
 
 @leaves(Pad)
-def pad(t: Target, node: Pad, x: Any) -> Any:
+def _pad(t: Target, node: Pad, x: Any) -> Any:
     ends = _per_axis(node, node.pad)
     if not ends:
         return x
@@ -40,7 +40,7 @@ def pad(t: Target, node: Pad, x: Any) -> Any:
 
 
 @leaves(Upsample)
-def upsample(t: Target, node: Upsample, x: Any, *reference: Any) -> Any:
+def _upsample(t: Target, node: Upsample, x: Any, *reference: Any) -> Any:
     parent = node.parents[0]
     x = swap(t, as_float(t, x, parent), parent.shape)
     sizes: list[Any] | None = None
@@ -52,10 +52,10 @@ def upsample(t: Target, node: Upsample, x: Any, *reference: Any) -> Any:
 
 
 @leaves(PixelShuffle)
-def pixel_shuffle(t: Target, node: PixelShuffle, x: Any) -> Any:
+def _pixel_shuffle(t: Target, node: PixelShuffle, x: Any) -> Any:
     shape, n = node.parent.shape, node.parent.shape.ndim
     x = swap(t, x, shape)
-    if n == 2 and len(set(node.factor)) == 1:
+    if n == 2 and len(set(node.factor)) == 1 and np.dtype(dtype_of(node)).kind == "f":
         return swap(t, t.pixel_shuffle(x, node.factor[0]), shape)
     features, batch = shape["f"] // prod(node.factor), t.size(x, 0)
     sizes = [t.size(x, k) for k in range(2, 2 + n)]

@@ -14,6 +14,7 @@ from onnx import helper
 
 from neuromancer.errors import ArgumentError, TranslationError, reason, short
 from neuromancer.files import followed, write_whole
+from neuromancer.graph.geometry import ancestors
 from neuromancer.interop.leaving.layout import dtype_of
 from neuromancer.interop.leaving.probe import Probe
 from neuromancer.interop.leaving.translation import translate
@@ -47,7 +48,7 @@ def proto(nodes: Sequence[Node], name: str) -> Any:
     TranslationError
         If ONNX Runtime computes something else.
     """
-    target = OnnxTarget(name)
+    target = OnnxTarget(name, [n.name for n in ancestors(nodes)])
     found = translate(target, nodes)
     outputs = [_named(target, node, value, k, found) for k, (node, value) in enumerate(zip(nodes, found, strict=True))]
     total = sum(a.nbytes for a in target.graph.constants.values())
@@ -74,8 +75,7 @@ def _named(target: OnnxTarget, node: Node, value: Any, k: int, found: list[Any])
         value = value[0]
     if value in target.inputs.values() or value in target.graph.constants or value in found[:k]:
         target.begin(node)
-        stem = target.graph.unique(f"{node.name}/output")
-        return target.graph.end(target.graph.add("Identity", [value]), stem)
+        return target.graph.end(target.graph.add("Identity", [value]), f"{node.name}/output")
     return str(value)
 
 
@@ -97,7 +97,8 @@ def _model(target: OnnxTarget, outputs: list[str], probe: Probe, name: str) -> A
         producer_name="neuromancer",
         producer_version=__version__,
     )
-    tags = {value: ",".join(node.shape.tags) for node, value in [*target.inputs.items(), *zip(probe.nodes, outputs)]}
+    ends = [*target.inputs.items(), *zip(probe.nodes, outputs, strict=True)]
+    tags = {value: ",".join(node.shape.tags) for node, value in ends}
     helper.set_model_props(model, {f"axes of {value}": text for value, text in tags.items()})
     return model
 

@@ -11,10 +11,10 @@ Emit = Callable[..., str]
 
 PLAIN = {
     "relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softsign": "Softsign", "mish": "Mish",
-    "hardswish": "HardSwish", "abs": "Abs", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "erf": "Erf", "exp": "Exp",
-    "floor": "Floor", "log": "Log", "neg": "Neg", "reciprocal": "Reciprocal", "sgn": "Sign", "sin": "Sin",
-    "sinh": "Sinh", "sqrt": "Sqrt", "tan": "Tan", "arccos": "Acos", "arcsin": "Asin", "arctan": "Atan",
-    "round_half_to_even": "Round",
+    "hardswish": "HardSwish", "abs": "Abs", "arccos": "Acos", "arccosh": "Acosh", "arcsin": "Asin",
+    "arcsinh": "Asinh", "arctan": "Atan", "arctanh": "Atanh", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh",
+    "erf": "Erf", "exp": "Exp", "floor": "Floor", "log": "Log", "neg": "Neg", "reciprocal": "Reciprocal",
+    "round_half_to_even": "Round", "sgn": "Sign", "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt", "tan": "Tan",
 }  # fmt: skip
 
 

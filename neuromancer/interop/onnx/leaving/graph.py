@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +38,16 @@ class Size:
 
 
 class GraphBuilder:
-    """Collects operations, and names them after the nodes of the network."""
+    """Collects operations, and names them after the nodes of the network.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    reserved : iterable of str
+        Names of nodes, which only their own values get.
+    """
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._reserved = set(reserved)
         self.operations: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
@@ -50,9 +57,9 @@ class GraphBuilder:
         self._stem, self._first = "", 0
 
     # ---- names
-    def unique(self, name: str) -> str:
+    def unique(self, name: str, of_node: bool = False) -> str:
         """Return a name that no other value has, and take it."""
-        return _free(name, self._names)
+        return _free(name, self._names, () if of_node else self._reserved)
 
     def begin(self, stem: str) -> None:
         """Name the following operations after a node."""
@@ -62,7 +69,7 @@ class GraphBuilder:
         """Name the operations since `begin`, and the value if it is from one of them; return its name."""
         mine = self.operations[self._first :]
         if any(value in op.output for op in mine):
-            new = self.unique(name)
+            new = self.unique(name, of_node=True)
             for op in mine:
                 op.input[:] = [new if v == value else v for v in op.input]
                 op.output[:] = [new if v == value else v for v in op.output]
@@ -137,9 +144,9 @@ class GraphBuilder:
         return [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n) for n, a in self.constants.items()]
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free(name: str, taken: set[str], reserved: Container[str] = ()) -> str:
     new, k = name, 1
-    while new in taken:
+    while new in taken or new in reserved:
         k += 1
         new = f"{name}.{k}"
     taken.add(new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from neuromancer.interop.leaving.target import (
 from neuromancer.interop.leaving.weights import Weight
 from neuromancer.interop.onnx.leaving.functions import emit_function
 from neuromancer.interop.onnx.leaving.graph import GraphBuilder, Size, element_type
+from neuromancer.interop.onnx.leaving.interpolation import interpolated
 from neuromancer.interop.onnx.leaving.norms import batch_norm, grouped_norm, layer_norm, standardised
 from neuromancer.nodes.node import Node
 
@@ -34,13 +35,20 @@ def pads(ends: Sequence[tuple[int, int]]) -> list[int]:
 
 
 class OnnxTarget(Target):
-    """Builds an ONNX graph. Values are names of tensors."""
+    """Builds an ONNX graph. Values are names of tensors.
+
+    Parameters
+    ----------
+    label : str
+    reserved : iterable of str
+        Names of nodes, which only their own values get.
+    """
 
     library = "ONNX"
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, reserved: Iterable[str] = ()) -> None:
         super().__init__(label)
-        self.graph = GraphBuilder()
+        self.graph = GraphBuilder(reserved)
         self.inputs: dict[Node, str] = {}
         self._weights: dict[Any, str] = {}
         self._kept: list[Weight] = []  # as long as it is kept, its key stands for nothing else
@@ -56,7 +64,7 @@ class OnnxTarget(Target):
         return ""
 
     def input(self, node: Node) -> str:
-        self.inputs[node] = self.graph.unique(node.name)
+        self.inputs[node] = self.graph.unique(node.name, of_node=True)
         return self.inputs[node]
 
     def operand(self, weight: Weight) -> str:
@@ -141,6 +149,8 @@ class OnnxTarget(Target):
         return x
 
     def resize(self, x: str, sizes: Sequence[Any] | None, factors: Sequence[int], mode: str, corners: bool) -> str:
+        if sizes is not None and not factors:
+            return interpolated(self, x, sizes, mode, corners)
         where = "align_corners" if corners else "half_pixel" if mode == "linear" else "asymmetric"
         options = {"mode": mode, "coordinate_transformation_mode": where}
         if mode == "nearest":
