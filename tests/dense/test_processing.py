@@ -172,6 +172,7 @@ BAD: list[tuple[Any, type, str]] = [
     (["sigmoid", 7], InputTypeError, "not a step"),
     ([("clip", {})], ArgumentError, "needs a limit"),
     ([("clip", {"mn": 1})], ArgumentError, "nearest valid: min"),
+    ([("clip", {"min": 10**400})], ArgumentError, "'min' is not valid"),
     ([("clip", {"min": 2, "max": 1})], ArgumentError, "minimum is above"),
     ([("clip", {"min": 2, "min_percentile": 1})], ArgumentError, "only one of"),
     ([("binarize", {})], ArgumentError, "needs 'threshold'"),

@@ -80,6 +80,10 @@ BAD: dict[str, tuple[dict[str, Any], type[NeuromancerError], str]] = {
     "newer format": ({"format_version": "0.6.0"}, FileError, "known format"),
     "format is a number": ({"format_version": 0.5}, FileError, "known format"),
     "not a model": ({"type": "dataset"}, FileError, "known format"),
+    "huge number": (
+        {"inputs__0__preprocessing": [{"id": "clip", "kwargs": {"min": 10**400}}]},
+        (FileError, TranslationError), "clip",
+    ),
     "no inputs": ({"inputs": []}, FileError, "names no inputs"),
     "no outputs": ({"outputs": ...}, FileError, "names no outputs"),
     "inputs are text": ({"inputs": "raw"}, FileError, "names no inputs"),
@@ -234,3 +238,31 @@ def test_several_inputs_are_refused(tmp_path):
     dump(document, folder / "bioimageio.yaml")
     with pytest.raises(TranslationError, match=r"several input tensors.*raw, second"):
         imported(folder)
+
+
+OLDER: dict[str, dict[str, Any]] = {
+    "shape too short": {"inputs__0__shape": [1, 1]},
+    "step is missing": {"inputs__0__shape": {"min": [1, 1, 8, 8]}},
+    "halo too long": {"outputs__0__halo": [0] * 9},
+    "scale is text": {"outputs__0__shape": {"reference_tensor": "raw", "scale": ["a"] * 4, "offset": [0] * 4}},
+    "scale is zero": {"outputs__0__shape": {"reference_tensor": "raw", "scale": [0.0] * 4, "offset": [0] * 4}},
+    "axes are unknown": {"inputs__0__axes": "bqyx"},
+    "axes twice": {"inputs__0__axes": "bcyy"},
+    "no mean": {"inputs__0__preprocessing": [{"name": "zero_mean_unit_variance", "kwargs": {"axes": "yx"}}]},
+}
+
+
+@pytest.mark.parametrize("case", OLDER)
+def test_bad_packages_of_the_older_format(case, tmp_path):
+    folder = package(tmp_path, network(), X, conv(X), version="0.4.10")
+    (folder / "rdf.yaml").rename(folder / "bioimageio.yaml")
+    change(folder, **OLDER[case])
+    with pytest.raises((FileError, TranslationError)):
+        imported(folder)
+
+
+def test_sizes_may_be_absurd(tmp_path):
+    """They are not needed."""
+    folder = package(tmp_path, network(), X, conv(X))
+    change(folder, inputs__0__axes__2__size={"min": 10**40, "step": 10**30})
+    imported(folder)

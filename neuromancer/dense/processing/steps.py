@@ -91,7 +91,10 @@ class Argument:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if is_number(value) and isfinite(value) else None
+    try:
+        return float(value) if is_number(value) and isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def _numbers(value: Any) -> float | tuple[float, ...] | None:

@@ -10,7 +10,7 @@ from bioimageio.spec import ValidationContext
 from bioimageio.spec.model import v0_4, v0_5
 
 from neuromancer.dense.processing.steps import Step
-from neuromancer.errors import FileError, TranslationError, short
+from neuromancer.errors import FileError, NeuromancerError, TranslationError, reason, short
 from neuromancer.interop.bioimageio.operations import OPERATIONS, steps_from
 from neuromancer.interop.bioimageio.package import Entry, entry_of
 from neuromancer.interop.network import SPACE
@@ -35,9 +35,9 @@ class Axis:
     reference : (str, str) or None
         Tensor and axis from which the size follows.
     scale : float
-        Voxels per voxel of the reference.
+        Size of a voxel, in the unit of the reference.
     offset : float
-        Added to the size of the reference, times `scale`.
+        Added to the size of the reference in these voxels.
     halo : int
         Voxels to cut off at both ends.
     name : str
@@ -55,8 +55,8 @@ class Axis:
 
     def __str__(self) -> str:
         if self.reference is not None:
-            scale, offset = f" * {self.scale:g}" if self.scale != 1 else "", f" {self.offset:+g}" if self.offset else ""
-            return f"{self.name}: {'.'.join(self.reference)}{scale}{offset}"
+            offset = f" {self.offset:+g}" if self.offset else ""
+            return f"{self.name}: {'.'.join(self.reference)}{offset}"
         return f"{self.name}: {self.size}{f' + n * {self.step}' if self.step else ''}"
 
 
@@ -146,13 +146,20 @@ def described(document: Mapping[str, Any], label: str) -> Description:
     outputs = _tensors(document, "outputs", label)
     names = {str(t.get("id" if known == "0.5" else "name", "input")) for t in inputs}
     context = ValidationContext(perform_io_checks=False, log_warnings=False, warning_level=50)
-    with context:
-        found = [
-            tuple(read(document, kind, k, tensor, names, f"{label}, {kind}[{k}]") for k, tensor in enumerate(several))
-            for kind, several in (("inputs", inputs), ("outputs", outputs))
-        ]
+    found: dict[str, list[Tensor]] = {"inputs": [], "outputs": []}
+    for kind, several in (("inputs", inputs), ("outputs", outputs)):
+        for k, tensor in enumerate(several):
+            where = f"{label}, {kind}[{k}]"
+            try:
+                with context:
+                    found[kind].append(read(document, kind, k, tensor, names, where))
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                if isinstance(error, NeuromancerError):
+                    raise
+                raise FileError("the tensor is not valid", where=where, got=short(reason(error))) from error
     name = document.get("name")
-    return Description(name if isinstance(name, str) else "", known, found[0], found[1], weights)
+    text = name if isinstance(name, str) else ""
+    return Description(text, known, tuple(found["inputs"]), tuple(found["outputs"]), weights)
 
 
 def _tensors(document: Mapping[str, Any], key: str, label: str) -> list[dict[str, Any]]:
@@ -259,5 +266,5 @@ def _axis_04(tensor: Any, i: int, name: str, tag: str) -> Axis:
         if scale is None:
             return replace(found, size=int(2 * shape.offset[i]))
         reference = (str(shape.reference_tensor), name)
-        return replace(found, reference=reference, scale=float(scale), offset=float(2 * shape.offset[i]))
+        return replace(found, reference=reference, scale=1 / float(scale), offset=float(2 * shape.offset[i]))
     return replace(found, size=int(shape[i]))

@@ -142,7 +142,8 @@ def operations_from(steps: Sequence[Step], tensor: str, axes: Mapping[str, str])
         name, given = step.stated
         kwargs: dict[str, Any] = {key: value for key, value in given.items() if key in PLAIN}
         if "axes" in given:
-            kwargs["axes"] = [axes[tag] for tag in given["axes"] if tag in axes]
+            # The images of a stack, z for a network without that axis, are a batch.
+            kwargs["axes"] = list(dict.fromkeys(axes.get(tag, axes["b"]) for tag in given["axes"]))
         if any(isinstance(kwargs.get(key), list) for key in LISTS):
             kwargs["axis"] = axes["f"]
             for key in LISTS:  # both lists have the same length

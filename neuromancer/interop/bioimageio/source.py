@@ -18,6 +18,7 @@ from neuromancer.models.model import Model
 from neuromancer.progress import say
 from neuromancer.utils import safe_file_name
 
+LARGEST = 1 << 31
 FLOAT = ("ensure_dtype", {"dtype": "float32"})
 
 
@@ -77,8 +78,12 @@ def _example(tensor: Tensor) -> tuple[int, ...] | None:
     for axis in tensor.axes:
         if axis.reference is not None:  # sizes of one tensor may follow from one another
             other = next((a for a in tensor.axes if (tensor.name, a.name) == axis.reference), None)
-            size = None if other is None else other.size
-            by_tag[axis.tag] = None if size is None else int(size * axis.scale + axis.offset)
+            if other is None or other.size is None:
+                return None
+            size = other.size * other.scale / axis.scale + axis.offset
+            if not 1 <= size < LARGEST:
+                return None
+            by_tag[axis.tag] = int(size)
     sizes = [1, by_tag.get("f", 1), *(by_tag[tag] for tag in tensor.space)]
     return None if None in sizes else tuple(int(n) for n in sizes if n is not None)
 

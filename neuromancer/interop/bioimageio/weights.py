@@ -155,7 +155,8 @@ def _state_dict(package: Package, description: Description, entry: Mapping[str, 
     from neuromancer.interop.pytorch.state_dict import with_state
 
     architecture = entry.get("architecture")
-    kwargs = (architecture if isinstance(architecture, Mapping) else entry).get("kwargs") or {}
+    kwargs = (architecture if isinstance(architecture, Mapping) else entry).get("kwargs")
+    kwargs = {str(key): v for key, v in kwargs.items()} if isinstance(kwargs, Mapping) else {}
     network = with_state(module, path, kwargs, where, bool(entry.get("strict", True)))
     guess = (1, _channels(tensor, where), *(64 if len(tensor.space) < 3 else 32 for _ in tensor.space))
 
