@@ -186,10 +186,10 @@ class PredictOptions:
         outs = checked_outs(out, len(names), several)
         now, later = split_steps(steps_of(postprocess, "postprocess"))
         reductions = checked_reductions(reduce, checked_flag("as_uint8", as_uint8), names, () if later else now)
-        whole = WholeResult.checked(later, reductions, outs, arguments) if later else None
+        skip = checked_choice("on_error", on_error, ("stop", "skip")) == "skip"
+        whole = WholeResult.checked(later, reductions, outs, arguments, skip) if later else None
         if whole is not None:
             reductions = checked_reductions(None, False, names, now)
-        skip = checked_choice("on_error", on_error, ("stop", "skip")) == "skip"
         stored = Postprocess.checked(reductions, checked_fill(fill), on_nan, stored=outs is not None)
         for name in ("journal", "store"):
             arguments[name] = CHECKS_WITH_OUT[name](arguments.get(name), outs)

@@ -74,6 +74,10 @@ class Outputs:
         """Folder of the journal; None without one."""
         return None if self.journal is None else self.journal.folder
 
+    def future_folder(self, run: Planned) -> Path | None:
+        """Return the folder that the journal of a run has, or will have; None without one."""
+        return None if self.options.outs is None else self._journal_folder(run, self.options.outs)
+
     @contextmanager
     def open(self, run: Planned, outputs: Sequence[ResultSpec]) -> Iterator[DensePlan]:
         """Create or open stores and journal; yield the plan aligned to them.

@@ -27,7 +27,7 @@ from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.plan_builder import SLACK, Buffers, PlanBuilder
 from neuromancer.dense.processing.source import ProcessedSource, names_of, with_cache
-from neuromancer.dense.processing.store import measure_once
+from neuromancer.dense.processing.store import keep_statistics, recall_or_measure
 from neuromancer.dense.reduction import TRIAL_LAST
 from neuromancer.dense.result_stores import ResultStores
 from neuromancer.dense.stores import (
@@ -175,11 +175,11 @@ class PredictionRun:
             If options do not fit the result; no output has been created then.
         """
         self._check()
-        if isinstance(self.source, ProcessedSource) and not (self.options.resume or self.options.shard):
-            self.source.measure()  # it can fail, so before anything is created
+        if isinstance(self.source, ProcessedSource):  # it can fail, so before anything is created
+            recall_or_measure(self.source, self.outputs.future_folder(self))
         with self.outputs.open(self, self.builder.outputs) as plan:
             if isinstance(self.source, ProcessedSource):
-                measure_once(self.source, self.outputs.folder)
+                keep_statistics(self.source, self.outputs.folder)
             self._run_tiles(plan if self.options.shard is None else plan.shard(*self.options.shard), progress)
 
     def results(self) -> list[Any]:
@@ -212,6 +212,7 @@ class PredictionRun:
                 reduction.stored(node.shape["f"], self.network.dtype, len(self.builder.sizes), TRIAL_LAST)
         store = {"spatial": self.spatial, **(options.store or {})}
         if options.whole is not None:
+            options.whole.require_complete("mask", bool(self.mask_sources), "a masked image")
             axes = names_of(self.image.shape, self.network.spatial)
             for m, output in enumerate(outputs):
                 options.whole.check(output.shape[0], output.dtype, axes, m)

@@ -47,20 +47,30 @@ class WholeResult:
 
     @classmethod
     def checked(
-        cls, steps: tuple[Step, ...], reductions: tuple[Reduction, ...], outs: Any, options: Mapping[str, Any]
+        cls,
+        steps: tuple[Step, ...],
+        reductions: tuple[Reduction, ...],
+        outs: Any,
+        options: Mapping[str, Any],
+        skip: bool = False,
     ) -> WholeResult:
         """Raise ArgumentError for options with which the whole result is not in memory."""
-        name = steps[0].name
-        given = [key for key in PARTIAL if options.get(key) is not None]
-        if outs is not None or given:
-            key = given[0] if given else "out"
+        found = cls(steps, reductions)
+        for key in PARTIAL:
+            found.require_complete(key, options.get(key) is not None)
+        found.require_complete("on_error", skip, "'skip'")
+        found.require_complete("out", outs is not None, "a store")
+        return found
+
+    def require_complete(self, option: str, left_out: bool, got: str = "a part of the result") -> None:
+        """Raise ArgumentError if an option leaves voxels out of the result, or the result out of memory."""
+        if left_out:
             raise ArgumentError(
-                f"the step {name!r} needs statistics of the whole result, which must be complete and in memory",
-                where=key,
-                got="a store" if key == "out" else "a part of the result",
-                expected=f"no {key}; or steps without statistics, and a second pass over the stored result",
+                f"the step {self.steps[0].name!r} needs statistics of the whole result, complete and in memory",
+                where=option,
+                got=got,
+                expected=f"no {option}; or steps without statistics, and these on the stored result",
             )
-        return cls(steps, reductions)
 
     def check(self, features: int, dtype: Any, axes: Sequence[str], m: int) -> None:
         """Raise ArgumentError if the steps or the reduction do not fit the result of the m-th node."""

@@ -260,7 +260,8 @@ def test_statistics_of_the_result(conv, tile):
     assert (best[0] == np.argmax(found, 0)).mean() > 0.99
 
 
-PARTIAL = [{"out": "never.npy"}, {"roi": [(0, 5), None]}, {"mask": np.ones((28, 39))}, {"skip_empty": 0}]
+PARTIAL = [{"out": "never.npy"}, {"roi": [(0, 5), None]}, {"mask": np.ones((28, 39))}, {"skip_empty": 0},
+           {"on_error": "skip"}]  # fmt: skip
 
 
 @pytest.mark.parametrize("option", PARTIAL)
@@ -288,6 +289,21 @@ def test_nothing_is_created_if_the_statistics_fail(conv, tmp_path):
     with pytest.raises(ArgumentError, match="no such axis"):
         conv.predict_dense(RAW, preprocess=("scale_range", {"axes": "z"}), out=tmp_path / "out.npy")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", [{"resume": True}, {"shard": (0, 2)}])
+def test_nothing_is_created_if_the_statistics_of_a_shard_fail(conv, option, tmp_path):
+    raw = RAW.astype("float32")
+    raw[0, 3, 4] = np.nan
+    with pytest.raises(PredictionError, match="not finite"):
+        conv.predict_dense(raw, preprocess="zero_mean_unit_variance", out=tmp_path / "out.npy", **option)
+    assert not list(tmp_path.iterdir())
+
+
+def test_masked_images_have_no_statistics_of_the_whole_result(conv):
+    holes = np.ma.array(STANDARD, mask=STANDARD > 1)
+    with pytest.raises(ArgumentError, match="whole result"):
+        conv.predict_dense(holes, postprocess="scale_range")
 
 
 def test_resume_takes_the_statistics_of_the_first_run(conv, tmp_path, monkeypatch):

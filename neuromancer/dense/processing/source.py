@@ -91,6 +91,11 @@ class ProcessedSource:
         """Return the same steps over another view of the image, such as a cache."""
         return ProcessedSource(source, self.steps, self.names, self.dtype, self.statistics)
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether any step needs statistics."""
+        return any(step.measured for step in self.steps)
+
     def measure(self) -> None:
         """Measure the statistics of the whole image that the steps need; one or several passes over it.
 

@@ -15,8 +15,8 @@ NAME = "statistics.json"
 LIMIT = 1 << 26
 
 
-def measure_once(source: ProcessedSource, folder: Path | None) -> None:
-    """Measure the statistics of a source, or take those that a run with the same journal has measured.
+def recall_or_measure(source: ProcessedSource, folder: Path | None) -> None:
+    """Take the statistics that a run with the same journal has measured, or measure them.
 
     Values that are damaged, or those of another image or other steps, are measured again.
 
@@ -24,21 +24,31 @@ def measure_once(source: ProcessedSource, folder: Path | None) -> None:
     ----------
     source : ProcessedSource
     folder : Path or None
-        Folder of the journal, if there is one.
+        Folder of the journal; may not exist.
     """
-    if not any(step.measured for step in source.steps):
-        source.measure()
-        return
-    key = "" if folder is None else sha256(source.fingerprint().encode()).hexdigest()
-    known = None if folder is None else _read(folder / NAME, key, len(source.steps))
-    if known is not None:
-        source.statistics = known
-        return
+    if folder is not None and source.is_measured and (folder / NAME).exists():
+        source.statistics = _read(folder / NAME, _key(source), len(source.steps))
     source.measure()
-    if folder is not None:
+
+
+def keep_statistics(source: ProcessedSource, folder: Path | None) -> None:
+    """Store the statistics of a source in the folder of the journal, unless they are there.
+
+    Parameters
+    ----------
+    source : ProcessedSource
+    folder : Path or None
+    """
+    if folder is None or not source.is_measured:
+        return
+    path, key = folder / NAME, _key(source)
+    if _read(path, key, len(source.steps)) is None:
         plain = statistics_to_plain(source.statistics or ())
-        content = {"image": key, "statistics": plain, "digest": _digest(plain)}
-        write_whole(folder / NAME, json.dumps(content).encode())
+        write_whole(path, json.dumps({"image": key, "statistics": plain, "digest": _digest(plain)}).encode())
+
+
+def _key(source: ProcessedSource) -> str:
+    return sha256(source.fingerprint().encode()).hexdigest()
 
 
 def _read(path: Path, key: str, count: int) -> list[Any] | None:
