@@ -21,6 +21,8 @@ if find_spec("onnx") is None:
         "neuromancer/interop/from_onnx.py",
         "neuromancer/interop/export.py",
     ]
+if find_spec("bioimageio") is None:
+    collect_ignore_glob += ["neuromancer/interop/bioimageio/*", "neuromancer/interop/from_bioimageio.py"]
 if find_spec("openvino") is None:
     collect_ignore_glob.append("neuromancer/engine/pytensor/link/openvino/*")
 if find_spec("zarr") is None:

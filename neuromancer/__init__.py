@@ -12,6 +12,8 @@ from neuromancer.engine import T
 from neuromancer.graph.patches import get_valid_patch_sizes
 from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
 from neuromancer.interop.export import export, to_torch
+from neuromancer.interop.export_bioimageio import export_bioimageio
+from neuromancer.interop.from_bioimageio import from_bioimageio
 from neuromancer.interop.from_keras import from_keras
 from neuromancer.interop.from_onnx import from_onnx
 from neuromancer.interop.from_torch import from_torch
@@ -46,6 +48,8 @@ __all__ = [
     "as_floatX",
     "config",
     "export",
+    "export_bioimageio",
+    "from_bioimageio",
     "from_keras",
     "from_onnx",
     "from_torch",

@@ -70,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("shape", type=_count, nargs="+", help="spatial sizes of the volume, e.g. 1000 4096 4096")
     _shared_options(plan)
     imports = commands.add_parser("import", help="import a network of another library", description=_import.__doc__)
-    imports.add_argument("source", help="FILE.onnx, or a Keras network: FILE.keras, FILE.h5 or model.json")
+    imports.add_argument(
+        "source", help="FILE.onnx, a Keras network (FILE.keras, .h5, model.json), or a package of bioimage.io"
+    )
     imports.add_argument("model", help="model file (.h5) to write; never overwritten")
     imports.add_argument("--name", help="name of the model (default: that of the source)")
     imports.add_argument("--tags", help="spatial axes in their order, such as zyx (default: the last of these)")
@@ -240,6 +242,14 @@ def _node(options: argparse.Namespace) -> nm.Node:
     return model[options.node]
 
 
+def _steps(node: nm.Node) -> dict[str, Any]:
+    """Return the pre- and postprocessing that belongs to the prediction node of a model."""
+    model = nm.model_manager.current
+    if model is None or node is not model.prediction_node:
+        return {}
+    return {"preprocess": model.preprocessing, "postprocess": model.postprocessing}
+
+
 def _image_shape(node: nm.Node, spatial: Sequence[int]) -> tuple[int, ...]:
     return (int(node.input_nodes[0].shape["f"]), *spatial)
 
@@ -279,6 +289,7 @@ def _predict(options: argparse.Namespace) -> int:
             on_error=options.on_error,
             on_missing=options.on_missing,
             store=_store(options),
+            **_steps(node),
         )
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         tell(f"neuromancer: {printable(message)}")
@@ -316,8 +327,9 @@ def _info(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show how a volume would be predicted: sizes, tiles, memory, and the estimated time on this machine."""
     node = _node(options)
+    shape = _image_shape(node, options.shape)
     plan = node.plan_dense(
-        _image_shape(node, options.shape), pad_raw=options.pad, memory=options.memory, sliding_window=_window(options)
+        shape, pad_raw=options.pad, memory=options.memory, sliding_window=_window(options), **_steps(node)
     )
     say(str(plan))
     return DONE
@@ -362,10 +374,26 @@ def _import(options: argparse.Namespace) -> int:
             where=options.source,
             expected="FILE.onnx, FILE.keras, FILE.h5 or model.json; or nm.from_torch(module, example) in Python",
         )
-    read = nm.from_onnx if source.suffix.lower() == ".onnx" else nm.from_keras
-    model = read(options.source, options.example, options.tags, options.name or source.stem)
+    if _is_package(source):
+        if options.example or options.tags:
+            raise ArgumentError(
+                "a package says these itself", where="--example" if options.example else "--tags", expected="neither"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetadataWarning)  # the report says the same
+            model = nm.from_bioimageio(options.source, name=options.name)
+    else:
+        read = nm.from_onnx if source.suffix.lower() == ".onnx" else nm.from_keras
+        model = read(options.source, options.example, options.tags, options.name or source.stem)
     model.save(target)
     return DONE
+
+
+def _is_package(source: Path) -> bool:
+    """Return whether a file or folder is a package of bioimage.io, and no network of Keras."""
+    if source.is_dir():
+        return not (source / "model.json").exists() and any(source.glob("*.yaml"))
+    return source.suffix.lower() in (".zip", ".yaml", ".yml")
 
 
 TORCH = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")

@@ -56,7 +56,7 @@ def _options(options: PredictOptions, network: DenseNetwork, folder: Path | None
     post = Postprocess((Reduction(),) * len(network.nodes), 0, options.postprocess.check_nan)
     return replace(
         options, postprocess=post, roi=None, mask=None, skip_empty=None, skip=False, shard=None, store=None,
-        augment=None, tile=tile, resume=True, journal=folder,
+        augment=None, whole=None, tile=tile, resume=True, journal=folder,
     )  # fmt: skip
 
 

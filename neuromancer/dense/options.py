@@ -23,7 +23,9 @@ from neuromancer.dense.arguments import (
 from neuromancer.dense.memory import parse_bytes
 from neuromancer.dense.pipeline import Threads, checked_threads
 from neuromancer.dense.postprocess import Postprocess, checked_reductions
+from neuromancer.dense.processing.steps import Step, steps_of
 from neuromancer.dense.sliding_window import SlidingWindow, checked_window
+from neuromancer.dense.whole_result import WholeResult, split_steps
 from neuromancer.errors import ArgumentError
 from neuromancer.volumes.missing import CHOICES
 
@@ -57,6 +59,8 @@ class RunOptions(TypedDict, total=False):
     resume: bool
     memory: str | float | None
     axes: str | None
+    preprocess: Any
+    postprocess: Any
     reduce: Any
     roi: Any
     mask: Any
@@ -91,6 +95,8 @@ class PlanOptions(TypedDict, total=False):
     pad_raw: bool
     memory: str | float | None
     axes: str | None
+    preprocess: Any
+    postprocess: Any
     reduce: Any
     roi: Any
     augment: str | None
@@ -109,6 +115,10 @@ class PredictOptions:
     ----------
     postprocess : Postprocess
         Applied to the network's output before it is stored.
+    preprocess : tuple of Step
+        Applied to the image before the network sees it.
+    whole : WholeResult or None
+        Applied to the whole result in memory.
     pad_raw, roi, augment, tile, sliding_window
         Which part of the result to compute, and how.
     statistics : {None, 'volume'}
@@ -128,6 +138,8 @@ class PredictOptions:
     """
 
     postprocess: Postprocess
+    preprocess: tuple[Step, ...] = ()
+    whole: WholeResult | None = None
     pad_raw: bool = False
     roi: Any = None
     augment: str | None = None
@@ -155,6 +167,8 @@ class PredictOptions:
         several: bool = False,
         *,
         as_uint8: bool = False,
+        preprocess: Any = None,
+        postprocess: Any = None,
         reduce: Any = None,
         fill: float = 0,
         on_nan: str | None = None,
@@ -170,7 +184,7 @@ class PredictOptions:
             Names of the nodes to predict.
         several : bool
             Whether the nodes were passed as a list.
-        as_uint8, reduce, fill, on_nan, on_error, out, **arguments
+        as_uint8, preprocess, postprocess, reduce, fill, on_nan, on_error, out, **arguments
             See :func:`neuromancer.predict_dense`.
 
         Raises
@@ -179,13 +193,18 @@ class PredictOptions:
             If an argument is invalid; the error names it.
         """
         outs = checked_outs(out, len(names), several)
-        reductions = checked_reductions(reduce, checked_flag("as_uint8", as_uint8), names)
+        now, later = split_steps(steps_of(postprocess, "postprocess"))
+        reductions = checked_reductions(reduce, checked_flag("as_uint8", as_uint8), names, () if later else now)
         skip = checked_choice("on_error", on_error, ("stop", "skip")) == "skip"
-        postprocess = Postprocess.checked(reductions, checked_fill(fill), on_nan, stored=outs is not None)
+        whole = WholeResult.checked(later, reductions, outs, arguments, skip) if later else None
+        if whole is not None:
+            reductions = checked_reductions(None, False, names, now)
+        stored = Postprocess.checked(reductions, checked_fill(fill), on_nan, stored=outs is not None)
         for name in ("journal", "store"):
             arguments[name] = CHECKS_WITH_OUT[name](arguments.get(name), outs)
         values = {name: CHECKS[name](value) if name in CHECKS else value for name, value in arguments.items()}
-        options = cls(postprocess=postprocess, outs=outs, skip=skip, **values)
+        before = steps_of(preprocess, "preprocess")
+        options = cls(postprocess=stored, preprocess=before, whole=whole, outs=outs, skip=skip, **values)
         if outs is None and (options.shard is not None or options.resume):
             raise ArgumentError("shard and resume require out", where="out", got=None, expected="a path")
         options._require_exact_for("tile", "augment", "statistics")
@@ -215,7 +234,8 @@ class PredictOptions:
         skipped = f"skip_empty={self.skip_empty!r} precision={self.precision}"
         whole = f" statistics={self.statistics!r}" if self.statistics else ""
         window = "" if self.sliding_window is None else f" sliding_window=({self.sliding_window.label})"
-        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}{whole}{window}"
+        steps = "".join(f" {s.label}" for s in self.preprocess)
+        return f"[{reduced}] fill={post.fill!r} {skipped}{filled}{whole}{window}{steps}"
 
 
 CHECKS = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuromancer.dense.arguments import checked_choice
+from neuromancer.dense.processing.steps import Step
 from neuromancer.dense.reduction import Reduction, reduction
 from neuromancer.errors import ArgumentError
 
@@ -48,13 +49,15 @@ class Postprocess:
         return self.reductions[m].filling(self.fill)
 
 
-def checked_reductions(reduce: Any, as_uint8: bool, names: Sequence[str]) -> tuple[Reduction, ...]:
-    """Return a reduction per node; raise ArgumentError for other nodes, or for both arguments at once."""
+def checked_reductions(
+    reduce: Any, as_uint8: bool, names: Sequence[str], steps: Sequence[Step] = ()
+) -> tuple[Reduction, ...]:
+    """Return a reduction per node, after some steps; raise ArgumentError for other nodes, or for both arguments."""
     if as_uint8 and reduce is not None:
         raise ArgumentError("only one of the two can be given", where="reduce", got=f"{reduce!r} and as_uint8=True")
     if isinstance(reduce, dict):
         unknown = [name for name in reduce if name not in names]
         if unknown:
             raise ArgumentError("not among the predicted nodes", where="reduce", got=unknown, expected=list(names))
-        return tuple(reduction(reduce.get(name)) for name in names)
-    return (reduction("uint8" if as_uint8 else reduce),) * len(names)
+        return tuple(reduction(reduce.get(name)).after(steps) for name in names)
+    return (reduction("uint8" if as_uint8 else reduce).after(steps),) * len(names)

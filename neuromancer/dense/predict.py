@@ -128,6 +128,8 @@ def predict_dense(
     resume: bool = False,
     memory: str | float | None = None,
     axes: str | None = None,
+    preprocess: Any = None,
+    postprocess: Any = None,
     reduce: Any = None,
     roi: Any = None,
     mask: Any = None,
@@ -174,6 +176,13 @@ def predict_dense(
         shared by all processes.
     axes : str, optional
         Axis order of the image, e.g. ``"zyxc"``.
+    preprocess : list, optional
+        Steps applied to the image before the network sees it, each a name or a pair of a name and a dict of arguments,
+        e.g. ``[("zero_mean_unit_variance", {"axes": "yx"})]``; see ``docs/bioimageio.md``. Mean, standard deviation and
+        percentiles are those of the whole image. Integers are not scaled otherwise.
+    postprocess : list, optional
+        Steps of the same kind, applied to the prediction before `reduce`. Statistics are those of the whole result,
+        which must then be predicted into memory.
     reduce : optional
         Postprocessing before values are stored: ``'uint8'``, ``'uint16'``, ``'argmax'``, a channel, a list of channels,
         ``('threshold', t)``, a function of a block (f, images, \\*spatial) that preserves the voxels, or a list of
@@ -258,9 +267,10 @@ def predict_dense(
     shown = checked_progress(progress)
     options = PredictOptions.checked(
         [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, precision=precision, out=out,
-        resume=resume, memory=memory, axes=axes, reduce=reduce, roi=roi, mask=mask, skip_empty=skip_empty, fill=fill,
-        augment=augment, statistics=statistics, tile=tile, sliding_window=sliding_window, shard=shard, threads=threads,
-        on_error=on_error, on_nan=on_nan, on_missing=on_missing, journal=journal, store=store,
+        resume=resume, memory=memory, axes=axes, preprocess=preprocess, postprocess=postprocess, reduce=reduce,
+        roi=roi, mask=mask, skip_empty=skip_empty, fill=fill, augment=augment, statistics=statistics, tile=tile,
+        sliding_window=sliding_window, shard=shard, threads=threads, on_error=on_error, on_nan=on_nan,
+        on_missing=on_missing, journal=journal, store=store,
     )  # fmt: skip
     with worker_pool(executor, workers, retries) as pool, prediction(listed, raw_img, options, pool) as run:
         run.execute(shown)
@@ -278,6 +288,8 @@ def plan_dense(
     pad_raw: bool = False,
     memory: str | float | None = None,
     axes: str | None = None,
+    preprocess: Any = None,
+    postprocess: Any = None,
     reduce: Any = None,
     roi: Any = None,
     augment: str | None = None,
@@ -296,7 +308,8 @@ def plan_dense(
         Shape of the image, (f, (z,) y, x), or the image itself.
     dtype : numpy dtype, optional
         Dtype of the image if `image` is a shape; default uint8.
-    as_uint8, pad_raw, memory, axes, reduce, roi, augment, statistics, tile, sliding_window, on_missing
+    as_uint8, pad_raw, memory, axes, preprocess, postprocess, reduce, roi, augment, statistics, tile, sliding_window, \
+    on_missing
         See :func:`predict_dense`.
     chunks : sequence of int, optional
         Chunk or shard shape of the output store, (f, (z,) y, x).
@@ -317,8 +330,9 @@ def plan_dense(
     elif dtype is not None:
         raise InputTypeError("an image already has a dtype", where="dtype", got=dtype, expected="None")
     options = PredictOptions.checked(
-        [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes, reduce=reduce,
-        roi=roi, augment=augment, statistics=statistics, tile=tile, sliding_window=sliding_window,
+        [n.name for n in listed], several, as_uint8=as_uint8, pad_raw=pad_raw, memory=memory, axes=axes,
+        preprocess=preprocess, postprocess=postprocess, reduce=reduce, roi=roi, augment=augment,
+        statistics=statistics, tile=tile, sliding_window=sliding_window,
         on_missing=on_missing,
     )  # fmt: skip
     blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from neuromancer.casts import KINDS, is_number, is_whole
 from neuromancer.dense.fingerprint import function_text
+from neuromancer.dense.processing.apply import apply_step
+from neuromancer.dense.processing.steps import Step
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
 
 SCALES = {"uint8": 255, "uint16": 65535}
@@ -27,7 +29,7 @@ class Reduction:
     Parameters
     ----------
     steps : tuple
-        Each ``'uint8'``, ``'uint16'``, ``'argmax'``, a tuple of channels, ``('threshold', t)`` or a function.
+        Each ``'uint8'``, ``'uint16'``, ``'argmax'``, a tuple of channels, ``('threshold', t)``, a function or a Step.
 
     Examples
     --------
@@ -37,6 +39,10 @@ class Reduction:
     """
 
     steps: tuple[Any, ...] = ()
+
+    def after(self, steps: Sequence[Step]) -> Reduction:
+        """Return the reduction of values to which some steps are applied first."""
+        return Reduction((*steps, *self.steps))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return the reduced block, (f', images, *spatial).
@@ -182,6 +188,8 @@ def _step(step: Any) -> Any:
 
 
 def _apply(step: Any, values: np.ndarray) -> Any:
+    if isinstance(step, Step):
+        return apply_step(step, values)
     if callable(step):
         return step(values)
     if step == "argmax":
@@ -216,4 +224,6 @@ def _importable(function: Callable[..., Any]) -> bool:
 
 
 def _label(step: Any) -> str:
+    if isinstance(step, Step):
+        return step.label
     return function_text(step) if callable(step) else repr(step)

@@ -15,7 +15,7 @@ import numpy as np
 from neuromancer import engine as E
 from neuromancer import volumes
 from neuromancer.dense.arguments import checked_image, require_fill, require_skip
-from neuromancer.dense.cache import CachedSource
+from neuromancer.dense.checks import is_stack
 from neuromancer.dense.evaluation import builder_of, evaluator_of
 from neuromancer.dense.fingerprint import model_fingerprint
 from neuromancer.dense.gathered import Gathered
@@ -28,6 +28,8 @@ from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.placement import image_placement, placed
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.plan_builder import SLACK, Buffers, PlanBuilder
+from neuromancer.dense.processing.source import ProcessedSource, names_of, with_cache
+from neuromancer.dense.processing.store import keep_statistics, recall_or_measure
 from neuromancer.dense.reduction import TRIAL_LAST
 from neuromancer.dense.result_stores import ResultStores
 from neuromancer.dense.stores import (
@@ -94,7 +96,12 @@ class PredictionRun:
         self.gathered, self.task = gathered, f"predicting {network.name}"
         self.network, self.raw, self.options, self.pool = network, raw, options, pool
         choice = options.on_missing
-        self.source, visible = image_sources(raw, options.axes, network.spatial, choice)
+        self.image, visible = image_sources(raw, options.axes, network.spatial, choice)
+        self.source = self.image
+        if options.preprocess:
+            is_stack(network.source, network.nodes[0], self.image.shape, self.image.dtype)  # axes and channels fit
+            kind = network.source.output.dtype
+            self.source = ProcessedSource(self.image, options.preprocess, network.spatial, kind)
         workers = 1 if pool is None else pool.workers
         threads = workers if pool is not None and pool.in_process else 1
         self.builder = builder or builder_of(network, self.source.shape, self.source.dtype, options, workers, threads)
@@ -106,7 +113,7 @@ class PredictionRun:
         )
         self.mask_sources += [] if visible is None else [visible]
         self.mask = combined(self.mask_sources, self.builder.raw_shape[1:])
-        self._opened = [s for s in (self.source, *self.mask_sources) if s is not raw and s is not options.mask]
+        self._opened = [s for s in (self.image, *self.mask_sources) if s is not raw and s is not options.mask]
         self.outputs = Outputs(options)
         self._filled: dict[str, Part] = {}
 
@@ -123,7 +130,7 @@ class PredictionRun:
     @property
     def in_memory(self) -> bool:
         """Whether image and result are arrays in memory: no need to read ahead, or to align tiles to blocks."""
-        return isinstance(self.source, MemorySource) and not self.outputs.stored and self.pool is None
+        return isinstance(self.image, MemorySource) and not self.outputs.stored and self.pool is None
 
     @property
     def threads(self) -> Threads:
@@ -189,7 +196,11 @@ class PredictionRun:
             If options do not fit the result; no output has been created then.
         """
         self.check()
+        if isinstance(self.source, ProcessedSource):  # it can fail, so before anything is created
+            recall_or_measure(self.source, self.outputs.place(self))
         with self.outputs.open(self, self.builder.outputs) as plan:
+            if isinstance(self.source, ProcessedSource):
+                keep_statistics(self.source, self.outputs.folder)
             self._run_tiles(plan if self.options.shard is None else plan.shard(*self.options.shard), progress)
 
     def results(self) -> list[Any]:
@@ -197,6 +208,8 @@ class PredictionRun:
         if self.options.outs is not None:
             return list(self.options.outs)
         arrays = [sink.array for sink in self.outputs.sinks]
+        if self.options.whole is not None:
+            arrays = self.options.whole.apply(arrays, self.image, self.network.spatial)
         if not volumes.is_dataarray(self.raw) or any(g.output_spacing != 1 for g in self.network.joint):
             return arrays
         lead = (self.builder.roi[0][0],) if self.builder.stack else ()
@@ -209,7 +222,7 @@ class PredictionRun:
         """Raise all errors that can be detected before stores are created."""
         options, outputs = self.options, self.builder.outputs
         post = options.postprocess
-        require_skip(options.skip_empty, self.source.dtype)
+        require_skip(options.skip_empty, self.image.dtype)
         for m, output in enumerate(outputs):
             require_fill(post.filling(m), output.name, output.dtype)
         if self.pool is not None:
@@ -219,13 +232,18 @@ class PredictionRun:
             for node, reduction in zip(self.network.nodes, post.reductions, strict=True):
                 reduction.stored(node.shape["f"], self.network.dtype, len(self.builder.sizes), TRIAL_LAST)
         store = {"spatial": self.spatial, **(options.store or {})}
+        if options.whole is not None:
+            options.whole.require_complete("mask", bool(self.mask_sources), "a masked image")
+            axes = names_of(self.image.shape, self.network.spatial)
+            for m, output in enumerate(outputs):
+                options.whole.check(output.shape[0], output.dtype, axes, m)
         for out, output in zip(options.outs or (), outputs, strict=False):
             check_sink(out, output.shape, output.dtype, store)
         if self.pool is None and not options.resume:
             self.network.func(options.precision).compile()
         names = [*(["mask"] if options.mask is not None else []), "mask of the image"]
         masks = dict(zip(names, self.mask_sources, strict=False))
-        require_apart({"image": self.source, **masks}, options.outs or ())
+        require_apart({"image": self.image, **masks}, options.outs or ())
 
     def _run_tiles(self, plan: DensePlan, progress: bool | None) -> None:
         todo, count = self.outputs.missing(plan)
@@ -272,7 +290,7 @@ class PredictionRun:
             plan,
             self.options.postprocess,
             self.network,
-            CachedSource(self.source, self.cache_bytes) if self.cache_bytes else self.source,
+            with_cache(self.source, self.cache_bytes),
             self.mask,
             self.outputs.folder,
             precision=self.options.precision,
@@ -314,7 +332,7 @@ class PredictionRun:
         mask = " ".join(fingerprint_of(source) for source in self.mask_sources)
         return {
             "model": model_fingerprint(self.network.nodes),
-            "image": fingerprint_of(self.source),
+            "image": fingerprint_of(self.image),
             "options": f"{self.options.label} mask={mask}",
         }
 

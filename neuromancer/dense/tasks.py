@@ -19,13 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from neuromancer.config import config
-from neuromancer.dense.cache import CachedSource
 from neuromancer.dense.evaluation import evaluator_of, network_of
 from neuromancer.dense.gathered import Frozen, Gathered
 from neuromancer.dense.mask import combined
 from neuromancer.dense.pipeline import IN_TURN, Pipeline, Threads, TileReport
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
+from neuromancer.dense.processing.source import with_cache
 from neuromancer.dense.stores import filled_parts, reopen_sink, reopen_source
 from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.errors import NeuromancerError, node_label
@@ -265,10 +265,9 @@ def _open(task: TaskSpec) -> OpenTask:
     source = reopen_source(task.source)
     masks = [mask if isinstance(mask, np.ndarray) else reopen_source(mask) for mask in task.masks]
     sinks = None if task.sinks is None else [reopen_sink(locator) for locator in task.sinks]
-    cached = CachedSource(source, task.cache) if task.cache else source
     evaluator = evaluator_of(
-        task.plan, task.postprocess, network, cached, combined(masks, task.plan.raw_shape[1:]), task.scratch,
-        precision=task.precision, skip_empty=task.skip_empty, gathered=task.gathered,
+        task.plan, task.postprocess, network, with_cache(source, task.cache), combined(masks, task.plan.raw_shape[1:]),
+        task.scratch, precision=task.precision, skip_empty=task.skip_empty, gathered=task.gathered,
     )  # fmt: skip
     evaluator.__enter__()
     stores = [source, *(mask for mask in masks if not isinstance(mask, np.ndarray)), *(sinks or ())]

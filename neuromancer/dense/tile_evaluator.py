@@ -16,6 +16,7 @@ from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.postprocess import Postprocess
+from neuromancer.dense.processing.source import ProcessedSource
 from neuromancer.dense.raw import read
 from neuromancer.dense.tiles import Tile
 from neuromancer.errors import PredictionError
@@ -96,8 +97,10 @@ class TileEvaluator:
         inside = [self._inside(tile, m) for m in range(len(self.plan.outputs))]
         if self.mask is not None and not any(i is not None and i.any() for i in inside):
             return Fetched(tile, None, inside)
-        block = self._raw_block(tile)
-        return Fetched(tile, None if self._is_empty(block) else block, inside)
+        block = seen = self._raw_block(tile)
+        if self.skip_empty is not None and isinstance(self.source, ProcessedSource):
+            seen = read(self.source.source, self.plan.head(tile), tile.raw_start, tile.raw_stop)
+        return Fetched(tile, None if self._is_empty(seen) else block, inside)
 
     def _raw_block(self, tile: Tile) -> np.ndarray:
         """Raw block of a tile; an empty image of its size if only values of earlier passes are needed."""

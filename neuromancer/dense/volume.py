@@ -24,6 +24,8 @@ from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import DensePlan, readable_bytes
 from neuromancer.dense.plan_builder import SLACK, PlanBuilder
+from neuromancer.dense.processing.source import ProcessedSource
+from neuromancer.dense.processing.store import keep_statistics, recall_or_measure
 from neuromancer.dense.resume import Journal
 from neuromancer.dense.run import PredictionRun
 from neuromancer.dense.symmetry import View
@@ -212,6 +214,8 @@ class VolumePrediction:
         final.check()
         final.outputs.require_new(final)
         with self._folder(final) as folder:
+            self._measure(folder)
+            self._share_measured(final)
             final.gathered = self._gathered(folder, progress)
             final.task = f"pass {len(self.passes) + 1} of {len(self.passes) + 1}, {final.task}"
             final.execute(progress)
@@ -248,12 +252,23 @@ class VolumePrediction:
             found.require_same(prints)
         yield folder
 
+    def _measure(self, folder: Path) -> None:
+        """Take or measure what the preprocessing needs to know about the image, once for all passes."""
+        if isinstance(self.whole.source, ProcessedSource):
+            recall_or_measure(self.whole.source, folder)
+            keep_statistics(self.whole.source, folder)
+
+    def _share_measured(self, run: PredictionRun) -> None:
+        if isinstance(run.source, ProcessedSource):
+            run.source.statistics = self.whole.source.statistics
+
     def _gathered(self, folder: Path, progress: bool | None) -> Gathered:
         """Run the passes before the last one."""
         statistics: dict[View, dict[str, np.ndarray]] = {frame.view: {} for frame in self.frames}
         stored: dict[str, Activations] = {}
         for k, one in enumerate(self.passes):
             run = self._gather_run(k, Gathered(statistics, dict(stored), one.frame.before), folder)
+            self._share_measured(run)
             run.execute(progress)
             return_free_memory()
             sinks = dict(zip(one.level.parents, run.gather_sinks, strict=True))

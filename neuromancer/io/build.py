@@ -14,6 +14,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.casts import exact_cast
+from neuromancer.dense.processing.steps import Step, steps_of
 from neuromancer.errors import FileError, NeuromancerError, short
 from neuromancer.graph.construction import constructor
 from neuromancer.graph.demand import ENOUGH
@@ -122,6 +123,7 @@ def build(
             kept.extend(values.tolist())
         model.history = _history(document["history"], decode)
         model.training_state = _training_state(document.get("training", {}))
+        model.processing = _processing(document.get("processing", {}))
 
 
 def _optimisers(document: dict[str, Any], decode: Decoder) -> dict[str, dict[str, np.ndarray]]:
@@ -152,6 +154,12 @@ def _recent(
             shown = short(values[:4].tolist())
             raise FileError("the seconds of the last steps are not durations", where="file", got=shown)
         yield values, places[key]
+
+
+def _processing(document: Any) -> dict[str, tuple[Step, ...]]:
+    if not isinstance(document, dict) or not set(document) <= {"preprocess", "postprocess"}:
+        raise FileError("the steps of processing are damaged", where="file", got=short(document))
+    return {key: steps_of(steps, key) for key, steps in document.items()}
 
 
 def _training_state(state: Any) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def describe(model: TrainableGraph) -> tuple[dict[str, Any], dict[str, np.ndarra
         "recent": _arrays({"loss": list(model._losses), "seconds": list(model._seconds)}, arrays, "recent"),
         "history": _arrays(_history(model), arrays, "history"),
         "training": dict(model.training_state),
+        "processing": {key: [step.stated for step in steps] for key, steps in model.processing.items() if steps},
         "variables": [],
     }
     for k, variable in enumerate(encode.variables):

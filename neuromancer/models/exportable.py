@@ -29,7 +29,7 @@ class Exportable:
         nodes : Node, str, or list of them, optional
             Outputs of the file. Default: the prediction node.
         """
-        _exporter("export")(self, path, nodes)
+        exporter("export")(self, path, nodes)
 
     def to_torch(self, nodes: Outputs = None) -> Any:
         """Return the model as a ``torch.nn.Module`` with the same results; see :func:`neuromancer.to_torch`.
@@ -43,10 +43,29 @@ class Exportable:
         -------
         torch.fx.GraphModule
         """
-        return _exporter("to_torch")(self, nodes)
+        return exporter("to_torch")(self, nodes)
+
+    def export_bioimageio(self, path: str | os.PathLike[str], **arguments: Any) -> None:
+        """Write the model as a package of bioimage.io; arguments as for :func:`neuromancer.export_bioimageio`.
+
+        Parameters
+        ----------
+        path : path
+            A new folder, or a file ending in ``.zip``.
+        **arguments
+            ``authors``, ``license``, ``cite`` and ``documentation`` are needed.
+        """
+        exporter("export_bioimageio")(self, path, **arguments)
 
 
-def _exporter(name: str) -> Callable[..., Any]:
+def exporter(name: str) -> Callable[..., Any]:
+    """Return a function of the modules that know other libraries.
+
+    Raises
+    ------
+    MissingDependencyError
+        If these have not been imported, as ``import neuromancer`` does.
+    """
     try:
         return EXPORTERS[name]
     except KeyError:

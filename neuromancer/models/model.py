@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Unpack, cast, overload
+from typing import Any, cast
 
 import numpy as np
 
-from neuromancer.dense.options import DenseOptions, Labelled, Out, RunOptions
 from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
 from neuromancer.exclusive import building_lock
 from neuromancer.graph import registry
@@ -22,12 +21,12 @@ from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
 from neuromancer.models.exportable import Exportable
 from neuromancer.models.import_report import ImportReport
-from neuromancer.optim.trainable import TrainableGraph
+from neuromancer.models.prediction import DensePrediction
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
 
 
-class Model(Exportable, TrainableGraph):
+class Model(Exportable, DensePrediction):
     """A graph of nodes with designated roles.
 
     Created by ``model_manager.newmodel(name)``; nodes register themselves with the current model.
@@ -119,73 +118,6 @@ class Model(Exportable, TrainableGraph):
                 )
             function = self._ext_function
         return function(*arrays)
-
-    @overload
-    def predict_dense(
-        self,
-        raw_img: Labelled,
-        as_uint8: bool = ...,
-        pad_raw: bool = ...,
-        progress: bool | None = ...,
-        precision: str = ...,
-        *,
-        out: None = ...,
-        **options: Unpack[RunOptions],
-    ) -> Labelled | np.ndarray: ...
-
-    @overload
-    def predict_dense(
-        self,
-        raw_img: Any,
-        as_uint8: bool = ...,
-        pad_raw: bool = ...,
-        progress: bool | None = ...,
-        precision: str = ...,
-        *,
-        out: None = ...,
-        **options: Unpack[RunOptions],
-    ) -> np.ndarray: ...
-
-    @overload
-    def predict_dense(
-        self,
-        raw_img: Any,
-        as_uint8: bool = ...,
-        pad_raw: bool = ...,
-        progress: bool | None = ...,
-        precision: str = ...,
-        *,
-        out: Out,
-        **options: Unpack[RunOptions],
-    ) -> Out: ...
-
-    def predict_dense(
-        self,
-        raw_img: Any,
-        as_uint8: bool = False,
-        pad_raw: bool = False,
-        progress: bool | None = None,
-        precision: str = "f32",
-        **options: Unpack[DenseOptions],
-    ) -> Any:
-        """Predict every voxel of an image of any size; see ``Node.predict_dense``.
-
-        Parameters
-        ----------
-        raw_img : array, (f, (z,) y, x)
-        as_uint8 : bool
-            Return ``floor(255 * prediction)`` as uint8.
-        pad_raw : bool
-            Mirror-pad the image so that the result has the same size.
-        progress, precision, **options
-            See ``Node.predict_dense``.
-
-        Returns
-        -------
-        numpy.ndarray, xarray.DataArray, or `out`, (f, (z,) y, x)
-        """
-        node = self._require("prediction_node")
-        return node.predict_dense(raw_img, as_uint8, pad_raw, progress, precision, **options)
 
     def test_run_prediction(self) -> Any:
         """Evaluate the prediction node on random data, print shape and speed, and return its output."""

@@ -242,9 +242,9 @@ class Node(GraphNode):
             'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
             processors and GPUs that support them; so does 'tf32' (11 bits) on a GPU (``docs/backends.md``).
         **options
-            Options for volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``reduce``,
-            ``augment``, ``executor`` and others; for networks that depend on the whole image, ``statistics`` and
-            ``sliding_window``. See :func:`neuromancer.predict_dense`.
+            Options for volumes larger than memory: ``out``, ``resume``, ``memory``, ``roi``, ``mask``, ``preprocess``,
+            ``reduce``, ``augment``, ``executor`` and others; for networks that depend on the whole image,
+            ``statistics`` and ``sliding_window``. See :func:`neuromancer.predict_dense`.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.dense.processing.steps import Step
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive
 from neuromancer.graph.feeding import check_arrays
@@ -46,6 +47,8 @@ class TrainableGraph(DesignatedGraph):
         Values recorded during training; saved and loaded with the model.
     training_state : dict
         Progress of a :class:`neuromancer.Trainer`, serialisable to JSON; saved and loaded with the model.
+    processing : dict of str to tuple of Step
+        Pre- and postprocessing of dense predictions; saved and loaded with the model.
     """
 
     if TYPE_CHECKING:  # its nodes can be evaluated
@@ -69,6 +72,7 @@ class TrainableGraph(DesignatedGraph):
         self.meta = MetaParams(f"model {self.name}")
         self.history: dict[str, Any] = {}
         self.training_state: dict[str, Any] = {}
+        self.processing: dict[str, tuple[Step, ...]] = {}
         self._stepping = Exclusive()
         self._roles_changed()
 

@@ -326,3 +326,15 @@ def test_a_mean_spread_over_the_image_and_corners_that_meet(expected):
     assert close(joined.predict_dense(RAW, statistics="volume"), joined.infer(RAW[None])[0])
     with pytest.raises(GraphError, match="'corners' interpolates between the corners of the whole image"):
         joined.predict_dense(RAW)
+
+
+@pytest.mark.parametrize("options", [{"tile": (12, 16)}, {"sliding_window": nm.SlidingWindow((16, 16))}])
+def test_preprocessing_comes_first(plane, tmp_path, kept, options):
+    options = options if "sliding_window" in options else {**options, "statistics": "volume"}
+    raw = (RAW * 20).astype("uint8")
+    ready = (raw - raw.mean(dtype="float64")) / (raw.std(dtype="float64") + 1e-6)
+    expected = plane.predict_dense(ready.astype("float32"), **options)
+    step = "zero_mean_unit_variance"
+    assert close(plane.predict_dense(raw, preprocess=step, **options), expected)
+    plane.predict_dense(raw, preprocess=step, out=tmp_path / "out.npy", **options)
+    assert close(np.load(tmp_path / "out.npy"), expected)

@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS = {"volumes.md": ("zarr", "xarray"), "cluster.md": ("dask", "distributed"), "export.md": ("onnx",)}
+NEEDS = {
+    "volumes.md": ("zarr", "xarray"),
+    "cluster.md": ("dask", "distributed"),
+    "export.md": ("onnx",),
+    "bioimageio.md": ("bioimageio.spec", "onnx"),
+}
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#]+)\)")
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from neuromancer import engine as E
 from neuromancer.dense.pipeline import file_error
+from neuromancer.dense.processing.source import ProcessedSource
 from neuromancer.dense.raw import normalise
 from neuromancer.dense.sliding.network import PatchNetwork
 from neuromancer.dense.sliding.plan import READ_AHEAD, SlidingPlan, places
@@ -226,9 +227,12 @@ class SlidingEvaluator(TileEvaluator):
         used = [axis.indices(a, a + n) for axis, a, n in zip(plan.image, patch.start, plan.window.patch, strict=True)]
         ranges = [(int(u[u >= 0].min()), int(u.max()) + 1) for u in used]
         image = (slice(patch.image + plan.first_image, patch.image + plan.first_image + 1),) if plan.stack else ()
-        block = np.asarray(unmasked(self.source[(slice(None), *image, *(slice(*r) for r in ranges))], "image"))
+        where = (slice(None), *image, *(slice(*r) for r in ranges))
+        block = seen = np.asarray(unmasked(self.source[where], "image"))
+        if self.skip_empty is not None and isinstance(self.source, ProcessedSource):
+            seen = self.source.source[where]
         block = block[:, 0] if plan.stack else block
-        if self._is_empty(block):
+        if self._is_empty(seen):
             return None
         block = normalise(block, self.network.source.output.dtype)
         for k, (u, (low, _)) in enumerate(zip(used, ranges, strict=True)):

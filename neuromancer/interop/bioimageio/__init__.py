@@ -1,0 +1,3 @@
+"""Packages of bioimage.io: models with their weights, processing and test tensors."""
+
+from __future__ import annotations
