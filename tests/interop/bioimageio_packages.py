@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -150,3 +151,20 @@ def change(folder: Path, **fields: Any) -> None:
         else:
             place[last] = value
     dump(document, folder / "bioimageio.yaml")
+
+
+def run_core(folder: Path, image: np.ndarray, output: str) -> np.ndarray:
+    """Prediction of the reference implementation, bioimageio.core."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from bioimageio.core import Tensor, create_prediction_pipeline, load_model_description
+        from bioimageio.core.digest_spec import create_sample_for_model
+
+        description = load_model_description(folder / "bioimageio.yaml", perform_io_checks=False)
+        tensor = Tensor.from_numpy(image, dims=["batch", "channel", "y", "x"])
+        sample = create_sample_for_model(description, inputs={description.inputs[0].id: tensor})
+        with create_prediction_pipeline(description, weight_format="onnx") as pipeline:
+            result = pipeline.predict_sample_without_blocking(
+                sample, skip_input_padding=True, skip_output_cropping=True
+            )
+    return np.asarray(result.members[output].data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ pytest.importorskip("onnx")
 
 import onnx
 
-from tests.interop.bioimageio_packages import W, X, conv, dump, imported, load, package
+from tests.interop.bioimageio_packages import W, X, conv, dump, imported, load, package, run_core
 from tests.interop.onnx_factories import model as onnx_model
 from tests.interop.onnx_factories import node, weights
 
@@ -119,3 +120,23 @@ def test_published_network():
         assert np.abs(found.predict_dense(x[0], tile=tile) - wanted[0]).max() < 1e-5
     (note,) = [n for n in found.import_report.notes if "halo" in n]
     assert 5e-4 < float(note.split("after")[0].split()[-1]) < 5e-3
+
+
+@pytest.mark.slow
+def test_published_network_as_its_own_library_runs_it(tmp_path):
+    pytest.importorskip("bioimageio.core")
+    pytest.importorskip("onnxruntime")
+    if not BROAD.is_dir():
+        pytest.skip(f"{BROAD} is missing")
+    for path in BROAD.iterdir():
+        shutil.copy(path, tmp_path)
+    document = load(tmp_path / "bioimageio.yaml")
+    del document["covers"], document["weights"]["torchscript"], document["weights"]["pytorch_state_dict"]
+    for tensor in (*document["inputs"], *document["outputs"], document["weights"]["onnx"]):
+        tensor.pop("sample_tensor", tensor.pop("parent", None))
+    dump(document, tmp_path / "bioimageio.yaml")
+    image = np.roll(np.load(BROAD / "test_input.npy"), 100, axis=(2, 3))
+    with pytest.warns(MetadataWarning):
+        found = imported(tmp_path)
+    wanted = run_core(tmp_path, image, "probability")
+    np.testing.assert_allclose(found.predict_dense(image[0], tile=(150, 200)), wanted[0], atol=1e-5)

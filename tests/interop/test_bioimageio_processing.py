@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from neuromancer.errors import (
-    TranslationError,
-)
+from neuromancer.errors import TranslationError
 
 pytest.importorskip("bioimageio.spec")
 pytest.importorskip("onnx")
 
-from tests.interop.bioimageio_packages import X, conv, dump, entry, imported, load, network, package
-
-
-def run_core(folder: Path, image: np.ndarray) -> np.ndarray:
-    """Prediction of bioimageio.core."""
-    pytest.importorskip("bioimageio.core")
-    pytest.importorskip("onnxruntime")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from bioimageio.core import Tensor, create_prediction_pipeline, load_model_description
-        from bioimageio.core.digest_spec import create_sample_for_model
-
-        description = load_model_description(folder / "bioimageio.yaml", perform_io_checks=False)
-        sample = create_sample_for_model(
-            description, inputs={"raw": Tensor.from_numpy(image, dims=["batch", "channel", "y", "x"])}
-        )
-        with create_prediction_pipeline(description, weight_format="onnx") as pipeline:
-            result = pipeline.predict_sample_without_blocking(sample)
-    return np.asarray(result.members["out"].data)
-
+from tests.interop.bioimageio_packages import X, conv, dump, entry, imported, load, network, package, run_core
 
 OPERATIONS = {
     "pre": [
@@ -73,7 +49,9 @@ def test_operations_give_what_bioimageio_core_gives(kind, k, tmp_path):
     first = step if kind == "pre" else ("scale_linear", {"gain": 0.01, "offset": -1.0})
     before = [first, ("ensure_dtype", {"dtype": "float32"})]
     folder = package(tmp_path, network(), X, conv(X), pre=before, post=[step] if kind == "post" else [])
-    wanted = run_core(folder, X).astype("float32")
+    pytest.importorskip("bioimageio.core")
+    pytest.importorskip("onnxruntime")
+    wanted = run_core(folder, X, "out").astype("float32")
     np.save(folder / "y.npy", wanted)
     document = load(folder / "bioimageio.yaml")
     document["outputs"][0]["test_tensor"] = entry(folder / "y.npy")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ruyaml import YAML
+
 from neuromancer.errors import FileError, translating
 
 MAX_TEXT = 1 << 18
@@ -27,11 +29,6 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
     """
     if len(text) > MAX_TEXT:
         raise FileError("the description is too long", where=where, expected=f"at most {MAX_TEXT} bytes")
-    try:
-        from ruyaml import YAML
-    except ImportError as error:
-        raise FileError("ruyaml, which bioimageio.spec needs, is not installed", where=where) from error
-
     if _brackets(text) > 4 * MAX_DEPTH:  # on which the parser would spend long
         raise FileError("the description is nested too deeply", where=where, expected=f"at most {MAX_DEPTH} levels")
     with translating(where, "is not valid YAML", "a description of bioimage.io"):
