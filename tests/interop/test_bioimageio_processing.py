@@ -66,6 +66,21 @@ def test_operations_give_what_bioimageio_core_gives(kind, k, tmp_path):
             np.testing.assert_allclose(result, wanted[0], atol=2e-5 * scale)
 
 
+def test_all_steps_take_the_statistics_of_the_image_before_the_first(tmp_path):
+    """As the reference implementation does."""
+    pytest.importorskip("bioimageio.core")
+    pytest.importorskip("onnxruntime")
+    steps = [("clip", {"min": 60.0, "max": 110.0}), ("zero_mean_unit_variance", None)]
+    folder = package(tmp_path, network(), X, conv(X), pre=[*steps, ("ensure_dtype", {"dtype": "float32"})])
+    wanted = run_core(folder, X, "out").astype("float32")
+    np.save(folder / "y.npy", wanted)
+    document = load(folder / "bioimageio.yaml")
+    document["outputs"][0]["test_tensor"] = entry(folder / "y.npy")
+    dump(document, folder / "bioimageio.yaml")
+    result = imported(folder).predict_dense(X[0], tile=(10, 13))
+    np.testing.assert_allclose(result, wanted[0], atol=2e-5 * np.abs(wanted).max())
+
+
 OLD = [
     ("zero_mean_unit_variance", {"mode": "per_sample", "axes": "yx"}, (X - X.mean()) / (X.std() + 1e-6)),
     ("zero_mean_unit_variance", {"mode": "per_dataset", "axes": "cyx"}, (X - X.mean()) / (X.std() + 1e-6)),

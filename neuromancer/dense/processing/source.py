@@ -199,7 +199,8 @@ def measured(
     for k, step in enumerate(steps):
         own: Statistics = ()
         if step.looks_at_result:
-            before = _Partly(volume, steps[:k], found)
+            # Of an image, as in bioimageio.core, all steps take the statistics that it has before the first.
+            before = image if volume is image else _Partly(volume, steps[:k], found)
             own = _statistics(step, before, reduced_axes(step, axes, where), f"{where}, {step.name}")
         if step.looks_at_image:
             own += _statistics(step, image, reduced_axes(step, image_axes, where), f"{where}, {step.name}")
@@ -248,5 +249,7 @@ def process_array(
         The unprocessed image.
     image_axes : sequence of str
     """
-    statistics = measured(steps, ArrayVolume(array), axes, ArrayVolume(image), image_axes, "postprocess")
+    volume = ArrayVolume(array)
+    raw = volume if image is array else ArrayVolume(image)
+    statistics = measured(steps, volume, axes, raw, image_axes, "postprocess")
     return processed(array, steps, statistics, tuple(slice(0, n) for n in array.shape))
