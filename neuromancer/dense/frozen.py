@@ -73,12 +73,13 @@ class FrozenNetwork(DenseNetwork):
             tensors = [E.tensor(f"{n.name}_statistics", (n.statistic_rows, None, n.parents[0].shape["f"]),
                                 np.dtype(n.output.dtype).name) for n in self.given]  # fmt: skip
         mode = BuildMode(inference=True, statistics=dict(zip((n.name for n in self.given), tensors, strict=True)))
-        cuts = {known[cut.name]: partial(self._stand_in, known[cut.name], cut) for cut in form.stored}
-        copies = rebuild(self.nodes, mode, free_sizes=True, replaced=cuts)
+        stored = {known[cut.name]: cut for cut in form.stored if cut.name in known}
+        made = {node: partial(self._stand_in, node, cut) for node, cut in stored.items()}
+        copies = rebuild(self.nodes, mode, free_sizes=True, replaced=made)
         self.twins = [copies[node] for node in self.nodes]
         self._check()
-        self.cuts = [cut for cut in form.stored if known[cut.name] in copies]
-        self.stand_ins = [copies[known[cut.name]] for cut in self.cuts]
+        self.cuts = [cut for node, cut in stored.items() if node in copies]
+        self.stand_ins = [copies[node] for node in stored if node in copies]
         image = copies[self.source].output
         self.reads_image = _reaches(self.twins, copies[self.source])
         self._inputs = [*([image] if self.reads_image else []), *(n.output for n in self.stand_ins), *tensors]

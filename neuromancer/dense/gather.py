@@ -117,5 +117,8 @@ class GatherRun(PredictionRun):
         self.check()
         first, n = self.shard
         with self.outputs.open(self, self.builder.outputs) as plan:
+            if self.outputs.missing(plan)[1]:  # else later passes may have removed what they do not need
+                for sink in self.gather_sinks:
+                    sink.require_values()
             for i in range(n):
                 self._run_tiles(plan.shard((first + i) % n, n), progress)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from neuromancer.dense.gathered import Activations
+from neuromancer.dense.gathered import Activations, damaged
 from neuromancer.dense.plan import DensePlan
 from neuromancer.errors import naming
 from neuromancer.files import fsync
 from neuromancer.graph.statistics import FeatureStatistics
 
 ROWS = 3
-"""Values per feature and image of a tile: sum, sum of squares, maximum."""
+"""Values per feature and image of a tile: sum, sum of squared deviations from the mean, maximum."""
 
 
 class GatherSink:
@@ -36,7 +39,7 @@ class GatherSink:
 
     def __init__(self, path: Path, shape: Sequence[int], dtype: str, keep: bool) -> None:
         self.path, self.shape, self.dtype, self.keep = path, tuple(shape), np.dtype(dtype), keep
-        self.layout = Activations(path, (), (), dtype)
+        self.layout = Activations(path.with_suffix(".values"), (), (), dtype)
         self.stack = False
 
     @property
@@ -51,20 +54,32 @@ class GatherSink:
     def arrange(self, plan: DensePlan) -> None:
         """Take over the tiles of a plan, before anything is written."""
         shape = self.shape if plan.stack else (self.shape[0], 1, *self.shape[1:])
-        path = self.path.with_suffix(".values")
-        self.layout, self.stack = Activations(path, shape, plan.tile_shape, self.dtype.name), plan.stack
+        self.layout = replace(self.layout, shape=shape, tile=plan.tile_shape)
+        self.stack = plan.stack
+
+    def claim(self) -> None:
+        """Remove what an earlier pass, whose journal is gone, left behind."""
+        for path in (self.path, self.layout.path):
+            with naming(path, "cannot be removed"):
+                path.unlink(missing_ok=True)
+
+    @property
+    def _record(self) -> np.dtype:
+        """What is stored of a tile: its statistics, (images, rows, f), and their checksum."""
+        return np.dtype([("rows", np.float64, (self.layout.tile[0], ROWS, self.shape[0])), ("check", np.uint32)])
 
     def __setitem__(self, where: tuple[slice, ...], values: np.ndarray) -> None:
         values = values if self.stack else values[:, None]
         starts = [s.start for s in (where[1:] if self.stack else (slice(0, 1), *where[1:]))]
         number = [a // t for a, t in zip(starts, self.layout.tile, strict=True)]
         found = [FeatureStatistics.of(values[:, i]) for i in range(values.shape[1])]
-        record = np.zeros((self.layout.tile[0], ROWS, len(values)))
-        record[: len(found)] = [[s.sums, s.squares, s.maxima] for s in found]
+        record = np.zeros((), self._record)
+        record["rows"][: len(found)] = [[s.sums, s.deviations, s.maxima] for s in found]
+        record["check"] = zlib.crc32(record["rows"].tobytes())
         index = int(np.ravel_multi_index(number, self.layout.grid))
-        _write(self.path, index * record.nbytes, record)
         if self.keep:
             _write(self.layout.path, self.layout.place(number)[0], np.ascontiguousarray(values))
+        _write(self.path, index * record.nbytes, record.reshape(1).view(np.uint8))
 
     def __getitem__(self, where: tuple[slice, ...]) -> np.ndarray:
         spatial = zip(where[1:], self.shape[1:], strict=True)
@@ -93,17 +108,38 @@ class GatherSink:
         FileError
         """
         layout = self.layout
-        with naming(self.path):
-            records = np.fromfile(self.path).reshape(-1, layout.tile[0], ROWS, self.shape[0])
+        records, intact = self._stored()
+        if not intact.all():
+            raise damaged(self.path, f"{int(intact.sum())} of {intact.size} tiles intact")
         found: list[FeatureStatistics | None] = [None] * layout.shape[1]
-        for record, number in zip(records, np.ndindex(*layout.grid), strict=True):
+        for record, number in zip(records["rows"], np.ndindex(*layout.grid), strict=True):
             _, (_, images, *spatial) = layout.place(number)
             for i in range(images):
-                part = FeatureStatistics(int(np.prod(spatial)), *record[i])
+                part = FeatureStatistics(prod(spatial), *record[i])
                 k = number[0] * layout.tile[0] + i
                 before = found[k]
                 found[k] = part if before is None else before + part
         return [s for s in found if s is not None]
+
+    def require_values(self) -> None:
+        """Raise FileError if values are missing of tiles whose statistics are there."""
+        written = self._stored()[1].reshape(self.layout.grid) if self.keep else np.zeros(0)
+        if written.any():
+            start, shape = self.layout.place(np.argwhere(written)[-1].tolist())
+            needed, path = start + prod(shape) * self.dtype.itemsize, self.layout.path
+            size = path.stat().st_size if path.is_file() else 0
+            if size < needed:
+                raise damaged(path, f"{size} of {needed} bytes")
+
+    def _stored(self) -> tuple[np.ndarray, np.ndarray]:
+        """The records of all tiles, and which of them are intact."""
+        count, found = prod(self.layout.grid), np.zeros(0, self._record)
+        with naming(self.path, "cannot be read"):
+            if os.path.lexists(self.path):
+                found = np.fromfile(self.path, self._record, count)
+        records = np.zeros(count, self._record)
+        records[: len(found)] = found
+        return records, np.array([zlib.crc32(r["rows"].tobytes()) == r["check"] for r in records])
 
 
 def _write(path: Path, at: int, values: np.ndarray) -> None:

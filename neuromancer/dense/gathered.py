@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from neuromancer.dense.symmetry import View
-from neuromancer.errors import naming
+from neuromancer.errors import FileError, naming
 from neuromancer.graph.window import Window
 
 Ranges = Sequence[tuple[int, int]]
@@ -60,10 +60,10 @@ class Activations:
         FileError
         """
         result = np.empty([self.shape[0], *(b - a for a, b in ranges)], self.dtype)
-        with naming(self.path):
+        with naming(self.path, "cannot be read"):
             for number in product(*(range(a // t, -(-b // t)) for (a, b), t in zip(ranges, self.tile, strict=True))):
                 start, shape = self.place(number)
-                block = np.memmap(self.path, self.dtype, "r", start, shape)
+                block = self._mapped(start, shape)
                 to, here = [slice(None)], [slice(None)]
                 for (a, b), k, t, n in zip(ranges, number, self.tile, shape[1:], strict=True):
                     low, high = max(a, k * t), min(b, k * t + n)
@@ -72,6 +72,22 @@ class Activations:
                 result[tuple(to)] = block[tuple(here)]
                 del block
         return result
+
+    def _mapped(self, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            return np.memmap(self.path, self.dtype, "r", start, shape)
+        except (ValueError, FileNotFoundError) as error:  # ValueError: the file is too short
+            raise damaged(self.path, "values missing") from error
+
+
+def damaged(path: Path, got: str) -> FileError:
+    """Return the error for a file of an earlier pass that is not as the journal says."""
+    return FileError(
+        "what an earlier pass gathered is missing or damaged",
+        where=str(path),
+        got=got,
+        expected=f"intact files; or remove {path.parent.parent} to gather the statistics again",
+    )
 
 
 @dataclass(frozen=True)

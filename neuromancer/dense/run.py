@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import prod
 from os import PathLike
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -77,6 +77,8 @@ class PredictionRun:
     ----------
     task : str
         What is done, for the progress bar.
+    mode : str
+        How a network that depends on the whole image is evaluated, for the journal; else empty.
 
     Raises
     ------
@@ -93,7 +95,7 @@ class PredictionRun:
         builder: PlanBuilder | None = None,
         gathered: Gathered | None = None,
     ) -> None:
-        self.gathered, self.task = gathered, f"predicting {network.name}"
+        self.gathered, self.task, self.mode = gathered, f"predicting {network.name}", ""
         self.network, self.raw, self.options, self.pool = network, raw, options, pool
         choice = options.on_missing
         self.image, visible = image_sources(raw, options.axes, network.spatial, choice)
@@ -117,7 +119,7 @@ class PredictionRun:
         self.outputs = Outputs(options)
         self._filled: dict[str, Part] = {}
 
-    def __enter__(self) -> PredictionRun:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -334,6 +336,7 @@ class PredictionRun:
             "model": model_fingerprint(self.network.nodes),
             "image": fingerprint_of(self.image),
             "options": f"{self.options.label} mask={mask}",
+            **({"mode": self.mode} if self.mode else {}),
         }
 
     def new_stores(self) -> ResultStores:
@@ -346,17 +349,31 @@ class PredictionRun:
 
     def _chunks(self) -> list[tuple[int, ...] | None]:
         """Chunks of the stores to create; raises if no tile fits into memory, before anything is created."""
-        nbytes, store = CHUNK_MOST, self.options.store or {}
+        chunks, units, _ = self._blocks_to_be()
+        self._plan(units)
+        return chunks
+
+    def require_memory(self) -> None:
+        """Raise ArgumentError if a tile for the stores to create does not fit into the memory."""
+        self._chunks()
+
+    def plan_to_be(self) -> DensePlan:
+        """Return the plan for the stores to create, whether it fits into memory or not."""
+        return self._blocks_to_be()[2]
+
+    def _blocks_to_be(self) -> tuple[list[tuple[int, ...] | None], list[tuple[int, ...] | None], DensePlan]:
+        """Chunks of the stores to create, blocks that only one tile may write, and the plan for them."""
+        nbytes, outputs, store = CHUNK_MOST, self.builder.outputs, self.options.store or {}
+        outs = (None,) * len(outputs) if self.options.outs is None else self.options.outs
         while True:
             blocks = [
-                blocks_to_be(out, o.shape, np.dtype(o.dtype), store, nbytes)
-                for out, o in zip(self.options.outs or (), self.builder.outputs, strict=True)
+                (None, None) if out is None else blocks_to_be(out, o.shape, np.dtype(o.dtype), store, nbytes)
+                for out, o in zip(outs, outputs, strict=True)
             ]
             chunks, units = [c for c, _ in blocks], [u for _, u in blocks]
             plan = self.builder.plan(self.budget, units, self.buffers(units))
             if plan.memory * SLACK <= self.budget or nbytes <= CHUNK_LEAST or not any(chunks):
-                self._plan(units)
-                return chunks
+                return chunks, units, plan
             nbytes //= 2
 
     def _stores(self, chunks: Sequence[tuple[int, ...] | None]) -> ResultStores:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from errno import EEXIST
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -39,7 +41,7 @@ from neuromancer.graph.window import Window
 
 DISK = 10
 """Work of writing or reading one byte of a file, in multiplications of a direct convolution."""
-ONCE, PASSES, KEPT = "at once", "passes", "passes, values kept"
+MODES = ONCE, PASSES, KEPT = "at once", "passes", "passes, values kept"
 """Modes, as the journal records them."""
 
 
@@ -93,17 +95,17 @@ class VolumePrediction:
     @cached_property
     def mode(self) -> str:
         """Whether the network is evaluated on the whole image at once, or by passes."""
-        folder = self.whole.outputs.place(self.whole)
-        recorded = None if folder is None else Journal.find(folder / "statistics")
-        if recorded is not None:
-            return str(recorded.header["fingerprints"].get("mode"))
-        if folder is not None and Journal.find(folder) is not None:
-            return ONCE
+        place = self.whole.outputs.place(self.whole)
+        for folder in () if place is None else (place / "statistics", place):
+            found = Journal.find(folder)
+            recorded = None if found is None else found.header["fingerprints"].get("mode")
+            if recorded in MODES:
+                return str(recorded)
         return self._chosen()
 
     def _chosen(self) -> str:
         unfit, budget = ungatherable(self.nodes), self.whole.budget
-        plan = self.builder.plan(budget, buffers=self.whole.buffers([None] * len(self.nodes)))
+        plan = self.whole.plan_to_be()
         if plan.memory * SLACK <= budget and (self.options.tile is None or unfit):
             return ONCE
         if unfit:
@@ -174,9 +176,15 @@ class VolumePrediction:
         """Return the plan of the last pass, with those of the passes before, for stores with these chunks."""
         if self.mode == ONCE:
             return self.whole.plan_for(blocks)
-        nowhere = Path("statistics")  # nothing is written for a plan
-        earlier = tuple(self._gather_run(k, Gathered(), nowhere).plan_for(None) for k in range(len(self.passes)))
-        return replace(self._final().plan_for(blocks), passes=earlier)
+        return replace(self._final().plan_for(blocks), passes=self._plans())
+
+    def _plans(self) -> tuple[DensePlan, ...]:
+        """Plans of the passes before the last one; ArgumentError if one does not fit into the memory."""
+        plans = []
+        for k in range(len(self.passes)):
+            with self._gather_run(k, Gathered(), Path("statistics")) as run:  # where nothing is written for a plan
+                plans.append(run.plan())
+        return tuple(plans)
 
     def _gather_run(self, k: int, known: Gathered, folder: Path) -> GatherRun:
         """The k-th pass, by what the passes before gathered."""
@@ -186,7 +194,6 @@ class VolumePrediction:
         run = GatherRun(one.network, self.raw, builder, self.pool, known, folder / f"pass-{k + 1}", keep, shard)
         names = ", ".join(n.name for n in one.level.nodes)
         run.task = f"pass {k + 1} of {len(self.passes) + 1}, statistics of {names}"
-        self._open.enter_context(run)
         return run
 
     def _read_after(self, k: int) -> set[str]:
@@ -196,7 +203,9 @@ class VolumePrediction:
     def _final(self) -> PredictionRun:
         """The last pass."""
         builder = self.builder.for_pass(self.last, self.options, self.frames, None)
-        return self._open.enter_context(PredictionRun(self.last, self.raw, self.options, self.pool, builder))
+        run = self._open.enter_context(PredictionRun(self.last, self.raw, self.options, self.pool, builder))
+        run.task = f"pass {len(self.passes) + 1} of {len(self.passes) + 1}, {run.task}"
+        return run
 
     # ---- execution
     def execute(self, progress: bool | None) -> None:
@@ -207,56 +216,81 @@ class VolumePrediction:
         ShapeError, InputTypeError, ArgumentError, FileError
             If options do not fit the result; no output has been created then.
         """
-        if self.mode == ONCE:
-            self.whole.execute(progress)
-            return
-        final = self._last = self._final()
-        final.check()
-        final.outputs.require_new(final)
-        with self._folder(final) as folder:
-            self._measure(folder)
-            self._share_measured(final)
-            final.gathered = self._gathered(folder, progress)
-            final.task = f"pass {len(self.passes) + 1} of {len(self.passes) + 1}, {final.task}"
-            final.execute(progress)
-            self._clean_up(folder)
+        run = self._last = self.whole if self.mode == ONCE else self._final()
+        run.mode = self.mode
+        place = run.outputs.place(run)
+        if not _is_complete(place):
+            if self.mode != ONCE:
+                self._require_possible(run, place)
+                self._measure(place)
+            if place is not None and self._begun(run, place) != self.mode:
+                self._forget_mode()
+                self.execute(progress)
+                return
+            if self.mode != ONCE:
+                run.gathered = self._gathered(self._folder(place), progress)
+                self._share_measured(run)
+        run.execute(progress)
+        if place is not None and _is_complete(place):
+            shutil.rmtree(place / "statistics", ignore_errors=True)
 
     def results(self) -> list[Any]:
         """Return `out` or an array per node; a DataArray if the image is one."""
         return self._last.results()
 
-    @contextmanager
-    def _folder(self, final: PredictionRun) -> Iterator[Path]:
-        """Folder of what is gathered: beside the journal of the result, or a temporary one."""
-        place = final.outputs.place(final)
-        if place is None:
-            with tempfile.TemporaryDirectory(prefix="neuromancer-") as temporary:
-                yield Path(temporary)
-            return
-        folder, prints = place / "statistics", final.fingerprints() | {"mode": self.mode}
-        found = Journal.find(folder)
-        if found is not None and not (self.options.resume or self.options.shard is not None):
+    def _require_possible(self, final: PredictionRun, place: Path | None) -> None:
+        """Raise all errors that can be detected before the first pass begins."""
+        final.check()
+        final.outputs.require_new(final)
+        if place is None or (Journal.find(place / "statistics") or Journal.find(place)) is None:
+            final.require_memory()
+            self._plans()
+
+    def _begun(self, run: PredictionRun, place: Path) -> str:
+        """Record what is begun, unless it is recorded; return the mode of the process that was first.
+
+        At once, only processes that start together may choose different modes.
+        """
+        folder, asked = place / "statistics", repr((self.frames, self.builder.roi, self.builder.outputs))
+        prints, found = run.fingerprints() | {"plan": f"{crc32(asked.encode()):x}"}, Journal.find(folder)
+        joins = self.options.resume or self.options.shard is not None
+        if found is not None and not joins:
             raise FileError(
                 "there is a prediction already",
                 where=str(folder),
                 got="statistics, complete or in part",
                 expected="resume=True to continue, another output, or remove this folder to start over",
             )
-        if found is None:
+        if found is None and (self.mode != ONCE or self.options.shard is not None):
             with naming(place, "cannot be created"):
                 place.mkdir(exist_ok=True)
-            with suppress(FileExistsError):  # another process was first
+            try:
                 Journal.create(folder, prints, {"tile": [1], "together": 1}, len(self.passes))
-            found = Journal.find(folder)
+            except FileError as error:
+                if error.errno != EEXIST:
+                    raise
+                found = Journal.find(folder)
+        if found is not None and (mode := found.header["fingerprints"].get("mode")) != self.mode and mode in MODES:
+            return str(mode)
         if found is not None:
             found.require_same(prints)
-        yield folder
+        return self.mode
 
-    def _measure(self, folder: Path) -> None:
+    def _forget_mode(self) -> None:
+        """Forget the mode, which is recorded by now, and what follows from it."""
+        for name in ("mode", "passes", "last"):
+            vars(self).pop(name, None)
+
+    def _folder(self, place: Path | None) -> Path:
+        """Folder of what is gathered: in the one of the journal of the result, or a temporary one."""
+        if place is not None:
+            return place / "statistics"
+        return Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="neuromancer-")))
+
+    def _measure(self, place: Path | None) -> None:
         """Take or measure what the preprocessing needs to know about the image, once for all passes."""
         if isinstance(self.whole.source, ProcessedSource):
-            recall_or_measure(self.whole.source, folder)
-            keep_statistics(self.whole.source, folder)
+            recall_or_measure(self.whole.source, None if place is None else place / "statistics")
 
     def _share_measured(self, run: PredictionRun) -> None:
         if isinstance(run.source, ProcessedSource):
@@ -264,12 +298,14 @@ class VolumePrediction:
 
     def _gathered(self, folder: Path, progress: bool | None) -> Gathered:
         """Run the passes before the last one."""
+        if isinstance(self.whole.source, ProcessedSource):
+            keep_statistics(self.whole.source, folder)
         statistics: dict[View, dict[str, np.ndarray]] = {frame.view: {} for frame in self.frames}
         stored: dict[str, Activations] = {}
         for k, one in enumerate(self.passes):
-            run = self._gather_run(k, Gathered(statistics, dict(stored), one.frame.before), folder)
-            self._share_measured(run)
-            run.execute(progress)
+            with self._gather_run(k, Gathered(statistics, dict(stored), one.frame.before), folder) as run:
+                self._share_measured(run)
+                run.execute(progress)
             return_free_memory()
             sinks = dict(zip(one.level.parents, run.gather_sinks, strict=True))
             for node in one.level.nodes:
@@ -282,11 +318,11 @@ class VolumePrediction:
                     stored.pop(name).path.unlink(missing_ok=True)
         return Gathered(statistics, stored, self.frames[0].before)
 
-    def _clean_up(self, folder: Path) -> None:
-        """Remove what was gathered, once the result is complete."""
-        journal = Journal.find(folder.parent) if folder.name == "statistics" else None
-        if journal is not None and journal.header["complete"] is True:
-            shutil.rmtree(folder, ignore_errors=True)
+
+def _is_complete(place: Path | None) -> bool:
+    """Whether the journal in a folder says that the result is complete."""
+    journal = None if place is None else Journal.find(place)
+    return journal is not None and journal.header["complete"] is True
 
 
 def _require_fine(network: DenseNetwork) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -18,8 +20,13 @@ class FeatureStatistics:
     ----------
     count : int
         Number of voxels.
-    sums, squares, maxima : numpy.ndarray of float64, (f,)
-        Sum, sum of squares and maximum per feature.
+    sums, deviations, maxima : numpy.ndarray of float64, (f,)
+        Sum, sum of squared deviations from the mean, and maximum per feature.
+
+    Notes
+    -----
+    Parts are added by the formula of Chan, Golub and LeVeque (1983), doi:10.1080/00031305.1983.10483115, which loses no
+    digits if the mean is large compared with the standard deviation.
 
     Examples
     --------
@@ -30,35 +37,43 @@ class FeatureStatistics:
 
     count: int
     sums: np.ndarray
-    squares: np.ndarray
+    deviations: np.ndarray
     maxima: np.ndarray
 
     @classmethod
     def of(cls, values: np.ndarray) -> FeatureStatistics:
         """Return the statistics of values, (f, *spatial), of any dtype; sums are float64."""
         rows = values.reshape(len(values), -1)
-        sums, squares = np.zeros(len(rows)), np.zeros(len(rows))
+        parts = [cls._of_part(rows[:, k : k + CHUNK]) for k in range(0, rows.shape[1], CHUNK)]
+        return reduce(add, parts)
+
+    @classmethod
+    def _of_part(cls, rows: np.ndarray) -> FeatureStatistics:
+        count, found = rows.shape[1], np.empty((2, len(rows)))
         for i, row in enumerate(rows):
-            for k in range(0, len(row), CHUNK):
-                part = row[k : k + CHUNK].astype(np.float64)
-                sums[i] += part.sum()
-                squares[i] += part @ part
-        return cls(rows.shape[1], sums, squares, rows.max(axis=1).astype(np.float64))
+            values = row.astype(np.float64)
+            found[0, i] = total = values.sum()
+            values -= total / count
+            found[1, i] = values @ values
+        return cls(count, found[0], found[1], rows.max(axis=1).astype(np.float64))
 
     def __add__(self, other: FeatureStatistics) -> FeatureStatistics:
+        count = self.count + other.count
+        between = (self.mean - other.mean) ** 2 * (self.count / count * other.count)
         return FeatureStatistics(
-            self.count + other.count,
+            count,
             self.sums + other.sums,
-            self.squares + other.squares,
+            self.deviations + other.deviations + between,
             np.maximum(self.maxima, other.maxima),
         )
 
     def over_groups(self, n_groups: int) -> FeatureStatistics:
         """Return the statistics of groups of neighbouring features, repeated for each feature of a group."""
         size = len(self.sums) // n_groups
-        sums, squares = (v.reshape(n_groups, size).sum(axis=1).repeat(size) for v in (self.sums, self.squares))
-        maxima = self.maxima.reshape(n_groups, size).max(axis=1).repeat(size)
-        return FeatureStatistics(self.count * size, sums, squares, maxima)
+        sums, deviations, means = (v.reshape(n_groups, size) for v in (self.sums, self.deviations, self.mean))
+        between = self.count * (means - means.mean(axis=1, keepdims=True)) ** 2
+        groups = sums.sum(axis=1), (deviations + between).sum(axis=1), self.maxima.reshape(n_groups, size).max(axis=1)
+        return FeatureStatistics(self.count * size, *(v.repeat(size) for v in groups))
 
     @property
     def mean(self) -> np.ndarray:
@@ -69,5 +84,5 @@ class FeatureStatistics:
     @property
     def variance(self) -> np.ndarray:
         """Biased variance per feature."""
-        variance: np.ndarray = np.maximum(self.squares / self.count - self.mean**2, 0)
+        variance: np.ndarray = self.deviations / self.count
         return variance

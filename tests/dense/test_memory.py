@@ -89,11 +89,11 @@ class Small:
     def __init__(self, monkeypatch, most):
         self.sizes, whole = [], DenseNetwork.start
 
-        def start(network, func, block, tile, together, gathered):
+        def start(network, func, block, tile, *options):
             self.sizes.append(prod(b - a for a, b in zip(tile.start, tile.stop, strict=True)))
             if self.sizes[-1] > most:
                 raise OutOfMemoryError("not enough memory", node="conv", got="a large block")
-            return whole(network, func, block, tile, together, gathered)
+            return whole(network, func, block, tile, *options)
 
         monkeypatch.setattr(DenseNetwork, "start", start)
 

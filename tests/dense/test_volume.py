@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
+from neuromancer.dense.gather_sink import GatherSink
 from neuromancer.dense.volume import VolumePrediction
 from neuromancer.errors import ArgumentError, FileError, GraphError, PredictionError
+from neuromancer.graph.statistics import FeatureStatistics
 
 QUIET = {"print_repr": False}
 SPAWN = multiprocessing.get_context("spawn")
@@ -224,8 +227,6 @@ def test_an_interrupted_prediction_goes_on(plane, expected, tmp_path, kept, monk
             raise OSError(28, "no space left")
         write(self, where, values)
 
-    from neuromancer.dense.gather_sink import GatherSink
-
     write = GatherSink.__setitem__
     with monkeypatch.context() as patch:
         patch.setattr(GatherSink, "__setitem__", lambda self, where, values: stopping(self, where, values, write))
@@ -260,6 +261,121 @@ def test_kills_in_the_middle_of_passes(plane, expected, tmp_path):
         if os.WIFEXITED(status):
             break
     assert kills >= 2 and close(np.load(out), expected)
+
+
+def test_a_finished_prediction_can_be_called_again(plane, expected, tmp_path, monkeypatch):
+    for keep in (False, True):
+        monkeypatch.setattr(VolumePrediction, "_keeping_pays", lambda self, plan, keep=keep: keep)
+        out = tmp_path / f"{keep}.npy"
+        plane.predict_dense(RAW, out=out, statistics="volume", tile=(12, 12))
+        plane.predict_dense(RAW, out=out, statistics="volume", resume=True)
+        plane.predict_dense(RAW, out=out, statistics="volume", shard=(1, 3))
+        with pytest.raises(FileError, match="another image"):
+            plane.predict_dense(RAW + 1, out=out, statistics="volume", resume=True)
+        with pytest.raises(FileError, match="another plan"):
+            plane.predict_dense(RAW, out=out, statistics="volume", resume=True, tile=(9, 9))
+        assert close(np.load(out), expected)
+        assert [p.name for p in folder_of(out).iterdir()] == ["run.json"]
+
+
+@pytest.fixture
+def interrupted(plane, tmp_path, kept, monkeypatch):
+    """A result of which the second of the passes whose values are kept was interrupted."""
+    out, done = tmp_path / "out.npy", []
+    write = GatherSink.__setitem__
+
+    def stopping(self, where, values):
+        done.append(where)
+        if len(done) == 50:
+            raise OSError(28, "no space left")
+        write(self, where, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GatherSink, "__setitem__", stopping)
+        with pytest.raises(FileError):
+            plane.predict_dense(RAW, out=out, statistics="volume", tile=(12, 12))
+    return out
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+DAMAGES = {
+    "removed": lambda path: path.unlink(),
+    "cut": _cut,
+    "empty": lambda path: path.write_bytes(b""),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "garbage": lambda path: path.write_bytes(b"\xff" * path.stat().st_size),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["1/0.statistics", "4/0.statistics", "5/0.statistics", "4/0.values", "5/0.values"])
+def test_damaged_statistics_are_noticed(plane, interrupted, damage, file):
+    if damage == "garbage" and file.endswith("values"):
+        pytest.skip("the content of values is not checked, like that of a result")
+    path = folder_of(interrupted) / "statistics" / f"pass-{file}"
+    DAMAGES[damage](path)
+    with pytest.raises(FileError, match=f"pass-{file}") as found:
+        plane.predict_dense(RAW, out=interrupted, statistics="volume", resume=True)
+    assert damage == "a folder" or f"remove {folder_of(interrupted) / 'statistics'}" in str(found.value)
+
+
+def test_statistics_that_were_removed_are_gathered_again(plane, expected, interrupted):
+    shutil.rmtree(folder_of(interrupted) / "statistics")
+    plane.predict_dense(RAW, out=interrupted, statistics="volume", resume=True)
+    assert close(np.load(interrupted), expected)
+
+
+def test_a_pass_that_begins_anew_does_not_read_old_files(plane, expected, interrupted):
+    folder = folder_of(interrupted) / "statistics"
+    (folder / "pass-1" / "run.json").unlink()
+    (folder / "pass-1" / "0.statistics").write_bytes(b"more than a pass over one tile writes" * 100)
+    plane.predict_dense(RAW, out=interrupted, statistics="volume", resume=True)
+    assert close(np.load(interrupted), expected)
+
+
+def test_whoever_is_first_chooses_the_mode(plane, expected, tmp_path, monkeypatch):
+    modes = {"at once": "passes", "passes": "at once", "passes, values kept": "passes"}
+    for first, second in modes.items():
+        out, begun = tmp_path / f"{first}.npy", []
+
+        def chosen(self, first=first, second=second, out=out, begun=begun):
+            if not begun:  # before this process begins, another one does
+                begun.append(first)
+                plane.predict_dense(RAW, out=out, statistics="volume", tile=(12, 12), shard=(0, 2))
+                return second
+            return first
+
+        monkeypatch.setattr(VolumePrediction, "_chosen", chosen)
+        plane.predict_dense(RAW, out=out, statistics="volume", tile=(12, 12), shard=(1, 2))
+        assert json.loads((folder_of(out) / "run.json").read_text())["fingerprints"]["mode"] == first
+        assert close(np.load(out), expected)
+
+
+def test_another_region_is_not_what_was_begun(plane, interrupted):
+    for options in ({"roi": ((0, 5), None)}, {"augment": "flips"}, {"reduce": "argmax"}):
+        with pytest.raises(FileError, match="belongs to a prediction with another"):
+            plane.predict_dense(RAW, out=interrupted, statistics="volume", resume=True, **options)
+
+
+def test_memory_for_the_blocks_of_the_store_is_asked_for_before_anything_is_created(plane, tmp_path):
+    pytest.importorskip("zarr")
+    raw, out = image(1, 120, 160), tmp_path / "out.zarr"
+    memory = int(plane.plan_dense(raw, statistics="volume").memory / 4)
+    with pytest.raises(ArgumentError, match="blocks of the store"):
+        plane.predict_dense(raw, out=out, statistics="volume", memory=memory)
+    assert not list(tmp_path.iterdir())
+
+
+def test_branches_of_different_depth(kept):
+    x = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), conv_mode="same", **QUIET)
+    side = nm.InstanceNorm(nm.Conv(x, 2, (1, 1), **QUIET), **QUIET)
+    deep = nm.InstanceNorm(nm.Conv(x, 2, (3, 3), conv_mode="same", **QUIET), **QUIET)
+    deep = nm.InstanceNorm(nm.Conv(deep, 2, (3, 3), conv_mode="same", **QUIET), **QUIET)
+    node, raw = nm.Sum([side, deep], **QUIET), image(1, 20, 24)
+    assert close(node.predict_dense(raw, statistics="volume", tile=(9, 10)), node.infer(raw[None])[0])
 
 
 def test_shards_share_the_work(plane, expected, tmp_path, kept):
@@ -339,3 +455,13 @@ def test_preprocessing_comes_first(plane, tmp_path, kept, options):
     assert close(plane.predict_dense(raw, preprocess=step, **options), expected)
     plane.predict_dense(raw, preprocess=step, out=tmp_path / "out.npy", **options)
     assert close(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_statistics_of_parts_are_those_of_the_whole():
+    values = np.random.default_rng(0).normal(1e7, 1, (4, 200_000)) + np.arange(4)[:, None]
+    found = FeatureStatistics.of(values[:, :70_000]) + FeatureStatistics.of(values[:, 70_000:])
+    np.testing.assert_allclose(found.mean, values.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(found.variance, values.var(axis=1), rtol=1e-7)
+    pairs = values.reshape(2, -1)
+    np.testing.assert_allclose(found.over_groups(2).variance, pairs.var(axis=1).repeat(2), rtol=1e-7)
+    assert (found.maxima == values.max(axis=1)).all()
