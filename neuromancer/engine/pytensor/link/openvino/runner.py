@@ -52,11 +52,25 @@ def require_precision(precision: str) -> None:
 
 @dataclass
 class _Compiled:
-    """A compiled model for one set of argument shapes, its request, and the arrays that it refers to."""
+    """A compiled model for one set of argument shapes, the arrays that it refers to, and its request."""
 
     model: openvino.CompiledModel
-    request: openvino.InferRequest
+    kernels: list[np.ndarray]
     memory: list[np.ndarray]
+    _request: openvino.InferRequest | None = None
+
+    def request(self, n_arguments: int) -> openvino.InferRequest:
+        """Return the request, whose inputs after the arguments are kernels."""
+        if self._request is None:
+            self._request = self.model.create_infer_request()
+            for k, kernel in enumerate(self.kernels, n_arguments):
+                self._request.set_input_tensor(k, openvino.Tensor(kernel, shared_memory=True))
+        return self._request
+
+    def release(self) -> None:
+        """Free working memory; the request goes, too, as it holds the arguments and results of its last call."""
+        self._request = None
+        self.model.release_memory()
 
 
 class Runner:
@@ -126,15 +140,15 @@ class Runner:
             self._follow(parameters)
             if not self._finite:
                 raise Passing("parameters that are not finite")
-            compiled = self._compiled(arguments)
+            request = self._compiled(arguments).request(self.n_arguments)
             for k, array in enumerate(arguments):
-                compiled.request.set_input_tensor(k, _as_tensor(array))
+                request.set_input_tensor(k, _as_tensor(array))
             try:
-                compiled.request.infer()
+                request.infer()
             except RuntimeError as error:
                 raise Unsupported(f"OpenVINO failed: {str(error).splitlines()[-1]}") from error
             # Copied: results may share memory with arguments, and the next call overwrites them.
-            return [np.array(compiled.request.get_output_tensor(k).data, dtype) for k, dtype in enumerate(self._dtypes)]
+            return [np.array(request.get_output_tensor(k).data, dtype) for k, dtype in enumerate(self._dtypes)]
 
     def release(self) -> None:
         """Free the working memory of the last call; compiled models stay."""
@@ -143,7 +157,7 @@ class Runner:
 
     def _release(self) -> None:
         if self._current is not None:
-            self._current.model.release_memory()
+            self._current.release()
             self._current = None
 
     def _follow(self, parameters: Sequence[Any]) -> None:
@@ -195,10 +209,7 @@ class Runner:
         except RuntimeError as error:
             raise Unsupported(f"OpenVINO refused: {str(error).splitlines()[-1]}") from error
         self.compilations += 1
-        request = compiled.create_infer_request()
-        for k, kernel in enumerate(build.kernels, self.n_arguments):
-            request.set_input_tensor(k, openvino.Tensor(kernel, shared_memory=True))
-        return _Compiled(compiled, request, [*build.memory, *build.kernels])
+        return _Compiled(compiled, build.kernels, build.memory)
 
 
 def _finite(array: np.ndarray) -> bool:
