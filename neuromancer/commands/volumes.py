@@ -93,6 +93,11 @@ def _shared_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--memory", help="memory limit of each process, such as 4GB (default: a fraction of free memory)"
     )
+    command.add_argument(
+        "--statistics",
+        choices=("volume",),
+        help="for networks that see the whole image: 'volume' predicts as if it were evaluated at once",
+    )
     window = command.add_argument_group("sliding window", "average over patches, for networks that see the whole image")
     window.add_argument("--sliding-window", type=_sizes, metavar="SIZES", help="voxels of a patch, such as 64,128,128")
     window.add_argument("--overlap", type=_number, help="least part of a patch shared with the next (default: 0.5)")
@@ -283,6 +288,7 @@ def _predict(options: argparse.Namespace) -> int:
             skip_empty="constant" if options.skip_empty else None,
             fill=options.fill,
             augment=options.augment,
+            statistics=options.statistics,
             sliding_window=_window(options),
             shard=options.shard,
             executor=executor,
@@ -324,13 +330,21 @@ def _info(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _way(options: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of a prediction that commands share."""
+    return {
+        "pad_raw": options.pad,
+        "memory": options.memory,
+        "statistics": options.statistics,
+        "sliding_window": _window(options),
+    }
+
+
 def _plan(options: argparse.Namespace) -> int:
     """Show how a volume would be predicted: sizes, tiles, memory, and the estimated time on this machine."""
     node = _node(options)
     shape = _image_shape(node, options.shape)
-    plan = node.plan_dense(
-        shape, pad_raw=options.pad, memory=options.memory, sliding_window=_window(options), **_steps(node)
-    )
+    plan = node.plan_dense(shape, **_way(options), **_steps(node))
     say(str(plan))
     return DONE
 
@@ -343,7 +357,7 @@ def _bench(options: argparse.Namespace) -> int:
         spatial = [n + 31 if len(least) == 3 else n + 127 for n in least]
     else:
         spatial = options.shape
-    how: Any = {"pad_raw": options.pad, "memory": options.memory, "sliding_window": _window(options)}
+    how = _way(options)
     # Refuses sizes that are too large to allocate.
     node.plan_dense(_image_shape(node, spatial), "float32", **how)
     raw = np.random.default_rng(0).random(_image_shape(node, spatial), dtype="float32")

@@ -336,6 +336,25 @@ def test_import_looks_at_the_output_first(tmp_path, capsys):
     assert "the folder does not exist" in capsys.readouterr().err
 
 
+def test_statistics_of_the_volume(tmp_path, capsys):
+    nm.model_manager.newmodel("norm")
+    node = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", name="image"), 2, (3, 3), name="conv")
+    node = nm.InstanceNorm(node, name="norm")
+    model = nm.model_manager["norm"]
+    model.designate_nodes("image", prediction_node=node)
+    model.save(tmp_path / "norm.h5")
+    plane = np.random.default_rng(1).random((1, 40, 50)).astype("float32")
+    np.save(tmp_path / "plane.npy", plane)
+    command = ["predict", str(tmp_path / "norm.h5"), str(tmp_path / "plane.npy"), str(tmp_path / "out.npy"), "--quiet"]
+    assert cli.main(command) == cli.FAILED
+    assert "statistics='volume'" in capsys.readouterr().err
+    assert cli.main([*command, "--statistics", "volume"]) == cli.DONE
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), node.infer(plane[None])[0], atol=1e-5)
+    plan = ["plan", str(tmp_path / "norm.h5"), "4000", "5000", "--statistics", "volume", "--memory", "100MB"]
+    assert cli.main(plan) == cli.DONE
+    assert "before that, 1 pass of" in capsys.readouterr().out
+
+
 def test_sliding_windows(model, raw, tmp_path, capsys):
     out = tmp_path / "probs.h5"
     window = ["--sliding-window", "9,10,10", "--overlap", "0.6", "--convention", "monai"]
