@@ -188,6 +188,28 @@ def test_several_nodes_together(plane, expected, kept):
     assert close(both[1], expected) and close(both[0], inner.infer(RAW[None])[0])
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_pooled_images_are_repeated_to_the_size_of_another_node(kept, mode):
+    x = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 3, (3, 3), conv_mode="same", **QUIET)
+    pooled = nm.Conv(nm.GlobalPool(x, **QUIET), 2, (1, 1), activation_func="tanh", **QUIET)
+    node = nm.Concat([x, nm.Upsample(pooled, size=x, mode=mode, **QUIET)], **QUIET)
+    node, raw = nm.Conv(node, 2, (3, 3), activation_func="lin", **QUIET), image(1, 15, 20)
+    expected = node.infer(raw[None])[0]
+    for options in ({}, {"tile": (6, 7)}):
+        assert close(node.predict_dense(raw, statistics="volume", **options), expected)
+
+
+def test_positions_that_depend_on_the_size_of_the_image_need_the_memory():
+    x = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), (2, 2), conv_mode="same", **QUIET)
+    node = nm.Upsample(x, 2, mode="linear", align_corners=True, name="corners", **QUIET)
+    raw = image(1, 20, 24)
+    assert close(node.predict_dense(raw, statistics="volume"), node.infer(raw[None])[0])
+    with pytest.raises(GraphError, match=r"'corners' interpolates.*statistics='volume'"):
+        node.predict_dense(raw)
+    with pytest.raises(ArgumentError, match=r"'corners'.*at once does not fit"):
+        node.predict_dense(raw, statistics="volume", memory=2000)
+
+
 def test_an_exact_network_needs_no_statistics():
     node = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), **QUIET)
     raw = image(1, 12, 13)
