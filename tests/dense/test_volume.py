@@ -381,6 +381,18 @@ def test_whoever_is_first_chooses_the_mode(plane, expected, tmp_path, monkeypatc
         assert close(np.load(out), expected)
 
 
+def test_shards_at_once_of_what_statistics_cannot_replace(tmp_path):
+    node = nm.LayerNorm(nm.Input((None, 1, 20, 24), "b,f,y,x", **QUIET), "x", affine=False, **QUIET)
+    raw, out = image(1, 20, 24), tmp_path / "out.npy"
+    with pytest.raises(ArgumentError, match="fill"):
+        node.predict_dense(raw, out=out, statistics="volume", shard=(0, 2), fill=300, reduce="argmax")
+    assert not list(tmp_path.iterdir())
+    for i in (1, 0):
+        node.predict_dense(raw, out=out, statistics="volume", shard=(i, 2))
+    assert close(np.load(out), node.infer(raw[None])[0])
+    assert [p.name for p in folder_of(out).iterdir()] == ["run.json"]
+
+
 def test_another_region_is_not_what_was_begun(plane, interrupted):
     for options in ({"roi": ((0, 5), None)}, {"augment": "flips"}, {"reduce": "argmax"}):
         with pytest.raises(FileError, match="belongs to a prediction with another"):
