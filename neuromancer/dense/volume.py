@@ -220,7 +220,7 @@ class VolumePrediction:
         run.mode = self.mode
         place = run.outputs.place(run)
         if not _is_complete(place):
-            if self.mode != ONCE:
+            if self.mode != ONCE or self.options.shard is not None:
                 self._require_possible(run, place)
                 self._measure(place)
             if place is not None and self._begun(run, place) != self.mode:
@@ -238,18 +238,22 @@ class VolumePrediction:
         """Return `out` or an array per node; a DataArray if the image is one."""
         return self._last.results()
 
-    def _require_possible(self, final: PredictionRun, place: Path | None) -> None:
+    def _require_possible(self, run: PredictionRun, place: Path | None) -> None:
         """Raise all errors that can be detected before the first pass begins."""
-        final.check()
-        final.outputs.require_new(final)
+        run.check()
+        run.outputs.require_new(run)
         if place is None or (Journal.find(place / "statistics") or Journal.find(place)) is None:
-            final.require_memory()
-            self._plans()
+            run.require_memory()
+            if (
+                self.mode != ONCE and self.options.memory is not None
+            ):  # else no plan is too large, and planning many passes takes time
+                self._plans()
 
     def _begun(self, run: PredictionRun, place: Path) -> str:
         """Record what is begun, unless it is recorded; return the mode of the process that was first.
 
-        At once, only processes that start together may choose different modes.
+        Processes that start together may choose different modes. One process alone needs no record of a network that
+        is evaluated at once, as the journal of its result is the first thing that it makes.
         """
         folder, asked = place / "statistics", repr((self.frames, self.builder.roi, self.builder.outputs))
         prints, found = run.fingerprints() | {"plan": f"{crc32(asked.encode()):x}"}, Journal.find(folder)
@@ -265,7 +269,7 @@ class VolumePrediction:
             with naming(place, "cannot be created"):
                 place.mkdir(exist_ok=True)
             try:
-                Journal.create(folder, prints, {"tile": [1], "together": 1}, len(self.passes))
+                Journal.create(folder, prints, {"tile": [1], "together": 1}, 1)
             except FileError as error:
                 if error.errno != EEXIST:
                     raise

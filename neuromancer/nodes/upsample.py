@@ -10,7 +10,7 @@ from neuromancer import engine as E
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
 from neuromancer.graph.geometry import window_shape
 from neuromancer.graph.node import is_shaped
-from neuromancer.graph.tagged_shape import SPATIAL_TAGS, TaggedShape, exact
+from neuromancer.graph.tagged_shape import TaggedShape, exact
 from neuromancer.graph.window import IDENTITY, FineWindow, Window
 from neuromancer.nodes.conv_arguments import ints_per_axis
 from neuromancer.nodes.layout import as_float, flag, require_layout, swap_layout
@@ -57,7 +57,8 @@ class Upsample(Node):
 
     The positions do not depend on the size of the image if the size is a whole multiple of the parent's, without
     `align_corners`. With a node as `size`, that holds for the images for which it is one; dense prediction takes only
-    those. Otherwise the output depends on the whole image.
+    those. A parent of a single voxel, such as a pooled image, is repeated at all voxels of the node. Otherwise the
+    output depends on the whole image.
 
     Examples
     --------
@@ -99,18 +100,17 @@ class Upsample(Node):
                 "needs either a factor or a size", node=self, got=f"factor={factor}, size={size!r}"[:200]
             )
         self.reference: Node | None = None
+        self.repeats = False
         self.size: tuple[int, ...] | None = None
         if factor is not None:
             factors: tuple[int, ...] | None = ints_per_axis(factor, "factor", shape, self)
         else:
             factors = self._factors_to(size, shape)
-        # What is a single voxel for any image has the same value everywhere.
-        self.constant = self.reference is not None and set(shape.spatial_shape) == {1}
-        self.factor = factors = None if self.constant else factors
-        spread = self.align_corners and factors is not None and set(factors) != {1}
-        self.equivariant = self.constant or (factors is not None and not spread)
-        if spread:
-            self.whole_image = "interpolates between the corners of the whole image"
+        self.factor = factors
+        fixed = self.align_corners and factors is not None and set(factors) != {1}
+        self.equivariant = self.repeats or (factors is not None and not fixed)
+        if fixed and not self.repeats:
+            self.whole_image = "interpolates at positions that depend on the size of the image"
 
     def _factors_to(self, size: Any, shape: TaggedShape) -> tuple[int, ...] | None:
         """Whole factors by which the parent grows to a size; None if they are not whole, or not known."""
@@ -123,6 +123,7 @@ class Upsample(Node):
                     expected=f"spatial axes {[shape.tags[i] for i in shape.spatial_axes]}",
                 )
             self.reference, self.parent = size, [self.parent, size]
+            self.repeats = set(shape.spatial_shape) == {1}
             ratios = [exact(a) / exact(b) for a, b in zip(shape.strides, size.shape.strides, strict=True)]
             known = zip(shape.spatial_shape, size.shape.spatial_shape, ratios, strict=True)
             whole = all(r.denominator == 1 for r in ratios)
@@ -138,11 +139,11 @@ class Upsample(Node):
 
     @property
     def spatial_parents(self) -> tuple[Node, ...]:
-        return self.parents[1:] if self.constant else self.parents[:1]
+        return self.parents[1:] if self.repeats else self.parents[:1]
 
     @property
     def same_size(self) -> tuple[Node, ...]:
-        return () if self.reference is None or self.constant else (self.parents[1],)
+        return () if self.reference is None else (self.parents[1],)
 
     def _make_output(self) -> None:
         parent = self.parents[0]
@@ -161,11 +162,9 @@ class Upsample(Node):
 
     def _calc_shape(self) -> None:
         parent = self.parents[0].shape
-        if self.constant:
-            other = self.parents[1].shape
+        if self.repeats:
             self.windows = (IDENTITY,) * parent.ndim
-            sizes = [other[tag] if tag in SPATIAL_TAGS else parent[tag] for tag in parent.tags]
-            self.shape = TaggedShape(sizes, parent.tags, other.strides.tolist(), None, other.fov, other.centre)
+            self.shape = self._on_grid_of(self.parents[1].shape, parent)
             return
         if self.factor is None:
             self.shape = self._of_unknown_place(parent)
@@ -176,6 +175,15 @@ class Upsample(Node):
             for u, r in zip(self.factor, reach, strict=True)
         ]
         self.shape = window_shape(self, windows)
+
+    @staticmethod
+    def _on_grid_of(other: TaggedShape, parent: TaggedShape) -> TaggedShape:
+        """The parent's shape on the grid of another node."""
+        shape = parent.copy()
+        for axis, size in zip(parent.spatial_axes, other.spatial_shape, strict=True):
+            shape = shape.updateshape(axis, size)
+        strides = other.strides.tolist()
+        return TaggedShape(shape.shape, shape.tags, strides, other.mfp_offsets, other.fov, other.centre)
 
     def _of_unknown_place(self, parent: TaggedShape) -> TaggedShape:
         """The shape where positions depend on the size of the image."""

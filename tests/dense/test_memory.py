@@ -82,6 +82,52 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
         assert used < float(budget)
 
 
+PASSES = """
+import sys
+import numpy as np
+import neuromancer as nm
+from neuromancer.dense.volume import VolumePrediction
+
+out, budget = sys.argv[1], float(sys.argv[2])
+VolumePrediction._keeping_pays = lambda self, plan: False
+quiet, cube = {"print_repr": False}, (3, 3, 3)
+x = nm.Input((None, 1, None, None, None), "b,f,z,y,x", **quiet)
+high = nm.Conv(x, 16, cube, activation_func="lin", conv_mode="same", **quiet)
+high = nm.Activation(nm.InstanceNorm(high, **quiet), "relu", **quiet)
+low = nm.Conv(high, 32, cube, pool_shape=(2, 2, 2), activation_func="lin", conv_mode="same", **quiet)
+low = nm.Activation(nm.InstanceNorm(low, **quiet), "relu", **quiet)
+low = nm.Product([low, nm.Conv(nm.GlobalPool(low, **quiet), 32, (1, 1, 1), activation_func="sig", **quiet)], **quiet)
+joined = nm.InstanceNorm(nm.Concat([nm.UpConv(low, 16, (2, 2, 2), **quiet), high], **quiet), **quiet)
+node = nm.Conv(joined, 2, (1, 1, 1), activation_func="lin", **quiet)
+
+def status(key):
+    return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) * 1024
+
+options = {"statistics": "volume", "progress": False}
+raw = np.random.default_rng(0).normal(size=(1, 48, 128, 144)).astype("float32")
+for tile in ((64, 64, 32), None):  # large enough to load and compile all kernels
+    node.predict_dense(np.zeros((1, 64, 64, 64), "float32"), tile=tile, **options)
+open("/proc/self/clear_refs", "w").write("5")  # the peak is measured from here on
+before = status("VmRSS")
+plan = node.plan_dense(raw, memory=budget, statistics="volume")
+node.predict_dense(raw, out=out, memory=budget, **options)
+print(len(plan.passes), status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.skipif(engine.NAME == "theano", reason="what Theano's compiled code allocates is known roughly")
+def test_passes_over_an_image_keep_to_the_memory(tmp_path):
+    budget = 150e6  # all activations together are about 0.7 GB
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    found = subprocess.run(
+        [sys.executable, "-c", PASSES, str(tmp_path / "out.npy"), str(budget)], capture_output=True, text=True,
+        check=True, env=environment | {"OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    passes, used = map(float, found.stdout.split()[-2:])
+    assert passes == 4 and used < 1.1 * budget  # the allocator keeps some of what earlier passes used
+
+
 # ---- when memory runs out
 class Small:
     """Evaluate small blocks only, like a device with little memory."""

@@ -183,6 +183,28 @@ def test_several_nodes_together(plane, expected, kept):
     assert close(both[1], expected) and close(both[0], inner.infer(RAW[None])[0])
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_pooled_images_are_repeated_to_the_size_of_another_node(kept, mode):
+    x = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 3, (3, 3), conv_mode="same", **QUIET)
+    pooled = nm.Conv(nm.GlobalPool(x, **QUIET), 2, (1, 1), activation_func="tanh", **QUIET)
+    node = nm.Concat([x, nm.Upsample(pooled, size=x, mode=mode, **QUIET)], **QUIET)
+    node, raw = nm.Conv(node, 2, (3, 3), activation_func="lin", **QUIET), image(1, 15, 20)
+    expected = node.infer(raw[None])[0]
+    for options in ({}, {"tile": (6, 7)}):
+        assert close(node.predict_dense(raw, statistics="volume", **options), expected)
+
+
+def test_positions_that_depend_on_the_size_of_the_image_need_the_memory():
+    x = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), (2, 2), conv_mode="same", **QUIET)
+    node = nm.Upsample(x, 2, mode="linear", align_corners=True, name="corners", **QUIET)
+    raw = image(1, 20, 24)
+    assert close(node.predict_dense(raw, statistics="volume"), node.infer(raw[None])[0])
+    with pytest.raises(GraphError, match=r"'corners' interpolates.*statistics='volume'"):
+        node.predict_dense(raw)
+    with pytest.raises(ArgumentError, match=r"'corners'.*at once does not fit"):
+        node.predict_dense(raw, statistics="volume", memory=2000)
+
+
 def test_an_exact_network_needs_no_statistics():
     node = nm.Conv(nm.Input((None, 1, None, None), "b,f,y,x", **QUIET), 2, (3, 3), **QUIET)
     raw = image(1, 12, 13)
@@ -356,6 +378,18 @@ def test_whoever_is_first_chooses_the_mode(plane, expected, tmp_path, monkeypatc
         assert close(np.load(out), expected)
 
 
+def test_shards_at_once_of_what_statistics_cannot_replace(tmp_path):
+    node = nm.LayerNorm(nm.Input((None, 1, 20, 24), "b,f,y,x", **QUIET), "x", affine=False, **QUIET)
+    raw, out = image(1, 20, 24), tmp_path / "out.npy"
+    with pytest.raises(ArgumentError, match="fill"):
+        node.predict_dense(raw, out=out, statistics="volume", shard=(0, 2), fill=300, reduce="argmax")
+    assert not list(tmp_path.iterdir())
+    for i in (1, 0):
+        node.predict_dense(raw, out=out, statistics="volume", shard=(i, 2))
+    assert close(np.load(out), node.infer(raw[None])[0])
+    assert [p.name for p in folder_of(out).iterdir()] == ["run.json"]
+
+
 def test_another_region_is_not_what_was_begun(plane, interrupted):
     for options in ({"roi": ((0, 5), None)}, {"augment": "flips"}, {"reduce": "argmax"}):
         with pytest.raises(FileError, match="belongs to a prediction with another"):
@@ -427,24 +461,6 @@ def test_large_means_lose_no_precision(plane):
     exact = raw.astype("float64")
     expected = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)
     assert np.abs(norm.predict_dense(raw, statistics="volume", tile=(50,)) - expected).max() < 1e-4
-
-
-def test_a_mean_spread_over_the_image_and_corners_that_meet(expected):
-    """Pyramid pooling: what is one voxel for any image is constant in space; aligned corners depend on all of it."""
-    x = nm.Input((None, 1, None, None), "b,f,y,x", **QUIET)
-    local = nm.Conv(x, 3, (3, 3), conv_mode="same", activation_func="tanh", **QUIET)
-    mean = nm.Conv(nm.GlobalPool(local, **QUIET), 2, (1, 1), activation_func="tanh", **QUIET)
-    pyramid = nm.Concat([local, nm.Upsample(mean, size=local, mode="linear", **QUIET)], **QUIET)
-    assert pyramid.shape.fov == local.shape.fov
-    node = nm.Conv(pyramid, 2, (3, 3), activation_func="lin", **QUIET)
-    for options in ({}, {"tile": (9, 14)}):
-        assert close(node.predict_dense(RAW, statistics="volume", **options), node.infer(RAW[None])[0])
-    coarse = nm.Pool(pyramid, (2, 2), **QUIET)
-    corners = nm.Upsample(coarse, (2, 2), mode="linear", align_corners=True, name="corners", **QUIET)
-    joined = nm.Concat([corners, local], **QUIET)
-    assert close(joined.predict_dense(RAW, statistics="volume"), joined.infer(RAW[None])[0])
-    with pytest.raises(GraphError, match="'corners' interpolates between the corners of the whole image"):
-        joined.predict_dense(RAW)
 
 
 @pytest.mark.parametrize("options", [{"tile": (12, 16)}, {"sliding_window": nm.SlidingWindow((16, 16))}])
