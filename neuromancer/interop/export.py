@@ -79,7 +79,7 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Outputs =
         raise MissingDependencyError(
             "exporting an ONNX file requires onnx",
             where="export",
-            expected="pip install onnx",
+            expected="pip install 'neuromancer-graph[onnx]'",
             nearest="pip install onnx onnxruntime, with ONNX Runtime to compare",
         )
     from neuromancer.interop.onnx.leaving.file import write

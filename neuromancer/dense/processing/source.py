@@ -251,7 +251,8 @@ def process_array(
     """
     volume = ArrayVolume(array)
     raw = volume if image is array else ArrayVolume(image)
-    statistics = measured(steps, volume, axes, raw, image_axes, "postprocess")
+    stage = "preprocess" if image is array else "postprocess"
+    statistics = measured(steps, volume, axes, raw, image_axes, stage)
     return processed_whole(array, steps, statistics)
 
 
