@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.dense.processing.apply import dtype_after
-from neuromancer.dense.processing.source import ArrayVolume, measured, names_of, processed
+from neuromancer.dense.processing.source import ArrayVolume, measured, names_of, processed_whole
 from neuromancer.dense.processing.steps import Step, reduced_axes
 from neuromancer.dense.reduction import Reduction
 from neuromancer.errors import ArgumentError
@@ -101,22 +101,8 @@ class WholeResult:
         done = []
         for values, reduction in zip(results, self.reductions, strict=True):
             statistics = measured(self.steps, ArrayVolume(values), axes, image, axes, "postprocess")
-            for step, own in zip(self.steps, statistics, strict=True):
-                wrong = next((a for a in own if not _fits(a.shape, values.shape)), None)
-                if wrong is not None:
-                    raise ArgumentError(
-                        "statistics of the image do not fit the result",
-                        where=f"postprocess, {step.name}",
-                        got=f"shape {wrong.shape}",
-                        expected=f"sizes 1 or those of the result, {values.shape}; fewer separate axes",
-                    )
-            whole = tuple(slice(0, n) for n in values.shape)
-            values = processed(values, self.steps, statistics, whole)
+            values = processed_whole(values, self.steps, statistics)
             stacked = values if values.ndim == len(spatial) + 2 else values[:, None]
             reduced = reduction.apply(stacked)
             done.append(reduced if reduced.ndim == values.ndim else reduced[:, 0])
         return done
-
-
-def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
-    return len(shape) == len(wanted) and all(n in (1, m) for n, m in zip(shape, wanted, strict=True))

@@ -11,7 +11,7 @@ from neuromancer.graph.node import is_shaped
 from neuromancer.models.exportable import EXPORTERS, Outputs
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
-from neuromancer.places import local_file
+from neuromancer.places import kind_at, local_file
 
 SUFFIX = ".onnx"
 
@@ -73,13 +73,13 @@ def export(network: Model | Node, path: str | os.PathLike[str], nodes: Outputs =
             expected=f"a path ending in {SUFFIX}",
             nearest=str(target.with_suffix(SUFFIX)) if target.name else None,
         )
-    if not target.absolute().parent.is_dir():
+    if kind_at(target.absolute().parent) != "a folder":
         raise FileError("cannot be written", where=str(target), got="no such folder", expected="an existing folder")
     if find_spec("onnx") is None:
         raise MissingDependencyError(
             "exporting an ONNX file requires onnx",
             where="export",
-            expected="pip install onnx",
+            expected="pip install 'neuromancer-graph[onnx]'",
             nearest="pip install onnx onnxruntime, with ONNX Runtime to compare",
         )
     from neuromancer.interop.onnx.leaving.file import write

@@ -91,7 +91,7 @@ def from_onnx(
         raise MissingDependencyError(
             "importing an ONNX file requires onnx",
             where="from_onnx",
-            expected="pip install onnx",
+            expected="pip install 'neuromancer-graph[onnx]'",
             nearest="pip install onnx onnxruntime, with ONNX Runtime to compare faster",
         ) from error
     return onnx_source.imported(path, example, tags, name, print_report)

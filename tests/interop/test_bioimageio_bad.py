@@ -169,6 +169,8 @@ def test_bad_archives(plain, tmp_path):
     ):
         with pytest.raises(FileError, match=words):
             imported(place)
+    added = {"__MACOSX/._net.rdf.yaml": b"\0\1", "._a.bioimageio.yaml": b"\0\1"}
+    imported(changed("of macOS.zip", added))
     data = bytearray(good.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
     (tmp_path / "damaged.zip").write_bytes(data)

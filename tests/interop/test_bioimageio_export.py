@@ -240,13 +240,17 @@ BAD = {
     "tags": ([3], "not text"),
     "documentation": ("gone.md", "documentation cannot be read"),
     "metadata": ({"git_repo": "not an address"}, "git_repo"),
+    "name is a number": (5, "not a name"),
+    "metadata is a number": (5, "not further fields"),
+    "metadata without names": ({5: 1}, "not further fields"),
+    "metadata of the model": ({"inputs": [], "weights": {}}, "got inputs, weights"),
 }
 
 
-@pytest.mark.parametrize("key", BAD)
-def test_bad_metadata(key, small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("case", BAD)
+def test_bad_metadata(case, small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    value, words = BAD[key]
+    (value, words), key = BAD[case], case.split()[0]
     for target in ("p", "p.zip"):
         with pytest.raises(NeuromancerError, match=words):
             small.export_bioimageio(tmp_path / target, **{**META, key: value})
@@ -256,8 +260,8 @@ def test_bad_metadata(key, small, tmp_path, monkeypatch):
 def test_bad_places(small, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("mine")
-    for name in ("there", "file", "gone/p", "gone/p.zip", "there.zip/p"):
-        with pytest.raises((FileError, NeuromancerError)):
+    for name in ("there", "file", "gone/p", "gone/p.zip", "there.zip/p", "x" * 300, "x" * 300 + "/p.zip"):
+        with pytest.raises(FileError):
             small.export_bioimageio(tmp_path / name, **META)
     with pytest.raises(FileError):
         small.export_bioimageio("https://example.com/p.zip", **META)
@@ -285,6 +289,8 @@ def test_bad_test_images(small, tmp_path, scratch):
     ):  # fmt: skip
         with pytest.raises(kind):
             small.export_bioimageio(tmp_path / "p", test_image=image, **META)
+    with pytest.raises(ArgumentError, match="not a test image"):
+        small.export_bioimageio(tmp_path / "p", test_image=[[1, 2], [3]], **META)
     model = made(unet)
     with pytest.raises(ShapeError, match=r"nearest valid: \(1, 18, 20\)"):
         model.export_bioimageio(tmp_path / "p", test_image=np.zeros((1, 17, 20), "float32"), **META)
@@ -299,7 +305,14 @@ def test_networks_that_cannot_be_described(tmp_path, scratch):
     def flat() -> Any:
         return nm.Perceptron(nm.Input((None, 4), "b,f", name="raw", **MODES), 2, **MODES)
 
-    for network in (two, flat):
+    def integers() -> Any:
+        return conv(nm.Input((None, 1, None, None), "b,f,y,x", name="raw", dtype="uint8", **MODES), 2, 3)
+
+    def two_images() -> Any:
+        raw = nm.Input((2, 1, 8, 9), "b,f,y,x", name="raw", **MODES)
+        return nm.Reshape(raw, (2, 1, 8, 9), "b,f,y,x", **MODES)
+
+    for network in (two, flat, integers, two_images):
         with pytest.raises(GraphError):
             made(network, f"network {network.__name__}").export_bioimageio(tmp_path / "p", **META)
     with pytest.raises(GraphError, match="no prediction_node"):
@@ -315,3 +328,57 @@ def test_documentation_from_a_file(small, tmp_path):
     assert "From a file" in (tmp_path / "p" / "README.md").read_text()
     assert json.dumps(load(tmp_path / "p" / "bioimageio.yaml")["authors"][1]).count("Bletchley") == 1
     assert Path(tmp_path / "p" / "weights.onnx").stat().st_size > 100
+
+
+def uneven() -> Any:
+    """Sizes along y that the stride never divides."""
+    raw = nm.Input((None, 1, None, None), "b,f,y,x", name="raw", **MODES)
+    return nm.Conv(nm.Conv(raw, 2, (3, 3), (2, 2), **MODES), 2, (3, 3), (2, 3), **MODES)
+
+
+def reshaped() -> Any:
+    """One size, which only evaluation tells."""
+    raw = nm.Input((1, 1, 12, 18), "b,f,y,x", name="raw", **MODES)
+    return nm.Reshape(conv(raw, 2, 3, conv_mode="same"), (1, 2, 12, 18), "b,f,y,x", **MODES)
+
+
+@CORE
+@pytest.mark.parametrize(
+    ("network", "image", "result"),
+    [(uneven, [66, {"min": 12, "step": 6}], 15), (reshaped, [12, 18], None)],
+    ids=["uneven", "reshaped"],
+)
+def test_sizes_without_a_formula_are_declared_as_one(network, image, result, tmp_path, scratch):
+    made(network).export_bioimageio(tmp_path / "p", **META)
+    document = load(tmp_path / "p" / "bioimageio.yaml")
+    axes = document["inputs"][0]["axes"]
+    assert [axis["size"] for axis in axes[2:]] == image
+    assert axes[0].get("size") == (1 if network is reshaped else None)
+    if result is not None:
+        assert document["outputs"][0]["axes"][2]["size"] == result
+        assert "takes other sizes along y, too" in (tmp_path / "p" / "README.md").read_text()
+    core = pytest.importorskip("bioimageio.core")
+    assert core.test_model(tmp_path / "p" / "bioimageio.yaml").status == "passed"
+
+
+def test_a_model_for_integer_images_leaves_again(tmp_path, scratch):
+    image = np.random.default_rng(0).integers(0, 60000, (1, 20, 22)).astype("uint16")
+    made(same, preprocessing=[("scale_range", {"axes": "yx"})]).export_bioimageio(
+        tmp_path / "p", test_image=image, **META
+    )
+    found = nm.from_bioimageio(tmp_path / "p", print_report=False)
+    found.export_bioimageio(tmp_path / "q", **META)
+    assert np.load(tmp_path / "q" / "test_input.npy").dtype == "uint16"
+
+
+def test_a_result_that_tests_nothing_is_refused(tmp_path, scratch):
+    model = made(same, postprocessing=[("scale_linear", {"gain": 1e-9, "offset": 0})])
+    with pytest.raises(ArgumentError, match="would test nothing"):
+        model.export_bioimageio(tmp_path / "p", **META)
+    assert not list(tmp_path.iterdir())
+
+
+def test_statistics_of_the_image_that_do_not_fit_the_result_are_refused(tmp_path, scratch):
+    model = made(strided, postprocessing=[("scale_mean_variance", {"axes": "fx"})])
+    with pytest.raises(ArgumentError, match="do not fit the result"):
+        model.export_bioimageio(tmp_path / "p", **META)

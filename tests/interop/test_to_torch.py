@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -294,3 +295,20 @@ def test_random_networks(seed):
     if node is not None:
         nm.to_torch(node)
     nm.model_manager.delmodel(nm.model_manager.current.name)
+
+
+def _chain(names: list[str]) -> nm.Conv:
+    node = nm.Input((None, 1, None, None), "b,f,y,x", name="raw", **QUIET)
+    for name in names:
+        node = nm.Conv(node, 2, (1, 1), name=name, **QUIET)
+    return node
+
+
+def test_names_of_nodes_that_python_or_modules_reserve():
+    names = ["class", "training", "meta.lambda.in", "forward", 'it\'s "q"', "0", "0.weight", "self"]
+    with model(lambda: _chain(names)) as (made, node):
+        module = made.to_torch(node)
+        keys = list(module.state_dict())
+        assert keys[:2] == ["class_.weight", "class_.bias"] and "meta_.lambda_.in_.weight" in keys
+        module.load_state_dict(copy.deepcopy(module).state_dict())
+        torch.jit.trace(module, torch.rand(1, 1, 9, 9))

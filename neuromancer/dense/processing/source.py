@@ -14,7 +14,7 @@ from neuromancer.dense.processing.apply import Statistics, apply_step, dtype_aft
 from neuromancer.dense.processing.statistics import Volume, moments, quantiles
 from neuromancer.dense.processing.steps import Step, reduced_axes
 from neuromancer.dense.stores import fingerprint_of, reopen_source
-from neuromancer.errors import InputTypeError
+from neuromancer.errors import ArgumentError, InputTypeError
 from neuromancer.masked import unmasked
 
 
@@ -251,5 +251,30 @@ def process_array(
     """
     volume = ArrayVolume(array)
     raw = volume if image is array else ArrayVolume(image)
-    statistics = measured(steps, volume, axes, raw, image_axes, "postprocess")
+    stage = "preprocess" if image is array else "postprocess"
+    statistics = measured(steps, volume, axes, raw, image_axes, stage)
+    return processed_whole(array, steps, statistics)
+
+
+def processed_whole(array: np.ndarray, steps: Sequence[Step], statistics: Sequence[Statistics]) -> np.ndarray:
+    """Return a whole result after some steps.
+
+    Raises
+    ------
+    ArgumentError
+        If statistics of the image per channel or position do not fit the result.
+    """
+    for step, own in zip(steps, statistics, strict=True):
+        wrong = next((a for a in own if not _fits(a.shape, array.shape)), None)
+        if wrong is not None:
+            raise ArgumentError(
+                "statistics of the image do not fit the result",
+                where=f"postprocess, {step.name}",
+                got=f"shape {wrong.shape}",
+                expected=f"sizes 1 or those of the result, {array.shape}; fewer separate axes",
+            )
     return processed(array, steps, statistics, tuple(slice(0, n) for n in array.shape))
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    return len(shape) == len(wanted) and all(n in (1, m) for n, m in zip(shape, wanted, strict=True))

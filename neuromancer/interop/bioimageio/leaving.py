@@ -18,7 +18,7 @@ from ruyaml import YAML
 
 from neuromancer.dense.processing.apply import dtype_after
 from neuromancer.dense.processing.steps import Step, steps_of
-from neuromancer.errors import ArgumentError, FileError, ShapeError, naming, short
+from neuromancer.errors import ArgumentError, FileError, ShapeError, naming, reason, short
 from neuromancer.files import followed, fsync, replacing, temporary_of
 from neuromancer.interop.bioimageio.comparison import postprocessed, preprocessed
 from neuromancer.interop.bioimageio.description import Axis, Tensor
@@ -37,31 +37,35 @@ from neuromancer.interop.bioimageio.tensors import (
 from neuromancer.models.exportable import exporter
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
+from neuromancer.places import kind_at, status
 
 DESCRIPTION, WEIGHTS, README = "bioimageio.yaml", "weights.onnx", "README.md"
 TESTS = ("test_input.npy", "test_output.npy")
 OPSET = 20
 SCALES = {"uint8": 255, "uint16": 65535}
 """What dense prediction divides integers by, if there is no preprocessing."""
+LEAST = 1e-4
+"""Test tensors with no value of this size are refused by the specification."""
 DTYPES = ("float32", "float64", "uint8", "uint16", "int16", "uint32", "int32")
 
 
 def write_package(model: Model, target: Path, metadata: Metadata, test_image: Any) -> None:
     """Write a package to a folder or a zip archive; see :meth:`neuromancer.Model.export_bioimageio`."""
     archive = target.suffix.lower() == ".zip"
-    if not archive and target.exists():
+    if not archive and status(target) is not None:
         raise FileError(
             "the folder exists already", where=str(target), expected="a new folder, or a .zip, which is replaced"
         )
-    if not target.parent.is_dir():
+    if kind_at(target.parent) != "a folder":
         raise FileError("there is no such folder", where=str(target.parent), expected="an existing folder")
     source, node, sizes, notes = tensors_of(model)
-    raw = _test_image(test_image, source, sizes)
+    raw = _test_image(test_image, source, sizes, _random_dtype(model))
     before, after = _steps(model, raw)
     tensor = _as_tensor(source, before)
     images = preprocessed(_ordered(raw, source), tensor)
     values = evaluated(node, _back(images, source))
     result = postprocessed(_ordered(values, node), node, after, _ordered(raw, source), tensor)
+    _require_something(result, node)
     with naming(target), tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "package"
         folder.mkdir()
@@ -78,16 +82,28 @@ def write_package(model: Model, target: Path, metadata: Metadata, test_image: An
 
 
 # ---- tensors
-def _test_image(given: Any, source: Node, sizes: Mapping[str, Size]) -> np.ndarray:
+def _random_dtype(model: Model) -> str:
+    """Return the dtype of images that the preprocessing takes."""
+    first = steps_of(model.preprocessing, "preprocessing")[:1]
+    dtype = str(first[0]["dtype"]) if first and first[0].name == "ensure_dtype" else "float32"
+    return dtype if dtype in DTYPES else "float32"
+
+
+def _test_image(given: Any, source: Node, sizes: Mapping[str, Size], dtype: str) -> np.ndarray:
     """The test image in the order of the input."""
     tags = list(source.shape.tags)
     features = int(source.shape["f"])
     space = [tag for tag in tags if tag not in "bf"]
     if given is None:
         wanted = {"b": 1, "f": features, **example_sizes(dict(sizes))}
-        rng = np.random.default_rng(0)
-        return rng.standard_normal([wanted[tag] for tag in tags]).astype("float32")
-    image = np.asarray(given)
+        rng, shape = np.random.default_rng(0), [wanted[tag] for tag in tags]
+        if np.dtype(dtype).kind == "f":
+            return rng.standard_normal(shape).astype(dtype)
+        return rng.integers(0, min(np.iinfo(dtype).max, 65535), shape, dtype, endpoint=True)
+    try:
+        image = np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("not a test image", where="test_image", got=reason(error), expected="an array") from None
     if image.dtype.name not in DTYPES:
         raise ArgumentError("not a test image", where="test_image", got=str(image.dtype), expected=f"one of {DTYPES}")
     if image.ndim != len(space) + 1 or len(image) != features or 0 in image.shape:
@@ -99,10 +115,20 @@ def _test_image(given: Any, source: Node, sizes: Mapping[str, Size]) -> np.ndarr
     if wrong:
         raise ShapeError(
             "the network does not take images of this size as a whole", where="test_image", got=image.shape,
-            expected=", ".join(f"{tag}: {s.least} + n * {s.step}" for tag, s in sizes.items()),
+            expected=", ".join(f"{tag}: {s.least} + n * {s.step}" for tag, s in sizes.items() if tag in space),
             nearest=(features, *(sizes[tag].nearest(n) for tag, n in zip(space, image.shape[1:], strict=True))),
         )  # fmt: skip
     return _back(image[None], source)
+
+
+def _require_something(result: np.ndarray, node: Node) -> None:
+    """Raise ArgumentError for a result that tests nothing; the specification refuses such test tensors."""
+    if result.dtype.kind in "iuf" and not (np.abs(result.astype("float64")) >= LEAST).any():
+        raise ArgumentError(
+            "the result for the test image is zero everywhere, so it would test nothing", where="test_image",
+            got=f"node {node.name!r} with postprocessing: {result.dtype} of shape {result.shape}",
+            expected=f"test_image=..., an image with a result of {LEAST:g} or more somewhere",
+        )  # fmt: skip
 
 
 def _ordered(array: np.ndarray, node: Node) -> np.ndarray:

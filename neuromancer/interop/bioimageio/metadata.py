@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuromancer.errors import ArgumentError, FileError, InputTypeError, short
+from neuromancer.errors import ArgumentError, InputTypeError, short, translating
 from neuromancer.files import read_small
 
 NEEDED = {
@@ -18,6 +18,8 @@ NEEDED = {
     "cite": "a list of dicts {'text': ..., 'doi': ...} or {'text': ..., 'url': ...}",
     "documentation": "Markdown text, or the path of a .md file",
 }
+OWN = ("format_version", "type", "documentation", "inputs", "outputs", "weights")
+"""Fields that further metadata cannot replace."""
 MAX_DOCUMENTATION = 1 << 22
 NAME = re.compile(r"[A-Za-z0-9_+\- ()]{5,128}")
 
@@ -63,6 +65,8 @@ def checked_metadata(
             "a package needs metadata that only its authors know", where="export_bioimageio",
             got=f"no {', '.join(missing)}", expected="; ".join(f"{key}: {NEEDED[key]}" for key in missing),
         )  # fmt: skip
+    if not isinstance(name, str):
+        raise InputTypeError("not a name", where="name", got=short(name), expected="a string")
     if not NAME.fullmatch(name):
         plain = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", name).strip()[:128]
         raise ArgumentError(
@@ -79,9 +83,22 @@ def checked_metadata(
         "license": license,
         "cite": [_entry(entry, "cite") for entry in _listed(cite, "cite")],
         "tags": [_text(tag, "tags") for tag in _listed(tags or [], "tags")],
-        **dict(more or {}),
+        **_further(more),
     }
     return Metadata(fields, _documentation(documentation))
+
+
+def _further(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InputTypeError("not further fields", where="metadata", got=short(value), expected="a dict by names")
+    own = [key for key in OWN if key in value]
+    if own:
+        raise ArgumentError(
+            "these fields follow from the model, or have arguments of their own", where="metadata", got=", ".join(own)
+        )
+    return dict(value)
 
 
 def _listed(value: Any, where: str) -> Sequence[Any]:
@@ -106,8 +123,6 @@ def _text(value: Any, where: str) -> str:
 def _documentation(value: Any) -> str:
     if isinstance(value, os.PathLike) or (isinstance(value, str) and value.endswith(".md") and "\n" not in value):
         path = Path(value)
-        try:
+        with translating(path, "the documentation cannot be read", "a text file"):
             return read_small(path, MAX_DOCUMENTATION).decode("utf-8")
-        except (OSError, ValueError) as error:
-            raise FileError("the documentation cannot be read", where=str(path), got=str(error)) from error
     return _text(value, "documentation")

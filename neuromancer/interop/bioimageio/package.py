@@ -123,7 +123,8 @@ def open_package(path: Any) -> Iterator[Package]:
 
 def _described(folder: Path) -> Path:
     known = [folder / name for name in DESCRIPTIONS if (folder / name).is_file()]
-    found = known or sorted(p for p in folder.iterdir() if p.name.endswith(ENDINGS) and p.is_file())
+    others = (p for p in folder.iterdir() if p.name.endswith(ENDINGS) and p.is_file())
+    found = known or sorted(p for p in others if not p.name.startswith("._"))
     if not found:
         raise FileError(
             "holds no description of a model", where=str(folder), expected=f"a file {' or '.join(DESCRIPTIONS)}"
@@ -222,7 +223,8 @@ class ZipPackage:
         for member in members:
             if not member.is_dir():
                 _require_inside(member.filename, self.label)
-        names = [member.filename for member in members]
+        # macOS adds files of its own, named like those that they describe.
+        names = [m.filename for m in members if not PurePosixPath(m.filename).name.startswith("._")]
         named = [n for n in DESCRIPTIONS if n in names] or sorted(n for n in names if n.endswith(ENDINGS))
         inner = [n for n in names if PurePosixPath(n).name in DESCRIPTIONS and n.count("/") == 1]
         found = named or inner

@@ -15,6 +15,7 @@ from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.tagged_shape import exact
 from neuromancer.graph.window import BuildMode
 from neuromancer.interop.bioimageio.halo import halo_of, plain_axes
+from neuromancer.interop.leaving.probe import Probe
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 
@@ -54,6 +55,15 @@ class Size:
             return self.least
         return max(self.least, size + (self.least - size) % self.step)
 
+    @property
+    def even(self) -> bool:
+        """Whether the output has exactly the size of the input divided by the stride, plus the offset."""
+        return bool((self.least / self.stride).denominator == 1)
+
+    def output(self, size: int) -> int:
+        """Return the size of the output for a valid size."""
+        return int(size / self.stride) + self.offset
+
     def valid(self, size: int) -> bool:
         """Return whether a size is valid."""
         return self.nearest(size) == size
@@ -81,12 +91,26 @@ def tensors_of(model: Model) -> tuple[Node, Node, dict[str, Size], list[str]]:
             raise GraphError("axes without a counterpart", node=each, got=tags, expected="b, f and space")
         if each.shape["f"] is None or each.shape["f"] > MAX_CHANNELS:
             raise GraphError("the number of channels is open or too large", node=each, got=each.shape["f"])
+    if np.dtype(source.output.dtype).kind != "f":
+        raise GraphError(
+            "only networks of floating point numbers can be described", node=source, got=str(source.output.dtype),
+            expected="an input of float32, and model.preprocessing for images of integers",
+        )  # fmt: skip
     spatial = [[tag for tag in each.shape.tags if tag not in "bf"] for each in (source, node)]
     if not node.shape.ndim or spatial[0] != spatial[1]:
         raise GraphError("the output has other spatial axes than the input", node=node, got=list(node.shape.tags))
     halos, notes = _halos(node)
     tags = [node.shape.tags[k] for k in node.shape.spatial_axes]
-    return source, node, {tag: _size(source, node, k, halos.get(tag, 0)) for k, tag in enumerate(tags)}, notes
+    closed = _closed(source, node)
+    if "b" in closed and source.shape["b"] != 1:
+        raise GraphError("only batches of one or any size can be described", node=source, got=source.shape["b"])
+    sizes = {tag: _size(source, node, k, halos.get(tag, 0), tag in closed) for k, tag in enumerate(tags)}
+    if "b" in closed:
+        sizes["b"] = Size(1, 0, Fraction(1), 0, 0)
+    uneven = [tag for k, tag in enumerate(tags) if tag not in closed and _one_of_many(node, k, sizes[tag])]
+    if uneven:
+        notes.append(f"the network takes other sizes along {', '.join(uneven)}, too, which the format cannot describe")
+    return source, node, sizes, notes
 
 
 def _halos(node: Node) -> tuple[dict[str, int], list[str]]:
@@ -96,25 +120,51 @@ def _halos(node: Node) -> tuple[dict[str, int], list[str]]:
         return {}, [f"no halo is enough for tiles: {error.problem}"]
 
 
-def _size(source: Node, node: Node, k: int, halo: int) -> Size:
+def _closed(source: Node, node: Node) -> set[str]:
+    """Return the tags of the axes along which the network takes the declared size only, though its geometry is open.
+
+    That is so for nodes such as :class:`Reshape`.
+    """
+    declared = {tag for tag, n in zip(source.shape.tags, source.shape.shape, strict=True) if n is not None} - {"f"}
+    if not declared or all(n.equivariant for n in node.sub_graph()):
+        return set()
+    return declared - set(Probe([node], node.name).open_tags)
+
+
+def _size(source: Node, node: Node, k: int, halo: int, closed: bool) -> Size:
     """Sizes along an axis, the least of which leaves something when the halo is cut off."""
     step, stride = int(period([node], k)), exact(node.shape.strides[k])
     declared = source.shape.spatial_shape[k]
-    if declared is not None and sizes_through(node, k, declared + step) is None:
+    if declared is not None and (closed or sizes_through(node, k, declared + step) is None):
         # The network takes this size only.
         out = sizes_through(node, k, declared)
         if out is None:
             raise GraphError("the network cannot take the size of its input", node=node, got=declared)
         return Size(int(declared), 0, stride, out - int(declared / stride), 0 if 2 * halo >= out else halo)
+    uneven: Size | None = None
     for size in range(1, MOST_STEPS * step):
         out = sizes_through(node, k, size)
         more = None if out is None else sizes_through(node, k, size + step)
         if out is None or out <= 2 * halo or more is None or more - out != step / stride:
             continue
         offset = out - int(size / stride)
-        if more == int((size + step) / stride) + offset:
-            return Size(size, step, stride, offset, halo)
+        if more != int((size + step) / stride) + offset:
+            continue
+        found = Size(size, step, stride, offset, halo)
+        if found.even:
+            return found
+        uneven = uneven or found
+        if size >= uneven.least + step:
+            break
+    if uneven is not None:
+        # A description has whole offsets only, so none holds for all of these sizes.
+        axes = len(node.shape.spatial_axes)
+        return Size(uneven.nearest(_typical(axes)), 0, stride, uneven.offset, 0)
     raise GraphError("no valid size of the input is found", node=node, got=f"sizes below {MOST_STEPS * step}")
+
+
+def _one_of_many(node: Node, k: int, size: Size) -> bool:
+    return not size.even and sizes_through(node, k, size.least + int(period([node], k))) is not None
 
 
 def evaluated(node: Node, image: np.ndarray) -> np.ndarray:
@@ -129,7 +179,7 @@ def axes_of(node: Node, sizes: dict[str, Size], is_input: bool) -> list[dict[str
     axes: list[dict[str, Any]] = []
     for tag in node.shape.tags:
         if tag == "b":
-            axes.append({"type": "batch"})
+            axes.append({"type": "batch"} | ({"size": 1} if "b" in sizes else {}))
         elif tag == "f":
             names = node.feature_names or [f"channel{i}" for i in range(int(node.shape["f"]))]
             axes.append({"type": "channel", "id": "channel", "channel_names": [str(name) for name in names]})
@@ -140,12 +190,18 @@ def axes_of(node: Node, sizes: dict[str, Size], is_input: bool) -> list[dict[str
         else:
             own = sizes[tag]
             reference = {"tensor_id": INPUT, "axis_id": tag, "offset": own.offset}
-            axis = {"type": "space", "id": tag, "size": reference, "scale": float(own.stride)}
-            axes.append(axis | ({"halo": own.halo} if own.halo else {}))
+            result = reference if own.even else own.output(own.least)
+            axis = {"type": "space", "id": tag, "size": result, "scale": float(own.stride)}
+            axes.append(axis | ({"halo": own.halo} if own.halo and own.even else {}))
     return axes
 
 
 def example_sizes(sizes: dict[str, Size]) -> dict[str, int]:
     """Return the sizes of a test image: about 64 voxels, 32 in volumes, or more if the halo needs them."""
-    target = 64 if len(sizes) < 3 else 32
+    target = _typical(len(sizes.keys() - {"b"}))
     return {tag: size.nearest(target) for tag, size in sizes.items()}
+
+
+def _typical(axes: int) -> int:
+    """Return the size of a test image with so many spatial axes."""
+    return 64 if axes < 3 else 32

@@ -107,7 +107,9 @@ def _onnx(package: Package, description: Description, entry: Mapping[str, Any], 
     if data is not None:
         package.find(data, f"{where}, external data")
     if not find_spec("onnx"):
-        raise MissingDependencyError("importing an ONNX file requires onnx", where=where, expected="pip install onnx")
+        raise MissingDependencyError(
+            "importing an ONNX file requires onnx", where=where, expected="pip install 'neuromancer-graph[onnx]'"
+        )
     tensor = description.inputs[0]
     proto: Any = path
     if "f" not in tensor.tags:

@@ -96,3 +96,14 @@ def test_values_that_torch_does_not_know_stay_on_the_host() -> None:
     assert E.function([g, x], [g, x])("anything", 2)[0] == "anything"
     z = E.tensor("z", (None,), "complex64")
     assert E.function([z], z * 2)(np.array([1j], "complex64")).tolist() == [2j]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
+def test_values_without_a_torch_form_meet_others(dtype: str) -> None:
+    x, y = E.tensor("x", (None, 2), "float32"), E.tensor("y", (None, 2), dtype)
+    a, b = np.float32([[1, 2.5]]), np.array([[3, 200]], dtype)
+    cases = [x * y, x + y, pt.join(0, x, y), pt.dot(x, y.T), pt.maximum(x, y), pt.switch(pt.gt(x, 2), x, y)]
+    found = E.function([x, y], cases)(a, b)
+    wanted = [a * b, a + b, np.concatenate([a, b]), a @ b.T, np.maximum(a, b), np.where(a > 2, a, b)]
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)

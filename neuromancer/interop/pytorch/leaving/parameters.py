@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor, fx, nn
 
 from neuromancer.interop.leaving.registry import Unsupported
 from neuromancer.interop.leaving.weights import Steps, Weight
+
+_EMPTY = fx.GraphModule(nn.Module(), fx.Graph())
+"""Has what every module has, whose names are taken."""
 
 
 class Tree:
@@ -21,7 +25,7 @@ class Tree:
     def free(self, name: str) -> str:
         """Return an unused path for a name."""
         parts = [re.sub(r"\W", "_", part, flags=re.ASCII) or "_" for part in name.split(".")]
-        parts = [f"{part}_" if hasattr(fx.GraphModule, part) else part for part in parts]
+        parts = [f"{part}_" if keyword.iskeyword(part) or hasattr(_EMPTY, part) else part for part in parts]
         owner: Any = self.root
         for k, part in enumerate(parts[:-1]):
             inner = getattr(owner, part, None)

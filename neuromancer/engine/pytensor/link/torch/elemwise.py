@@ -127,7 +127,7 @@ def _operands(
             bare = False
         else:
             takes.append(DEVICE)
-            cast = dtype is not None and TORCH_DTYPES[variable.dtype] is not dtype
+            cast = dtype is not None and TORCH_DTYPES.get(variable.dtype) is not dtype
             getters.append(_caster(dtype) if cast else None)
             bare = bare and not cast
     return takes, getters, bare

@@ -18,7 +18,7 @@ NEW.update({Dot, BatchedDot})
 
 def _product(node: Apply) -> Callable[..., Any]:
     dtype = TORCH_DTYPES[node.outputs[0].dtype]
-    if all(TORCH_DTYPES[i.dtype] is dtype for i in node.inputs):
+    if all(TORCH_DTYPES.get(i.dtype) is dtype for i in node.inputs):
         return torch.matmul
     return lambda a, b: torch.matmul(a.to(dtype), b.to(dtype))
 

@@ -266,11 +266,13 @@ class Program:
             )  # fmt: skip
             form = torch_form(op, node, context)
         if form is None:
-            form = fallback_form(node)
+            return fallback_form(node)
         if not isinstance(form, Form):
             fresh = type(op) in NEW
             form = Form(form, [DEVICE] * len(node.inputs), [DEVICE] * len(node.outputs), fresh)
-        return form
+        # Values of other dtypes, such as uint16, stay on the host, also where they meet values on the device.
+        stays = any(take == DEVICE and not supported(v) for v, take in zip(node.inputs, form.takes, strict=True))
+        return fallback_form(node) if stays else form
 
     def _reusable(self, node: Apply) -> set[Variable]:
         """Return the inputs of `node` that own their memory and that nothing reads later: it may overwrite them."""
