@@ -244,9 +244,8 @@ class VolumePrediction:
         run.outputs.require_new(run)
         if place is None or (Journal.find(place / "statistics") or Journal.find(place)) is None:
             run.require_memory()
-            if (
-                self.mode != ONCE and self.options.memory is not None
-            ):  # else no plan is too large, and planning many passes takes time
+            # Without a limit no plan is too large, and planning many passes takes time.
+            if self.mode != ONCE and self.options.memory is not None:
                 self._plans()
 
     def _begun(self, run: PredictionRun, place: Path) -> str:
