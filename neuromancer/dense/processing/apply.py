@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from neuromancer.casts import exact_cast
 from neuromancer.dense.processing.steps import EPS, Step
@@ -110,10 +109,14 @@ def _scale_linear(step: Step, values: np.ndarray, statistics: Statistics) -> np.
 
 
 def _sigmoid(step: Step, values: np.ndarray, statistics: Statistics) -> np.ndarray:
+    from scipy.special import expit  # adds a filter of warnings
+
     return _rounded(expit(_double(values)), values)
 
 
 def _softmax(step: Step, values: np.ndarray, statistics: Statistics) -> np.ndarray:
+    from scipy.special import softmax
+
     return _rounded(softmax(_double(values), axis=0), values)
 
 
