@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 import runpy
@@ -185,6 +186,31 @@ def test_images_for_viewers(demo, tmp_path: Path, capsys: pytest.CaptureFixture[
         first = image["datasets"][0]["coordinateTransformations"]
         assert first[0]["scale"] == [0.5, 0.25, 0.25] and first[1]["translation"][2] == pytest.approx(offset * 0.25)
     assert "probability/2: (1, 8, 27, 23), uint8, voxels of (1.0, 1.0, 1.0)" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")  # bioimageio.core leaves files open
+def test_the_network_of_the_demo_leaves(tmp_path: Path):
+    """For ONNX Runtime, PyTorch and bioimageio.core: the same values, at another size."""
+    core, runtime = pytest.importorskip("bioimageio.core"), pytest.importorskip("onnxruntime")
+    torch = pytest.importorskip("torch")
+    model = importlib.import_module("demo_nuclei").build()
+    raw = np.random.default_rng(0).normal(size=(1, 1, 13, 65, 73)).astype("float32")
+    expected = model["probs"].predict_dense(raw[0])[:, :, ::4, ::4]
+    model.export(tmp_path / "demo.onnx")
+    session = runtime.InferenceSession(tmp_path / "demo.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: raw})
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(model.to_torch().eval()(torch.from_numpy(raw)).detach()[0], expected, atol=1e-5)
+    model.export_bioimageio(
+        tmp_path / "demo",
+        description="nuclei of a confocal stack",
+        authors=[{"name": "the neuromancer developers"}],
+        cite=[{"text": "neuromancer", "url": "https://example.org"}],
+        license="BSD-3-Clause",
+        documentation="Finds nuclei.",
+    )
+    assert core.test_model(tmp_path / "demo" / "bioimageio.yaml").status == "passed"
+    gc.collect()  # here, not in another test
 
 
 def test_three_ways_to_predict_what_depends_on_the_whole_image(
