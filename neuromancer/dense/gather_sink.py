@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neuromancer.dense.gathered import Activations, damaged
+from neuromancer.dense.gathered import Activations, damaged, require_file
 from neuromancer.dense.plan import DensePlan
 from neuromancer.errors import naming
 from neuromancer.files import fsync
@@ -127,7 +127,7 @@ class GatherSink:
         if written.any():
             start, shape = self.layout.place(np.argwhere(written)[-1].tolist())
             needed, path = start + prod(shape) * self.dtype.itemsize, self.layout.path
-            size = path.stat().st_size if path.is_file() else 0
+            size = path.stat().st_size if path.is_file() and not path.is_symlink() else 0
             if size < needed:
                 raise damaged(path, f"{size} of {needed} bytes")
 
@@ -136,6 +136,7 @@ class GatherSink:
         count, found = prod(self.layout.grid), np.zeros(0, self._record)
         with naming(self.path, "cannot be read"):
             if os.path.lexists(self.path):
+                require_file(self.path)
                 found = np.fromfile(self.path, self._record, count)
         records = np.zeros(count, self._record)
         records[: len(found)] = found
@@ -146,7 +147,9 @@ def _write(path: Path, at: int, values: np.ndarray) -> None:
     """Write values at an offset of a file, which is created or becomes longer if need be."""
     data = values.data.cast("B")
     with naming(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        # A link in the folder of a journal may lead anywhere.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        handle = os.open(path, flags, 0o666)
         with os.fdopen(handle, "r+b", buffering=0) as file:
             file.seek(at)
             while data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -74,10 +75,17 @@ class Activations:
         return result
 
     def _mapped(self, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        require_file(self.path)
         try:
             return np.memmap(self.path, self.dtype, "r", start, shape)
         except (ValueError, FileNotFoundError) as error:  # ValueError: the file is too short
             raise damaged(self.path, "values missing") from error
+
+
+def require_file(path: Path) -> None:
+    """Raise FileError for anything but a file, such as a link or a pipe, which no pass makes."""
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise damaged(path, "not a file")
 
 
 def damaged(path: Path, got: str) -> FileError:

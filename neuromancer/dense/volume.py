@@ -156,9 +156,14 @@ class VolumePrediction:
     def _form(self, k: int) -> Frozen:
         """Form of the network that computes level k: what the levels before gathered is given."""
         before = self.levels[:k]
-        parents = [p for level in before for p in level.parents if self.mode == KEPT and not p.is_source]
-        cuts = [Cut(p.name, windows) for p in parents if (windows := self._windows(p)) is not None]
+        cuts = [self._cuts[p] for level in before for p in level.parents if p in self._cuts]
         return Frozen(tuple(n.name for level in before for n in level.nodes), tuple(cuts))
+
+    @cached_property
+    def _cuts(self) -> dict[GraphNode, Cut]:
+        """The nodes whose values are kept."""
+        parents = [p for level in self.levels for p in level.parents if self.mode == KEPT and not p.is_source]
+        return {p: Cut(p.name, windows) for p in parents if (windows := self._windows(p)) is not None}
 
     def _windows(self, node: GraphNode) -> tuple[Window, ...] | None:
         """Where the voxels of a node lie on the image; None for a grid finer than the image, or padded beyond it."""
@@ -281,7 +286,7 @@ class VolumePrediction:
 
     def _forget_mode(self) -> None:
         """Forget the mode, which is recorded by now, and what follows from it."""
-        for name in ("mode", "passes", "last"):
+        for name in ("mode", "passes", "last", "_cuts"):
             vars(self).pop(name, None)
 
     def _folder(self, place: Path | None) -> Path:

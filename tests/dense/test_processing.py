@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -323,6 +325,28 @@ def test_resume_takes_the_statistics_of_the_first_run(conv, tmp_path, monkeypatc
     conv.predict_dense(tmp_path / "raw.npy", resume=True, **options)
     with pytest.raises(FileError, match="another options"):
         conv.predict_dense(tmp_path / "raw.npy", resume=True, **{**options, "preprocess": "scale_range"})
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        [[]],
+        [[{"values": [1.0], "shape": [1, 1, 1]}]],
+        [[{"values": [1.0] * 3, "shape": [3, 1, 1]}] * 2],
+        [[{"values": [1.0], "shape": [1]}] * 2],
+        [[{"values": [float("nan")], "shape": [1, 1, 1]}] * 2],
+        [[{"values": [1.0], "shape": [1, 1, 1]}] * 3],
+    ],
+)
+def test_statistics_that_cannot_be_those_of_the_image_are_measured_again(conv, tmp_path, forged):
+    np.save(tmp_path / "raw.npy", RAW)
+    options = {"preprocess": "zero_mean_unit_variance", "out": tmp_path / "out.npy", "tile": (7, 9)}
+    conv.predict_dense(tmp_path / "raw.npy", shard=(0, 2), **options)
+    kept = tmp_path / "out.npy.progress" / "statistics.json"
+    digest = hashlib.sha256(json.dumps(forged).encode()).hexdigest()
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "statistics": forged, "digest": digest}))
+    conv.predict_dense(tmp_path / "raw.npy", shard=(1, 2), **options)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), conv.predict_dense(STANDARD), atol=2e-6)
 
 
 def test_threads_as_workers(conv, tmp_path):

@@ -323,7 +323,14 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-3])
 
 
+def _link(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
 DAMAGES = {
+    "a link": _link,
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
     "removed": lambda path: path.unlink(),
     "cut": _cut,
     "empty": lambda path: path.write_bytes(b""),

@@ -96,6 +96,15 @@ class ProcessedSource:
         """Whether any step needs statistics."""
         return any(step.measured for step in self.steps)
 
+    def fits(self, statistics: Sequence[Statistics]) -> bool:
+        """Return whether arrays can be statistics of this image: as many per step, finite, and of its sizes or 1."""
+        return len(statistics) == len(self.steps) and all(
+            len(own) == step.arrays
+            and all(a.ndim == len(self.shape) and np.isfinite(a).all() for a in own)
+            and all(n in (1, size) for a in own for n, size in zip(a.shape, self.shape, strict=True))
+            for step, own in zip(self.steps, statistics, strict=True)
+        )
+
     def measure(self) -> None:
         """Measure the statistics of the whole image that the steps need; one or several passes over it.
 
@@ -211,10 +220,9 @@ def measured(
 def _statistics(step: Step, volume: Volume, reduced: Sequence[int], where: str) -> Statistics:
     if step.measured == "moments":
         return moments(volume, reduced, where)
-    fractions = [step[key] / 100 for key in ("min_percentile", "max_percentile") if step[key] is not None]
     # The reference implementation of bioimage.io clips at a value of the image, where it does so per image.
     alone = step.name == "clip" and step["axes"] is not None and "b" not in step["axes"]
-    return tuple(quantiles(volume, reduced, fractions, where, "inverted_cdf" if alone else "linear"))
+    return tuple(quantiles(volume, reduced, step.fractions, where, "inverted_cdf" if alone else "linear"))
 
 
 class ArrayVolume:

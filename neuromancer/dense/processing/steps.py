@@ -58,6 +58,19 @@ class Step:
         return "quantiles" if percentiles or self.name == "scale_range" else None
 
     @property
+    def arrays(self) -> int:
+        """Number of arrays of statistics: mean and deviation, or one per percentile, of the result and of the image."""
+        if self.measured is None:
+            return 0
+        several = 2 if self.measured == "moments" else len(self.fractions)
+        return several * (self.looks_at_result + self.looks_at_image)
+
+    @property
+    def fractions(self) -> list[float]:
+        """The quantiles that it needs, between 0 and 1."""
+        return [self[key] / 100 for key in ("min_percentile", "max_percentile") if self[key] is not None]
+
+    @property
     def looks_at_result(self) -> bool:
         """Whether it needs statistics of the volume that it is applied to, not only of the unprocessed image."""
         return self.measured is not None and (self.name == "scale_mean_variance" or self._reference is None)

@@ -27,7 +27,8 @@ def recall_or_measure(source: ProcessedSource, folder: Path | None) -> None:
         Folder of the journal; may not exist.
     """
     if folder is not None and source.is_measured and (folder / NAME).exists():
-        source.statistics = _read(folder / NAME, _key(source), len(source.steps))
+        found = _read(folder / NAME, _key(source), len(source.steps))
+        source.statistics = found if found is not None and source.fits(found) else None
     source.measure()
 
 
