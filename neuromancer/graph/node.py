@@ -182,13 +182,7 @@ class GraphNode(metaclass=NodeType):
         return Work(products, products)
 
     def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
-        """Return what a node that depends on the whole image needs to know about it, (`statistic_rows`, f).
-
-        Parameters
-        ----------
-        parent : FeatureStatistics
-            Statistics of the first parent over all voxels of one image.
-        """
+        """Return what the node needs of statistics of its first parent over a whole image, (`statistic_rows`, f)."""
         raise GraphError("the node cannot be computed from statistics of features", node=self, got=type(self).__name__)
 
     @property
