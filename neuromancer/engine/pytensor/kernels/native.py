@@ -51,8 +51,8 @@ def vectors() -> Vectors:
     return Vectors(4, 32 if "neon" in features or "asimd" in features else 16)
 
 
-@cache
 def _machine() -> Any:
+    """Return a compiler; an execution engine owns its own."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -85,9 +85,13 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None]) -
         Of `FLOATS`, `INTS` and `INT`.
     emit : callable
         Takes the module, a builder at the beginning of the function and its arguments; emits all but the return.
+        Arrays do not overlap.
     """
     module = ir.Module(name)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
+    for argument in function.args:
+        if argument.type in (FLOATS, INTS):
+            argument.attributes.add("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     emit(module, builder, *function.args)
     builder.ret_void()
@@ -96,7 +100,9 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None]) -
         machine = _machine()
         module.triple, module.data_layout = machine.triple, str(machine.target_data)
         parsed = llvm.parse_assembly(str(module))
-        passes = llvm.create_pass_builder(machine, llvm.PipelineTuningOptions(speed_level=2))
+        options = llvm.PipelineTuningOptions(speed_level=2)
+        options.loop_vectorization = True
+        passes = llvm.create_pass_builder(machine, options)
         passes.getModulePassManager().run(parsed, passes)
         engine = llvm.create_mcjit_compiler(parsed, machine)
         engine.finalize_object()

@@ -1,0 +1,238 @@
+"""Machine code of `rows`: whole blocks of a convolution, directly or by the Cook-Toom algorithm along z and y."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOATS, INT, INTS, Function, build, counted, vectors
+from neuromancer.engine.pytensor.kernels.row_code import (
+    CONTRACT,
+    Copied,
+    Pieces,
+    at,
+    blocks,
+    first_lanes,
+    load,
+    repeated,
+    store,
+    vector_type,
+)
+
+FIELDS = ("x", "w", "bias", "y", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "z_out", "y_out", "width")
+"""Columns of the table of blocks: where the first value that exists is in the image, where kernel, bias and result
+begin; rows of the block along z and y, the first one that exists and the one behind the last; outputs along z, y, x."""
+PHASE = ("low", "high", "behind")
+"""Further columns, for each phase of the stride along x: the first value that exists, the one behind the last, and how
+far behind `x` the first one is."""
+NUMBERS = (
+    "n_in", "c_apart", "z_apart", "y_apart", "x_apart", "length", "c_step", "z_step", "y_step",
+    "z_rows", "y_rows", "n_terms", "n_phases", "out_apart", "z_out_apart", "y_out_apart",
+)  # fmt: skip
+"""Numbers of a convolution: input channels; distances in the image; values of a phase of a row in the buffer; distances
+in the buffer of what is apart by one input and, along z and y, by one output; terms, phases of the stride along x;
+distances in the result of channels and, along z and y, of neighbouring outputs of a block."""
+ARGUMENTS = [FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, INT, *[INT] * len(NUMBERS)]
+"""Image, kernel, bias, result, buffer, table, terms, number of blocks, then `NUMBERS`."""
+
+
+class _Block:
+    """The fields of a block, read from the table."""
+
+    def __init__(self, builder: Any, table: Any) -> None:
+        self._builder, self._table = builder, table
+
+    def __getattr__(self, name: str) -> Any:
+        return self._builder.load(self._builder.gep(self._table, [INT(FIELDS.index(name))]))
+
+    def phase(self, number: Any) -> list[Any]:
+        """Return (low, high, behind) of a phase."""
+        first = self._builder.add(self._builder.mul(number, INT(len(PHASE))), INT(len(FIELDS)))
+        return [
+            self._builder.load(self._builder.gep(self._table, [self._builder.add(first, INT(k))]))
+            for k in range(len(PHASE))
+        ]
+
+
+def _columns(builder: Any, phases: Any) -> Any:
+    return builder.add(builder.mul(phases, INT(len(PHASE))), INT(len(FIELDS)))
+
+
+@lru_cache(maxsize=256)
+def direct(outputs: tuple[int, ...]) -> Function:
+    """Compile the direct convolution of blocks, for blocks of output channels."""
+
+    def emit(
+        module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, table: Any, terms: Any,
+        count: Any, *numbers: Any,
+    ) -> None:  # fmt: skip
+        n = dict(zip(NUMBERS, numbers, strict=True))
+        pieces = {size: Pieces(module, size) for size in set(outputs)}
+        columns = _columns(builder, n["n_phases"])
+        with counted(builder, count) as number:
+            block = _Block(builder, at(builder, table, (number, columns)))
+            source = builder.gep(image, [block.x])
+            with counted(builder, n["n_phases"]) as phase:
+                low, high, behind = block.phase(phase)
+                axes = [
+                    (n["n_in"], INT(0), n["n_in"], n["c_apart"], n["c_step"]),
+                    (block.z_in, block.z_low, block.z_high, n["z_apart"], n["z_step"]),
+                    (block.y_in, block.y_low, block.y_high, n["y_apart"], n["y_step"]),
+                ]
+                copied = Copied(builder, axes, (n["length"], low, high, n["x_apart"]))
+                copied.emit(builder.gep(source, [behind]), at(builder, buffer, (phase, n["length"])))
+            target, width = builder.gep(result, [block.y]), block.width
+            kernel, offsets = builder.gep(w, [block.w]), builder.gep(bias, [block.bias])
+            with counted(builder, block.z_out) as z, counted(builder, block.y_out) as y:
+                x_row = at(builder, buffer, (z, n["z_rows"]), (y, n["y_rows"]))
+                y_row = at(builder, target, (z, n["z_out_apart"]), (y, n["y_out_apart"]))
+                _outputs(builder, pieces, outputs, x_row, kernel, offsets, y_row, terms, n, width, n["out_apart"])
+
+    return build("direct", ARGUMENTS, emit)
+
+
+def _outputs(
+    builder: Any, pieces: dict[int, Pieces], outputs: tuple[int, ...], x: Any, w: Any, bias: Any, y: Any, terms: Any,
+    n: dict[str, Any], width: Any, apart: Any,
+) -> None:  # fmt: skip
+    """Emit a row of all output channels."""
+    done = 0
+    for size in outputs:
+        kernel = at(builder, w, (n["n_terms"], INT(done)))
+        channels = at(builder, y, (apart, INT(done)))
+        first = builder.gep(bias, [INT(done)])
+        pieces[size].emit_row(builder, x, kernel, first, channels, terms, n["n_terms"], width, apart)
+        done += size
+
+
+@lru_cache(maxsize=256)
+def tiled(outputs: tuple[int, ...], taps: tuple[int, int], sizes: tuple[int, int]) -> Function:
+    """Compile the convolution of tiles by the Cook-Toom algorithm.
+
+    Parameters
+    ----------
+    outputs : tuple of int
+        Blocks of output channels.
+    taps, sizes : tuple of int, (z, y)
+        Taps of the kernel, and inputs of a tile; both 1 along an axis that is not transformed.
+    """
+    points = sizes[0] * sizes[1]
+
+    def emit(
+        module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, table: Any, terms: Any,
+        count: Any, *numbers: Any,
+    ) -> None:  # fmt: skip
+        n = dict(zip(NUMBERS, numbers, strict=True))
+        pieces = {size: Pieces(module, size) for size in set(outputs)}
+        columns = _columns(builder, INT(1))
+        # the buffer holds one channel of a tile, then the transformed tile (points, n_in, length), then the products
+        inputs = builder.gep(buffer, [builder.mul(n["length"], INT(points))])
+        apart = builder.mul(n["n_in"], n["length"])
+        products = at(builder, inputs, (apart, INT(points)))
+        zeros = at(builder, products, (n["length"], INT(points * max(outputs))))
+        for k in range(max(outputs)):
+            builder.store(FLOAT(0.0), builder.gep(zeros, [INT(k)]))
+        with counted(builder, count) as number:
+            block = _Block(builder, at(builder, table, (number, columns)))
+            low, high, behind = block.phase(INT(0))
+            source = builder.gep(image, [builder.add(block.x, behind)])
+            with counted(builder, n["n_in"]) as channel:
+                axes = [
+                    (INT(sizes[0]), block.z_low, block.z_high, n["z_apart"], n["z_step"]),
+                    (INT(sizes[1]), block.y_low, block.y_high, n["y_apart"], n["y_step"]),
+                ]
+                copied = Copied(builder, axes, (n["length"], low, high, n["x_apart"]))
+                copied.emit(at(builder, source, (channel, n["c_apart"])), buffer)
+                target = at(builder, inputs, (channel, n["length"]))
+                _transform_inputs(builder, buffer, target, n["length"], apart, sizes)
+            target, width, kernel = builder.gep(result, [block.y]), block.width, builder.gep(w, [block.w])
+            done = 0
+            for size in outputs:
+                first = at(builder, kernel, (n["n_terms"], INT(done * points)))
+                step = builder.mul(n["n_terms"], INT(size))
+                row = builder.mul(n["length"], INT(size))
+                with counted(builder, INT(points)) as point:
+                    pieces[size].emit_row(
+                        builder, at(builder, inputs, (point, apart)), at(builder, first, (point, step)), zeros,
+                        at(builder, products, (point, row)), terms, n["n_terms"], width, n["length"],
+                    )  # fmt: skip
+                offsets = builder.gep(bias, [builder.add(block.bias, INT(done))])
+                with counted(builder, INT(size)) as o:
+                    _transform_outputs(
+                        builder, at(builder, products, (o, n["length"])), row, builder.load(builder.gep(offsets, [o])),
+                        at(builder, target, (builder.add(o, INT(done)), n["out_apart"])), n, block, taps, sizes,
+                    )  # fmt: skip
+                done += size
+
+    return build("tiled", ARGUMENTS, emit)
+
+
+def _weighted(builder: Any, weights: Any, values: Any) -> Any:
+    """Return the weighted sum of vectors."""
+    total = None
+    for weight, value in zip(weights, values, strict=True):
+        if weight == 0:
+            continue
+        if abs(weight) != 1:
+            factor = repeated(builder, value.type.element(float(abs(weight))), value.type)
+            value = builder.fmul(value, factor, flags=CONTRACT)
+        if total is None:
+            total = value if weight > 0 else builder.fneg(value)
+        else:
+            total = (builder.fadd if weight > 0 else builder.fsub)(total, value, flags=CONTRACT)
+    return total
+
+
+def _along_both(builder: Any, values: list[list[Any]], along_z: Any, along_y: Any) -> list[list[Any]]:
+    """Return vectors (z, y) with a matrix applied along both axes; None leaves an axis as it is."""
+    if along_z is not None:
+        columns = zip(*values, strict=True)
+        changed = [[_weighted(builder, weights, column) for weights in along_z] for column in columns]
+        values = [list(row) for row in zip(*changed, strict=True)]
+    if along_y is not None:
+        values = [[_weighted(builder, weights, row) for weights in along_y] for row in values]
+    return values
+
+
+def _transform_inputs(builder: Any, tile: Any, to: Any, length: Any, apart: Any, sizes: tuple[int, int]) -> None:
+    """Emit the transform of one channel (z, y, length) to (points, channels, length)."""
+    factors = [matrices(2, size)[2] if size > 1 else None for size in sizes]
+    with counted(builder, length, step=vectors().lanes) as x:
+        rows = [
+            [load(builder, at(builder, tile, (length, INT(z * sizes[1] + y))), x) for y in range(sizes[1])]
+            for z in range(sizes[0])
+        ]
+        for k, value in enumerate(v for row in _along_both(builder, rows, *factors) for v in row):
+            store(builder, value, builder.gep(at(builder, to, (apart, INT(k))), [x]))
+
+
+def _transform_outputs(
+    builder: Any, products: Any, apart: Any, bias: Any, y: Any, n: dict[str, Any], block: _Block,
+    taps: tuple[int, int], sizes: tuple[int, int],
+) -> None:  # fmt: skip
+    """Emit the transform of the products of one output channel to rows of the result."""
+    factors = [matrices(k, size)[0] if size > 1 else None for k, size in zip(taps, sizes, strict=True)]
+    lanes, width = vectors().lanes, block.width
+    counts = (block.z_out, block.y_out)
+    with counted(builder, width, step=lanes) as x:
+        values = [
+            [load(builder, at(builder, products, (apart, INT(z * sizes[1] + k))), x) for k in range(sizes[1])]
+            for z in range(sizes[0])
+        ]
+        offset = repeated(builder, bias, vector_type())
+        remaining = builder.sub(width, x)
+        mask = first_lanes(builder, remaining)
+        whole = builder.icmp_signed(">=", remaining, INT(lanes))
+        for j, row in enumerate(_along_both(builder, values, *factors)):
+            for k, value in enumerate(row):
+                value = builder.fadd(value, offset)
+                exists = [builder.icmp_signed("<", INT(i), count) for i, count in zip((j, k), counts, strict=True)]
+                with builder.if_then(builder.and_(*exists)):
+                    target = at(builder, y, (INT(j), n["z_out_apart"]), (INT(k), n["y_out_apart"]))
+                    place = builder.gep(target, [x])
+                    with builder.if_else(whole) as (all_lanes, some):
+                        with all_lanes:
+                            store(builder, value, place)
+                        with some:
+                            store(builder, value, place, mask)

@@ -1,0 +1,336 @@
+"""Convolution for few channels, on the CPU in single precision: vectors are neighbouring voxels of a row.
+
+oneDNN computes with vectors of 8 or 16 channels: with 5 or 20 channels, part of every vector is wasted. Vectors along
+rows are full whatever the number of channels. A block of the image is copied, with its padding, to a buffer that fits
+into a core's own cache; rows with the phases of a dilation or a stride become neighbours there, so that neither costs
+bandwidth. Where that saves time, the kernel's z and y axes are computed by the Cook-Toom algorithm (`cook_toom`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import import_module
+from itertools import product
+from math import ceil, lcm, prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.threads import each
+
+Ints = tuple[int, ...]
+
+BUFFER = 512 << 10
+"""Maximum size in bytes of the buffer of a block, unless a single row is larger."""
+LONGEST = 2048
+"""Maximum number of voxels of a row in a block."""
+SHORTEST = 48
+"""Minimum number of voxels of a row in a block, unless the image is narrower."""
+ROW = 16.0
+"""Cost of starting a row of a block, in values copied."""
+SLACK = 256
+"""Values behind a buffer: vectors may be read beyond its end."""
+TASKS = 12
+"""Number of tasks per thread into which the blocks are divided."""
+TILE = 6
+"""Inputs of a Cook-Toom tile along an axis."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a convolution.
+
+    Attributes
+    ----------
+    length, out : int
+        Of the input and of the result.
+    taps, stride, dilation, pad : int
+    """
+
+    length: int
+    out: int
+    taps: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+    @property
+    def apart(self) -> int:
+        """Distance of the outputs of a block: their windows read inputs of the same phase of the dilation."""
+        return lcm(self.dilation, self.stride) // self.stride
+
+    @property
+    def step(self) -> int:
+        """Inputs of that phase from the window of one output of a block to the next."""
+        return lcm(self.dilation, self.stride) // self.dilation
+
+    def inputs(self, outputs: int) -> int:
+        """Return the number of inputs of one phase that so many outputs of a block read."""
+        return self.taps + self.step * (outputs - 1)
+
+    def parts(self, outputs: int) -> Iterator[tuple[int, int]]:
+        """Iterate over blocks of at most so many outputs: (first output, number)."""
+        for phase in range(min(self.apart, self.out)):
+            count = ceil((self.out - phase) / self.apart)
+            for k in range(0, count, outputs):
+                yield phase + k * self.apart, min(outputs, count - k)
+
+    def source(self, first: int, inputs: int, step: int, phase: int = 0) -> tuple[int, int, int]:
+        """Return which of the inputs of a block exist.
+
+        Parameters
+        ----------
+        first : int
+            Output of the block.
+        inputs : int
+            Number of inputs of the block, `step` voxels apart.
+        step, phase : int
+            The first input is `phase` voxels behind the first one of the output's window.
+
+        Returns
+        -------
+        low, high : int
+            The first input that exists, and the one behind the last; equal if none does.
+        at : int
+            Index of the first one in the image.
+        """
+        start = first * self.stride - self.pad + phase
+        low = min(inputs, max(0, ceil(-start / step)))
+        high = max(low, min(inputs, (self.length - 1 - start) // step + 1))
+        return low, high, start + low * step
+
+
+class RowConv:
+    """How a convolution is cut into blocks.
+
+    Parameters
+    ----------
+    x_shape : (b, groups * n_in, [z,] y, x)
+        Not padded.
+    w_shape : (groups * n_out, n_in, [z,] y, x)
+    stride, dilation, pad : tuple of int, per spatial axis
+    groups : int
+    """
+
+    def __init__(self, x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1) -> None:
+        self.groups, self.n_in, self.n_out = groups, w_shape[1], w_shape[0] // groups
+        per_axis = zip(x_shape[2:], w_shape[2:], stride, dilation, pad, strict=True)
+        axes = [Axis(n, (n + 2 * p - d * (k - 1) - 1) // s + 1, k, s, d, p) for n, k, s, d, p in per_axis]
+        self.spatial = tuple(axis.out for axis in axes)
+        if set(w_shape[2:]) == set(stride) == {1} and not any(pad):
+            # pointwise: the whole image is one row
+            axes = [Axis(prod(x_shape[2:]), prod(x_shape[2:]))]
+        self.z, self.y, self.x = [Axis(1, 1)] * (3 - len(axes)) + axes
+        self.batch = x_shape[0]
+        self.block = self._block()
+
+    key = "rows"
+    """Key of the rearranged kernel in a cache."""
+
+    def _block(self) -> Ints:
+        """Return the outputs of a block per axis: those with the fewest inputs per output that fit into the buffer."""
+        best, least = (1, 1, min(self.x.out, SHORTEST)), float("inf")
+        for z, y, x in product(_sizes(self.z), _sizes(self.y), self._lengths()):
+            rows = self.n_in * self.z.inputs(z) * self.y.inputs(y)
+            values = rows * self.x.stride * self._length(x)
+            cost = (values + ROW * rows) / (z * y * x)
+            if 4 * values <= BUFFER and cost < least:
+                best, least = (z, y, x), cost
+        return best
+
+    def _lengths(self) -> set[int]:
+        """Return candidate numbers of voxels of a row in a block: whole vectors, but for the last block."""
+        parts = (ceil(self.x.out / n) for n in range(1, ceil(self.x.out / SHORTEST) + 1))
+        lanes = _code().vectors().lanes
+        return {min(self.x.out, ceil(n / lanes) * lanes) for n in parts if n <= LONGEST} or {LONGEST}
+
+    def _length(self, outputs: int) -> int:
+        """Return the number of values of a row in the buffer, for one phase of the stride."""
+        return outputs + self.x.dilation * (self.x.taps - 1) // self.x.stride
+
+    @property
+    def terms(self) -> int:
+        """Number of products per output."""
+        return self.n_in * self.z.taps * self.y.taps * self.x.taps
+
+    @property
+    def prepared(self) -> int:
+        """Size of the rearranged kernel in bytes."""
+        return 4 * self.groups * self.n_out * self.terms
+
+    @property
+    def scratch(self) -> int:
+        """Workspace in bytes, in addition to input and result."""
+        return 4 * self._buffer() * torch.get_num_threads()
+
+    def _buffer(self) -> int:
+        """Return the number of values of the buffer of a block."""
+        z, y, x = self.block
+        return self.n_in * self.z.inputs(z) * self.y.inputs(y) * self.x.stride * self._length(x) + SLACK
+
+    def transformed(self, w: torch.Tensor) -> torch.Tensor:
+        """Rearrange a kernel: (groups, values), for each block of output channels (terms, channels)."""
+        w = w.reshape(self.groups, self.n_out, self.terms)
+        parts = [part.transpose(1, 2).flatten(1) for part in w.split(_code().blocks(self.n_out), dim=1)]
+        return torch.cat(parts, 1).contiguous()
+
+    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints = ()) -> torch.Tensor:
+        """Convolve x with a `transformed` kernel; the result is contiguous."""
+        result = empty(self.batch, self.groups * self.n_out, *self.spatial)
+        offsets = torch.zeros(self.groups * self.n_out) if bias is None else bias.contiguous()
+        # one row per image and channel of a pointwise convolution
+        image = x.reshape(self.batch, self.groups, self.n_in, self.z.length, self.y.length, self.x.length)
+        target = result.view(self.batch, self.groups, self.n_out, self.z.out, self.y.out, self.x.out)
+        run, terms, table, numbers = self._program(tuple(image.stride()), tuple(target.stride()), w.stride(0))
+        tasks = min(len(table), TASKS * torch.get_num_threads())
+        bounds = np.linspace(0, len(table), tasks + 1).astype(int)
+        size = self._buffer()
+
+        def task(k: int) -> None:
+            buffer = np.empty(size, np.float32)
+            part = table[bounds[k] : bounds[k + 1]]
+            arrays = (image.data_ptr(), w.data_ptr(), offsets.data_ptr(), target.data_ptr(), buffer.ctypes.data)
+            run(*arrays, part.ctypes.data, terms.ctypes.data, len(part), *numbers)
+
+        each(task, range(tasks), torch.get_num_threads())
+        return result
+
+    def _program(self, image: Ints, target: Ints, kernel: int) -> tuple[Any, np.ndarray, np.ndarray, Ints]:
+        """Return function, terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
+        nz, ny, nx = self.block
+        length = self._length(nx)
+        line = self.x.stride * length
+        sizes = (self.n_in, self.z.inputs(nz), self.y.inputs(ny))
+        steps = (sizes[1] * sizes[2] * line, sizes[2] * line, line)
+        kx = np.arange(self.x.taps) * self.x.dilation
+        along_x = kx % self.x.stride * length + kx // self.x.stride
+        counts = (self.n_in, self.z.taps, self.y.taps)
+        terms = _sums([np.arange(n) * step for n, step in zip(counts, steps, strict=True)] + [along_x])
+        numbers = (
+            *(self.n_in, image[2], image[3] * self.z.dilation, image[4] * self.y.dilation, image[5] * self.x.stride),
+            *(length, *steps, steps[1] * self.z.step, steps[2] * self.y.step, len(terms), self.x.stride),
+            *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
+        )
+        run = _code().direct(_code().blocks(self.n_out))
+        return run, terms, self._table(image, target, kernel), numbers
+
+    def _inputs(self, nz: int, ny: int) -> tuple[int, int]:
+        """Return the rows in the buffer of a block of so many outputs."""
+        return self.z.inputs(nz), self.y.inputs(ny)
+
+    def _table(self, image: Ints, target: Ints, kernel: int) -> np.ndarray:
+        """Return the table of blocks."""
+        z, y, x = self.block
+        length = self._length(x)
+        along_x = []
+        for first in range(0, self.x.out, x):
+            phases = [self.x.source(first, length, self.x.stride, k) for k in range(self.x.stride)]
+            bounds = [v for low, high, at in phases for v in (low, high, at * image[5])]
+            along_x.append((first * target[5], min(x, self.x.out - first), bounds))
+        rows = []
+        for (z0, nz), (y0, ny) in product(self.z.parts(z), self.y.parts(y)):
+            in_z, in_y = self._inputs(nz, ny)
+            low_z, high_z, at_z = self.z.source(z0, in_z, self.z.dilation)
+            low_y, high_y, at_y = self.y.source(y0, in_y, self.y.dilation)
+            corner = at_z * image[3] + at_y * image[4]
+            to = z0 * target[3] + y0 * target[4]
+            rows += [
+                (corner, 0, 0, to + at, in_z, low_z, high_z, in_y, low_y, high_y, nz, ny, nx, *bounds)
+                for at, nx, bounds in along_x
+            ]
+        table = np.array(rows, np.int64)
+        # images and groups differ in where they begin
+        shifts = np.zeros((self.batch, self.groups, 1, table.shape[1]), np.int64)
+        images, groups = np.arange(self.batch)[:, None], np.arange(self.groups)
+        shifts[..., 0, 0] = images * image[0] + groups * image[1]
+        shifts[..., 0, 1] = groups * kernel
+        shifts[..., 0, 2] = groups * self.n_out
+        shifts[..., 0, 3] = images * target[0] + groups * target[1]
+        return (table + shifts).reshape(-1, table.shape[1])
+
+
+class TiledRowConv(RowConv):
+    """The same by the Cook-Toom algorithm along z and y: a block is a tile."""
+
+    def __init__(self, x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1) -> None:
+        super().__init__(x_shape, w_shape, stride, dilation, pad, groups)
+        self.sizes = tuple(TILE if axis.taps > 1 else 1 for axis in (self.z, self.y))
+        outputs = [n + 1 - axis.taps for n, axis in zip(self.sizes, (self.z, self.y), strict=True)]
+        lanes = _code().vectors().lanes
+        self.block = (*outputs, min(ceil(self.x.out / lanes) * lanes, 64))
+
+    key = "tiles"
+
+    @property
+    def terms(self) -> int:
+        """Number of products per output."""
+        return self.n_in * self.x.taps
+
+    @property
+    def prepared(self) -> int:
+        """Size of the transformed kernel in bytes."""
+        return 4 * prod(self.sizes) * self.groups * self.n_out * self.terms
+
+    def _length(self, outputs: int) -> int:
+        """Return the number of values of a row in the buffer: whole vectors."""
+        lanes = _code().vectors().lanes
+        return ceil(super()._length(outputs) / lanes) * lanes
+
+    def _inputs(self, nz: int, ny: int) -> tuple[int, int]:
+        return self.sizes[0], self.sizes[1]
+
+    def _buffer(self) -> int:
+        rows = prod(self.sizes) * (1 + self.n_in + max(_code().blocks(self.n_out)))
+        return rows * self._length(self.block[2]) + SLACK
+
+    def transformed(self, w: torch.Tensor) -> torch.Tensor:
+        """Transform a kernel: (groups, values), for each block of output channels (points, terms, channels)."""
+        w = w.reshape(self.groups, self.n_out, self.n_in, self.z.taps, self.y.taps, self.x.taps)
+        along = [_kernel_matrix(axis.taps, size) for axis, size in zip((self.z, self.y), self.sizes, strict=True)]
+        w = torch.einsum("goizyx,az,by->gabixo", w, *along).reshape(self.groups, prod(self.sizes), -1, self.n_out)
+        parts = [part.flatten(1) for part in w.split(_code().blocks(self.n_out), dim=-1)]
+        return torch.cat(parts, 1).contiguous()
+
+    def _program(self, image: Ints, target: Ints, kernel: int) -> tuple[Any, np.ndarray, np.ndarray, Ints]:
+        length = self._length(self.block[2])
+        terms = _sums([np.arange(self.n_in) * length, np.arange(self.x.taps) * self.x.dilation])
+        numbers = (
+            *(self.n_in, image[2], image[3] * self.z.dilation, image[4] * self.y.dilation, image[5]),
+            *(length, 0, self.sizes[1] * length, length, 0, 0, len(terms), 1),
+            *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
+        )
+        taps = (self.z.taps, self.y.taps)
+        run = _code().tiled(_code().blocks(self.n_out), taps, self.sizes)
+        return run, terms, self._table(image, target, kernel), numbers
+
+
+def _sums(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the sums of one number of each part, the last part varying fastest."""
+    total = np.zeros(1, np.int64)
+    for part in parts:
+        total = np.add.outer(total, part).ravel()
+    return total.astype(np.int64)
+
+
+def _sizes(axis: Axis) -> list[int]:
+    """Return candidate numbers of outputs of a block along an axis."""
+    most = ceil(axis.out / axis.apart)
+    return sorted({min(n, most) for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
+
+
+@lru_cache
+def _kernel_matrix(taps: int, size: int) -> torch.Tensor:
+    """Return the matrix that transforms a kernel along an axis; that of a single tap leaves it as it is."""
+    matrices = import_module("neuromancer.engine.pytensor.kernels.cook_toom").matrices
+    return torch.from_numpy(matrices(taps, size)[1].astype("float32")) if size > 1 else torch.ones(1, 1)
+
+
+@cache
+def _code() -> ModuleType:
+    """Return the module of the machine code; imported on demand, as importing llvmlite takes time."""
+    return import_module("neuromancer.engine.pytensor.kernels.row_blocks")
