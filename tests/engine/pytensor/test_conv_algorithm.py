@@ -1,4 +1,4 @@
-"""Winograd and Fourier convolution are selected where they are faster, also in functions, and plans know their cost."""
+"""Rows, Winograd and Fourier convolution are selected where they are faster, also in functions, and plans know their cost."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from torch.nn.functional import conv2d, conv3d
 from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
-from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, winograd
+from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, rows, winograd
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.link.torch.convolution import FastConv
 from neuromancer.engine.pytensor.ops.conv import Conv
 
-MODULES = {fourier.Tiling: "fourier", winograd.Tiling: "winograd"}
+MODULES = {
+    fourier.Tiling: "fourier",
+    winograd.Tiling: "winograd",
+    rows.RowConv: "rows",
+    rows.TiledRowConv: "tiled rows",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +76,10 @@ LAYERS = [
     ((1, 80, 13, 13, 13), (80, 80, 5, 5, 5), {}, "winograd"),
     ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), {"stride": (1, 2, 1)}, None),
     ((1, 80, 60, 60, 60), (80, 80, 1, 1, 1), {}, None),
-    ((1, 1, 10, 60, 60), (80, 1, 4, 4, 4), {}, None),
-    ((1, 1, 60, 60, 60), (80, 1, 5, 5, 5), {}, None),
+    ((1, 1, 10, 60, 60), (80, 1, 4, 4, 4), {}, "rows"),
+    ((1, 1, 60, 60, 60), (80, 1, 5, 5, 5), {}, "rows"),
+    ((1, 20, 60, 60, 60), (20, 20, 3, 3, 3), {"dilation": (4, 4, 4), "pad": (4, 4, 4)}, "tiled rows"),
+    ((1, 1, 60, 60, 60), (5, 1, 3, 3, 3), {"stride": (2, 2, 2)}, "rows"),
     ((1, 40, 10, 4, 4), (80, 40, 4, 4, 4), {}, None),
     ((0, 40, 10, 60, 60), (80, 40, 4, 4, 4), {}, None),
     ((1, 40, 10, 3, 60), (80, 40, 4, 4, 4), {}, None),
@@ -104,6 +111,7 @@ def test_the_fastest_of_winograd_fourier_and_direct(x_shape, w_shape, options, e
         direct = direct_conv_cost(padded, w_shape, geometry["dilation"], "float32")[0]
         assert best.work < conv_algorithm.SAVES * direct * max(LANES, w_shape[0]) / w_shape[0]
         tilings = [m.best_tiling(padded, w_shape, geometry["dilation"], True) for m in (winograd, fourier)]
+        tilings.append(rows.best_geometry(padded, w_shape, geometry["stride"], geometry["dilation"], 1, True))
         assert best.work == min(tiling.work for tiling in tilings if tiling is not None)
 
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
-from neuromancer.engine.pytensor.kernels import winograd, winograd_transforms
+from neuromancer.engine.pytensor.kernels import cook_toom, winograd
+from neuromancer.engine.pytensor.kernels.cook_toom import matrices
 from neuromancer.engine.pytensor.kernels.simd import LANES
-from neuromancer.engine.pytensor.kernels.winograd_transforms import matrices
 
 DIRECT = {2: conv2d, 3: conv3d}
 
 
-@pytest.mark.parametrize("size", list(winograd_transforms.POINTS))
+@pytest.mark.parametrize("size", list(cook_toom.POINTS))
 @pytest.mark.parametrize("taps", [1, 2, 3, 4, 5, 6])
 def test_matrices_are_a_correlation(taps, size):
     a, g, b = matrices(taps, size)
@@ -29,7 +29,7 @@ def test_matrices_are_a_correlation(taps, size):
 
 
 def test_every_tile_size_has_a_cost():
-    assert set(winograd_transforms.POINTS) == set(winograd.TRANSFORM)
+    assert set(winograd.TRANSFORM) == set(cook_toom.POINTS)
 
 
 @st.composite

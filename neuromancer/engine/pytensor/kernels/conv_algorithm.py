@@ -1,10 +1,11 @@
-"""Selection of the fastest algorithm for a convolution by layer and image size: direct, Winograd or Fourier."""
+"""Selection of the fastest algorithm for a convolution by layer and image size: along rows, direct by oneDNN, Winograd
+or Fourier."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from math import prod
+from math import ceil, prod
 from typing import Protocol
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.devices import resolve_device
-from neuromancer.engine.pytensor.kernels import fourier, fragments, winograd
+from neuromancer.engine.pytensor.kernels import fourier, fragments, rows, winograd
 from neuromancer.engine.pytensor.kernels.simd import LANES
 
 Ints = tuple[int, ...]
@@ -23,8 +24,12 @@ START = 1e8
 """Dispatch overhead, in multiply-adds of a direct convolution."""
 
 
+SINGLE, DEPTHWISE = 8.0, 6.0
+"""Measured costs of oneDNN's product for a single input channel, and of a depthwise one."""
+
+
 class ConvAlgorithm(Protocol):
-    """How a convolution of one size is computed: a tiling of `winograd` or of `fourier`.
+    """How a convolution of one size is computed: a tiling of `winograd` or of `fourier`, or blocks of `rows`.
 
     Attributes
     ----------
@@ -71,9 +76,15 @@ class ConvAlgorithm(Protocol):
 
 
 def algorithm(
-    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, prepared: bool = True
+    x: torch.Tensor,
+    w: torch.Tensor,
+    stride: Ints,
+    dilation: Ints,
+    pad: Ints,
+    prepared: bool = True,
+    groups: int = 1,
 ) -> ConvAlgorithm | None:
-    """Return the fastest algorithm for a convolution, or None if that is direct convolution.
+    """Return the fastest algorithm for a convolution, or None if that is direct convolution by oneDNN.
 
     Parameters
     ----------
@@ -82,41 +93,51 @@ def algorithm(
     stride, dilation, pad : tuple of int, per spatial axis
     prepared : bool
         Whether the transformed kernel is reused for several calls.
+    groups : int
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or set(stride) != {1}:
+    if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    return algorithm_for(padded, tuple(w.shape), tuple(dilation), prepared)
+    return algorithm_for(padded, tuple(w.shape), tuple(dilation), prepared, tuple(stride), groups)
 
 
 @lru_cache(maxsize=4096)
-def algorithm_for(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True) -> ConvAlgorithm | None:
-    """Return the same for a convolution on the CPU in float32 without padding and strides, by shapes alone."""
+def algorithm_for(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True, stride: Ints = (), groups: int = 1
+) -> ConvAlgorithm | None:
+    """Return the same for a convolution on the CPU in float32 without padding, by shapes alone."""
     reach = [d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=True)]
     if len(w_shape) not in (4, 5) or x_shape[0] < 1 or any(n <= r for n, r in zip(x_shape[2:], reach, strict=True)):
         return None
-    tilings = (module.best_tiling(x_shape, w_shape, dilation, prepared) for module in (winograd, fourier))
-    costs = {t.work + (0.0 if prepared else t.preparation): t for t in tilings if t is not None}
+    stride = stride or (1,) * len(dilation)
+    ways: list[ConvAlgorithm | None] = [rows.best_geometry(x_shape, w_shape, stride, dilation, groups, prepared)]
+    if set(stride) == {1} and groups == 1:
+        ways += [module.best_tiling(x_shape, w_shape, dilation, prepared) for module in (winograd, fourier)]
+    costs = {t.work + (0.0 if prepared else t.preparation): t for t in ways if t is not None}
     least = min(costs, default=0.0)
-    return costs[least] if costs and least + START < SAVES * _direct_cost(x_shape, w_shape, dilation) else None
+    direct = _direct_cost(x_shape, w_shape, dilation, stride, groups)
+    return costs[least] if costs and least + START < SAVES * direct else None
 
 
-def _direct_cost(x_shape: Ints, w_shape: Ints, dilation: Ints) -> float:
-    """Return the cost of direct convolution; with fewer than LANES output channels it takes as long as with LANES."""
-    products = direct_conv_cost(x_shape, w_shape, dilation, "float32")[0]
-    return products * max(LANES, w_shape[0]) / w_shape[0]
+def _direct_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, stride: Ints, groups: int) -> float:
+    """Return the cost of a convolution by oneDNN, which computes with whole vectors of output channels."""
+    windows = [
+        (n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(x_shape[2:], dilation, w_shape[2:], stride, strict=True)
+    ]
+    n_out = w_shape[0] // groups
+    channels = groups * ceil(n_out / LANES) * LANES if groups == 1 or w_shape[1] > 1 else DEPTHWISE * groups
+    factor = SINGLE if w_shape[1] == groups == 1 else 1.0
+    return factor * x_shape[0] * prod(windows) * channels * prod(w_shape[1:])
 
 
 def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1) -> tuple[float, float, float]:
     """Return the cost of a convolution without padding on the configured device; see `engine.interface`."""
     device = resolve_device(config.device).type
-    if groups > 1:
-        return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    if device == "cuda":
+    if device == "cuda" and groups == 1:
         return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     if dtype != "float32" or device != "cpu" or not prod(w_shape):
         return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    best = algorithm_for(tuple(x_shape), tuple(w_shape), tuple(dilation))
+    best = algorithm_for(tuple(x_shape), tuple(w_shape), tuple(dilation), True, (), groups)
     if best is None:
-        return _direct_cost(x_shape, w_shape, dilation), 0.0, 0.0
+        return _direct_cost(x_shape, w_shape, dilation, (1,) * len(dilation), groups), 0.0, 0.0
     return best.work, float(best.prepared), float(best.scratch)

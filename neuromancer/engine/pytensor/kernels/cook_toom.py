@@ -12,8 +12,6 @@ from functools import cache
 import numpy as np
 
 POINTS: dict[int, tuple[Fraction, ...]] = {
-    4: (Fraction(0), Fraction(1), Fraction(-1)),
-    5: (Fraction(0), Fraction(1), Fraction(-1), Fraction(-1, 2)),
     6: (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2)),
     7: (Fraction(0), Fraction(1), Fraction(-1), Fraction(-1, 2), Fraction(-2), Fraction(3, 2)),
 }

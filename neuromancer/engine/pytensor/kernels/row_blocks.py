@@ -20,6 +20,8 @@ from neuromancer.engine.pytensor.kernels.row_code import (
     vector_type,
 )
 
+__all__ = ["blocks", "direct", "tiled", "vectors"]
+
 FIELDS = ("x", "w", "bias", "y", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "z_out", "y_out", "width")
 """Columns of the table of blocks: where the first value that exists is in the image, where kernel, bias and result
 begin; rows of the block along z and y, the first one that exists and the one behind the last; outputs along z, y, x."""

@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
+Program = tuple[Any, np.ndarray, np.ndarray, Ints]
 
 BUFFER = 512 << 10
 """Maximum size in bytes of the buffer of a block, unless a single row is larger."""
@@ -39,6 +41,9 @@ TASKS = 12
 """Number of tasks per thread into which the blocks are divided."""
 TILE = 6
 """Inputs of a Cook-Toom tile along an axis."""
+PRODUCT, COPY, FORWARD, BACK, STORE = 0.95, 24.0, 6.0, 6.0, 20.0
+"""Measured costs, in units of a product of direct convolution: of a product, of copying a value to the buffer, of the
+transforms of a tile per value, and of storing a value of the result."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,20 @@ class Axis:
 
     Attributes
     ----------
-    length, out : int
-        Of the input and of the result.
-    taps, stride, dilation, pad : int
+    length : int
+        Of the padded input.
+    taps, stride, dilation : int
     """
 
     length: int
-    out: int
     taps: int = 1
     stride: int = 1
     dilation: int = 1
-    pad: int = 0
+
+    @property
+    def out(self) -> int:
+        """Length of the result."""
+        return (self.length - self.dilation * (self.taps - 1) - 1) // self.stride + 1
 
     @property
     def apart(self) -> int:
@@ -80,11 +88,13 @@ class Axis:
             for k in range(0, count, outputs):
                 yield phase + k * self.apart, min(outputs, count - k)
 
-    def source(self, first: int, inputs: int, step: int, phase: int = 0) -> tuple[int, int, int]:
+    def source(self, pad: int, first: int, inputs: int, step: int, phase: int = 0) -> tuple[int, int, int]:
         """Return which of the inputs of a block exist.
 
         Parameters
         ----------
+        pad : int
+            Zeros at both ends, which are part of `length` but not of the image.
         first : int
             Output of the block.
         inputs : int
@@ -99,9 +109,9 @@ class Axis:
         at : int
             Index of the first one in the image.
         """
-        start = first * self.stride - self.pad + phase
+        start = first * self.stride - pad + phase
         low = min(inputs, max(0, ceil(-start / step)))
-        high = max(low, min(inputs, (self.length - 1 - start) // step + 1))
+        high = max(low, min(inputs, (self.length - 2 * pad - 1 - start) // step + 1))
         return low, high, start + low * step
 
 
@@ -111,21 +121,20 @@ class RowConv:
     Parameters
     ----------
     x_shape : (b, groups * n_in, [z,] y, x)
-        Not padded.
+        Padded.
     w_shape : (groups * n_out, n_in, [z,] y, x)
-    stride, dilation, pad : tuple of int, per spatial axis
+    stride, dilation : tuple of int, per spatial axis
     groups : int
     """
 
-    def __init__(self, x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1) -> None:
+    def __init__(self, x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int = 1) -> None:
         self.groups, self.n_in, self.n_out = groups, w_shape[1], w_shape[0] // groups
-        per_axis = zip(x_shape[2:], w_shape[2:], stride, dilation, pad, strict=True)
-        axes = [Axis(n, (n + 2 * p - d * (k - 1) - 1) // s + 1, k, s, d, p) for n, k, s, d, p in per_axis]
+        axes = [Axis(*numbers) for numbers in zip(x_shape[2:], w_shape[2:], stride, dilation, strict=True)]
         self.spatial = tuple(axis.out for axis in axes)
-        if set(w_shape[2:]) == set(stride) == {1} and not any(pad):
-            # pointwise: the whole image is one row
-            axes = [Axis(prod(x_shape[2:]), prod(x_shape[2:]))]
-        self.z, self.y, self.x = [Axis(1, 1)] * (3 - len(axes)) + axes
+        self.pointwise = set(w_shape[2:]) == set(stride) == {1}
+        if self.pointwise:  # the whole image is one row
+            axes = [Axis(prod(x_shape[2:]))]
+        self.z, self.y, self.x = [Axis(1)] * (3 - len(axes)) + axes
         self.batch = x_shape[0]
         self.block = self._block()
 
@@ -159,6 +168,29 @@ class RowConv:
         return self.n_in * self.z.taps * self.y.taps * self.x.taps
 
     @property
+    def work(self) -> float:
+        """Cost of a call, as the number of products of a direct convolution that take as long."""
+        z, y, x = self.block
+        rows = self._blocks() * z * y
+        copied = self._blocks() * self.z.inputs(z) * self.y.inputs(y) * self.x.stride * self._length(x)
+        products = rows * self._vectors(x) * self.terms * self.n_out
+        return PRODUCT * products + COPY * copied * self.n_in + STORE * rows * x * self.n_out
+
+    preparation = 0.0
+    """Cost of rearranging the kernel, in the units of `work`."""
+
+    def _blocks(self) -> float:
+        """Return the number of blocks, those at the ends of the image counted in part along z and y."""
+        z, y, x = self.block
+        parts = self.z.out / z * self.y.out / y * ceil(self.x.out / x)
+        return self.batch * self.groups * parts
+
+    def _vectors(self, voxels: int) -> int:
+        """Return the number of voxels that are computed for a row, in whole vectors."""
+        lanes = _code().vectors().lanes
+        return ceil(min(voxels, self.x.out) / lanes) * lanes
+
+    @property
     def prepared(self) -> int:
         """Size of the rearranged kernel in bytes."""
         return 4 * self.groups * self.n_out * self.terms
@@ -179,14 +211,17 @@ class RowConv:
         parts = [part.transpose(1, 2).flatten(1) for part in w.split(_code().blocks(self.n_out), dim=1)]
         return torch.cat(parts, 1).contiguous()
 
-    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints = ()) -> torch.Tensor:
-        """Convolve x with a `transformed` kernel; the result is contiguous."""
+    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
+        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`. The result is contiguous."""
+        if self.pointwise and any(pad):
+            x, pad = zero_pad(x, [p for p in reversed(pad) for _ in range(2)]), (0,)
+        pad = (0,) * (3 - len(pad)) + pad if not self.pointwise else (0, 0, 0)
         result = empty(self.batch, self.groups * self.n_out, *self.spatial)
         offsets = torch.zeros(self.groups * self.n_out) if bias is None else bias.contiguous()
-        # one row per image and channel of a pointwise convolution
-        image = x.reshape(self.batch, self.groups, self.n_in, self.z.length, self.y.length, self.x.length)
+        lengths = [axis.length - 2 * p for axis, p in zip((self.z, self.y, self.x), pad, strict=True)]
+        image = x.reshape(self.batch, self.groups, self.n_in, *lengths)
         target = result.view(self.batch, self.groups, self.n_out, self.z.out, self.y.out, self.x.out)
-        run, terms, table, numbers = self._program(tuple(image.stride()), tuple(target.stride()), w.stride(0))
+        run, terms, table, numbers = _program(self, image.stride(), target.stride(), w.stride(0), pad)
         tasks = min(len(table), TASKS * torch.get_num_threads())
         bounds = np.linspace(0, len(table), tasks + 1).astype(int)
         size = self._buffer()
@@ -200,7 +235,7 @@ class RowConv:
         each(task, range(tasks), torch.get_num_threads())
         return result
 
-    def _program(self, image: Ints, target: Ints, kernel: int) -> tuple[Any, np.ndarray, np.ndarray, Ints]:
+    def program(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
         """Return function, terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
         nz, ny, nx = self.block
         length = self._length(nx)
@@ -217,26 +252,26 @@ class RowConv:
             *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
         )
         run = _code().direct(_code().blocks(self.n_out))
-        return run, terms, self._table(image, target, kernel), numbers
+        return run, terms, self._table(image, target, kernel, pad), numbers
 
     def _inputs(self, nz: int, ny: int) -> tuple[int, int]:
         """Return the rows in the buffer of a block of so many outputs."""
         return self.z.inputs(nz), self.y.inputs(ny)
 
-    def _table(self, image: Ints, target: Ints, kernel: int) -> np.ndarray:
+    def _table(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> np.ndarray:
         """Return the table of blocks."""
         z, y, x = self.block
         length = self._length(x)
         along_x = []
         for first in range(0, self.x.out, x):
-            phases = [self.x.source(first, length, self.x.stride, k) for k in range(self.x.stride)]
+            phases = [self.x.source(pad[2], first, length, self.x.stride, k) for k in range(self.x.stride)]
             bounds = [v for low, high, at in phases for v in (low, high, at * image[5])]
             along_x.append((first * target[5], min(x, self.x.out - first), bounds))
         rows = []
         for (z0, nz), (y0, ny) in product(self.z.parts(z), self.y.parts(y)):
             in_z, in_y = self._inputs(nz, ny)
-            low_z, high_z, at_z = self.z.source(z0, in_z, self.z.dilation)
-            low_y, high_y, at_y = self.y.source(y0, in_y, self.y.dilation)
+            low_z, high_z, at_z = self.z.source(pad[0], z0, in_z, self.z.dilation)
+            low_y, high_y, at_y = self.y.source(pad[1], y0, in_y, self.y.dilation)
             corner = at_z * image[3] + at_y * image[4]
             to = z0 * target[3] + y0 * target[4]
             rows += [
@@ -257,8 +292,8 @@ class RowConv:
 class TiledRowConv(RowConv):
     """The same by the Cook-Toom algorithm along z and y: a block is a tile."""
 
-    def __init__(self, x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1) -> None:
-        super().__init__(x_shape, w_shape, stride, dilation, pad, groups)
+    def __init__(self, x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int = 1) -> None:
+        super().__init__(x_shape, w_shape, stride, dilation, groups)
         self.sizes = tuple(TILE if axis.taps > 1 else 1 for axis in (self.z, self.y))
         outputs = [n + 1 - axis.taps for n, axis in zip(self.sizes, (self.z, self.y), strict=True)]
         lanes = _code().vectors().lanes
@@ -270,6 +305,30 @@ class TiledRowConv(RowConv):
     def terms(self) -> int:
         """Number of products per output."""
         return self.n_in * self.x.taps
+
+    @property
+    def work(self) -> float:
+        """Cost of a call, as the number of products of a direct convolution that take as long."""
+        z, y, x = self.block
+        values = self._blocks() * prod(self.sizes) * self._length(x)
+        products = self._blocks() * prod(self.sizes) * self._vectors(x) * self.terms * self.n_out
+        stored = self._blocks() * z * y * x * self.n_out
+        transforms = (COPY + FORWARD) * self.n_in + BACK * self.n_out
+        return PRODUCT * products + transforms * values + STORE * stored
+
+    @property
+    def preparation(self) -> float:
+        """Cost of the kernel transform, in the units of `work`."""
+        return FORWARD * self.prepared
+
+    def _blocks(self) -> float:
+        """Return the number of tiles."""
+        z, y, x = self.block
+        along = [
+            sum(ceil(ceil((axis.out - phase) / axis.apart) / n) for phase in range(min(axis.apart, axis.out)))
+            for axis, n in ((self.z, z), (self.y, y))
+        ]
+        return self.batch * self.groups * prod(along) * ceil(self.x.out / x)
 
     @property
     def prepared(self) -> int:
@@ -296,7 +355,8 @@ class TiledRowConv(RowConv):
         parts = [part.flatten(1) for part in w.split(_code().blocks(self.n_out), dim=-1)]
         return torch.cat(parts, 1).contiguous()
 
-    def _program(self, image: Ints, target: Ints, kernel: int) -> tuple[Any, np.ndarray, np.ndarray, Ints]:
+    def program(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
+        """Return function, terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
         length = self._length(self.block[2])
         terms = _sums([np.arange(self.n_in) * length, np.arange(self.x.taps) * self.x.dilation])
         numbers = (
@@ -306,7 +366,26 @@ class TiledRowConv(RowConv):
         )
         taps = (self.z.taps, self.y.taps)
         run = _code().tiled(_code().blocks(self.n_out), taps, self.sizes)
-        return run, terms, self._table(image, target, kernel), numbers
+        return run, terms, self._table(image, target, kernel, pad), numbers
+
+
+@lru_cache(maxsize=64)
+def _program(geometry: RowConv, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
+    """Cache the programs of recent convolutions."""
+    return geometry.program(image, target, kernel, pad)
+
+
+def best_geometry(
+    x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int, prepared: bool
+) -> RowConv | None:
+    """Return the cheapest way to compute a convolution of an image that is already padded, or None if there is none."""
+    if not all(w_shape) or len(w_shape) not in (4, 5):
+        return None
+    direct = RowConv(x_shape, w_shape, stride, dilation, groups)
+    if set(stride) != {1} or max(w_shape[2:-1]) < 2 or max(w_shape[2:-1]) >= TILE:
+        return direct
+    tiled = TiledRowConv(x_shape, w_shape, stride, dilation, groups)
+    return tiled if tiled.work + (0 if prepared else tiled.preparation) < direct.work else direct
 
 
 def _sums(parts: Iterable[np.ndarray]) -> np.ndarray:

@@ -21,6 +21,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from neuromancer.engine.pytensor.kernels.cook_toom import matrices
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.threads import pool
@@ -193,7 +194,7 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
 @cache
 def _along_both(size: int, *taps: int) -> torch.Tensor:
     """Return the matrix that transforms a kernel along both axes at once, (size * size, taps)."""
-    along = [_transforms().matrices(k, size)[1] for k in taps]
+    along = [matrices(k, size)[1] for k in taps]
     return torch.from_numpy(np.kron(*along).astype("float32"))
 
 

@@ -1,7 +1,7 @@
 """Input and output transforms of tiles for `winograd`, compiled by numba.
 
-The matrices are those of `cook_toom`. Channels are the last axis and are transformed in vectors. The tile size is known at compile time: it is the length of a
-tuple, as that is part of the tuple's type.
+The matrices are those of `cook_toom`. Channels are the last axis and are transformed in vectors. The tile size is known
+at compile time: it is the length of a tuple, as that is part of the tuple's type.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -18,6 +19,7 @@ from neuromancer.engine.pytensor.kernels import machine_code
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.vectors import FLOATS, INT, FloatArray, Rows, constant
+
 
 def _weighted_sum(builder: Any, weights: Any, values: Any, total: Any = None) -> Any:
     """Return the weighted sum of vectors, added to `total`."""

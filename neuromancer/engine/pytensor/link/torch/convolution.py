@@ -83,7 +83,7 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
         rounded = Rounded(plain, ROUNDED[context.precision], lasting=node.inputs[1] in context.lasting)
         return Form(rounded, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
     run = lambda x, w, *bias: kernel(x, channels_last(w), *bias)  # noqa: E731
-    if not isinstance(op, ConvTranspose) and op.groups == 1:
+    if not isinstance(op, ConvTranspose):
         run = FastConv(op, run, lasting=node.inputs[1] in context.lasting)
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
@@ -107,7 +107,7 @@ class FastConv:
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """Return the convolution of x and w."""
-        algorithm = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting)
+        algorithm = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
         if algorithm is None:
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad)
