@@ -52,15 +52,15 @@ def vectors() -> Vectors:
 
 
 @cache
-def _machine() -> Any:
+def _target() -> tuple[Any, str, str]:
+    """Return the target, this processor's name and its features."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
     # LLVM otherwise prefers 256-bit registers on some processors that have larger ones
     features = llvm.get_host_cpu_features()
     flags = [f"{'+' if on else '-'}{name}" for name, on in features.items()]
     flags += ["-prefer-256-bit"] if features.get("avx512f") else []
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=",".join(flags), opt=3)
+    return llvm.Target.from_default_triple(), llvm.get_host_cpu_name(), ",".join(flags)
 
 
 class Function:
@@ -93,7 +93,9 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None]) -
     builder.ret_void()
     # LLVM's context is one for the process
     with _lock:
-        machine = _machine()
+        target, processor, features = _target()
+        # the compiler owns its machine, which is freed with the function
+        machine = target.create_target_machine(cpu=processor, features=features, opt=3)
         module.triple, module.data_layout = machine.triple, str(machine.target_data)
         parsed = llvm.parse_assembly(str(module))
         passes = llvm.create_pass_builder(machine, llvm.PipelineTuningOptions(speed_level=2))
