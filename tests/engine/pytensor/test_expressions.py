@@ -15,8 +15,9 @@ from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOATS, INT, build
 x, y = Expression.operand(0), Expression.operand(1)
 FINITE = np.finfo(np.float32)
 SPECIAL = np.array(
-    [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.5, np.inf, -np.inf, np.nan, FINITE.max, FINITE.min, FINITE.tiny, -FINITE.tiny,
-     FINITE.smallest_subnormal, -FINITE.smallest_subnormal, 1e-40, -1e-40, 88.72283, 88.72284, -103.97, -103.98, 0.49999997],
+    [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, -1.5, 2.5, np.inf, -np.inf, np.nan, FINITE.max, FINITE.min, FINITE.tiny,
+     -FINITE.tiny, FINITE.smallest_subnormal, -FINITE.smallest_subnormal, 1e-40, -1e-40, 88.72283, 88.72284, -103.97,
+     -103.98, 0.49999997],
     np.float32,
 )  # fmt: skip
 
