@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -18,7 +18,7 @@ from neuromancer.engine.pytensor.kernels.native import Function, vectors
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
-Operand = torch.Tensor | float
+Operand: TypeAlias = torch.Tensor | float
 
 ROW = 1 << 12
 """Minimum number of values of a row, where shorter ones can be joined."""
