@@ -7,6 +7,7 @@ import pytensor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytensor.graph.basic import Apply
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.ops.fused import ConvBias
@@ -16,9 +17,15 @@ from tests.engine.pytensor.test_conv_ops import PYTHON
 T = E.T
 
 
+def nodes(function) -> list[Apply]:
+    """Return the operations that run, also those inside groups."""
+    steps = [step.node for step in function.program.steps if step.node is not None]
+    return [inner for node in steps for inner in getattr(node.op, "nodes", [node])]
+
+
 def operations(function) -> list[type]:
     """Return the classes of the operations that run."""
-    return [type(step.node.op) for step in function.program.steps if step.node is not None]
+    return [type(node.op) for node in nodes(function)]
 
 
 def test_bias_is_added_by_the_convolution() -> None:

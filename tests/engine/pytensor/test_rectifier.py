@@ -8,6 +8,7 @@ import pytest
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.ops.rectifier import Relu, ReluGrad
+from tests.engine.pytensor.test_fusion import nodes
 from tests.engine.pytensor.test_conv_ops import PYTHON
 
 T = E.T
@@ -56,9 +57,8 @@ def test_the_input_is_overwritten_if_nothing_else_reads_it():
 def test_only_the_result_is_kept_for_the_gradient():
     x = E.tensor("x", (None, 3), "float32")
     f = E.function([x], E.grad((E.relu(T.sin(x)) * T.exp(x)).sum(), [x])[0])
-    nodes = [step.node for step in f.program.steps if step.node is not None]
-    (rectified,) = [node.outputs[0] for node in nodes if isinstance(node.op, Relu)]
-    (grad,) = [node for node in nodes if isinstance(node.op, ReluGrad)]
+    (rectified,) = [node.outputs[0] for node in nodes(f) if isinstance(node.op, Relu)]
+    (grad,) = [node for node in nodes(f) if isinstance(node.op, ReluGrad)]
     assert grad.inputs[0] is rectified
 
 

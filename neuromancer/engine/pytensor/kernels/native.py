@@ -51,16 +51,16 @@ def vectors() -> Vectors:
     return Vectors(4, 32 if "neon" in features or "asimd" in features else 16)
 
 
-def _machine() -> Any:
-    """Return a compiler; an execution engine owns its own."""
+@cache
+def _target() -> tuple[Any, str, str]:
+    """Return the target, this processor's name and its features."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
     # LLVM otherwise prefers 256-bit registers on some processors that have larger ones
     features = llvm.get_host_cpu_features()
     flags = [f"{'+' if on else '-'}{name}" for name, on in features.items()]
     flags += ["-prefer-256-bit"] if features.get("avx512f") else []
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=",".join(flags), opt=3)
+    return llvm.Target.from_default_triple(), llvm.get_host_cpu_name(), ",".join(flags)
 
 
 class Function:
@@ -75,7 +75,7 @@ class Function:
         self._call(*arguments)
 
 
-def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None]) -> Function:
+def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], apart: bool = False) -> Function:
     """Compile a function.
 
     Parameters
@@ -85,19 +85,22 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None]) -
         Of `FLOATS`, `INTS` and `INT`.
     emit : callable
         Takes the module, a builder at the beginning of the function and its arguments; emits all but the return.
-        Arrays do not overlap.
+    apart : bool
+        Arrays never overlap.
     """
     module = ir.Module(name)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
     for argument in function.args:
-        if argument.type in (FLOATS, INTS):
+        if apart and argument.type in (FLOATS, INTS):
             argument.attributes.add("noalias")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     emit(module, builder, *function.args)
     builder.ret_void()
     # LLVM's context is one for the process
     with _lock:
-        machine = _machine()
+        target, processor, features = _target()
+        # the compiler owns its machine, which is freed with the function
+        machine = target.create_target_machine(cpu=processor, features=features, opt=3)
         module.triple, module.data_layout = machine.triple, str(machine.target_data)
         parsed = llvm.parse_assembly(str(module))
         options = llvm.PipelineTuningOptions(speed_level=2)

@@ -91,7 +91,7 @@ def direct(outputs: tuple[int, ...]) -> Function:
                 y_row = at(builder, target, (z, n["z_out_apart"]), (y, n["y_out_apart"]))
                 _outputs(builder, pieces, outputs, x_row, kernel, offsets, y_row, terms, n, width, n["out_apart"])
 
-    return build("direct", ARGUMENTS, emit)
+    return build("direct", ARGUMENTS, emit, apart=True)
 
 
 def _outputs(
@@ -167,7 +167,7 @@ def tiled(outputs: tuple[int, ...], taps: tuple[int, int], sizes: tuple[int, int
                     )  # fmt: skip
                 done += size
 
-    return build("tiled", ARGUMENTS, emit)
+    return build("tiled", ARGUMENTS, emit, apart=True)
 
 
 def _weighted(builder: Any, weights: Any, values: Any) -> Any:

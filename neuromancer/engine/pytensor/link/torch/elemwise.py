@@ -46,7 +46,7 @@ def _elemwise(op: Elemwise, node: Apply, context: Context) -> Form | None:
     else:
         wanted = None
     takes, getters, bare = _operands(node, context, [wanted] * len(node.inputs))
-    check = _broadcast_check(node, takes)
+    check = broadcast_check(node, takes)
     fresh = type(op.scalar_op) in IN_PLACE and out_dtype.is_floating_point and len(node.inputs) > 0
     target = _overwritten(node, context, takes, getters) if fresh else None
     if target is not None:
@@ -80,7 +80,7 @@ def _overwritten(node: Apply, context: Context, takes: list[str | None], getters
 def _switch(node: Apply, context: Context, dtype: torch.dtype) -> Form:
     """``where(condition, a, b)``, with the branches cast to the dtype of the output."""
     takes, getters, bare = _operands(node, context, [torch.bool, dtype, dtype])
-    check = _broadcast_check(node, takes)
+    check = broadcast_check(node, takes)
 
     def where(condition: Any, a: Any, b: Any) -> Any:
         if not isinstance(condition, torch.Tensor):
@@ -181,7 +181,7 @@ def _assemble(function: Callable[..., Any], getters: list[Any], bare: bool) -> C
     return call
 
 
-def _broadcast_check(node: Apply, takes: list[str | None]) -> Callable[[Any], None] | None:
+def broadcast_check(node: Apply, takes: list[str | None]) -> Callable[[Any], None] | None:
     """Return a check that only axes known to have length 1 are broadcast; None if the types prove it.
 
     PyTensor derives shapes and gradients from the types alone, so broadcasting an axis that happens to have length 1

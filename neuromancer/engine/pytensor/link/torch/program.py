@@ -23,6 +23,7 @@ from pytensor.tensor.type import TensorType
 from neuromancer.engine.common.function import Counters
 from neuromancer.engine.pytensor.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.link.torch.grouping import grouped
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
@@ -36,6 +37,7 @@ from neuromancer.engine.pytensor.link.torch.registry import (
     torch_form,
 )
 from neuromancer.engine.pytensor.ops.base import tensor_view
+from neuromancer.engine.pytensor.ops.elementwise import FusedElementwise
 from neuromancer.errors import EngineError, NeuromancerError, OutOfMemoryError, ShapeError
 
 SMALL = 8
@@ -96,7 +98,7 @@ def _only_for_updates(fgraph: FunctionGraph, updates: dict[int, int]) -> set[App
     replacing = {fgraph.outputs[o] for o in updates}
     result: set[Apply] = set()
     for node in reversed(fgraph.toposort()):
-        if not isinstance(node.op, Elemwise | DimShuffle):
+        if not isinstance(node.op, Elemwise | DimShuffle | FusedElementwise):
             continue
         clients = [(out, reader) for out in node.outputs for reader, _ in fgraph.clients[out]]
         if clients and all(
@@ -144,11 +146,16 @@ class Program:
         places: dict[int, str] | None = None,
         precision: str = "f32",
     ) -> None:
-        self.fgraph, self.device, self.precision = fgraph, device, precision
+        self.device, self.precision = device, precision
         self.counters = counters or Counters()
         self.layouts: set[Variable] = set()
         # Training changes the parameters at every call, so caching what depends on them would only cost time.
-        self._parameters = set() if updates else {v for v in fgraph.inputs if isinstance(v, SharedVariable)}
+        parameters = set() if updates else {v for v in fgraph.inputs if isinstance(v, SharedVariable)}
+        originals = fgraph.inputs
+        if device.type == "cpu":
+            fgraph, copies = grouped(fgraph, parameters)
+            parameters = {copies[v] for v in parameters}
+        self.fgraph, self._parameters = fgraph, parameters
         self._late = _only_for_updates(fgraph, updates or {})
         self._held_values: list[tuple[int, Any]] = []
         self._held_for: list[Any] | None = None
@@ -163,6 +170,7 @@ class Program:
             if not clash:
                 break
             forced.update(dict.fromkeys(clash, DEVICE))
+        self.layouts = {v for v, own in zip(originals, fgraph.inputs, strict=True) if own in self.layouts}
         self.input_places = [self.places[i] for i in fgraph.inputs]
         self.output_places = [self.places[o] for o in fgraph.outputs]
         self.owns_outputs = all(o in self._fresh or self.places[o] == HOST for o in fgraph.outputs)

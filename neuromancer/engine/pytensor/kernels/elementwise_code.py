@@ -1,0 +1,205 @@
+"""Machine code that evaluates expressions over rows of values; `elementwise` decides what the rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from llvmlite import ir
+
+from neuromancer.engine.pytensor.kernels.expressions import Expression, emit_all
+from neuromancer.engine.pytensor.kernels.native import FLOAT, INT, INTS, Function, build, counted, vectors
+
+DTYPES: dict[torch.dtype, tuple[Any, bool]] = {
+    torch.float32: (FLOAT, True),
+    torch.bool: (ir.IntType(8), False),
+    torch.uint8: (ir.IntType(8), False),
+    torch.int8: (ir.IntType(8), True),
+    torch.uint16: (ir.IntType(16), False),
+    torch.int16: (ir.IntType(16), True),
+    torch.int32: (ir.IntType(32), True),
+}
+"""dtypes of operands and results -> (type in memory, whether it has a sign)."""
+INT32, BIT = ir.IntType(32), ir.IntType(1)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an operand or a result lies in memory.
+
+    Attributes
+    ----------
+    dtype : torch.dtype
+    single : bool
+        One value per row.
+    """
+
+    dtype: torch.dtype
+    single: bool = False
+
+
+@lru_cache(maxsize=1024)
+def compiled(
+    expressions: tuple[Expression, ...], operands: tuple[Kind, ...], results: tuple[torch.dtype, ...], depth: int
+) -> Function:
+    """Return a function that evaluates expressions over rows.
+
+    Parameters
+    ----------
+    expressions : tuple of Expression
+    operands : tuple of Kind
+    results : tuple of torch.dtype
+        Per expression.
+    depth : int
+        Number of axes over which the rows are counted.
+
+    Returns
+    -------
+    Function
+        It takes the address of a table of integers, the first row and the one behind the last, and the same columns.
+        The table holds the addresses of operands and results; per axis, from the last one, its length and the
+        distances in bytes of operands and results along it; the length of rows; and the number of values in all rows of
+        the last axis, of which the last row may have fewer than the others.
+    """
+    arrays = (*operands, *(Kind(dtype) for dtype in results))
+
+    def body(module: Any, builder: Any, table: Any, start: Any, stop: Any, first: Any, last: Any) -> None:
+        entries = iter(range(len(arrays) + depth * (1 + len(arrays)) + 2))
+        entry = lambda: builder.load(builder.gep(table, [INT(next(entries))]))  # noqa: E731
+        bases = [entry() for _ in arrays]
+        axes = [(entry(), [entry() for _ in arrays]) for _ in range(depth)]
+        row_length, extent = entry(), entry()
+        with counted(builder, stop, start) as row:
+            addresses, rest, position = list(bases), row, INT(0)
+            for number, (length, strides) in enumerate(axes):
+                index = builder.urem(rest, length) if number < depth - 1 else rest
+                rest = builder.udiv(rest, length) if number < depth - 1 else rest
+                position = builder.mul(index, row_length) if number == 0 else position
+                addresses = [
+                    builder.add(a, builder.mul(index, stride)) for a, stride in zip(addresses, strides, strict=True)
+                ]
+            left = builder.sub(extent, position)
+            end = builder.select(builder.icmp_signed("<", left, last), left, last)
+            _Row(builder, arrays, addresses, expressions).evaluate(first, end)
+
+    return build("elementwise", [INTS, INT, INT, INT, INT], body)
+
+
+class _Row:
+    """Instructions for one row.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+    arrays : sequence of Kind
+        Operands, then results.
+    addresses : sequence
+        Of the first value of each.
+    expressions : tuple of Expression
+    """
+
+    def __init__(
+        self, builder: Any, arrays: Sequence[Kind], addresses: Sequence[Any], expressions: tuple[Expression, ...]
+    ) -> None:
+        self.builder, self.expressions = builder, expressions
+        self.lanes = vectors().lanes
+        n = len(arrays) - len(expressions)
+        self.kinds, self.dtypes = arrays[:n], [kind.dtype for kind in arrays[n:]]
+        self.sources, self.targets = addresses[:n], addresses[n:]
+        self.singles = [
+            self._repeated(kind.dtype, a) if kind.single else None
+            for kind, a in zip(self.kinds, self.sources, strict=True)
+        ]
+
+    def evaluate(self, first: Any, end: Any) -> None:
+        """Evaluate the columns from `first` to `end`: vectors, then the rest of a vector."""
+        b, lanes = self.builder, INT(self.lanes)
+        whole = b.add(first, b.mul(b.sdiv(b.sub(end, first), lanes), lanes))
+        with counted(b, whole, first, self.lanes) as column:
+            self._vector(column, None)
+        with b.if_then(b.icmp_signed("<", whole, end)):
+            left = self._splat(b.trunc(b.sub(end, whole), INT32))
+            numbers = ir.Constant(left.type, [INT32(k) for k in range(self.lanes)])
+            self._vector(whole, b.icmp_signed("<", numbers, left))
+
+    def _vector(self, column: Any, mask: Any) -> None:
+        operands = [
+            self._load(kind.dtype, address, column, mask) if single is None else single
+            for kind, address, single in zip(self.kinds, self.sources, self.singles, strict=True)
+        ]
+        values = emit_all(self.builder, self.expressions, operands, self.lanes)
+        for value, dtype, address in zip(values, self.dtypes, self.targets, strict=True):
+            self._store(value, dtype, address, column, mask)
+
+    def _splat(self, value: Any) -> Any:
+        kind = ir.VectorType(value.type, self.lanes)
+        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, INT32(0))
+        return self.builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, self.lanes), [0] * self.lanes))
+
+    def _repeated(self, dtype: torch.dtype, address: Any) -> Any:
+        """Load one value into all lanes."""
+        memory = DTYPES[dtype][0]
+        value = self.builder.load(self.builder.inttoptr(address, memory.as_pointer()))
+        return self._to_float(dtype, self._splat(value))
+
+    def _pointer(self, memory: Any, address: Any, column: Any) -> tuple[Any, Any, int]:
+        vector, nbytes = ir.VectorType(memory, self.lanes), _nbytes(memory)
+        start = self.builder.add(address, self.builder.mul(column, INT(nbytes)))
+        return self.builder.inttoptr(start, vector.as_pointer()), vector, nbytes
+
+    def _load(self, dtype: torch.dtype, address: Any, column: Any, mask: Any) -> Any:
+        memory = DTYPES[dtype][0]
+        pointer, vector, nbytes = self._pointer(memory, address, column)
+        if mask is None:
+            return self._to_float(dtype, self.builder.load(pointer, align=nbytes))
+        kind = ir.FunctionType(vector, [pointer.type, INT32, mask.type, vector])
+        load = self._masked("load", memory, kind)
+        zeros = ir.Constant(vector, None)
+        return self._to_float(dtype, self.builder.call(load, [pointer, INT32(nbytes), mask, zeros]))
+
+    def _store(self, value: Any, dtype: torch.dtype, address: Any, column: Any, mask: Any) -> None:
+        memory = DTYPES[dtype][0]
+        pointer, vector, nbytes = self._pointer(memory, address, column)
+        value = self._from_float(dtype, value, vector)
+        if mask is None:
+            self.builder.store(value, pointer, align=nbytes)
+            return
+        kind = ir.FunctionType(ir.VoidType(), [vector, pointer.type, INT32, mask.type])
+        self.builder.call(self._masked("store", memory, kind), [value, pointer, INT32(nbytes), mask])
+
+    def _masked(self, name: str, memory: Any, kind: Any) -> Any:
+        suffix = "f32" if memory is FLOAT else f"i{memory.width}"
+        return self.builder.module.declare_intrinsic(f"llvm.masked.{name}.v{self.lanes}{suffix}.p0", (), kind)
+
+    def _to_float(self, dtype: torch.dtype, value: Any) -> Any:
+        memory, signed = DTYPES[dtype]
+        if memory is FLOAT:
+            return value
+        wide = ir.VectorType(INT32, self.lanes)
+        if memory.width < INT32.width:
+            value = self.builder.sext(value, wide) if signed else self.builder.zext(value, wide)
+        return self.builder.sitofp(value, ir.VectorType(FLOAT, self.lanes))
+
+    def _from_float(self, dtype: torch.dtype, value: Any, vector: Any) -> Any:
+        memory, floats = DTYPES[dtype][0], ir.VectorType(FLOAT, self.lanes)
+        if isinstance(value.type.element, ir.IntType):  # a mask
+            if dtype is torch.bool:
+                return self.builder.zext(value, vector)
+            value = self.builder.uitofp(value, floats)
+        if memory is FLOAT:
+            return value
+        if dtype is torch.bool:
+            return self.builder.zext(self.builder.fcmp_unordered("!=", value, ir.Constant(floats, None)), vector)
+        # as in C where that is defined; other values become some number, instead of anything
+        wide = ir.VectorType(INT32, self.lanes)
+        kind = ir.FunctionType(wide, [floats])
+        name = f"llvm.fptosi.sat.v{self.lanes}i32.v{self.lanes}f32"
+        value = self.builder.call(self.builder.module.declare_intrinsic(name, (), kind), [value])
+        return value if memory.width == INT32.width else self.builder.trunc(value, vector)
+
+
+def _nbytes(memory: Any) -> int:
+    return 4 if memory is FLOAT else memory.width // 8
