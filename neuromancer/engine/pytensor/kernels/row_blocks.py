@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.epilogue import PLAIN, Epilogue, Operands, repeated
 from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOATS, INT, INTS, Function, build, counted, vectors
 from neuromancer.engine.pytensor.kernels.row_code import (
     CONTRACT,
@@ -13,14 +14,13 @@ from neuromancer.engine.pytensor.kernels.row_code import (
     Pieces,
     at,
     blocks,
-    first_lanes,
     load,
-    repeated,
     store,
+    store_rows,
     vector_type,
 )
 
-__all__ = ["blocks", "direct", "tiled", "vectors"]
+__all__ = ["PLAIN", "blocks", "direct", "tiled", "vectors"]
 
 FIELDS = ("x", "w", "bias", "y", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "z_out", "y_out", "width")
 """Columns of the table of blocks: where the first value that exists is in the image, where kernel, bias and result
@@ -36,7 +36,7 @@ NUMBERS = (
 in the buffer of what is apart by one input and, along z and y, by one output; terms, phases of the stride along x;
 distances in the result of channels and, along z and y, of neighbouring outputs of a block."""
 ARGUMENTS = [FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, INT, *[INT] * len(NUMBERS)]
-"""Image, kernel, bias, result, buffer, table, terms, number of blocks, then `NUMBERS`."""
+"""Image, kernel, bias, result, buffer, table, terms, number of blocks, `NUMBERS`; the epilogue's operands follow."""
 
 
 class _Block:
@@ -62,15 +62,16 @@ def _columns(builder: Any, phases: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
-def direct(outputs: tuple[int, ...]) -> Function:
+def direct(outputs: tuple[int, ...], epilogue: Epilogue) -> Function:
     """Compile the direct convolution of blocks, for blocks of output channels."""
+    kinds = [*ARGUMENTS, *[FLOATS] * len(epilogue.kinds)]
 
     def emit(
         module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, table: Any, terms: Any,
         count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
-        n = dict(zip(NUMBERS, numbers, strict=True))
-        pieces = {size: Pieces(module, size) for size in set(outputs)}
+        n = dict(zip(NUMBERS, numbers, strict=False))
+        pieces = {size: Pieces(module, size, epilogue) for size in set(outputs)}
         columns = _columns(builder, n["n_phases"])
         with counted(builder, count) as number:
             block = _Block(builder, at(builder, table, (number, columns)))
@@ -86,47 +87,52 @@ def direct(outputs: tuple[int, ...]) -> Function:
                 copied.emit(builder.gep(source, [behind]), at(builder, buffer, (phase, n["length"])))
             target, width = builder.gep(result, [block.y]), block.width
             kernel, offsets = builder.gep(w, [block.w]), builder.gep(bias, [block.bias])
+            beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.y, INT(1)))
             with counted(builder, block.z_out) as z, counted(builder, block.y_out) as y:
                 x_row = at(builder, buffer, (z, n["z_rows"]), (y, n["y_rows"]))
-                y_row = at(builder, target, (z, n["z_out_apart"]), (y, n["y_out_apart"]))
-                _outputs(builder, pieces, outputs, x_row, kernel, offsets, y_row, terms, n, width, n["out_apart"])
+                steps = (z, n["z_out_apart"]), (y, n["y_out_apart"])
+                y_row, row = at(builder, target, *steps), beside.moved(builder, INT(0), *steps)
+                _outputs(builder, pieces, outputs, x_row, kernel, offsets, y_row, terms, n, width, row)
 
-    return build("direct", ARGUMENTS, emit, apart=True)
+    return build("direct", kinds, emit, apart=True)
 
 
 def _outputs(
     builder: Any, pieces: dict[int, Pieces], outputs: tuple[int, ...], x: Any, w: Any, bias: Any, y: Any, terms: Any,
-    n: dict[str, Any], width: Any, apart: Any,
+    n: dict[str, Any], width: Any, beside: Operands,
 ) -> None:  # fmt: skip
     """Emit a row of all output channels."""
-    done = 0
+    done, apart = 0, n["out_apart"]
     for size in outputs:
         kernel = at(builder, w, (n["n_terms"], INT(done)))
         channels = at(builder, y, (apart, INT(done)))
         first = builder.gep(bias, [INT(done)])
-        pieces[size].emit_row(builder, x, kernel, first, channels, terms, n["n_terms"], width, apart)
+        further = beside.moved(builder, INT(done), (INT(done), apart))
+        pieces[size].emit_row(builder, x, kernel, first, channels, terms, n["n_terms"], width, apart, further)
         done += size
 
 
 @lru_cache(maxsize=256)
-def tiled(outputs: tuple[int, ...], taps: tuple[int, int], sizes: tuple[int, int]) -> Function:
+def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], sizes: tuple[int, int]) -> Function:
     """Compile the convolution of tiles by the Cook-Toom algorithm.
 
     Parameters
     ----------
     outputs : tuple of int
         Blocks of output channels.
+    epilogue : Epilogue
     taps, sizes : tuple of int, (z, y)
         Taps of the kernel, and inputs of a tile; both 1 along an axis that is not transformed.
     """
     points = sizes[0] * sizes[1]
+    kinds = [*ARGUMENTS, *[FLOATS] * len(epilogue.kinds)]
 
     def emit(
         module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, table: Any, terms: Any,
         count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
-        n = dict(zip(NUMBERS, numbers, strict=True))
-        pieces = {size: Pieces(module, size) for size in set(outputs)}
+        n = dict(zip(NUMBERS, numbers, strict=False))
+        pieces = {size: Pieces(module, size, PLAIN) for size in set(outputs)}
         columns = _columns(builder, INT(1))
         # the buffer holds one channel of a tile, then the transformed tile (points, n_in, length), then the products
         inputs = builder.gep(buffer, [builder.mul(n["length"], INT(points))])
@@ -149,6 +155,7 @@ def tiled(outputs: tuple[int, ...], taps: tuple[int, int], sizes: tuple[int, int
                 target = at(builder, inputs, (channel, n["length"]))
                 _transform_inputs(builder, buffer, target, n["length"], apart, sizes)
             target, width, kernel = builder.gep(result, [block.y]), block.width, builder.gep(w, [block.w])
+            beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.y, INT(1)))
             done = 0
             for size in outputs:
                 first = at(builder, kernel, (n["n_terms"], INT(done * points)))
@@ -158,16 +165,19 @@ def tiled(outputs: tuple[int, ...], taps: tuple[int, int], sizes: tuple[int, int
                     pieces[size].emit_row(
                         builder, at(builder, inputs, (point, apart)), at(builder, first, (point, step)), zeros,
                         at(builder, products, (point, row)), terms, n["n_terms"], width, n["length"],
+                        Operands(PLAIN, ()),
                     )  # fmt: skip
                 offsets = builder.gep(bias, [builder.add(block.bias, INT(done))])
                 with counted(builder, INT(size)) as o:
+                    channel = builder.add(o, INT(done))
                     _transform_outputs(
                         builder, at(builder, products, (o, n["length"])), row, builder.load(builder.gep(offsets, [o])),
-                        at(builder, target, (builder.add(o, INT(done)), n["out_apart"])), n, block, taps, sizes,
+                        at(builder, target, (channel, n["out_apart"])), n, block, taps, sizes,
+                        beside.moved(builder, channel, (channel, n["out_apart"])),
                     )  # fmt: skip
                 done += size
 
-    return build("tiled", ARGUMENTS, emit, apart=True)
+    return build("tiled", kinds, emit, apart=True)
 
 
 def _weighted(builder: Any, weights: Any, values: Any) -> Any:
@@ -211,9 +221,9 @@ def _transform_inputs(builder: Any, tile: Any, to: Any, length: Any, apart: Any,
 
 def _transform_outputs(
     builder: Any, products: Any, apart: Any, bias: Any, y: Any, n: dict[str, Any], block: _Block,
-    taps: tuple[int, int], sizes: tuple[int, int],
+    taps: tuple[int, int], sizes: tuple[int, int], beside: Operands,
 ) -> None:  # fmt: skip
-    """Emit the transform of the products of one output channel to rows of the result."""
+    """Emit the transform of the products of one output channel to rows of the result, and the epilogue."""
     factors = [matrices(k, size)[0] if size > 1 else None for k, size in zip(taps, sizes, strict=True)]
     lanes, width = vectors().lanes, block.width
     counts = (block.z_out, block.y_out)
@@ -224,17 +234,11 @@ def _transform_outputs(
         ]
         offset = repeated(builder, bias, vector_type())
         remaining = builder.sub(width, x)
-        mask = first_lanes(builder, remaining)
-        whole = builder.icmp_signed(">=", remaining, INT(lanes))
         for j, row in enumerate(_along_both(builder, values, *factors)):
             for k, value in enumerate(row):
                 value = builder.fadd(value, offset)
                 exists = [builder.icmp_signed("<", INT(i), count) for i, count in zip((j, k), counts, strict=True)]
                 with builder.if_then(builder.and_(*exists)):
-                    target = at(builder, y, (INT(j), n["z_out_apart"]), (INT(k), n["y_out_apart"]))
-                    place = builder.gep(target, [x])
-                    with builder.if_else(whole) as (all_lanes, some):
-                        with all_lanes:
-                            store(builder, value, place)
-                        with some:
-                            store(builder, value, place, mask)
+                    steps = (INT(j), n["z_out_apart"]), (INT(k), n["y_out_apart"]), (x, INT(1))
+                    target, further = at(builder, y, *steps), beside.moved(builder, INT(0), *steps)
+                    store_rows(builder, [[value]], [target], remaining, [further])

@@ -7,6 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from neuromancer.engine.pytensor.kernels.epilogue import Epilogue, Operands, repeated
 from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOAT_BYTES, FLOATS, INT, INTS, counted, vectors
 
 MOST_OUTPUTS = 6
@@ -41,13 +42,6 @@ def at(builder: Any, pointer: Any, *steps: tuple[Any, Any]) -> Any:
     for index, apart in steps:
         pointer = builder.gep(pointer, [builder.mul(index, apart)])
     return pointer
-
-
-def repeated(builder: Any, value: Any, vector: Any) -> Any:
-    """Return a vector with the same value in every lane."""
-    single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), lanes)
 
 
 def vector_type() -> Any:
@@ -91,17 +85,19 @@ class Pieces:
         To which the functions are added.
     outputs : int
         Number of output channels.
+    epilogue : Epilogue
     """
 
-    def __init__(self, module: Any, outputs: int) -> None:
-        self.outputs, self.lanes = outputs, vectors().lanes
+    def __init__(self, module: Any, outputs: int, epilogue: Epilogue) -> None:
+        self.outputs, self.lanes, self.epilogue = outputs, vectors().lanes, epilogue
         most = vectors_at_once(outputs)
         self.counts = [most >> k for k in range(most.bit_length())]
         self.functions = {count: self._piece(module, count) for count in self.counts}
 
     def emit_row(
-        self, builder: Any, x: Any, w: Any, bias: Any, y: Any, terms: Any, n_terms: Any, width: Any, apart: Any
-    ) -> None:
+        self, builder: Any, x: Any, w: Any, bias: Any, y: Any, terms: Any, n_terms: Any, width: Any, apart: Any,
+        beside: Operands,
+    ) -> None:  # fmt: skip
         """Emit calls for a whole row: as many of the longest pieces as possible, then shorter ones.
 
         Parameters
@@ -113,6 +109,8 @@ class Pieces:
             Indices in the input, relative to the voxel.
         width, apart : INT
             Number of voxels, and distance of output channels.
+        beside : Operands
+            Of the epilogue, for the start of the row of the first channel.
         """
         done: Any = INT(0)
         for count in self.counts:
@@ -121,20 +119,21 @@ class Pieces:
             end = builder.sub(builder.add(width, INT(self.lanes)), INT(voxels))
             with counted(builder, end, done, voxels) as place:
                 arguments = [builder.gep(x, [place]), w, bias, builder.gep(y, [place]), terms, n_terms]
-                builder.call(self.functions[count], [*arguments, builder.sub(width, place), apart])
+                further = beside.moved(builder, INT(0), (place, INT(1))).pointers
+                builder.call(self.functions[count], [*arguments, builder.sub(width, place), apart, *further])
             steps = builder.sdiv(builder.add(builder.sub(end, done), INT(voxels - 1)), INT(voxels))
             positive = builder.select(builder.icmp_signed(">", steps, INT(0)), steps, INT(0))
             done = builder.add(done, builder.mul(positive, INT(voxels)))
 
     def _piece(self, module: Any, count: int) -> Any:
-        """Define the function for `count` vectors; its last argument but one is the number of voxels to store."""
-        kinds = [FLOATS, FLOATS, FLOATS, FLOATS, INTS, INT, INT, INT]
+        """Define the function for `count` vectors."""
+        kinds = [FLOATS, FLOATS, FLOATS, FLOATS, INTS, INT, INT, INT, *[FLOATS] * len(self.epilogue.kinds)]
         name = f"piece_{self.outputs}_{count}"
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
-        x, w, bias, y, terms, n_terms, remaining, apart = function.args
+        x, w, bias, y, terms, n_terms, remaining, apart, *further = function.args
         for array in (x, w, bias, y, terms):
             array.attributes.add("noalias")
         vector = vector_type()
@@ -154,24 +153,31 @@ class Pieces:
                     builder.store(builder.fadd(product, builder.load(place), flags=CONTRACT), place)
         results = [[builder.load(place) for place in row] for row in sums]
         targets = [at(builder, y, (INT(o), apart)) for o in range(self.outputs)]
-        store_rows(builder, results, targets, remaining)
+        beside = Operands(self.epilogue, further)
+        store_rows(
+            builder, results, targets, remaining,
+            [beside.moved(builder, INT(o), (INT(o), apart)) for o in range(self.outputs)],
+        )  # fmt: skip
         builder.ret_void()
         return function
 
 
-def store_rows(builder: Any, rows: Sequence[Sequence[Any]], targets: Sequence[Any], remaining: Any) -> None:
-    """Emit stores of neighbouring vectors per target: whole vectors, or as many voxels as remain."""
+def store_rows(
+    builder: Any, rows: Sequence[Sequence[Any]], targets: Sequence[Any], remaining: Any, beside: Sequence[Operands]
+) -> None:
+    """Emit epilogue and stores of neighbouring vectors per target: whole vectors, or as many voxels as remain."""
     count, lanes = len(rows[0]), vectors().lanes
     with builder.if_else(builder.icmp_signed(">=", remaining, INT(count * lanes))) as (whole, part):
-        with whole:
-            for target, row in zip(targets, rows, strict=True):
-                for k, value in enumerate(row):
-                    store(builder, value, builder.gep(target, [INT(k * lanes)]))
-        with part:
-            masks = [first_lanes(builder, builder.sub(remaining, INT(k * lanes))) for k in range(count)]
-            for target, row in zip(targets, rows, strict=True):
-                for k, (value, mask) in enumerate(zip(row, masks, strict=True)):
-                    store(builder, value, builder.gep(target, [INT(k * lanes)]), mask)
+        for branch in (whole, part):
+            with branch:
+                masks = [
+                    first_lanes(builder, builder.sub(remaining, INT(k * lanes))) if branch is part else None
+                    for k in range(count)
+                ]
+                for target, row, operands in zip(targets, rows, beside, strict=True):
+                    for k, (value, mask) in enumerate(zip(row, masks, strict=True)):
+                        result = operands.applied(builder, value, k * lanes, mask)
+                        store(builder, result, builder.gep(target, [INT(k * lanes)]), mask)
 
 
 class Copied:

@@ -8,7 +8,7 @@ bandwidth. Where that saves time, the kernel's z and y axes are computed by the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch.nn.functional import pad as zero_pad
 
+from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
-Program = tuple[Any, np.ndarray, np.ndarray, Ints]
+Program = tuple[np.ndarray, np.ndarray, Ints]
 
 BUFFER = 512 << 10
 """Maximum size in bytes of the buffer of a block, unless a single row is larger."""
@@ -211,8 +212,19 @@ class RowConv:
         parts = [part.transpose(1, 2).flatten(1) for part in w.split(_code().blocks(self.n_out), dim=1)]
         return torch.cat(parts, 1).contiguous()
 
-    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`. The result is contiguous."""
+    def conv(
+        self,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        bias: torch.Tensor | None,
+        pad: Ints,
+        epilogue: Epilogue | None = None,
+        operands: Sequence[torch.Tensor] = (),
+    ) -> torch.Tensor:
+        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`. The result is contiguous.
+
+        `operands` are those of the epilogue.
+        """
         if self.pointwise and any(pad):
             x, pad = zero_pad(x, [p for p in reversed(pad) for _ in range(2)]), (0,)
         pad = (0,) * (3 - len(pad)) + pad if not self.pointwise else (0, 0, 0)
@@ -221,7 +233,10 @@ class RowConv:
         lengths = [axis.length - 2 * p for axis, p in zip((self.z, self.y, self.x), pad, strict=True)]
         image = x.reshape(self.batch, self.groups, self.n_in, *lengths)
         target = result.view(self.batch, self.groups, self.n_out, self.z.out, self.y.out, self.x.out)
-        run, terms, table, numbers = _program(self, image.stride(), target.stride(), w.stride(0), pad)
+        terms, table, numbers = _program(self, image.stride(), target.stride(), w.stride(0), pad)
+        beside = [v.contiguous() for v in operands]
+        further = [*numbers, *(v.data_ptr() for v in beside)]
+        run = self.function(epilogue or _code().PLAIN)
         tasks = min(len(table), TASKS * torch.get_num_threads())
         bounds = np.linspace(0, len(table), tasks + 1).astype(int)
         size = self._buffer()
@@ -230,13 +245,23 @@ class RowConv:
             buffer = np.empty(size, np.float32)
             part = table[bounds[k] : bounds[k + 1]]
             arrays = (image.data_ptr(), w.data_ptr(), offsets.data_ptr(), target.data_ptr(), buffer.ctypes.data)
-            run(*arrays, part.ctypes.data, terms.ctypes.data, len(part), *numbers)
+            run(*arrays, part.ctypes.data, terms.ctypes.data, len(part), *further)
 
         each(task, range(tasks), torch.get_num_threads())
         return result
 
+    def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:
+        """Return whether the operands of an epilogue have the shapes of its result."""
+        channels = self.groups * self.n_out
+        shapes = {CHANNEL: (1, channels, *(1,) * len(self.spatial)), FULL: (self.batch, channels, *self.spatial)}
+        return all(v.shape == shapes[kind] for kind, v in zip(epilogue.kinds, operands, strict=True))
+
+    def function(self, epilogue: Epilogue) -> Any:
+        """Return the machine code."""
+        return _code().direct(_code().blocks(self.n_out), epilogue)
+
     def program(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
-        """Return function, terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
+        """Return terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
         nz, ny, nx = self.block
         length = self._length(nx)
         line = self.x.stride * length
@@ -251,8 +276,7 @@ class RowConv:
             *(length, *steps, steps[1] * self.z.step, steps[2] * self.y.step, len(terms), self.x.stride),
             *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
         )
-        run = _code().direct(_code().blocks(self.n_out))
-        return run, terms, self._table(image, target, kernel, pad), numbers
+        return terms, self._table(image, target, kernel, pad), numbers
 
     def _inputs(self, nz: int, ny: int) -> tuple[int, int]:
         """Return the rows in the buffer of a block of so many outputs."""
@@ -355,8 +379,12 @@ class TiledRowConv(RowConv):
         parts = [part.flatten(1) for part in w.split(_code().blocks(self.n_out), dim=-1)]
         return torch.cat(parts, 1).contiguous()
 
+    def function(self, epilogue: Epilogue) -> Any:
+        """Return the machine code."""
+        return _code().tiled(_code().blocks(self.n_out), epilogue, (self.z.taps, self.y.taps), self.sizes)
+
     def program(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
-        """Return function, terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
+        """Return terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
         length = self._length(self.block[2])
         terms = _sums([np.arange(self.n_in) * length, np.arange(self.x.taps) * self.x.dilation])
         numbers = (
@@ -364,9 +392,7 @@ class TiledRowConv(RowConv):
             *(length, 0, self.sizes[1] * length, length, 0, 0, len(terms), 1),
             *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
         )
-        taps = (self.z.taps, self.y.taps)
-        run = _code().tiled(_code().blocks(self.n_out), taps, self.sizes)
-        return run, terms, self._table(image, target, kernel, pad), numbers
+        return terms, self._table(image, target, kernel, pad), numbers
 
 
 @lru_cache(maxsize=64)

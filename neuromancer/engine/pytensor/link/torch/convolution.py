@@ -6,7 +6,7 @@ enough to set the format of the kernels: they are converted when they are upload
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,9 @@ from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.kernels import conv_algorithm
 from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
+from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.link.torch.arithmetic import ROUNDED, Rounded
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
@@ -82,10 +84,15 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
         plain = op.kernel if len(node.inputs) == 2 else op.without_bias.kernel
         rounded = Rounded(plain, ROUNDED[context.precision], lasting=node.inputs[1] in context.lasting)
         return Form(rounded, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
-    run = lambda x, w, *bias: kernel(x, channels_last(w), *bias)  # noqa: E731
+    run: Callable[..., torch.Tensor] = direct(op)
     if not isinstance(op, ConvTranspose):
         run = FastConv(op, run, lasting=node.inputs[1] in context.lasting)
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
+
+
+def direct(op: ConvBase) -> Callable[..., torch.Tensor]:
+    """Return the convolution by oneDNN."""
+    return lambda x, w, *bias: op.kernel(x, channels_last(w), *bias)
 
 
 class FastConv:
@@ -111,6 +118,32 @@ class FastConv:
         if algorithm is None:
             return self.direct(x, w) if bias is None else self.direct(x, w, bias)
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad)
+
+    def with_epilogue(
+        self,
+        operands: Sequence[torch.Tensor],
+        epilogue: Epilogue,
+        beside: Sequence[torch.Tensor],
+        separately: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the convolution with elementwise operations on its result.
+
+        Parameters
+        ----------
+        operands : sequence of Tensor
+            x, w and maybe the bias.
+        epilogue : Epilogue
+        beside : sequence of Tensor
+            Its operands.
+        separately : callable
+            Computes the same from the result of the convolution, which it may overwrite.
+        """
+        x, w = operands[:2]
+        algorithm = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
+        if not isinstance(algorithm, RowConv) or not algorithm.fits(epilogue, beside):
+            return separately(self(*operands))
+        bias = operands[2] if len(operands) > 2 else None
+        return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad, epilogue, beside)
 
     def _transformed(self, w: torch.Tensor, algorithm: conv_algorithm.ConvAlgorithm) -> torch.Tensor:
         if not self.lasting:

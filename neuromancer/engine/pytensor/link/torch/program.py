@@ -23,6 +23,7 @@ from pytensor.tensor.type import TensorType
 from neuromancer.engine.common.function import Counters
 from neuromancer.engine.pytensor.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.link.torch.epilogues import with_epilogues
 from neuromancer.engine.pytensor.link.torch.grouping import grouped
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
 from neuromancer.engine.pytensor.link.torch.registry import (
@@ -154,6 +155,7 @@ class Program:
         originals = fgraph.inputs
         if device.type == "cpu":
             fgraph, copies = grouped(fgraph, parameters)
+            with_epilogues(fgraph)
             parameters = {copies[v] for v in parameters}
         self.fgraph, self._parameters = fgraph, parameters
         self._late = _only_for_updates(fgraph, updates or {})
