@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from neuromancer.errors import FileError, short
 from neuromancer.io.container import MAGIC, read_head, read_summary
@@ -55,21 +55,22 @@ def stored_summary(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not read_head(place).startswith(MAGIC):
         return None
     facts = read_summary(place)
-    if facts is not None and not _is_summary(facts):
+    if facts is None:
+        return None
+    if not _is_summary(facts):
         raise FileError("the summary of the model is damaged", where=str(path), got=short(facts))
     return facts
 
 
-def _is_summary(facts: Any) -> bool:
+def _is_summary(facts: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value from a file has the form of a summary."""
     try:
         texts = [facts["model"], *facts["nodes"], *facts["nodes"].values()]
+        named = facts["prediction_node"] is None or facts["prediction_node"] in facts["nodes"]
         numbers = [facts["parameters"], *facts.get("fov", ()), *facts.get("strides", ())]
         channels = facts.get("channels", {"in": [], "out": None})
-        counts = [n for n in (*channels["in"], channels["out"]) if n is not None]
+        numbers += [n for n in (*channels["in"], channels["out"]) if n is not None]
     except (KeyError, TypeError, AttributeError):
         return False
-    named = facts["prediction_node"] is None or facts["prediction_node"] in facts["nodes"]
     complete = ("fov" in facts) == ("strides" in facts) == ("channels" in facts)
-    right = all(type(text) is str for text in texts) and all(type(n) in (int, float) for n in [*numbers, *counts])
-    return named and complete and right
+    return named and complete and all(type(t) is str for t in texts) and all(type(n) in (int, float) for n in numbers)
