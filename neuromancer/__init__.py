@@ -36,7 +36,7 @@ else:
             globals().update({key: getattr(public, key) for key in ("__all__", *public.__all__)})
             if name in globals():
                 return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=None)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__():
         return sorted({*__getattr__("__all__"), *globals()})

@@ -21,9 +21,9 @@ ROOT = Path(nm.__file__).parents[1]
 
 IMPORTED = """
 import sys
+before = set(sys.modules)
 from neuromancer.commands import start
 sys.argv[:2] = ["program"]
-before = set(sys.modules)
 try:
     start.{entry}()
 finally:
