@@ -277,7 +277,8 @@ Written by `make bench`. The network is `neuro3d` ({params:,} parameters, stride
 parameters) and with torch's channels-last layout, its faster one on a CPU. Both sides are first checked to give the
 same results. Runs alternate in one process. **A ratio below 1 means that neuromancer is faster.** Calls and dense
 prediction use the backend chosen automatically, unless the row says torch ([backends.md](backends.md)). The row
-*import* starts a new interpreter per run and compares with importing torch alone.
+*import* starts a new interpreter per run and compares with importing torch alone; what the package itself
+needs of torch and PyTensor is imported with the first public name that is used, and not counted there.
 
 {machine}
 

@@ -6,66 +6,37 @@ voxel of a volume with ``predict_dense``.
 
 from __future__ import annotations
 
-from neuromancer.config import config
-from neuromancer.dense import SlidingWindow, plan_dense, predict_dense
-from neuromancer.engine import T
-from neuromancer.graph.patches import get_valid_patch_sizes
-from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
-from neuromancer.interop.export import export, to_torch
-from neuromancer.interop.export_bioimageio import export_bioimageio
-from neuromancer.interop.from_bioimageio import from_bioimageio
-from neuromancer.interop.from_keras import from_keras
-from neuromancer.interop.from_onnx import from_onnx
-from neuromancer.interop.from_torch import from_torch
-from neuromancer.loss import *
-from neuromancer.loss import __all__ as _loss
-from neuromancer.model import Model, modelload, params_from_model_file
-from neuromancer.neural import *
-from neuromancer.neural import __all__ as _neural
-from neuromancer.node_basic import *
-from neuromancer.node_basic import __all__ as _node_basic
-from neuromancer.optimiser import *
-from neuromancer.optimiser import __all__ as _optimiser
-from neuromancer.train.data import PatchSampler
-from neuromancer.train.trainer import Trainer
-from neuromancer.utils import as_floatX, seed
-from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
-from neuromancer.various import *
-from neuromancer.various import __all__ as _various
+from typing import TYPE_CHECKING
+
+from neuromancer.config import config as config  # its module has the same name, so it cannot wait for its first use
+from neuromancer.provided import MODULES
 from neuromancer.version import __version__ as __version__
 
-__all__ = [
-    "ConstantParam",
-    "LazyFunction",
-    "Model",
-    "PatchSampler",
-    "SlidingWindow",
-    "T",
-    "TaggedShape",
-    "Trainer",
-    "VariableParam",
-    "VariableWeight",
-    "as_floatX",
-    "config",
-    "export",
-    "export_bioimageio",
-    "from_bioimageio",
-    "from_keras",
-    "from_onnx",
-    "from_torch",
-    "get_valid_patch_sizes",
-    "getinput_for_multioutput",
-    "initweights",
-    "make_func",
-    "modelload",
-    "params_from_model_file",
-    "plan_dense",
-    "predict_dense",
-    "seed",
-    "to_torch",
-    *_loss,
-    *_neural,
-    *_node_basic,
-    *_optimiser,
-    *_various,
-]
+MODULES.update(
+    Model="neuromancer.models.model",
+    export="neuromancer.interop.export",
+    export_bioimageio="neuromancer.interop.export_bioimageio",
+    to_torch="neuromancer.interop.export",
+)
+
+if TYPE_CHECKING:
+    from neuromancer.public import *
+    from neuromancer.public import __all__ as __all__
+else:
+
+    def __getattr__(name):
+        """Import a module of the package, or all public names, when one is first used: they need torch."""
+        from importlib import import_module
+        from importlib.util import find_spec
+
+        if name == "__all__" or not name.startswith("__"):
+            if find_spec(f"{__name__}.{name}"):
+                return import_module(f"{__name__}.{name}")
+            public = import_module(f"{__name__}.public")
+            globals().update({key: getattr(public, key) for key in ("__all__", *public.__all__)})
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*__getattr__("__all__"), *globals()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuromancer.commands.volumes import program
+from neuromancer.commands.start import volumes
 
 if __name__ == "__main__":  # spawned workers import this module under another name
-    program()
+    volumes()

@@ -7,13 +7,11 @@ Every class also derives from the matching built-in exception, so that ``except 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from neuromancer.printable import escape, printable, redact
 
@@ -249,7 +247,8 @@ def _plain(value: Any) -> Any:
     """Convert NumPy scalars, also in lists and tuples, to Python scalars, which are easier to read."""
     if type(value) in (list, tuple):
         return type(value)(_plain(v) for v in value)
-    return value.item() if isinstance(value, np.generic) else value
+    numpy = sys.modules.get("numpy")  # command lines fail without it; there are no such scalars then
+    return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
 
 
 def short(value: object, limit: int = 200) -> str:
@@ -284,6 +283,8 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
     >>> nearest_name("sofmax", ["softmax", "conv"])
     'softmax'
     """
+    from difflib import get_close_matches  # only errors need it
+
     # The comparison is quadratic in the length, and nobody types names this long.
     names = [k for k in islice(known, MAX_NAMES) if len(k) <= MAX_LENGTH]
     close = get_close_matches(str(name)[:MAX_LENGTH], names, n=1)

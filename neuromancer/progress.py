@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from threading import RLock
 from typing import Any
-
-from tqdm import tqdm
 
 from neuromancer.config import config
 from neuromancer.errors import FileError, reason
 from neuromancer.printable import printable
-
-
-class Bar(tqdm):
-    """Progress bar with a per-process lock: a worker killed while holding tqdm's shared lock would block all others."""
-
-    _lock = RLock()
 
 
 def say(text: str, end: str = "\n", flush: bool = False) -> None:
@@ -53,6 +46,18 @@ def _discard_output() -> None:
         os.close(null)
 
 
+@cache
+def _bar_class() -> type[Any]:
+    from tqdm import tqdm  # every command prints lines, but few show a bar
+
+    class Bar(tqdm):
+        """Progress bar with a per-process lock: a worker killed while holding tqdm's shared lock would block others."""
+
+        _lock = RLock()
+
+    return Bar
+
+
 def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
     """Create a progress bar that counts voxels and shows MVx/s; hidden unless requested or on a terminal.
 
@@ -67,13 +72,13 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
 
     Returns
     -------
-    Bar
+    tqdm
         Counts in units of 10**6 voxels.
     """
     show = config.progress if show is None else show
     if sys.stderr is None:
         show = False
-    return Bar(
+    return _bar_class()(
         total=total / 1e6,
         desc=printable(description),
         unit="MVx",

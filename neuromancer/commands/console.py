@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from neuromancer.commands.interrupts import INTERRUPTED
+from neuromancer.commands.interrupts import ending_at_once as ending_at_once
 from neuromancer.errors import NeuromancerError, reason
 from neuromancer.printable import printable, redact
 from neuromancer.progress import say
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 DEBUG = "NEUROMANCER_DEBUG"
 STREAMS = ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY))
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from neuromancer.commands.console import DONE, Parser, end_with, prepare_streams, run
-from neuromancer.models.model import model_manager, modelload
+from neuromancer.commands.console import DONE, Parser, end_with, ending_at_once, prepare_streams, run
 
 
 def convert(old: str | Path, new: str | Path) -> None:
@@ -23,6 +22,9 @@ def convert(old: str | Path, new: str | Path) -> None:
     FileError
         If the old file cannot be loaded, or the new one cannot be written.
     """
+    with ending_at_once():
+        from neuromancer.models.model import model_manager, modelload
+
     model = modelload(old)
     try:
         model.save(new)

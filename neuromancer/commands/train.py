@@ -7,13 +7,11 @@ import ast
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-import neuromancer
-from neuromancer.commands.console import DONE, INTERRUPTED, Parser, end_with, prepare_streams, run
+from neuromancer.commands.console import DONE, INTERRUPTED, Parser, end_with, ending_at_once, prepare_streams, run
 from neuromancer.config import config as package_config
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import write_whole
 from neuromancer.places import local_file
-from neuromancer.train.config_file import load_config
 
 DESCRIPTION = """Train the model of a configuration file.
 
@@ -81,13 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     """Train as the command line says; return the exit status."""
+    with ending_at_once():
+        from neuromancer.train.config_file import load_config
+        from neuromancer.utils import seed
+
     changes = changes_of(options)
     if options.device is not None:
         package_config.device = options.device
-    neuromancer.seed(options.seed or 0)
+    seed(options.seed or 0)
     config = load_config(options.config, changes)
     config.settings.setdefault("progress", True)
-    neuromancer.seed(config.settings.get("seed", 0))
+    seed(config.settings.get("seed", 0))
     folder = config.settings.get("folder")
     folder = local_file(config.path.with_suffix("") if folder is None else folder, "folder")
     trainer = config.trainer(folder, options.resume)

@@ -12,24 +12,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 from typing import Any, NoReturn
 
-import numpy as np
-import shtab
-
 import neuromancer as nm
-from neuromancer.commands.console import DONE, USAGE, Parser, end_with, prepare_streams, run, tell
+from neuromancer.commands.console import DONE, USAGE, Parser, end_with, ending_at_once, prepare_streams, run, tell
 from neuromancer.commands.console import FAILED as FAILED
 from neuromancer.commands.console import INTERRUPTED as INTERRUPTED
-from neuromancer.commands.pool import Pool
 from neuromancer.config import config
-from neuromancer.dense.reduction import reduction
-from neuromancer.dense.sliding_window import CONVENTIONS, WEIGHTS
 from neuromancer.errors import ArgumentError, FileError, IncompleteWarning, MetadataWarning, UnknownNameError
 from neuromancer.printable import printable
 from neuromancer.progress import say
-from neuromancer.train.files import require_writable
 
 INCOMPLETE = 3
 
@@ -101,8 +93,10 @@ def _shared_options(command: argparse.ArgumentParser) -> None:
     window = command.add_argument_group("sliding window", "average over patches, for networks that see the whole image")
     window.add_argument("--sliding-window", type=_sizes, metavar="SIZES", help="voxels of a patch, such as 64,128,128")
     window.add_argument("--overlap", type=_number, help="least part of a patch shared with the next (default: 0.5)")
-    window.add_argument("--weights", choices=WEIGHTS, help="weights of a patch's voxels (default: gaussian)")
-    window.add_argument("--convention", choices=CONVENTIONS, help="whose rules are followed (default: nnunet)")
+    window.add_argument(
+        "--weights", choices=("gaussian", "constant"), help="weights of a patch's voxels (default: gaussian)"
+    )
+    window.add_argument("--convention", choices=("nnunet", "monai"), help="whose rules are followed (default: nnunet)")
     window.add_argument("--mirror", action="store_true", default=None, help="average over mirrored patches as well")
     command.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
 
@@ -150,6 +144,9 @@ def _predict_options(command: argparse.ArgumentParser) -> None:
 def _reduction(text: str) -> Any:
     if text in ("uint8", "uint16", "argmax"):
         return text
+    with ending_at_once():
+        from neuromancer.dense.reduction import reduction
+
     name, sign, value = text.partition("=")
     try:
         reduce = ("threshold", float(value)) if name == "threshold" and sign else ast.literal_eval(text)
@@ -236,7 +233,14 @@ def _store(options: argparse.Namespace) -> dict[str, Any] | None:
     return spec or None
 
 
+def _import_library() -> None:
+    """Import what takes seconds, and what ``--help`` and ``info`` do without."""
+    with ending_at_once():
+        import neuromancer.public  # noqa: F401
+
+
 def _node(options: argparse.Namespace) -> nm.Node:
+    _import_library()
     model = nm.modelload(options.model)
     if options.node is None:
         if model.prediction_node is None:
@@ -268,6 +272,8 @@ def _predict(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         executor = None
         if options.workers:
+            from neuromancer.commands.pool import Pool
+
             executor = stack.enter_context(Pool(options.workers, options.device))
         caught = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", IncompleteWarning)
@@ -304,27 +310,21 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     """Describe a model: nodes, sizes, field of view, number of parameters."""
-    model = nm.modelload(options.model)
-    node = model.prediction_node
-    facts: dict[str, Any] = {
-        "model": model.name,
-        "nodes": {name: repr(n.shape) for name, n in model.nodes.items()},
-        "prediction_node": None if node is None else node.name,
-        "parameters": 0 if node is None else int(node.all_params_count),
-    }
-    if node is not None and node.shape is not None and node.shape.ndim:
-        facts |= {
-            "fov": [int(n) for n in node.shape.fov],
-            "strides": [float(s) for s in node.shape.strides],
-            "channels": {"in": [s.shape["f"] for s in node.input_nodes if s.shape is not None], "out": node.shape["f"]},
-        }
+    with ending_at_once():
+        from neuromancer.io.summary import stored_summary, summary_of
+
+    facts = stored_summary(options.model)
+    if facts is None:
+        _import_library()
+        facts = summary_of(nm.modelload(options.model))
     if options.json:
         say(json.dumps(facts, indent=1))
         return DONE
-    width = max((len(printable(name)) for name in model.nodes), default=0)
-    say(f"{printable(model.name)}: {facts['parameters']:,} parameters")
+    width = max((len(printable(name)) for name in facts["nodes"]), default=0)
+    say(f"{printable(facts['model'])}: {facts['parameters']:,} parameters")
     for name, shape in facts["nodes"].items():
-        say(f"  {printable(name):{width}}  {shape}{'  <- prediction' if name == facts['prediction_node'] else ''}")
+        mark = "  <- prediction" if name == facts["prediction_node"] else ""
+        say(f"  {printable(name):{width}}  {printable(shape)}{mark}")
     if "fov" in facts:
         say(f"field of view {facts['fov']}, strides {facts['strides']}, {facts['channels']['out']} channels out")
     return DONE
@@ -352,6 +352,8 @@ def _plan(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     """Measure the prediction speed of a model on this machine in voxels per second, and show the plan."""
     node = _node(options)
+    import numpy as np
+
     if options.shape is None:
         least = [int(n) for n in node.shape.fov]
         spatial = [n + 31 if len(least) == 3 else n + 127 for n in least]
@@ -370,12 +372,16 @@ def _bench(options: argparse.Namespace) -> int:
         run()
         times.append(time.perf_counter() - start)
     say(str(plan))
-    say(f"measured: {median(times):.2f} s, {voxels / median(times) / 1e6:.4f} MVx/s (median of {len(times)} runs)")
+    seconds = float(np.median(times))
+    say(f"measured: {seconds:.2f} s, {voxels / seconds / 1e6:.4f} MVx/s (median of {len(times)} runs)")
     return DONE
 
 
 def _import(options: argparse.Namespace) -> int:
     """Translate a network of another library into a model file, and verify it against its source on random data."""
+    _import_library()
+    from neuromancer.train.files import require_writable
+
     source, target = Path(options.source), Path(options.model)
     if target.exists():
         raise FileError("already exists and is not overwritten", where=options.model, expected="a new file")
@@ -430,6 +436,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         if options.completion:
+            import shtab
+
             say(shtab.complete(command_line, options.completion))
             return DONE
         if options.command is None:

@@ -13,6 +13,7 @@ from weakref import WeakSet
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive, building_lock
 from neuromancer.graph.protocol import NodeLike
+from neuromancer.provided import provided
 from neuromancer.utils import NAME_LENGTH, check_name, safe_file_name
 
 
@@ -159,8 +160,8 @@ class ModelRegistry(Generic[M]):
     >>> model_manager.delmodel("segmentation")
     """
 
-    model_class: ClassVar[type[Any]] = Graph
-    """Class of new models; set by :mod:`neuromancer.models.model`."""
+    model_class: ClassVar[type[Any] | None] = None
+    """Class of new models; None for :class:`neuromancer.Model`."""
 
     def __init__(self) -> None:
         self.models: dict[str, M] = {}
@@ -212,9 +213,10 @@ class ModelRegistry(Generic[M]):
             If it is not a string.
         """
         name = uuid.uuid4().hex if name is None else check_name(name, "model_manager", stored=True)
+        model_class = self.model_class or provided("Model")
         with self._lock:
             self._require_free(name)
-            model: M = self.model_class(name)
+            model: M = model_class(name)
             self.models[name] = model
         self._activate(model)
         return model

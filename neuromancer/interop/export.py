@@ -8,7 +8,7 @@ from typing import Any
 
 from neuromancer.errors import ArgumentError, FileError, GraphError, InputTypeError, MissingDependencyError
 from neuromancer.graph.node import is_shaped
-from neuromancer.models.exportable import EXPORTERS, Outputs
+from neuromancer.models.exportable import Outputs
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 from neuromancer.places import kind_at, local_file
@@ -182,6 +182,3 @@ def _chosen(network: Any, nodes: Any, where: str) -> tuple[list[Node], str]:
 
 def _listed(nodes: Any) -> list[Any]:
     return list(nodes) if isinstance(nodes, (list, tuple)) else [nodes]
-
-
-EXPORTERS.update(export=export, to_torch=to_torch)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuromancer.errors import ArgumentError, InputTypeError, MissingDependencyError
-from neuromancer.models.exportable import EXPORTERS
 from neuromancer.models.model import Model
 from neuromancer.places import local_file
 
@@ -88,6 +87,3 @@ def export_bioimageio(
         ) from error  # fmt: skip
     found = checked_metadata(name or model.name, description, authors, license, cite, documentation, tags, metadata)
     write_package(model, target, found, test_image)
-
-
-EXPORTERS["export_bioimageio"] = export_bioimageio

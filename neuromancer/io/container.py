@@ -1,9 +1,10 @@
 """Container of a model file: a header with a digest, followed by an HDF5 file of plain arrays.
 
 Layout: 512 bytes of text (an HDF5 user block: ``neuromancer model``, format version, length and SHA-256 of the rest),
-then an HDF5 file whose dataset ``document`` holds JSON and whose other datasets hold arrays. The JSON lists dtype,
-shape and SHA-256 of every array. All datasets are contiguous and unfiltered, so none can be larger than the file, and
-nothing is passed to the HDF5 library before the digest has been verified.
+then an HDF5 file whose datasets ``document`` and ``summary`` hold JSON and whose other datasets hold arrays. The
+document lists dtype, shape and SHA-256 of every array. The summary is only displayed; it may be missing. All datasets
+are contiguous and unfiltered, so none can be larger than the file, and nothing is passed to the HDF5 library before the
+digest has been verified.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ HEAD = 96
 """Lower bound of the bytes that HDF5 needs to describe an array."""
 MAX_LEVELS = 8
 """Maximum number of groups above an array; a group may contain itself."""
-DOCUMENT = "document"
+DOCUMENT, SUMMARY = "document", "summary"
 DTYPES = ("bool", *(f"{kind}int{n}" for kind in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 HEADER = re.compile(rb"neuromancer model\nversion (\d{1,6})\nlength (\d{1,15})\nsha256 ([0-9a-f]{64})\n\0*")
 
@@ -50,7 +51,12 @@ def array_path(*names: str) -> str:
 
 
 # ---- writing
-def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write_file(
+    path: str | os.PathLike[str],
+    document: dict[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    summary: dict[str, Any] | None = None,
+) -> None:
     """Write a file atomically: to a temporary file, which is synced to disk and then renamed.
 
     Parameters
@@ -61,6 +67,8 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
         Any JSON values.
     arrays : mapping of str to numpy.ndarray
         Numeric arrays by their paths.
+    summary : dict, optional
+        Any JSON values; left out if it is larger than a document may be.
 
     Raises
     ------
@@ -69,12 +77,15 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
     """
     try:
         index = {key: _description(array) for key, array in arrays.items()}
-        text = json.dumps({**document, "arrays": index}, allow_nan=False, separators=(",", ":")).encode()
+        text = _json({**document, "arrays": index})
         _require_moderate(text)
+        short = None if summary is None else _json(summary)
         # In memory first: on a full disk the HDF5 library fails in ways that cannot be caught.
         image = io.BytesIO()
         with h5py.File(image, "w", userblock_size=BLOCK) as file:
             file.create_dataset(DOCUMENT, data=np.frombuffer(text, dtype="uint8"))
+            if short is not None and len(short) <= MAX_DOCUMENT:
+                file.create_dataset(SUMMARY, data=np.frombuffer(short, dtype="uint8"))
             for key, array in arrays.items():
                 file.create_dataset(key, data=_stored(array))
         with replacing(path) as new:
@@ -83,6 +94,10 @@ def write_file(path: str | os.PathLike[str], document: dict[str, Any], arrays: M
         raise
     except (OSError, RuntimeError, ValueError) as error:
         raise FileError("the file cannot be written", where=str(path), got=str(error)[:300]) from error
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _require_moderate(text: bytes) -> None:
@@ -157,31 +172,45 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, n
         If the file is not a model file, has another version, is truncated or modified, or holds anything but plain
         arrays. Memory use is bounded by a small multiple of the file's size.
     """
+    with _verified(path) as (file, size):
+        text = _read(file, DOCUMENT, "uint8", None, min(size, MAX_DOCUMENT)).tobytes()
+        _require_moderate(text)
+        document = json.loads(text.decode())
+        arrays: dict[str, np.ndarray] = {}
+        left = size
+        for key, entry in document.pop("arrays").items():
+            dtype = entry["dtype"]
+            if dtype not in DTYPES:
+                raise FileError("an array of this type is not allowed", node=key[:200], got=str(dtype)[:100])
+            array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), left)
+            # An array with many links would be read many times.
+            left -= array.nbytes + HEAD
+            if sha256(array.tobytes()).hexdigest() != entry["sha256"]:
+                raise FileError("an array is damaged: its checksum is wrong", node=key[:200])
+            arrays[key] = array.view("bool") if dtype == "bool" else array.astype(dtype, copy=False)
+        return document, arrays
+
+
+def read_summary(path: str | os.PathLike[str]) -> Any:
+    """Read the summary of a file, checked as a whole like in :func:`read_file`; None if it has none."""
+    with _verified(path) as (file, size):
+        if SUMMARY not in file:
+            return None
+        text = _read(file, SUMMARY, "uint8", None, min(size, MAX_DOCUMENT)).tobytes()
+        return json.loads(text.decode())
+
+
+@contextmanager
+def _verified(path: str | os.PathLike[str]) -> Iterator[tuple[h5py.File, int]]:
+    """Check header, length and digest of a file, and yield it open, with its size in bytes."""
     match = _check_header(path, read_head(path))
     with _reading(path):
-        with Path(path).open("rb") as file:
-            length, digest = body_digest(file)
+        with Path(path).open("rb") as whole:
+            length, digest = body_digest(whole)
         if digest != match[3].decode():
             raise FileError("the file is damaged: its checksum is wrong", where=str(path), got=f"{length} bytes")
         with h5py.File(path, "r") as file:
-            size = length + BLOCK
-            raw = _read(file, DOCUMENT, "uint8", None, min(size, MAX_DOCUMENT))
-            text = raw.tobytes()
-            _require_moderate(text)
-            document = json.loads(text.decode())
-            arrays: dict[str, np.ndarray] = {}
-            left = size
-            for key, entry in document.pop("arrays").items():
-                dtype = entry["dtype"]
-                if dtype not in DTYPES:
-                    raise FileError("an array of this type is not allowed", node=key[:200], got=str(dtype)[:100])
-                array = _read(file, key, "uint8" if dtype == "bool" else dtype, tuple(entry["shape"]), left)
-                # An array with many links would be read many times.
-                left -= array.nbytes + HEAD
-                if sha256(array.tobytes()).hexdigest() != entry["sha256"]:
-                    raise FileError("an array is damaged: its checksum is wrong", node=key[:200])
-                arrays[key] = array.view("bool") if dtype == "bool" else array.astype(dtype, copy=False)
-            return document, arrays
+            yield file, length + BLOCK
 
 
 def _check_header(path: Any, head: bytes) -> re.Match[bytes]:

@@ -1,6 +1,7 @@
 """Names of node classes in files, and their lookup.
 
-Loading a file never imports anything: its classes must exist as subclasses of Node. For functions see
+Loading a file imports the nodes of this package and nothing else: users' classes must exist as subclasses of Node. For
+functions see
 `neuromancer.nodes.functors`.
 """
 
@@ -8,7 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pkgutil import walk_packages
 
+from neuromancer import nodes
 from neuromancer.errors import FileError, nearest_name
 from neuromancer.nodes.node import Node
 
@@ -28,8 +33,16 @@ def _in_package(cls: type) -> bool:
     return getattr(module, cls.__qualname__, None) is cls
 
 
+@cache
+def _import_nodes() -> None:
+    """Import all node classes of the package: a program that only loads a model has not done so."""
+    for module in walk_packages(nodes.__path__, f"{nodes.__name__}."):
+        import_module(module.name)
+
+
 def package_classes() -> dict[str, type[Node]]:
     """Return the package's own node classes by their names in files."""
+    _import_nodes()
     return {cls.__name__: cls for cls in _all_classes() if _in_package(cls)}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from neuromancer import engine as E
 from neuromancer.io.container import write_file
 from neuromancer.io.describe import describe, own_functors
+from neuromancer.io.summary import summary_of
 from neuromancer.places import local_target
 from neuromancer.printable import printable
 
@@ -20,7 +21,7 @@ def write(model: TrainableGraph, path: str | os.PathLike[str]) -> None:
     """Write a model to an HDF5 file, without warnings about functions that loading it requires."""
     target = local_target(path, "model file")
     document, arrays = describe(model)
-    write_file(target, document, arrays)
+    write_file(target, document, arrays, summary_of(model))
 
 
 def save(model: TrainableGraph, path: str | os.PathLike[str]) -> None:

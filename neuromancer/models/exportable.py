@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from neuromancer.errors import MissingDependencyError
 from neuromancer.graph.node import GraphNode
-
-EXPORTERS: dict[str, Callable[..., Any]] = {}
-"""Functions of :mod:`neuromancer.interop.export`, which enters them when it is imported."""
+from neuromancer.provided import provided
 
 Outputs = GraphNode | str | Sequence[GraphNode | str] | None
 """Nodes that leave, or their names; None for the prediction node."""
@@ -29,7 +26,7 @@ class Exportable:
         nodes : Node, str, or list of them, optional
             Outputs of the file. Default: the prediction node.
         """
-        exporter("export")(self, path, nodes)
+        provided("export")(self, path, nodes)
 
     def to_torch(self, nodes: Outputs = None) -> Any:
         """Return the model as a ``torch.nn.Module`` with the same results; see :func:`neuromancer.to_torch`.
@@ -43,7 +40,7 @@ class Exportable:
         -------
         torch.fx.GraphModule
         """
-        return exporter("to_torch")(self, nodes)
+        return provided("to_torch")(self, nodes)
 
     def export_bioimageio(self, path: str | os.PathLike[str], **arguments: Any) -> None:
         """Write the model as a package of bioimage.io; arguments as for :func:`neuromancer.export_bioimageio`.
@@ -55,20 +52,4 @@ class Exportable:
         **arguments
             ``authors``, ``license``, ``cite`` and ``documentation`` are needed.
         """
-        exporter("export_bioimageio")(self, path, **arguments)
-
-
-def exporter(name: str) -> Callable[..., Any]:
-    """Return a function of the modules that know other libraries.
-
-    Raises
-    ------
-    MissingDependencyError
-        If these have not been imported, as ``import neuromancer`` does.
-    """
-    try:
-        return EXPORTERS[name]
-    except KeyError:
-        raise MissingDependencyError(
-            "the modules that know other libraries are not imported", where=name, expected="import neuromancer"
-        ) from None
+        provided("export_bioimageio")(self, path, **arguments)

@@ -330,7 +330,6 @@ class Model(Exportable, DensePrediction):
         return any(getattr(n, "batch_normalisation", False) in ("train", "fadeout") for n in self.nodes.values())
 
 
-registry.ModelRegistry.model_class = Model
 model_manager: registry.ModelRegistry[Model] = registry.model_manager
 
 

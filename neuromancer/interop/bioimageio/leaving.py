@@ -34,7 +34,7 @@ from neuromancer.interop.bioimageio.tensors import (
     example_sizes,
     tensors_of,
 )
-from neuromancer.models.exportable import exporter
+from neuromancer.interop.export import export
 from neuromancer.models.model import Model
 from neuromancer.nodes.node import Node
 from neuromancer.places import kind_at, status
@@ -69,7 +69,7 @@ def write_package(model: Model, target: Path, metadata: Metadata, test_image: An
     with naming(target), tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "package"
         folder.mkdir()
-        exporter("export")(model, folder / WEIGHTS, None)
+        export(model, folder / WEIGHTS, None)
         np.save(folder / TESTS[0], raw)
         np.save(folder / TESTS[1], _back(result, node))
         text = metadata.documentation + "".join(f"\n\nNote: {note}.\n" for note in notes)

@@ -8,9 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+
+from neuromancer import engine as E  # makes Theano importable
+
+# isort: split
+
 import theano
 
-from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.theano.library import blas_flags
 from neuromancer.errors import ArgumentError, DeviceError, ShapeError

@@ -1,0 +1,147 @@
+"""The public names of the package, which the package itself imports at their first use."""
+
+from __future__ import annotations
+
+from neuromancer.config import config
+from neuromancer.dense import SlidingWindow, plan_dense, predict_dense
+from neuromancer.engine import T
+from neuromancer.graph.patches import get_valid_patch_sizes
+from neuromancer.graphutils import LazyFunction, TaggedShape, getinput_for_multioutput, make_func
+from neuromancer.interop.export import export, to_torch
+from neuromancer.interop.export_bioimageio import export_bioimageio
+from neuromancer.interop.from_bioimageio import from_bioimageio
+from neuromancer.interop.from_keras import from_keras
+from neuromancer.interop.from_onnx import from_onnx
+from neuromancer.interop.from_torch import from_torch
+from neuromancer.loss import *
+from neuromancer.model import Model, modelload, params_from_model_file
+from neuromancer.neural import *
+from neuromancer.node_basic import *
+from neuromancer.optimiser import *
+from neuromancer.train.data import PatchSampler
+from neuromancer.train.trainer import Trainer
+from neuromancer.utils import as_floatX, seed
+from neuromancer.variables import ConstantParam, VariableParam, VariableWeight, initweights
+from neuromancer.various import *
+
+__all__ = [
+    "GRU",
+    "LRN",
+    "LSTM",
+    "SGD",
+    "AbsLoss",
+    "Activation",
+    "AdaDelta",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "AdaptivePool",
+    "Add",
+    "AggregateLoss",
+    "ApplyFunc",
+    "AutoMerge",
+    "BatchNorm",
+    "BetaNLL",
+    "BinaryNLL",
+    "BlockedMultinoulliNLL",
+    "BoundSchedule",
+    "BoundaryLoss",
+    "Classification",
+    "Concat",
+    "ConstantParam",
+    "Conv",
+    "ConvTranspose",
+    "CosineSchedule",
+    "Crop",
+    "DecaySchedule",
+    "DeepSupervision",
+    "DiceCE",
+    "DiceFocal",
+    "Dot",
+    "ErrorRate",
+    "Errors",
+    "EuclideanDistance",
+    "FaithlessMerge",
+    "Focal",
+    "FragmentsToDense",
+    "FromTensor",
+    "GaussianAEVBPrior",
+    "GaussianNLL",
+    "GaussianRV",
+    "GeneralisedDice",
+    "GenericInput",
+    "GlobalPool",
+    "Graph",
+    "GraphManager",
+    "GroupNorm",
+    "InitialState_like",
+    "Input",
+    "Input_like",
+    "InstanceNorm",
+    "LabelsAt",
+    "LayerNorm",
+    "LazyFunction",
+    "LinearSchedule",
+    "MalisNLL",
+    "Model",
+    "ModelContainer",
+    "ModelRegistry",
+    "MultMerge",
+    "MultinoulliNLL",
+    "Node",
+    "OneHot",
+    "Optimiser",
+    "Pad",
+    "PatchSampler",
+    "Perceptron",
+    "PixelShuffle",
+    "Pool",
+    "Product",
+    "RampLoss",
+    "Repeat",
+    "Reshape",
+    "Scan",
+    "ScanN",
+    "Schedule",
+    "SlidingWindow",
+    "SobelizedLoss",
+    "SoftDice",
+    "Softmax",
+    "SquaredLoss",
+    "StepSchedule",
+    "Sum",
+    "T",
+    "TaggedShape",
+    "Trainer",
+    "Tversky",
+    "UpConv",
+    "UpConvMerge",
+    "Upsample",
+    "ValueNode",
+    "VariableParam",
+    "VariableWeight",
+    "WarmUpSchedule",
+    "as_floatX",
+    "config",
+    "export",
+    "export_bioimageio",
+    "from_bioimageio",
+    "from_keras",
+    "from_onnx",
+    "from_torch",
+    "get_valid_patch_sizes",
+    "getinput_for_multioutput",
+    "initweights",
+    "make_func",
+    "model_manager",
+    "modelload",
+    "params_from_model_file",
+    "plan_dense",
+    "predict_dense",
+    "register_functor",
+    "seed",
+    "signed_distance",
+    "split",
+    "to_torch",
+    "unet_weights",
+]
