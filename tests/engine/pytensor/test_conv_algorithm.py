@@ -1,4 +1,4 @@
-"""Rows, Winograd and Fourier convolution are selected where they are faster, also in functions, and plans know their cost."""
+"""Convolution along rows, by Winograd or by Fourier transforms where that is faster; plans know the cost."""
 
 from __future__ import annotations
 

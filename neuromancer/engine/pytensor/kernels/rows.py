@@ -374,8 +374,10 @@ class TiledRowConv(RowConv):
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """Transform a kernel: (groups, values), for each block of output channels (points, terms, channels)."""
         w = w.reshape(self.groups, self.n_out, self.n_in, self.z.taps, self.y.taps, self.x.taps)
-        along = [_kernel_matrix(axis.taps, size) for axis, size in zip((self.z, self.y), self.sizes, strict=True)]
-        w = torch.einsum("goizyx,az,by->gabixo", w, *along).reshape(self.groups, prod(self.sizes), -1, self.n_out)
+        for k, axis in enumerate((self.z, self.y)):
+            w = _transformed(w, 3 + k, axis.taps, self.sizes[k])
+        # (groups, n_out, n_in, points z, points y, taps x)
+        w = w.permute(0, 3, 4, 2, 5, 1).reshape(self.groups, prod(self.sizes), -1, self.n_out)
         parts = [part.flatten(1) for part in w.split(_code().blocks(self.n_out), dim=-1)]
         return torch.cat(parts, 1).contiguous()
 
@@ -428,11 +430,14 @@ def _sizes(axis: Axis) -> list[int]:
     return sorted({min(n, most) for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
 
 
-@lru_cache
-def _kernel_matrix(taps: int, size: int) -> torch.Tensor:
-    """Return the matrix that transforms a kernel along an axis; that of a single tap leaves it as it is."""
+def _transformed(w: torch.Tensor, axis: int, taps: int, size: int) -> torch.Tensor:
+    """Transform an axis of a kernel, one operation after the other: results must not depend on the number of threads."""
+    if size == 1:
+        return w
     matrices = import_module("neuromancer.engine.pytensor.kernels.cook_toom").matrices
-    return torch.from_numpy(matrices(taps, size)[1].astype("float32")) if size > 1 else torch.ones(1, 1)
+    lines = w.double().unbind(axis)
+    points = [sum(factor * line for factor, line in zip(row, lines, strict=True)) for row in matrices(taps, size)[1]]
+    return torch.stack(points, axis).float()
 
 
 @cache

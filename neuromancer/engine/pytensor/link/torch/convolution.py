@@ -16,6 +16,7 @@ from neuromancer.engine.pytensor.kernels import conv_algorithm
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
+from neuromancer.engine.pytensor.kernels.row_up import RowUpConv, up_convolution
 from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.link.torch.arithmetic import ROUNDED, Rounded
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
@@ -84,40 +85,40 @@ def _conv(op: ConvBase, node: Apply, context: Context) -> Form:
         plain = op.kernel if len(node.inputs) == 2 else op.without_bias.kernel
         rounded = Rounded(plain, ROUNDED[context.precision], lasting=node.inputs[1] in context.lasting)
         return Form(rounded, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
-    run: Callable[..., torch.Tensor] = direct(op)
-    if not isinstance(op, ConvTranspose):
-        run = FastConv(op, run, lasting=node.inputs[1] in context.lasting)
+    run = fast(op, lasting=node.inputs[1] in context.lasting)
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
 
 
-def direct(op: ConvBase) -> Callable[..., torch.Tensor]:
-    """Return the convolution by oneDNN."""
-    return lambda x, w, *bias: op.kernel(x, channels_last(w), *bias)
+def fast(op: ConvBase, lasting: bool) -> FastConv:
+    """Return how a convolution is computed on the CPU."""
+    return FastUpConv(op, lasting) if isinstance(op, ConvTranspose) else FastConv(op, lasting)
 
 
 class FastConv:
-    """A convolution that uses an algorithm with fewer products where that is faster.
+    """A convolution that uses another algorithm than oneDNN where that is faster.
 
     Parameters
     ----------
     op : Conv or ConvBias
-    direct : callable
-        Computes it otherwise.
     lasting : bool
         The kernel changes only when a parameter is set, so its last transform is cached.
     """
 
-    def __init__(self, op: ConvBase, direct: Callable[..., torch.Tensor], lasting: bool) -> None:
-        self.op, self.direct, self.lasting = op, direct, lasting
+    def __init__(self, op: ConvBase, lasting: bool) -> None:
+        self.op, self.lasting = op, lasting
         self._cached: tuple[torch.Tensor, Any, torch.Tensor] | None = None
         """(kernel, key of an algorithm, transformed kernel); replaced as a whole, so that threads may share it."""
 
     def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """Return the convolution of x and w."""
-        algorithm = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
+        algorithm = self.algorithm(x, w)
         if algorithm is None:
-            return self.direct(x, w) if bias is None else self.direct(x, w, bias)
+            return self.op.kernel(x, channels_last(w), *(() if bias is None else (bias,)))
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad)
+
+    def algorithm(self, x: torch.Tensor, w: torch.Tensor) -> Any:
+        """Return how x is convolved; None by oneDNN."""
+        return conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
 
     def with_epilogue(
         self,
@@ -153,6 +154,17 @@ class FastConv:
             cached = self._cached = None  # freed first: plans have memory for one
             cached = self._cached = (w, algorithm.key, algorithm.transformed(w))
         return cached[2]
+
+
+class FastUpConv(FastConv):
+    """The same for an up-convolution."""
+
+    def algorithm(self, x: torch.Tensor, w: torch.Tensor) -> RowUpConv | None:
+        """Return how x is up-convolved along rows; None by torch."""
+        if x.device.type != "cpu" or x.dtype != torch.float32:
+            return None
+        (out,) = self.op.output_shapes([tuple(x.shape), tuple(w.shape)])
+        return up_convolution(tuple(x.shape), tuple(w.shape), tuple(out), *self.op.geometry, self.op.groups)
 
 
 @torch_form.register(MaxPool)

@@ -8,11 +8,11 @@ from pytensor.graph.fg import FunctionGraph
 
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
 from neuromancer.engine.pytensor.kernels.expressions import Expression
-from neuromancer.engine.pytensor.link.torch.convolution import FastConv, direct
+from neuromancer.engine.pytensor.link.torch.convolution import fast
 from neuromancer.engine.pytensor.link.torch.elemwise import broadcast_check
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.link.torch.translation import Translation
-from neuromancer.engine.pytensor.ops.conv import Conv
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvTranspose
 from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
 from neuromancer.engine.pytensor.ops.elementwise import FusedElementwise
 from neuromancer.engine.pytensor.ops.fused import ConvBias
@@ -48,7 +48,7 @@ def _fused(fgraph: FunctionGraph, node: Apply) -> Variable | None:
 def _is_own_convolution(fgraph: FunctionGraph, variable: Variable) -> bool:
     """Return whether a variable is the result of a convolution that is read once."""
     node = variable.owner
-    if node is None or type(node.op) not in (Conv, ConvBias) or variable.type.dtype != "float32":
+    if node is None or type(node.op) not in (Conv, ConvBias, ConvTranspose) or variable.type.dtype != "float32":
         return False
     return len(fgraph.clients[variable]) == 1
 
@@ -83,7 +83,7 @@ def _fused_conv(op: FusedConv, node: Apply, context: Context) -> Form:
     takes = [DEVICE] * len(node.inputs)
     context.layouts.add(node.inputs[1])
     n_conv = len(node.inputs) - len(op.kinds)
-    convolve = FastConv(op.conv, direct(op.conv), lasting=node.inputs[1] in context.lasting)
+    convolve = fast(op.conv, lasting=node.inputs[1] in context.lasting)
     elementwise = op.after.op.function
     check = broadcast_check(op.after, [DEVICE] * len(op.after.inputs))
     epilogue = Epilogue(_sum_first(elementwise.expressions[0], op.position), op.kinds)
