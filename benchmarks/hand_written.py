@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 
+import common  # noqa: F401  (the path of an uninstalled checkout)
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-EPS = 1e-5
+import neuromancer as nm
+
 Weights = Sequence[tuple[np.ndarray, np.ndarray]]
 """Kernel and bias of every layer, in the order of evaluation. Kernels are correlated, not flipped."""
+LR = 1e-4
+
+
+def weights_of(model: nm.Model) -> Weights:
+    """Kernels as torch takes them: convolutions flip theirs, up-convolutions have inputs and outputs exchanged."""
+    weights = []
+    for node in model.nodes.values():
+        if isinstance(node, (nm.Conv, nm.UpConv)):
+            w, b = (node.params[key].get_value() for key in ("w", "b"))
+            w = w.swapaxes(0, 1) if isinstance(node, nm.UpConv) else np.flip(w, tuple(range(2, w.ndim)))
+            weights.append((w.copy(), b))
+    return weights
 
 
 class HandWritten:
-    """A network with softmax output, trained by ``torch.optim.Adam``.
+    """A network with softmax output, trained by ``torch.optim.AdamW`` without decay.
 
     Parameters
     ----------
@@ -33,7 +48,7 @@ class HandWritten:
             )
             for w, b in weights
         ]
-        self.optimiser = torch.optim.Adam([p for layer in self.layers for p in layer], lr=1e-4)
+        self.optimiser = adam([p for layer in self.layers for p in layer])
 
     def logits(self, x: Tensor, dense: bool = False) -> Tensor:
         """Return the class scores, (b, f, z, x, y)."""
@@ -41,6 +56,12 @@ class HandWritten:
 
     def _input(self, x: np.ndarray) -> Tensor:
         return torch.from_numpy(x).contiguous(memory_format=self.memory_format)
+
+    def compiled(self) -> HandWritten:
+        """Let ``torch.compile`` translate the network for the sizes that it gets; return it."""
+        torch.compiler.reset()
+        self.logits = torch.compile(self.logits, dynamic=False)  # type: ignore[method-assign]
+        return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the probabilities for a patch, (b, f, z, x, y)."""
@@ -53,14 +74,36 @@ class HandWritten:
             return torch.softmax(self.logits(self._input(raw[None]), dense=True), 1)[0].numpy()
 
     def trainingstep(self, x: np.ndarray, labels: np.ndarray) -> float:
-        """Run one step of Adam; return the loss before it."""
+        """Run one step; return the loss before it."""
         self.optimiser.zero_grad()
-        p = torch.softmax(self.logits(self._input(x)), 1)
-        picked = p.gather(1, torch.from_numpy(labels.astype("int64")))
-        loss = -torch.log(picked + EPS).mean()
+        loss = F.cross_entropy(self.logits(self._input(x)), torch.from_numpy(labels[:, 0].astype("int64")))
         loss.backward()
         self.optimiser.step()
         return float(loss.detach())
+
+
+def adam(parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """Return the optimiser ``AdamW`` of neuromancer in torch's fastest implementation."""
+    return torch.optim.AdamW(parameters, lr=LR, weight_decay=0, fused=True)
+
+
+class Wrapped(HandWritten):
+    """A copy of a torch module that returns class scores.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    memory_format : torch.memory_format
+    """
+
+    def __init__(self, module: nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+        self.memory_format = memory_format
+        self.module = deepcopy(module).train().to(memory_format=memory_format)
+        self.optimiser = adam(list(self.module.parameters()))
+
+    def logits(self, x: Tensor, dense: bool = False) -> Tensor:
+        """Return the class scores; `dense` is ignored."""
+        return self.module(x)
 
 
 class Chain(HandWritten):
