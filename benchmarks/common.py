@@ -37,7 +37,9 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 def seconds(value: float) -> str:
     """Return a time as text."""
-    return f"{value * 1e3:.0f} ms" if value < 1 else f"{value:.2f} s"
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1e3:.0f} ms" if value >= 0.01 else f"{value * 1e3:.1f} ms"
 
 
 def by_x(shape: Sequence[int]) -> str:

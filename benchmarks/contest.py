@@ -142,7 +142,7 @@ def contest(
                 result = probe(work)
                 first = time.perf_counter() - start
         except Exception as reason:  # peers fail in many ways: not supported, out of memory, too slow
-            found.failed[name] = f"{type(reason).__name__}: {str(reason).strip().splitlines()[:1]}"
+            found.failed[name] = f"{type(reason).__name__}: {' '.join(str(reason).split())[:200]}"
             print(f"{what}: {name} is left out, {found.failed[name]}", flush=True)
             continue
         error = difference(expected, result)

@@ -1,6 +1,6 @@
 """Measure networks that people have, as imported, against the fastest way to run the same torch module on this machine.
 
-``python benchmarks/networks.py --only nnunet --write docs/performance.md`` measures one group and writes its section;
+``python benchmarks/imported.py --only nnunet --write docs/performance.md`` measures one group and writes its section;
 ``--quick`` proves on small images that everything runs and that all sides compute the same. The peers are torch as it
 is, in channels last and compiled, OpenVINO, and for sliding windows that of MONAI with each of these.
 """
@@ -108,8 +108,6 @@ CASES = (
          options=VOLUME),
     Case("one layer of one channel, 5x5x5", "unets", lambda d: one_channel(32 // d), cube(160), (16, 20, 24)),
 )  # fmt: skip
-ONCE = "torch.compile"
-"""Peer that quick runs measure for the first network only: it compiles for long."""
 
 
 def network(case: Case, folder: Path | None, quick: bool) -> tuple[nn.Module, nm.Model]:
@@ -187,11 +185,11 @@ def main() -> None:
                 lines.append(line)
                 reasons += [f"- {case.name}, {peer} failed: {reason}" for peer, reason in found.failed.items()]
             if args.quick:
-                names = tuple(name for name in names if name != ONCE)
+                names = tuple(name for name in names if name != peers.SLOW_START)
         if args.write:
             weights = "with published weights" if args.meshnet and "meshnet" in group else "with random weights"
             note = NOTE.format(weights=weights, tolerance=common.TOLERANCE, overlap=OVERLAP)
-            text = "\n\n".join([note.strip(), common.machine(), "\n".join(lines), "\n".join(reasons)])
+            text = "\n\n".join(filter(None, [note.strip(), common.machine(), "\n".join(lines), "\n".join(reasons)]))
             page.write(args.write, GROUPS[group], text)
 
 
