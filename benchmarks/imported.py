@@ -168,7 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small images, single runs")
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), help="groups of networks")
-    parser.add_argument("--meshnet", type=Path, metavar="DIR", help="folder of Keras MeshNets (default: random weights)")
+    parser.add_argument(
+        "--meshnet", type=Path, metavar="DIR", help="folder of Keras MeshNets (default: random weights)"
+    )
     parser.add_argument("--write", type=Path, help="Markdown page whose sections to write")
     args = parser.parse_args()
     if args.quick and args.write:

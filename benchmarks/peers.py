@@ -61,7 +61,9 @@ SLOW_START = "torch.compile"
 """Peer that quick runs measure for the first network only: it compiles for half a minute."""
 
 
-def whole(module: nn.Module, raw: np.ndarray, names: tuple[str, ...] = tuple(FORWARDS)) -> dict[str, Callable[[], Work]]:
+def whole(
+    module: nn.Module, raw: np.ndarray, names: tuple[str, ...] = tuple(FORWARDS)
+) -> dict[str, Callable[[], Work]]:
     """Return the peers that evaluate an image (f, *space) at once, by name."""
 
     def prepare(name: str) -> Work:
