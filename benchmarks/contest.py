@@ -79,9 +79,8 @@ class Contest:
 
     def _others(self) -> str:
         times = {name: float(np.median(self.theirs.get(name, [value]))) for name, value in self.first.items()}
-        others = [
-            f"{name} {seconds(value)}" for name, value in times.items() if name not in self.theirs or name != self.best
-        ]
+        best = self.best if self.theirs else None
+        others = [f"{name} {seconds(value)}" for name, value in times.items() if name != best]
         return ", ".join([*others, *(f"{name} failed" for name in self.failed)])
 
 

@@ -250,10 +250,11 @@ def znni_rows(quick: bool) -> Iterator[Row]:
 
 NOTE = """Speed is given in voxels of the result per second. The peer *torch* is the same network written by hand,
 dilated, in its channels-last layout. *MONAI* is `sliding_window_inference` with the only overlap at which a network of
-valid convolutions gives the right result. Results of both sides are first checked to agree to 1e-4 of the largest value.
+valid convolutions gives the right result. Results of both sides are first checked to agree to 1e-4 of the largest
+value.
 """
-NOTE_LARGE = """Single runs. The peer *torch* is as above, in tiles of the size at which it is fastest. The numbers for ZNNi
-come from its paper and are per processor core; these networks may use 16 GB here.
+NOTE_LARGE = """Single runs. The peer *torch* is as above, in tiles of the size at which it is fastest. The numbers for
+ZNNi come from its paper and are per processor core; these networks may use 16 GB here.
 """
 
 

@@ -155,11 +155,11 @@ def measure(case: Case, quick: bool, folder: Path | None, names: tuple[str, ...]
     nm.model_manager.delmodel(model.name)
 
 
-NOTE = """Imported from torch by `nm.from_torch` (MeshNet from Keras if its folder is given), {weights}. The best peer is
-the fastest way to run the same module here: torch, torch in channels last, `torch.compile`, or OpenVINO. All were
+NOTE = """Imported from torch by `nm.from_torch` (MeshNet from Keras if its folder is given), {weights}. The best peer
+is the fastest way to run the same module here: torch, torch in channels last, `torch.compile`, or OpenVINO. All were
 measured once, the two fastest in turns with neuromancer (at a second size, only these). *Difference* is the largest one
-from any peer, relative to the largest value; {tolerance:.0e} is allowed. A single patch is one call; a sliding window is
-MONAI's with an overlap of {overlap:.0%} and Gaussian weights, here `sliding_window=nm.SlidingWindow.monai(...)`.
+from any peer, relative to the largest value; {tolerance:.0e} is allowed. A single patch is one call; a sliding window
+is MONAI's with an overlap of {overlap:.0%} and Gaussian weights, here `sliding_window=nm.SlidingWindow.monai(...)`.
 """
 
 
@@ -168,9 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small images, single runs")
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS), help="groups of networks")
-    parser.add_argument(
-        "--meshnet", type=Path, metavar="DIR", help="folder of Keras MeshNets (default: random weights)"
-    )
+    parser.add_argument("--meshnet", type=Path, metavar="DIR", help="Keras MeshNets (default: random weights)")
     parser.add_argument("--write", type=Path, help="Markdown page whose sections to write")
     args = parser.parse_args()
     if args.quick and args.write:

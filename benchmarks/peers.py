@@ -12,6 +12,7 @@ from contest import Work
 from torch import Tensor, nn
 
 Forward = Callable[[Tensor], Tensor]
+Prepare = Callable[[], Work]
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -61,9 +62,7 @@ SLOW_START = "torch.compile"
 """Peer that quick runs measure for the first network only: it compiles for half a minute."""
 
 
-def whole(
-    module: nn.Module, raw: np.ndarray, names: tuple[str, ...] = tuple(FORWARDS)
-) -> dict[str, Callable[[], Work]]:
+def whole(module: nn.Module, raw: np.ndarray, names: tuple[str, ...] = tuple(FORWARDS)) -> dict[str, Prepare]:
     """Return the peers that evaluate an image (f, *space) at once, by name."""
 
     def prepare(name: str) -> Work:
@@ -80,7 +79,7 @@ def whole(
 
 def sliding(
     module: nn.Module, raw: np.ndarray, patch: tuple[int, ...], overlap: float, names: tuple[str, ...] = tuple(FORWARDS)
-) -> dict[str, Callable[[], Work]]:
+) -> dict[str, Prepare]:
     """Return MONAI's sliding window with Gaussian weights over an image (f, *space), by what evaluates the patches."""
     from monai.inferers import sliding_window_inference
 

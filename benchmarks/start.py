@@ -113,7 +113,7 @@ def calls(patch: tuple[int, int, int], runs: int) -> list[tuple[str, Contest]]:
     ]
 
 
-NOTE = """The commands and the import run in processes of their own, beside one that imports torch and does nothing else.
+NOTE = """The commands and the import run in processes of their own, beside one that imports torch and nothing else.
 *Fresh cache* means that no compiled code is found, as in the first process after an installation; the time is that of
 the call, without imports. The last rows are `neuro3d` (`examples/neuro3d.py`) in one process, against the same network
 and weights by hand (`benchmarks/hand_written.py`).

@@ -40,7 +40,7 @@ Peer = Callable[[torch.memory_format], HandWritten]
 
 @dataclass(frozen=True)
 class Case:
-    """One network: how to build it and its peer, the shape of a batch, that of quick runs, and the number of classes."""
+    """One network: how to build it and its peer, the shape of a batch, that of quick runs, the number of classes."""
 
     name: str
     group: str
@@ -80,7 +80,9 @@ def _unet3d(batch: Size) -> tuple[nm.Model, Peer]:
 
 def _n4(batch: Size) -> tuple[nm.Model, Peer]:
     probs = n4(batch[-1])
-    model = roles(nm.model_manager.current, probs)
+    model = nm.model_manager.current
+    assert model is not None
+    roles(model, probs)
     return model, chain_by_hand(model)
 
 
@@ -123,7 +125,9 @@ CASES = (
     Case("neuro3d", "3d", _neuro3d, (1, 1, 23, 185, 185), (1, 1, 15, 105, 105)),
     Case("unet3d", "3d", _unet3d, (1, 1, 92, 92, 92), (1, 1, 92, 92, 92)),
     Case("chain of 5 layers, 48 features", "3d", partial(_chain, SMALL), (1, 1, 40, 44, 44), (1, 1, 20, 20, 22)),
-    Case("MONAI UNet, instance norm, PReLU", "3d", partial(_imported, monai_unet), (1, 1, 96, 96, 96), (1, 1, 32, 32, 32)),
+    Case(
+        "MONAI UNet, instance norm, PReLU", "3d", partial(_imported, monai_unet), (1, 1, 96, 96, 96), (1, 1, 32, 32, 32),
+    ),
     Case("N4", "2d", _n4, (1, 1, 159, 159), (1, 1, 111, 111)),
     Case("chain of 5 layers, 64 features", "2d", partial(_chain, PLANE), (6, 1, 68, 68), (2, 1, 36, 36)),
     Case(
