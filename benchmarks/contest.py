@@ -19,18 +19,21 @@ LONG = 10
 
 @contextmanager
 def limit(most: float) -> Iterator[None]:
-    """Raise `TimeoutError` in what takes longer than so many seconds, such as a compilation."""
+    """Raise `TimeoutError` in what takes longer than so many seconds, such as a compilation; can be nested."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"took longer than {most:.0f} s")
 
+    start = time.monotonic()
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, most)
+    outer, _ = signal.setitimer(signal.ITIMER_REAL, most)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, outer - (time.monotonic() - start)))
 
 
 @dataclass

@@ -101,9 +101,12 @@ def chain_of(node: nm.Node, memory_format: torch.memory_format) -> Chain:
     return Chain(weights, [layer.pool_shape for layer in layers], memory_format=memory_format)
 
 
-def chain_by_hand(node: nm.Node, compiled: bool = False) -> Predict:
-    """The same as a function of an image: pools without strides and dilated kernels, channels last."""
-    hand = chain_of(node, CHANNELS_LAST[len(node.shape.spatial_axes) + 2])
+def chain_by_hand(
+    node: nm.Node, compiled: bool = False, memory_format: torch.memory_format | None = None, device: str = "cpu"
+) -> Predict:
+    """The same as a function of an image: pools without strides and dilated kernels, by default channels last."""
+    hand = chain_of(node, memory_format or CHANNELS_LAST[len(node.shape.spatial_axes) + 2])
+    hand.to(device)
     if compiled:
         hand.compiled()
     if not isinstance(node, nm.Conv):
@@ -111,7 +114,7 @@ def chain_by_hand(node: nm.Node, compiled: bool = False) -> Predict:
 
     def scores(raw: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return hand.logits(hand._input(raw[None]), dense=True)[0].numpy()
+            return hand.logits(hand._input(raw[None]), dense=True)[0].cpu().numpy()
 
     return scores
 

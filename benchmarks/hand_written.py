@@ -39,9 +39,11 @@ class HandWritten:
         Memory format of kernels and inputs.
     """
 
+    device = "cpu"
+
     def __init__(self, weights: Weights, memory_format: torch.memory_format = torch.contiguous_format) -> None:
         self.memory_format = memory_format
-        self.layers = [
+        self.layers: list[tuple[Tensor, ...]] = [
             (
                 torch.tensor(w).contiguous(memory_format=memory_format).requires_grad_(),
                 torch.tensor(b, requires_grad=True),
@@ -55,7 +57,14 @@ class HandWritten:
         raise NotImplementedError
 
     def _input(self, x: np.ndarray) -> Tensor:
-        return torch.from_numpy(x).contiguous(memory_format=self.memory_format)
+        return torch.from_numpy(x).to(self.device).contiguous(memory_format=self.memory_format)
+
+    def to(self, device: str) -> HandWritten:
+        """Move the network to a device; return it."""
+        self.device = device
+        self.layers = [tuple(p.detach().to(device).requires_grad_() for p in layer) for layer in self.layers]
+        self.optimiser = adam([p for layer in self.layers for p in layer])
+        return self
 
     def compiled(self) -> HandWritten:
         """Let ``torch.compile`` translate the network for the sizes that it gets; return it."""
@@ -66,17 +75,18 @@ class HandWritten:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the probabilities for a patch, (b, f, z, x, y)."""
         with torch.inference_mode():
-            return torch.softmax(self.logits(self._input(x)), 1).numpy()
+            return torch.softmax(self.logits(self._input(x)), 1).cpu().numpy()
 
     def predict_dense(self, raw: np.ndarray) -> np.ndarray:
         """Return the probabilities at every position of (f, z, x, y), by dilation."""
         with torch.inference_mode():
-            return torch.softmax(self.logits(self._input(raw[None]), dense=True), 1)[0].numpy()
+            return torch.softmax(self.logits(self._input(raw[None]), dense=True), 1)[0].cpu().numpy()
 
     def trainingstep(self, x: np.ndarray, labels: np.ndarray) -> float:
         """Run one step; return the loss before it."""
         self.optimiser.zero_grad()
-        loss = F.cross_entropy(self.logits(self._input(x)), torch.from_numpy(labels[:, 0].astype("int64")))
+        classes = torch.from_numpy(labels[:, 0].astype("int64")).to(self.device)
+        loss = F.cross_entropy(self.logits(self._input(x)), classes)
         loss.backward()
         self.optimiser.step()
         return float(loss.detach())
@@ -100,6 +110,13 @@ class Wrapped(HandWritten):
         self.memory_format = memory_format
         self.module = deepcopy(module).train().to(memory_format=memory_format)
         self.optimiser = adam(list(self.module.parameters()))
+
+    def to(self, device: str) -> HandWritten:
+        """Move the module to a device; return it."""
+        self.device = device
+        self.module.to(device)
+        self.optimiser = adam(list(self.module.parameters()))
+        return self
 
     def logits(self, x: Tensor, dense: bool = False) -> Tensor:
         """Return the class scores; `dense` is ignored."""

@@ -22,7 +22,7 @@ import unet3d
 from architectures import PaddedUNet, monai_unet
 from contest import Contest, Work, contest, header
 from hand_written import LR, Chain, HandWritten, UNet, Wrapped, weights_of
-from peers import CHANNELS_LAST, SLOW_START
+from peers import CHANNELS_LAST, SLOW_START, Prepare
 from published import n4
 from torch import nn
 
@@ -126,7 +126,8 @@ CASES = (
     Case("unet3d", "3d", _unet3d, (1, 1, 92, 92, 92), (1, 1, 92, 92, 92)),
     Case("chain of 5 layers, 48 features", "3d", partial(_chain, SMALL), (1, 1, 40, 44, 44), (1, 1, 20, 20, 22)),
     Case(
-        "MONAI UNet, instance norm, PReLU", "3d", partial(_imported, monai_unet), (1, 1, 96, 96, 96), (1, 1, 32, 32, 32),
+        "MONAI UNet, instance norm, PReLU", "3d", partial(_imported, monai_unet),
+        (1, 1, 96, 96, 96), (1, 1, 32, 32, 32),
     ),
     Case("N4", "2d", _n4, (1, 1, 159, 159), (1, 1, 111, 111)),
     Case("chain of 5 layers, 64 features", "2d", partial(_chain, PLANE), (6, 1, 68, 68), (2, 1, 36, 36)),
@@ -147,8 +148,8 @@ def batch_of(case: Case, model: nm.Model, shape: Size) -> tuple[np.ndarray, np.n
     return x, rng.integers(0, case.classes, (out[0], 1, *out[2:])).astype("int16")
 
 
-def prepared(case: Case, quick: bool) -> tuple[Work, dict[str, Callable[[], Work]]]:
-    """Return our training step and those of the peers, all with the same weights."""
+def prepared(case: Case, quick: bool, device: str = "cpu") -> tuple[Work, dict[str, Prepare]]:
+    """Return our training step and those of the peers, all with the same weights; the peers on a device."""
     nm.seed(1)
     shape = case.quick if quick else case.batch
     model, by_hand = case.make(shape)
@@ -156,11 +157,11 @@ def prepared(case: Case, quick: bool) -> tuple[Work, dict[str, Callable[[], Work
     model.set_opt_meta_params(OPTIMISER, {"lr": LR, "mom": 0.9, "beta2": 0.999, "wd": 0})
 
     def peer(memory_format: torch.memory_format, compiled: bool = False) -> Work:
-        hand = by_hand(memory_format)
+        hand = by_hand(memory_format).to(device)
         return partial((hand.compiled() if compiled else hand).trainingstep, x, labels)
 
     last = CHANNELS_LAST.get(len(shape), torch.contiguous_format)
-    others: dict[str, Callable[[], Work]] = {"torch": lambda: peer(torch.contiguous_format)}
+    others: dict[str, Prepare] = {"torch": lambda: peer(torch.contiguous_format)}
     if last != torch.contiguous_format:
         others["torch, channels last"] = lambda: peer(last)
     others["torch.compile"] = lambda: peer(last, compiled=True)
