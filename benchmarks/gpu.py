@@ -13,8 +13,9 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,12 @@ class Report:
         self._write()
 
     @contextmanager
-    def guard(self, part: str, what: str) -> Iterator[None]:
-        """Name what fails or takes too long inside, and go on."""
+    def guard(self, part: str, what: str, bounded: bool = True) -> Iterator[None]:
+        """Name what fails inside, and go on; `bounded`: also what is not done when the time is over."""
         try:
             if self.left < 1:
                 raise TimeoutError("no time is left")
-            with limit(self.left):
+            with limit(self.left) if bounded else nullcontext():
                 yield
         except Exception as reason:  # the script is about finding out what fails
             text = f"FAILED: {type(reason).__name__}: {' '.join(str(reason).split())[:300]}"
@@ -106,11 +107,10 @@ def on(device: str) -> Iterator[None]:
         nm.config.device = before
 
 
-def stored_cases(report: Report, device: str, quick: bool, folder: Path) -> None:
+def stored_cases(report: Report, device: str, quick: bool, reference: Path) -> None:
     """Repeat the stored results of the original library."""
-    from tests.reference.replay import mismatches
-
-    paths = sorted(folder.glob("*.h5"))[: 4 if quick else None]
+    mismatches = import_module("tests.reference.replay").mismatches
+    paths = sorted(reference.glob("*.h5"))[: 4 if quick else None]
     right = 0
     for path in paths:
         with report.guard("stored cases", path.stem), on(device):
@@ -120,23 +120,22 @@ def stored_cases(report: Report, device: str, quick: bool, folder: Path) -> None
             if wrong:
                 raise AssertionError("; ".join(wrong))
             right += 1
-    report.add("stored cases", str(folder.name), f"{right} of {len(paths)} are reproduced", right=right, of=len(paths))
+    report.add("stored cases", reference.name, f"{right} of {len(paths)} are reproduced", right=right, of=len(paths))
 
 
 def modules(quick: bool) -> dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, Any]]]:
     """Return the imported networks: how to make them, an image, and options of the prediction."""
     volume = {"statistics": "volume"}
-    narrow = [n // 4 for n in PlainConvUNet.WIDTHS]
+    widths = [n // 4 if quick else n for n in PlainConvUNet.WIDTHS]
+    mesh_net = partial(MeshNet, 20, nn.ELU)
     return {
         "MONAI UNet": (monai_unet, (32,) * 3 if quick else (96,) * 3, volume),
-        "PlainConvUNet": (
-            partial(PlainConvUNet, narrow if quick else PlainConvUNet.WIDTHS), (64,) * 3 if quick else (128,) * 3, volume
-        ),
-        "MeshNet": (partial(MeshNet, 20, nn.ELU), (20, 22, 24) if quick else (256,) * 3, {}),
-    }  # fmt: skip
+        "PlainConvUNet": (partial(PlainConvUNet, widths), (64,) * 3 if quick else (128,) * 3, volume),
+        "MeshNet": (mesh_net, (20, 22, 24) if quick else (256,) * 3, {}),
+    }
 
 
-def imported(name: str, quick: bool, shape: tuple[int, ...]) -> tuple[nn.Module, nm.Node]:
+def imported(name: str, quick: bool) -> tuple[nn.Module, nm.Node]:
     """Return a torch module and the prediction node of its import."""
     torch.manual_seed(1)
     module = modules(quick)[name][0]().eval()
@@ -145,7 +144,7 @@ def imported(name: str, quick: bool, shape: tuple[int, ...]) -> tuple[nn.Module,
     return module, model.prediction_node
 
 
-def imports(report: Report, device: str, quick: bool, _: Path) -> None:
+def imports(report: Report, device: str, quick: bool, reference: Path) -> None:
     """Compare imported networks on the device with the CPU, and with torch."""
     for name, (_, full, options) in modules(quick).items():
         shape = tuple(min(n, 96) for n in full)  # small enough for the CPU
@@ -154,7 +153,7 @@ def imports(report: Report, device: str, quick: bool, _: Path) -> None:
             results = {}
             for place in ("cpu", device):
                 with on(place):
-                    module, node = imported(name, quick, shape)
+                    module, node = imported(name, quick)
                     results[f"call, {place}"] = node.infer(raw[None])[0]
                     results[f"dense, {place}"] = node.predict_dense(raw, progress=False, **options)
             with torch.inference_mode():
@@ -239,49 +238,59 @@ def whole(work: Work) -> np.ndarray:
     return work()
 
 
-def chains(report: Report, device: str, quick: bool, _: Path) -> None:
-    """Time dense prediction of networks with strides against dilated ones by hand."""
+def chain_sides(node: nm.Node, raw: np.ndarray, device: str, quick: bool) -> Sides:
+    """Return a network with strides, and the same by hand with dilation."""
+
+    def by_hand(memory_format: torch.memory_format = torch.channels_last_3d, compiled: bool = False) -> Work:
+        return partial(dense.chain_by_hand(node, compiled, memory_format, device), raw)
+
+    sides = our_sides(node, raw, {}) | {
+        "torch": partial(by_hand, torch.contiguous_format),
+        "torch, channels last": by_hand,
+        "torch TF32": lambda: partial(with_tf32, by_hand()),
+    }
+    return sides if quick else sides | {"torch.compile": partial(by_hand, compiled=True)}
+
+
+def chains(report: Report, device: str, quick: bool, reference: Path) -> None:
+    """Time dense prediction of networks with strides."""
     sizes = {"neuro3d": (15, 108, 110) if quick else (48, 400, 400), "n337": (88,) * 3 if quick else (244,) * 3}
     for name, shape in sizes.items():
-        with report.guard("dense", name), on(device):
+        with report.guard("dense", name, bounded=False), on(device):
             nm.seed(1)
             node = neuro3d.create_model((15, 105, 105))["probs"] if name == "neuro3d" else znni(name)
             raw = np.random.default_rng(0).random((1, *shape), dtype="float32")
-            layouts = {"torch": torch.contiguous_format, "torch, channels last": torch.channels_last_3d}
-            sides = our_sides(node, raw, {})
-            for how, layout in layouts.items():
-                sides[how] = lambda layout=layout: partial(  # type: ignore[misc]
-                    dense.chain_by_hand(node, memory_format=layout, device=device), raw
-                )
-            last = sides["torch, channels last"]
-            sides["torch TF32"] = lambda: partial(with_tf32, last())
-            if not quick:
-                sides["torch.compile"] = lambda: partial(dense.chain_by_hand(node, True, device=device), raw)
+            sides = chain_sides(node, raw, device, quick)
             race(report, "dense", f"{name}, {common.by_x(shape)}", sides, 1 if quick else RUNS, whole)
 
 
-def networks(report: Report, device: str, quick: bool, _: Path) -> None:
+def module_sides(module: nn.Module, raw: np.ndarray, device: str, quick: bool) -> Sides:
+    """Return the ways to evaluate a torch module."""
+    by_torch = partial(forward, module, raw, device=device)
+    names = [name for name in EXACT if not (quick and name == peers.SLOW_START)]
+    return {name: partial(by_torch, name) for name in names} | {
+        "torch TF32": lambda: partial(with_tf32, by_torch("torch, channels last")),
+        "torch bf16": partial(by_torch, "torch, channels last", dtype=torch.bfloat16),
+    }
+
+
+def networks(report: Report, device: str, quick: bool, reference: Path) -> None:
     """Time imported networks against their torch modules."""
     for name in ("PlainConvUNet", "MeshNet"):
-        with report.guard("networks", name), on(device):
+        with report.guard("networks", name, bounded=False), on(device):
             _, shape, options = modules(quick)[name]
-            module, node = imported(name, quick, shape)
+            module, node = imported(name, quick)
             raw = np.random.default_rng(0).random((1, *shape), dtype="float32")
-            sides = our_sides(node, raw, options)
-            for how in ("torch", "torch, channels last", *(() if quick else ("torch.compile",))):
-                sides[how] = partial(forward, module, raw, how, device)
-            last = sides["torch, channels last"]
-            sides["torch TF32"] = lambda: partial(with_tf32, last())
-            sides["torch bf16"] = partial(forward, module, raw, "torch, channels last", device, torch.bfloat16)
+            sides = our_sides(node, raw, options) | module_sides(module, raw, device, quick)
             race(report, "networks", f"{name}, {common.by_x(shape)}", sides, 1 if quick else RUNS, whole)
 
 
-def steps(report: Report, device: str, quick: bool, _: Path) -> None:
+def steps(report: Report, device: str, quick: bool, reference: Path) -> None:
     """Time training steps."""
     for case in training.CASES:
         if case.name not in ("neuro3d", "MONAI UNet, instance norm, PReLU"):
             continue
-        with report.guard("training", case.name), on(device):
+        with report.guard("training", case.name, bounded=False), on(device):
             ours, others = training.prepared(case, quick, device)
             sides: Sides = {"neuromancer": lambda ours=ours: ours, **others}  # type: ignore[misc]
             if quick:
@@ -308,7 +317,7 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     report = Report(args.out, args.seconds, args.device)
     for name in args.only:
-        with report.guard(name, "all"):
+        with report.guard(name, "all", bounded=False):
             PARTS[name](report, args.device, args.quick, args.reference)
         for model in [*nm.model_manager.models]:
             nm.model_manager.delmodel(model)

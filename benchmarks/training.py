@@ -88,7 +88,7 @@ def _n4(batch: Size) -> tuple[nm.Model, Peer]:
 
 def _chain(layers: list[tuple[int, int, int]], batch: Size) -> tuple[nm.Model, Peer]:
     """Build a chain of convolutions; features, kernel and pool per layer, the same along all axes."""
-    model = nm.model_manager.newmodel("chain")
+    model = nm.model_manager.newmodel(None)
     ndim = len(batch) - 2
     out: Any = nm.Input((None, *batch[1:]), ["b", "f", *"zyx"[3 - ndim :]], print_repr=False)
     for n_f, kernel, pool in layers[:-1]:
@@ -107,7 +107,7 @@ def _imported(make: Callable[[], nn.Module], batch: Size) -> tuple[nm.Model, Pee
 
 
 def _perceptron(batch: Size) -> tuple[nm.Model, Peer]:
-    model = nm.model_manager.newmodel("perceptron")
+    model = nm.model_manager.newmodel(None)
     out: Any = nm.Input(batch, "b,f", print_repr=False)
     layers: list[nn.Module] = []
     for n_f, activation in ((512, "relu"), (512, "relu"), (10, "lin")):
