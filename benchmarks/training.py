@@ -235,11 +235,11 @@ def main() -> None:
     head = header("network", "batch")
     print(head, flush=True)
     for group in args.only:
-        rows = [measure(case, args.quick) for case in CASES if case.group == group]
+        rows = [(case.name, *measure(case, args.quick)) for case in CASES if case.group == group]
         if not args.write:
             continue
-        reasons = [f"- {name}: {reason}" for _, found in rows for name, reason in found.failed.items()]
-        parts = [NOTE.strip(), common.machine(), "\n".join([head, *(line for line, _ in rows)]), "\n".join(reasons)]
+        reasons = [remark for name, _, found in rows for remark in found.remarks(name)]
+        parts = [NOTE.strip(), common.machine(), "\n".join([head, *(line for _, line, _ in rows)]), "\n".join(reasons)]
         if group == "3d":
             parts += ["Peak memory of a process that does three training steps:", "\n".join(memory())]
         page.write(args.write, GROUPS[group], "\n\n".join(filter(None, parts)))

@@ -38,6 +38,16 @@ def test_another_result_ends_the_benchmark(wrong):
         contest("test", lambda: VALUES, {"wrong": lambda: lambda: wrong})
 
 
+def test_less_exact_peers_are_named_and_wrong_ones_left_out():
+    from contest import contest
+
+    peers = {"exact": peer(), "coarse": peer(1e-3), "wrong": peer(1)}
+    found = contest("test", lambda: VALUES, peers, runs=1)
+    assert found.inexact == {"coarse": pytest.approx(2.5e-4), "wrong": pytest.approx(0.25)}
+    assert set(found.theirs) == {"exact", "coarse"} and found.error == 0
+    assert len(found.remarks("test")) == 2
+
+
 def test_only_the_fastest_stay():
     from contest import contest
 

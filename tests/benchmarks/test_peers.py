@@ -28,7 +28,7 @@ def test_whole_image_and_sliding_window(how):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", ["chain of 5 layers, 48", "U-Net", "perceptron"])
+@pytest.mark.parametrize("start", ["chain of 5 layers, 48", "chain of 5 layers, 64", "perceptron"])
 def test_steps_of_the_peers_are_those_of_the_model(start):
     import training
 
