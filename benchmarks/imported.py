@@ -158,8 +158,9 @@ def measure(case: Case, quick: bool, folder: Path | None, names: tuple[str, ...]
 NOTE = """Imported from torch by `nm.from_torch` (MeshNet from Keras if its folder is given), {weights}. The best peer
 is the fastest way to run the same module here: torch, torch in channels last, `torch.compile`, or OpenVINO. All were
 measured once, the two fastest in turns with neuromancer (at a second size, only these). *Difference* is ours from
-plain torch, relative to the largest value; above {tolerance:.0e} nothing is timed. A single patch is one call; a sliding
-window is MONAI's with an overlap of {overlap:.0%} and Gaussian weights, here `sliding_window=nm.SlidingWindow.monai(...)`.
+plain torch, relative to the largest value; above {tolerance:.0e} nothing is timed. A single patch is one call; a
+sliding window is MONAI's with an overlap of {overlap:.0%} and Gaussian weights, here
+`sliding_window=nm.SlidingWindow.monai(...)`.
 """
 
 
