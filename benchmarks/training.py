@@ -144,8 +144,10 @@ def batch_of(case: Case, model: nm.Model, shape: Size) -> tuple[np.ndarray, np.n
     rng = np.random.default_rng(1)
     x = rng.random(shape, dtype="float32")
     probs: Any = model.prediction_node
-    out = probs.infer(x).shape
-    return x, rng.integers(0, case.classes, (out[0], 1, *out[2:])).astype("int16")
+    space = tuple(probs.shape.spatial_shape)
+    if None in space:  # evaluated only where it has to be: it would count in the peak of memory
+        space = probs.infer(x).shape[2:]
+    return x, rng.integers(0, case.classes, (shape[0], 1, *space)).astype("int16")
 
 
 def prepared(case: Case, quick: bool, device: str = "cpu") -> tuple[Work, dict[str, Prepare]]:
