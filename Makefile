@@ -14,11 +14,14 @@ QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
 	tests/io/test_values.py tests/io/test_names.py tests/volumes/test_axes.py
 MINUTES ?= 2
 N ?= 3000
+BENCHMARK := $(BIN)/python benchmarks
+MESHNET ?= $(wildcard ../shared/data/meshnet)
 
 # Tests start many processes that import the package: its bytecode is kept even where that is switched off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format bench bench-quick clean
+.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format bench bench-quick clean \
+	bench-start bench-dense bench-large bench-plans bench-networks bench-training bench-scaling bench-gpu
 
 help:
 	@echo "make demo         train a small 3-D network on cell nuclei, then predict a part it never saw (about 3 minutes)"
@@ -31,7 +34,9 @@ help:
 	@echo "make mutants      mutation tests of graph, dense geometry, plans, tiles and io/values (about an hour; MUTANTS=pattern)"
 	@echo "make check        linters, types, layers and quick tests: for the working day"
 	@echo "make lint         ruff, mypy and the layers of the package (import-linter)"
-	@echo "make bench        benchmark against hand-written torch and others; rewrite the performance pages"
+	@echo "make bench        benchmark against torch, OpenVINO, MONAI and others; rewrite the performance pages (an hour)"
+	@echo "make bench-start  one part of it; also -dense, -large, -plans, -networks, -training, -scaling"
+	@echo "make bench-gpu    check and measure everything on an NVIDIA GPU, in ten minutes (OUT=folder)"
 	@echo "make bench-quick  run every benchmark once on small networks, writing nothing"
 	@echo "make format       fix style with ruff"
 	@echo "make clean        remove .venv, caches and the examples' output"
@@ -109,17 +114,36 @@ format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/ready-dev
-	$(BIN)/python benchmarks/against_torch.py --write docs/performance.md
-	$(BIN)/python benchmarks/dense.py --write docs/performance.md
-	$(BIN)/python benchmarks/scaling.py --write docs/scaling.md
+# Every part takes less than ten minutes on two cores, and writes its own section of a page. On a quiet machine.
+bench: bench-start bench-dense bench-large bench-plans bench-networks bench-training bench-scaling
+bench-networks: $(addprefix bench-networks-,meshnet5 meshnet20 nnunet monai unets)
+bench-training: bench-training-3d bench-training-2d
 
-# Nothing is timed here, so the three run side by side.
+bench-start: $(VENV)/ready-dev
+	$(BENCHMARK)/start.py --write docs/performance.md
+bench-dense: $(VENV)/ready-dev
+	$(BENCHMARK)/dense.py --write docs/performance.md
+bench-large: $(VENV)/ready-dev
+	$(BENCHMARK)/dense.py --large --write docs/performance.md
+bench-plans: $(VENV)/ready-dev
+	$(BENCHMARK)/planning.py --write docs/performance.md
+bench-networks-%: $(VENV)/ready-dev
+	$(BENCHMARK)/imported.py --only $* $(if $(MESHNET),--meshnet $(MESHNET)) --write docs/performance.md
+bench-training-%: $(VENV)/ready-dev
+	$(BENCHMARK)/training.py --only $* --write docs/performance.md
+bench-scaling: $(VENV)/ready-dev
+	$(BENCHMARK)/scaling.py --write docs/scaling.md
+
+# Nothing is timed here, so they run side by side.
 bench-quick: $(VENV)/ready-dev
-	$(MAKE) --no-print-directory --jobs=3 bench-quick-against_torch bench-quick-dense bench-quick-scaling
+	$(MAKE) --no-print-directory --jobs=3 $(addprefix bench-quick-,start dense imported training planning scaling)
 
 bench-quick-%: $(VENV)/ready-dev
-	$(BIN)/python benchmarks/$*.py --quick
+	$(BENCHMARK)/$*.py --quick
+
+# Needs torch for CUDA in $(VENV); writes $(OUT)/gpu.json in less than ten minutes.
+bench-gpu: $(VENV)/ready-dev
+	$(BENCHMARK)/gpu.py --out $(or $(OUT),.benchmarks)
 
 clean:
 	rm -rf $(VENV) $(THEANO) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output

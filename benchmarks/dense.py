@@ -1,27 +1,26 @@
 """Measure dense prediction: many networks, against torch by hand, MONAI's sliding window and published numbers.
 
-``python benchmarks/dense.py --write docs/performance.md`` adds its section to the page and makes the picture (an hour
-on two cores); ``--quick`` only proves that everything runs and that all sides compute the same. Runs alternate in one
+``python benchmarks/dense.py --write docs/performance.md`` writes its section of the page, with ``--large`` that of the
+large volumes; ``--quick`` only proves that everything runs and that all sides compute the same. Runs alternate in one
 process.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import against_torch as common
+import common
 import neuro3d
 import numpy as np
-import planning
+import page
 import torch
 import unet3d
-from hand_written import Chain
+from hand_written import Chain, UNet, weights_of
+from peers import CHANNELS_LAST
 from published import ZNNI_PER_CORE, n4, znni
 
 import neuromancer as nm
@@ -33,7 +32,6 @@ HEADER = (
 Predict = Callable[[np.ndarray], np.ndarray]
 UNET_POOLS = 8
 """Product of the pools of `unet3d` along an axis."""
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Row:
@@ -51,11 +49,10 @@ class Row:
         return float(np.prod(self.result) / np.median(self.ours))
 
     def __str__(self) -> str:
-        size = lambda shape: "x".join(map(str, shape))  # noqa: E731
         theirs = f"{np.median(self.theirs):.2f} s ({self.peer})" if self.theirs else self.peer
         ratio = f"**{np.median(np.array(self.ours) / self.theirs):.2f}**" if self.theirs else ""
         return (
-            f"| {self.name} | {size(self.volume)} | {size(self.result)} | {self.backend} "
+            f"| {self.name} | {common.by_x(self.volume)} | {common.by_x(self.result)} | {self.backend} "
             f"| {np.median(self.ours):.2f} s | {theirs} | {ratio} | {self.speed:,.0f} | {len(self.ours)} |"
         )
 
@@ -82,8 +79,8 @@ def compare(
         expected = theirs(raw)
         if not runs:
             row.theirs.append(time.perf_counter() - start)
-        error = float(np.abs(first - expected).max() / np.abs(expected).max())
-        if first.shape != expected.shape or error > common.TOLERANCE:
+        error = common.difference(first, expected)
+        if error > common.TOLERANCE:
             raise SystemExit(f"{name}: {first.shape} and {expected.shape} differ by {error:.1e}")
     for _ in range(runs):
         row.ours.append(common.timed(ours))
@@ -104,17 +101,20 @@ def chain_of(node: nm.Node, memory_format: torch.memory_format) -> Chain:
     return Chain(weights, [layer.pool_shape for layer in layers], memory_format=memory_format)
 
 
-def chain_by_hand(node: nm.Node, compiled: bool = False) -> Predict:
-    """The same as a function of an image: pools without strides and dilated kernels, channels last."""
-    hand = chain_of(node, CHANNELS_LAST[len(node.shape.spatial_axes) + 2])
+def chain_by_hand(
+    node: nm.Node, compiled: bool = False, memory_format: torch.memory_format | None = None, device: str = "cpu"
+) -> Predict:
+    """The same as a function of an image: pools without strides and dilated kernels, by default channels last."""
+    hand = chain_of(node, memory_format or CHANNELS_LAST[len(node.shape.spatial_axes) + 2])
+    hand.to(device)
     if compiled:
-        hand.logits = torch.compile(hand.logits, dynamic=False)  # type: ignore[method-assign]
+        hand.compiled()
     if not isinstance(node, nm.Conv):
         return hand.predict_dense
 
     def scores(raw: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return hand.logits(hand._input(raw[None]), dense=True)[0].numpy()
+            return hand.logits(hand._input(raw[None]), dense=True)[0].cpu().numpy()
 
     return scores
 
@@ -142,7 +142,7 @@ def with_its_best_tile(whole: Predict, fov: tuple[int, ...], shape: tuple[int, .
             result[(slice(None), *where)] = values
         return result
 
-    return predict, "torch, tiles of " + "x".join(map(str, best))
+    return predict, f"torch, tiles of {common.by_x(best)}"
 
 
 def steps_of_patches(model: nm.Model) -> tuple[int, ...]:
@@ -154,7 +154,7 @@ def monai_by_hand(model: nm.Model, patch: tuple[int, ...]) -> Predict:
     """MONAI's sliding window over a valid U-Net, with the smallest overlap at which its answer is right."""
     from monai.inferers import sliding_window_inference
 
-    net = common.by_hand(model, torch.channels_last_3d)
+    net = UNet(weights_of(model), torch.channels_last_3d)
     inner = model["probs"].shape.spatial_shape
     border = [(p - i) // 2 for p, i in zip(patch, inner, strict=True)]
     after = [p - i - b for p, i, b in zip(patch, inner, border, strict=True)]
@@ -188,10 +188,12 @@ def backend(name: str) -> Iterator[None]:
         nm.config.backend = chosen
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(quick: bool, large: bool) -> list[Row]:
     """All rows."""
     nm.seed(1)
-    return [*neuro3d_rows(quick), *unet_rows(quick), *plane_rows(quick), *znni_rows(quick)]
+    if large:
+        return [*tiled_rows(quick), *znni_rows(quick)]
+    return [*neuro3d_rows(quick), *unet_rows(quick), *plane_rows(quick)]
 
 
 def neuro3d_rows(quick: bool) -> Iterator[Row]:
@@ -205,9 +207,17 @@ def neuro3d_rows(quick: bool) -> Iterator[Row]:
     yield compare("neuro3d", node, (24, 188, 188), chain_by_hand(node, True), "torch.compile", 3)
     with backend("openvino"):
         yield compare("neuro3d", node, (24, 188, 188), hand, "torch", 3)
-    yield compare("neuro3d", node, (32, 300, 300), hand, "torch", 3)
-    large = (64, 512, 512)
-    yield compare("neuro3d", node, large, *with_its_best_tile(hand, tuple(node.shape.fov), large), 0)
+    with backend("torch"):
+        yield compare("neuro3d", node, (24, 188, 188), hand, "torch", 3)
+    yield compare("neuro3d", node, (32, 300, 300), hand, "torch", 0)
+
+
+def tiled_rows(quick: bool) -> Iterator[Row]:
+    """A volume that hand-written torch cannot compute at once."""
+    node = neuro3d.create_model((15, 105, 105))["probs"]
+    shape = (15, 110, 110) if quick else (48, 400, 400)
+    peer = with_its_best_tile(chain_by_hand(node), tuple(node.shape.fov), shape)
+    yield compare("neuro3d", node, shape, *peer, 0)
 
 
 def unet_rows(quick: bool) -> Iterator[Row]:
@@ -241,103 +251,31 @@ def znni_rows(quick: bool) -> Iterator[Row]:
         yield compare(name, node, shape, theirs, peer, 0 if quick else 1, None if quick else "16GB")
 
 
-def growth(side: int, tile: int) -> tuple[float, float, float]:
-    """Seconds, voxels and peak memory in GB of this process, which predicts a volume, possibly in tiles of a size."""
-    model = neuro3d.create_model((15, 105, 105))
-    node = model["probs"]
-    shape = (side, 104 + 4 * side, 104 + 4 * side)
-    raw = np.zeros((1, *shape), "float32")
-    cut = (max(1, tile // 4), tile, tile) if tile else None
-    node.predict_dense(raw[:, :20, :120, :120], progress=False)  # loads and compiles
-    before = common.resident_memory()
-    seconds = common.timed(lambda: node.predict_dense(raw, tile=cut, progress=False))
-    return seconds, float(np.prod(cut if cut else shape)), common.peak_memory() - before
-
-
-def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
-    """Time and memory by the size of the volume and of the tile, each point a process of its own."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import NullFormatter
-
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
-    for left, what, cases in (
-        (axes[0], "volume", [(side, 0) for side in sides]),
-        (axes[1], "tile", [(48, tile) for tile in tiles]),
-    ):
-        points = []
-        for side, tile in cases:
-            command = [sys.executable, __file__, "--growth", str(side), str(tile)]
-            found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-            points.append([float(v) for v in found])
-            print(what, side, tile, points[-1], flush=True)
-        seconds, voxels, memory = np.array(points).T
-        left.loglog(voxels, seconds, "o-", color="tab:blue")
-        left.set_xlabel(f"voxels of the {what}")
-        left.set_ylabel("seconds", color="tab:blue")
-        right = left.twinx()
-        right.loglog(voxels, memory, "s--", color="tab:red")
-        right.set_ylabel("memory for it at the peak (GB)", color="tab:red")
-        right.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].set_title("neuro3d, tiles as planned")
-    axes[1].set_title("neuro3d, 48 × 296 × 296, tiles given")
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-
-
-HEADING = "\n## Dense prediction\n"
-SECTION = """
-Same machine as in the first table. Speed is given in voxels of the result per second. The peer *torch* is the same
-network written by hand, dilated, in its channels-last layout. *MONAI* is `sliding_window_inference` with the only
-overlap at which a network of valid convolutions gives the right result. Results of both sides are first checked to
-agree to 1e-4. The numbers for ZNNi come from its paper and are per processor core; this machine has two cores, and
-these networks may use 16 GB here.
-
-{table}
-
-![Time and memory by volume and by tile](images/dense_growth.png)
-
-Left: time grows with the number of voxels. So does memory, up to the limit for tiles, which is half of the free memory
-(each of these volumes is one tile). Right: smaller tiles need less memory but recompute more of their halos.
-[scaling.md](scaling.md) continues to 100 GB with a fixed memory budget.
-
-### Predicted and measured times
-
-`node.plan_dense(shape)` predicts the time from one short measurement of the machine. The first tile of each network is
-the one the planner chooses; smaller tiles recompute more overlap. Rank correlation of predicted and measured times:
-{correlation:.2f}.
-
-{plans}
+NOTE = """Speed is given in voxels of the result per second. The peer *torch* is the same network written by hand,
+dilated, in its channels-last layout. *MONAI* is `sliding_window_inference` with the only overlap at which a network of
+valid convolutions gives the right result. Results of both sides are first checked to agree to 1e-4 of the largest
+value.
+"""
+NOTE_LARGE = """Single runs. The peer *torch* is as above, in tiles of the size at which it is fastest. The numbers for
+ZNNi come from its paper and are per processor core; these networks may use 16 GB here.
 """
 
 
 def main() -> None:
-    """Measure, print, and write the page if asked to."""
+    """Measure, print, and write a section if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small volumes, single runs")
+    parser.add_argument("--large", action="store_true", help="large volumes and ZNNi's networks")
     parser.add_argument("--write", type=Path, help="Markdown page whose section to write")
-    parser.add_argument("--growth", type=int, nargs=2, metavar=("SIDE", "TILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.growth:
-        print(*growth(*args.growth))
-        return
+    if args.quick and args.write:
+        parser.error("numbers of a quick run are not worth a page")
     print(HEADER, flush=True)
-    rows = measure(args.quick)
-    for name in [*nm.model_manager.models]:
-        nm.model_manager.delmodel(name)
-    print(planning.HEADER, flush=True)
-    plans, correlation = planning.measure(args.quick)
+    rows = measure(args.quick, args.large)
     if args.write:
-        picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (48, 96, 192))
-        section = SECTION.format(
-            table="\n".join([HEADER, *map(str, rows)]),
-            plans="\n".join([planning.HEADER, *plans]),
-            correlation=correlation,
-        )
-        args.write.write_text(args.write.read_text().split(HEADING)[0].rstrip() + "\n" + HEADING + section)
-        print(f"wrote {args.write}")
+        heading, note = ("Large volumes", NOTE_LARGE) if args.large else ("Dense prediction", NOTE)
+        table = "\n".join([HEADER, *map(str, rows)])
+        page.write(args.write, heading, "\n\n".join([note.strip(), common.machine(), table]))
 
 
 if __name__ == "__main__":

@@ -30,10 +30,16 @@ def znni(name: str) -> nm.Node:
     return nm.Conv(out, 3, (kernel,) * 3, (pool,) * 3, activation_func="lin", print_repr=False)
 
 
-def n4() -> nm.Node:
-    """Build the membrane network N4, field of view 95x95 (Giusti, Ciresan, Masci, Gambardella & Schmidhuber 2013)."""
+def n4(size: int = 95) -> nm.Node:
+    """Build the membrane network N4, field of view 95x95 (Giusti, Ciresan, Masci, Gambardella & Schmidhuber 2013).
+
+    Parameters
+    ----------
+    size : int
+        Side of the patch: 95 or more, in steps of 16.
+    """
     nm.model_manager.newmodel("n4")
-    out: nm.Node = nm.Input((None, 1, 95, 95), "b,f,y,x", print_repr=False)
+    out: nm.Node = nm.Input((None, 1, size, size), "b,f,y,x", print_repr=False)
     for kernel in (4, 5, 4, 4):
         out = nm.Conv(out, 48, (kernel, kernel), (2, 2), print_repr=False)
     out = nm.Conv(out, 200, (3, 3), (1, 1), print_repr=False)

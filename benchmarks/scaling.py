@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
+import common
+import demo_nuclei
+import neuro3d
 import numpy as np
+import pipeline
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "examples"), str(ROOT / "benchmarks")]
-
-import against_torch as common  # noqa: E402
-import demo_nuclei  # noqa: E402
-import neuro3d  # noqa: E402
-import pipeline  # noqa: E402
-
-import neuromancer as nm  # noqa: E402
-from neuromancer.dense.resume import RECORD  # noqa: E402
+import neuromancer as nm
+from neuromancer.dense.resume import RECORD
 
 BUDGET = 1e9
 BRIGHT = (128, 512, 512)
@@ -95,8 +89,8 @@ HEADER = (
 
 def line(name: str, spatial: tuple[int, ...], skip: bool) -> str:
     """Table line of a volume, measured in a new process."""
-    command = [sys.executable, __file__, "--one", ",".join(map(str, spatial)), *(["--skip"] if skip else [])]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    command = (__file__, "--one", ",".join(map(str, spatial)), *(["--skip"] if skip else []))
+    found = json.loads(common.child(*command).splitlines()[-1])
     voxels = prod(spatial)
     return (
         f"| {name} | {' × '.join(map(str, spatial))} | {'bright corner' if skip else 'all'} | {found['tiles']:,} "
