@@ -50,7 +50,7 @@ def processes(folder: Path, runs: int) -> list[tuple[str, Contest]]:
     """Return the rows of commands and of the import, beside ``import torch``."""
     model = folder / "neuro3d.h5"
     neuro3d.create_model((15, 105, 105), "stored").save(str(model))
-    command = "from neuromancer.commands.volumes import program; program()"
+    command = "from neuromancer.commands.start import volumes; volumes()"
     works = {
         "`import neuromancer`": ("import neuromancer",),
         "`from neuromancer import Input`, which imports torch and the engine": ("from neuromancer import Input",),

@@ -41,8 +41,11 @@ class ConvAlgorithm(Protocol):
         Key of the transformed kernel in a cache.
     """
 
-    work: float
-    preparation: float
+    @property
+    def work(self) -> float: ...
+
+    @property
+    def preparation(self) -> float: ...
 
     @property
     def prepared(self) -> int: ...

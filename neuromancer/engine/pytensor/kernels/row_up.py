@@ -22,6 +22,9 @@ from neuromancer.engine.pytensor.kernels.rows import BUFFER, SLACK, TASKS
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
+Tap = tuple[int, int]
+"""A tap of the kernel and the input that it reads, relative to that of the output."""
+Program = tuple[np.ndarray, np.ndarray, np.ndarray, Ints, int]
 
 LONGEST = 256
 """Maximum number of inputs of a row in a block."""
@@ -39,10 +42,10 @@ class Phases:
 
     def __init__(self, taps: int, stride: int, pad: int) -> None:
         self.taps, self.stride = taps, stride
-        self.of = [
+        self.of: list[list[Tap]] = [
             [(k, (c + pad - k) // stride) for k in range(taps) if (c + pad - k) % stride == 0] for c in range(stride)
         ]
-        """Per phase: (tap, input that it reads, relative to that of the output)."""
+        """Taps per phase."""
         shifts = [shift for taps in self.of for _, shift in taps] or [0]
         self.first, self.last = min(shifts), max(shifts)
 
@@ -90,9 +93,10 @@ class RowUpConv:
         """Return the inputs of a block that its outputs read, per axis."""
         return tuple(n + axis.reach for n, axis in zip(block, self.axes, strict=True))
 
-    def _phases(self) -> list[tuple[tuple[int, int], ...]]:
-        """Return the taps (tap, shift) along z, y, x of every term, by phase."""
-        return [list(product(*taps)) for taps in product(*(axis.of for axis in self.axes))]
+    def _phases(self) -> list[list[tuple[Tap, Tap, Tap]]]:
+        """Return the taps along z, y, x of every term, by phase."""
+        z, y, x = self.axes
+        return [list(product(*taps)) for taps in product(z.of, y.of, x.of)]
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """Rearrange a kernel: for each phase and each block of output channels (terms, channels)."""
@@ -143,20 +147,18 @@ class RowUpConv:
         each(task, range(tasks), torch.get_num_threads())
         return result
 
-    def program(self, image: Ints, target: Ints) -> tuple[np.ndarray, np.ndarray, np.ndarray, Ints, int]:
+    def program(self, image: Ints, target: Ints) -> Program:
         """Return terms, phases, table, numbers and size of the buffer; see `row_up_code`."""
         lanes = _code().vectors().lanes
         inputs = self._inputs(self.block)
         row_length = ceil(self.block[2] / lanes) * lanes
-        steps = (prod(inputs), inputs[1] * inputs[2], inputs[2])
+        along = (inputs[1] * inputs[2], inputs[2], 1)
+        steps = (prod(inputs), *along[:2])
         terms: list[np.ndarray] = []
         phases, done, kernel = [], 0, 0
         for taps in self._phases():
             distances = [
-                [
-                    (shift - axis.first) * step
-                    for (_, shift), axis, step in zip(tap, self.axes, (*steps[1:], 1), strict=True)
-                ]
+                [(shift - axis.first) * step for (_, shift), axis, step in zip(tap, self.axes, along, strict=True)]
                 for tap in taps
             ]
             shifts = [sum(d) for d in distances]
@@ -195,7 +197,7 @@ class RowUpConv:
 
 
 @lru_cache(maxsize=64)
-def _program(geometry: RowUpConv, image: Ints, target: Ints) -> tuple[np.ndarray, np.ndarray, np.ndarray, Ints, int]:
+def _program(geometry: RowUpConv, image: Ints, target: Ints) -> Program:
     """Cache the programs of recent up-convolutions."""
     return geometry.program(image, target)
 

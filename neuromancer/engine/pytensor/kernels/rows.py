@@ -177,8 +177,10 @@ class RowConv:
         products = rows * self._vectors(x) * self.terms * self.n_out
         return PRODUCT * products + COPY * copied * self.n_in + STORE * rows * x * self.n_out
 
-    preparation = 0.0
-    """Cost of rearranging the kernel, in the units of `work`."""
+    @property
+    def preparation(self) -> float:
+        """Cost of rearranging the kernel, in the units of `work`."""
+        return 0.0
 
     def _blocks(self) -> float:
         """Return the number of blocks, those at the ends of the image counted in part along z and y."""
@@ -431,7 +433,7 @@ def _sizes(axis: Axis) -> list[int]:
 
 
 def _transformed(w: torch.Tensor, axis: int, taps: int, size: int) -> torch.Tensor:
-    """Transform an axis of a kernel, one operation after the other: results must not depend on the number of threads."""
+    """Transform an axis of a kernel, by operations whose results do not depend on the number of threads."""
     if size == 1:
         return w
     matrices = import_module("neuromancer.engine.pytensor.kernels.cook_toom").matrices
