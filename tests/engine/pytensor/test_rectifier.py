@@ -8,8 +8,8 @@ import pytest
 
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.ops.rectifier import Relu, ReluGrad
-from tests.engine.pytensor.test_fusion import nodes
 from tests.engine.pytensor.test_conv_ops import PYTHON
+from tests.engine.pytensor.test_fusion import nodes
 
 T = E.T
 

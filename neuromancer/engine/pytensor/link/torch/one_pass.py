@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from pytensor.graph.basic import Apply, Variable
 from neuromancer.engine.pytensor.kernels.elementwise import Elementwise
 from neuromancer.engine.pytensor.link.torch.elemwise import broadcast_check
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, HOST, Context, Form, is_size_one, torch_form
-from neuromancer.engine.pytensor.ops.elementwise import FusedElementwise
+from neuromancer.engine.pytensor.ops.elementwise import Fused, FusedElementwise
 
 
 def _as_operand(value: Any) -> torch.Tensor | float:
@@ -23,14 +24,15 @@ def _as_operand(value: Any) -> torch.Tensor | float:
     return value if Elementwise.takes(value) else value.to(torch.float32)
 
 
-@torch_form.register(FusedElementwise)
-def _fused_elementwise(op: FusedElementwise, node: Apply, context: Context) -> Form:
+@torch_form.register(Fused)
+def _fused(op: Fused, node: Apply, context: Context) -> Form:
     single = [is_size_one(v) for v in node.inputs]
     takes = [HOST if one and context.on_host(v) else DEVICE for v, one in zip(node.inputs, single, strict=True)]
     convert = [k for k, one in enumerate(single) if one]
     check = broadcast_check(node, takes)
-    into = _overwritten(node, context, takes)
     function, alone = op.function, len(node.outputs) == 1
+    if isinstance(op, FusedElementwise):
+        function = partial(op.function, into=_overwritten(node, context, takes))
 
     def run(*operands: Any) -> Any:
         if check is not None:
@@ -39,7 +41,7 @@ def _fused_elementwise(op: FusedElementwise, node: Apply, context: Context) -> F
             operands = list(operands)  # type: ignore[assignment]
             for k in convert:
                 operands[k] = _as_operand(operands[k])  # type: ignore[index]
-        results = function(operands, into)
+        results = function(operands)
         return results[0] if alone else results
 
     return Form(run, takes, [DEVICE] * len(node.outputs), fresh=True)
@@ -59,7 +61,7 @@ def _same_format(a: Variable, b: Variable) -> bool:
     return a.dtype == b.dtype and all((s == 1) == (t == 1) for s, t in zip(a.type.shape, b.type.shape, strict=True))
 
 
-def _checked(check: Callable[[Any], None], op: FusedElementwise, node: Apply, operands: Any) -> None:
+def _checked(check: Callable[[Any], None], op: Fused, node: Apply, operands: Any) -> None:
     """Raise ShapeError, naming the operation within the group, if operands do not fit one another."""
     try:
         check(operands)
