@@ -17,7 +17,7 @@ from neuromancer.engine.pytensor.kernels.native import Function, vectors
 from neuromancer.engine.pytensor.kernels.rows import SHARE, Copy, Ints, Operand, arranged, format_of, sizes
 from neuromancer.engine.pytensor.kernels.threads import each
 
-MANY = 1 << 15
+MANY = 1 << 20
 """Of more sums than this, torch computes each, from values in memory."""
 
 

@@ -6,20 +6,26 @@ That is done when a program for the CPU is built, on a copy of the graph: other 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph, Output
+from pytensor.scalar import basic as ps
 from pytensor.tensor.math import Sum
 
 from neuromancer.engine.pytensor.link.torch.registry import is_size_one
-from neuromancer.engine.pytensor.link.torch.translation import Translation
+from neuromancer.engine.pytensor.link.torch.translation import COMPARED, Translation
 from neuromancer.engine.pytensor.ops.elementwise import Fused, FusedElementwise, FusedSum
 from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 
 LARGEST = 64
 """Maximum number of operations in a group: compile time grows with it."""
-REPEATED = 3
+REPEATED, REPEATED_CHEAP = 3, 8
 """Maximum number of groups that compute the same operation, each for itself."""
+CHEAP = (ps.Add, ps.Sub, ps.Mul, ps.Neg, ps.Abs, ps.Sqr, ps.Maximum, ps.Minimum, ps.Switch, ps.Cast, *COMPARED)
+"""Operations of a single instruction."""
+LONG = 32
+"""Minimum number of terms of a sum, if it is known: for fewer, torch is as fast."""
 NEAR = 4
 """Two sums become one operation if they read the same variable so many operations before."""
 
@@ -63,10 +69,12 @@ def _summed_axes(node: Apply) -> tuple[int, ...] | None:
         return None
     axes = op.axes if isinstance(op, SquareSum) else op.axis
     found = tuple(range(x.ndim)) if axes is None else tuple(sorted(axis % x.ndim for axis in axes))
-    return found or None
+    lengths = [x.type.shape[axis] for axis in found]
+    return found if found and (None in lengths or prod(lengths) >= LONG) else None  # type: ignore[type-var]
 
 
-def _is_elementwise(node: Apply) -> bool:
+def is_elementwise(node: Apply) -> bool:
+    """Return whether a node can be part of a group."""
     if len(node.outputs) != 1 or getattr(node.outputs[0].type, "shape", ()) == () or is_size_one(node.outputs[0]):
         return False
     return Translation().add(node) is not None
@@ -92,7 +100,7 @@ class Grouping:
     def __init__(self, fgraph: FunctionGraph, parameters: set[Variable]) -> None:
         self.fgraph = fgraph
         order = fgraph.toposort()
-        self._elementwise = {node for node in order if _is_elementwise(node)}
+        self._elementwise = {node for node in order if is_elementwise(node)}
         self._seldom = set(parameters)
         self._needs: dict[Variable, int] = {}
         self._groups_of: dict[Apply, list[Group]] = {}
@@ -169,7 +177,9 @@ class Grouping:
         inside = bool(groups) and all(reader in self._groups_of for reader in readers)
         inside = inside and all(self._fits(out, group) for group in groups)
         if inside and len(groups) > 1:
-            inside = not is_output and len(groups) <= REPEATED and all(self._adds_little(node, g) for g in groups)
+            cheap = isinstance(getattr(node.op, "scalar_op", None), CHEAP)
+            inside = not is_output and len(groups) <= (REPEATED_CHEAP if cheap else REPEATED)
+            inside = inside and all(self._adds_little(node, group) for group in groups)
         if inside and is_output:
             inside = groups[0].axes is None
         if not inside:

@@ -12,8 +12,10 @@ import torch
 from pytensor.graph.basic import Apply, Variable
 
 from neuromancer.engine.pytensor.kernels.elementwise import Elementwise
+from neuromancer.engine.pytensor.kernels.rows import SHARE
 from neuromancer.engine.pytensor.link.torch.elemwise import broadcast_check
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, HOST, Context, Form, is_size_one, torch_form
+from neuromancer.engine.pytensor.link.torch.translation import Translation
 from neuromancer.engine.pytensor.ops.elementwise import Fused, FusedElementwise
 
 
@@ -76,3 +78,32 @@ def _checked(check: Callable[[Any], None], op: Fused, node: Apply, operands: Any
             lengths = zip(*(v.shape for v in present), strict=True)
             shapes[inner.outputs[0]] = SimpleNamespace(shape=tuple(max(n) for n in lengths))
         raise
+
+
+def wide(node: Apply, form: Form, context: Context) -> Form:
+    """Return the form of a single elementwise operation with machine code for large tensors.
+
+    For small ones torch takes less time to begin. For large ones memory is reused, which torch asks the system for.
+    """
+    translation = Translation()
+    expression = translation.add(node) if node.outputs[0].dtype == "float32" else None
+    passed = [v for v, place in zip(node.inputs, form.takes, strict=True) if place is not None]
+    if expression is None or not set(translation.operands) <= set(passed):
+        return form
+    function = Elementwise(expression)
+    positions = [passed.index(v) for v in translation.operands]
+    takes = [place for place in form.takes if place is not None]
+    tensors = [k for k, place in enumerate(takes) if place == DEVICE]
+    check = broadcast_check(node, list(form.takes))
+    free = [k for k, v in enumerate(translation.operands) if v in context.reusable and takes[positions[k]] == DEVICE]
+    into = [next((k for k in free if _same_format(translation.operands[k], node.outputs[0])), None)]
+    small = form.run
+
+    def run(*values: Any) -> torch.Tensor:
+        if all(values[k].numel() < SHARE for k in tensors):
+            return small(*values)
+        if check is not None:
+            check(values)
+        return function([_as_operand(values[k]) for k in positions], into)[0]
+
+    return Form(run, form.takes, form.gives, form.fresh)
