@@ -87,7 +87,7 @@ def test_values_per_channel_are_computed_once(a):
     x = E.tensor("x", IMAGE, "float32")
     v = E.tensor("v", (3,), "float32").dimshuffle("x", 0, "x", "x")
     f = E.function([x, v.owner.inputs[0]], x * T.sqrt(T.exp(v) + 1) + v)
-    assert sorted(len(group.nodes) for group in groups(f)) == [2, 3]
+    assert [len(group.nodes) for group in groups(f)] == [2]
     values = np.float32([1, -2, 3])
     want = a * np.sqrt(np.exp(values) + 1)[:, None, None] + values[:, None, None]
     np.testing.assert_allclose(f(a, values), want, rtol=1e-5, atol=1e-6)
@@ -132,7 +132,7 @@ def test_lengths_that_differ_name_the_operation(a):
     for out in (T.tanh(T.exp(x) * y), T.sum(T.exp(x) * y, axis=(0, 2, 3))):
         f = E.function([x, y], out)
         assert len(groups(f)) == 1
-        with pytest.raises(ShapeError, match="Mul.*axis 3"):
+        with pytest.raises(ShapeError, match=r"Mul.*axis 3"):
             f(a, a[..., :1])
 
 
@@ -143,13 +143,14 @@ def test_float64_stays_with_torch(a):
     np.testing.assert_allclose(f(a.astype("float64")), np.exp(a.astype("float64")) + a.astype("float64") ** 2)
 
 
-def test_parameters_alone_are_computed_once(a):
+def test_parameters_alone_are_computed_once():
     """What changes only when a parameter is set stays apart from what is computed at each call."""
-    x = E.tensor("x", (2, 3, 5, 6), "float32")
-    w = E.SharedVariable(np.ones((2, 3, 5, 6), "float32"), "w")
+    shape = (2, 3, 20, 30)
+    x, w = E.tensor("x", shape, "float32"), E.SharedVariable(np.ones(shape, "float32"), "w")
     f = E.function([x], x * (T.exp(w) + 1) - 1)
     held = [step for step in f.program.steps if step.held and step.node and isinstance(step.node.op, FusedElementwise)]
     assert len(held) == 1
+    a = np.random.default_rng(0).standard_normal(shape).astype("float32")
     np.testing.assert_allclose(f(a), a * (np.exp(1) + 1) - 1, rtol=1e-5, atol=1e-6)
 
 

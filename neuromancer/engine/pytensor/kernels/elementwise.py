@@ -78,7 +78,7 @@ class Elementwise:
         return isinstance(operand, float) or readable(operand)
 
     def __call__(
-        self, operands: Sequence[Operand], into: Sequence[int | None] | None = None
+        self, operands: Sequence[Operand], into: Sequence[int | torch.Tensor | None] | None = None
     ) -> tuple[torch.Tensor, ...]:
         """Compute the results.
 
@@ -87,7 +87,8 @@ class Elementwise:
         operands : sequence
             Tensors that broadcast to one shape, all with the same number of axes, and numbers; at least one tensor.
         into : sequence, optional
-            Per result the position of an operand that it may overwrite, or None.
+            Per result the position of an operand that it may overwrite, or other memory, or None. Memory of another
+            format is not used.
 
         Returns
         -------
@@ -95,7 +96,7 @@ class Elementwise:
             In the memory format of the first operand that has their shape.
         """
         into = into or (None,) * len(self.expressions)
-        key = (*((o.dtype, o.shape, o.stride()) if isinstance(o, torch.Tensor) else None for o in operands), *into)
+        key = tuple((o.dtype, o.shape, o.stride()) if isinstance(o, torch.Tensor) else None for o in operands)
         key += (torch.get_num_threads(),)
         plan = self._plans.get(key)
         if plan is None:
@@ -104,7 +105,8 @@ class Elementwise:
                 self._plans = {}
             self._plans[key] = plan
         results = tuple(
-            _result(plan, dtype, None if k is None else operands[k]) for k, dtype in zip(into, self.dtypes, strict=True)
+            _result(plan, dtype, operands[over] if isinstance(over, int) else over)
+            for over, dtype in zip(into, self.dtypes, strict=True)
         )
         if plan.shares:
             self._run(plan, list(operands), results)

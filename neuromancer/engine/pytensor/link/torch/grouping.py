@@ -24,6 +24,8 @@ REPEATED, REPEATED_CHEAP = 3, 8
 """Maximum number of groups that compute the same operation, each for itself."""
 CHEAP = (ps.Add, ps.Sub, ps.Mul, ps.Neg, ps.Abs, ps.Sqr, ps.Maximum, ps.Minimum, ps.Switch, ps.Cast, *COMPARED)
 """Operations of a single instruction."""
+SMALL = 1 << 10
+"""Results known to have fewer values are not worth the time to compile a group."""
 LONG = 32
 """Minimum number of terms of a sum, if it is known: for fewer, torch is as fast."""
 NEAR = 4
@@ -60,6 +62,12 @@ def _pattern(variable: Variable) -> tuple[bool, ...]:
     return tuple(size == 1 for size in variable.type.shape)
 
 
+def _is_small(variable: Variable) -> bool:
+    """Return whether a variable is known to have few values, such as one per channel."""
+    shape = variable.type.shape
+    return None not in shape and prod(shape) < SMALL
+
+
 def _summed_axes(node: Apply) -> tuple[int, ...] | None:
     """Return the axes of a sum of float32 values; None for anything else."""
     x, op = node.inputs[0] if node.inputs else None, node.op
@@ -70,7 +78,7 @@ def _summed_axes(node: Apply) -> tuple[int, ...] | None:
     axes = op.axes if isinstance(op, SquareSum) else op.axis
     found = tuple(range(x.ndim)) if axes is None else tuple(sorted(axis % x.ndim for axis in axes))
     lengths = [x.type.shape[axis] for axis in found]
-    return found if found and (None in lengths or prod(lengths) >= LONG) else None  # type: ignore[type-var]
+    return found if found and (None in lengths or prod(lengths) >= LONG) else None
 
 
 def is_elementwise(node: Apply) -> bool:
@@ -245,7 +253,7 @@ def grouped(fgraph: FunctionGraph, parameters: set[Variable]) -> tuple[FunctionG
     """
     copy, copies = fgraph.clone_get_equiv(check_integrity=False, attach_feature=False)
     for group in Grouping(copy, {copies[v] for v in parameters}).groups:
-        if len(group.nodes) > 1:
+        if len(group.nodes) > 1 and not _is_small(group.like):
             fused = _fused(group)
             if fused is not None:
                 copy.replace_all(list(zip(group.results, fused.outputs, strict=True)), reason="grouped")

@@ -29,7 +29,9 @@ def _as_operand(value: Any) -> torch.Tensor | float:
 @torch_form.register(Fused)
 def _fused(op: Fused, node: Apply, context: Context) -> Form:
     single = [is_size_one(v) for v in node.inputs]
-    takes = [HOST if one and context.on_host(v) else DEVICE for v, one in zip(node.inputs, single, strict=True)]
+    takes: list[str | None] = [
+        HOST if one and context.on_host(v) else DEVICE for v, one in zip(node.inputs, single, strict=True)
+    ]
     convert = [k for k, one in enumerate(single) if one]
     check = broadcast_check(node, takes)
     function, alone = op.function, len(node.outputs) == 1
@@ -49,7 +51,7 @@ def _fused(op: Fused, node: Apply, context: Context) -> Form:
     return Form(run, takes, [DEVICE] * len(node.outputs), fresh=True)
 
 
-def _overwritten(node: Apply, context: Context, takes: list[str]) -> tuple[int | None, ...]:
+def _overwritten(node: Apply, context: Context, takes: list[str | None]) -> tuple[int | None, ...]:
     """Return, per result, the position of an operand that it may overwrite."""
     free = [k for k, v in enumerate(node.inputs) if v in context.reusable and takes[k] == DEVICE]
     chosen: list[int | None] = []
