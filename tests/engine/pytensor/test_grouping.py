@@ -211,3 +211,13 @@ def test_gradient_of_the_rectifier_where_its_result_is_not_a_number():
     values, ones = np.float32([np.nan, 1, 0, -1]), np.ones(4, "float32")
     by_torch = torch.ops.aten.threshold_backward(torch.from_numpy(ones), torch.from_numpy(values), 0)
     np.testing.assert_array_equal(f(values, ones), 2 * by_torch.numpy())
+
+
+@pytest.mark.parametrize("n", [3, 100_000])
+def test_truth_values_are_counted(n):
+    x = E.tensor("x", (None, 3), "float32")
+    f = E.function([x], T.sum(T.cast(T.gt(x, 0), "float32"), axis=0) * 0.5)
+    a = np.random.default_rng(0).standard_normal((n, 3)).astype("float32")
+    got = f(a)
+    assert got.dtype == "float32"
+    np.testing.assert_array_equal(got, (a > 0).sum(0) / 2)

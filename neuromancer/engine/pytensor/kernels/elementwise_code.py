@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.expressions import Expression, emit_all
 from neuromancer.engine.pytensor.kernels.native import FLOAT, INT, INTS, Function, build, counted, vectors
+from neuromancer.engine.pytensor.kernels.vector_math import FUSED
 
 DTYPES: dict[torch.dtype, tuple[Any, bool]] = {
     torch.float32: (FLOAT, True),
@@ -37,11 +38,14 @@ class Kind:
         One value per row.
     added : bool
         A sum in float64 to which results are added.
+    squared : bool
+        Their squares are added, which are exact in float64.
     """
 
     dtype: torch.dtype
     single: bool = False
     added: bool = False
+    squared: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -140,7 +144,7 @@ class _Row:
         values = emit_all(self.builder, self.expressions, operands, self.lanes)
         for value, kind, address, total in zip(values, self.results, self.targets, self.sums, strict=True):
             if kind.added:
-                self._add(value, total, address, column, mask)
+                self._add(self._double(value, kind.squared, mask), total, address, column)
             else:
                 self._store(value, kind.dtype, address, column, mask)
 
@@ -156,18 +160,22 @@ class _Row:
         self.builder.store(ir.Constant(self._doubles, None), total)
         return total
 
-    def _add(self, value: Any, total: Any, address: Any, column: Any, mask: Any) -> None:
+    def _double(self, value: Any, squared: bool, mask: Any) -> Any:
+        """Return values, or their squares, in float64; 0 where the mask is not set."""
+        if mask is not None:
+            value = self.builder.select(mask, value, ir.Constant(value.type, None))
+        value = self.builder.fpext(value, self._doubles)
+        return self.builder.fmul(value, value, flags=FUSED) if squared else value
+
+    def _add(self, value: Any, total: Any, address: Any, column: Any) -> None:
         """Add values to the sum of the row, or each to a sum of its own."""
         b = self.builder
-        if mask is not None:
-            value = b.select(mask, value, ir.Constant(value.type, None))
-        value = b.fpext(value, self._doubles)
         if total is not None:
-            b.store(b.fadd(b.load(total), value), total)
+            b.store(b.fadd(b.load(total), value, flags=FUSED), total)
             return
         pointer, _, nbytes = self._pointer(DOUBLE, address, column)
         # the sums of a row are padded to whole vectors
-        b.store(b.fadd(b.load(pointer, align=nbytes), value), pointer, align=nbytes)
+        b.store(b.fadd(b.load(pointer, align=nbytes), value, flags=FUSED), pointer, align=nbytes)
 
     def _add_lanes(self, total: Any, address: Any) -> None:
         """Add the lanes of the sum of a row to the value in memory."""

@@ -58,6 +58,8 @@ class Sums:
         What is added up; operand k is the k-th argument of a call.
     axes : sequence of int
         All sums are over these axes.
+    squared : sequence of bool, optional
+        Whether squares of an expression are added up; default: none.
 
     Examples
     --------
@@ -67,13 +69,21 @@ class Sums:
     (tensor([ 5., 25.]),)
     """
 
-    def __init__(self, *expressions: Expression, axes: Sequence[int]) -> None:
+    def __init__(self, *expressions: Expression, axes: Sequence[int], squared: Sequence[bool] = ()) -> None:
         self.expressions, self.axes = expressions, tuple(axes)
+        self.squared = tuple(squared) or (False,) * len(expressions)
         self._values = Elementwise(*expressions)
         self._plans: dict[Any, _Plan | None] = {}
 
     def __call__(self, operands: Sequence[Operand]) -> tuple[torch.Tensor, ...]:
         """Compute the sums, in float32, from operands like those of `Elementwise`."""
+        return self._computed(operands, torch.float32)
+
+    def exact(self, operands: Sequence[Operand]) -> tuple[torch.Tensor, ...]:
+        """Compute the sums in float64."""
+        return self._computed(operands, torch.float64)
+
+    def _computed(self, operands: Sequence[Operand], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
         key = tuple((o.dtype, o.shape, o.stride()) if isinstance(o, torch.Tensor) else None for o in operands)
         key += (torch.get_num_threads(),)
         if key not in self._plans:
@@ -81,18 +91,19 @@ class Sums:
                 self._plans = {}
             self._plans[key] = self._planned(operands)
         plan = self._plans[key]
-        if plan is None:
-            return self._by_torch(operands)
-        return self._run(plan, list(operands))
+        return self._by_torch(operands, dtype) if plan is None else self._run(plan, list(operands), dtype)
 
-    def _by_torch(self, operands: Sequence[Operand]) -> tuple[torch.Tensor, ...]:
+    def _by_torch(self, operands: Sequence[Operand], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
         if all(e.operation == "operand" for e in self.expressions):
             values = tuple(operands[e.arguments[0]] for e in self.expressions)
         else:
             values = self._values(operands)
-        return tuple(torch.sum(v, self.axes) for v in values)
+        return tuple(
+            torch.sum(v.to(dtype).square() if square else v, self.axes, dtype=dtype)
+            for v, square in zip(values, self.squared, strict=True)
+        )
 
-    def _run(self, plan: _Plan, operands: list[Any]) -> tuple[torch.Tensor, ...]:
+    def _run(self, plan: _Plan, operands: list[Any], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
         for k, function in plan.prepare:
             operands[k] = function(operands[k])
         addresses, _memory = addressed(operands)
@@ -109,7 +120,7 @@ class Sums:
         each(part, range(tasks), 1 if tasks == 1 else torch.get_num_threads())
         total = memory[:, :, :size].sum(1) if tasks > 1 else memory[:, 0, :size]
         total = total.reshape(-1, *plan.parts).sum(2) if plan.parts[1] > 1 else total
-        rounded = total.to(torch.float32).reshape(-1, *plan.lengths)
+        rounded = total.to(dtype).reshape(-1, *plan.lengths)
         return tuple(t.permute(plan.order).contiguous() for t in rounded)
 
     def _planned(self, operands: Sequence[Operand]) -> _Plan | None:
@@ -124,7 +135,8 @@ class Sums:
         rows, prepare, kinds = arranged(operands, shape, strides, [own] * len(self.expressions))
         inner = rows.axes[-1]
         period = inner.length // rows.times if rows.times > 1 else 1
-        results = (Kind(torch.float64, inner.strides[-1] == 0, added=True),) * len(self.expressions)
+        single = inner.strides[-1] == 0
+        results = tuple(Kind(torch.float64, single, added=True, squared=square) for square in self.squared)
         threads = max(1, min(torch.get_num_threads(), prod(shape) // SHARE))
         return _Plan(
             function=compiled(self.expressions, kinds, results, len(rows.axes) - 1),

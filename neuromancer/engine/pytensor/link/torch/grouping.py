@@ -11,12 +11,11 @@ from math import prod
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph, Output
 from pytensor.scalar import basic as ps
-from pytensor.tensor.math import Sum
 
+from neuromancer.engine.pytensor.link.torch.moments import moments_in_one_pass, summed_axes
 from neuromancer.engine.pytensor.link.torch.registry import is_size_one
 from neuromancer.engine.pytensor.link.torch.translation import COMPARED, Translation
 from neuromancer.engine.pytensor.ops.elementwise import Fused, FusedElementwise, FusedSum
-from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 
 LARGEST = 64
 """Maximum number of operations in a group: compile time grows with it."""
@@ -69,16 +68,12 @@ def _is_small(variable: Variable) -> bool:
 
 
 def _summed_axes(node: Apply) -> tuple[int, ...] | None:
-    """Return the axes of a sum of float32 values; None for anything else."""
-    x, op = node.inputs[0] if node.inputs else None, node.op
-    if not isinstance(op, Sum | SquareSum) or x is None or is_size_one(x):
+    """Return the axes of a sum of many float32 values; None for anything else."""
+    axes = summed_axes(node)
+    if not axes or is_size_one(node.inputs[0]):
         return None
-    if x.dtype != "float32" or node.outputs[0].dtype != "float32":
-        return None
-    axes = op.axes if isinstance(op, SquareSum) else op.axis
-    found = tuple(range(x.ndim)) if axes is None else tuple(sorted(axis % x.ndim for axis in axes))
-    lengths = [x.type.shape[axis] for axis in found]
-    return found if found and (None in lengths or prod(lengths) >= LONG) else None
+    lengths = [node.inputs[0].type.shape[axis] for axis in axes]
+    return axes if None in lengths or prod(lengths) >= LONG else None
 
 
 def is_elementwise(node: Apply) -> bool:
@@ -252,6 +247,7 @@ def grouped(fgraph: FunctionGraph, parameters: set[Variable]) -> tuple[FunctionG
         Variable of `fgraph` -> its copy.
     """
     copy, copies = fgraph.clone_get_equiv(check_integrity=False, attach_feature=False)
+    moments_in_one_pass(copy)
     for group in Grouping(copy, {copies[v] for v in parameters}).groups:
         if len(group.nodes) > 1 and not _is_small(group.like):
             fused = _fused(group)
