@@ -8,6 +8,7 @@ from itertools import pairwise
 from math import prod
 from typing import TypeAlias
 
+import numpy as np
 import torch
 
 from neuromancer.engine.pytensor.kernels.elementwise_code import DTYPES, Kind
@@ -79,11 +80,14 @@ class Rows:
 
 def format_of(tensors: Sequence[torch.Tensor]) -> tuple[Ints, Ints]:
     """Return the shape to which tensors broadcast, and the strides of the first one of this shape, without gaps."""
-    shape = tuple(torch.broadcast_shapes(*(t.shape for t in tensors)))
-    full = [t for t in tensors if t.shape == shape]
+    # torch's own functions for this import sympy, which takes seconds
+    shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
+    full = [t for t in tensors if t.shape == shape and all(s or n == 1 for s, n in zip(t.stride(), shape, strict=True))]
     full = [t for t in full if t.dtype is torch.float32] or full
-    like = torch.empty_strided(shape, full[0].stride(), device="meta") if full else torch.empty(shape, device="meta")
-    return shape, tuple(torch.empty_like(like).stride())
+    order = list(range(len(shape)))
+    if full:
+        order.sort(key=lambda k: -full[0].stride(k))
+    return shape, tuple(prod(shape[j] for j in order[order.index(k) + 1 :]) for k in range(len(shape)))
 
 
 def arranged(
