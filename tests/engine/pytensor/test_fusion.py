@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytensor.graph.basic import Apply
 
 from neuromancer import engine as E
+from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
 from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 from tests.engine.pytensor.test_conv_ops import PYTHON
@@ -20,7 +21,13 @@ T = E.T
 def nodes(function) -> list[Apply]:
     """Return the operations that run, also those inside groups."""
     steps = [step.node for step in function.program.steps if step.node is not None]
-    return [inner for node in steps for inner in getattr(node.op, "nodes", [node])]
+    return [inner for node in steps for inner in _parts(node)]
+
+
+def _parts(node: Apply) -> list[Apply]:
+    if isinstance(node.op, FusedConv):
+        return [node.op.convolution, *_parts(node.op.after)]
+    return list(getattr(node.op, "nodes", [node]))
 
 
 def operations(function) -> list[type]:

@@ -12,6 +12,7 @@ from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.expressions import Expression, emit_all
 from neuromancer.engine.pytensor.kernels.native import FLOAT, INT, INTS, Function, build, counted, vectors
+from neuromancer.engine.pytensor.kernels.vector_math import FUSED
 
 DTYPES: dict[torch.dtype, tuple[Any, bool]] = {
     torch.float32: (FLOAT, True),
@@ -23,7 +24,7 @@ DTYPES: dict[torch.dtype, tuple[Any, bool]] = {
     torch.int32: (ir.IntType(32), True),
 }
 """dtypes of operands and results -> (type in memory, whether it has a sign)."""
-INT32, BIT = ir.IntType(32), ir.IntType(1)
+INT32, DOUBLE = ir.IntType(32), ir.DoubleType()
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,21 @@ class Kind:
     dtype : torch.dtype
     single : bool
         One value per row.
+    added : bool
+        A sum in float64 to which results are added.
+    squared : bool
+        Their squares are added, which are exact in float64.
     """
 
     dtype: torch.dtype
     single: bool = False
+    added: bool = False
+    squared: bool = False
 
 
 @lru_cache(maxsize=1024)
 def compiled(
-    expressions: tuple[Expression, ...], operands: tuple[Kind, ...], results: tuple[torch.dtype, ...], depth: int
+    expressions: tuple[Expression, ...], operands: tuple[Kind, ...], results: tuple[Kind, ...], depth: int
 ) -> Function:
     """Return a function that evaluates expressions over rows.
 
@@ -51,7 +58,7 @@ def compiled(
     ----------
     expressions : tuple of Expression
     operands : tuple of Kind
-    results : tuple of torch.dtype
+    results : tuple of Kind
         Per expression.
     depth : int
         Number of axes over which the rows are counted.
@@ -64,7 +71,7 @@ def compiled(
         distances in bytes of operands and results along it; the length of rows; and the number of values in all rows of
         the last axis, of which the last row may have fewer than the others.
     """
-    arrays = (*operands, *(Kind(dtype) for dtype in results))
+    arrays = (*operands, *results)
 
     def body(module: Any, builder: Any, table: Any, start: Any, stop: Any, first: Any, last: Any) -> None:
         entries = iter(range(len(arrays) + depth * (1 + len(arrays)) + 2))
@@ -107,7 +114,7 @@ class _Row:
         self.builder, self.expressions = builder, expressions
         self.lanes = vectors().lanes
         n = len(arrays) - len(expressions)
-        self.kinds, self.dtypes = arrays[:n], [kind.dtype for kind in arrays[n:]]
+        self.kinds, self.results = arrays[:n], arrays[n:]
         self.sources, self.targets = addresses[:n], addresses[n:]
         self.singles = [
             self._repeated(kind.dtype, a) if kind.single else None
@@ -117,6 +124,7 @@ class _Row:
     def evaluate(self, first: Any, end: Any) -> None:
         """Evaluate the columns from `first` to `end`: vectors, then the rest of a vector."""
         b, lanes = self.builder, INT(self.lanes)
+        self.sums = [self._new_sum() if kind.added and kind.single else None for kind in self.results]
         whole = b.add(first, b.mul(b.sdiv(b.sub(end, first), lanes), lanes))
         with counted(b, whole, first, self.lanes) as column:
             self._vector(column, None)
@@ -124,6 +132,9 @@ class _Row:
             left = self._splat(b.trunc(b.sub(end, whole), INT32))
             numbers = ir.Constant(left.type, [INT32(k) for k in range(self.lanes)])
             self._vector(whole, b.icmp_signed("<", numbers, left))
+        for total, address in zip(self.sums, self.targets, strict=True):
+            if total is not None:
+                self._add_lanes(total, address)
 
     def _vector(self, column: Any, mask: Any) -> None:
         operands = [
@@ -131,8 +142,50 @@ class _Row:
             for kind, address, single in zip(self.kinds, self.sources, self.singles, strict=True)
         ]
         values = emit_all(self.builder, self.expressions, operands, self.lanes)
-        for value, dtype, address in zip(values, self.dtypes, self.targets, strict=True):
-            self._store(value, dtype, address, column, mask)
+        for value, kind, address, total in zip(values, self.results, self.targets, self.sums, strict=True):
+            if kind.added:
+                self._add(self._double(value, kind.squared, mask), total, address, column)
+            else:
+                self._store(value, kind.dtype, address, column, mask)
+
+    # sums
+    @property
+    def _doubles(self) -> Any:
+        return ir.VectorType(DOUBLE, self.lanes)
+
+    def _new_sum(self) -> Any:
+        """Return a vector variable with zeros."""
+        with self.builder.goto_entry_block():
+            total = self.builder.alloca(self._doubles)
+        self.builder.store(ir.Constant(self._doubles, None), total)
+        return total
+
+    def _double(self, value: Any, squared: bool, mask: Any) -> Any:
+        """Return values, or their squares, in float64; 0 where the mask is not set."""
+        if mask is not None:
+            value = self.builder.select(mask, value, ir.Constant(value.type, None))
+        value = self.builder.fpext(value, self._doubles)
+        return self.builder.fmul(value, value, flags=FUSED) if squared else value
+
+    def _add(self, value: Any, total: Any, address: Any, column: Any) -> None:
+        """Add values to the sum of the row, or each to a sum of its own."""
+        b = self.builder
+        if total is not None:
+            b.store(b.fadd(b.load(total), value, flags=FUSED), total)
+            return
+        pointer, _, nbytes = self._pointer(DOUBLE, address, column)
+        # the sums of a row are padded to whole vectors
+        b.store(b.fadd(b.load(pointer, align=nbytes), value, flags=FUSED), pointer, align=nbytes)
+
+    def _add_lanes(self, total: Any, address: Any) -> None:
+        """Add the lanes of the sum of a row to the value in memory."""
+        b = self.builder
+        lanes = b.load(total)
+        pointer = b.inttoptr(address, DOUBLE.as_pointer())
+        result = b.load(pointer)
+        for k in range(self.lanes):
+            result = b.fadd(result, b.extract_element(lanes, INT32(k)))
+        b.store(result, pointer)
 
     def _splat(self, value: Any) -> Any:
         kind = ir.VectorType(value.type, self.lanes)
@@ -202,4 +255,4 @@ class _Row:
 
 
 def _nbytes(memory: Any) -> int:
-    return 4 if memory is FLOAT else memory.width // 8
+    return {FLOAT: 4, DOUBLE: 8}.get(memory) or memory.width // 8

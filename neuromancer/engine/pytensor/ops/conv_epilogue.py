@@ -17,9 +17,9 @@ class FusedConv(Op):
 
     Attributes
     ----------
-    conv : Conv or ConvBias
-    after : Op
-        The elementwise operations; `position` is which of its operands the convolution computes.
+    conv : Conv, ConvBias or ConvTranspose
+    convolution, after : Apply
+        The convolution and the elementwise operations, of which it computes the operand at `position`.
     kinds : tuple of {'channel', 'full'}
         Kinds of its other operands.
 
@@ -32,8 +32,10 @@ class FusedConv(Op):
     kinds : sequence of str
     """
 
+    conv: ConvBase
+
     def __init__(self, conv: Apply, after: Apply, position: int, kinds: Sequence[str]) -> None:
-        self.conv: ConvBase = conv.op
+        self.convolution, self.conv = conv, conv.op
         self.after, self.position, self.kinds = after, position, tuple(kinds)
 
     def make_node(self, *operands: Variable) -> Apply:

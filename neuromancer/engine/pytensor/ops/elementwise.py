@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,23 +11,22 @@ from pytensor.graph.op import Op
 
 from neuromancer.engine.pytensor.kernels.elementwise import Elementwise
 from neuromancer.engine.pytensor.kernels.expressions import Expression
+from neuromancer.engine.pytensor.kernels.sums import Sums
 from neuromancer.engine.pytensor.ops.base import tensor_view
 
 
-class FusedElementwise(Op):
-    """Several elementwise operations, computed in one pass over memory.
+class Fused(Op):
+    """Base of operations that stand for several.
 
     Attributes
     ----------
-    function : Elementwise
+    function : callable
         Computes the results from tensors and numbers.
     operands : tuple of Variable
         What `nodes` read.
 
     Parameters
     ----------
-    expressions : sequence of Expression
-        One per output.
     results : sequence of Variable
         The variables that the outputs replace.
     nodes : sequence of Apply
@@ -36,16 +35,11 @@ class FusedElementwise(Op):
         Those of the expressions.
     """
 
-    def __init__(
-        self,
-        expressions: Sequence[Expression],
-        results: Sequence[Variable],
-        nodes: Sequence[Apply],
-        operands: Sequence[Variable],
-    ) -> None:
+    function: Callable[..., tuple[torch.Tensor, ...]]
+
+    def __init__(self, results: Sequence[Variable], nodes: Sequence[Apply], operands: Sequence[Variable]) -> None:
         self.types = [v.type for v in results]
         self.nodes, self.operands = tuple(nodes), tuple(operands)
-        self.function = Elementwise(*expressions, dtypes=[getattr(torch, v.dtype) for v in results])
 
     def make_node(self, *operands: Variable) -> Apply:
         """Type the operands of the expressions."""
@@ -59,4 +53,50 @@ class FusedElementwise(Op):
             cell[0] = result.contiguous().numpy()
 
     def __str__(self) -> str:
-        return f"FusedElementwise{{{', '.join(str(node.op) for node in self.nodes)}}}"
+        return f"{type(self).__name__}{{{', '.join(str(node.op) for node in self.nodes)}}}"
+
+
+class FusedElementwise(Fused):
+    """Several elementwise operations, computed in one pass over memory.
+
+    Parameters
+    ----------
+    expressions : sequence of Expression
+        One per output.
+    results, nodes, operands
+        See :class:`Fused`.
+    """
+
+    def __init__(
+        self,
+        expressions: Sequence[Expression],
+        results: Sequence[Variable],
+        nodes: Sequence[Apply],
+        operands: Sequence[Variable],
+    ) -> None:
+        super().__init__(results, nodes, operands)
+        self.function = Elementwise(*expressions, dtypes=[getattr(torch, v.dtype) for v in results])
+
+
+class FusedSum(Fused):
+    """Sums of results of elementwise operations, computed in one pass over memory.
+
+    Parameters
+    ----------
+    expressions : sequence of Expression
+        What is added up, one per output.
+    results, nodes, operands
+        See :class:`Fused`.
+    axes : tuple of int
+    """
+
+    def __init__(
+        self,
+        expressions: Sequence[Expression],
+        results: Sequence[Variable],
+        nodes: Sequence[Apply],
+        operands: Sequence[Variable],
+        axes: tuple[int, ...],
+    ) -> None:
+        super().__init__(results, nodes, operands)
+        self.function = Sums(*expressions, axes=axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 from pytensor.graph.basic import Apply, Variable
 
 from neuromancer.engine.pytensor.kernels.elementwise import Elementwise
+from neuromancer.engine.pytensor.kernels.row_layout import SHARE
 from neuromancer.engine.pytensor.link.torch.elemwise import broadcast_check
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, HOST, Context, Form, is_size_one, torch_form
-from neuromancer.engine.pytensor.ops.elementwise import FusedElementwise
+from neuromancer.engine.pytensor.link.torch.translation import Translation
+from neuromancer.engine.pytensor.ops.elementwise import Fused, FusedElementwise
 
 
 def _as_operand(value: Any) -> torch.Tensor | float:
@@ -23,16 +26,17 @@ def _as_operand(value: Any) -> torch.Tensor | float:
     return value if Elementwise.takes(value) else value.to(torch.float32)
 
 
-@torch_form.register(FusedElementwise)
-def _fused_elementwise(op: FusedElementwise, node: Apply, context: Context) -> Form:
+@torch_form.register(Fused)
+def _fused(op: Fused, node: Apply, context: Context) -> Form:
     single = [is_size_one(v) for v in node.inputs]
     takes: list[str | None] = [
         HOST if one and context.on_host(v) else DEVICE for v, one in zip(node.inputs, single, strict=True)
     ]
     convert = [k for k, one in enumerate(single) if one]
     check = broadcast_check(node, takes)
-    into = _overwritten(node, context, takes)
     function, alone = op.function, len(node.outputs) == 1
+    if isinstance(op, FusedElementwise):
+        function = partial(op.function, into=_overwritten(node, context, takes))
 
     def run(*operands: Any) -> Any:
         if check is not None:
@@ -41,7 +45,7 @@ def _fused_elementwise(op: FusedElementwise, node: Apply, context: Context) -> F
             operands = list(operands)  # type: ignore[assignment]
             for k in convert:
                 operands[k] = _as_operand(operands[k])  # type: ignore[index]
-        results = function(operands, into)
+        results = function(operands)
         return results[0] if alone else results
 
     return Form(run, takes, [DEVICE] * len(node.outputs), fresh=True)
@@ -61,7 +65,7 @@ def _same_format(a: Variable, b: Variable) -> bool:
     return a.dtype == b.dtype and all((s == 1) == (t == 1) for s, t in zip(a.type.shape, b.type.shape, strict=True))
 
 
-def _checked(check: Callable[[Any], None], op: FusedElementwise, node: Apply, operands: Any) -> None:
+def _checked(check: Callable[[Any], None], op: Fused, node: Apply, operands: Any) -> None:
     """Raise ShapeError, naming the operation within the group, if operands do not fit one another."""
     try:
         check(operands)
@@ -76,3 +80,32 @@ def _checked(check: Callable[[Any], None], op: FusedElementwise, node: Apply, op
             lengths = zip(*(v.shape for v in present), strict=True)
             shapes[inner.outputs[0]] = SimpleNamespace(shape=tuple(max(n) for n in lengths))
         raise
+
+
+def wide(node: Apply, form: Form, context: Context) -> Form:
+    """Return the form of a single elementwise operation with machine code for large tensors.
+
+    For small ones torch takes less time to begin. For large ones memory is reused, which torch asks the system for.
+    """
+    translation = Translation()
+    expression = translation.add(node) if node.outputs[0].dtype == "float32" else None
+    passed = [v for v, place in zip(node.inputs, form.takes, strict=True) if place is not None]
+    if expression is None or not set(translation.operands) <= set(passed):
+        return form
+    function = Elementwise(expression)
+    positions = [passed.index(v) for v in translation.operands]
+    takes = [place for place in form.takes if place is not None]
+    tensors = [k for k, place in enumerate(takes) if place == DEVICE]
+    check = broadcast_check(node, list(form.takes))
+    free = [k for k, v in enumerate(translation.operands) if v in context.reusable and takes[positions[k]] == DEVICE]
+    into = [next((k for k in free if _same_format(translation.operands[k], node.outputs[0])), None)]
+    small = form.run
+
+    def run(*values: Any) -> torch.Tensor:
+        if all(values[k].numel() < SHARE for k in tensors):
+            return small(*values)
+        if check is not None:
+            check(values)
+        return function([_as_operand(values[k]) for k in positions], into)[0]
+
+    return Form(run, form.takes, form.gives, form.fresh)

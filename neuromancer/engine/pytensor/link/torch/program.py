@@ -24,8 +24,9 @@ from neuromancer.engine.common.function import Counters
 from neuromancer.engine.pytensor.devices import is_lack_of_memory
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.link.torch.epilogues import with_epilogues
-from neuromancer.engine.pytensor.link.torch.grouping import grouped
+from neuromancer.engine.pytensor.link.torch.grouping import grouped, is_elementwise
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
+from neuromancer.engine.pytensor.link.torch.one_pass import wide
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
     DEVICE,
@@ -280,6 +281,8 @@ class Program:
         if not isinstance(form, Form):
             fresh = type(op) in NEW
             form = Form(form, [DEVICE] * len(node.inputs), [DEVICE] * len(node.outputs), fresh)
+        if self.device.type == "cpu" and is_elementwise(node):
+            form = wide(node, form, context)
         # Values of other dtypes, such as uint16, stay on the host, also where they meet values on the device.
         stays = any(take == DEVICE and not supported(v) for v, take in zip(node.inputs, form.takes, strict=True))
         return fallback_form(node) if stays else form

@@ -14,6 +14,7 @@ from pytensor.tensor.math import Any as AnyOp
 from pytensor.tensor.sort import ArgSortOp, SortOp
 from pytensor.tensor.special import LogSoftmax, Softmax
 
+from neuromancer.engine.pytensor.kernels.softmax import is_suitable, softmax
 from neuromancer.engine.pytensor.link.torch.registry import (
     DEVICE,
     NEW,
@@ -107,7 +108,7 @@ def _argmax(op: Argmax, node: Apply, context: Context) -> Callable[..., Any]:
     return run
 
 
-def _softmax_form(function: Callable[..., Any]) -> Callable[..., Any]:
+def _softmax_form(function: Callable[..., Any], logarithm: bool) -> Callable[..., Any]:
     def form(op: Any, node: Apply, context: Context) -> Callable[..., Any]:
         ndim = node.inputs[0].ndim
         dtype = TORCH_DTYPES[node.outputs[0].dtype]
@@ -117,6 +118,8 @@ def _softmax_form(function: Callable[..., Any]) -> Callable[..., Any]:
             if axis is None
             else tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
         )
+        if axes == (1,):
+            return lambda x: softmax(x, logarithm) if is_suitable(x) else function(x, 1, dtype=dtype)
         if len(axes) == 1:
             return lambda x: function(x, axes[0], dtype=dtype)
         kept = [i for i in range(ndim) if i not in axes]
@@ -133,8 +136,8 @@ def _softmax_form(function: Callable[..., Any]) -> Callable[..., Any]:
     return form
 
 
-torch_form.register(Softmax)(_softmax_form(torch.softmax))
-torch_form.register(LogSoftmax)(_softmax_form(torch.log_softmax))
+torch_form.register(Softmax)(_softmax_form(torch.softmax, logarithm=False))
+torch_form.register(LogSoftmax)(_softmax_form(torch.log_softmax, logarithm=True))
 
 
 @torch_form.register(CumOp)

@@ -16,6 +16,7 @@ from neuromancer.engine.pytensor.kernels.expressions import Expression
 from neuromancer.engine.pytensor.link.torch.registry import TORCH_DTYPES, constant_value, is_size_one
 from neuromancer.engine.pytensor.ops.fused import Elu, Gelu, LeakyRelu, Prelu, Silu
 from neuromancer.engine.pytensor.ops.rectifier import Relu, ReluGrad
+from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 
 EXACT = ("bool", "uint8", "int8", "int16", "float32")
 """dtypes of which float32 represents every value."""
@@ -206,6 +207,13 @@ class Translation:
         found = None if any(a is None for a in arguments) else translated(node, [a for a in arguments if a is not None])
         self._known[node.outputs[0]] = found
         return found
+
+    def summed(self, node: Apply) -> Expression | None:
+        """Return the expression of what a sum, or a sum of squares, adds up."""
+        value = self.read(node.inputs[0])
+        if value is not None and value.is_mask:
+            value = Expression("select", value, ONE, ZERO)
+        return Expression("sqr", value) if isinstance(node.op, SquareSum) and value is not None else value
 
 
 def chain(start: Variable, nodes: Sequence[Apply]) -> tuple[Expression, list[Variable]] | None:
