@@ -62,7 +62,9 @@ def test_values_that_are_equal_have_no_variance():
     x = torch.full((1, 2, 10, 10, 10), 0.1)
     mean, variance = computed(x, (2, 3, 4))
     assert variance.tolist() == [[0, 0]]
-    torch.testing.assert_close(mean, torch.full((1, 2), np.float32(0.1).item(), dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        mean, torch.full((1, 2), np.float32(0.1).item(), dtype=torch.float64), rtol=1e-12, atol=0
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
