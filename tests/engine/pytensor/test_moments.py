@@ -78,6 +78,12 @@ def test_values_that_are_not_finite(value, place):
     assert first.isnan().tolist() == second.isnan().tolist() == [[False, True, False]]
 
 
+def test_moments_over_all_axes():
+    x = torch.randn(3, 4, 50) + 7
+    for got, want in zip(computed(x, (0, 1, 2)), exact(x, (0, 1, 2)), strict=True):
+        torch.testing.assert_close(got.squeeze(), want, rtol=1e-6, atol=0)
+
+
 def test_no_values():
     total, raw = raw_moments(torch.zeros(0, 3, 5), (0, 2))
     assert total.tolist() == [0, 0, 0]

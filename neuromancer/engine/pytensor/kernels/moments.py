@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def raw_moments(x: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch.Tensor, t
     raw[COUNT] = x.numel() / max(rest.size, 1)
     total = raw[COUNT] * raw[ORIGIN] + raw[FIRST]
     with np.errstate(over="ignore"):
-        return torch.from_numpy(total.astype(np.float32)), torch.from_numpy(raw)
+        return _rounded(total), torch.from_numpy(raw)
 
 
 def centred_sums(raw: torch.Tensor, center: torch.Tensor, axes: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,4 +50,9 @@ def centred_sums(raw: torch.Tensor, center: torch.Tensor, axes: tuple[int, ...])
         shifted = values[COUNT] * shift
         first = shifted + values[FIRST]
         second = np.maximum(values[SECOND] + shift * (2 * values[FIRST] + shifted), 0)
-        return torch.from_numpy(first.astype(np.float32)), torch.from_numpy(second.astype(np.float32))
+        return _rounded(first), _rounded(second)
+
+
+def _rounded(values: Any) -> torch.Tensor:
+    """Return numbers as a float32 tensor; numpy's operations on arrays without axes return scalars."""
+    return torch.from_numpy(np.asarray(values, np.float32))
