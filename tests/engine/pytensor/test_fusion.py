@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytensor.graph.basic import Apply
+from pytensor.graph.fg import FunctionGraph
+from pytensor.tensor.math import add
 
 from neuromancer import engine as E
+from neuromancer.engine.pytensor.link.torch.fusion import SharedSums
 from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
 from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.square_sum import SquareSum
@@ -123,3 +126,25 @@ def test_random_expressions_agree_with_python_mode(data) -> None:
     for a, c in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(a, c)
     np.testing.assert_array_equal(p.get_value(), np.linspace(-1, 1, 6).reshape(2, 3))
+
+
+def test_sums_of_a_chain_of_residuals_are_shared() -> None:
+    x = E.tensor("x", (3, 40, 50), "float32")
+    with E.building():
+        a, b, c = T.tanh(x), T.exp(x), T.sqr(x)
+        chain = FunctionGraph([x], [add(x, a), add(x, a, b), add(x, b, a, c), add(x, x)], clone=True)
+    SharedSums().rewrite(chain)
+    # every sum adds one term to the one before
+    assert [len(out.owner.inputs) for out in chain.outputs] == [2] * 4
+    assert chain.outputs[0] in chain.outputs[1].owner.inputs and chain.outputs[1] in chain.outputs[2].owner.inputs
+    terms = [x]
+    sums = []
+    for k in range(4):
+        terms.append(T.tanh(terms[-1] * (k + 1)))
+        sums.append(add(*terms))
+    values = np.random.default_rng(0).standard_normal((3, 40, 50)).astype("float32")
+    wanted, last = values, values
+    for k, got in enumerate(E.function([x], sums)(values)):
+        last = np.tanh(last * (k + 1))
+        wanted = wanted + last
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)

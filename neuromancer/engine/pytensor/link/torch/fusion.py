@@ -44,6 +44,40 @@ class Fusion(GraphRewriter):
                 fgraph.replace(node.outputs[0], new, reason=self.rule.__name__)
 
 
+class SharedSums(GraphRewriter):
+    """Uses sums that are computed anyway as parts of longer ones.
+
+    PyTensor writes the results of a chain of residual blocks as x + a, x + a + b, x + a + b + c: every one reads all
+    the terms, which therefore stay in memory.
+    """
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Rewrite `fgraph`."""
+        results = {node: node.outputs[0] for node in fgraph.toposort() if _is_sum(node)}
+        for node in list(results):
+            parts = [part for part in results if part is not node and _is_part(part, node)]
+            if not parts:
+                continue
+            longest = max(parts, key=lambda part: len(part.inputs))
+            rest = list(node.inputs)
+            for term in longest.inputs:
+                rest.remove(term)
+            new = add(results[longest], *rest)
+            fgraph.replace(results[node], new, reason="SharedSums")
+            results[node] = new
+
+
+def _is_sum(node: Apply) -> bool:
+    return isinstance(node.op, Elemwise) and type(node.op.scalar_op) is ps.Add and node.outputs[0].ndim > 0
+
+
+def _is_part(part: Apply, whole: Apply) -> bool:
+    """Return whether all terms of one sum are among those of another one, which has more."""
+    if len(part.inputs) >= len(whole.inputs) or part.outputs[0].type != whole.outputs[0].type:
+        return False
+    return all(part.inputs.count(term) <= whole.inputs.count(term) for term in part.inputs)
+
+
 def conv_bias(fgraph: FunctionGraph, node: Apply) -> Variable | None:
     """conv(x, w) + b -> convolution with bias, if nothing else reads the convolution."""
     if not (isinstance(node.op, Elemwise) and type(node.op.scalar_op) is ps.Add):
@@ -101,6 +135,7 @@ def sum_of_squares(fgraph: FunctionGraph, node: Apply) -> Variable | None:
     return new if new.type == out.type else None
 
 
-FUSIONS: tuple[GraphRewriter, ...] = tuple(
-    map(Fusion, (without_fence, bias_before_pool, conv_bias, product_with_own_function, elu, sum_of_squares))
+FUSIONS: tuple[GraphRewriter, ...] = (
+    SharedSums(),
+    *map(Fusion, (without_fence, bias_before_pool, conv_bias, product_with_own_function, elu, sum_of_squares)),
 )
