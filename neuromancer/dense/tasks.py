@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.dense.evaluation import evaluator_of, network_of
 from neuromancer.dense.gathered import Frozen, Gathered
@@ -113,6 +114,8 @@ class TaskSpec:
     settings : tuple of str
         ``config.floatX``, ``config.backend`` and ``config.device``; a device set in the worker's environment takes
         precedence.
+    parts : int
+        Number of tasks that run on a machine at the same time and share its processor.
     form : Frozen or None
         How to evaluate a network that depends on the whole image.
     gathered : Gathered or None
@@ -136,6 +139,7 @@ class TaskSpec:
     cache: int
     skip: bool
     settings: tuple[str, str, str]
+    parts: int = 1
     form: Frozen | None = None
     gathered: Gathered | None = None
     scratch: Path | None = None
@@ -153,6 +157,8 @@ class OpenTask:
         Per node; None if values are returned to the caller.
     threads : Threads
     skip : bool
+    parts : int
+        Number of tasks that share the processor.
     stores : list
         Sources and sinks to close.
     model : str
@@ -163,6 +169,7 @@ class OpenTask:
     sinks: list[Any] | None
     threads: Threads
     skip: bool
+    parts: int = 1
     stores: list[Any] = field(default_factory=list)
     model: str = ""
 
@@ -213,7 +220,8 @@ def do_tiles(task: TaskSpec | OpenTask, indices: list[int]) -> Outcome:
         report.failed.update(latest.failed)
 
     try:
-        Pipeline(ready.evaluator, sinks, threads, note, ready.skip).run(indices)
+        with E.shared_processor(ready.parts):
+            Pipeline(ready.evaluator, sinks, threads, note, ready.skip).run(indices)
     except NeuromancerError as stopped:
         stopped.node = None if stopped.node is None else node_label(stopped.node).strip("'")  # nodes cannot be pickled
         error = stopped
@@ -271,4 +279,4 @@ def _open(task: TaskSpec) -> OpenTask:
     )  # fmt: skip
     evaluator.__enter__()
     stores = [source, *(mask for mask in masks if not isinstance(mask, np.ndarray)), *(sinks or ())]
-    return OpenTask(evaluator, sinks, task.threads, task.skip, stores, model.name)
+    return OpenTask(evaluator, sinks, task.threads, task.skip, task.parts, stores, model.name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from neuromancer.arrays import offers
 from neuromancer.config import config
@@ -103,6 +105,7 @@ class WorkerPool:
         if hasattr(executor, "get_executor"):
             client = executor
             self.workers = max(1, sum(client.ncores().values()))
+            self.per_machine = most_per_machine(client.ncores())
             self.executor = client.get_executor(pure=False)
         elif hasattr(executor, "submit"):
             self.executor = executor
@@ -125,7 +128,7 @@ class WorkerPool:
                 expected="ProcessPoolExecutor(..., mp_context=multiprocessing.get_context('spawn'))",
             )
         if not hasattr(self, "workers"):
-            self.workers = int(getattr(self.executor, "_max_workers", 0) or os.cpu_count() or 1)
+            self.workers = self.per_machine = int(getattr(self.executor, "_max_workers", 0) or os.cpu_count() or 1)
         self.tasks, self.retries = tasks or 2 * self.workers, retries
 
     def _renew(self) -> None:
@@ -234,7 +237,7 @@ class WorkerPool:
         """
         if self.in_process:
             with evaluator:
-                yield OpenTask(evaluator, assignment.sinks, assignment.threads, assignment.skip)
+                yield OpenTask(evaluator, assignment.sinks, assignment.threads, assignment.skip, self.per_machine)
             return
         model = model_of(assignment.nodes)
         if assignment.folder is None:
@@ -271,10 +274,30 @@ class WorkerPool:
             cache=assignment.cache_bytes,
             skip=assignment.skip,
             settings=(config.floatX, config.backend, config.device),
+            parts=self.per_machine,
             form=evaluator.network.frozen,
             gathered=evaluator.gathered,
             scratch=None if assignment.folder is None else assignment.folder.resolve(),
         )
+
+
+def most_per_machine(threads: Mapping[str, int]) -> int:
+    """Return the largest number of tasks that run on one machine at the same time.
+
+    Parameters
+    ----------
+    threads : dict of str to int
+        Address of a worker -> number of tasks that it runs at the same time.
+
+    Examples
+    --------
+    >>> most_per_machine({"tcp://10.0.0.1:40001": 2, "tcp://10.0.0.1:40002": 2, "tcp://10.0.0.2:40001": 3})
+    4
+    """
+    machines: Counter[str | None] = Counter()
+    for address, count in threads.items():
+        machines[urlsplit(address).hostname] += count
+    return max(machines.values(), default=1)
 
 
 def _portable(mask: Any) -> Any:

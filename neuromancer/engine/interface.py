@@ -161,6 +161,21 @@ class Engine(Operations, Protocol):
     def calls_under_way(self) -> int:
         """Return how many calls may be in flight, so that copies overlap computation; 1 without that."""
 
+    def shared_processor(self, parts: int) -> AbstractContextManager[None]:
+        """Return a context in which calls use at most this process's share of the processor.
+
+        Parameters
+        ----------
+        parts : int
+            Number of parts into which the cores of this machine are divided; every part is at least one core.
+
+        Examples
+        --------
+        >>> import neuromancer.engine as E
+        >>> with E.shared_processor(2):
+        ...     pass
+        """
+
     def free_memory(self) -> int | None:
         """Return the free memory of the configured device in bytes; None if that is the host."""
 

@@ -54,6 +54,18 @@ def test_a_maximum_takes_two_arrays_at_most() -> None:
         assert all(1 <= E.pool_copies(axes, dtype) <= 2 for axes in (1, 2, 3))
 
 
+@pytest.mark.skipif(E.NAME != "pytensor", reason="other engines are started with a number of threads")
+def test_tasks_share_the_processor() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    with E.shared_processor(1000):
+        assert torch.get_num_threads() == 1
+    with E.shared_processor(1):
+        assert 1 <= torch.get_num_threads() <= before
+    assert torch.get_num_threads() == before
+
+
 def test_on_the_host_there_is_no_device_memory_and_one_call_at_a_time() -> None:
     config.device = "cpu"
     assert E.free_memory() is None is no_device_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
 from neuromancer.engine.common.arguments import Ints
@@ -24,6 +25,11 @@ def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -
 def no_device_memory() -> None:
     """Return None: there is no memory but the host's."""
     return None
+
+
+def all_cores(parts: int) -> AbstractContextManager[None]:
+    """Return a context without effect: the number of threads is that with which the process was started."""
+    return nullcontext()
 
 
 def one_call_at_a_time() -> int:

@@ -8,6 +8,7 @@ from neuromancer.engine.theano import library  # makes Theano importable for all
 
 from theano.gof import Constant, Variable
 
+from neuromancer.engine.common.costs import all_cores as shared_processor
 from neuromancer.engine.common.costs import copies_by_axes as pool_copies
 from neuromancer.engine.common.costs import no_device_memory as free_memory
 from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_way
