@@ -22,6 +22,7 @@ import torch
 from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
@@ -41,9 +42,6 @@ TASKS = 12
 """Number of tasks per thread into which the blocks are divided."""
 TILE = 6
 """Inputs of a Cook-Toom tile along an axis."""
-PRODUCT, COPY, FORWARD, BACK, STORE = 0.95, 24.0, 6.0, 6.0, 20.0
-"""Measured costs, in units of a product of direct convolution: of a product, of copying a value to the buffer, of the
-transforms of a tile per value, and of storing a value of the result."""
 
 
 @dataclass(frozen=True)
@@ -168,16 +166,19 @@ class RowConv:
         return self.n_in * self.z.taps * self.y.taps * self.x.taps
 
     @property
-    def work(self) -> float:
-        """Cost of a call, as the number of products of a direct convolution that take as long."""
+    def units(self) -> Units:
+        """Work of a call; see `speed`."""
         z, y, x = self.block
         rows = self._blocks() * z * y
         copied = self._blocks() * self.z.inputs(z) * self.y.inputs(y) * self.x.stride * self._length(x)
         products = rows * self._vectors(x) * self.terms * self.n_out
-        return PRODUCT * products + COPY * copied * self.n_in + STORE * rows * x * self.n_out
+        stored = rows * min(x, self.x.out) * self.n_out
+        return {"row_product": products, "row_copy": copied * self.n_in, "row_store": stored}
 
-    preparation = 0.0
-    """Cost of rearranging the kernel, in the units of `work`."""
+    @property
+    def preparation(self) -> Units:
+        """Work of rearranging the kernel."""
+        return {}
 
     def _blocks(self) -> float:
         """Return the number of blocks, those at the ends of the image counted in part along z and y."""
@@ -307,19 +308,21 @@ class TiledRowConv(RowConv):
         return self.n_in * self.x.taps
 
     @property
-    def work(self) -> float:
-        """Cost of a call, as the number of products of a direct convolution that take as long."""
+    def units(self) -> Units:
+        """Work of a call; see `speed`."""
         z, y, x = self.block
         values = self._blocks() * prod(self.sizes) * self._length(x)
-        products = self._blocks() * prod(self.sizes) * self._vectors(x) * self.terms * self.n_out
-        stored = self._blocks() * z * y * x * self.n_out
-        transforms = (COPY + FORWARD) * self.n_in + BACK * self.n_out
-        return PRODUCT * products + transforms * values + STORE * stored
+        return {
+            "row_product": self._blocks() * prod(self.sizes) * self._vectors(x) * self.terms * self.n_out,
+            "row_copy": values * self.n_in,
+            "row_transform": values * (self.n_in + self.n_out),
+            "row_store": self._blocks() * z * y * min(x, self.x.out) * self.n_out,
+        }
 
     @property
-    def preparation(self) -> float:
-        """Cost of the kernel transform, in the units of `work`."""
-        return FORWARD * self.prepared
+    def preparation(self) -> Units:
+        """Work of the kernel transform."""
+        return {"row_transform": self.prepared}
 
     def _blocks(self) -> float:
         """Return the number of tiles."""
@@ -376,16 +379,17 @@ def _program(geometry: RowConv, image: Ints, target: Ints, kernel: int, pad: Int
 
 
 def best_geometry(
-    x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int, prepared: bool
+    x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int, prepared: bool, speed: Speed
 ) -> RowConv | None:
-    """Return the cheapest way to compute a convolution of an image that is already padded, or None if there is none."""
+    """Return the fastest way to compute a convolution of an image that is already padded, or None if there is none."""
     if not all(w_shape) or len(w_shape) not in (4, 5):
         return None
     direct = RowConv(x_shape, w_shape, stride, dilation, groups)
     if set(stride) != {1} or max(w_shape[2:-1]) < 2 or max(w_shape[2:-1]) >= TILE:
         return direct
     tiled = TiledRowConv(x_shape, w_shape, stride, dilation, groups)
-    return tiled if tiled.work + (0 if prepared else tiled.preparation) < direct.work else direct
+    seconds = speed.seconds(tiled.units) + (0.0 if prepared else speed.seconds(tiled.preparation))
+    return tiled if seconds < speed.seconds(direct.units) else direct
 
 
 def _sums(parts: Iterable[np.ndarray]) -> np.ndarray:
