@@ -83,7 +83,7 @@ class TileEvaluator:
     def __enter__(self) -> TileEvaluator:
         self._func = self.network.func(self.precision).compile()
         # Costs of the whole plan, so that all shards and resumed runs choose the same algorithms.
-        self._func.expect(self.plan.products, self.plan.work)
+        self._func.expect(self.plan.products, self.plan.time)
         self.depth = 1 if self.shared else E.calls_under_way()
         return self
 

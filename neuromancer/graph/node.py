@@ -179,7 +179,7 @@ class GraphNode(metaclass=NodeType):
         if w is None:
             return None
         products = float(images * prod(before) * prod(w.get_value().shape))
-        return Work(products, products)
+        return Work(products, products * E.unit_costs(dtype).product)
 
     def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
         """Return what the node needs of statistics of its first parent over a whole image, (`statistic_rows`, f)."""

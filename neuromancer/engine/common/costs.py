@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from math import prod
+from typing import NamedTuple
 
 from neuromancer.engine.common.arguments import Ints
 
 
-def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+class UnitCosts(NamedTuple):
+    """Seconds that common operations take.
+
+    Attributes
+    ----------
+    product : float
+        Multiply-add of a convolution or matrix product.
+    transposed : float
+        Multiply-add of a transposed convolution.
+    byte : float
+        Byte read or written by an operation on large arrays.
+    step : float
+        An operation, however small.
+    """
+
+    product: float
+    transposed: float
+    byte: float
+    step: float
+
+
+def direct_conv_cost(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, stride: Ints = ()
+) -> tuple[float, float, float]:
     """Return the cost of a direct convolution without padding: (multiply-adds, 0 bytes kept, 0 bytes of scratch).
 
     Parameters
@@ -16,8 +40,11 @@ def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -
     w_shape : (n_out, n_in, *kernel)
     dilation : tuple of int, per spatial axis
     dtype : str
+    stride : tuple of int, per spatial axis
+        Default: 1.
     """
-    windows = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
+    axes = zip(x_shape[2:], dilation, w_shape[2:], stride or (1,) * len(dilation), strict=True)
+    windows = [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in axes]
     return float(x_shape[0] * prod(windows) * prod(w_shape)), 0.0, 0.0
 
 

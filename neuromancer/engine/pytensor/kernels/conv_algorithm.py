@@ -11,10 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from neuromancer.config import config
-from neuromancer.engine.common.costs import direct_conv_cost
-from neuromancer.engine.pytensor.devices import resolve_device
-from neuromancer.engine.pytensor.kernels import fourier, fragments, rows, winograd
+from neuromancer.engine.pytensor.kernels import fourier, rows, winograd
 from neuromancer.engine.pytensor.kernels.conv import WIDE
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units, current, require
@@ -28,6 +25,7 @@ GROUPS: dict[Any, str] = {
     fourier.Tiling: "fourier",
 }
 """Algorithm -> the group of `speed.TYPICAL` that it needs."""
+UNMEASURED = Speed()
 SAVES = 0.85
 """Maximum time relative to direct convolution."""
 START = 2e-3
@@ -171,18 +169,24 @@ def _decided(layer: Layer) -> ConvAlgorithm | None:
 
     Training never measures and always goes by typical speeds: it gives the same parameters in every process.
     """
-    return fastest(layer, current() if layer.prepared else Speed())
+    return fastest(layer, current() if layer.prepared else UNMEASURED)
 
 
-def fastest(layer: Layer, speed: Speed) -> ConvAlgorithm | None:
+def fastest(layer: Layer, speed: Speed, measuring: bool = False) -> ConvAlgorithm | None:
     """Return the fastest algorithm by the speed of a machine, or None if that is direct convolution.
 
-    If anything was measured, whatever is chosen is measured before.
+    Parameters
+    ----------
+    layer : Layer
+    speed : Speed
+    measuring : bool
+        If the machine was measured: measure the algorithm, too, before it is chosen. Its code, which then is compiled,
+        is needed anyway.
     """
     while True:
         best = _fastest(layer, speed)
         group = GROUPS.get(type(best))
-        if group is None or not speed.measured or group in speed.measured:
+        if group is None or not measuring or not speed.measured or group in speed.measured:
             return best
         speed = require(group)
 
@@ -211,19 +215,3 @@ def seconds(way: ConvAlgorithm | None, layer: Layer, speed: Speed) -> float:
         return speed.seconds(layer.direct | layer.reordered)
     units = way.units if isinstance(way, rows.RowConv) else way.units | layer.reordered
     return speed.seconds(units) + (0.0 if layer.prepared else speed.seconds(way.preparation))
-
-
-def conv_cost(
-    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
-) -> tuple[float, float, float]:
-    """Return the cost of a convolution without padding on the configured device; see `engine.interface`."""
-    device = resolve_device(config.device).type
-    if device == "cuda" and groups == 1:
-        return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
-    if dtype != "float32" or device != "cpu" or not prod(w_shape):
-        return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    layer = Layer(tuple(x_shape), tuple(w_shape), tuple(stride) or (1,) * len(dilation), tuple(dilation), groups)
-    speed = current()
-    best = fastest(layer, speed)
-    took = seconds(best, layer, current())
-    return (took, 0.0, 0.0) if best is None else (took, float(best.prepared), float(best.scratch))

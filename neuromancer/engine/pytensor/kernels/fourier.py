@@ -33,9 +33,9 @@ CHUNK = 512 << 20
 """Maximum size in bytes of the transformed tiles that are in memory at a time."""
 SCRATCH = 640 << 10
 """Size in bytes of a thread's buffer between image and products; fits into a core's own cache."""
-OUTPUT_TRANSFORM, FLAT, ROWS = 0.64, 0.3, 40.0
+OUTPUT_TRANSFORM, FLAT = 0.64, 0.3
 """Costs relative to the transform of an input value: that of an output value, and what both cost in addition where
-tiles are planes; rows of a product that cost as much as reading the kernel."""
+tiles are planes."""
 PARTS = 16
 """Number of tasks into which a kernel transform is divided."""
 USES = 4
@@ -197,7 +197,12 @@ def _units(number: Any, sizes: Any, points: Any, rows: Any, n_in: int, room: tup
     z, y, x = sizes
     products = number * 4 * points * n_in * room[1]
     transforms = room[0] + room[1] * OUTPUT_TRANSFORM + sum(room) * FLAT * (z == 1)
-    return {"fourier_product": products * (1 + ROWS / rows), "fourier_value": number * transforms * x * y * z}
+    return {
+        "fourier_product": products,
+        "fourier_read": products / rows,
+        "fourier_value": number * transforms * x * y * z,
+        "fourier_call": 1.0,
+    }
 
 
 def _parts(count: int, threads: int, unit: int = 1) -> list[tuple[int, int]]:

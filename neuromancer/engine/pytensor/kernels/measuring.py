@@ -139,11 +139,26 @@ def _winograd() -> list[Sample]:
 
 def _fourier() -> list[Sample]:
     samples = []
-    for n_in, n_out, n in ((16, 16, 44), (48, 64, 36)):
+    for n_in, n_out, n in ((16, 16, 20), (16, 16, 44), (64, 64, 36), (64, 128, 20)):
         layer = _layer((n,) * 3, n_in, n_out, 5)
         algorithm = fourier.Tiling(layer.x_shape, layer.w_shape, layer.dilation, (12, 12, 12))
-        samples += [_by(algorithm, layer), _transform(algorithm, layer)]
+        samples.append(_by(algorithm, layer))
+        if n_in * n_out * n > 10_000:
+            samples.append(_transform(algorithm, layer))
     return samples
+
+
+def _transposed() -> list[Sample]:
+    layer = _layer((16, 24, 24), 32, 16, 2)
+    x, w = direct.channels_last(torch.full(layer.x_shape, 0.5)), torch.full((32, 16, 2, 2, 2), 0.25)
+    bias, two, zero = torch.ones(16), (2, 2, 2), (0, 0, 0)
+    kernel = direct.channels_last(w)
+    return [
+        (
+            {"transposed": prod(layer.x_shape) * prod(w.shape[1:])},
+            lambda: direct.conv_transpose(x, kernel, bias, two, (1, 1, 1), zero),
+        )
+    ]
 
 
 def _reorder() -> list[Sample]:
@@ -180,6 +195,7 @@ FAMILIES: dict[str, Iterable[Callable[[], list[Sample]]]] = {
         _direct(_layer((24, 32, 32), 32, 32, 3, groups=32)),
         _direct(_layer((20, 32, 32), 64, 64, 1), _layer((20, 64, 64), 16, 16, 1)),
         _rows,
+        _transposed,
         _reorder,
         _bytes,
         _steps,

@@ -32,7 +32,7 @@ TYPICAL: dict[str, dict[str, float]] = {
         "direct_single": 36e-12,  # one input channel
         "direct_strided": 22e-12,
         "direct_grouped": 30e-12,
-        "direct_depthwise": 100e-12,
+        "direct_depthwise": 27e-12,
         # matrix products, per product of whole vectors, and per value read or written
         "matrix": 20e-12,
         "matrix_value": 0.3e-9,
@@ -41,14 +41,24 @@ TYPICAL: dict[str, dict[str, float]] = {
         "row_copy": 0.4e-9,
         "row_store": 0.3e-9,
         "row_transform": 0.12e-9,
+        # transposed convolution, per product
+        "transposed": 40e-12,
         # per value converted to the channels-last memory format
-        "reorder": 0.8e-9,
+        "reorder": 1.2e-9,
         # other operations, per byte read or written, and per operation
-        "byte": 0.1e-9,
-        "step": 20e-6,
+        "byte": 35e-12,
+        "step": 40e-6,
     },
-    "winograd": {"winograd_product": 21e-12, "winograd_value": 0.9e-9},
-    "fourier": {"fourier_product": 9e-12, "fourier_value": 1.0e-9, "fourier_kernel": 6e-9},
+    # per product, and per value transformed, read or written
+    "winograd": {"winograd_product": 24e-12, "winograd_value": 0.24e-9},
+    # per real product, value of the kernel read, value transformed, value of the kernel transformed, and call
+    "fourier": {
+        "fourier_product": 20e-12,
+        "fourier_read": 0.15e-9,
+        "fourier_value": 1.05e-9,
+        "fourier_kernel": 6e-9,
+        "fourier_call": 1e-3,
+    },
 }
 """Typical seconds per unit with one thread, in groups that are measured together."""
 LARGE = 2e10

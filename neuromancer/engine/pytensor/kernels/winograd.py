@@ -89,12 +89,16 @@ class Tiling:
         points, parts = size**2 * self.tiles * self.batch, prod(self.parts)
         values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
         products = points * parts * self.out[0] * self.taps * self.n_in * self.n_out
-        self.units: Units = {"winograd_product": products, "winograd_value": TRANSFORM[size] * values}
+        operands = points * parts * self.out[0] * self.taps * (self.n_in + self.n_out)
+        self.units: Units = {
+            "winograd_product": products,
+            "winograd_value": TRANSFORM[size] * values + operands,
+        }
         """Work of a call; see `speed`."""
         kernel = size**2 * parts * self.taps * self.n_in * self.n_out
         self.prepared = 4 * kernel
         """Size of the transformed kernel in bytes."""
-        self.preparation: Units = {"winograd_value": TRANSFORM[size] * kernel}
+        self.preparation: Units = {"winograd_value": 2 * TRANSFORM[size] * kernel}
         """Work of the kernel transform."""
         self._scratch = self.step * per_tile
 
