@@ -19,6 +19,8 @@ class UnitCosts(NamedTuple):
         Multiply-add of a transposed convolution.
     byte : float
         Byte read or written by an operation on large arrays.
+    page : float
+        Byte of new memory, which the system has to clear.
     step : float
         An operation, however small.
     """
@@ -26,6 +28,7 @@ class UnitCosts(NamedTuple):
     product: float
     transposed: float
     byte: float
+    page: float
     step: float
 
 

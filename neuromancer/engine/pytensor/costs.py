@@ -41,7 +41,7 @@ def unit_costs(dtype: str) -> UnitCosts:
     if not _has_kernels(dtype):
         return known_costs(_key(dtype))
     known = current().per_unit
-    return UnitCosts(known["direct"], known["transposed"], known["byte"], known["step"])
+    return UnitCosts(product=known["direct"], **{k: known[k] for k in ("transposed", "byte", "page", "step")})
 
 
 @implements(Engine.measure_speed)

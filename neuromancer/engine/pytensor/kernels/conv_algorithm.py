@@ -25,6 +25,8 @@ GROUPS: dict[Any, str] = {
     fourier.Tiling: "fourier",
 }
 """Algorithm -> the group of `speed.TYPICAL` that it needs."""
+MAPPED = 32 << 20
+"""Size in bytes from which on memory that torch allocates is new each time, so that the system has to clear it."""
 UNMEASURED = Speed()
 SAVES = 0.85
 """Maximum time relative to direct convolution."""
@@ -146,11 +148,14 @@ class Layer:
         outputs = self.x_shape[0] * prod(self.windows)
         if self.groups == prod(taps) == max(self.stride) == 1 and min(n_in, n_out) >= WIDE:
             return {"matrix": outputs * n_in * n_out, "matrix_value": outputs * (n_in + n_out)}
+        new = {"page": nbytes} if (nbytes := 4 * outputs * n_out) >= MAPPED else {}
         if self.groups > 1 and n_in == 1:
-            return {"direct_depthwise": outputs * n_out * prod(taps)}
+            return new | {"direct_depthwise": outputs * n_out * prod(taps)}
         channels = self.groups * ceil(n_out // self.groups / LANES) * LANES
         kind = "grouped" if self.groups > 1 else "single" if n_in == 1 else "strided" if max(self.stride) > 1 else ""
-        return {f"direct_{kind}".rstrip("_"): outputs * channels * n_in * prod(taps)}
+        if prod(taps) == 1:
+            new["point_value"] = outputs * (self.w_shape[1] * self.groups + n_out)
+        return new | {f"direct_{kind}".rstrip("_"): outputs * channels * n_in * prod(taps)}
 
     @property
     def reordered(self) -> Units:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.memory import KEPT, empty
 from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
@@ -202,6 +202,7 @@ def _units(number: Any, sizes: Any, points: Any, rows: Any, n_in: int, room: tup
         "fourier_read": products / rows,
         "fourier_value": number * transforms * x * y * z,
         "fourier_call": 1.0,
+        "page": np.maximum(0, 8 * points * rows * sum(room) - KEPT) / USES,
     }
 
 

@@ -44,11 +44,14 @@ def measure(group: str, speed: Speed) -> dict[str, float]:
     with torch.inference_mode(), reserve.hold():
         for family in FAMILIES[group]:
             samples = family()
-            found |= fitted([units for units, _ in samples], _times([run for _, run in samples]), speed.per_unit)
+            times = _times([run for _, run in samples])
+            found |= fitted([units for units, _ in samples], times, speed.per_unit, found)
     return {kind: found[kind] for kind in TYPICAL[group]}
 
 
-def fitted(units: Sequence[Units], times: Sequence[float], prior: Mapping[str, float]) -> dict[str, float]:
+def fitted(
+    units: Sequence[Units], times: Sequence[float], prior: Mapping[str, float], known: Mapping[str, float] = {}
+) -> dict[str, float]:
     """Return the seconds per unit that explain the times of some runs best.
 
     Parameters
@@ -59,6 +62,8 @@ def fitted(units: Sequence[Units], times: Sequence[float], prior: Mapping[str, f
         Seconds of each run.
     prior : mapping of str to float
         Typical seconds per unit, of which only the ratios count.
+    known : mapping of str to float
+        Seconds per unit that are known already.
 
     Examples
     --------
@@ -66,9 +71,10 @@ def fitted(units: Sequence[Units], times: Sequence[float], prior: Mapping[str, f
     >>> round(found["a"]), round(found["b"])
     (3, 2)
     """
-    kinds = sorted({kind for work in units for kind in work})
-    shares = np.array([[work.get(kind, 0.0) * prior[kind] for kind in kinds] for work in units])
-    shares /= np.array(times)[:, None]
+    kinds = sorted({kind for work in units for kind in work} - set(known))
+    given = [sum(known.get(kind, 0.0) * number for kind, number in work.items()) for work in units]
+    rest = np.maximum(np.array(times) - given, 0.1 * np.array(times))
+    shares = np.array([[work.get(kind, 0.0) * prior[kind] for kind in kinds] for work in units]) / rest[:, None]
     scale = 1 / float(np.median(shares.sum(1)))
     matrix = np.concatenate([shares * scale, LEANING * np.eye(len(kinds))])
     target = np.concatenate([np.ones(len(times)), np.full(len(kinds), LEANING)])
@@ -139,7 +145,7 @@ def _winograd() -> list[Sample]:
 
 def _fourier() -> list[Sample]:
     samples = []
-    for n_in, n_out, n in ((16, 16, 20), (16, 16, 44), (64, 64, 36), (64, 128, 20)):
+    for n_in, n_out, n in ((16, 16, 20), (16, 16, 84), (64, 64, 44), (64, 128, 20)):
         layer = _layer((n,) * 3, n_in, n_out, 5)
         algorithm = fourier.Tiling(layer.x_shape, layer.w_shape, layer.dilation, (12, 12, 12))
         samples.append(_by(algorithm, layer))
@@ -167,11 +173,15 @@ def _reorder() -> list[Sample]:
 
 
 def _bytes() -> list[Sample]:
-    """A sum of arrays that do not fit into the caches."""
-    a, b, total = (empty(1 << 23) for _ in range(3))
+    """Sums of arrays that do not fit into the caches, with and without new memory for the result."""
+    a, b, total = (empty(3 << 22) for _ in range(3))
     a.fill_(1.0)
     b.fill_(1.0)
-    return [({"byte": 3 * a.nbytes}, lambda: torch.add(a, b, out=total))]
+    bytes_moved = 3 * a.nbytes
+    return [
+        ({"byte": bytes_moved}, lambda: torch.add(a, b, out=total)),
+        ({"byte": bytes_moved, "page": a.nbytes}, lambda: torch.add(a, b)),
+    ]
 
 
 def _steps() -> list[Sample]:
@@ -194,6 +204,7 @@ FAMILIES: dict[str, Iterable[Callable[[], list[Sample]]]] = {
         _direct(_layer((22, 22, 22), 32, 64, 3, groups=4)),
         _direct(_layer((24, 32, 32), 32, 32, 3, groups=32)),
         _direct(_layer((20, 32, 32), 64, 64, 1), _layer((20, 64, 64), 16, 16, 1)),
+        _direct(_layer((20, 48, 48), 20, 3, 1), _layer((20, 48, 48), 32, 2, 1)),
         _rows,
         _transposed,
         _reorder,

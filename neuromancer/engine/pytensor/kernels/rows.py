@@ -8,7 +8,7 @@ bandwidth. Where that saves time, the kernel's z and y axes are computed by the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -168,12 +168,13 @@ class RowConv:
     @property
     def units(self) -> Units:
         """Work of a call; see `speed`."""
-        z, y, x = self.block
-        rows = self._blocks() * z * y
-        copied = self._blocks() * self.z.inputs(z) * self.y.inputs(y) * self.x.stride * self._length(x)
-        products = rows * self._vectors(x) * self.terms * self.n_out
-        stored = rows * min(x, self.x.out) * self.n_out
-        return {"row_product": products, "row_copy": copied * self.n_in, "row_store": stored}
+        z, y, _ = self.block
+        rows, copied = self._blocks() * z * y, self._blocks() * self.z.inputs(z) * self.y.inputs(y) * self.x.stride
+        return {
+            "row_product": rows * self._along_x(self._vectors) * self.terms * self.n_out,
+            "row_copy": copied * self._along_x(self._length) * self.n_in,
+            "row_store": rows * self.x.out * self.n_out,
+        }
 
     @property
     def preparation(self) -> Units:
@@ -181,15 +182,19 @@ class RowConv:
         return {}
 
     def _blocks(self) -> float:
-        """Return the number of blocks, those at the ends of the image counted in part along z and y."""
-        z, y, x = self.block
-        parts = self.z.out / z * self.y.out / y * ceil(self.x.out / x)
-        return self.batch * self.groups * parts
+        """Return the number of blocks along z and y, those at the ends of the image counted in part."""
+        z, y, _ = self.block
+        return self.batch * self.groups * self.z.out / z * self.y.out / y
+
+    def _along_x(self, count: Callable[[int], int]) -> int:
+        """Return the sum of a count of voxels over the blocks along a row."""
+        x, out = self.block[2], self.x.out
+        return out // x * count(x) + (count(out % x) if out % x else 0)
 
     def _vectors(self, voxels: int) -> int:
         """Return the number of voxels that are computed for a row, in whole vectors."""
         lanes = _code().vectors().lanes
-        return ceil(min(voxels, self.x.out) / lanes) * lanes
+        return ceil(voxels / lanes) * lanes
 
     @property
     def prepared(self) -> int:
@@ -310,13 +315,13 @@ class TiledRowConv(RowConv):
     @property
     def units(self) -> Units:
         """Work of a call; see `speed`."""
-        z, y, x = self.block
-        values = self._blocks() * prod(self.sizes) * self._length(x)
+        rows = self._blocks() * prod(self.sizes)
+        values = rows * self._along_x(self._length)
         return {
-            "row_product": self._blocks() * prod(self.sizes) * self._vectors(x) * self.terms * self.n_out,
+            "row_product": rows * self._along_x(self._vectors) * self.terms * self.n_out,
             "row_copy": values * self.n_in,
             "row_transform": values * (self.n_in + self.n_out),
-            "row_store": self._blocks() * z * y * min(x, self.x.out) * self.n_out,
+            "row_store": self._blocks() * prod(self.block[:2]) * self.x.out * self.n_out,
         }
 
     @property
@@ -325,13 +330,13 @@ class TiledRowConv(RowConv):
         return {"row_transform": self.prepared}
 
     def _blocks(self) -> float:
-        """Return the number of tiles."""
-        z, y, x = self.block
+        """Return the number of tiles along z and y."""
+        z, y, _ = self.block
         along = [
             sum(ceil(ceil((axis.out - phase) / axis.apart) / n) for phase in range(min(axis.apart, axis.out)))
             for axis, n in ((self.z, z), (self.y, y))
         ]
-        return self.batch * self.groups * prod(along) * ceil(self.x.out / x)
+        return self.batch * self.groups * prod(along)
 
     @property
     def prepared(self) -> int:

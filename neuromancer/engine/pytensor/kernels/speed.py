@@ -45,8 +45,11 @@ TYPICAL: dict[str, dict[str, float]] = {
         "transposed": 40e-12,
         # per value converted to the channels-last memory format
         "reorder": 1.2e-9,
-        # other operations, per byte read or written, and per operation
+        # pointwise convolution of few channels, per value read or written
+        "point_value": 0.7e-9,
+        # other operations, per byte read or written, byte of new memory, and operation
         "byte": 35e-12,
+        "page": 0.25e-9,
         "step": 40e-6,
     },
     # per product, and per value transformed, read or written
