@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ACTIVATION = 2
 """Times that the result of a convolution is read or written by its activation."""
+MAPPED = 32 << 20
+"""Size in bytes from which on results of elementwise operations are in new memory."""
 POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
@@ -87,7 +89,8 @@ class Costs:
         for k, n in enumerate(self.nodes):
             own, read = size[id(n)], sum(size[p] for p in self.parents[k])
             inside = own
-            seconds += unit.step + unit.byte * (read + own)
+            seconds += unit.step + unit.byte * n.passes * (read + own)
+            seconds += unit.function * n.functions * own / self.dtype.itemsize
             before = extent[self.parents[k][0]] if self.parents[k] else extent[id(n)]
             weights = n.work(before, extent[id(n)], images, self.dtype.name)
             if weights is not None:
@@ -97,6 +100,8 @@ class Costs:
                 seconds += unit.byte * (ACTIVATION * own + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + copies))
+            elif own >= MAPPED and (len(self.parents[k]) > 1 or n.passes > 1):  # others overwrite their parent
+                seconds += unit.page * own
             peak = max(peak, sum(alive.values()) + inside)
             alive[id(n)] = own
             for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:

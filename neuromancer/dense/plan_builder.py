@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.axes import AxisGeometry
 from neuromancer.dense.checks import check_one_pass, check_same_padding, check_size, is_stack
@@ -293,7 +294,7 @@ class PlanBuilder:
             offsets=self.offsets,
             form=self.network.form,
             products=choice.products * scale,
-            time=choice.seconds * scale,
+            time=choice.seconds * scale + E.unit_costs(self.network.dtype.name).page * choice.memory,
             overlap=choice.overlap,
             memory=choice.memory,
             first_image=self.roi[0][0] if self.stack else 0,

@@ -60,6 +60,12 @@ class GraphNode(metaclass=NodeType):
     refined: bool = False
     """Whether the node or an ancestor is an up-convolution, so that fields of view differ between voxels."""
 
+    functions: float = 0.0
+    """Evaluations of functions like exp and tanh per value of the result; for estimates of time, as are `passes`."""
+
+    passes: float = 1.0
+    """Times that parents and result are read or written."""
+
     demanded: Demand = Demand()
     """Upper bound on the cost of building the node, if it was loaded from a file."""
 

@@ -23,6 +23,8 @@ class UnitCosts(NamedTuple):
         Byte of new memory, which the system has to clear.
     step : float
         An operation, however small.
+    function : float
+        Value of a function like exp or tanh.
     """
 
     product: float
@@ -30,6 +32,7 @@ class UnitCosts(NamedTuple):
     byte: float
     page: float
     step: float
+    function: float
 
 
 def direct_conv_cost(

@@ -41,7 +41,9 @@ def unit_costs(dtype: str) -> UnitCosts:
     if not _has_kernels(dtype):
         return known_costs(_key(dtype))
     known = current().per_unit
-    return UnitCosts(product=known["direct"], **{k: known[k] for k in ("transposed", "byte", "page", "step")})
+    return UnitCosts(
+        product=known["direct"], **{k: known[k] for k in ("transposed", "byte", "page", "step", "function")}
+    )
 
 
 @implements(Engine.measure_speed)

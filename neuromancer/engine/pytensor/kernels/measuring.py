@@ -196,6 +196,11 @@ def _steps() -> list[Sample]:
     return [({"step": steps}, run)]
 
 
+def _functions() -> list[Sample]:
+    x = torch.linspace(-3, 3, 1 << 20)
+    return [({"function": x.numel()}, lambda: torch.tanh(x))]
+
+
 FAMILIES: dict[str, Iterable[Callable[[], list[Sample]]]] = {
     "basic": (
         _direct(_layer((20, 22, 22), 32, 32, 3), _layer((52, 52), 64, 64, 3)),
@@ -210,6 +215,7 @@ FAMILIES: dict[str, Iterable[Callable[[], list[Sample]]]] = {
         _reorder,
         _bytes,
         _steps,
+        _functions,
     ),
     "winograd": (_winograd,),
     "fourier": (_fourier,),

@@ -51,6 +51,8 @@ TYPICAL: dict[str, dict[str, float]] = {
         "byte": 35e-12,
         "page": 0.25e-9,
         "step": 40e-6,
+        # exp, tanh and the like, per value
+        "function": 2e-9,
     },
     # per product, and per value transformed, read or written
     "winograd": {"winograd_product": 24e-12, "winograd_value": 0.24e-9},
