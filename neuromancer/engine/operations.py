@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from neuromancer.engine.common.costs import UnitCosts
+from neuromancer.engine.unit_costs import UnitCosts
 
 Symbol = Any
 """A symbolic variable, of the engine's own class."""

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from neuromancer.dense.calibration import seconds_per_work
 
 import neuromancer as nm
 from neuromancer.dense.axes import AxisGeometry, PeriodicAxis
-from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.geometry import covering
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.plan import DensePlan, ResultSpec, duration, readable_bytes

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.engine.common.costs import UnitCosts
 from neuromancer.engine.common.measurements import cached
+from neuromancer.engine.unit_costs import UnitCosts
 
 SHAPE, KERNEL = (1, 32, 16, 40, 40), (32, 32, 3, 3, 3)
 """A typical convolution."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from importlib import import_module
-from math import prod
 
 import torch
 
 from neuromancer.config import config
 from neuromancer.engine.common.arguments import Ints
 from neuromancer.engine.common.benchmark import known_costs, measured_costs
-from neuromancer.engine.common.costs import UnitCosts, direct_conv_cost
+from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.common.measurements import versions
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer, fastest, seconds
 from neuromancer.engine.pytensor.kernels.speed import current, require
+from neuromancer.engine.unit_costs import UnitCosts
 
 
 @implements(Engine.conv_cost)
@@ -24,7 +24,7 @@ def conv_cost(
     x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
 ) -> tuple[float, float, float]:
     stride = tuple(stride) or (1,) * len(dilation)
-    if _has_kernels(dtype) and prod(w_shape):
+    if _has_kernels(dtype) and 0 not in w_shape:
         layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
         best = fastest(layer, current(), measuring=True)
         took = seconds(best, layer, current())

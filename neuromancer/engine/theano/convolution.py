@@ -27,11 +27,12 @@ from neuromancer.engine.common.arguments import (
     window_length,
 )
 from neuromancer.engine.common.benchmark import known_costs, measured_costs
-from neuromancer.engine.common.costs import UnitCosts, direct_conv_cost
+from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.common.measurements import versions
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
+from neuromancer.engine.unit_costs import UnitCosts
 from neuromancer.errors import ArgumentError
 
 _FORWARD = {2: conv2d, 3: conv3d}

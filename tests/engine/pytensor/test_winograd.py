@@ -15,6 +15,7 @@ from torch.nn.functional import conv2d, conv3d
 from neuromancer.engine.pytensor.kernels import cook_toom, winograd
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
 from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels.speed import Speed
 
 DIRECT = {2: conv2d, 3: conv3d}
 
@@ -103,7 +104,7 @@ def test_result_does_not_depend_on_threads():
     ],
 )
 def test_larger_tiles_where_they_pay(x_shape, w_shape, size):
-    tiling = winograd.best_tiling(x_shape, w_shape, (1,) * (len(x_shape) - 2), True)
+    tiling = winograd.best_tiling(x_shape, w_shape, (1,) * (len(x_shape) - 2), True, Speed())
     assert (tiling and tiling.key) == size
 
 

@@ -165,7 +165,7 @@ class Layer:
 
 def _is_planar(x: torch.Tensor) -> bool:
     """Whether an image with several channels is not in the channels-last format."""
-    return x.shape[1] > 1 and x.stride(1) != 1
+    return x.shape[1] > 1 and x.stride(1) > 1
 
 
 @lru_cache(maxsize=4096)

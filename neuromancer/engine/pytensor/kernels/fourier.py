@@ -33,7 +33,7 @@ CHUNK = 512 << 20
 """Maximum size in bytes of the transformed tiles that are in memory at a time."""
 SCRATCH = 640 << 10
 """Size in bytes of a thread's buffer between image and products; fits into a core's own cache."""
-OUTPUT_TRANSFORM, FLAT = 0.64, 0.3
+OUTPUT_TRANSFORM, FLAT = 1.4, 0.3
 """Costs relative to the transform of an input value: that of an output value, and what both cost in addition where
 tiles are planes."""
 PARTS = 16
@@ -288,7 +288,7 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, sp
     data = 4 * (prod(x_shape) + batch * n_out * prod(out))
     rows = np.minimum(tiles, np.maximum(1, min(CHUNK, max(FREE, data)) // (8 * points * sum(room))))
     kernel = speed.seconds({"fourier_kernel": points * n_in * n_out / (USES if prepared else 1)})
-    total = speed.seconds(_units(batch * tiles, (z, y, x), points, rows, n_in, room)) + kernel
+    total: Any = speed.seconds(_units(batch * tiles, (z, y, x), points, rows, n_in, room)) + kernel
     total = np.where(8.0 * points * n_in * n_out > SHARE * data + FREE, np.inf, total)
     best = np.unravel_index(np.argmin(total), total.shape)
     if not np.isfinite(total[best]):

@@ -22,7 +22,7 @@ from neuromancer.engine.common.measurements import cached, digest, versions
 
 logger = logging.getLogger("neuromancer")
 
-Units = Mapping[str, Any]
+Units = dict[str, Any]
 """Kind of work -> number of units; the kinds are those of `TYPICAL`."""
 
 TYPICAL: dict[str, dict[str, float]] = {
@@ -31,25 +31,25 @@ TYPICAL: dict[str, dict[str, float]] = {
         "direct": 20e-12,
         "direct_single": 36e-12,  # one input channel
         "direct_strided": 22e-12,
-        "direct_grouped": 30e-12,
+        "direct_grouped": 22e-12,
         "direct_depthwise": 27e-12,
         # matrix products, per product of whole vectors, and per value read or written
         "matrix": 20e-12,
-        "matrix_value": 0.3e-9,
+        "matrix_value": 0.25e-9,
         # convolution along rows: per product, value copied to a buffer, value of the result, value transformed
-        "row_product": 19e-12,
-        "row_copy": 0.4e-9,
-        "row_store": 0.3e-9,
-        "row_transform": 0.12e-9,
+        "row_product": 20e-12,
+        "row_copy": 0.5e-9,
+        "row_store": 0.27e-9,
+        "row_transform": 0.13e-9,
         # transposed convolution, per product
-        "transposed": 40e-12,
+        "transposed": 80e-12,
         # per value converted to the channels-last memory format
         "reorder": 1.2e-9,
         # pointwise convolution of few channels, per value read or written
-        "point_value": 0.7e-9,
+        "point_value": 0.25e-9,
         # other operations, per byte read or written, byte of new memory, and operation
         "byte": 35e-12,
-        "page": 0.25e-9,
+        "page": 0.4e-9,
         "step": 40e-6,
         # exp, tanh and the like, per value
         "function": 2e-9,
@@ -58,11 +58,11 @@ TYPICAL: dict[str, dict[str, float]] = {
     "winograd": {"winograd_product": 24e-12, "winograd_value": 0.24e-9},
     # per real product, value of the kernel read, value transformed, value of the kernel transformed, and call
     "fourier": {
-        "fourier_product": 20e-12,
-        "fourier_read": 0.15e-9,
-        "fourier_value": 1.05e-9,
+        "fourier_product": 19e-12,
+        "fourier_read": 0.13e-9,
+        "fourier_value": 0.75e-9,
         "fourier_kernel": 6e-9,
-        "fourier_call": 1e-3,
+        "fourier_call": 0.3e-3,
     },
 }
 """Typical seconds per unit with one thread, in groups that are measured together."""

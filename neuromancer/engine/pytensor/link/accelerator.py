@@ -47,8 +47,8 @@ SHARE = 0.85
 """Time of a network of direct convolutions on the backend, relative to torch: 0.77 to 0.92 were measured."""
 CLOSE = 2.0
 """Factor of predicted times up to which both backends are tried."""
-TRIED = 80
-"""Minimum number of announced calls for a trial, which takes as long as three calls: 4 % of them."""
+TRIED, LONG = 80, 25.0
+"""Minimum number and seconds of announced calls for a trial, which takes as long as three calls, and `BEGIN`: 5 %."""
 TRIALS = 3
 """Calls of a shape after which it returns to torch if the backend was never faster."""
 SHAPES = 64
@@ -119,7 +119,7 @@ class Accelerator:
         direct = products * current().per_unit["direct"]
         ours, torchs = SHARE * direct, direct if seconds is None else seconds
         self._chosen, self._agree = ours + BEGIN < torchs, agree
-        long = calls >= TRIED and (TRIED / calls) * BEGIN < torchs / TRIED
+        long = calls >= TRIED and torchs >= LONG
         self.on_trial = long and not self.always and max(ours, torchs) < CLOSE * min(ours, torchs)
         if not self.on_trial and agree is not None and not self.always:
             self._chosen = agree(self._name) == self.backend
