@@ -12,8 +12,8 @@ NAME = "backend"
 """Name of the file, next to the journal."""
 
 
-def agreed(folder: Path, choice: str) -> str:
-    """Return the backend that the first process recorded, or record `choice`.
+def agreed(folder: Path, choice: str | None) -> str | None:
+    """Return the backend that the first process recorded, or record `choice`, if that is not None.
 
     Backends differ by rounding. Where the record cannot be written or read, every process goes by its own choice.
 
@@ -21,16 +21,17 @@ def agreed(folder: Path, choice: str) -> str:
     ----------
     folder : Path
         Folder of the journal.
-    choice : str
+    choice : str, optional
         The backend that this process would choose.
     """
     path, partial = folder / NAME, folder / f".{NAME}.{os.getpid()}.tmp"
-    with suppress(OSError):
-        partial.write_text(choice)
-        with suppress(FileExistsError):
-            os.link(partial, path)
-    with suppress(OSError):
-        partial.unlink()
+    if choice is not None:
+        with suppress(OSError):
+            partial.write_text(choice)
+            with suppress(FileExistsError):
+                os.link(partial, path)
+        with suppress(OSError):
+            partial.unlink()
     with suppress(OSError, ValueError):
         found = path.read_text()
         return found if found in BACKENDS else choice

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-Agree = Callable[[str], str]
+Agree = Callable[[str | None], str | None]
+"""Agreement between processes on a backend; see `Compiled.expect`."""
 
 
 class Running(Protocol):
@@ -44,8 +45,8 @@ class Compiled(Protocol):
         calls : int
             Number of calls; if there are many, the first may be used to find the fastest backend.
         agree : callable, optional
-            Takes the name of the backend that this function would choose and returns that of the one to use: for
-            processes that share the calls, and those that continue them later.
+            Takes the name of the backend that was fastest and returns that of the one to use: for processes that share
+            the calls, and those that continue them later. For None, it returns what was agreed on before, or None.
         """
 
     def release(self) -> None:

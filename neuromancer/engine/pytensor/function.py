@@ -191,8 +191,8 @@ class CompiledFunction(CompiledBase):
         calls : int
             Number of calls; if there are many, the first may be used to find the fastest backend.
         agree : callable, optional
-            Takes the name of the backend that this function would choose and returns that of the one to use: for
-            processes that share the calls, and those that continue them later.
+            Takes the name of the backend that was fastest and returns that of the one to use: for processes that share
+            the calls, and those that continue them later. For None, it returns what was agreed on before, or None.
         """
         if self._holding is None:
             self._holding = reserve.hold()

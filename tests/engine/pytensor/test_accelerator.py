@@ -150,21 +150,20 @@ def test_long_runs_try_both_backends_and_keep_to_the_faster(monkeypatch, faster)
     want = x @ np.arange(9, dtype="float32").reshape(3, 3)
     for _ in range(3):
         np.testing.assert_allclose(function(x), want)
-    assert ran == ["openvino", "openvino", "torch", "torch", faster, faster] and asked == [faster]
+    assert ran == ["openvino", "openvino", "torch", "torch", faster, faster] and asked == [None, faster]
 
 
 @needs_openvino
 def test_processes_agree_whatever_they_would_choose() -> None:
     for announced in ((1e15, 1e15, 1), (1e15, 1.0, 1), (1e13, 200.0, 1000)):
-        for agreed, calls in (("torch", 0), ("openvino", 2)):
+        for agreed in ("torch", "openvino"):
             function, _, x = product()
             function.expect(*announced, lambda name, agreed=agreed: agreed)
+            for _ in range(2):
+                function(x)
             before = function.accelerator.calls
             function(x)
-            after = function.accelerator.calls
-            function(x)
-            assert function.accelerator.calls - after == (calls > 0)
-            assert before == 0
+            assert function.accelerator.calls - before == (agreed == "openvino")
 
 
 @needs_openvino

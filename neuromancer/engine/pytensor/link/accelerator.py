@@ -121,8 +121,9 @@ class Accelerator:
         self._chosen, self._agree = ours + BEGIN < torchs, agree
         long = calls >= TRIED and torchs >= LONG
         self.on_trial = long and not self.always and max(ours, torchs) < CLOSE * min(ours, torchs)
-        if not self.on_trial and agree is not None and not self.always:
-            self._chosen = agree(self._name) == self.backend
+        known = agree(None) if agree is not None and not self.always else None
+        if known is not None:
+            self._chosen, self.on_trial = known == self.backend, False
 
     @property
     def _name(self) -> str:
