@@ -1,15 +1,18 @@
-"""Compare the time that plans predict with the measured time, by tile size, and draw time and memory by size.
+"""Compare the times and the memory that plans predict with what is measured.
 
-``python benchmarks/planning.py`` prints the table; ``--write`` writes a section of the page and makes its picture.
-Memory is compared in ``tests/dense/test_memory.py``.
+``python benchmarks/planning.py`` prints two tables: time and peak memory of several kinds of networks, each in a
+process of its own, and times by tile size; ``--write`` writes a section of the page and makes its picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import common
 import neuro3d
@@ -21,10 +24,13 @@ from published import n4
 import neuromancer as nm
 
 HEADER = "| network | result | tile | overlap | predicted | measured |\n|---|---|---|---|---|---|"
+KINDS = "| network | image | predicted | measured | ratio | planned memory | used | ratio |\n" + 8 * "|---" + "|"
+QUIET: dict[str, Any] = {"print_repr": False}
+RUNS = 3
 
 
 def cases(quick: bool) -> list[tuple[str, nm.Node, tuple[int, ...]]]:
-    """Return the measured networks: (name, node, image shape)."""
+    """Return the networks whose tiles are varied: (name, node, image shape)."""
     return [
         ("neuro3d", neuro3d.create_model((15, 105, 105))["probs"], (15, 110, 110) if quick else (24, 168, 168)),
         ("N4", n4(), (120, 120) if quick else (300, 300)),
@@ -32,6 +38,99 @@ def cases(quick: bool) -> list[tuple[str, nm.Node, tuple[int, ...]]]:
     ]
 
 
+# ---- kinds of networks
+def _input(ndim: int, size: int) -> nm.Node:
+    return nm.Input((None, 1, *(size,) * ndim), "b,f," + ",".join("zyx"[-ndim:]), **QUIET)
+
+
+def meshnet(features: int) -> nm.Node:
+    """Few features, dilations up to 8, zero-padded (Fedorov et al. 2017, arXiv:1612.00940)."""
+    node = _input(3, 64)
+    for d in (1, 2, 4, 8, 4, 2, 1):
+        node = nm.Conv(node, features, (3, 3, 3), dilation=(d,) * 3, conv_mode="same", **QUIET)
+    return nm.Conv(node, 3, (1, 1, 1), activation_func="lin", **QUIET)
+
+
+def unet(ndim: int, widths: tuple[int, ...]) -> nm.Node:
+    """A zero-padded U-Net."""
+
+    def twice(node: nm.Node, features: int) -> nm.Node:
+        for _ in range(2):
+            node = nm.Conv(node, features, (3,) * ndim, conv_mode="same", **QUIET)
+        return node
+
+    node = _input(ndim, 32)
+    skips: list[nm.Node] = []
+    for features in widths:
+        node = twice(nm.Pool(node, (2,) * ndim, **QUIET) if skips else node, features)
+        skips.append(node)
+    for features, skip in list(zip(widths, skips, strict=True))[-2::-1]:
+        node = twice(nm.UpConvMerge(skip, node, features, **QUIET), features)
+    return nm.Conv(node, 2, (1,) * ndim, activation_func="lin", **QUIET)
+
+
+def normalised() -> nm.Node:
+    """Statistics of the whole image."""
+    node: nm.Node = nm.Input((None, 1, None, None, None), "b,f,z,y,x", **QUIET)
+    for features in (16, 32):
+        node = nm.Conv(node, features, (3, 3, 3), conv_mode="same", activation_func="lin", **QUIET)
+        node = nm.Activation(nm.InstanceNorm(node, **QUIET), "relu", **QUIET)
+    return nm.Conv(node, 2, (1, 1, 1), activation_func="lin", **QUIET)
+
+
+def own_functions() -> nm.Node:
+    """Functions that are the user's own."""
+    node: nm.Node = nm.Conv(_input(3, 32), 16, (3, 3, 3), activation_func="tanh", **QUIET)
+    node = nm.ApplyFunc(nm.ApplyFunc(node, nm.T.tanh), lambda v: v * v + 0.5 * v)
+    return nm.Conv(node, 4, (3, 3, 3), **QUIET)
+
+
+NETWORKS: dict[str, tuple[Callable[[], nm.Node], tuple[int, ...], dict[str, Any]]] = {
+    "neuro3d": (lambda: neuro3d.create_model((15, 105, 105))["probs"], (24, 150, 150), {}),
+    "N4": (n4, (300, 300), {}),
+    "unet3d_lite": (lambda: unet3d_lite.create_model()["probs"], (60, 180, 180), {}),
+    "MeshNet, 5 features": (lambda: meshnet(5), (128, 128, 128), {}),
+    "MeshNet, 20 features": (lambda: meshnet(20), (96, 96, 96), {}),
+    "U-Net 3-D, 16 to 64": (lambda: unet(3, (16, 32, 64)), (64, 128, 128), {}),
+    "U-Net 2-D, 32 to 128": (lambda: unet(2, (32, 64, 128)), (768, 768), {}),
+    "instance norm, whole": (normalised, (64, 128, 128), {"statistics": "volume"}),
+    "instance norm, passes": (normalised, (64, 128, 128), {"statistics": "volume", "memory": "200MB"}),
+    "own functions": (own_functions, (64, 128, 128), {}),
+}
+"""Name -> network, image shape, options."""
+
+
+def _status(key: str) -> int:
+    """Return a number of bytes from the status of this process (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def one(name: str) -> str:
+    """Return the row of a network, measured in this process."""
+    make, shape, options = NETWORKS[name]
+    node, raw = make(), np.random.default_rng(0).random((1, *shape)).astype("float32")
+    node.plan_dense(raw, **options)  # measures the machine
+    small = raw[(slice(None), *(slice(max(n // 3, 100 if len(shape) == 2 else 40)) for n in shape))]
+    if name not in ("neuro3d", "N4", "unet3d_lite"):  # whose fields of view are larger
+        node.predict_dense(small, progress=False, **options)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is measured from here on
+    before = _status("VmRSS")
+    result = node.predict_dense(raw, progress=False, **options)
+    plan, used = node.plan_dense(raw, **options), _status("VmHWM") - before - result.nbytes
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        node.predict_dense(raw, progress=False, **options)
+        times.append(time.perf_counter() - start)
+    took, size = min(times), "x".join(map(str, shape))
+    return (
+        f"| {name} | {size} | {plan.seconds():.2f} s | {took:.2f} s | {plan.seconds() / took:.2f} "
+        f"| {plan.memory / 1e6:.0f} MB | {used / 1e6:.0f} MB | {plan.memory / used:.2f} |"
+    )
+
+
+# ---- tiles
 def measure(quick: bool) -> tuple[list[str], float]:
     """Return the table rows, and the rank correlation of predicted and measured times, averaged over networks."""
     rows, ranks = [], []
@@ -102,7 +201,7 @@ def picture(path: Path, sides: tuple[int, ...], tiles: tuple[int, ...]) -> None:
     figure.savefig(path, dpi=100)
 
 
-NOTE = """`node.plan_dense(shape)` predicts the time from one short measurement of the machine. The first tile of each
+NOTE = """`node.plan_dense(shape)` predicts the time from the measured speed of the machine. The first tile of each
 network is the one the planner chooses; smaller tiles recompute more overlap. Rank correlation of predicted and measured
 times: {correlation:.2f}.
 """
@@ -115,24 +214,32 @@ Left: time grows with the number of voxels. So does memory, up to the limit for 
 
 
 def main() -> None:
-    """Run the benchmark, print the table, and write the section if asked to."""
+    """Run the benchmark, print the tables, and write the section if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small volumes, single runs")
     parser.add_argument("--write", type=Path, help="Markdown page whose section to write")
+    parser.add_argument("--network", choices=NETWORKS, help="print the row of one network only")
     parser.add_argument("--growth", type=int, nargs=2, metavar=("SIDE", "TILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.growth:
         print(*growth(*args.growth))
         return
+    if args.network:
+        print(one(args.network))
+        return
     if args.quick and args.write:
         parser.error("numbers of a quick run are not worth a page")
+    print(KINDS, flush=True)
+    kinds = [common.child(__file__, "--network", name).strip() for name in NETWORKS]
+    print("\n".join(kinds), flush=True)
     print(HEADER, flush=True)
     rows, correlation = measure(args.quick)
     print(f"rank correlation {correlation:.2f}")
     if args.write:
         picture(args.write.parent / "images" / "dense_growth.png", (16, 24, 32, 48, 64), (48, 96, 192))
         note, table = NOTE.format(correlation=correlation).strip(), "\n".join([HEADER, *rows])
-        page.write(args.write, "Plans", "\n\n".join([note, common.machine(), table, CAPTION]))
+        networks = "\n".join([KINDS.strip(), *kinds])
+        page.write(args.write, "Plans", "\n\n".join([note, common.machine(), table, networks, CAPTION]))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,20 @@ if find_spec("onnx") is None:
     collect_ignore_glob.append("interop/*onnx*.py")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def typical_machine():
+    """Nothing is measured in this process: algorithms and plans go by typical speeds."""
+    from neuromancer.engine.common import benchmark
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "cached", lambda *arguments: benchmark.TYPICAL._asdict())
+        if ENGINE == "pytensor":
+            from neuromancer.engine.pytensor.kernels import speed
+
+            patch.setattr(speed, "_known", {n: speed.Speed(speed.TYPICAL, n) for n in range(1, 129)})
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_model():
     """A new current model and a fixed seed; settings are restored afterwards."""

@@ -15,10 +15,21 @@ from neuromancer.graph.geometry import ancestors, sizes_of_all
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
 
-BYTE = 2.5
-"""Work of reading or writing one byte of memory, in multiplications of a direct convolution; measured on a CPU."""
-STEP = 2e6
-"""Fixed overhead per evaluation of a node, in the same unit."""
+ACTIVATION = 2
+"""Times that the result of a convolution is read or written by its activation."""
+MAPPED = 32 << 20
+"""Size in bytes from which on results of elementwise operations are in new memory."""
+POOLED = 3
+"""Arrays that are read or written to pool along an axis."""
+
+
+LARGE = 1e11
+"""Products of direct convolutions from which on the speed of the machine is measured before a prediction."""
+
+
+def worth_measuring(products: float, dtype: np.dtype) -> bool:
+    """Measure the speed of the machine for a large prediction; return whether that changed costs."""
+    return products >= LARGE and E.measure_speed(dtype.name)
 
 
 @dataclass(frozen=True)
@@ -27,15 +38,15 @@ class Cost:
 
     Parameters
     ----------
-    work : float
-        Time, in units of one multiplication of a direct convolution.
+    seconds : float
+        Time on this machine, or a typical one; see `Engine.measure_speed`.
     products : float
         Multiplications that direct convolutions would take.
     memory : float
         Peak memory in bytes, parameters and prepared kernels included.
     """
 
-    work: float
+    seconds: float
     products: float
     memory: float
 
@@ -72,28 +83,32 @@ class Costs:
         along = [self._extent(k, int(a)) for k, a in enumerate(sizes)]
         extent = {id(n): [sizes.get(id(n), 1) for sizes in along] for n in self.nodes}
         size = {id(n): images * prod(extent[id(n)]) * (n.shape["f"] or 1) * self.dtype.itemsize for n in self.nodes}
-        work = products = prepared = scratch = peak = 0.0
+        unit = E.unit_costs(self.dtype.name)
+        seconds = products = prepared = scratch = peak = 0.0
         alive: dict[int, float] = {}
         for k, n in enumerate(self.nodes):
             own, read = size[id(n)], sum(size[p] for p in self.parents[k])
             inside = own
-            work += STEP + BYTE * (read + own)
+            seconds += unit.step + unit.byte * n.passes * (read + own)
+            seconds += unit.function * n.functions * own / self.dtype.itemsize
             before = extent[self.parents[k][0]] if self.parents[k] else extent[id(n)]
             weights = n.work(before, extent[id(n)], images, self.dtype.name)
             if weights is not None:
-                work, products = work + weights.work, products + weights.products
+                seconds, products = seconds + weights.seconds, products + weights.products
                 prepared, scratch = prepared + weights.prepared, max(scratch, weights.scratch)
                 inside = max(own, weights.inside)
-                work += BYTE * 3 * inside * weights.pooled
+                seconds += unit.byte * (ACTIVATION * own + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + copies))
+            elif own >= MAPPED and (len(self.parents[k]) > 1 or n.passes > 1):  # others overwrite their parent
+                seconds += unit.page * own
             peak = max(peak, sum(alive.values()) + inside)
             alive[id(n)] = own
             for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:
                 del alive[key]
         # the result is copied once more, into the axis order that the caller expects
         peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
-        return Cost(work, products, peak + scratch + prepared + self.parameters)
+        return Cost(seconds, products, peak + scratch + prepared + self.parameters)
 
     def _extent(self, axis: int, size: int) -> dict[int, int]:
         """Size of every node along an axis for a raw size, by the node's ``id``."""

@@ -51,10 +51,10 @@ def evaluator_of(
     network: DenseNetwork,
     source: Any,
     mask: Any,
-    scratch: Path | None = None,
+    folder: Path | None = None,
     **options: Any,
 ) -> TileEvaluator:
-    """Return the evaluator of a plan; `scratch` is the folder for what does not fit into memory."""
+    """Return the evaluator of a plan; `folder` is that of the journal, or another one for what exceeds the memory."""
     if isinstance(plan, SlidingPlan):
-        return SlidingEvaluator(plan, postprocess, network, source, mask, scratch=scratch, **options)
-    return TileEvaluator(plan, postprocess, network, source, mask, **options)
+        return SlidingEvaluator(plan, postprocess, network, source, mask, folder=folder, **options)
+    return TileEvaluator(plan, postprocess, network, source, mask, folder=folder, **options)

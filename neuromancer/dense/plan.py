@@ -12,7 +12,6 @@ from math import ceil, prod
 import numpy as np
 
 from neuromancer.dense.axes import AxisGeometry
-from neuromancer.dense.calibration import seconds_per_work
 from neuromancer.dense.sliding_window import SlidingWindow
 from neuromancer.dense.tiles import Frame, Tile, make_tile
 from neuromancer.errors import ArgumentError
@@ -64,8 +63,10 @@ class DensePlan:
         Per node and spatial axis: raw voxel to which voxel 0 of the result belongs.
     form : {'sliding', 'plain', 'patches'}
         How the network is evaluated; see docs/dense.md.
-    products, work : float
-        Multiplications of all convolutions as direct ones, and the estimated cost in the same unit.
+    products : float
+        Multiplications of all convolutions as direct ones.
+    time : float
+        Estimated seconds for all tiles, on the machine that made the plan.
     overlap : float
         Fraction of the products computed redundantly, in the halos of tiles.
     memory : float
@@ -91,7 +92,7 @@ class DensePlan:
     offsets: tuple[tuple[int, ...], ...]
     form: str
     products: float
-    work: float
+    time: float
     overlap: float
     memory: float
     first_image: int = 0
@@ -230,12 +231,8 @@ class DensePlan:
         return round(prod(self.extent) * (len(self) if tiles is None else tiles) / self.count)
 
     def seconds(self) -> float:
-        """Estimate the seconds to predict the shard on this machine, from a short cached benchmark.
-
-        Earlier passes over the image are included.
-        """
-        earlier = sum(p.work for p in self.passes) * seconds_per_work()
-        return earlier + self.work * len(self) / self.count * seconds_per_work()
+        """Return the estimated seconds to predict the shard, including earlier passes over the image."""
+        return sum(p.time for p in self.passes) + self.time * len(self) / self.count
 
     def __str__(self) -> str:
         def size(values: Sequence[int]) -> str:

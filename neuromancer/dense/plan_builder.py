@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.axes import AxisGeometry
 from neuromancer.dense.checks import check_one_pass, check_same_padding, check_size, is_stack
-from neuromancer.dense.costs import Cost
+from neuromancer.dense.costs import Cost, worth_measuring
 from neuromancer.dense.network import DenseNetwork
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import DensePlan, ResultSpec
@@ -274,10 +275,13 @@ class PlanBuilder:
         for unit in units:
             blocks = (1,) * len(extent) if unit is None else unit[1:] if self.stack else (1, *unit[1:])
             align = [lcm(a, b) for a, b in zip(align, blocks, strict=True)]
-        choice, tile, images_per_batch = self._choose(budget, outputs, extent, align, buffers, layout)
+        wanted = budget, outputs, extent, align, buffers, layout
+        choice, tile, images_per_batch = self._choose(*wanted)
+        scale = prod(self._steps) * len(self.frames)
+        if worth_measuring(choice.products * scale, self.network.dtype):
+            choice, tile, images_per_batch = self._choose(*wanted)
         if strict and choice.memory * SLACK > budget:
             raise _too_large(budget, choice.memory * SLACK, align)
-        scale = prod(self._steps) * len(self.frames)
         return DensePlan(
             raw_shape=self.raw_shape,
             raw_dtype=self.raw_dtype.name,
@@ -290,7 +294,7 @@ class PlanBuilder:
             offsets=self.offsets,
             form=self.network.form,
             products=choice.products * scale,
-            work=choice.work * scale,
+            time=choice.seconds * scale + E.unit_costs(self.network.dtype.name).page * choice.memory,
             overlap=choice.overlap,
             memory=choice.memory,
             first_image=self.roi[0][0] if self.stack else 0,

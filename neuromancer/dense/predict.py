@@ -11,6 +11,7 @@ from typing import Any, Unpack, overload
 
 import numpy as np
 
+from neuromancer import engine as E
 from neuromancer.casts import is_whole
 from neuromancer.dense.arguments import (
     checked_dtype,
@@ -336,5 +337,6 @@ def plan_dense(
         on_missing=on_missing,
     )  # fmt: skip
     blocks = None if chunks is None else checked_sizes("chunks", chunks, "(f, (z,) y, x)")
+    E.measure_speed(listed[0].output.dtype)
     with prediction(listed, image, options) as run:
         return run.plan_for(blocks)

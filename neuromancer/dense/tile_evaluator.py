@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf, prod
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.dense.agreement import agreed
 from neuromancer.dense.gathered import Gathered
 from neuromancer.dense.mask import AllMasks, Mask
 from neuromancer.dense.network import DenseNetwork
@@ -54,6 +57,8 @@ class TileEvaluator:
         Whether several threads use it concurrently; then one tile is evaluated at a time.
     gathered : Gathered, optional
         What earlier passes over the image gathered.
+    folder : Path, optional
+        Folder of the journal, where processes agree on a backend.
 
     Attributes
     ----------
@@ -73,17 +78,21 @@ class TileEvaluator:
         skip_empty: Any = None,
         shared: bool = False,
         gathered: Gathered | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.plan, self.postprocess, self.network, self.source, self.mask = plan, postprocess, network, source, mask
         self.precision, self.skip_empty, self.shared, self.depth = precision, skip_empty, shared, 1
-        self.gathered = gathered
+        self.gathered, self.folder = gathered, folder
         self._func: Any = None
         self._most: float = inf
 
     def __enter__(self) -> TileEvaluator:
         self._func = self.network.func(self.precision).compile()
         # Costs of the whole plan, so that all shards and resumed runs choose the same algorithms.
-        self._func.expect(self.plan.products, self.plan.work)
+        if self.folder is None:
+            self._func.expect(self.plan.products, self.plan.time)
+        else:
+            self._func.expect(self.plan.products, self.plan.time, self.plan.count, partial(agreed, self.folder))
         self.depth = 1 if self.shared else E.calls_under_way()
         return self
 

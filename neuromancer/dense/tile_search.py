@@ -1,4 +1,4 @@
-"""Search for the tile shape that minimises the work for the whole volume within the available memory."""
+"""Search for the tile shape that minimises the time for the whole volume within the available memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Choice:
         Images of a stack per evaluation.
     tiles : int
         Number of evaluations.
-    work : float
-        Total work, in units of one multiplication of a direct convolution.
+    seconds : float
+        Total time, as estimated.
     products : float
         Total multiplications as direct convolutions.
     overlap : float
@@ -36,7 +36,7 @@ class Choice:
     tile: tuple[int, ...]
     images: int
     tiles: int
-    work: float
+    seconds: float
     products: float
     overlap: float
     memory: float
@@ -52,7 +52,7 @@ def choose(
 ) -> Choice:
     """Find the best tile shape.
 
-    The tile is halved along the axis where that adds the least work per memory freed, until an evaluation fits; then
+    The tile is halved along the axis where that adds the least time per memory freed, until an evaluation fits; then
     neighbouring sizes are tried.
 
     Parameters
@@ -79,8 +79,8 @@ def choose(
         best = min(smaller, key=lambda c: _price(c, best))
     while True:
         near = [c for t in _neighbours(best.tile, out, units) if (c := at(t)).memory <= max(budget, best.memory)]
-        better = min(near, key=lambda c: c.work)  # the tile itself is among them
-        if better.work >= best.work * 0.999:
+        better = min(near, key=lambda c: c.seconds)  # the tile itself is among them
+        if better.seconds >= best.seconds * 0.999:
             break
         best = better
     if best.tile == at.out:
@@ -104,8 +104,8 @@ def appraise(
 
 
 def _price(smaller: Choice, larger: Choice) -> float:
-    """Work added per memory freed."""
-    return (smaller.work - larger.work) / (larger.memory - smaller.memory)
+    """Seconds added per memory freed."""
+    return (smaller.seconds - larger.seconds) / (larger.memory - smaller.memory)
 
 
 class _Volume:
@@ -142,7 +142,7 @@ class _Volume:
         tiles = prod(counts) * ceil(self.images / images_per_batch)
         products = usual.products * tiles
         overlap = max(0.0, 1 - self._once / products) if products else 0.0
-        return Choice(tile, images_per_batch, tiles, usual.work * tiles, products, overlap, largest.memory)
+        return Choice(tile, images_per_batch, tiles, usual.seconds * tiles, products, overlap, largest.memory)
 
 
 def _cuts(tile: tuple[int, ...], units: Sequence[int]) -> list[tuple[int, ...]]:

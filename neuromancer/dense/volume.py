@@ -39,8 +39,8 @@ from neuromancer.graph.node import GraphNode
 from neuromancer.graph.tagged_shape import exact
 from neuromancer.graph.window import Window
 
-DISK = 10
-"""Work of writing or reading one byte of a file, in multiplications of a direct convolution."""
+DISK = 3e-10
+"""Seconds for writing or reading one byte of a file."""
 MODES = ONCE, PASSES, KEPT = "at once", "passes", "passes, values kept"
 """Modes, as the journal records them."""
 
@@ -124,7 +124,7 @@ class VolumePrediction:
             return False
         images, sizes = plan.extent[0], self.frames[0].volume
         nbytes = images * sum(self._bytes(p) for level in self.levels for p in level.parents)
-        again = images * sum(Costs(level.parents, [])(sizes).work for level in self.levels)
+        again = images * sum(Costs(level.parents, [])(sizes).seconds for level in self.levels)
         place = self.whole.outputs.place(self.whole)
         free = shutil.disk_usage(_existing(Path(tempfile.gettempdir()) if place is None else place)).free
         return nbytes * SLACK < free and 2 * DISK * nbytes < again

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
+
+Agree = Callable[[str | None], str | None]
+"""Agreement between processes on a backend; see `Compiled.expect`."""
 
 
 class Running(Protocol):
@@ -29,15 +33,20 @@ class Compiled(Protocol):
     def start(self, *arguments: Any) -> Running:
         """Start a call without waiting for it; where `calls_under_way` is 1, it has finished on return."""
 
-    def expect(self, products: float, work: float | None = None) -> None:
+    def expect(self, products: float, seconds: float | None = None, calls: int = 1, agree: Agree | None = None) -> None:
         """Announce upcoming calls: until `release`, all of them run on the same backend.
 
         Parameters
         ----------
         products : float
             Multiply-adds of all the calls together; if there are many, a backend that is slow to start may start now.
-        work : float, optional
-            Multiply-adds of direct convolutions that would take as long; default: `products`.
+        seconds : float, optional
+            Predicted time of the calls on the usual backend; default: that of direct convolutions.
+        calls : int
+            Number of calls; if there are many, the first may be used to find the fastest backend.
+        agree : callable, optional
+            Takes the name of the backend that was fastest and returns that of the one to use: for processes that share
+            the calls, and those that continue them later. For None, it returns what was agreed on before, or None.
         """
 
     def release(self) -> None:

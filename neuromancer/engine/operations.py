@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from neuromancer.engine.unit_costs import UnitCosts
+
 Symbol = Any
 """A symbolic variable, of the engine's own class."""
 Ints = tuple[int, ...]
@@ -80,11 +82,26 @@ class Operations(Protocol):
         """
 
     def conv_cost(
-        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1
+        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
     ) -> tuple[float, float, float]:
-        """Return the cost of a convolution without padding: (work, bytes kept, bytes of scratch).
+        """Return the cost of a convolution without padding: (seconds, bytes kept, bytes of scratch).
 
-        Work counts the multiply-adds of a direct convolution that takes as long.
+        Seconds are those of this machine, once `measure_speed` was called in this or an earlier process; before,
+        those of a typical one.
+        """
+
+    def unit_costs(self, dtype: str) -> UnitCosts:
+        """Return the seconds of other operations, which are measured and typical in the same way."""
+
+    def measure_speed(self, dtype: str) -> bool:
+        """Measure the speed of the configured device in about a second, if that was never done.
+
+        The result is kept in the user's cache folder. Until then, costs are those of a typical machine.
+
+        Returns
+        -------
+        bool
+            Whether costs have changed.
         """
 
     def pool(self, x: Symbol, size: Any, stride: Any = None, dilation: Any = 1, mode: str = "max") -> Symbol:

@@ -60,6 +60,12 @@ class GraphNode(metaclass=NodeType):
     refined: bool = False
     """Whether the node or an ancestor is an up-convolution, so that fields of view differ between voxels."""
 
+    functions: float = 0.0
+    """Evaluations of functions like exp and tanh per value of the result; for estimates of time, as are `passes`."""
+
+    passes: float = 1.0
+    """Times that parents and result are read or written."""
+
     demanded: Demand = Demand()
     """Upper bound on the cost of building the node, if it was loaded from a file."""
 
@@ -179,7 +185,7 @@ class GraphNode(metaclass=NodeType):
         if w is None:
             return None
         products = float(images * prod(before) * prod(w.get_value().shape))
-        return Work(products, products)
+        return Work(products, products * E.unit_costs(dtype).product)
 
     def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
         """Return what the node needs of statistics of its first parent over a whole image, (`statistic_rows`, f)."""

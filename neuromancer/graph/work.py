@@ -13,8 +13,8 @@ class Work:
     ----------
     products : float
         Multiply-accumulates of the definition.
-    work : float
-        Time, in units of one multiplication of a direct convolution.
+    seconds : float
+        Time on this machine; see `Engine.conv_cost`.
     prepared, scratch : float
         Bytes of transformed weights, kept between calls, and of the workspace.
     inside : float
@@ -24,7 +24,7 @@ class Work:
     """
 
     products: float
-    work: float
+    seconds: float
     prepared: float = 0.0
     scratch: float = 0.0
     inside: float = 0.0

@@ -79,6 +79,7 @@ class Activation(ParameterNode):
         shape = require_tensor(parent, self)
         n_f = shape["f"] if shape.hastag("f") else None
         self.activation = find_activation(activation_func, n_f, self)
+        self.functions = self.activation.functions
         self.activation_func = activation_func
         self.axis = 0 if self.activation.is_elementwise else require_tag(shape, "f", self)
         if self.activation.name in ("prelu", "maxout"):

@@ -14,6 +14,11 @@ from neuromancer.nodes.node import Node
 
 SIGMOID = ("sig", "sigmoid", "logistic")
 """Names of the sigmoid."""
+ALGEBRAIC = (
+    "lin", "linear", "relu", "leaky_relu", "relu6", "prelu shared", "prelu", "maxout", "abs", "hardswish",
+    "hardsigmoid", "hardtanh", "softsign",
+)  # fmt: skip
+"""Functions without exp, tanh and the like."""
 OVER_FEATURES = ("log_softmax", "prelu shared", "prelu")
 RECTIFIERS = (
     "relu", "leaky_relu", "relu6", "prelu shared", "gelu", "gelu tanh", "silu", "swish", "mish", "hardswish", "maxout",
@@ -109,6 +114,11 @@ class ActivationFunction:
     def is_elementwise(self) -> bool:
         """Whether it is a fixed function of single numbers."""
         return self.name in FUNCTIONS
+
+    @property
+    def functions(self) -> float:
+        """Evaluations of functions like exp and tanh per value."""
+        return 0.0 if self.name in ALGEBRAIC else 1.0
 
     def outputs(self, n_f: int) -> int:
         """Return the number of output features for `n_f` linear responses."""

@@ -51,6 +51,8 @@ class ApplyFunc(Node):
     [[4.0, 9.0]]
     """
 
+    functions = 1.0
+
     def __init__(
         self,
         parent: Node,

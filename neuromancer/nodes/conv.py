@@ -324,13 +324,13 @@ class Conv(NeuralLayer):
         strides = (1,) * len(before) if dense else self.stride
         out = self._convolved(before, dilation, strides)
         taps = tuple(d * own for d, own in zip(dilation, self.filter_dilation, strict=True))
-        sizes = [o + t * (f - 1) for o, t, f in zip(out, taps, self.filter_shape, strict=True)]
+        windows = zip(out, strides, taps, self.filter_shape, strict=True)
+        sizes = [s * (o - 1) + 1 + t * (f - 1) for o, s, t, f in windows]
         kernel = (self.n_f, self.n_in // self.groups, *self.filter_shape)
         products, result = images * prod(out) * prod(kernel), images * prod(out) * self.n_f * np.dtype(dtype).itemsize
-        work, prepared, scratch = float(products), 0.0, 0.0
-        if set(strides) == {1}:
-            work, prepared, scratch = E.conv_cost((images, self.n_in, *sizes), kernel, taps, dtype, self.groups)
-        return Work(products, work, prepared, scratch, result, sum(p > 1 for p in self.pool_shape))
+        shape = (images, self.n_in, *sizes)
+        seconds, prepared, scratch = E.conv_cost(shape, kernel, taps, dtype, self.groups, tuple(strides))
+        return Work(products, seconds, prepared, scratch, result, sum(p > 1 for p in self.pool_shape))
 
     def _repr_extra(self) -> str:
         kind = f"{len(self.filter_shape)}d conv, kernel={self.filter_shape}, pool={self.pool_shape}"

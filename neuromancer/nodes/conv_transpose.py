@@ -199,7 +199,8 @@ class ConvTranspose(NeuralLayer):
 
     def work(self, before: Sequence[int], after: Sequence[int], images: int, dtype: str) -> Work:
         products = float(images * prod(before) * prod(self.w_shape))
-        return Work(products, products, inside=images * prod(after) * self.n_f * np.dtype(dtype).itemsize)
+        seconds = products * E.unit_costs(dtype).transposed
+        return Work(products, seconds, inside=images * prod(after) * self.n_f * np.dtype(dtype).itemsize)
 
     def _repr_extra(self) -> str:
         kind = f"{len(self.filter_shape)}d transposed conv, kernel={self.filter_shape}, stride={self.stride}"

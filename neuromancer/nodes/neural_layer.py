@@ -69,6 +69,7 @@ class NeuralLayer(ParameterNode):
         """Check and store the options that all layers share; create no parameters yet."""
         self.n_f = positive_int(n_f, "n_f", self)
         self.activation = find_activation(activation_func, self.n_f, self)
+        self.functions = self.activation.functions
         self.activation_func = activation_func
         self.batch_normalisation = batchnorm.check_mode(batch_normalisation, self)
         self.gradnet_mode = gradnet_mode

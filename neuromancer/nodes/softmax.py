@@ -53,6 +53,8 @@ class Softmax(Node):
     [[0.5, 0.5]]
     """
 
+    functions = 1.0
+
     def __init__(
         self,
         parent: Node,

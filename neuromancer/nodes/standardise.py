@@ -107,6 +107,7 @@ class _Normalisation(ParameterNode):
 
     gamma: Any = None
     beta: Any = None
+    passes = 1.5
 
     def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
         """Return origin, shift and variance of :class:`Moments` per feature."""

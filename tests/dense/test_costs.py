@@ -52,7 +52,7 @@ def test_a_u_net_multiplies_as_often_as_its_nodes_say():
 def test_nothing_shrinks_as_the_block_grows(make):
     costs = DenseNetwork([make()]).costs
     small = [costs([n, 40]) for n in (24, 28, 32, 40)]
-    for key in ("work", "products", "memory"):
+    for key in ("seconds", "products", "memory"):
         values = [getattr(cost, key) for cost in small]
         assert values == sorted(values) and values[0] < values[-1]
 

@@ -37,23 +37,25 @@ def algorithms(monkeypatch):
     """Choose algorithms as for large images."""
     from neuromancer.engine.pytensor.kernels import conv_algorithm
 
-    choose = conv_algorithm.algorithm_for
     monkeypatch.setattr(conv_algorithm, "START", 0.0)
-    choose.cache_clear()
+    decisions = conv_algorithm._decided, conv_algorithm._fastest
+    for made in decisions:
+        made.cache_clear()
     yield conv_algorithm
-    choose.cache_clear()
+    for made in decisions:
+        made.cache_clear()
 
 
 @pytest.mark.parametrize("layers", list(LAYERS.values()), ids=list(LAYERS))
 def test_values_are_those_of_the_definition(layers, algorithms, monkeypatch):
-    chosen, choose = [], algorithms.algorithm_for
+    chosen, choose = [], algorithms._decided
     extent = 1
     stride = 1
     for kernel, pool in layers:
         extent, stride = extent + (kernel + pool - 2) * stride, stride * pool
     node, weights = network(layers, extent)
     raw = image(1, *(extent + n for n in (19, 17, 22))).astype("float32") / 255
-    monkeypatch.setattr(algorithms, "algorithm_for", lambda *a: chosen.append(choose(*a)) or chosen[-1])
+    monkeypatch.setattr(algorithms, "_decided", lambda *a: chosen.append(choose(*a)) or chosen[-1])
     dense = node.predict_dense(raw)
     assert any(algorithm is not None for algorithm in chosen)
     one, _ = network(layers, extent, weights)

@@ -11,6 +11,7 @@ import numpy as np
 
 from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.checks import is_stack
+from neuromancer.dense.costs import worth_measuring
 from neuromancer.dense.memory import SHARE, available
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import ResultSpec
@@ -193,7 +194,7 @@ class SlidingBuilder:
             offsets=self.offsets,
             form=self.network.form,
             products=0.0,
-            work=0.0,
+            time=0.0,
             overlap=0.0,
             memory=memory,
             first_image=self.roi[0][0] if self.stack else 0,
@@ -205,11 +206,13 @@ class SlidingBuilder:
             rows=rows,
             spilled=spilled,
         )
+        if worth_measuring(cost.products * found.evaluations, self.network.dtype):
+            cost = self.network.costs(self.window.patch)
         predicted = found.patches * max(prod(g.outputs for g in axes) for axes in self.network.patch_axes)
         return replace(
             found,
             products=cost.products * found.evaluations,
-            work=cost.work * found.evaluations,
+            time=cost.seconds * found.evaluations,
             overlap=max(0.0, 1 - prod(extent) / predicted),
         )
 

@@ -76,16 +76,15 @@ class SlidingEvaluator(TileEvaluator):
     plan : SlidingPlan
     postprocess, network, source, mask, precision, skip_empty, shared
         See `TileEvaluator`.
-    scratch : Path, optional
+    folder : Path, optional
         Folder for sums that do not fit into memory; default: the system's folder of temporary files.
     """
 
     plan: SlidingPlan
     network: PatchNetwork
 
-    def __init__(self, *args: Any, scratch: Path | None = None, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.scratch = scratch
         self.dtype = np.result_type(np.float32, self.network.dtype)
         self.weights = [
             self.plan.window.importance([g.outputs for g in axes]).astype(self.dtype)
@@ -145,7 +144,7 @@ class SlidingEvaluator(TileEvaluator):
             roll = self._rolls.pop(key, None)
         if roll is None or roll.images != tile.images or first < roll.sums[0].first:
             del roll  # before its successor takes as much memory
-            roll = Roll(self.plan, tile.images, self.dtype, self.scratch)
+            roll = Roll(self.plan, tile.images, self.dtype, self.folder)
         for sums in roll.sums:
             sums.advance(first)
         try:

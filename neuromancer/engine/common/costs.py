@@ -8,7 +8,9 @@ from math import prod
 from neuromancer.engine.common.arguments import Ints
 
 
-def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -> tuple[float, float, float]:
+def direct_conv_cost(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, stride: Ints = ()
+) -> tuple[float, float, float]:
     """Return the cost of a direct convolution without padding: (multiply-adds, 0 bytes kept, 0 bytes of scratch).
 
     Parameters
@@ -17,8 +19,11 @@ def direct_conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str) -
     w_shape : (n_out, n_in, *kernel)
     dilation : tuple of int, per spatial axis
     dtype : str
+    stride : tuple of int, per spatial axis
+        Default: 1.
     """
-    windows = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
+    axes = zip(x_shape[2:], dilation, w_shape[2:], stride or (1,) * len(dilation), strict=True)
+    windows = [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in axes]
     return float(x_shape[0] * prod(windows) * prod(w_shape)), 0.0, 0.0
 
 

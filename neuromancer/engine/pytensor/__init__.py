@@ -8,10 +8,10 @@ from pytensor.graph.basic import Constant, Variable
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.pytensor import forks  # registers a hook for forked children
 from neuromancer.engine.pytensor.cores import shared_processor
+from neuromancer.engine.pytensor.costs import conv_cost, measure_speed, unit_costs
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
-from neuromancer.engine.pytensor.kernels.conv_algorithm import conv_cost
 from neuromancer.engine.pytensor.kernels.pool import pool_copies
 from neuromancer.engine.pytensor.ops.borders import pad
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose

@@ -20,6 +20,7 @@ from neuromancer.config import config
 from neuromancer.engine.common.checks import check_scalar
 from neuromancer.engine.common.function import CompiledBase, Counters, GraphTypes, function_label
 from neuromancer.engine.common.pending import Done
+from neuromancer.engine.compiled import Agree
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.depth import with_room
 from neuromancer.engine.pytensor.devices import resolve_device
@@ -148,6 +149,8 @@ class CompiledFunction(CompiledBase):
         arguments = self.checked(args)
         if self.accelerator is None:
             results = self._by_torch(arguments)
+        elif self.accelerator.on_trial:
+            results = self.accelerator.trial(arguments, self.shared_values, lambda: self._by_torch(arguments))
         else:
             computed = self.accelerator.compute(arguments, self.shared_values)
             if computed is None:
@@ -176,21 +179,26 @@ class CompiledFunction(CompiledBase):
             self._update(results, set())
         return pending
 
-    def expect(self, products: float, work: float | None = None) -> None:
+    def expect(self, products: float, seconds: float | None = None, calls: int = 1, agree: Agree | None = None) -> None:
         """Announce upcoming calls: until `release`, all of them run on the same backend.
 
         Parameters
         ----------
         products : float
             Multiply-adds of all the calls together; if there are many, a backend that is slow to start may start now.
-        work : float, optional
-            Multiply-adds of direct convolutions that would take as long; default: `products`.
+        seconds : float, optional
+            Predicted time of the calls on the usual backend; default: that of direct convolutions.
+        calls : int
+            Number of calls; if there are many, the first may be used to find the fastest backend.
+        agree : callable, optional
+            Takes the name of the backend that was fastest and returns that of the one to use: for processes that share
+            the calls, and those that continue them later. For None, it returns what was agreed on before, or None.
         """
         if self._holding is None:
             self._holding = reserve.hold()
             self._holding.__enter__()
         if self.accelerator is not None:
-            self.accelerator.expect(products, work)
+            self.accelerator.expect(products, seconds, calls, agree)
 
     def release(self) -> None:
         """End the announced calls and free memory that is kept for the next call."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from importlib import import_module
 from math import prod
 from typing import Any
 
@@ -24,22 +26,41 @@ from neuromancer.engine.common.arguments import (
     static_shape,
     window_length,
 )
+from neuromancer.engine.common.benchmark import known_costs, measured_costs
 from neuromancer.engine.common.costs import direct_conv_cost
+from neuromancer.engine.common.measurements import versions
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.theano.library import require_compiler
 from neuromancer.engine.theano.tensors import known_shape, with_ones
+from neuromancer.engine.unit_costs import UnitCosts
 from neuromancer.errors import ArgumentError
 
 _FORWARD = {2: conv2d, 3: conv3d}
 _ADJOINT = {2: AbstractConv2d_gradInputs, 3: AbstractConv3d_gradInputs}
 
 
+@implements(Engine.unit_costs)
+def unit_costs(dtype: str) -> UnitCosts:
+    return known_costs(_speed_key(dtype))
+
+
+@implements(Engine.measure_speed)
+def measure_speed(dtype: str) -> bool:
+    return measured_costs(_speed_key(dtype), import_module("neuromancer.engine.theano"), dtype)
+
+
+def _speed_key(dtype: str) -> tuple[str, ...]:
+    return "theano", dtype, os.environ.get("OMP_NUM_THREADS", ""), versions("Theano")
+
+
 @implements(Engine.conv_cost)
-def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1) -> tuple[float, float, float]:
+def conv_cost(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+) -> tuple[float, float, float]:
     # Scratch holds the windows of one image (im2col), and the result without the bias.
-    products, kept, _ = direct_conv_cost(x_shape, w_shape, dilation, dtype)
+    products, kept, _ = direct_conv_cost(x_shape, w_shape, dilation, dtype, stride)
     windows, result = products / max(1, x_shape[0] * w_shape[0]), products / prod(w_shape[1:]) if products else 0.0
-    return products, kept, (windows + result) * np.dtype(dtype).itemsize
+    return products * unit_costs(dtype).product, kept, (windows + result) * np.dtype(dtype).itemsize
 
 
 def _prepared(

@@ -20,6 +20,7 @@ from neuromancer.config import config
 from neuromancer.engine.common.checks import check_scalar
 from neuromancer.engine.common.function import CompiledBase, Counters, GraphTypes, function_label
 from neuromancer.engine.common.pending import Done
+from neuromancer.engine.compiled import Agree
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.theano.library import theano
 from neuromancer.engine.theano.random_op import RandomDraw
@@ -132,7 +133,7 @@ class CompiledFunction(CompiledBase):
         """Compute the outputs; ``result()`` of the returned object returns them."""
         return Done(self(*args))
 
-    def expect(self, products: float, work: float | None = None) -> None:
+    def expect(self, products: float, seconds: float | None = None, calls: int = 1, agree: Agree | None = None) -> None:
         """Do nothing: there is no other backend."""
 
     def release(self) -> None:

@@ -107,14 +107,14 @@ def test_auto_starts_on_torch_and_switches_after_some_time() -> None:
 @needs_openvino
 def test_announced_calls_run_on_one_backend() -> None:
     function, _, x = product()
-    function.expect(1e15)
+    function.expect(1e15, 1e15)
     for calls in (1, 2, 3, 4, 5):
         function(x)
         assert function.accelerator.calls == calls
     function.release()
     function(x)
     assert function.accelerator.calls == 0, "torch again, until it has taken long enough"
-    for announced in ((1e3,), (1e15, 1e14)):
+    for announced in ((1e3,), (1e15, 1.0), (1e9, 0.1)):
         other, _, x = product()
         ours = other.accelerator
         other.expect(*announced)
@@ -125,6 +125,53 @@ def test_announced_calls_run_on_one_backend() -> None:
         other.release()
         other(x)
         assert ours.calls == 1
+
+
+@needs_openvino
+@pytest.mark.parametrize("faster", ["torch", "openvino"])
+def test_long_runs_try_both_backends_and_keep_to_the_faster(monkeypatch, faster) -> None:
+    function, _, x = product()
+    ours, seconds = function.accelerator, {"torch": 1.0, "openvino": 1.0, faster: 0.5}
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
+    run = {"torch": function._by_torch, "openvino": ours.compute}
+    ran = []
+
+    def timed(name, *arguments):
+        found = run[name](*arguments)
+        clock[0] += seconds[name]
+        ran.extend([name] * (found is not None))
+        return found
+
+    monkeypatch.setattr(function, "_by_torch", lambda *a: timed("torch", *a))
+    monkeypatch.setattr(ours, "compute", lambda *a: timed("openvino", *a))
+    asked = []
+    function.expect(1e13, 200.0, 1000, lambda name: asked.append(name) or name)
+    want = x @ np.arange(9, dtype="float32").reshape(3, 3)
+    for _ in range(3):
+        np.testing.assert_allclose(function(x), want)
+    assert ran == ["openvino", "openvino", "torch", "torch", faster, faster] and asked == [None, faster]
+
+
+@needs_openvino
+def test_processes_agree_whatever_they_would_choose() -> None:
+    for announced in ((1e15, 1e15, 1), (1e15, 1.0, 1), (1e13, 200.0, 1000)):
+        for agreed in ("torch", "openvino"):
+            function, _, x = product()
+            function.expect(*announced, lambda name, agreed=agreed: agreed)
+            for _ in range(2):
+                function(x)
+            before = function.accelerator.calls
+            function(x)
+            assert function.accelerator.calls - before == (agreed == "openvino")
+
+
+@needs_openvino
+@pytest.mark.parametrize("announced", [(1e13, 200.0, 50), (1e13, 20.0, 1000), (1e9, 0.02, 1000)])
+def test_no_trials_in_short_runs_or_where_predictions_differ(announced) -> None:
+    function, _, _ = product()
+    function.expect(*announced)
+    assert not function.accelerator.on_trial
 
 
 @needs_openvino
@@ -234,7 +281,7 @@ def test_a_missing_operation_is_logged_once_and_runs_on_torch(caplog) -> None:
 @needs_openvino
 def test_auto_logs_at_level_info(caplog) -> None:
     function, _, x = product(extra=lambda y: T.gammaln(y + 1))
-    function.expect(1e15)
+    function.expect(1e15, 1e15)
     with caplog.at_level(logging.INFO, "neuromancer"):
         function(x)
         function(x)

@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d
 
-from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, memory
+from neuromancer.engine.pytensor.kernels import fourier, memory
 from neuromancer.engine.pytensor.kernels.fourier import Tiling, best_tiling, columns
 from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels.speed import TYPICAL, Speed
 
 DIRECT = {2: conv2d, 3: conv3d}
 SIZES = 6, 8, 10, 12
@@ -184,20 +185,17 @@ def test_stored_frequencies_are_half_of_a_plane_and_the_self_conjugate_ones(ny, 
         ((3, 30, 60, 40), (90, 30, 1, 4), (1, 2)),
     ],
 )
-def test_sizes_fit_and_points_are_counted(x_shape, w_shape, dilation, monkeypatch):
-    tiling = best_tiling(x_shape, w_shape, dilation, True)
+def test_sizes_fit_and_points_are_counted(x_shape, w_shape, dilation):
+    tiling = best_tiling(x_shape, w_shape, dilation, True, Speed())
     taps = (1,) * (5 - len(w_shape)) + w_shape[2:]
     assert all(n == 1 if k == 1 else n in fourier.SIZES and n > k for n, k in zip(tiling.sizes, taps, strict=True))
     assert tiling.points == tiling.sizes[0] * (columns(*tiling.sizes[1:]) >= 0).sum()
-    # the cost model agrees: with transforms for free, only products cost anything
-    for constant in ("INPUT_TRANSFORM", "OUTPUT_TRANSFORM", "FLAT", "ROWS", "PREPARE"):
-        monkeypatch.setattr(fourier, constant, 0.0)
-    best_tiling.cache_clear()
-    chosen = best_tiling(x_shape, w_shape, dilation, True)
-    best_tiling.cache_clear()
     batch = 1 if len(w_shape) == 4 else x_shape[0]
-    products = 4 * batch * chosen.tiles * chosen.points * w_shape[1] * chosen.room[1]
-    assert chosen.work == pytest.approx(fourier.PRODUCT * products)
+    products = 4 * batch * tiling.tiles * tiling.points * w_shape[1] * tiling.room[1]
+    assert tiling.units["fourier_product"] == products
+    # where transforms are free, a tiling has the fewest products
+    free = Speed({"fourier": {kind: 0.0 for kind in TYPICAL["fourier"]} | {"fourier_product": 1e-12}})
+    assert best_tiling(x_shape, w_shape, dilation, True, free).units["fourier_product"] <= products
 
 
 @pytest.mark.parametrize(
@@ -213,11 +211,11 @@ def test_sizes_fit_and_points_are_counted(x_shape, w_shape, dilation, monkeypatc
     ],
 )
 def test_nothing_to_transform(x_shape, w_shape):
-    assert best_tiling(x_shape, w_shape, (1,) * (len(x_shape) - 2), True) is None
+    assert best_tiling(x_shape, w_shape, (1,) * (len(x_shape) - 2), True, Speed()) is None
 
 
 def test_a_kernel_takes_no_more_memory_than_images_do(monkeypatch):
-    layer = (1, 200, 16, 16, 16), (200, 200, 5, 5, 5), (1, 1, 1), True
+    layer = (1, 200, 16, 16, 16), (200, 200, 5, 5, 5), (1, 1, 1), True, Speed()
     best_tiling.cache_clear()
     data = 4 * (200 * 16**3 + 208 * 12**3)
     tilings = {}
@@ -274,11 +272,11 @@ def test_few_channels_are_filled_up():
 
 def test_large_kernels_cost_little_more_than_small_ones():
     tilings = [
-        conv_algorithm.algorithm_for((1, 80, 47 + k, 47 + k, 47 + k), (80, 80, k, k, k), (1, 1, 1))
-        for k in (3, 5, 7, 9)
+        best_tiling((1, 80, 47 + k, 47 + k, 47 + k), (80, 80, k, k, k), (1, 1, 1), True, Speed()) for k in (3, 5, 7, 9)
     ]
     assert all(isinstance(tiling, Tiling) for tiling in tilings)
     direct = [80 * 80 * 48**3 * k**3 for k in (3, 5, 7, 9)]
-    shares = [tiling.work / products for tiling, products in zip(tilings, direct, strict=True)]
-    assert shares == sorted(shares, reverse=True) and shares[0] < 0.5 and shares[-1] < 0.05
+    direct = [products * TYPICAL["basic"]["direct"] for products in direct]
+    shares = [Speed().seconds(tiling.units) / seconds for tiling, seconds in zip(tilings, direct, strict=True)]
+    assert shares == sorted(shares, reverse=True) and shares[0] < 0.6 and shares[-1] < 0.1
     assert all(t.prepared <= fourier.SHARE * 4 * 160 * prod(t.out) * 2 + fourier.FREE for t in tilings)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromancer import engine as E
+from neuromancer.engine.pytensor import costs
 from neuromancer.engine.pytensor.kernels import conv as kernels
-from neuromancer.engine.pytensor.kernels import conv_algorithm, fragments
+from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 
 
@@ -160,10 +161,11 @@ def test_convolutions_without_stride_and_padding_use_fragments(monkeypatch, stri
 
 def test_a_plan_for_a_gpu_has_room_for_copies(monkeypatch):
     layer = ((1, 20, 9, 40, 40), (30, 20, 3, 3, 3), (1, 2, 2), "float32")
-    monkeypatch.setattr(conv_algorithm, "resolve_device", lambda name: torch.device("cuda"))
-    products, kept, scratch = E.conv_cost(*layer)
+    monkeypatch.setattr(costs, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "some GPU")
+    seconds, kept, scratch = E.conv_cost(*layer)
     out = 7 * 36 * 36
-    assert products == out * 20 * 30 * 27 and kept == 0
+    assert seconds == out * 20 * 30 * 27 * E.unit_costs("float32").product and kept == 0
     assert scratch == 4 * (2 * 20 * 9 * 40 * 40 + 30 * out)
     assert E.conv_cost((1, 20, 9, 40, 40), (30, 20, 3, 1, 1), (1, 2, 2), "float32")[2] == 4 * 1600 * (180 + 210)
     large = E.conv_cost((1, 100, 300, 300, 300), (10, 100, 2, 2, 2), (1, 1, 1), "float32")[2]

@@ -138,7 +138,7 @@ def test_large_volumes_start_on_openvino_and_small_ones_on_torch(monkeypatch) ->
     node.predict_dense(raw)
     ours = accelerator(dense_network(node).func("f32"))
     assert ours.calls == 0
-    monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator.WORK", 1.0)
+    monkeypatch.setattr("neuromancer.engine.pytensor.link.accelerator.BEGIN", -1.0)
     node.predict_dense(raw)
     assert ours.calls == 1
 

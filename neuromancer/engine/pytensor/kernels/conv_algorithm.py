@@ -4,28 +4,34 @@ or Fourier."""
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import lru_cache
-from math import ceil, prod
-from typing import Protocol
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import ceil, inf, prod
+from typing import Any, Protocol
 
 import torch
 
-from neuromancer.config import config
-from neuromancer.engine.common.costs import direct_conv_cost
-from neuromancer.engine.pytensor.devices import resolve_device
-from neuromancer.engine.pytensor.kernels import fourier, fragments, rows, winograd
+from neuromancer.engine.pytensor.kernels import fourier, rows, winograd
+from neuromancer.engine.pytensor.kernels.conv import WIDE
 from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels.speed import Speed, Units, current, require
 
 Ints = tuple[int, ...]
 
-SAVES = 0.75
-"""Maximum cost relative to direct convolution."""
-START = 1e8
-"""Dispatch overhead, in multiply-adds of a direct convolution."""
-
-
-SINGLE, DEPTHWISE = 8.0, 6.0
-"""Measured costs of oneDNN's product for a single input channel, and of a depthwise one."""
+GROUPS: dict[Any, str] = {
+    rows.RowConv: "basic",
+    rows.TiledRowConv: "basic",
+    winograd.Tiling: "winograd",
+    fourier.Tiling: "fourier",
+}
+"""Algorithm -> the group of `speed.TYPICAL` that it needs."""
+MAPPED = 32 << 20
+"""Size in bytes from which on memory that torch allocates is new each time, so that the system has to clear it."""
+UNMEASURED = Speed()
+SAVES = 0.85
+"""Maximum time relative to direct convolution."""
+START = 2e-3
+"""Minimum seconds that an algorithm has to save per call: its machine code is compiled or loaded first."""
 
 
 class ConvAlgorithm(Protocol):
@@ -33,8 +39,8 @@ class ConvAlgorithm(Protocol):
 
     Attributes
     ----------
-    work, preparation : float
-        Costs of a call and of the kernel transform: products of a direct convolution that take as long.
+    units, preparation : Units
+        Work of a call, and of the kernel transform; see `speed`.
     prepared, scratch : int
         Sizes in bytes of the transformed kernel, and of the workspace in addition to input and result.
     key : hashable
@@ -42,10 +48,10 @@ class ConvAlgorithm(Protocol):
     """
 
     @property
-    def work(self) -> float: ...
+    def units(self) -> Units: ...
 
     @property
-    def preparation(self) -> float: ...
+    def preparation(self) -> Units: ...
 
     @property
     def prepared(self) -> int: ...
@@ -101,46 +107,116 @@ def algorithm(
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    return algorithm_for(padded, tuple(w.shape), tuple(dilation), prepared, tuple(stride), groups)
+    layer = Layer(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups, prepared, _is_planar(x))
+    return _decided(layer)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution on the CPU in float32, by shapes alone.
+
+    Attributes
+    ----------
+    x_shape : tuple of int
+        Padded.
+    w_shape, stride, dilation : tuple of int
+    groups : int
+    prepared : bool
+        Whether the transformed kernel is reused for several calls.
+    planar : bool
+        Whether the image comes in torch's default memory format; all algorithms but `rows` convert it.
+    """
+
+    x_shape: Ints
+    w_shape: Ints
+    stride: Ints
+    dilation: Ints
+    groups: int = 1
+    prepared: bool = True
+    planar: bool = False
+
+    @cached_property
+    def windows(self) -> Ints:
+        """Number of windows along each spatial axis."""
+        axes = zip(self.x_shape[2:], self.dilation, self.w_shape[2:], self.stride, strict=True)
+        return tuple((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in axes)
+
+    @property
+    def direct(self) -> Units:
+        """Work of oneDNN, which computes with whole vectors of output channels, or of a matrix product."""
+        n_out, n_in, *taps = self.w_shape
+        outputs = self.x_shape[0] * prod(self.windows)
+        if self.groups == prod(taps) == max(self.stride) == 1 and min(n_in, n_out) >= WIDE:
+            return {"matrix": outputs * n_in * n_out, "matrix_value": outputs * (n_in + n_out)}
+        new = {"page": nbytes} if (nbytes := 4 * outputs * n_out) >= MAPPED else {}
+        if self.groups > 1 and n_in == 1:
+            return new | {"direct_depthwise": outputs * n_out * prod(taps)}
+        channels = self.groups * ceil(n_out // self.groups / LANES) * LANES
+        kind = "grouped" if self.groups > 1 else "single" if n_in == 1 else "strided" if max(self.stride) > 1 else ""
+        if prod(taps) == 1:
+            new["point_value"] = outputs * (self.w_shape[1] * self.groups + n_out)
+        return new | {f"direct_{kind}".rstrip("_"): outputs * channels * n_in * prod(taps)}
+
+    @property
+    def reordered(self) -> Units:
+        """Work of converting the image to the channels-last format."""
+        return {"reorder": prod(self.x_shape)} if self.planar else {}
+
+
+def _is_planar(x: torch.Tensor) -> bool:
+    """Whether an image with several channels is not in the channels-last format."""
+    return x.shape[1] > 1 and x.stride(1) > 1
 
 
 @lru_cache(maxsize=4096)
-def algorithm_for(
-    x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool = True, stride: Ints = (), groups: int = 1
-) -> ConvAlgorithm | None:
-    """Return the same for a convolution on the CPU in float32 without padding, by shapes alone."""
-    reach = [d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=True)]
-    if len(w_shape) not in (4, 5) or x_shape[0] < 1 or any(n <= r for n, r in zip(x_shape[2:], reach, strict=True)):
+def _decided(layer: Layer) -> ConvAlgorithm | None:
+    """Return the algorithm of a layer that is computed; it stays when the speed of the machine becomes known.
+
+    Training never measures and always goes by typical speeds: it gives the same parameters in every process.
+    """
+    return fastest(layer, current() if layer.prepared else UNMEASURED)
+
+
+def fastest(layer: Layer, speed: Speed, measuring: bool = False) -> ConvAlgorithm | None:
+    """Return the fastest algorithm by the speed of a machine, or None if that is direct convolution.
+
+    Parameters
+    ----------
+    layer : Layer
+    speed : Speed
+    measuring : bool
+        If the machine was measured: measure the algorithm, too, before it is chosen. Its code, which then is compiled,
+        is needed anyway.
+    """
+    while True:
+        best = _fastest(layer, speed)
+        group = GROUPS.get(type(best))
+        if group is None or not measuring or not speed.measured or group in speed.measured:
+            return best
+        speed = require(group)
+
+
+@lru_cache(maxsize=4096)
+def _fastest(layer: Layer, speed: Speed) -> ConvAlgorithm | None:
+    w_shape, dilation = layer.w_shape, layer.dilation
+    if len(w_shape) not in (4, 5) or layer.x_shape[0] < 1 or min(layer.windows) < 1 or not prod(w_shape):
         return None
-    stride = stride or (1,) * len(dilation)
-    ways: list[ConvAlgorithm | None] = [rows.best_geometry(x_shape, w_shape, stride, dilation, groups, prepared)]
-    if set(stride) == {1} and groups == 1:
-        ways += [module.best_tiling(x_shape, w_shape, dilation, prepared) for module in (winograd, fourier)]
-    costs = {t.work + (0.0 if prepared else t.preparation): t for t in ways if t is not None}
-    least = min(costs, default=0.0)
-    direct = _direct_cost(x_shape, w_shape, dilation, stride, groups)
-    return costs[least] if costs and least + START < SAVES * direct else None
-
-
-def _direct_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, stride: Ints, groups: int) -> float:
-    """Return the cost of a convolution by oneDNN, which computes with whole vectors of output channels."""
-    windows = [
-        (n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(x_shape[2:], dilation, w_shape[2:], stride, strict=True)
+    direct = speed.seconds(layer.direct | layer.reordered)
+    if direct < START:
+        return None
+    ways: list[ConvAlgorithm | None] = [
+        rows.best_geometry(layer.x_shape, w_shape, layer.stride, dilation, layer.groups, layer.prepared, speed)
     ]
-    n_out = w_shape[0] // groups
-    channels = groups * ceil(n_out / LANES) * LANES if groups == 1 or w_shape[1] > 1 else DEPTHWISE * groups
-    factor = SINGLE if w_shape[1] == groups == 1 else 1.0
-    return factor * x_shape[0] * prod(windows) * channels * prod(w_shape[1:])
+    if set(layer.stride) == {1} and layer.groups == 1:
+        ways += [m.best_tiling(layer.x_shape, w_shape, dilation, layer.prepared, speed) for m in (winograd, fourier)]
+    times = {seconds(way, layer, speed): way for way in ways if way is not None}
+    least = min(times, default=inf)
+    return times[least] if least + START < SAVES * direct else None
 
 
-def conv_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1) -> tuple[float, float, float]:
-    """Return the cost of a convolution without padding on the configured device; see `engine.interface`."""
-    device = resolve_device(config.device).type
-    if device == "cuda" and groups == 1:
-        return fragments.conv_cost(x_shape, w_shape, dilation, dtype)
-    if dtype != "float32" or device != "cpu" or not prod(w_shape):
-        return direct_conv_cost(x_shape, w_shape, dilation, dtype)
-    best = algorithm_for(tuple(x_shape), tuple(w_shape), tuple(dilation), True, (), groups)
-    if best is None:
-        return _direct_cost(x_shape, w_shape, dilation, (1,) * len(dilation), groups), 0.0, 0.0
-    return best.work, float(best.prepared), float(best.scratch)
+def seconds(way: ConvAlgorithm | None, layer: Layer, speed: Speed) -> float:
+    """Return the seconds of a layer by an algorithm, or directly."""
+    if way is None:
+        return speed.seconds(layer.direct | layer.reordered)
+    units = way.units if isinstance(way, rows.RowConv) else way.units | layer.reordered
+    return speed.seconds(units) + (0.0 if layer.prepared else speed.seconds(way.preparation))

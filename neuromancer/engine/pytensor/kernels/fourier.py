@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.memory import KEPT, empty
 from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
+from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
@@ -32,11 +33,9 @@ CHUNK = 512 << 20
 """Maximum size in bytes of the transformed tiles that are in memory at a time."""
 SCRATCH = 640 << 10
 """Size in bytes of a thread's buffer between image and products; fits into a core's own cache."""
-PRODUCT, INPUT_TRANSFORM, OUTPUT_TRANSFORM, FLAT, ROWS = 0.42, 66.0, 42.0, 20.0, 40.0
-"""Measured costs, in units of a product of direct convolution: of a real product, of the transforms per value, and what
-the transforms cost in addition where tiles are planes; rows of a product that cost as much as reading the kernel."""
-PREPARE = 300.0
-"""Cost of the kernel transform per value, in the same units."""
+OUTPUT_TRANSFORM, FLAT = 1.4, 0.3
+"""Costs relative to the transform of an input value: that of an output value, and what both cost in addition where
+tiles are planes."""
 PARTS = 16
 """Number of tasks into which a kernel transform is divided."""
 USES = 4
@@ -55,11 +54,9 @@ class Tiling:
     dilation : tuple of int, per spatial axis
     sizes : tuple of int, (z, y, x)
         Inputs of a tile; 1 along an axis with one tap. In 2-D the batch axis takes the place of z.
-    work : float
-        Cost of a call, as the number of products of a direct convolution that take as long.
     """
 
-    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, sizes: Ints, work: float = 0.0) -> None:
+    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, sizes: Ints) -> None:
         self.batch, image, self.taps, self.dilation = _volumes(x_shape, w_shape, dilation)
         self.sizes, self.n_in, self.n_out = sizes, w_shape[1], w_shape[0]
         self.room = _room(w_shape)
@@ -74,7 +71,11 @@ class Tiling:
         data = 4 * (prod(x_shape) + self.batch * self.n_out * prod(self.out))
         self.step = _step(self.points * sum(self.room), self.tiles, data)
         """Number of tiles in a chunk; independent of the number of threads, so that results are, too."""
-        self.work, self.preparation = work, PREPARE * self.points * self.n_in * self.room[1]
+        number = self.batch * self.tiles
+        self.units: Units = _units(number, sizes, self.points, self.step, self.n_in, self.room)
+        """Work of a call; see `speed`."""
+        self.preparation: Units = {"fourier_kernel": self.points * self.n_in * self.room[1]}
+        """Work of the kernel transform."""
 
     @property
     def key(self) -> Ints:
@@ -191,6 +192,20 @@ def _room(w_shape: Ints) -> tuple[int, int]:
     return ceil(w_shape[1] / LANES) * LANES, ceil(w_shape[0] / LANES) * LANES
 
 
+def _units(number: Any, sizes: Any, points: Any, rows: Any, n_in: int, room: tuple[int, int]) -> dict[str, Any]:
+    """Return the work of a number of tiles, with so many in a chunk; sizes (z, y, x) may be arrays."""
+    z, y, x = sizes
+    products = number * 4 * points * n_in * room[1]
+    transforms = room[0] + room[1] * OUTPUT_TRANSFORM + sum(room) * FLAT * (z == 1)
+    return {
+        "fourier_product": products,
+        "fourier_read": products / rows,
+        "fourier_value": number * transforms * x * y * z,
+        "fourier_call": 1.0,
+        "page": np.maximum(0, 8 * points * rows * sum(room) - KEPT) / USES,
+    }
+
+
 def _parts(count: int, threads: int, unit: int = 1) -> list[tuple[int, int]]:
     """Divide `count` items into ranges, two per thread, whose lengths are multiples of `unit`."""
     length = ceil(count / unit / (2 * threads)) * unit
@@ -245,8 +260,8 @@ def _waves(n: int, taps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @lru_cache(maxsize=4096)
-def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) -> Tiling | None:
-    """Return the cheapest tiling of a convolution without padding, or None if no tiling applies.
+def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, speed: Speed) -> Tiling | None:
+    """Return the fastest tiling of a convolution without padding, or None if no tiling applies.
 
     Parameters
     ----------
@@ -254,6 +269,7 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
         See `Tiling`.
     prepared : bool
         Whether the transformed kernel is reused for several calls.
+    speed : Speed
     """
     batch, image, taps, dilation3 = _volumes(x_shape, w_shape, dilation)
     out = [n - d * (k - 1) for n, d, k in zip(image, dilation3, taps, strict=True)]
@@ -271,12 +287,10 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
     points = z * (y * (x // 2 + 1) - (1 + (x % 2 == 0) * (x > 1)) * ((y - 1) // 2))
     data = 4 * (prod(x_shape) + batch * n_out * prod(out))
     rows = np.minimum(tiles, np.maximum(1, min(CHUNK, max(FREE, data)) // (8 * points * sum(room))))
-    products = batch * tiles * 4 * points * n_in * n_out
-    transforms = room[0] * INPUT_TRANSFORM + room[1] * OUTPUT_TRANSFORM + sum(room) * FLAT * (z == 1)
-    work = PRODUCT * products * (1 + ROWS / rows) + batch * tiles * transforms * x * y * z
-    total = work + PREPARE * points * n_in * n_out / (USES if prepared else 1)
+    kernel = speed.seconds({"fourier_kernel": points * n_in * n_out / (USES if prepared else 1)})
+    total: Any = speed.seconds(_units(batch * tiles, (z, y, x), points, rows, n_in, room)) + kernel
     total = np.where(8.0 * points * n_in * n_out > SHARE * data + FREE, np.inf, total)
     best = np.unravel_index(np.argmin(total), total.shape)
     if not np.isfinite(total[best]):
         return None
-    return Tiling(x_shape, w_shape, dilation, (int(z[best]), int(y[best]), int(x[best])), float(work[best]))
+    return Tiling(x_shape, w_shape, dilation, (int(z[best]), int(y[best]), int(x[best])))

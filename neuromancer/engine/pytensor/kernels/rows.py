@@ -8,7 +8,7 @@ bandwidth. Where that saves time, the kernel's z and y axes are computed by the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -23,6 +23,7 @@ from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
 from neuromancer.engine.pytensor.kernels.memory import empty
+from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
 
 Ints = tuple[int, ...]
@@ -42,9 +43,6 @@ TASKS = 12
 """Number of tasks per thread into which the blocks are divided."""
 TILE = 6
 """Inputs of a Cook-Toom tile along an axis."""
-PRODUCT, COPY, FORWARD, BACK, STORE = 0.95, 24.0, 6.0, 6.0, 20.0
-"""Measured costs, in units of a product of direct convolution: of a product, of copying a value to the buffer, of the
-transforms of a tile per value, and of storing a value of the result."""
 
 
 @dataclass(frozen=True)
@@ -169,29 +167,35 @@ class RowConv:
         return self.n_in * self.z.taps * self.y.taps * self.x.taps
 
     @property
-    def work(self) -> float:
-        """Cost of a call, as the number of products of a direct convolution that take as long."""
-        z, y, x = self.block
-        rows = self._blocks() * z * y
-        copied = self._blocks() * self.z.inputs(z) * self.y.inputs(y) * self.x.stride * self._length(x)
-        products = rows * self._vectors(x) * self.terms * self.n_out
-        return PRODUCT * products + COPY * copied * self.n_in + STORE * rows * x * self.n_out
+    def units(self) -> Units:
+        """Work of a call; see `speed`."""
+        z, y, _ = self.block
+        rows, copied = self._blocks() * z * y, self._blocks() * self.z.inputs(z) * self.y.inputs(y) * self.x.stride
+        return {
+            "row_product": rows * self._along_x(self._vectors) * self.terms * self.n_out,
+            "row_copy": copied * self._along_x(self._length) * self.n_in,
+            "row_store": rows * self.x.out * self.n_out,
+        }
 
     @property
-    def preparation(self) -> float:
-        """Cost of rearranging the kernel, in the units of `work`."""
-        return 0.0
+    def preparation(self) -> Units:
+        """Work of rearranging the kernel."""
+        return {}
 
     def _blocks(self) -> float:
-        """Return the number of blocks, those at the ends of the image counted in part along z and y."""
-        z, y, x = self.block
-        parts = self.z.out / z * self.y.out / y * ceil(self.x.out / x)
-        return self.batch * self.groups * parts
+        """Return the number of blocks along z and y, those at the ends of the image counted in part."""
+        z, y, _ = self.block
+        return self.batch * self.groups * self.z.out / z * self.y.out / y
+
+    def _along_x(self, count: Callable[[int], int]) -> int:
+        """Return the sum of a count of voxels over the blocks along a row."""
+        x, out = self.block[2], self.x.out
+        return out // x * count(x) + (count(out % x) if out % x else 0)
 
     def _vectors(self, voxels: int) -> int:
         """Return the number of voxels that are computed for a row, in whole vectors."""
         lanes = _code().vectors().lanes
-        return ceil(min(voxels, self.x.out) / lanes) * lanes
+        return ceil(voxels / lanes) * lanes
 
     @property
     def prepared(self) -> int:
@@ -333,28 +337,30 @@ class TiledRowConv(RowConv):
         return self.n_in * self.x.taps
 
     @property
-    def work(self) -> float:
-        """Cost of a call, as the number of products of a direct convolution that take as long."""
-        z, y, x = self.block
-        values = self._blocks() * prod(self.sizes) * self._length(x)
-        products = self._blocks() * prod(self.sizes) * self._vectors(x) * self.terms * self.n_out
-        stored = self._blocks() * z * y * x * self.n_out
-        transforms = (COPY + FORWARD) * self.n_in + BACK * self.n_out
-        return PRODUCT * products + transforms * values + STORE * stored
+    def units(self) -> Units:
+        """Work of a call; see `speed`."""
+        rows = self._blocks() * prod(self.sizes)
+        values = rows * self._along_x(self._length)
+        return {
+            "row_product": rows * self._along_x(self._vectors) * self.terms * self.n_out,
+            "row_copy": values * self.n_in,
+            "row_transform": values * (self.n_in + self.n_out),
+            "row_store": self._blocks() * prod(self.block[:2]) * self.x.out * self.n_out,
+        }
 
     @property
-    def preparation(self) -> float:
-        """Cost of the kernel transform, in the units of `work`."""
-        return FORWARD * self.prepared
+    def preparation(self) -> Units:
+        """Work of the kernel transform."""
+        return {"row_transform": self.prepared}
 
     def _blocks(self) -> float:
-        """Return the number of tiles."""
-        z, y, x = self.block
+        """Return the number of tiles along z and y."""
+        z, y, _ = self.block
         along = [
             sum(ceil(ceil((axis.out - phase) / axis.apart) / n) for phase in range(min(axis.apart, axis.out)))
             for axis, n in ((self.z, z), (self.y, y))
         ]
-        return self.batch * self.groups * prod(along) * ceil(self.x.out / x)
+        return self.batch * self.groups * prod(along)
 
     @property
     def prepared(self) -> int:
@@ -406,16 +412,17 @@ def _program(geometry: RowConv, image: Ints, target: Ints, kernel: int, pad: Int
 
 
 def best_geometry(
-    x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int, prepared: bool
+    x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int, prepared: bool, speed: Speed
 ) -> RowConv | None:
-    """Return the cheapest way to compute a convolution of an image that is already padded, or None if there is none."""
+    """Return the fastest way to compute a convolution of an image that is already padded, or None if there is none."""
     if not all(w_shape) or len(w_shape) not in (4, 5):
         return None
     direct = RowConv(x_shape, w_shape, stride, dilation, groups)
     if set(stride) != {1} or max(w_shape[2:-1]) < 2 or max(w_shape[2:-1]) >= TILE:
         return direct
     tiled = TiledRowConv(x_shape, w_shape, stride, dilation, groups)
-    return tiled if tiled.work + (0 if prepared else tiled.preparation) < direct.work else direct
+    seconds = speed.seconds(tiled.units) + (0.0 if prepared else speed.seconds(tiled.preparation))
+    return tiled if seconds < speed.seconds(direct.units) else direct
 
 
 def _sums(parts: Iterable[np.ndarray]) -> np.ndarray:

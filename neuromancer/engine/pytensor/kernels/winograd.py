@@ -24,6 +24,7 @@ import torch
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import pool
 
 Ints = tuple[int, ...]
@@ -32,9 +33,8 @@ CHUNK = 6 << 20
 """Size in bytes of the transformed values of a chunk, which is one thread's unit of work."""
 LEAST_ROWS = 64
 """Minimum number of rows for an efficient matrix product."""
-PRODUCT, TRANSFORM = 0.9, {6: 30.0, 7: 42.0}
-"""Measured costs, in units of a product of direct convolution: of a product, and of the transforms per value by tile
-size."""
+TRANSFORM = {6: 1.0, 7: 1.4}
+"""Cost of the transforms per value by tile size, relative to tiles of 6."""
 PRECISE = 0.93
 """Maximum cost of the larger tiles relative to the smaller ones: they are less precise. They are used for at least 4
 taps; below, they would save little."""
@@ -89,13 +89,17 @@ class Tiling:
         points, parts = size**2 * self.tiles * self.batch, prod(self.parts)
         values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
         products = points * parts * self.out[0] * self.taps * self.n_in * self.n_out
-        self.work = PRODUCT * products + TRANSFORM[size] * values
-        """Cost of a call, as the number of products of a direct convolution that take as long."""
+        operands = points * parts * self.out[0] * self.taps * (self.n_in + self.n_out)
+        self.units: Units = {
+            "winograd_product": products,
+            "winograd_value": TRANSFORM[size] * values + operands,
+        }
+        """Work of a call; see `speed`."""
         kernel = size**2 * parts * self.taps * self.n_in * self.n_out
         self.prepared = 4 * kernel
         """Size of the transformed kernel in bytes."""
-        self.preparation = TRANSFORM[size] * kernel
-        """Cost of the kernel transform, in the units of `work`."""
+        self.preparation: Units = {"winograd_value": 2 * TRANSFORM[size] * kernel}
+        """Work of the kernel transform."""
         self._scratch = self.step * per_tile
 
     @property
@@ -173,8 +177,8 @@ class Tiling:
         return result.movedim(-1, 1)
 
 
-def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) -> Tiling | None:
-    """Return the cheapest tiling of a convolution without padding, or None if no tiling applies.
+def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, speed: Speed) -> Tiling | None:
+    """Return the fastest tiling of a convolution without padding, or None if no tiling applies.
 
     Parameters
     ----------
@@ -182,13 +186,14 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool) ->
         See `Tiling`.
     prepared : bool
         Whether the transformed kernel is reused for several calls.
+    speed : Speed
     """
     # the transforms work on whole vectors of channels
     if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and min(w_shape[-2:]) >= 2):
         return None
     small, large = (Tiling(x_shape, w_shape, dilation, size) for size in TRANSFORM)
-    work, least = (t.work + (0.0 if prepared else t.preparation) for t in (small, large))
-    return large if min(large.part) >= 4 and least < PRECISE * work else small
+    slow, fast = (speed.seconds(t.units) + (0.0 if prepared else speed.seconds(t.preparation)) for t in (small, large))
+    return large if min(large.part) >= 4 and fast < PRECISE * slow else small
 
 
 @cache

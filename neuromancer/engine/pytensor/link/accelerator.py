@@ -4,17 +4,19 @@ A backend has a start-up cost: it has to be imported, and it compiles a model fo
 after every change of a parameter. So a function starts on torch and switches when the time spent there, for one shape
 and unchanged parameters, reaches the cost of switching: it never takes more than about twice the time of the better
 choice made at once. A caller that knows the amount of work in advance announces it (`expect`). Then the choice is made
-once, from that alone, and all calls until `release` run on the same backend, so that their results agree bit by bit.
+once, and all calls until `release` run on the same backend, so that their results agree bit by bit. It follows from
+predicted times; where these are close and there are many calls, the first one runs on both backends and is timed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ from pytensor.tensor.type import TensorType
 
 from neuromancer.config import BACKENDS as NAMES
 from neuromancer.config import config
+from neuromancer.engine.compiled import Agree
+from neuromancer.engine.pytensor.kernels.speed import current
 from neuromancer.engine.pytensor.link.torch.arithmetic import require_units
 from neuromancer.engine.pytensor.ops.conv import ConvBase, ConvGradInput, ConvGradKernel
 from neuromancer.engine.pytensor.ops.pool import AveragePoolGrad, MaxPoolGrad, TakeWinners
@@ -37,11 +41,14 @@ logger = logging.getLogger("neuromancer")
 SPENT = 0.7
 """Seconds in torch after which a function switches: importing OpenVINO takes 0.2 s, compiling `neuro3d` 0.1 s, and
 OpenVINO saves 10 % of the time of `neuro3d` and 24 % of that of `unet3d`."""
-WORK = 2e11
-"""Minimum announced multiply-adds for starting on the backend, which costs 0.2 to 0.3 s: torch takes 1.6 s for them on
-two threads."""
+BEGIN = 0.5
+"""Seconds for starting on the backend."""
 SHARE = 0.85
-"""Time of a multiply-add relative to torch's direct convolutions: 0.77 measured in `unet3d`, 0.92 in `neuro3d`."""
+"""Time of a network of direct convolutions on the backend, relative to torch: 0.77 to 0.92 were measured."""
+CLOSE = 2.0
+"""Factor of predicted times up to which both backends are tried."""
+TRIED, LONG = 80, 25.0
+"""Minimum number and seconds of announced calls for a trial, which takes as long as three calls, and `BEGIN`: 5 %."""
 TRIALS = 3
 """Calls of a shape after which it returns to torch if the backend was never faster."""
 SHAPES = 64
@@ -97,6 +104,9 @@ class Accelerator:
         self._records: dict[Any, _Record] = {}
         self._seen: list[Any] = []
         self._chosen: bool | None = None
+        self._agree: Agree | None = None
+        self.on_trial = False
+        """Whether the next call runs on both backends."""
         self._useless = False
 
     @property
@@ -104,13 +114,47 @@ class Accelerator:
         """Number of calls that ran on the backend, for the current parameters and recorded shapes."""
         return sum(record.calls for record in self._records.values())
 
-    def expect(self, products: float, work: float | None = None) -> None:
+    def expect(self, products: float, seconds: float | None = None, calls: int = 1, agree: Agree | None = None) -> None:
         """Choose torch or the backend for all calls until `release`; arguments as in `CompiledFunction.expect`."""
-        self._chosen = products >= WORK and SHARE * products < (products if work is None else work)
+        direct = products * current().per_unit["direct"]
+        ours, torchs = SHARE * direct, direct if seconds is None else seconds
+        self._chosen, self._agree = ours + BEGIN < torchs, agree
+        long = calls >= TRIED and torchs >= LONG
+        self.on_trial = long and not self.always and max(ours, torchs) < CLOSE * min(ours, torchs)
+        known = agree(None) if agree is not None and not self.always else None
+        if known is not None:
+            self._chosen, self.on_trial = known == self.backend, False
+
+    @property
+    def _name(self) -> str:
+        """Name of the chosen backend."""
+        return self.backend if self._chosen else "torch"
+
+    def trial(
+        self, arguments: Sequence[np.ndarray], parameters: Sequence[Any], by_torch: Callable[[], list[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """Return the outputs of the function by the faster of both backends, which remains chosen until `release`.
+
+        Both run twice, as the first run compiles; nothing depends on the results of the slower one.
+        """
+        self.on_trial, self._chosen = False, True
+        times, results = {}, {}
+        for name, run in ((self.backend, lambda: self.compute(arguments, parameters)), ("torch", by_torch)):
+            for _ in range(2):
+                start = time.perf_counter()
+                found = run()
+                if found is None:
+                    break
+                times[name], results[name] = time.perf_counter() - start, found
+        self._chosen = times.get(self.backend, inf) < times["torch"]
+        if self._agree is not None:
+            self._chosen = self._agree(self._name) == self.backend
+        logger.info("%s runs on %s (seconds per call: %s)", self.label, self._name, times)
+        return results[self._name] if self._name in results else results["torch"]
 
     def release(self) -> None:
         """End the announced calls and free working memory."""
-        self._chosen = None
+        self._chosen, self._agree, self.on_trial = None, None, False
         if self._runner is not None:
             self._runner.release()
 

@@ -1,0 +1,68 @@
+"""Costs that plans are told, in seconds: the cost model of the kernels, or a plain one for other devices and dtypes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+
+from neuromancer.config import config
+from neuromancer.engine.common.arguments import Ints
+from neuromancer.engine.common.benchmark import known_costs, measured_costs
+from neuromancer.engine.common.costs import direct_conv_cost
+from neuromancer.engine.common.measurements import versions
+from neuromancer.engine.interface import Engine, implements
+from neuromancer.engine.pytensor.devices import resolve_device
+from neuromancer.engine.pytensor.kernels import fragments
+from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer, fastest, seconds
+from neuromancer.engine.pytensor.kernels.speed import current, require
+from neuromancer.engine.unit_costs import UnitCosts
+
+
+@implements(Engine.conv_cost)
+def conv_cost(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+) -> tuple[float, float, float]:
+    stride = tuple(stride) or (1,) * len(dilation)
+    if _has_kernels(dtype) and 0 not in w_shape:
+        layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
+        best = fastest(layer, current(), measuring=True)
+        took = seconds(best, layer, current())
+        return (took, 0.0, 0.0) if best is None else (took, float(best.prepared), float(best.scratch))
+    if resolve_device(config.device).type == "cuda" and groups == 1 and set(stride) == {1}:
+        products, kept, scratch = fragments.conv_cost(x_shape, w_shape, dilation, dtype)
+    else:
+        products, kept, scratch = direct_conv_cost(x_shape, w_shape, dilation, dtype, stride)
+    return products * unit_costs(dtype).product, kept, scratch
+
+
+@implements(Engine.unit_costs)
+def unit_costs(dtype: str) -> UnitCosts:
+    if not _has_kernels(dtype):
+        return known_costs(_key(dtype))
+    known = current().per_unit
+    return UnitCosts(
+        product=known["direct"], **{k: known[k] for k in ("transposed", "byte", "page", "step", "function")}
+    )
+
+
+@implements(Engine.measure_speed)
+def measure_speed(dtype: str) -> bool:
+    if _has_kernels(dtype):
+        before = current()
+        return require() is not before
+    if resolve_device(config.device).type == "meta":
+        return False
+    return measured_costs(_key(dtype), import_module("neuromancer.engine.pytensor"), dtype)
+
+
+def _has_kernels(dtype: str) -> bool:
+    """Whether the kernels of `kernels.conv_algorithm` compute convolutions."""
+    return dtype == "float32" and resolve_device(config.device).type == "cpu"
+
+
+def _key(dtype: str) -> tuple[str, ...]:
+    """Return what the speed depends on, besides the processor."""
+    device = resolve_device(config.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return "pytensor", name, dtype, str(torch.get_num_threads()), versions("torch")
