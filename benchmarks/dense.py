@@ -305,9 +305,9 @@ Left: time grows with the number of voxels. So does memory, up to the limit for 
 
 ### Predicted and measured times
 
-`node.plan_dense(shape)` predicts the time from the measured speed of the machine (backends.md). The first tile of each network is
-the one the planner chooses; smaller tiles recompute more overlap. Rank correlation of predicted and measured times:
-{correlation:.2f}.
+`node.plan_dense(shape)` predicts the time from the measured speed of the machine ([backends.md](backends.md)).
+The first tile of each network is the one the planner chooses; smaller tiles recompute more overlap. Rank correlation of
+predicted and measured times: {correlation:.2f}.
 
 {plans}
 """

@@ -7,6 +7,7 @@ networks, each in a process of its own. ``benchmarks/dense.py --write`` adds the
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -60,7 +61,7 @@ def unet(ndim: int, widths: tuple[int, ...]) -> nm.Node:
             node = nm.Conv(node, features, (3,) * ndim, conv_mode="same", **QUIET)
         return node
 
-    node, skips = _input(ndim, 32), []
+    node, skips = _input(ndim, 32), list[nm.Node]()
     for features in widths:
         node = twice(nm.Pool(node, (2,) * ndim, **QUIET) if skips else node, features)
         skips.append(node)
@@ -71,7 +72,7 @@ def unet(ndim: int, widths: tuple[int, ...]) -> nm.Node:
 
 def normalised() -> nm.Node:
     """Statistics of the whole image."""
-    node = nm.Input((None, 1, None, None, None), "b,f,z,y,x", **QUIET)
+    node: nm.Node = nm.Input((None, 1, None, None, None), "b,f,z,y,x", **QUIET)
     for features in (16, 32):
         node = nm.Conv(node, features, (3, 3, 3), conv_mode="same", activation_func="lin", **QUIET)
         node = nm.Activation(nm.InstanceNorm(node, **QUIET), "relu", **QUIET)
@@ -80,7 +81,7 @@ def normalised() -> nm.Node:
 
 def own_functions() -> nm.Node:
     """Functions that are the user's own."""
-    node = nm.Conv(_input(3, 32), 16, (3, 3, 3), activation_func="tanh", **QUIET)
+    node: nm.Node = nm.Conv(_input(3, 32), 16, (3, 3, 3), activation_func="tanh", **QUIET)
     node = nm.ApplyFunc(nm.ApplyFunc(node, nm.T.tanh), lambda v: v * v + 0.5 * v)
     return nm.Conv(node, 4, (3, 3, 3), **QUIET)
 
@@ -100,6 +101,10 @@ NETWORKS: dict[str, tuple[Callable[[], nm.Node], tuple[int, ...], dict[str, Any]
 """Name -> network, image shape, options."""
 
 
+SMALL = {"neuro3d": (15, 108, 108), "N4": (110, 110), "unet3d_lite": (40, 140, 140)}
+"""Images for networks with large fields of view, to begin with."""
+
+
 def _status(key: str) -> int:
     """Return a number of bytes from the status of this process (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -107,22 +112,21 @@ def _status(key: str) -> int:
 
 
 def one(name: str) -> str:
-    """Return the row of a network, measured in this process."""
+    """Return the row of a network, measured in this process; of a single thread, the time of the processor counts."""
     make, shape, options = NETWORKS[name]
+    clock = time.thread_time if os.environ.get("OMP_NUM_THREADS") == "1" else time.perf_counter
     node, raw = make(), np.random.default_rng(0).random((1, *shape)).astype("float32")
-    node.plan_dense(raw, **options)  # measures the machine
-    small = raw[(slice(None), *(slice(max(n // 3, 100 if len(shape) == 2 else 40)) for n in shape))]
-    if name not in ("neuro3d", "N4", "unet3d_lite"):  # whose fields of view are larger
-        node.predict_dense(small, progress=False, **options)
+    small = SMALL.get(name, tuple(max(n // 3, 100 if len(shape) == 2 else 40) for n in shape))
+    node.predict_dense(raw[(slice(None), *map(slice, small))], progress=False, **options)  # loads libraries
     Path("/proc/self/clear_refs").write_text("5")  # the peak is measured from here on
     before = _status("VmRSS")
     result = node.predict_dense(raw, progress=False, **options)
     plan, used = node.plan_dense(raw, **options), _status("VmHWM") - before - result.nbytes
     times = []
     for _ in range(RUNS):
-        start = time.perf_counter()
+        start = clock()
         node.predict_dense(raw, progress=False, **options)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     took, size = min(times), "x".join(map(str, shape))
     return (
         f"| {name} | {size} | {plan.seconds():.2f} s | {took:.2f} s | {plan.seconds() / took:.2f} "
@@ -162,13 +166,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small volumes, single runs")
     parser.add_argument("--network", choices=NETWORKS, help="print the row of one network only")
+    parser.add_argument("--plan", action="store_true", help="only measure the machine, as far as the plan needs it")
     args = parser.parse_args()
+    if args.network and args.plan:
+        make, shape, options = NETWORKS[args.network]
+        make().plan_dense(np.zeros((1, *shape), "float32"), **options)
+        return
     if args.network:
         print(one(args.network))
         return
     print(KINDS, flush=True)
     for name in NETWORKS:
-        subprocess.run([sys.executable, __file__, "--network", name], check=True)
+        for rest in (["--plan"], []):
+            subprocess.run([sys.executable, __file__, "--network", name, *rest], check=True)
     print(f"\n{HEADER}", flush=True)
     print(f"rank correlation {measure(args.quick)[1]:.2f}")
 
