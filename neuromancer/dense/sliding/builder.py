@@ -11,7 +11,7 @@ import numpy as np
 
 from neuromancer.dense.arguments import checked_ranges
 from neuromancer.dense.checks import is_stack
-from neuromancer.dense.costs import worth_measuring
+from neuromancer.dense.costs import Cost, worth_measuring
 from neuromancer.dense.memory import SHARE, available
 from neuromancer.dense.options import PredictOptions
 from neuromancer.dense.plan import ResultSpec
@@ -206,8 +206,7 @@ class SlidingBuilder:
             rows=rows,
             spilled=spilled,
         )
-        if worth_measuring(cost.products * found.evaluations, self.network.dtype):
-            cost = self.network.costs(self.window.patch)
+        cost = self._measured(cost, found.evaluations)
         predicted = found.patches * max(prod(g.outputs for g in axes) for axes in self.network.patch_axes)
         return replace(
             found,
@@ -215,6 +214,11 @@ class SlidingBuilder:
             time=cost.seconds * found.evaluations,
             overlap=max(0.0, 1 - prod(extent) / predicted),
         )
+
+    def _measured(self, cost: Cost, evaluations: int) -> Cost:
+        """Cost of a patch by the measured speed of the machine, if there are enough patches."""
+        large = worth_measuring(cost.products * evaluations, self.network.dtype)
+        return self.network.costs(self.window.patch) if large else cost
 
     def _bytes(
         self, outputs: Sequence[ResultSpec], tile: tuple[int, ...], rows: int, buffers: Buffers

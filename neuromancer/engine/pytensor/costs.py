@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 import torch
@@ -15,6 +16,7 @@ from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer, fastest, seconds
+from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.kernels.speed import current, require
 from neuromancer.engine.unit_costs import UnitCosts
 
@@ -26,9 +28,13 @@ def conv_cost(
     stride = tuple(stride) or (1,) * len(dilation)
     if _has_kernels(dtype) and 0 not in w_shape:
         layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
-        best = fastest(layer, current(), measuring=True)
-        took = seconds(best, layer, current())
-        return (took, 0.0, 0.0) if best is None else (took, float(best.prepared), float(best.scratch))
+        # Layers of a network are alike: where rows are fastest for an image that rows made, they may have made it. If
+        # not, another algorithm is chosen, for which there has to be memory.
+        after_rows = fastest(replace(layer, planar=layer.w_shape[1] > 1), current(), measuring=True)
+        usual = fastest(layer, current(), measuring=True)
+        took = seconds(after_rows if isinstance(after_rows, RowConv) else usual, layer, current())
+        ways = [way for way in (after_rows, usual) if way is not None]
+        return took, float(max((w.prepared for w in ways), default=0)), float(max((w.scratch for w in ways), default=0))
     if resolve_device(config.device).type == "cuda" and groups == 1 and set(stride) == {1}:
         products, kept, scratch = fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     else:
