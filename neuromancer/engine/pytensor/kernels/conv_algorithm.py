@@ -13,8 +13,9 @@ import torch
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.devices import resolve_device
-from neuromancer.engine.pytensor.kernels import fourier, fragments, rows, winograd
+from neuromancer.engine.pytensor.kernels import fourier, fragments, rows, winograd, winograd_gradient
 from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels.winograd_gradient import KernelGradient
 
 Ints = tuple[int, ...]
 
@@ -117,6 +118,37 @@ def algorithm_for(
     least = min(costs, default=0.0)
     direct = _direct_cost(x_shape, w_shape, dilation, stride, groups)
     return costs[least] if costs and least + START < SAVES * direct else None
+
+
+def gradient(
+    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1
+) -> KernelGradient | None:
+    """Return the fastest algorithm for the gradient for the kernel `w`, or None if that is oneDNN; see `algorithm`."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return None
+    padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
+    return gradient_for(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups)
+
+
+@lru_cache(maxsize=4096)
+def gradient_for(x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int = 1) -> KernelGradient | None:
+    """Return how to compute the gradient for a kernel faster than oneDNN on the CPU in float32, by shapes alone.
+
+    Parameters
+    ----------
+    x_shape : tuple of int
+        With the padding.
+    w_shape, stride, dilation, groups
+        Of the convolution.
+    """
+    reach = [d * (k - 1) for d, k in zip(dilation, w_shape[2:], strict=True)]
+    if x_shape[0] < 1 or any(n <= r for n, r in zip(x_shape[2:], reach, strict=True)):
+        return None
+    if set(stride) != {1} or groups > 1:
+        return None
+    best = winograd_gradient.best_gradient(x_shape, w_shape, dilation)
+    direct = _direct_cost(x_shape, w_shape, dilation, stride, groups)
+    return best if best is not None and best.work < SAVES * direct else None
 
 
 def _direct_cost(x_shape: Ints, w_shape: Ints, dilation: Ints, stride: Ints, groups: int) -> float:
