@@ -49,7 +49,7 @@ def laid_out_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         return to_contiguous(x)
     if x.ndim > 2 and other.movedim(1, -1).is_contiguous():
         return to_channels_last(x)
-    return torch.empty_like(other).copy_(x)
+    return torch.empty_strided(x.shape, other.stride(), dtype=x.dtype, device=x.device).copy_(x)
 
 
 def _pays(x: torch.Tensor) -> bool:
