@@ -19,9 +19,7 @@ def compiled(columns_first: bool) -> Function:
     """
     lanes = vectors().lanes
 
-    def emit(
-        module: Any, builder: Any, x: Any, y: Any, rows: Any, columns: Any, x_apart: Any, y_apart: Any
-    ) -> None:
+    def emit(module: Any, builder: Any, x: Any, y: Any, rows: Any, columns: Any, x_apart: Any, y_apart: Any) -> None:
         lengths = (columns, rows) if columns_first else (rows, columns)
         with counted(builder, lengths[0], step=lanes) as first, counted(builder, lengths[1], step=lanes) as second:
             # the last square may overlap the one before

@@ -27,7 +27,11 @@ SHARE = 1 << 16
 
 def applies(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> bool:
     """Return whether `pool` can pool an image."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or not (tuple(size) == tuple(stride) and set(dilation) == {1}):
+    if (
+        x.device.type != "cpu"
+        or x.dtype != torch.float32
+        or not (tuple(size) == tuple(stride) and set(dilation) == {1})
+    ):
         return False
     vector, width = (x.shape[1], 1) if _is_last(x) else (x.shape[-1] // size[-1], size[-1])
     formatted = _is_last(x) or x.is_contiguous()

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 from llvmlite import ir
 
-from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOAT_BYTES, FLOATS, INT, Function, build, counted, vectors
+from neuromancer.engine.pytensor.kernels.native import (
+    FLOAT,
+    FLOAT_BYTES,
+    FLOATS,
+    INT,
+    Function,
+    build,
+    counted,
+    vectors,
+)
 from neuromancer.engine.pytensor.kernels.row_code import at, load, store, vector_type
 
 Taps = tuple[int, int, int, int]
@@ -51,18 +60,15 @@ def scattered(taps: Taps) -> Function:
         kind = ir.VectorType(BYTE, lanes)
         winner = builder.load(builder.bitcast(numbers, kind.as_pointer()), align=1)
         slope, zeros = load(builder, slopes), ir.Constant(vector_type(), None)
-        number = iter(range(MOST_NUMBERS))
+        numbers_in_order = count()
         for target in targets:
             parts = [
-                builder.select(builder.icmp_unsigned("==", winner, _filled(kind, next(number))), slope, zeros)
+                builder.select(builder.icmp_unsigned("==", winner, _filled(kind, next(numbers_in_order))), slope, zeros)
                 for _ in range(taps[3])
             ]
             _store_parts(builder, parts, target)
 
     return build("scattered", ARGUMENTS, _loops(taps, window), apart=True)
-
-
-MOST_NUMBERS = 256
 
 
 def _filled(kind: Any, value: int) -> Any:

@@ -71,12 +71,16 @@ class KernelGradient:
         tiles, parts = t.tiles * t.batch, prod(t.parts)
         values = SIZE**2 * tiles * (parts * t.depth * t.n_in + t.out[0] * t.n_out)
         products = SIZE**2 * tiles * parts * t.out[0] * t.taps * t.n_in * t.n_out
-        return PRODUCT * products + TRANSFORM * values + (SUM * len(self.chunks()) + PART * self.parts) * prod(self.sums)
+        return (
+            PRODUCT * products + TRANSFORM * values + (SUM * len(self.chunks()) + PART * self.parts) * prod(self.sums)
+        )
 
     @property
     def scratch(self) -> int:
         """Workspace in bytes, in addition to operands and result."""
-        return (self.step * self.per_tile + 4 * prod(self.sums)) * torch.get_num_threads() + 4 * self.parts * prod(self.w_shape)
+        return (self.step * self.per_tile + 4 * prod(self.sums)) * torch.get_num_threads() + 4 * self.parts * prod(
+            self.w_shape
+        )
 
     def chunks(self) -> list[tuple[int, int, int]]:
         """Return the chunks of tiles: (image, first tile, number)."""
