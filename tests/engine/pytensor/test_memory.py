@@ -67,7 +67,7 @@ def test_a_chain_of_results_takes_no_more_memory_than_the_largest_two():
     reserve = Reserve()
     for _ in range(3):
         chain(reserve)
-        assert sum(some.reached for some in reserve.ranges) == (128 + 110) << 20
+        assert sum(some.resident for some in reserve.ranges) == (128 + 110) << 20
 
 
 def test_room_is_made_from_free_memory():
@@ -75,9 +75,9 @@ def test_room_is_made_from_free_memory():
     chain(reserve)
     kept = reserve.take((40 << 18,))
     reserve.make_room(50 << 20)
-    assert sum(some.reached for some in reserve.ranges) == (128 + 110 - 50) << 20
+    assert sum(some.resident for some in reserve.ranges) == (128 + 110 - 50) << 20
     reserve.make_room(500 << 20)
-    assert sum(some.reached for some in reserve.ranges) == kept.nbytes
+    assert sum(some.resident for some in reserve.ranges) == kept.nbytes
 
 
 def test_memory_beyond_the_kept_part_is_returned(monkeypatch):

@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels import fragments
+from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.memory import empty, reserve
 
 Ints = tuple[int, ...]
@@ -33,7 +34,8 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     memory_format = CHANNELS_LAST.get(x.ndim)
     if memory_format is None:
         return x
-    x = x.contiguous(memory_format=memory_format)
+    if not x.is_contiguous(memory_format=memory_format):
+        return to_channels_last(x)
     if x.shape[1] == 1 and x.stride(1) != 1:
         # With one channel, both formats have the same memory; torch tells them apart by the stride of the channel axis.
         strides = list(x.stride())

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import torch
 
-from neuromancer.engine.pytensor.kernels import fourier, rows, winograd
+from neuromancer.engine.pytensor.kernels import fourier, rows, winograd, winograd_gradient
 from neuromancer.engine.pytensor.kernels.conv import WIDE
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units, current, require
+from neuromancer.engine.pytensor.kernels.winograd_gradient import KernelGradient
 
 Ints = tuple[int, ...]
 
@@ -220,3 +221,34 @@ def seconds(way: ConvAlgorithm | None, layer: Layer, speed: Speed) -> float:
         return speed.seconds(layer.direct | layer.reordered)
     units = way.units if isinstance(way, rows.RowConv) else way.units | layer.reordered
     return speed.seconds(units) + (0.0 if layer.prepared else speed.seconds(way.preparation))
+
+
+def gradient(
+    x: torch.Tensor, w: torch.Tensor, stride: Ints, dilation: Ints, pad: Ints, groups: int = 1
+) -> KernelGradient | None:
+    """Return the fastest algorithm for the gradient for the kernel `w`, or None if that is oneDNN; see `algorithm`."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return None
+    padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
+    return gradient_for(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups)
+
+
+@lru_cache(maxsize=4096)
+def gradient_for(x_shape: Ints, w_shape: Ints, stride: Ints, dilation: Ints, groups: int = 1) -> KernelGradient | None:
+    """Return how to compute the gradient for a kernel faster than oneDNN on the CPU in float32, by shapes alone.
+
+    Training goes by typical speeds, see `_decided`.
+
+    Parameters
+    ----------
+    x_shape : tuple of int
+        With the padding.
+    w_shape, stride, dilation, groups
+        Of the convolution.
+    """
+    layer = Layer(x_shape, w_shape, stride, dilation, groups, False, False)
+    if x_shape[0] < 1 or min(layer.windows) < 1 or set(stride) != {1} or groups > 1:
+        return None
+    best = winograd_gradient.best_gradient(x_shape, w_shape, dilation)
+    direct = UNMEASURED.seconds({kind: number for kind, number in layer.direct.items() if kind != "page"})
+    return best if best is not None and best.work * UNMEASURED.per_unit["direct"] < SAVES * direct else None

@@ -3,7 +3,9 @@
 The operating system clears every page before it hands it out, and takes it back as soon as an array is freed: a sixth
 of the time of a network with fast layers. So large results are allocated from address ranges of our own. Freed memory
 stays with the process and is reused first; after a call, all but the beginning of a range is returned to the system.
-There are two ranges, because a result is computed from another one: in a range of its own, it can grow.
+Where free memory lies in pieces that are too small, as much of it is returned as is taken anew, so that the ranges
+never have more memory than was needed at once. There are two of them, because a result is computed from another one: in
+a range of its own, it can grow.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ LINUX_NORESERVE = 0x4000
 
 
 class Range:
-    """Range of addresses that get memory when first written to; allocation is first fit.
+    """Range of addresses that get memory when first written to.
 
     Parameters
     ----------
@@ -49,42 +51,47 @@ class Range:
         self._map.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._free = [(0, nbytes)]
+        self._clean = [(0, nbytes)]
+        """Addresses without memory."""
         self._returned: deque[tuple[int, int]] = deque()
-        self.reached = 0
-        """Bytes from the beginning that have been used so far."""
 
-    def growth(self, nbytes: int) -> int:
-        """Return by how many bytes `reached` would grow for an array; the size of the range if it does not fit."""
+    @property
+    def resident(self) -> int:
+        """Number of bytes that may have memory."""
+        return len(self._map) - sum(room for _, room in self._clean)
+
+    def best(self, nbytes: int) -> tuple[int, int, int] | None:
+        """Return where to allocate an array: (bytes of new memory that it takes, size of the free block, its address).
+
+        That is where it takes the least memory, and of such blocks the smallest; None if it fits nowhere.
+        """
         self._merge()
-        start = next((start for start, room in self._free if room >= nbytes), None)
-        return len(self._map) if start is None else max(0, start + nbytes - self.reached)
+        length = _pages(nbytes)
+        fitting = [(start, room) for start, room in self._free if room >= length]
+        return min(((_overlap(self._clean, start, length), room, start) for start, room in fitting), default=None)
 
-    def take(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Allocate a float32 array with undefined values; None if it does not fit."""
+    def take(self, shape: tuple[int, ...], start: int | None = None) -> np.ndarray | None:
+        """Allocate a float32 array with undefined values, where `best` says by default; None if it does not fit."""
         nbytes = 4 * prod(shape)
-        length = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._merge()
-        for k, (start, room) in enumerate(self._free):
-            if room >= length:
-                self._free[k : k + 1] = [(start + length, room - length)] if room > length else []
-                self.reached = max(self.reached, start + length)
-                array = self._bytes[start : start + nbytes].view(np.float32).reshape(shape)
-                # Arrays are freed in any thread, even during this method: the finalizer only appends, see `_merge`.
-                weakref.finalize(array, self._returned.append, (start, length)).atexit = False
-                return array
-        return None
+        if start is None:
+            place = self.best(nbytes)
+            if place is None:
+                return None
+            start = place[2]
+        length = _pages(nbytes)
+        self._free = _without(self._free, start, length)
+        self._clean = _without(self._clean, start, length)
+        array = self._bytes[start : start + nbytes].view(np.float32).reshape(shape)
+        # Arrays are freed in any thread, even during this method: the finalizer only appends, see `_merge`.
+        weakref.finalize(array, self._returned.append, (start, length)).atexit = False
+        return array
 
     def _merge(self) -> None:
         """Merge returned blocks with adjacent free ones."""
-        while self._returned:
-            self._free.append(self._returned.popleft())
-        merged: list[tuple[int, int]] = []
-        for start, room in sorted(self._free):
-            if merged and sum(merged[-1]) == start:
-                merged[-1] = (merged[-1][0], merged[-1][1] + room)
-            else:
-                merged.append((start, room))
-        self._free = merged
+        if self._returned:
+            while self._returned:
+                self._free.append(self._returned.popleft())
+            self._free = _merged(self._free)
 
     @property
     def is_empty(self) -> bool:
@@ -92,26 +99,60 @@ class Range:
         self._merge()
         return self._free == [(0, len(self._map))]
 
-    def give_back(self) -> None:
-        """Return free memory to the system, except for the first `KEPT` bytes."""
-        if self.reached <= KEPT:
-            return
-        self._merge()
-        for start, room in self._free:
-            first, end = max(start, KEPT), min(start + room, self.reached)
-            if first < end:
-                self._map.madvise(mmap.MADV_DONTNEED, first, end - first)
-        self.reached = min(self.reached, max(KEPT, self._free[-1][0])) if self._free else self.reached
+    def trim(self, nbytes: int, first: int = 0) -> int:
+        """Return up to `nbytes` of free memory behind the first bytes to the system, the last addresses first.
 
-    def trim(self, nbytes: int) -> int:
-        """Return up to `nbytes` of free memory at the end of the used part to the system; return the actual number."""
+        Returns
+        -------
+        int
+            The number of bytes that were returned.
+        """
         self._merge()
-        end = self.reached
-        if self._free and nbytes > 0:
-            self.reached = min(end, max(self._free[-1][0], (end - nbytes) // mmap.PAGESIZE * mmap.PAGESIZE))
-        if self.reached < end:
-            self._map.madvise(mmap.MADV_DONTNEED, self.reached, end - self.reached)
-        return end - self.reached
+        done = 0
+        for start, room in reversed(self._free):
+            for low, length in reversed(_without_all((start, room), self._clean)):
+                begin = max(low, first, low + length - _pages(nbytes - done))
+                if begin < low + length and done < nbytes:
+                    self._map.madvise(mmap.MADV_DONTNEED, begin, low + length - begin)
+                    self._clean = _merged([*self._clean, (begin, low + length - begin)])
+                    done += low + length - begin
+        return done
+
+
+def _pages(nbytes: int) -> int:
+    """Round a number of bytes up to whole pages."""
+    return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _merged(blocks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return blocks (start, length) in order, adjacent ones joined."""
+    merged: list[tuple[int, int]] = []
+    for start, room in sorted(blocks):
+        if merged and sum(merged[-1]) == start:
+            merged[-1] = (merged[-1][0], merged[-1][1] + room)
+        else:
+            merged.append((start, room))
+    return merged
+
+
+def _overlap(blocks: list[tuple[int, int]], start: int, length: int) -> int:
+    """Return how many bytes of a block others cover."""
+    return sum(max(0, min(a + n, start + length) - max(a, start)) for a, n in blocks)
+
+
+def _without(blocks: list[tuple[int, int]], start: int, length: int) -> list[tuple[int, int]]:
+    """Return what of blocks lies outside of one."""
+    end = start + length
+    parts = [part for a, n in blocks for part in ((a, min(a + n, start) - a), (max(a, end), a + n - max(a, end)))]
+    return [(a, n) for a, n in parts if n > 0]
+
+
+def _without_all(block: tuple[int, int], others: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what of a block lies outside of others."""
+    parts = [block]
+    for start, length in others:
+        parts = _without(parts, start, length)
+    return sorted(parts)
 
 
 class Reserve:
@@ -138,7 +179,7 @@ class Reserve:
                 self._holders -= 1
                 if not self._holders:
                     for addresses in self.ranges:
-                        addresses.give_back()
+                        addresses.trim(sys.maxsize, KEPT)
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """Allocate a float32 array with undefined values."""
@@ -157,10 +198,18 @@ class Reserve:
                 return None
         if all(addresses.is_empty for addresses in self.ranges):
             self._last = 1  # so that every call uses the same addresses
-        other = 1 - self._last
-        growth = [addresses.growth(4 * prod(shape)) for addresses in self.ranges]
-        self._last = other if growth[other] <= growth[self._last] else self._last
-        return self.ranges[self._last].take(shape)
+        nbytes = 4 * prod(shape)
+        order = (1 - self._last, self._last)
+        places = {k: place for k in order if (place := self.ranges[k].best(nbytes)) is not None}
+        if not places:
+            return None
+        # the other range where both take as much, so that a result that is computed from this one can grow
+        self._last = min(places, key=lambda k: places[k][0])
+        growth, _, start = places[self._last]
+        array = self.ranges[self._last].take(shape, start)
+        for addresses in self.ranges:
+            growth -= addresses.trim(growth) if growth > 0 else 0
+        return array
 
     def make_room(self, nbytes: int) -> None:
         """Return free memory to the system before torch allocates `nbytes`."""

@@ -12,6 +12,7 @@ import torch
 
 from neuromancer.config import config
 from neuromancer.engine.pytensor.devices import resolve_device
+from neuromancer.engine.pytensor.kernels import winners
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.simd import LANES
@@ -35,7 +36,12 @@ def _unit_axis(tensors: tuple[torch.Tensor, ...], *sizes: Ints) -> tuple[tuple[t
 
 
 def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the maxima of all windows and their positions (flat index into the spatial axes of `x`, int64)."""
+    """Return the maxima of all windows and their positions.
+
+    These are flat indices into the spatial axes of `x` (int64), or numbers within the windows (uint8, see `winners`).
+    """
+    if winners.applies(x, size, stride, dilation):
+        return winners.pool(x, size)
     if len(size) == 1:
         (x,), (size, stride, dilation) = _unit_axis((x,), size, stride, dilation)
         values, index = max_pool(x, size, stride, dilation)
@@ -115,15 +121,24 @@ def pool_copies(axes: int, dtype: str) -> int:
 def max_pool_grad(
     gy: torch.Tensor, x: torch.Tensor, index: torch.Tensor, size: Ints, stride: Ints, dilation: Ints
 ) -> torch.Tensor:
-    """Return the gradient: each element of `gy` goes to the position in `x` of the maximum of its window."""
+    """Return the gradient: each element of `gy` goes to the position in `x` of the maximum of its window.
+
+    Only shape and memory format of `x` are used; it may be on device 'meta'.
+    """
+    if index.dtype == torch.uint8:
+        return winners.gradient(gy, index, tuple(x.shape[2:]), size)
+    if x.device != gy.device:
+        x = torch.empty_strided(x.shape, x.stride(), dtype=gy.dtype, device=gy.device)
     if len(size) == 1:
         (gy, x, index), (size, stride, dilation) = _unit_axis((gy, x, index), size, stride, dilation)
         return max_pool_grad(gy, x, index, size, stride, dilation).squeeze(2)
     return _MAX_GRAD[len(size)](gy, x, size, stride, [0] * len(size), dilation, False, index)
 
 
-def take_winners(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Read `x` at the flat spatial positions `index` (batch, channels, *pooled)."""
+def take_winners(x: torch.Tensor, index: torch.Tensor, size: Ints) -> torch.Tensor:
+    """Read `x` at the positions of the maxima, (batch, channels, *pooled)."""
+    if index.dtype == torch.uint8:
+        index = winners.flat_index(index, tuple(x.shape[2:]), size)
     return x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
 
 

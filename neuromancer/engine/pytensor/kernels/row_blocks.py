@@ -180,7 +180,7 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
     return build("tiled", kinds, emit, apart=True)
 
 
-def _weighted(builder: Any, weights: Any, values: Any) -> Any:
+def weighted(builder: Any, weights: Any, values: Any) -> Any:
     """Return the weighted sum of vectors."""
     total = None
     for weight, value in zip(weights, values, strict=True):
@@ -200,10 +200,10 @@ def _along_both(builder: Any, values: list[list[Any]], along_z: Any, along_y: An
     """Return vectors (z, y) with a matrix applied along both axes; None leaves an axis as it is."""
     if along_z is not None:
         columns = zip(*values, strict=True)
-        changed = [[_weighted(builder, weights, column) for weights in along_z] for column in columns]
+        changed = [[weighted(builder, weights, column) for weights in along_z] for column in columns]
         values = [list(row) for row in zip(*changed, strict=True)]
     if along_y is not None:
-        values = [[_weighted(builder, weights, row) for weights in along_y] for row in values]
+        values = [[weighted(builder, weights, row) for weights in along_y] for row in values]
     return values
 
 

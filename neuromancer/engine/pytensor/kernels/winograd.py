@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
@@ -131,7 +132,7 @@ class Tiling:
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
         """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`."""
         n, size = self.size, (0,) * self.size
-        source = x.movedim(1, -1).contiguous()
+        source = to_channels_last(x).movedim(1, -1)
         result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
         offsets = np.zeros(self.n_out, "float32") if bias is None else bias.contiguous().numpy()
         images = (source.numpy(), result.numpy())

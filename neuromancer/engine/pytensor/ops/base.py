@@ -68,6 +68,9 @@ def tensor_view(array: np.ndarray) -> torch.Tensor:
 class KernelOp(Op):
     """Operation computed by a torch kernel: on tensors through `kernel`, on numpy arrays through `perform`."""
 
+    shape_only: Ints = ()
+    """Inputs of which only the shape and the memory format are used: `kernel` also takes them on device 'meta'."""
+
     def make_node(self, *inputs: Any) -> Apply:
         """Check and type the operands."""
         raise NotImplementedError

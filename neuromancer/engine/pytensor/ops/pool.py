@@ -72,7 +72,7 @@ class _PoolBase(KernelOp):
 
 
 class MaxPool(_PoolBase):
-    """Maximum of every window, and its position as a flat index into the spatial axes (int64).
+    """Maximum of every window, and its position, which only `MaxPoolGrad` and `TakeWinners` understand.
 
     With the positions the gradient is one scatter, not a second search; without a gradient they are not computed.
     """
@@ -103,6 +103,8 @@ class MaxPool(_PoolBase):
 
 class MaxPoolGrad(_PoolBase):
     """Gradient of `MaxPool`: gy goes to the maxima; only the shape of x is used."""
+
+    shape_only = (0,)
 
     def make_node(self, x: Any, gy: Any, index: Any) -> Apply:
         """Type the operands: x (b, f, *spatial), gy and index (b, f, *windows)."""
@@ -145,7 +147,7 @@ class TakeWinners(_PoolBase):
 
     def kernel(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Gather tensors."""
-        return kernels.take_winners(x, index)
+        return kernels.take_winners(x, index, self.size)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Positions carry no gradient."""
@@ -196,6 +198,8 @@ class AveragePool(_AverageBase):
 
 class AveragePoolGrad(_AverageBase):
     """Gradient of `AveragePool`: gy distributed over the windows; only the shape of x is used."""
+
+    shape_only = (0,)
 
     def make_node(self, x: Any, gy: Any) -> Apply:
         """Type the operands: x (b, f, *spatial), gy (b, f, *windows)."""

@@ -11,6 +11,7 @@ from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply, Variable
 
 from neuromancer.engine.interface import Engine, implements
+from neuromancer.engine.pytensor.kernels.layout import laid_out_like
 from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
 
 Variables = Sequence[Variable]
@@ -63,12 +64,12 @@ class ReluGrad(KernelOp):
 
     def kernel(self, y: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
         """Keep gy where y > 0."""
-        return torch.ops.aten.threshold_backward(gy, y, 0)
+        return torch.ops.aten.threshold_backward(laid_out_like(gy, y), y, 0)
 
     def kernel_in_place(self, y: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
-        """Compute the gradient, overwriting gy if it has the memory format of y, which the result always has."""
-        target = gy if gy.stride() == y.stride() else torch.empty_like(y)
-        return torch.ops.aten.threshold_backward.grad_input(gy, y, 0, grad_input=target)
+        """Compute the gradient, overwriting gy or its copy in the memory format of y, which the result always has."""
+        gy = laid_out_like(gy, y)
+        return torch.ops.aten.threshold_backward.grad_input(gy, y, 0, grad_input=gy)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Only gy carries a gradient."""

@@ -40,7 +40,11 @@ def _fresh_kernel(op: KernelOp, node: Apply, context: Context) -> Form:
 
 @torch_form.register(ConvGradKernel)
 def _conv_grad_kernel(op: ConvGradKernel, node: Apply, context: Context) -> Form:
-    return Form(op.kernel, [DEVICE] * 3, [DEVICE], fresh=True)
+    def run(x: torch.Tensor, w: torch.Tensor, gy: torch.Tensor) -> torch.Tensor:
+        algorithm = conv_algorithm.gradient(x, w, *op.geometry, groups=op.groups)
+        return op.kernel(x, w, gy) if algorithm is None else algorithm.gradient(x, gy, op.pad)
+
+    return Form(run, [DEVICE] * 3, [DEVICE], fresh=True)
 
 
 @torch_form.register(ConvGradInput)

@@ -42,6 +42,8 @@ from neuromancer.engine.pytensor.ops.base import tensor_view
 from neuromancer.engine.pytensor.ops.elementwise import FusedElementwise
 from neuromancer.errors import EngineError, NeuromancerError, OutOfMemoryError, ShapeError
 
+SHAPE = "shape"
+"""Place of tensors that have a shape but no memory."""
 SMALL = 8
 """Integer arrays of up to this many elements (counters, seeds, shapes) are kept on the host."""
 
@@ -108,6 +110,16 @@ def _only_for_updates(fgraph: FunctionGraph, updates: dict[int, int]) -> set[App
         ):
             result.add(node)
     return result
+
+
+def _shape_only(node: Apply, k: int) -> bool:
+    """Return whether a node uses only the shape of its input number `k`."""
+    return k in getattr(node.op, "shape_only", ())
+
+
+def _without_memory(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with the shape and the memory format of another one."""
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
 def _in_format(value: Any) -> Any:
@@ -240,8 +252,8 @@ class Program:
             self._place_constant(variable)
         form = self._form(node)
         slots = tuple(
-            self._slot(variable, place)
-            for variable, place in zip(node.inputs, form.takes, strict=True)
+            self._slot(variable, SHAPE if (variable, SHAPE) in self._slots and _shape_only(node, k) else place)
+            for k, (variable, place) in enumerate(zip(node.inputs, form.takes, strict=True))
             if place is not None
         )
         outputs = []
@@ -254,6 +266,14 @@ class Program:
         elif form.fresh:
             self._fresh.update(node.outputs)
         self.steps.append(Step(form.run, slots, tuple(outputs), node, held=held, late=node in self._late))
+        for variable, slot in zip(node.outputs, outputs, strict=True):
+            self._keep_shape(variable, slot, held)
+
+    def _keep_shape(self, variable: Variable, slot: int, held: bool) -> None:
+        """Keep the shape of a variable apart, if an operation needs no more of it: its memory can be freed earlier."""
+        readers = self.fgraph.clients.get(variable, ())
+        if self.places[variable] == DEVICE and any(_shape_only(node, k) for node, k in readers):
+            self.steps.append(Step(_without_memory, (slot,), (self._new_slot(variable, SHAPE),), None, held=held))
 
     def _depends_on_parameters_only(self, node: Apply) -> bool:
         """Return True if the results of `node` change only when a parameter changes."""
