@@ -64,10 +64,17 @@ def _target() -> tuple[Any, str, str]:
 
 
 class Function:
-    """A compiled function; calling it takes addresses and integers."""
+    """A compiled function; calling it takes addresses and integers.
+
+    Attributes
+    ----------
+    address : int
+        Of the machine code, for other compiled functions that call it.
+    """
 
     def __init__(self, engine: Any, address: int, argument_types: Sequence[Any]) -> None:
         self._engine = engine  # owns the machine code
+        self.address = address
         self._call = ctypes.CFUNCTYPE(None, *(CTYPES[kind] for kind in argument_types))(address)
 
     def __call__(self, *arguments: int) -> None:
