@@ -82,7 +82,9 @@ class Function:
         self._call(*arguments)
 
 
-def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], apart: bool = False) -> Function:
+def build(
+    name: str, argument_types: Sequence[Any], emit: Callable[..., None], apart: bool = False, unrolled: bool = True
+) -> Function:
     """Compile a function.
 
     Parameters
@@ -94,6 +96,8 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], a
         Takes the module, a builder at the beginning of the function and its arguments; emits all but the return.
     apart : bool
         Arrays never overlap.
+    unrolled : bool
+        LLVM may unroll loops.
     """
     module = ir.Module(name)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
@@ -112,6 +116,7 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], a
         parsed = llvm.parse_assembly(str(module))
         options = llvm.PipelineTuningOptions(speed_level=2)
         options.loop_vectorization = True
+        options.loop_unrolling = unrolled
         passes = llvm.create_pass_builder(machine, options)
         passes.getModulePassManager().run(parsed, passes)
         engine = llvm.create_mcjit_compiler(parsed, machine)

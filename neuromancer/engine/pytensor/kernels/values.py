@@ -153,4 +153,5 @@ def written(name: str, kinds: Sequence[Any], write: Callable[..., None], apart: 
     def emit(module: Any, builder: Any, *arguments: Any) -> None:
         write(*(Value(builder, argument) for argument in arguments))
 
-    return build(name, kinds, emit, apart)
+    # loops run over calls and vectors: unrolled, they would only need more addresses than there are registers
+    return build(name, kinds, emit, apart, unrolled=False)
