@@ -2,8 +2,8 @@
 
 BLAS libraries repack both operands of every product; for matrices of this size that costs a third of the time. Here
 operands are stored as they are read: groups of LANES channels, real parts before imaginary ones. Register blocking
-keeps the sums of a block of ROWS rows and COLUMNS groups of the result in registers; a panel of the right matrix as
-wide as a block stays in the L1 cache.
+keeps the sums of a block of rows and groups of the result in registers; a panel of the right matrix as wide as a block
+stays in the L1 cache.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import numpy as np
 from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.epilogue import repeated
-from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function
+from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function, vectors
 from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES, PAIR
 from neuromancer.engine.pytensor.kernels.values import Value, loop, unless, when, written
 from neuromancer.engine.pytensor.kernels.vectors import FUSED, VECTOR, Rows, constant, load, store
 
-ROWS, COLUMNS = 6, 2
 ARGUMENTS = [FLOATS, FLOATS, FLOATS, *[INT] * 7]
 """Left, right and resulting matrices; number of rows, groups of the left and of the right matrix, rows of the right
 matrix, channels of the left matrix to be skipped; first point and end."""
@@ -45,6 +44,16 @@ def multiplier(v: np.ndarray, w: np.ndarray, s: np.ndarray, before: int) -> Call
     return multiply
 
 
+def block_size() -> tuple[int, int]:
+    """Return the rows and groups of a block whose sums, factors and one complex number per row fit into the registers.
+
+    A part of a group takes several registers if these are narrow.
+    """
+    parts = 2 * LANES // vectors().lanes
+    columns = 2 if parts == 2 else 1
+    return max(1, (vectors().registers - 2) // (parts * columns) - 1), columns
+
+
 @cache
 def compiled(nontemporal: bool) -> Function:
     """Compile the products; `nontemporal` stores bypass the caches and need a result that is aligned to cache lines."""
@@ -53,7 +62,9 @@ def compiled(nontemporal: bool) -> Function:
         v: Value, w: Value, s: Value, tiles: Value, groups: Value, n_out: Value, n_in: Value, before: Value,
         first: Value, end: Value,
     ) -> None:  # fmt: skip
-        blocks = {size: _block(v.builder.module, *size, nontemporal) for size in ((ROWS, COLUMNS), (ROWS, 1), (1, 1))}
+        rows, columns = block_size()
+        sizes = {(rows, columns), (rows, 1), (1, 1)}
+        blocks = {size: _block(v.builder.module, *size, nontemporal) for size in sizes}
         down, right, below = groups * PAIR, n_in * PAIR, n_out * PAIR
 
         def product(size: tuple[int, int], row: Value, column: Value) -> None:
@@ -62,16 +73,20 @@ def compiled(nontemporal: bool) -> Function:
             v.builder.call(blocks[size], [argument.raw for argument in arguments])
 
         with loop(end, first) as point:
-            many = tiles >= ROWS
-            with loop((n_out + COLUMNS - 1) // COLUMNS) as pair, when(many), loop((tiles + ROWS - 1) // ROWS) as block:
-                column = pair * COLUMNS
+            many = tiles >= rows
+            with (
+                loop((n_out + columns - 1) // columns) as panel,
+                when(many),
+                loop((tiles + rows - 1) // rows) as block,
+            ):
+                column = panel * columns
                 # the last block may overlap the one before
-                row = point * tiles + (block * ROWS).least(tiles - ROWS)
-                whole = column + COLUMNS < n_out + 1
+                row = point * tiles + (block * rows).least(tiles - rows)
+                whole = column + columns < n_out + 1
                 with when(whole):
-                    product((ROWS, COLUMNS), row, column)
+                    product((rows, columns), row, column)
                 with unless(whole):
-                    product((ROWS, 1), row, column)
+                    product((rows, 1), row, column)
             with unless(many), loop(n_out) as column, loop(tiles) as tile:
                 product((1, 1), point * tiles + tile, column)
         # nontemporal stores become visible to all threads
