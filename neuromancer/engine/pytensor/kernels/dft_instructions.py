@@ -6,6 +6,7 @@ imaginary parts.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from neuromancer.engine.pytensor.kernels.dft import Arithmetic, Complex, Transfo
 from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function
 from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
 from neuromancer.engine.pytensor.kernels.values import Number, Value, when, written
-from neuromancer.engine.pytensor.kernels.vectors import FUSED, Rows, constant, load, prefetch
+from neuromancer.engine.pytensor.kernels.vectors import FUSED, VECTOR, Rows, constant, load, prefetch, registers
 
 REAL_TO_HALF = [FLOATS, INT, INT, FLOATS]
 HALF_TO_REAL = [FLOATS, FLOATS, INT, INT, FLOATS]
@@ -47,7 +48,7 @@ class VectorArithmetic(Arithmetic):
 
     def scale(self, a: Any, factor: float) -> Any:
         """a * factor, with a factor that is known at compile time."""
-        return self.builder.fmul(a, constant(factor), flags=FUSED)
+        return self.builder.fmul(a, constant(factor, a.type), flags=FUSED)
 
 
 class ComplexRows:
@@ -59,10 +60,11 @@ class ComplexRows:
         Addresses of the first real and imaginary parts.
     step : Value or int
         Distance between vectors.
+    kind : llvmlite.ir.VectorType
     """
 
-    def __init__(self, re: Value, im: Value, step: Number) -> None:
-        self.re, self.im = Rows(re, step), Rows(im, step)
+    def __init__(self, re: Value, im: Value, step: Number, kind: Any = VECTOR) -> None:
+        self.re, self.im = Rows(re, step, kind), Rows(im, step, kind)
 
     def load(self, k: int) -> Complex:
         """Load the k-th vector."""
@@ -71,7 +73,7 @@ class ComplexRows:
     def store(self, k: int, value: Complex, nontemporal: bool = False) -> None:
         """Store the k-th vector."""
         self.re.store(k, value.re, nontemporal)
-        self.im.store(k, constant(0.0) if value.im is None else value.im, nontemporal)
+        self.im.store(k, constant(0.0, value.re.type) if value.im is None else value.im, nontemporal)
 
 
 @cache
@@ -82,12 +84,13 @@ def real_to_half(n: int) -> Function:
     """
 
     def write(x: Value, step: Value, ahead: Value, y: Value) -> None:
-        source, target = Rows(x, step), ComplexRows(y, y + LANES, PAIR)
         for k in range(n):
-            prefetch(source.at(k, ahead))
-        values = [source.load(k) for k in range(n)]
-        for k, value in enumerate(Transform(VectorArithmetic(x.builder)).of_real(values)):
-            target.store(k, value)
+            prefetch(Rows(x, step).at(k, ahead))
+        with registers(x) as (c, kind):
+            source, target = Rows(x + c, step, kind), ComplexRows(y + c, y + (c + LANES), PAIR, kind)
+            values = [source.load(k) for k in range(n)]
+            for k, value in enumerate(Transform(VectorArithmetic(x.builder)).of_real(values)):
+                target.store(k, value)
 
     return written("real_to_half", REAL_TO_HALF, write)
 
@@ -100,11 +103,12 @@ def half_to_real(n: int) -> Function:
     """
 
     def write(x: Value, y: Value, step: Value, outputs: Value, bias: Value) -> None:
-        source, target, offset = ComplexRows(x, x + LANES, PAIR), Rows(y, step), load(bias)
-        half = [source.load(k) for k in range(n // 2 + 1)]
-        for k, value in enumerate(Transform(VectorArithmetic(x.builder), inverse=True).to_real(half, n)):
-            with when(outputs > k):
-                target.store(k, x.builder.fadd(value, offset))
+        with registers(x) as (c, kind):
+            source, target = ComplexRows(x + c, x + (c + LANES), PAIR, kind), Rows(y + c, step, kind)
+            half, offset = [source.load(k) for k in range(n // 2 + 1)], load(bias + c, kind)
+            for k, value in enumerate(Transform(VectorArithmetic(x.builder), inverse=True).to_real(half, n)):
+                with when(outputs > k):
+                    target.store(k, x.builder.fadd(value, offset))
 
     return written("half_to_real", HALF_TO_REAL, write)
 
@@ -118,9 +122,11 @@ def full(n: int, nontemporal: bool = False) -> Function:
     """
 
     def write(x_re: Value, x_im: Value, step: Value, y_re: Value, y_im: Value, apart: Value) -> None:
-        source, target = ComplexRows(x_re, x_im, step), ComplexRows(y_re, y_im, apart)
-        values = [source.load(k) for k in range(n)]
-        for k, value in enumerate(Transform(VectorArithmetic(x_re.builder)).full(values)):
-            target.store(k, value, nontemporal)
+        # whole cache lines have to bypass the caches at once
+        with nullcontext((0, VECTOR)) if nontemporal else registers(x_re) as (c, kind):
+            source, target = ComplexRows(x_re + c, x_im + c, step, kind), ComplexRows(y_re + c, y_im + c, apart, kind)
+            values = [source.load(k) for k in range(n)]
+            for k, value in enumerate(Transform(VectorArithmetic(x_re.builder)).full(values)):
+                target.store(k, value, nontemporal)
 
     return written("full", FULL, write)

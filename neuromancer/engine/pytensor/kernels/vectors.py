@@ -12,6 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from neuromancer.engine.pytensor.kernels import native
 from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOAT_BYTES
 from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES
 from neuromancer.engine.pytensor.kernels.values import Number, Value, loop
@@ -23,24 +24,21 @@ FUSED = ("contract", "nsz")
 _BYTES = ir.IntType(8).as_pointer()
 
 
-def constant(value: float) -> Any:
+def constant(value: float, kind: Any = VECTOR) -> Any:
     """Return a vector with the same value in every lane."""
-    return ir.Constant(VECTOR, [float(value)] * LANES)
+    return ir.Constant(kind, [float(value)] * kind.count)
 
 
-def _vector_at(address: Value) -> Any:
-    return address.builder.bitcast(address.raw, VECTOR.as_pointer())
-
-
-def load(address: Value) -> Any:
+def load(address: Value, kind: Any = VECTOR) -> Any:
     """Load a vector that is aligned to single values only."""
-    return address.builder.load(_vector_at(address), align=FLOAT_BYTES)
+    return address.builder.load(address.builder.bitcast(address.raw, kind.as_pointer()), align=FLOAT_BYTES)
 
 
 def store(value: Any, address: Value, nontemporal: bool = False) -> None:
     """Store a vector; `nontemporal` bypasses the caches and requires an address aligned to a cache line."""
     builder = address.builder
-    instruction = builder.store(value, _vector_at(address), align=CACHE_LINE if nontemporal else FLOAT_BYTES)
+    pointer = builder.bitcast(address.raw, value.type.as_pointer())
+    instruction = builder.store(value, pointer, align=CACHE_LINE if nontemporal else FLOAT_BYTES)
     if nontemporal:
         instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT32, 1)]))
 
@@ -64,6 +62,17 @@ def vectors(count: Value) -> Iterator[Value]:
         yield (k * LANES).least(count - LANES)
 
 
+@contextmanager
+def registers(address: Value) -> Iterator[tuple[Value, Any]]:
+    """Write a loop over the parts of vectors that fill a register; the block has the first channel and the type.
+
+    Programs with many vectors are shorter and keep more of them in registers than if LLVM splits every instruction.
+    """
+    lanes = min(LANES, native.vectors().lanes)
+    with loop(address.constant(LANES // lanes)) as part:
+        yield part * lanes, ir.VectorType(FLOAT, lanes)
+
+
 class Rows:
     """Vectors of an array at regular distances.
 
@@ -73,10 +82,11 @@ class Rows:
         Address of the first vector.
     step : Value or int
         Distance between vectors.
+    kind : llvmlite.ir.VectorType
     """
 
-    def __init__(self, start: Value, step: Number) -> None:
-        self.start, self.step = start, step
+    def __init__(self, start: Value, step: Number, kind: Any = VECTOR) -> None:
+        self.start, self.step, self.kind = start, step, kind
 
     def at(self, k: int, offset: Number = 0) -> Value:
         """Return the address of the k-th vector, or the one `offset` values behind it."""
@@ -84,7 +94,7 @@ class Rows:
 
     def load(self, k: int) -> Any:
         """Load the k-th vector."""
-        return load(self.at(k))
+        return load(self.at(k), self.kind)
 
     def store(self, k: int, value: Any, nontemporal: bool = False) -> None:
         """Store the k-th vector."""

@@ -32,7 +32,7 @@ def _weighted_sum(builder: Any, weights: Any, values: Any, total: Any = None) ->
         if weight == 0:
             continue
         if abs(weight) != 1:
-            value = builder.fmul(value, constant(abs(weight)), flags=("contract",))
+            value = builder.fmul(value, constant(abs(weight), value.type), flags=("contract",))
         if total is None:
             total = value if weight > 0 else builder.fneg(value)
         else:
