@@ -44,7 +44,7 @@ def test_products_are_those_of_complex_matrices(points, tiles, n_in, groups, off
     w = array(0, points, groups, n_in, PAIR)
     v[...], w[...] = rng.standard_normal(v.shape), rng.standard_normal(w.shape)
     v.reshape(points, tiles, room, 2, LANES)[:, :, 0, :, :before] = np.nan  # must not be read
-    products.compiled()(v, w, s, before, first, end)
+    products.multiplier(v, w, s, before)((first, end))
     left = complex_of(v)[:, :, before:]
     right = np.moveaxis(complex_of(w), 1, 2).reshape(points, n_in, groups * LANES)
     expected = np.matmul(left, right)
@@ -59,9 +59,8 @@ def test_rows_do_not_depend_on_alignment_or_points(tiles):
     v, w = array(0, 2, tiles, 3 * PAIR), array(0, 2, 3, 40, PAIR)
     v[...], w[...] = rng.standard_normal(v.shape), rng.standard_normal(w.shape)
     whole, aside, part = array(0, 2, tiles, 3 * PAIR), array(3, 2, tiles, 3 * PAIR), array(0, 2, tiles, 3 * PAIR)
-    run = products.compiled()
-    run(v, w, whole, 8, 0, 2)
-    run(v, w, aside, 8, 0, 2)
+    for result in (whole, aside):
+        products.multiplier(v, w, result, 8)((0, 2))
     for point in range(2):
-        run(v, w, part, 8, point, point + 1)
+        products.multiplier(v, w, part, 8)((point, point + 1))
     assert whole.tobytes() == aside.tobytes() == part.tobytes()

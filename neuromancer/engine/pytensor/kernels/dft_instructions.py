@@ -1,21 +1,25 @@
-"""Discrete Fourier transforms of vectors of channels, as numba intrinsics.
+"""Discrete Fourier transforms of vectors of channels, compiled for each length on demand.
 
-Each intrinsic emits the instructions of one transform (see `dft`). Its length is known at compile time: it is the
-length of a tuple, as that is part of the tuple's type. Complex numbers are a vector of real parts followed by one of
+The functions write the instructions of one transform (see `dft`). Complex numbers are a vector of real parts and one of
 imaginary parts.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
 from neuromancer.engine.pytensor.kernels.dft import Arithmetic, Complex, Transform
+from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function
 from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
-from neuromancer.engine.pytensor.kernels.vectors import FLOATS, FUSED, INT, Rows, constant
+from neuromancer.engine.pytensor.kernels.values import Number, Value, when, written
+from neuromancer.engine.pytensor.kernels.vectors import FUSED, VECTOR, Rows, constant, load, prefetch, registers
+
+REAL_TO_HALF = [FLOATS, INT, INT, FLOATS]
+HALF_TO_REAL = [FLOATS, FLOATS, INT, INT, FLOATS]
+FULL = [FLOATS, FLOATS, INT, FLOATS, FLOATS, INT]
+"""Arguments of the transforms."""
 
 
 class VectorArithmetic(Arithmetic):
@@ -24,7 +28,7 @@ class VectorArithmetic(Arithmetic):
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-        Of the function that the instructions are emitted into.
+        Of the function that the instructions are written into.
     """
 
     def __init__(self, builder: Any) -> None:
@@ -44,107 +48,85 @@ class VectorArithmetic(Arithmetic):
 
     def scale(self, a: Any, factor: float) -> Any:
         """a * factor, with a factor that is known at compile time."""
-        return self.builder.fmul(a, constant(factor), flags=FUSED)
+        return self.builder.fmul(a, constant(factor, a.type), flags=FUSED)
 
 
-class ComplexRows(Rows):
-    """Complex vectors of an array at regular distances."""
+class ComplexRows:
+    """Complex vectors at regular distances.
 
-    def load_complex(self, k: int) -> Complex:
-        """Load the real and the imaginary parts of the k-th vector."""
-        return Complex(self.load(k), self.load(k, LANES))
+    Parameters
+    ----------
+    re, im : Value
+        Addresses of the first real and imaginary parts.
+    step : Value or int
+        Distance between vectors.
+    kind : llvmlite.ir.VectorType
+    """
 
-    def store_complex(self, k: int, value: Complex, nontemporal: bool = False) -> None:
-        """Store the real and the imaginary parts of the k-th vector."""
-        self.store(k, value.re, nontemporal=nontemporal)
-        self.store(k, constant(0.0) if value.im is None else value.im, LANES, nontemporal)
+    def __init__(self, re: Value, im: Value, step: Number, kind: Any = VECTOR) -> None:
+        self.re, self.im = Rows(re, step, kind), Rows(im, step, kind)
 
+    def load(self, k: int) -> Complex:
+        """Load the k-th vector."""
+        return Complex(self.re.load(k), self.im.load(k))
 
-@intrinsic
-def real_to_half(typing: Any, size: Any, x: Any, start: Any, step: Any, ahead: Any, y: Any, to: Any) -> Any:
-    """Transform N real rows of x into N // 2 + 1 complex rows of y; prefetch the rows `ahead` of them."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, x, start, step, ahead, y, to = args
-        source = Rows(context, builder, x, start, step)
-        target = ComplexRows(context, builder, y, to, ir.Constant(to.type, PAIR))
-        for k in range(size.count):
-            source.prefetch(k, ahead)
-        values = [source.load(k) for k in range(size.count)]
-        for k, value in enumerate(Transform(VectorArithmetic(builder)).of_real(values)):
-            target.store_complex(k, value)
-        return context.get_dummy_value()
-
-    return types.void(size, FLOATS, INT, INT, INT, FLOATS, INT), generate
+    def store(self, k: int, value: Complex, nontemporal: bool = False) -> None:
+        """Store the k-th vector."""
+        self.re.store(k, value.re, nontemporal)
+        self.im.store(k, constant(0.0, value.re.type) if value.im is None else value.im, nontemporal)
 
 
-@intrinsic
-def half_to_real(
-    typing: Any, size: Any, x: Any, start: Any, y: Any, to: Any, step: Any, outputs: Any, bias: Any, at: Any
-) -> Any:
-    """Inverse transform of N // 2 + 1 complex rows of x; the first `outputs` results plus a row of `bias` go to y."""
+@cache
+def real_to_half(n: int) -> Function:
+    """Compile the transform of `n` real rows of x into ``n // 2 + 1`` complex rows of y.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        n, (_, x, start, y, to, step, outputs, bias, at) = size.count, args
-        source = ComplexRows(context, builder, x, start, ir.Constant(start.type, PAIR))
-        target = Rows(context, builder, y, to, step)
-        offset = Rows(context, builder, bias, at, ir.Constant(at.type, 0)).load(0)
-        half = [source.load_complex(k) for k in range(n // 2 + 1)]
-        for k, value in enumerate(Transform(VectorArithmetic(builder), inverse=True).to_real(half, n)):
-            with builder.if_then(builder.icmp_signed("<", ir.Constant(outputs.type, k), outputs)):
-                target.store(k, builder.fadd(value, offset))
-        return context.get_dummy_value()
+    The function takes x, the distance of its rows, that of rows to be prefetched, and y.
+    """
 
-    return types.void(size, FLOATS, INT, FLOATS, INT, INT, INT, FLOATS, INT), generate
+    def write(x: Value, step: Value, ahead: Value, y: Value) -> None:
+        for k in range(n):
+            prefetch(Rows(x, step).at(k, ahead))
+        with registers(x) as (c, kind):
+            source, target = Rows(x + c, step, kind), ComplexRows(y + c, y + (c + LANES), PAIR, kind)
+            values = [source.load(k) for k in range(n)]
+            for k, value in enumerate(Transform(VectorArithmetic(x.builder)).of_real(values)):
+                target.store(k, value)
 
-
-@intrinsic
-def in_place(typing: Any, size: Any, direction: Any, x: Any, start: Any, step: Any) -> Any:
-    """Transform N complex rows of x in place; the inverse transform if `direction` is an empty tuple."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows = ComplexRows(context, builder, *args[2:5])
-        values = [rows.load_complex(k) for k in range(size.count)]
-        for k, value in enumerate(Transform(VectorArithmetic(builder), direction.count == 0).full(values)):
-            rows.store_complex(k, value)
-        return context.get_dummy_value()
-
-    return types.void(size, direction, FLOATS, INT, INT), generate
+    return written("real_to_half", REAL_TO_HALF, write)
 
 
-@intrinsic
-def to_products(
-    typing: Any, size: Any, x: Any, start: Any, step: Any, y: Any, to: Any, apart: Any, aligned: Any
-) -> Any:
-    """Transform N complex rows of x into rows of y; these bypass the caches if they are `aligned` to cache lines."""
+@cache
+def half_to_real(n: int) -> Function:
+    """Compile the inverse transform of ``n // 2 + 1`` complex rows of x into real rows of y.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, target = (ComplexRows(context, builder, *args[k : k + 3]) for k in (1, 4))
-        values = Transform(VectorArithmetic(builder)).full([source.load_complex(k) for k in range(size.count)])
-        with builder.if_else(args[7]) as (then, otherwise):
-            for branch, nontemporal in ((then, True), (otherwise, False)):
-                with branch:
-                    for k, value in enumerate(values):
-                        target.store_complex(k, value, nontemporal)
-        return context.get_dummy_value()
+    The function takes x, y, the distance of rows of y, the number of results to be stored, and a row that is added.
+    """
 
-    return types.void(size, FLOATS, INT, INT, FLOATS, INT, INT, types.boolean), generate
+    def write(x: Value, y: Value, step: Value, outputs: Value, bias: Value) -> None:
+        with registers(x) as (c, kind):
+            source, target = ComplexRows(x + c, x + (c + LANES), PAIR, kind), Rows(y + c, step, kind)
+            half, offset = [source.load(k) for k in range(n // 2 + 1)], load(bias + c, kind)
+            for k, value in enumerate(Transform(VectorArithmetic(x.builder), inverse=True).to_real(half, n)):
+                with when(outputs > k):
+                    target.store(k, x.builder.fadd(value, offset))
+
+    return written("half_to_real", HALF_TO_REAL, write)
 
 
-@intrinsic
-def from_products(
-    typing: Any, size: Any, x: Any, start: Any, step: Any, ahead: Any, y: Any, to: Any, apart: Any
-) -> Any:
-    """Inverse transform of N complex rows of x into rows of y; prefetch the rows `ahead` of them."""
+@cache
+def full(n: int, nontemporal: bool = False) -> Function:
+    """Compile the transform of `n` complex rows of x into rows of y, which may be those of x.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, target = ComplexRows(context, builder, *args[1:4]), ComplexRows(context, builder, *args[5:8])
-        for k in range(size.count):
-            source.prefetch(k, args[4])
-            source.prefetch(k, builder.add(args[4], ir.Constant(args[4].type, LANES)))
-        values = [source.load_complex(k) for k in range(size.count)]
-        for k, value in enumerate(Transform(VectorArithmetic(builder), inverse=True).full(values)):
-            target.store_complex(k, value)
-        return context.get_dummy_value()
+    The function takes the real and imaginary parts of x, the distance of its rows, and the same for y. With real and
+    imaginary parts exchanged on both sides, the transform is the inverse one.
+    """
 
-    return types.void(size, FLOATS, INT, INT, INT, FLOATS, INT, INT), generate
+    def write(x_re: Value, x_im: Value, step: Value, y_re: Value, y_im: Value, apart: Value) -> None:
+        # whole cache lines have to bypass the caches at once
+        with nullcontext((0, VECTOR)) if nontemporal else registers(x_re) as (c, kind):
+            source, target = ComplexRows(x_re + c, x_im + c, step, kind), ComplexRows(y_re + c, y_im + c, apart, kind)
+            values = [source.load(k) for k in range(n)]
+            for k, value in enumerate(Transform(VectorArithmetic(x_re.builder)).full(values)):
+                target.store(k, value, nontemporal)
+
+    return written("full", FULL, write)

@@ -9,11 +9,11 @@ axes, this costs 4 to 6 real products per output and pair of features, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib import import_module
 from itertools import pairwise
 from math import ceil, prod
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from neuromancer.engine.pytensor.kernels.memory import KEPT, empty
-from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
+from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES, PAIR
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
 
@@ -141,50 +141,68 @@ class Tiling:
 
     def _image(self, image: np.ndarray, w: torch.Tensor, target: np.ndarray, bias: np.ndarray, pad: Ints) -> None:
         """Convolve one volume."""
-        run, products = _compiled("fourier_transforms"), _compiled("products")()
-        kernel = w.numpy()
-        threads = torch.get_num_threads()
-        nz, ny, nx = ((0,) * n for n in self.sizes)
-        half = len(nx) // 2 + 1
-        unit = PAIR * len(nz) * len(ny) * half
+        passes, transforms, products = (_code(name) for name in ("fourier_transforms", "dft_instructions", "products"))
+        rows_in, columns, planes_in, planes_out, rows_out = map(passes.compiled, passes.PASSES)
+        kernel, threads = w.numpy(), torch.get_num_threads()
+        nz, ny, nx = self.sizes
+        half = nx // 2 + 1
+        unit = PAIR * nz * ny * half
         group = max(1, SCRATCH // (4 * unit))
         v_all, s_all = (empty(self.points * self.step * room * 2) for room in self.room)
+        along_x, back_x = transforms.real_to_half(nx).address, transforms.half_to_real(nx).address
+        along_y, back_z = transforms.full(ny).address, transforms.full(nz).address
+        along_z = transforms.full(nz, v_all.data_ptr() % CACHE_LINE == 0).address
+        stored = self.columns.ctypes.data
         for first in range(0, self.tiles, self.step):
             tiles = min(self.step, self.tiles - first)
             v, s = (
                 a[: self.points * tiles * room * 2].view(self.points, tiles, 2 * room).numpy()
                 for a, room in zip((v_all, s_all), self.room, strict=True)
             )
-            place = [first, *self.per_phase, *self.dilation, *self.edges, *pad]
-            groups = tuple(room // LANES for room in self.room)
-            ins, outs = (np.array([*place, count, len(nz), len(ny)]) for count in groups)
+            ins, outs = (self._cut(first, pad, volume.shape, a) for volume, a in ((image, v), (target, s)))
+            multiply = products.multiplier(v, kernel, s, self.room[0] - self.n_in)
 
-            def input_transform(part: tuple[int, int], g: np.ndarray = ins, v: np.ndarray = v) -> None:
+            def input_transform(part: tuple[int, int], cut: np.ndarray = ins, v: np.ndarray = v) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
+                buffer, table = work.ctypes.data, cut.ctypes.data
                 for a, b in _pieces(*part, group):
-                    run("rows_in")(nx, image, work, g, a, b)
-                    run("columns")(ny, (0,), work, b - a, len(nz), len(nz), half)
-                    run("planes_in")(nz, work, v, g, self.columns, a, b)
+                    rows_in(along_x, image.ctypes.data, buffer, table, a, b)
+                    columns(along_y, buffer, b - a, nz, nz, ny, half, 0)
+                    planes_in(along_z, buffer, v.ctypes.data, table, stored, a, b)
 
-            def multiply(part: tuple[int, int], v: np.ndarray = v, s: np.ndarray = s) -> None:
-                products(v, kernel, s, self.room[0] - self.n_in, *part)
-
-            def output_transform(part: tuple[int, int], g: np.ndarray = outs, s: np.ndarray = s) -> None:
+            def output_transform(part: tuple[int, int], cut: np.ndarray = outs, s: np.ndarray = s) -> None:
                 work = np.empty(min(group, part[1] - part[0]) * unit, np.float32)
+                buffer, table = work.ctypes.data, cut.ctypes.data
                 for a, b in _pieces(*part, group):
-                    run("planes_out")(nz, s, work, g, self.columns, a, b)
-                    run("columns")(ny, (), work, b - a, min(len(nz), self.edges[0]), len(nz), half)
-                    run("rows_out")(nx, work, target, bias, g, a, b)
+                    planes_out(back_z, s.ctypes.data, buffer, table, stored, a, b)
+                    columns(along_y, buffer, b - a, min(nz, self.edges[0]), nz, ny, half, LANES)
+                    rows_out(back_x, buffer, target.ctypes.data, bias.ctypes.data, table, a, b)
 
-            each(input_transform, _parts(tiles * groups[0], threads, groups[0]), threads)
+            each(input_transform, _parts(tiles * self.room[0] // LANES, threads, self.room[0] // LANES), threads)
             each(multiply, _parts(self.points, threads), threads)
-            each(output_transform, _parts(tiles * groups[1], threads, groups[1]), threads)
+            each(output_transform, _parts(tiles * self.room[1] // LANES, threads, self.room[1] // LANES), threads)
+
+    def _cut(self, first: int, pad: Ints, shape: Ints, values: np.ndarray) -> np.ndarray:
+        """Return the table of `fourier_transforms` for the tiles from `first` on.
+
+        Parameters
+        ----------
+        first : int
+        pad : tuple of int, (z, y, x)
+        shape : tuple of int, (z, y, x, channels)
+            Of the image.
+        values : array, (points, tiles, groups * PAIR)
+            The transformed tiles.
+        """
+        place = (first, *self.per_phase, *self.dilation, *self.edges, *pad, *self.sizes, *shape)
+        _, tiles, length = values.shape
+        return np.array([*place, length // PAIR, self.points // self.sizes[0], tiles * length], np.int64)
 
 
-def _compiled(module: str) -> Callable[..., Any]:
-    """Return `compiled` of a kernel module; imported on demand, as importing numba takes a third of a second."""
-    result: Callable[..., Any] = import_module(f"neuromancer.engine.pytensor.kernels.{module}").compiled
-    return result
+@cache
+def _code(module: str) -> ModuleType:
+    """Return a module of machine code; imported on demand, as importing llvmlite takes time."""
+    return import_module(f"neuromancer.engine.pytensor.kernels.{module}")
 
 
 def _room(w_shape: Ints) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Maxima of sliding windows over several axes in one pass over memory, compiled by numba.
+"""Maxima of sliding windows over several axes in one pass over memory.
 
 Axis by axis, every pass would read and write the whole array. Here the maxima across rows are taken first, then those
 along the row, which stays in a core's own cache.
@@ -6,74 +6,46 @@ along the row, which stays in a core's own cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function
+from neuromancer.engine.pytensor.kernels.values import Value, loop, written
+from neuromancer.engine.pytensor.kernels.vectors import load, store, vectors
 
-from neuromancer.engine.pytensor.kernels import machine_code
-from neuromancer.engine.pytensor.kernels.simd import LANES
-from neuromancer.engine.pytensor.kernels.vectors import FLOATS, INT, FloatArray, array_data, load, store, vector_at
-
-
-def _larger(builder: Any, a: Any, b: Any) -> Any:
-    """Return the elementwise maximum of two vectors; NaN where either is NaN."""
-    is_a = builder.or_(builder.fcmp_ordered(">", a, b), builder.fcmp_unordered("uno", a, a))
-    return builder.select(is_a, a, b)
-
-
-@intrinsic
-def _largest(typing: Any, outer: Any, inner: Any, x: Any, start: Any, far: Any, near: Any, y: Any, to: Any) -> Any:
-    """Store the maximum of vectors of x in y: a grid of them, `far` and `near` apart.
-
-    The lengths of two tuples are the size of the grid.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, _, x, start, far, near, y, to = args
-        source, target = (array_data(context, builder, array) for array in (x, y))
-        largest = None
-        for i in range(outer.count):
-            for j in range(inner.count):
-                at = start
-                for step, k in ((far, i), (near, j)):
-                    at = builder.add(at, builder.mul(step, ir.Constant(step.type, k)))
-                value = load(builder, vector_at(builder, source, at))
-                largest = value if largest is None else _larger(builder, value, largest)
-        store(builder, largest, vector_at(builder, target, to))
-        return context.get_dummy_value()
-
-    return types.void(outer, inner, FLOATS, INT, INT, INT, FLOATS, INT), generate
-
-
-def _pool(
-    planes: tuple[int, ...], rows: tuple[int, ...], along: tuple[int, ...], x: FloatArray, y: FloatArray, dz: int,
-    dy: int, step: int, first: int, end: int,
-) -> None:  # fmt: skip
-    """Take maxima of windows of x (z, y, values of a row) for the planes of y from `first` to `end`.
-
-    The lengths of three tuples are the size of a window in planes, rows and voxels of a row; these are dz, dy and
-    `step` apart.
-    """
-    height, length = x.shape[1], x.shape[2]
-    outputs = y.shape[2]
-    source, target, row = x.reshape(-1), y.reshape(-1), np.empty(length, np.float32)
-    for i in range(first, end):
-        for j in range(y.shape[1]):
-            start, to = (i * height + j) * length, (i * y.shape[1] + j) * outputs
-            for k in range(0, length, LANES):
-                at = min(k, length - LANES)  # the last vector may overlap the one before
-                _largest(planes, rows, source, start + at, dz * height * length, dy * length, row, at)
-            for k in range(0, outputs, LANES):
-                at = min(k, outputs - LANES)
-                _largest((0,), along, row, at, 0, step, target, to + at)
+ARGUMENTS = [FLOATS, FLOATS, FLOATS, *[INT] * 9]
+"""x (z, y, values of a row), maxima of the same axes, buffer for a row; rows of a plane and values of a row of x, the
+same for the maxima; distances of the voxels of a window in planes, rows and values of a row; first plane and end."""
 
 
 @cache
-def compiled() -> Callable[..., None]:
-    """Compile the pass to machine code."""
-    return machine_code.compiled(_pool)
+def compiled(planes: int, rows: int, along: int) -> Function:
+    """Compile the maxima of windows of a size in planes, rows and voxels of a row."""
+
+    def write(
+        x: Value, y: Value, row: Value, height: Value, length: Value, outputs: Value, values: Value, dz: Value,
+        dy: Value, step: Value, first: Value, end: Value,
+    ) -> None:  # fmt: skip
+        with loop(end, first) as i, loop(outputs) as j:
+            source, target = x + (i * height + j) * length, y + (i * outputs + j) * values
+            with vectors(length) as k:
+                taps = [
+                    source + (k + dz * height * length * p + dy * length * q)
+                    for p in range(planes)
+                    for q in range(rows)
+                ]
+                store(_largest(taps), row + k)
+            with vectors(values) as k:
+                store(_largest([row + (k + step * p) for p in range(along)]), target + k)
+
+    return written("maxima", ARGUMENTS, write, apart=True)
+
+
+def _largest(addresses: list[Value]) -> Any:
+    """Return the elementwise maximum of vectors; NaN where any is NaN."""
+    builder = addresses[0].builder
+    largest, *others = (load(address) for address in addresses)
+    for value in others:
+        is_larger = builder.or_(builder.fcmp_ordered(">", value, largest), builder.fcmp_unordered("uno", value, value))
+        largest = builder.select(is_larger, value, largest)
+    return largest

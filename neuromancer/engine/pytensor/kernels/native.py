@@ -64,10 +64,17 @@ def _target() -> tuple[Any, str, str]:
 
 
 class Function:
-    """A compiled function; calling it takes addresses and integers."""
+    """A compiled function; calling it takes addresses and integers.
+
+    Attributes
+    ----------
+    address : int
+        Of the machine code, for other compiled functions that call it.
+    """
 
     def __init__(self, engine: Any, address: int, argument_types: Sequence[Any]) -> None:
         self._engine = engine  # owns the machine code
+        self.address = address
         self._call = ctypes.CFUNCTYPE(None, *(CTYPES[kind] for kind in argument_types))(address)
 
     def __call__(self, *arguments: int) -> None:
@@ -75,7 +82,9 @@ class Function:
         self._call(*arguments)
 
 
-def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], apart: bool = False) -> Function:
+def build(
+    name: str, argument_types: Sequence[Any], emit: Callable[..., None], apart: bool = False, unrolled: bool = True
+) -> Function:
     """Compile a function.
 
     Parameters
@@ -87,6 +96,8 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], a
         Takes the module, a builder at the beginning of the function and its arguments; emits all but the return.
     apart : bool
         Arrays never overlap.
+    unrolled : bool
+        LLVM may unroll loops.
     """
     module = ir.Module(name)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
@@ -105,6 +116,7 @@ def build(name: str, argument_types: Sequence[Any], emit: Callable[..., None], a
         parsed = llvm.parse_assembly(str(module))
         options = llvm.PipelineTuningOptions(speed_level=2)
         options.loop_vectorization = True
+        options.loop_unrolling = unrolled
         passes = llvm.create_pass_builder(machine, options)
         passes.getModulePassManager().run(parsed, passes)
         engine = llvm.create_mcjit_compiler(parsed, machine)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 
 from neuromancer.config import config
@@ -84,7 +85,6 @@ def fits_one_pass(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> 
 
 def max_pool_one_pass(x: torch.Tensor, size: Ints, dilation: Ints) -> torch.Tensor:
     """Return the maxima of all windows of a channels-last array; threads divide the first axis."""
-    run = import_module("neuromancer.engine.pytensor.kernels.maxima").compiled()
     spatial = [len(range(n)[taps[0]]) for n, taps in zip(x.shape[2:], _all_taps(x, size, dilation), strict=True)]
     result = empty(x.shape[0], *spatial, x.shape[1])
     channels, threads = x.shape[1], torch.get_num_threads()
@@ -92,14 +92,17 @@ def max_pool_one_pass(x: torch.Tensor, size: Ints, dilation: Ints) -> torch.Tens
     whole = (x.shape[0], -1, *x.shape[-2:-1]) if x.ndim == 5 else (1, *x.shape[:1], *x.shape[-2:-1])
     sources = x.movedim(1, -1).numpy().reshape(*whole, x.shape[-1] * channels)
     targets = result.numpy().reshape(whole[0], -1, spatial[-2], spatial[-1] * channels)
-    windows = [(0,) * k for k in ((1, *size) if x.ndim == 4 else size)]
-    dz, dy, dx = (1, *dilation) if x.ndim == 4 else dilation
+    window, (dz, dy, dx) = ((1, *axes) if x.ndim == 4 else axes for axes in (size, dilation))
+    run = import_module("neuromancer.engine.pytensor.kernels.maxima").compiled(*window)
+    numbers = (*sources.shape[2:], *targets.shape[2:], dz, dy, dx * channels)
     depth = targets.shape[1]
     length = ceil(depth / (4 * threads))
     for source, target in zip(sources, targets, strict=True):
 
         def part(first: int, source: Any = source, target: Any = target) -> None:
-            run(*windows, source, target, dz, dy, dx * channels, first, min(first + length, depth))
+            row = np.empty(source.shape[-1], np.float32)
+            arrays = (source.ctypes.data, target.ctypes.data, row.ctypes.data)
+            run(*arrays, *numbers, first, min(first + length, depth))
 
         each(part, range(0, depth, length), threads)
     return result.movedim(-1, 1)

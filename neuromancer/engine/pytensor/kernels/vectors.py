@@ -1,58 +1,76 @@
-"""Loads and stores of SIMD vectors of channels, as LLVM instructions for numba intrinsics.
+"""Loads and stores of SIMD vectors of channels.
 
-The kernels emit vector instructions themselves: to vectorise a loop, LLVM would have to prove that arrays do not
-alias, and where it cannot, the loop runs one channel at a time.
+The kernels write vector instructions themselves: to vectorise a loop, LLVM would have to prove that arrays do not
+overlap, and where it cannot, the loop runs one channel at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels import native
+from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOAT_BYTES
+from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES
+from neuromancer.engine.pytensor.kernels.values import Number, Value, loop
 
-FloatArray = npt.NDArray[np.float32]
-FLOATS = types.Array(types.float32, 1, "C")
-INT = types.intp
-VECTOR = ir.VectorType(ir.FloatType(), LANES)
+VECTOR = ir.VectorType(FLOAT, LANES)
 INT32 = ir.IntType(32)
 FUSED = ("contract", "nsz")
 """Fast-math flags: a multiplication and an addition may be fused, and zeros have no sign."""
-
 _BYTES = ir.IntType(8).as_pointer()
-_FLOAT_ALIGNMENT, _CACHE_LINE = 4, 64
 
 
-def array_data(context: Any, builder: Any, array: Any) -> Any:
-    """Return the pointer to the first value of a `FLOATS` array."""
-    return context.make_array(FLOATS)(context, builder, array).data
-
-
-def vector_at(builder: Any, data: Any, index: Any) -> Any:
-    """Return the pointer to the vector that starts at an index of `data`."""
-    return builder.bitcast(builder.gep(data, [index]), VECTOR.as_pointer())
-
-
-def constant(value: float) -> Any:
+def constant(value: float, kind: Any = VECTOR) -> Any:
     """Return a vector with the same value in every lane."""
-    return ir.Constant(VECTOR, [float(value)] * LANES)
+    return ir.Constant(kind, [float(value)] * kind.count)
 
 
-def load(builder: Any, pointer: Any) -> Any:
+def load(address: Value, kind: Any = VECTOR) -> Any:
     """Load a vector that is aligned to single values only."""
-    return builder.load(pointer, align=_FLOAT_ALIGNMENT)
+    return address.builder.load(address.builder.bitcast(address.raw, kind.as_pointer()), align=FLOAT_BYTES)
 
 
-def store(builder: Any, value: Any, pointer: Any, nontemporal: bool = False) -> None:
-    """Store a vector; `nontemporal` bypasses the caches and requires `pointer` to be aligned to a cache line."""
-    instruction = builder.store(value, pointer, align=_CACHE_LINE if nontemporal else _FLOAT_ALIGNMENT)
+def store(value: Any, address: Value, nontemporal: bool = False) -> None:
+    """Store a vector; `nontemporal` bypasses the caches and requires an address aligned to a cache line."""
+    builder = address.builder
+    pointer = builder.bitcast(address.raw, value.type.as_pointer())
+    instruction = builder.store(value, pointer, align=CACHE_LINE if nontemporal else FLOAT_BYTES)
     if nontemporal:
         instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT32, 1)]))
+
+
+def prefetch(address: Value) -> None:
+    """Prefetch a cache line into the second-level cache."""
+    builder = address.builder
+    kind = ir.FunctionType(ir.VoidType(), [_BYTES, INT32, INT32, INT32])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [_BYTES], kind)
+    read, second_level, data = (ir.Constant(INT32, v) for v in (0, 2, 1))
+    builder.call(function, [builder.bitcast(address.raw, _BYTES), read, second_level, data])
+
+
+@contextmanager
+def vectors(count: Value) -> Iterator[Value]:
+    """Write a loop over the vectors of a row of at least LANES values; the block has the index of the first value.
+
+    The last vector may overlap the one before.
+    """
+    with loop((count + LANES - 1) // LANES) as k:
+        yield (k * LANES).least(count - LANES)
+
+
+@contextmanager
+def registers(address: Value) -> Iterator[tuple[Value, Any]]:
+    """Write a loop over the parts of vectors that fill a register; the block has the first channel and the type.
+
+    Programs with many vectors are shorter and keep more of them in registers than if LLVM splits every instruction.
+    """
+    lanes = min(LANES, native.vectors().lanes)
+    with loop(address.constant(LANES // lanes)) as part:
+        yield part * lanes, ir.VectorType(FLOAT, lanes)
 
 
 class Rows:
@@ -60,45 +78,24 @@ class Rows:
 
     Parameters
     ----------
-    context, builder
-        Of the intrinsic that reads or writes them.
-    array : value of type FLOATS
-    start, step : value of type INT
-        Index of the first vector, and distance between vectors.
+    start : Value
+        Address of the first vector.
+    step : Value or int
+        Distance between vectors.
+    kind : llvmlite.ir.VectorType
     """
 
-    def __init__(self, context: Any, builder: Any, array: Any, start: Any, step: Any) -> None:
-        self.builder, self.start, self.step = builder, start, step
-        self.data = array_data(context, builder, array)
+    def __init__(self, start: Value, step: Number, kind: Any = VECTOR) -> None:
+        self.start, self.step, self.kind = start, step, kind
 
-    def _index(self, k: int, offset: Any) -> Any:
-        index = self.builder.add(self.start, self.builder.mul(self.step, ir.Constant(self.step.type, k)))
-        return self.builder.add(index, ir.Constant(index.type, offset) if isinstance(offset, int) else offset)
+    def at(self, k: int, offset: Number = 0) -> Value:
+        """Return the address of the k-th vector, or the one `offset` values behind it."""
+        return self.start + (self.step * k + offset)
 
-    def load(self, k: int, offset: int = 0) -> Any:
-        """Load the k-th vector, or the one `offset` values behind it."""
-        return load(self.builder, vector_at(self.builder, self.data, self._index(k, offset)))
+    def load(self, k: int) -> Any:
+        """Load the k-th vector."""
+        return load(self.at(k), self.kind)
 
-    def store(self, k: int, value: Any, offset: int = 0, nontemporal: bool = False) -> None:
-        """Store the k-th vector, or the one `offset` values behind it."""
-        pointer = vector_at(self.builder, self.data, self._index(k, offset))
-        store(self.builder, value, pointer, nontemporal)
-
-    def prefetch(self, k: int, offset: Any) -> None:
-        """Prefetch the cache line `offset` values behind the k-th vector into the second-level cache."""
-        kind = ir.FunctionType(ir.VoidType(), [_BYTES, INT32, INT32, INT32])
-        function = self.builder.module.declare_intrinsic("llvm.prefetch", [_BYTES], kind)
-        read, second_level, data = (ir.Constant(INT32, v) for v in (0, 2, 1))
-        pointer = self.builder.bitcast(self.builder.gep(self.data, [self._index(k, offset)]), _BYTES)
-        self.builder.call(function, [pointer, read, second_level, data])
-
-
-@intrinsic
-def fence(typing: Any) -> Any:
-    """Make nontemporal stores visible to all threads."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), generate
+    def store(self, k: int, value: Any, nontemporal: bool = False) -> None:
+        """Store the k-th vector."""
+        store(value, self.at(k), nontemporal)

@@ -131,16 +131,15 @@ class Tiling:
 
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
         """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`."""
-        n, size = self.size, (0,) * self.size
+        n = self.size
         source = to_channels_last(x).movedim(1, -1)
         result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
         offsets = np.zeros(self.n_out, "float32") if bias is None else bias.contiguous().numpy()
-        images = (source.numpy(), result.numpy())
-        if x.ndim == 4:
-            images = (images[0][None], images[1][None])
+        images = (source[None], result[None]) if x.ndim == 4 else (source, result)
         *above, top, left = (0, *pad) if x.ndim == 4 else pad
         shift = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
-        input_transform, output_transform = _transforms().compiled()
+        input_transform = _transforms().input_transform(n)
+        output_transform = _transforms().output_transform(n, self.edges)
         chunks, lock = self.chunks(), threading.Lock()
 
         def work() -> None:
@@ -157,17 +156,19 @@ class Tiling:
                     tiles = end - first
                     v = values[: n * n * tiles * depth * self.n_in].view(n * n, depth * tiles, self.n_in)
                     s = sums[: n * n * tiles * length * self.n_out].view(n * n, length * tiles, self.n_out)
-                    grid = (first, *self.per_phase, *self.dilation, *self.edges)
                     for i, j in product(*map(range, self.parts)):
                         padding = (*above, top - i * shift[0], left - j * shift[1])
-                        input_transform(size, images[0][image], v.view(n, n, depth, tiles, -1).numpy(), *grid, *padding)
+                        cut = self._cut(first, padding, images[0].shape[1:], depth, tiles)
+                        input_transform(images[0][image].data_ptr(), v.data_ptr(), cut.ctypes.data)
                         for k in range(self.taps):
                             rows = v.narrow(1, k * self.reach * tiles, length * tiles)
                             if i == j == k == 0:
                                 torch.bmm(rows, w[i, j, k], out=s)
                             else:
                                 s.baddbmm_(rows, w[i, j, k])
-                    output_transform(size, s.view(n, n, length, tiles, -1).numpy(), images[1][image], offsets, *grid)
+                    cut = self._cut(first, (0, 0, 0), images[1].shape[1:], length, tiles)
+                    arrays = (s.data_ptr(), images[1][image].data_ptr(), offsets.ctypes.data)
+                    output_transform(*arrays, cut.ctypes.data)
 
         threads = torch.get_num_threads()
         if threads == 1 or self.tiles * self.batch <= self.step:
@@ -176,6 +177,11 @@ class Tiling:
             for done in [pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
                 done.result()
         return result.movedim(-1, 1)
+
+    def _cut(self, first: int, pad: Ints, shape: Ints, layers: int, tiles: int) -> np.ndarray:
+        """Return the table of `winograd_transforms` for so many tiles from `first` on of an image (z, y, x, c)."""
+        grid = (*self.per_phase, *self.dilation, *self.edges)
+        return np.array([first, *grid, *pad, *shape, layers, tiles], np.int64)
 
 
 def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, speed: Speed) -> Tiling | None:
@@ -205,5 +211,5 @@ def _along_both(size: int, *taps: int) -> torch.Tensor:
 
 
 def _transforms() -> ModuleType:
-    """Return the module of the transforms; imported on demand, as importing numba takes a third of a second."""
+    """Return the module of the transforms; imported on demand, as importing llvmlite takes time."""
     return import_module("neuromancer.engine.pytensor.kernels.winograd_transforms")

@@ -1,24 +1,29 @@
-"""Input and output transforms of tiles for `winograd`, compiled by numba.
+"""Input and output transforms of tiles for `winograd`, compiled for each tile size on demand.
 
-The matrices are those of `cook_toom`. Channels are the last axis and are transformed in vectors. The tile size is known
-at compile time: it is the length of a tuple, as that is part of the tuple's type.
+The matrices are those of `cook_toom`. Channels are the last axis and are transformed in vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
-from neuromancer.engine.pytensor.kernels import machine_code
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.native import FLOATS, INTS, Function
 from neuromancer.engine.pytensor.kernels.simd import LANES
-from neuromancer.engine.pytensor.kernels.vectors import FLOATS, INT, FloatArray, Rows, constant
+from neuromancer.engine.pytensor.kernels.values import Value, loop, unless, when, written
+from neuromancer.engine.pytensor.kernels.vectors import Rows, constant, load, store, vectors
+
+FIELDS = (
+    "begin", "tiles_y", "tiles_x", "dilation_y", "dilation_x", "edge_y", "edge_x", "pad_z", "pad_y", "pad_x",
+    "depth", "height", "width", "channels", "layers", "tiles",
+)  # fmt: skip
+"""Numbers of the table `cut`, how an image is cut into tiles: number of the first tile, tiles per phase, phases (the
+dilation) and outputs per tile (y, x each); padding (z, y, x); shape of the image (z, y, x, channels); layers and tiles
+of the transformed values."""
 
 
 def _weighted_sum(builder: Any, weights: Any, values: Any, total: Any = None) -> Any:
@@ -27,7 +32,7 @@ def _weighted_sum(builder: Any, weights: Any, values: Any, total: Any = None) ->
         if weight == 0:
             continue
         if abs(weight) != 1:
-            value = builder.fmul(value, constant(abs(weight)), flags=("contract",))
+            value = builder.fmul(value, constant(abs(weight), value.type), flags=("contract",))
         if total is None:
             total = value if weight > 0 else builder.fneg(value)
         else:
@@ -36,132 +41,112 @@ def _weighted_sum(builder: Any, weights: Any, values: Any, total: Any = None) ->
     return total
 
 
-@intrinsic
-def _transform_inputs(
-    typing: Any, size: Any, x: Any, start: Any, down: Any, right: Any, y: Any, to: Any, apart: Any
-) -> Any:
-    """Apply the matrix B along both axes of N x N rows of x; the results are rows of y."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, x, start, down, right, y, to, apart = args
-        n, b = size.count, matrices(2, size.count)[2]
-        half = []
-        for j in range(n):
-            first = builder.add(start, builder.mul(right, ir.Constant(right.type, j)))
-            source = Rows(context, builder, x, first, down)
-            values = [source.load(k) for k in range(n)]
-            half.append([_weighted_sum(builder, weights, values) for weights in b])
-        target = Rows(context, builder, y, to, apart)
-        for i in range(n):
-            values = [half[j][i] for j in range(n)]
-            for k, weights in enumerate(b):
-                target.store(i * n + k, _weighted_sum(builder, weights, values))
-        return context.get_dummy_value()
-
-    return types.void(size, FLOATS, INT, INT, INT, FLOATS, INT, INT), generate
+@contextmanager
+def _tiles(cut: SimpleNamespace, layer: Value) -> Iterator[tuple[Value, Value, Value]]:
+    """Write a loop over the tiles of a layer; the block has where outputs begin (y, x) and the index in the values."""
+    with loop(cut.tiles) as tile:
+        across = cut.tiles_x * cut.dilation_x
+        row, column = (cut.begin + tile) // across, (cut.begin + tile) % across
+        top = row // cut.tiles_y + cut.dilation_y * cut.edge_y * (row % cut.tiles_y)
+        left = column // cut.tiles_x + cut.dilation_x * cut.edge_x * (column % cut.tiles_x)
+        yield top, left, (layer * cut.tiles + tile) * cut.channels
 
 
-@intrinsic
-def _transform_outputs(
-    typing: Any, size: Any, x: Any, start: Any, step: Any, y: Any, to: Any, apart: Any, bias: Any, at: Any, m: Any
-) -> Any:
-    """Apply the matrix A for `m` outputs to N rows of x and add a row of `bias`; the results are rows of y."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        n = size.count
-        source, target = (Rows(context, builder, *args[k : k + 3]) for k in (1, 4))
-        values = [source.load(k) for k in range(n)]
-        bias, at, m = args[7:]
-        offset = Rows(context, builder, bias, at, ir.Constant(at.type, 0)).load(0)
-        for outputs in range(2, n):
-            with builder.if_then(builder.icmp_signed("==", m, ir.Constant(m.type, outputs))):
-                for k, weights in enumerate(matrices(n + 1 - outputs, n)[0]):
-                    target.store(k, _weighted_sum(builder, weights, values, offset))
-        return context.get_dummy_value()
-
-    return types.void(size, FLOATS, INT, INT, FLOATS, INT, INT, FLOATS, INT, INT), generate
-
-
-def _input_transform(
-    size: tuple[int, ...], x: FloatArray, v: FloatArray, first: int, ny: int, nx: int, dy: int, dx: int, my: int,
-    mx: int, pz: int, py: int, px: int,
-) -> None:  # fmt: skip
-    """Transform tiles of x (z, y, x, c), padded by pz, py, px, into v (n, n, z, tile, c), from tile `first` on.
-
-    There are ny, nx tiles per phase, dy, dx phases (the dilation) and my, mx outputs per tile.
-    """
-    n = len(size)
-    depth, height, width, channels = x.shape
-    tiles = v.shape[3]
-    source, target = x.reshape(-1), v.reshape(-1)
-    right, down, apart = dx * channels, dy * width * channels, v.shape[2] * tiles * channels
-    gathered = np.empty(n * n * LANES, np.float32)
-    for z in range(v.shape[2]):
-        layer = z - pz
-        if layer < 0 or layer >= depth:
-            v[:, :, z] = 0
-            continue
-        for tile in range(tiles):
-            row, column = divmod(first + tile, nx * dx)
-            top = row // ny + dy * my * (row % ny) - py
-            left = column // nx + dx * mx * (column % nx) - px
-            inside = top >= 0 and top + (n - 1) * dy < height and left >= 0 and left + (n - 1) * dx < width
-            begin = ((layer * height + top) * width + left) * channels
-            for start in range(0, channels, LANES):
-                a = min(start, channels - LANES)  # the last vector may overlap the one before
-                to = (z * tiles + tile) * channels + a
-                if inside:
-                    _transform_inputs(size, source, begin + a, down, right, target, to, apart)
-                    continue
-                for i in range(n):
-                    y = top + i * dy
-                    for j in range(n):
-                        at = left + j * dx
-                        place = (i * n + j) * LANES
-                        if 0 <= y < height and 0 <= at < width:
-                            gathered[place : place + LANES] = x[layer, y, at, a : a + LANES]
-                        else:
-                            gathered[place : place + LANES] = 0
-                _transform_inputs(size, gathered, 0, n * LANES, LANES, target, to, apart)
-
-
-def _output_transform(
-    size: tuple[int, ...], s: FloatArray, y: FloatArray, bias: FloatArray, first: int, ny: int, nx: int, dy: int,
-    dx: int, my: int, mx: int,
-) -> None:  # fmt: skip
-    """Transform tiles of s (n, n, z, tile, c) into outputs y (z, y, x, c) and add `bias`."""
-    n = len(size)
-    depth, height, width, channels = y.shape
-    tiles = s.shape[3]
-    source, target = s.reshape(-1), y.reshape(-1)
-    right, down, apart = dx * channels, dy * width * channels, depth * tiles * channels
-    half, result = np.empty(n * n * LANES, np.float32), np.empty(n * LANES, np.float32)
-    no_bias = np.zeros(LANES, np.float32)
-    for z in range(depth):
-        for tile in range(tiles):
-            row, column = divmod(first + tile, nx * dx)
-            top = row // ny + dy * my * (row % ny)
-            left = column // nx + dx * mx * (column % nx)
-            rows, columns = min(my, (height - top + dy - 1) // dy), min(mx, (width - left + dx - 1) // dx)
-            begin = ((z * height + top) * width + left) * channels
-            for start in range(0, channels, LANES):
-                a = min(start, channels - LANES)
-                at = (z * tiles + tile) * channels + a
-                for j in range(n):
-                    _transform_outputs(
-                        size, source, at + j * apart, n * apart, half, j * LANES, n * LANES, no_bias, 0, my
-                    )
-                for i in range(rows):
-                    to = begin + i * down + a
-                    if columns == mx:
-                        _transform_outputs(size, half, i * n * LANES, LANES, target, to, right, bias, a, mx)
-                    else:
-                        _transform_outputs(size, half, i * n * LANES, LANES, result, 0, LANES, bias, a, mx)
-                        for j in range(columns):
-                            target[to + j * right : to + j * right + LANES] = result[j * LANES : (j + 1) * LANES]
+def _fields(table: Value) -> SimpleNamespace:
+    cut = SimpleNamespace(**{name: (table + k).get() for k, name in enumerate(FIELDS)})
+    cut.right = cut.dilation_x * cut.channels
+    cut.down = cut.dilation_y * cut.width * cut.channels
+    cut.apart = cut.layers * cut.tiles * cut.channels
+    return cut
 
 
 @cache
-def compiled() -> tuple[Callable[..., None], Callable[..., None]]:
-    """Compile the input and the output transform."""
-    return machine_code.compiled(_input_transform), machine_code.compiled(_output_transform)
+def input_transform(n: int) -> Function:
+    """Compile the transform of tiles of n x n inputs of x (z, y, x, c) into v (n, n, layers, tiles, c).
+
+    The function takes x, v and the table `cut`.
+    """
+
+    def write(x: Value, v: Value, table: Value) -> None:
+        cut = _fields(table)
+        gathered = x.room(n * n * LANES)
+        with loop(cut.layers) as z:
+            layer = z - cut.pad_z
+            exists = layer.within(cut.depth)
+            with unless(exists), loop(z.constant(n * n)) as point:
+                start = v + point * cut.apart + z * cut.tiles * cut.channels
+                with vectors(cut.tiles * cut.channels) as k:
+                    store(constant(0.0), start + k)
+            with when(exists), _tiles(cut, z) as (first_y, first_x, place):
+                top, left = first_y - cut.pad_y, first_x - cut.pad_x
+                inside = _covered(top, cut.dilation_y, cut.height, n) & _covered(left, cut.dilation_x, cut.width, n)
+                begin = ((layer * cut.height + top) * cut.width + left) * cut.channels
+                with vectors(cut.channels) as c:
+                    with unless(inside):
+                        _gather(cut, n, x + (begin + c), gathered, top, left)
+                    source = inside.choose(x + (begin + c), gathered)
+                    down, right = inside.choose(cut.down, n * LANES), inside.choose(cut.right, LANES)
+                    _transform_inputs(n, source, down, right, Rows(v + (place + c), cut.apart))
+
+    return written("input_transform", [FLOATS, FLOATS, INTS], write, apart=True)
+
+
+def _covered(start: Value, dilation: Value, count: Value, n: int) -> Value:
+    """Return whether all inputs of a tile are inside the image along an axis."""
+    return (start >= 0) & (start + dilation * (n - 1) < count)
+
+
+def _gather(cut: SimpleNamespace, n: int, source: Value, gathered: Value, top: Value, left: Value) -> None:
+    """Copy the vectors of a tile, with zeros outside the image; `source` is the address of the first one."""
+    with loop(top.constant(n)) as i, loop(top.constant(n)) as j:
+        exists = (top + i * cut.dilation_y).within(cut.height) & (left + j * cut.dilation_x).within(cut.width)
+        to = gathered + (i * n + j) * LANES
+        with when(exists):
+            store(load(source + (i * cut.down + j * cut.right)), to)
+        with unless(exists):
+            store(constant(0.0), to)
+
+
+def _transform_inputs(n: int, x: Value, down: Value, right: Value, target: Rows) -> None:
+    """Apply the matrix B along both axes of n x n vectors, `down` and `right` apart."""
+    b = matrices(2, n)[2]
+    half = []
+    for j in range(n):
+        source = Rows(x + right * j, down)
+        values = [source.load(k) for k in range(n)]
+        half.append([_weighted_sum(x.builder, weights, values) for weights in b])
+    for i in range(n):
+        values = [half[j][i] for j in range(n)]
+        for k, weights in enumerate(b):
+            target.store(i * n + k, _weighted_sum(x.builder, weights, values))
+
+
+@cache
+def output_transform(n: int, edges: tuple[int, int]) -> Function:
+    """Compile the transform of tiles of s (n, n, layers, tiles, c) into outputs y (z, y, x, c), plus a bias.
+
+    The function takes s, y, the bias and the table `cut`, whose image is y. Tiles have `edges` outputs, (y, x).
+    """
+
+    def write(s: Value, y: Value, bias: Value, table: Value) -> None:
+        cut = _fields(table)
+        along_y, along_x = (matrices(n + 1 - m, n)[0] for m in edges)
+        with loop(cut.depth) as z, _tiles(cut, z) as (top, left, place):
+            rows = (cut.height - top + cut.dilation_y - 1) // cut.dilation_y
+            columns = (cut.width - left + cut.dilation_x - 1) // cut.dilation_x
+            begin = ((z * cut.height + top) * cut.width + left) * cut.channels
+            with vectors(cut.channels) as c:
+                offset, source = load(bias + c), Rows(s + (place + c), cut.apart)
+                half = []
+                for j in range(n):
+                    values = [source.load(i * n + j) for i in range(n)]
+                    half.append([_weighted_sum(s.builder, weights, values) for weights in along_y])
+                for i in range(edges[0]):
+                    with when(rows > i):
+                        target = Rows(y + (begin + c + cut.down * i), cut.right)
+                        for k, weights in enumerate(along_x):
+                            with when(columns > k):
+                                value = _weighted_sum(s.builder, weights, [column[i] for column in half], offset)
+                                target.store(k, value)
+
+    return written("output_transform", [FLOATS, FLOATS, FLOATS, INTS], write, apart=True)
