@@ -23,7 +23,7 @@ POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
 
-LARGE = 1e11
+LARGE = 2e12
 """Products of direct convolutions from which on the speed of the machine is measured before a prediction."""
 
 

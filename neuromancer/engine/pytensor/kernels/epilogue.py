@@ -75,7 +75,7 @@ class Operands:
             if kind == CHANNEL:
                 beside.append(repeated(builder, builder.load(pointer), value.type))
             else:
-                beside.append(_load(builder, builder.gep(pointer, [INT(offset)]), value.type, mask))
+                beside.append(masked_load(builder, builder.gep(pointer, [INT(offset)]), value.type, mask))
         return emit(builder, self.epilogue.expression, [value, *beside], vectors().lanes)
 
 
@@ -86,7 +86,7 @@ def repeated(builder: Any, value: Any, vector: Any) -> Any:
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), lanes)
 
 
-def _load(builder: Any, data: Any, vector: Any, mask: Any) -> Any:
+def masked_load(builder: Any, data: Any, vector: Any, mask: Any) -> Any:
     """Load a vector; the values for which `mask` is false are not read and are zero."""
     pointer = builder.bitcast(data, vector.as_pointer())
     if mask is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
 from math import ceil
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ Ints = tuple[int, ...]
 
 ONE_PASS = 1 << 25
 """Minimum size in bytes for sliding over all axes in one pass; smaller arrays stay in the caches between axes."""
+
+WORTH_CODE = 1 << 18
+"""Minimum size in bytes of a contiguous array for which machine code is faster than torch's functions."""
 
 _aten = torch.ops.aten
 _MAX = {2: _aten.max_pool2d_with_indices, 3: _aten.max_pool3d_with_indices}
@@ -52,6 +56,8 @@ def max_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> tuple
 
 def max_pool_values(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> torch.Tensor:
     """Return the maxima of all windows, without positions: in one pass over large arrays, else axis by axis."""
+    if 4 * x.numel() >= WORTH_CODE and len(size) > 1 and _rows().can_pool(x, stride):
+        return _rows().max_pool_rows(x, size, stride, dilation)
     if fits_one_pass(x, size, stride, dilation):
         return max_pool_one_pass(x, size, dilation)
     return max_pool_by_axis(x, size, stride, dilation)
@@ -67,6 +73,11 @@ def max_pool_by_axis(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) 
     for axis in range(len(size)):
         x = _slide(x, axis + 2, size[axis], stride[axis], dilation[axis], torch.maximum)
     return x
+
+
+def _rows() -> ModuleType:
+    """Return the module for contiguous images; imported on demand, as importing llvmlite takes time."""
+    return import_module("neuromancer.engine.pytensor.kernels.row_pool")
 
 
 def fits_one_pass(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints) -> bool:

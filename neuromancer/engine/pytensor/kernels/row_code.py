@@ -7,7 +7,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from neuromancer.engine.pytensor.kernels.epilogue import Epilogue, Operands, repeated
+from neuromancer.engine.pytensor.kernels.epilogue import Epilogue, Operands, masked_load, repeated
 from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOAT_BYTES, FLOATS, INT, INTS, counted, vectors
 
 MOST_OUTPUTS = 6
@@ -49,11 +49,10 @@ def vector_type() -> Any:
     return ir.VectorType(FLOAT, vectors().lanes)
 
 
-def load(builder: Any, data: Any, offset: Any = 0) -> Any:
-    """Load a vector, `offset` values behind a pointer."""
+def load(builder: Any, data: Any, offset: Any = 0, mask: Any = None) -> Any:
+    """Load a vector, `offset` values behind a pointer; values for which `mask` is false are not read and are zero."""
     index = INT(offset) if isinstance(offset, int) else offset
-    pointer = builder.bitcast(builder.gep(data, [index]), vector_type().as_pointer())
-    return builder.load(pointer, align=FLOAT_BYTES)
+    return masked_load(builder, builder.gep(data, [index]), vector_type(), mask)
 
 
 def store(builder: Any, value: Any, data: Any, mask: Any = None) -> None:
