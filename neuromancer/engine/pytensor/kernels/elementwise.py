@@ -22,7 +22,7 @@ Operand: TypeAlias = torch.Tensor | float
 
 ROW = 1 << 12
 """Minimum number of values of a row, where shorter ones can be joined."""
-SHARE = 1 << 15
+SHARE = 1 << 18
 """Minimum number of values per thread."""
 PLANS = 64
 """Maximum number of shapes for which one object keeps its plan."""
