@@ -17,7 +17,7 @@ from neuromancer.engine.pytensor.kernels.threads import each
 
 LEAST = 1 << 14
 """Minimum number of values: below, torch is as fast."""
-SHARE = 1 << 16
+SHARE = 1 << 17
 """Minimum number of values per thread."""
 
 

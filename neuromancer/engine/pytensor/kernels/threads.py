@@ -18,8 +18,22 @@ def each(function: Callable[[Any], None], items: Iterable[Any], threads: int) ->
         for item in items:
             function(item)
         return
-    for done in [pool(threads, os.getpid()).submit(function, item) for item in items]:
+    # handing out single items would take longer than many of them
+    numbered = list(enumerate(items))
+    waiting = iter(numbered)  # shared by the threads
+    failed: list[tuple[int, BaseException]] = []
+
+    def work() -> None:
+        for number, item in waiting:
+            try:
+                function(item)
+            except BaseException as error:
+                failed.append((number, error))
+
+    for done in [pool(threads, os.getpid()).submit(work) for _ in range(min(threads, len(numbered)))]:
         done.result()
+    if failed:
+        raise min(failed, key=lambda failure: failure[0])[1]
 
 
 @cache

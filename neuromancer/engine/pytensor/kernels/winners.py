@@ -21,7 +21,7 @@ Ints = tuple[int, ...]
 
 MOST, WIDEST = 64, 4
 """Maximum number of elements of a window, and of its width."""
-SHARE = 1 << 16
+SHARE = 1 << 17
 """Minimum number of values per thread."""
 
 
