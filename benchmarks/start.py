@@ -1,7 +1,6 @@
 """Measure how long one waits: for the import, the commands, and first calls; ``--write`` adds a section to the page.
 
-Every number but the patches' comes from new processes. *Fresh cache* means that numba finds no compiled code, as after
-an installation.
+Every number but the patches' comes from new processes.
 """
 
 from __future__ import annotations
@@ -67,21 +66,15 @@ def processes(folder: Path, runs: int) -> list[tuple[str, Contest]]:
     return rows
 
 
-def first_dense(folder: Path, shape: tuple[int, ...], runs: int) -> list[str]:
-    """Return lines of the first dense prediction of a process, with a fresh and with a warm cache."""
+def first_dense(shape: tuple[int, ...], runs: int) -> str:
+    """Return the line of the first dense prediction of a process."""
     build = DENSE["build"].format(shape=", ".join(map(str, shape)))
     code = CHILD.format(path=[str(common.ROOT), str(common.ROOT / "examples")], **DENSE | {"build": build})
-    lines = []
-    for kind in ("fresh", "warm"):
-        times = []
-        for run in range(runs):
-            cache = folder / (f"cache {run}" if kind == "fresh" else "cache 0")
-            found = common.child("-c", code, NUMBA_CACHE_DIR=str(cache), XDG_CACHE_HOME=str(cache))
-            times.append(float(found.split()[-1]))
-        what = f"first dense call of a process, {kind} cache, {common.by_x(shape)}"
-        lines.append(f"| {what} | {common.seconds(float(np.median(times)))} | {runs} |")
-        print(lines[-1], flush=True)
-    return lines
+    times = [float(common.child("-c", code).split()[-1]) for _ in range(runs)]
+    time_of_call = common.seconds(float(np.median(times)))
+    line = f"| first dense call of a process, {common.by_x(shape)} | {time_of_call} | {runs} |"
+    print(line, flush=True)
+    return line
 
 
 def calls(patch: tuple[int, int, int], runs: int) -> list[tuple[str, Contest]]:
@@ -115,9 +108,8 @@ def calls(patch: tuple[int, int, int], runs: int) -> list[tuple[str, Contest]]:
 
 
 NOTE = """The commands and the import run in processes of their own, beside one that imports torch and nothing else.
-*Fresh cache* means that no compiled code is found, as in the first process after an installation; the time is that of
-the call, without imports. The last rows are `neuro3d` (`examples/neuro3d.py`) in one process, against the same network
-and weights by hand (`benchmarks/hand_written.py`).
+The time of the first dense call is without imports. The last rows are `neuro3d` (`examples/neuro3d.py`) in one process,
+against the same network and weights by hand (`benchmarks/hand_written.py`).
 """
 
 
@@ -137,9 +129,9 @@ def main() -> None:
         rows += calls((15, 105, 105) if args.quick else (23, 185, 185), runs)
         lines = [f"| {what} {found.columns()}" for what, found in rows]
         print(head, *lines, sep="\n", flush=True)
-        dense = first_dense(folder, (15, 106, 107) if args.quick else (24, 188, 188), 1 if args.quick else 3)
+        dense = first_dense((15, 106, 107) if args.quick else (24, 188, 188), 1 if args.quick else 3)
     if args.write:
-        tables = ["\n".join([head, *lines]), "\n".join(["| | time | runs |\n|---|---|---|", *dense])]
+        tables = ["\n".join([head, *lines]), "\n".join(["| | time | runs |\n|---|---|---|", dense])]
         page.write(args.write, "Start and first calls", "\n\n".join([NOTE.strip(), common.machine(), *tables]))
 
 

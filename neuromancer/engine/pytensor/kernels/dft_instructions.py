@@ -6,12 +6,11 @@ imaginary parts.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 from neuromancer.engine.pytensor.kernels.dft import Arithmetic, Complex, Transform
-from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function
+from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function, vectors
 from neuromancer.engine.pytensor.kernels.simd import LANES, PAIR
 from neuromancer.engine.pytensor.kernels.values import Number, Value, when, written
 from neuromancer.engine.pytensor.kernels.vectors import FUSED, VECTOR, Rows, constant, load, prefetch, registers
@@ -118,15 +117,24 @@ def full(n: int, nontemporal: bool = False) -> Function:
     """Compile the transform of `n` complex rows of x into rows of y, which may be those of x.
 
     The function takes the real and imaginary parts of x, the distance of its rows, and the same for y. With real and
-    imaginary parts exchanged on both sides, the transform is the inverse one.
+    imaginary parts exchanged on both sides, the transform is the inverse one. `nontemporal` results bypass the caches.
     """
+    # whole cache lines do so at once: parts of several rows are collected
+    collected = nontemporal and n > 1 and vectors().lanes < LANES
 
     def write(x_re: Value, x_im: Value, step: Value, y_re: Value, y_im: Value, apart: Value) -> None:
-        # whole cache lines have to bypass the caches at once
-        with nullcontext((0, VECTOR)) if nontemporal else registers(x_re) as (c, kind):
-            source, target = ComplexRows(x_re + c, x_im + c, step, kind), ComplexRows(y_re + c, y_im + c, apart, kind)
+        re, im, distance = y_re, y_im, apart
+        if collected:
+            re = y_re.room(n * PAIR)
+            im, distance = re + LANES, apart.constant(PAIR)
+        with registers(x_re) as (c, kind):
+            source, target = ComplexRows(x_re + c, x_im + c, step, kind), ComplexRows(re + c, im + c, distance, kind)
             values = [source.load(k) for k in range(n)]
             for k, value in enumerate(Transform(VectorArithmetic(x_re.builder)).full(values)):
-                target.store(k, value, nontemporal)
+                target.store(k, value, nontemporal and not collected)
+        if collected:
+            results, target = ComplexRows(re, im, distance), ComplexRows(y_re, y_im, apart)
+            for k in range(n):
+                target.store(k, results.load(k), nontemporal)
 
     return written("full", FULL, write)

@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels import native
 from neuromancer.engine.pytensor.kernels.native import FLOAT, FLOAT_BYTES
-from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES
+from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.values import Number, Value, loop
 
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -35,10 +35,10 @@ def load(address: Value, kind: Any = VECTOR) -> Any:
 
 
 def store(value: Any, address: Value, nontemporal: bool = False) -> None:
-    """Store a vector; `nontemporal` bypasses the caches and requires an address aligned to a cache line."""
+    """Store a vector; `nontemporal` bypasses the caches and requires an address that is aligned to vectors."""
     builder = address.builder
     pointer = builder.bitcast(address.raw, value.type.as_pointer())
-    instruction = builder.store(value, pointer, align=CACHE_LINE if nontemporal else FLOAT_BYTES)
+    instruction = builder.store(value, pointer, align=FLOAT_BYTES * (value.type.count if nontemporal else 1))
     if nontemporal:
         instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(INT32, 1)]))
 
