@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from math import inf
+from math import inf, prod
 from typing import Any
 
 import numpy as np
 import torch
+from pytensor.graph.basic import Apply
 from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.blas import BatchedDot
 from pytensor.tensor.math import Dot
@@ -29,9 +30,11 @@ from pytensor.tensor.type import TensorType
 from neuromancer.config import BACKENDS as NAMES
 from neuromancer.config import config
 from neuromancer.engine.compiled import Agree
+from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer
 from neuromancer.engine.pytensor.kernels.speed import current
 from neuromancer.engine.pytensor.link.torch.arithmetic import require_units
-from neuromancer.engine.pytensor.ops.conv import ConvBase, ConvGradInput, ConvGradKernel
+from neuromancer.engine.pytensor.ops.conv import Conv, ConvBase, ConvGradInput, ConvGradKernel
+from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.pool import AveragePoolGrad, MaxPoolGrad, TakeWinners
 from neuromancer.engine.pytensor.ops.rectifier import ReluGrad
 from neuromancer.errors import ArgumentError, DeviceError, MissingDependencyError, nearest_name
@@ -41,6 +44,8 @@ logger = logging.getLogger("neuromancer")
 SPENT = 0.7
 """Seconds in torch after which a function switches: importing OpenVINO takes 0.2 s, compiling `neuro3d` 0.1 s, and
 OpenVINO saves 10 % of the time of `neuro3d` and 24 % of that of `unet3d`."""
+WORK = 2e11
+"""Minimum announced multiply-adds for choosing the backend by prediction."""
 BEGIN = 0.5
 """Seconds for starting on the backend."""
 SHARE = 0.85
@@ -99,6 +104,7 @@ class Accelerator:
         self, fgraph: FunctionGraph, n_arguments: int, label: str, backend: str, precision: str, always: bool
     ) -> None:
         self.backend, self.label, self.always = backend, label, always
+        self._fgraph = fgraph
         self._make = lambda: import_module(BACKENDS[backend]).Runner(fgraph, n_arguments, precision)
         self._runner: Any = self._make() if precision != "f32" else None
         self._records: dict[Any, _Record] = {}
@@ -116,14 +122,27 @@ class Accelerator:
 
     def expect(self, products: float, seconds: float | None = None, calls: int = 1, agree: Agree | None = None) -> None:
         """Choose torch or the backend for all calls until `release`; arguments as in `CompiledFunction.expect`."""
-        direct = products * current().per_unit["direct"]
+        direct = products * self._per_product()
         ours, torchs = SHARE * direct, direct if seconds is None else seconds
-        self._chosen, self._agree = ours + BEGIN < torchs, agree
+        # what torch needs beyond direct convolutions is not convolution, and takes the backend as long
+        self._chosen, self._agree = products >= WORK and ours + BEGIN < torchs <= direct / SHARE, agree
         long = calls >= TRIED and torchs >= LONG
         self.on_trial = long and not self.always and max(ours, torchs) < CLOSE * min(ours, torchs)
         known = agree(None) if agree is not None and not self.always else None
         if known is not None:
             self._chosen, self.on_trial = known == self.backend, False
+
+    def _per_product(self) -> float:
+        """Return the seconds of a product of the network's convolutions, computed directly.
+
+        Few channels leave part of the vectors empty.
+        """
+        speed = current()
+        layers = [layer for node in self._fgraph.apply_nodes if (layer := one_output(node)) is not None]
+        products = sum(prod(layer.w_shape) for layer in layers)
+        if not products:
+            return speed.per_unit["direct"]
+        return sum(speed.seconds(layer.direct) for layer in layers) / products
 
     @property
     def _name(self) -> str:
@@ -212,6 +231,18 @@ class Accelerator:
         if str(reason) not in logged:
             logged.add(str(reason))
             logger.log(logging.WARNING if self.always else logging.INFO, text)
+
+
+def one_output(node: Apply) -> Layer | None:
+    """Return the layer that computes a single output of a convolution; None for other operations."""
+    op = getattr(node.op, "core_op", node.op)
+    if type(op) not in (Conv, ConvBias):
+        return None
+    w_shape = node.inputs[1].type.shape
+    if len(w_shape) not in (4, 5) or None in w_shape or 0 in w_shape:
+        return None
+    extent = [d * (k - 1) + 1 for d, k in zip(op.dilation, w_shape[2:], strict=True)]
+    return Layer((1, op.groups * w_shape[1], *extent), tuple(w_shape), op.stride, op.dilation, op.groups)
 
 
 def accelerator_for(
