@@ -125,6 +125,8 @@ class Elementwise:
         for k, function in plan.prepare:
             operands[k] = function(operands[k])
         addresses, _memory = addressed([*operands, *results])
+        if 0 in addresses:
+            raise RuntimeError("an operand has no memory")
         table = (ctypes.c_int64 * (len(addresses) + len(plan.table)))(*addresses, *plan.table)
         at = ctypes.addressof(table)
         if len(plan.shares) == 1:

@@ -171,7 +171,12 @@ def average_pool(x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divi
 def average_pool_grad(
     gy: torch.Tensor, x: torch.Tensor, size: Ints, stride: Ints, dilation: Ints, divisor: int
 ) -> torch.Tensor:
-    """Return the gradient: each element of `gy` is spread over its window; only the shape of `x` is used."""
+    """Return the gradient: each element of `gy` is spread over its window.
+
+    Only shape and memory format of `x` are used; it may be on device 'meta'.
+    """
+    if x.device != gy.device:
+        x = torch.empty_strided(x.shape, x.stride(), dtype=gy.dtype, device=gy.device)
     if any(d != 1 for d in dilation):
         for axis in reversed(range(len(size))):
             gy = _unslide(gy, axis + 2, x.shape[axis + 2], size[axis], stride[axis], dilation[axis])
