@@ -233,9 +233,8 @@ def main() -> None:
         return
     if args.quick and args.write:
         parser.error("numbers of a quick run are not worth a page")
-    print(KINDS, flush=True)
-    kinds = [common.child(__file__, "--network", name).strip() for name in NETWORKS]
-    print("\n".join(kinds), flush=True)
+    kinds = [] if args.quick else [common.child(__file__, "--network", name).strip() for name in NETWORKS]
+    print("\n".join([KINDS.strip(), *kinds]), flush=True)
     print(HEADER, flush=True)
     rows, correlation = measure(args.quick)
     print(f"rank correlation {correlation:.2f}")

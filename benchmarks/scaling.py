@@ -117,7 +117,7 @@ def paper(name: str, node: Any, spatial: tuple[int, ...]) -> str:
     plan = node.plan_dense((1, *PETABYTE), memory="8GB", chunks=(1, 64, 128, 128), reduce=reduce)
     planning = time.perf_counter() - start
     small = node.plan_dense(raw, reduce=reduce)
-    work = (plan.work / prod(plan.extent)) / (small.work / prod(out))
+    work = (plan.seconds() / prod(plan.extent)) / (small.seconds() / prod(out))
     speed = prod(out) / float(np.median(times)) / work
     workers = prod(PETABYTE) / speed / (DAYS * 86400)
     tile = plan.tile(plan.count // 2)
