@@ -52,7 +52,7 @@ def test_folder_description_and_archive(version, tmp_path):
 
 
 def test_name_of_the_model(plain):
-    assert imported(plain, name="mine").name == "mine"
+    assert imported(plain, name="nuclei of mine").name == "nuclei of mine"
     assert imported(plain).name.startswith("a small model".replace(" ", "")[:1])
 
 

@@ -405,6 +405,6 @@ def test_arguments(tmp_path):
 
 
 def test_the_report_is_printed(tmp_path, capsys):
-    nm.from_keras(write_tfjs(tmp_path), example=np.zeros((1, 1, 16, 16)), name="mine")
+    nm.from_keras(write_tfjs(tmp_path), example=np.zeros((1, 1, 16, 16)), name="reported")
     assert "model.json (Keras 2.7.0)" in capsys.readouterr().out
-    nm.model_manager.delmodel("mine")
+    nm.model_manager.delmodel("reported")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import import_module
 
 import torch
@@ -15,8 +14,7 @@ from neuromancer.engine.common.measurements import versions
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fragments
-from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer, fastest, seconds
-from neuromancer.engine.pytensor.kernels.rows import RowConv
+from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer, by_shape, seconds
 from neuromancer.engine.pytensor.kernels.speed import current, require
 from neuromancer.engine.unit_costs import UnitCosts
 
@@ -28,13 +26,9 @@ def conv_cost(
     stride = tuple(stride) or (1,) * len(dilation)
     if _has_kernels(dtype) and 0 not in w_shape:
         layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
-        # Layers of a network are alike: where rows are fastest for an image that rows made, they may have made it. If
-        # not, another algorithm is chosen, for which there has to be memory.
-        after_rows = fastest(replace(layer, planar=layer.w_shape[1] > 1), current(), measuring=True)
-        usual = fastest(layer, current(), measuring=True)
-        took = seconds(after_rows if isinstance(after_rows, RowConv) else usual, layer, current())
-        ways = [way for way in (after_rows, usual) if way is not None]
-        return took, float(max((w.prepared for w in ways), default=0)), float(max((w.scratch for w in ways), default=0))
+        way = by_shape(layer, current(), measuring=True)
+        took = seconds(way, layer, current())
+        return (took, 0.0, 0.0) if way is None else (took, float(way.prepared), float(way.scratch))
     if resolve_device(config.device).type == "cuda" and groups == 1 and set(stride) == {1}:
         products, kept, scratch = fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     else:

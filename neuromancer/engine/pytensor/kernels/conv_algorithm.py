@@ -4,7 +4,7 @@ or Fourier."""
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import ceil, inf, prod
 from typing import Any, Protocol
@@ -108,7 +108,7 @@ def algorithm(
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    layer = Layer(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups, prepared, _is_planar(x))
+    layer = Layer(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups, prepared)
     return _decided(layer)
 
 
@@ -143,6 +143,12 @@ class Layer:
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in axes)
 
     @property
+    def is_head(self) -> bool:
+        """Whether it computes few features of single voxels, from several."""
+        n_out, n_in, *taps = self.w_shape
+        return prod(taps) == max(self.stride) == self.groups == 1 and n_out < WIDE and n_in > 1
+
+    @property
     def direct(self) -> Units:
         """Work of oneDNN, which computes with whole vectors of output channels, or of a matrix product."""
         n_out, n_in, *taps = self.w_shape
@@ -164,18 +170,24 @@ class Layer:
         return {"reorder": prod(self.x_shape)} if self.planar else {}
 
 
-def _is_planar(x: torch.Tensor) -> bool:
-    """Whether an image with several channels is not in the channels-last format."""
-    return x.shape[1] > 1 and x.stride(1) > 1
-
-
 @lru_cache(maxsize=4096)
 def _decided(layer: Layer) -> ConvAlgorithm | None:
     """Return the algorithm of a layer that is computed; it stays when the speed of the machine becomes known.
 
     Training never measures and always goes by typical speeds: it gives the same parameters in every process.
     """
-    return fastest(layer, current() if layer.prepared else UNMEASURED)
+    return by_shape(layer, current() if layer.prepared else UNMEASURED)
+
+
+def by_shape(layer: Layer, speed: Speed, measuring: bool = False) -> ConvAlgorithm | None:
+    """Return the algorithm of a layer whatever the memory format of its image, so that plans know it; see `fastest`.
+
+    Layers of a network are alike: where rows are fastest for an image that rows made, they may have made it.
+    """
+    after_rows = fastest(replace(layer, planar=layer.w_shape[1] > 1), speed, measuring)
+    if isinstance(after_rows, rows.RowConv):
+        return after_rows
+    return fastest(replace(layer, planar=False), speed, measuring)
 
 
 def fastest(layer: Layer, speed: Speed, measuring: bool = False) -> ConvAlgorithm | None:
@@ -205,6 +217,8 @@ def _fastest(layer: Layer, speed: Speed) -> ConvAlgorithm | None:
     direct = speed.seconds(layer.direct | layer.reordered)
     if direct < START:
         return None
+    if layer.is_head:  # oneDNN would convert the whole image first, which takes memory, too
+        return rows.RowConv(layer.x_shape, w_shape, layer.stride, dilation, layer.groups)
     ways: list[ConvAlgorithm | None] = [
         rows.best_geometry(layer.x_shape, w_shape, layer.stride, dilation, layer.groups, layer.prepared, speed)
     ]

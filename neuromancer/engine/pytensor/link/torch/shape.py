@@ -24,6 +24,7 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.extra_ops import Repeat
 from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 
+from neuromancer.engine.pytensor.kernels.memory import LARGE, empty
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
     DEVICE,
@@ -147,12 +148,26 @@ def _join(op: Join, node: Apply, context: Context) -> Form:
     dtype = TORCH_DTYPES[node.outputs[0].dtype]
     if hasattr(op, "axis"):  # newer versions store the axis in the operation, older ones in the first input
         axis = op.axis
-        return Form(lambda *xs: torch.cat([x.to(dtype) for x in xs], axis), [DEVICE] * len(node.inputs), [DEVICE])
+        return Form(lambda *xs: _joined([x.to(dtype) for x in xs], axis), [DEVICE] * len(node.inputs), [DEVICE])
     return Form(
-        lambda axis, *xs: torch.cat([x.to(dtype) for x in xs], int(axis)),
+        lambda axis, *xs: _joined([x.to(dtype) for x in xs], int(axis)),
         [HOST] + [DEVICE] * (len(node.inputs) - 1),
         [DEVICE],
     )
+
+
+def _joined(parts: list[torch.Tensor], axis: int) -> torch.Tensor:
+    """Join tensors; images along rows in reusable memory."""
+    first = parts[0]
+    along_rows = all(x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous() for x in parts)
+    if not along_rows or 4 * sum(x.numel() for x in parts) < LARGE:
+        return torch.cat(parts, axis)
+    shape = list(first.shape)
+    shape[axis] = sum(x.shape[axis] for x in parts)
+    others = [n for k, n in enumerate(first.shape) if k != axis % first.ndim]
+    if any([n for k, n in enumerate(x.shape) if k != axis % first.ndim] != others for x in parts):
+        return torch.cat(parts, axis)  # raises the error
+    return torch.cat(parts, axis, out=empty(*shape))
 
 
 @torch_form.register(Split)
