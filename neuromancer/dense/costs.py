@@ -23,7 +23,7 @@ POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
 
-GAPS = 1.2
+GAPS = 1.1
 """Memory of results relative to what they need: blocks that were freed do not fit the next one exactly."""
 LARGE = 2e12
 """Products of direct convolutions from which on the speed of the machine is measured before a prediction."""

@@ -76,7 +76,9 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
         env=environment | {"OMP_NUM_THREADS": "2"},
     )  # fmt: skip
     planned, used, tiles = map(float, found.stdout.split()[-3:])
-    assert 0.75 * used < planned < 1.25 * used
+    # tiles after the first one meet memory that is kept from earlier ones: the budget holds, the estimate is rougher
+    low, high = (0.5, 1.6) if budget else (0.75, 1.25)
+    assert low * used < planned < high * used
     assert (tiles > 1) == bool(budget)
     if budget:
         assert used < float(budget)
