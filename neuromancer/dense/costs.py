@@ -23,8 +23,6 @@ POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
 
-GAPS = 1.1
-"""Memory of results relative to what they need: blocks that were freed do not fit the next one exactly."""
 LARGE = 2e12
 """Products of direct convolutions from which on the speed of the machine is measured before a prediction."""
 
@@ -110,7 +108,7 @@ class Costs:
                 del alive[key]
         # the result is copied once more, into the axis order that the caller expects
         peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
-        return Cost(seconds, products, GAPS * peak + scratch + prepared + self.parameters)
+        return Cost(seconds, products, peak + scratch + prepared + self.parameters)
 
     def _extent(self, axis: int, size: int) -> dict[int, int]:
         """Size of every node along an axis for a raw size, by the node's ``id``."""
