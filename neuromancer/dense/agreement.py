@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from neuromancer.config import BACKENDS
+from neuromancer.files import publish, read_small, temporary_of
 
 NAME = "backend"
 """Name of the file, next to the journal."""
+LONGEST = 64
+"""Maximum size of the file in bytes."""
 
 
 def agreed(folder: Path, choice: str | None) -> str | None:
@@ -24,15 +26,17 @@ def agreed(folder: Path, choice: str | None) -> str | None:
     choice : str, optional
         The backend that this process would choose.
     """
-    path, partial = folder / NAME, folder / f".{NAME}.{os.getpid()}.tmp"
+    path = folder / NAME
     if choice is not None:
-        with suppress(OSError):
-            partial.write_text(choice)
-            with suppress(FileExistsError):
-                os.link(partial, path)
-        with suppress(OSError):
-            partial.unlink()
+        new = temporary_of(path)
+        with suppress(OSError):  # FileExistsError: another process was first
+            try:
+                with new.open("x") as file:
+                    file.write(choice)
+                publish(new, path)
+            finally:
+                new.unlink(missing_ok=True)
     with suppress(OSError, ValueError):
-        found = path.read_text()
+        found = read_small(path, LONGEST).decode()
         return found if found in BACKENDS else choice
     return choice

@@ -16,6 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 
+from neuromancer.files import read_small, temporary_of
+
+LONGEST = 1 << 16
+"""Maximum size of a file in bytes."""
 LEAST, MOST = 1e-16, 1.0
 """Numbers of seconds outside of this range are not believed."""
 
@@ -84,17 +88,18 @@ def _path(what: str, key: Iterable[object]) -> Path | None:
 
 def _read(path: Path, names: set[str]) -> dict[str, float] | None:
     try:
-        return believable(json.loads(path.read_text()), names)
+        return believable(json.loads(read_small(path, LONGEST)), names)
     except (OSError, ValueError, RecursionError):
         return None  # missing or invalid
 
 
 def _keep(path: Path, values: dict[str, float], names: set[str]) -> dict[str, float]:
     """Write a file and return its values, unless another process was faster: then return those of its file."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(values, indent=1))
+        with partial.open("x") as file:
+            json.dump(values, file, indent=1)
         earlier = _read(path, names)
         if earlier is not None:
             return earlier

@@ -129,6 +129,8 @@ class RowUpConv:
         code = _code()
         result = empty(*self.out_shape)
         offsets = torch.zeros(self.n_out) if bias is None else bias.contiguous()
+        if len(offsets) != self.n_out:
+            raise RuntimeError(f"a bias of {len(offsets)} values for {self.n_out} channels")
         image = x.reshape(self.batch, self.n_in, *self.lengths)
         target = result.view(self.batch, self.n_out, *self.sizes)
         terms, phases, table, numbers, size = _program(self, image.stride(), target.stride())

@@ -236,6 +236,8 @@ class RowConv:
         pad = (0,) * (3 - len(pad)) + pad if not self.pointwise else (0, 0, 0)
         result = empty(self.batch, self.groups * self.n_out, *self.spatial)
         offsets = torch.zeros(self.groups * self.n_out) if bias is None else bias.contiguous()
+        if len(offsets) != self.groups * self.n_out:
+            raise RuntimeError(f"a bias of {len(offsets)} values for {self.groups * self.n_out} channels")
         lengths = [axis.length - 2 * p for axis, p in zip((self.z, self.y, self.x), pad, strict=True)]
         image = x.reshape(self.batch, self.groups, self.n_in, *lengths)
         target = result.view(self.batch, self.groups, self.n_out, self.z.out, self.y.out, self.x.out)
