@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.memory import KEPT, empty
 from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES, PAIR
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
@@ -125,7 +126,7 @@ class Tiling:
     def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
         """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`."""
         flat = x.ndim == 4
-        source = x.movedim(1, -1).contiguous()
+        source = to_channels_last(x).movedim(1, -1)
         result = empty(*(() if flat else x.shape[:1]), *self.out, self.n_out)
         image, values = (a.numpy()[None] if flat else a.numpy() for a in (source, result))
         target, offsets = values, np.zeros(self.room[1], "float32")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from neuromancer.engine.pytensor.kernels.elementwise_code import DTYPES, Kind
+from neuromancer.engine.pytensor.kernels.layout import to_channels_last, to_contiguous
 from neuromancer.engine.pytensor.kernels.native import vectors
 
 Ints = tuple[int, ...]
@@ -139,7 +140,18 @@ def readable(value: torch.Tensor) -> bool:
 
 
 def _copier(shape: Ints, strides: Ints) -> Copy:
-    return lambda t: torch.empty_strided(shape, strides, dtype=t.dtype).copy_(t.expand(shape))
+    """Return a function that copies a tensor to a shape and memory format; images fast."""
+    dense = tuple(prod(shape[k + 1 :]) for k in range(len(shape)))
+    last = tuple(1 if k == 1 else n * (shape[1] if k > 1 else 1) for k, n in enumerate(dense)) if len(shape) > 2 else ()
+
+    def copy(t: torch.Tensor) -> torch.Tensor:
+        if t.shape == shape and strides == dense:
+            return to_contiguous(t)
+        if t.shape == shape and strides == last:
+            return to_channels_last(t)
+        return torch.empty_strided(shape, strides, dtype=t.dtype).copy_(t.expand(shape))
+
+    return copy
 
 
 def _joined(shape: Ints, order: Ints, strides: Sequence[Ints]) -> list[Axis]:

@@ -66,8 +66,6 @@ TYPICAL: dict[str, dict[str, float]] = {
     },
 }
 """Typical seconds per unit with one thread, in groups that are measured together."""
-LARGE = 2e10
-"""Products of direct convolutions from which on predictions are worth a measurement: it takes as long as these."""
 PACKAGES = ("torch", "llvmlite", "numpy")
 
 
