@@ -153,9 +153,12 @@ class RowConv:
 
     def _lengths(self) -> set[int]:
         """Return candidate numbers of voxels of a row in a block: whole vectors, but for the last block."""
-        parts = (ceil(self.x.out / n) for n in range(1, ceil(self.x.out / SHORTEST) + 1))
-        lanes = _code().vectors().lanes
-        return {min(self.x.out, ceil(n / lanes) * lanes) for n in parts if n <= LONGEST} or {LONGEST}
+        lanes, out = _code().vectors().lanes, self.x.out
+        found = set()
+        for longest in range(ceil(min(SHORTEST, out) / lanes) * lanes, LONGEST + 1, lanes):
+            even = ceil(out / ceil(out / longest))
+            found.add(min(out, ceil(even / lanes) * lanes))
+        return found
 
     def _length(self, outputs: int) -> int:
         """Return the number of values of a row in the buffer, for one phase of the stride."""
