@@ -12,6 +12,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.math import add
 
 from neuromancer import engine as E
+from neuromancer.engine.pytensor.kernels.row_up import RowUpConv
 from neuromancer.engine.pytensor.link.torch.fusion import SharedSums
 from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
 from neuromancer.engine.pytensor.ops.fused import ConvBias
@@ -53,6 +54,19 @@ def test_bias_is_added_by_the_convolution() -> None:
     assert ConvBias not in operations(E.function([x], [T.tanh(y), E.conv(x, w) * 2]))
     one = E.SharedVariable(np.ones(1), "one")
     assert ConvBias not in operations(E.function([x], E.conv(x, w) + one.dimshuffle("x", 0, "x", "x")))
+
+
+def test_up_convolution_computes_what_reads_it_before_it_stores(monkeypatch) -> None:
+    x = E.tensor("x", (None, 3, None, None), "float32")
+    w = E.SharedVariable(np.random.default_rng(0).standard_normal((3, 4, 2, 2)).astype("f"), "w")
+    y = E.conv_transpose(x, w, stride=(2, 2))
+    f = E.function([x], T.tanh(y) + 1)
+    a = np.random.default_rng(1).standard_normal((2, 3, 5, 40)).astype("f")
+    plain, seen = E.function([x], y)(a), []
+    own = RowUpConv.conv
+    monkeypatch.setattr(RowUpConv, "conv", lambda *args: seen.append(args[5]) or own(*args))
+    np.testing.assert_allclose(f(a), np.tanh(plain) + 1, atol=1e-5)
+    assert len(seen) == 1 and seen[0] is not None
 
 
 def test_bias_is_added_before_pooling() -> None:

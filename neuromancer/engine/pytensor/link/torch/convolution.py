@@ -144,8 +144,8 @@ class FastConv:
             Computes the same from the result of the convolution, which it may overwrite.
         """
         x, w = operands[:2]
-        algorithm = conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
-        if not isinstance(algorithm, RowConv) or not algorithm.fits(epilogue, beside):
+        algorithm = self.algorithm(x, w)
+        if not isinstance(algorithm, RowConv | RowUpConv) or not algorithm.fits(epilogue, beside):
             return separately(self(*operands))
         bias = operands[2] if len(operands) > 2 else None
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad, epilogue, beside)
