@@ -1,6 +1,7 @@
 """Measurement of the speed of this machine: short runs of every kind of work, a few milliseconds each.
 
-Runs of one kind alternate, and the fastest of several counts, since other processes can only slow them down. Constants
+Runs of one kind alternate, and the fastest of several counts, since other processes can only slow them down. What slows
+down a whole family of runs slows down the reference that runs among them, too: all times are relative to it. Constants
 that occur together are fitted to the times, relative to these, and leaning towards the typical ones: noise of one run
 cannot make one constant absurd to make up for another.
 """
@@ -24,7 +25,9 @@ Run = Callable[[], object]
 Sample = tuple[Units, Run]
 
 RUNS = 4
-"""Number of timed runs of each sample."""
+"""Least number of timed runs of each sample."""
+SPENT = 0.05
+"""Seconds for which the samples of a family run at least: idle cores take milliseconds to wake."""
 LEANING = 0.1
 """Weight of the typical ratios, relative to that of a time."""
 WITHIN = 5.0
@@ -42,11 +45,22 @@ def measure(group: str, speed: Speed) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     with torch.inference_mode(), reserve.hold():
-        for family in FAMILIES[group]:
-            samples = family()
-            times = _times([run for _, run in samples])
-            found |= fitted([units for units, _ in samples], times, speed.per_unit, found)
+        work, reference = _directly(_layer((20, 22, 22), 32, 32, 3))
+        measured = [_family(family, reference) for family in FAMILIES[group]]
+    known = speed.measured.get("basic")
+    quickest = min(least for _, least, _ in measured)
+    if known is not None:
+        quickest = sum(known[kind] * number for kind, number in work.items())
+    for units, least, times in measured:
+        found |= fitted(units, [t * quickest / least for t in times], speed.per_unit, found)
     return {kind: found[kind] for kind in TYPICAL[group]}
+
+
+def _family(family: Callable[[], list[Sample]], reference: Run) -> tuple[list[Units], float, list[float]]:
+    """Return the work of the samples of a family, the seconds of the reference at that time, and theirs."""
+    samples = family()
+    least, *times = _times([reference, *(run for _, run in samples)])
+    return [units for units, _ in samples], least, times
 
 
 def fitted(
@@ -84,16 +98,21 @@ def fitted(
 
 def _times(runs: Sequence[Run]) -> list[float]:
     """Return the least seconds of each of some alternating runs; the first round is not counted."""
-    best = [float("inf")] * len(runs)
     # time for which a single thread waits while others run does not count, where the system tells
     fine = torch.get_num_threads() == 1 and time.get_clock_info("thread_time").resolution < 1e-6
     clock = time.thread_time if fine else time.perf_counter
-    for k in range(RUNS + 1):
-        for n, run in enumerate(runs):
-            start = clock()
-            run()
-            best[n] = min(best[n], clock() - start) if k else best[n]
-    return best
+
+    def timed(run: Run) -> float:
+        start = clock()
+        run()
+        return clock() - start
+
+    for run in runs:
+        run()
+    begin, rounds = time.perf_counter(), []
+    while len(rounds) < RUNS or time.perf_counter() - begin < SPENT:
+        rounds.append([timed(run) for run in runs])
+    return [min(times) for times in zip(*rounds, strict=True)]
 
 
 # ---- samples
@@ -132,8 +151,8 @@ def _direct(*layers: Layer) -> Callable[[], list[Sample]]:
 
 def _rows() -> list[Sample]:
     """Layers with the same number of output channels, so that little machine code is compiled."""
-    direct_ones = (_layer((40, 48, 64), 1, 20, 3), _layer((24, 32, 48), 8, 20, 3), _layer((24, 48, 64), 12, 20, 1))
-    tiled_ones = (_layer((38, 38, 48), 5, 20, 3), _layer((26, 26, 34), 20, 20, 3), _layer((18, 18, 34), 48, 20, 3))
+    direct_ones = (_layer((50, 64, 98), 1, 20, 3), _layer((34, 34, 98), 8, 20, 3), _layer((48, 48, 96), 12, 20, 1))
+    tiled_ones = (_layer((50, 50, 66), 5, 20, 3), _layer((38, 38, 66), 20, 20, 3), _layer((26, 26, 66), 48, 20, 3))
     kinds = [(rows.RowConv, layer) for layer in direct_ones] + [(rows.TiledRowConv, layer) for layer in tiled_ones]
     return [_by(kind(layer.x_shape, layer.w_shape, layer.stride, layer.dilation), layer) for kind, layer in kinds]
 
