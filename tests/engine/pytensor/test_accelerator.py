@@ -175,7 +175,9 @@ def test_no_trials_in_short_runs_or_where_predictions_differ(announced) -> None:
 
 
 @needs_openvino
-def test_auto_returns_to_torch_if_that_is_faster() -> None:
+@pytest.mark.parametrize(("much", "calls"), [(module.MUCH, 2), (float("inf"), module.TRIALS)])
+def test_auto_returns_to_torch_if_that_is_faster(much, calls, monkeypatch) -> None:
+    monkeypatch.setattr(module, "MUCH", much)
     function, _, x = product()
     ours = function.accelerator
     function(x)
@@ -183,7 +185,7 @@ def test_auto_returns_to_torch_if_that_is_faster() -> None:
     ours.torch_took([x], function.shared_values, 0.0)
     for _ in range(module.TRIALS + 2):
         function(x)
-    assert ours.calls == module.TRIALS
+    assert ours.calls == calls
 
 
 def test_functions_without_a_backend_accept_announcements() -> None:

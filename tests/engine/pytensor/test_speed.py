@@ -142,12 +142,15 @@ def test_what_is_known_is_not_fitted_again():
     assert found == {"b": pytest.approx(2.0)}
 
 
+@pytest.mark.parametrize("known", [{}, {"basic": TYPICAL["basic"]}])
 @pytest.mark.parametrize("group", ["basic", "winograd"])
-def test_every_constant_is_measured(group, monkeypatch):
-    """With times that follow the typical speeds, these are found."""
+@pytest.mark.parametrize("load", [1.0, 3.0])
+def test_every_constant_is_measured(group, known, load, monkeypatch):
+    """With times that follow the typical speeds, these are found, under load relative to what is known."""
 
     def times(runs):
-        return [Speed().seconds(units) for units in expected]
+        reference = {"reference": measuring.reference().direct["direct"]}
+        return [load * Speed().seconds(units) for units in (reference, *expected)]
 
     expected = []
     monkeypatch.setattr(measuring, "_times", times)
@@ -161,5 +164,6 @@ def test_every_constant_is_measured(group, monkeypatch):
         return samples
 
     monkeypatch.setitem(measuring.FAMILIES, group, [taken(family) for family in measuring.FAMILIES[group]])
-    found = measuring.measure(group, Speed())
-    assert found == {kind: pytest.approx(value, rel=1e-6) for kind, value in TYPICAL[group].items()}
+    found = measuring.measure(group, Speed(known))
+    scale = 1.0 if known else load
+    assert found == {kind: pytest.approx(scale * value, rel=1e-6) for kind, value in TYPICAL[group].items()}

@@ -43,23 +43,23 @@ def measure(group: str, speed: Speed) -> dict[str, float]:
     speed : Speed
         What is known so far.
     """
-    found: dict[str, float] = {}
     with torch.inference_mode(), reserve.hold():
-        work, reference = _directly(_layer((20, 22, 22), 32, 32, 3))
-        measured = [_family(family, reference) for family in FAMILIES[group]]
-    known = speed.measured.get("basic")
+        layer = reference()
+        run, products = _directly(layer)[1], layer.direct["direct"]
+        measured = [_family(family, run) for family in FAMILIES[group]]
     quickest = min(least for _, least, _ in measured)
-    if known is not None:
-        quickest = sum(known[kind] * number for kind, number in work.items())
+    if "basic" in speed.measured:
+        quickest = speed.per_unit["reference"] * products
+    found = {"reference": quickest / products}
     for units, least, times in measured:
         found |= fitted(units, [t * quickest / least for t in times], speed.per_unit, found)
     return {kind: found[kind] for kind in TYPICAL[group]}
 
 
-def _family(family: Callable[[], list[Sample]], reference: Run) -> tuple[list[Units], float, list[float]]:
+def _family(family: Callable[[], list[Sample]], run: Run) -> tuple[list[Units], float, list[float]]:
     """Return the work of the samples of a family, the seconds of the reference at that time, and theirs."""
     samples = family()
-    least, *times = _times([reference, *(run for _, run in samples)])
+    least, *times = _times([run, *(other for _, other in samples)])
     return [units for units, _ in samples], least, times
 
 
@@ -116,6 +116,11 @@ def _times(runs: Sequence[Run]) -> list[float]:
 
 
 # ---- samples
+def reference() -> Layer:
+    """Return the layer to whose time all others are relative, computed directly."""
+    return _layer((20, 22, 22), 32, 32, 3)
+
+
 def _layer(image: Sequence[int], n_in: int, n_out: int, taps: int, stride: int = 1, groups: int = 1) -> Layer:
     ndim = len(image)
     kernel = (n_out, n_in // groups, *(taps,) * ndim)
@@ -158,17 +163,24 @@ def _rows() -> list[Sample]:
 
 
 def _winograd() -> list[Sample]:
-    layers = [_layer((10, 34, 34), 16, 16, 3), _layer((10, 26, 26), 32, 32, 3), _layer((10, 26, 26), 128, 128, 3)]
+    layers = [_layer((26, 34, 34), 16, 16, 3), _layer((386, 386), 32, 32, 3), _layer((66, 66), 128, 128, 3)]
     return [_by(winograd.Tiling(layer.x_shape, layer.w_shape, layer.dilation, 6), layer) for layer in layers]
 
 
 def _fourier() -> list[Sample]:
+    """Layers of the sizes and channels between which this algorithm competes with others."""
     samples = []
-    for n_in, n_out, n in ((16, 16, 20), (16, 16, 84), (64, 64, 44), (64, 128, 20)):
-        layer = _layer((n,) * 3, n_in, n_out, 5)
-        algorithm = fourier.Tiling(layer.x_shape, layer.w_shape, layer.dilation, (12, 12, 12))
+    for image, n_in, n_out, taps, sizes in (
+        ((66, 66, 66), 16, 16, 3, (10, 10, 10)),
+        ((386, 386), 32, 32, 3, (1, 16, 16)),
+        ((34, 34, 34), 32, 64, 3, (10, 10, 10)),
+        ((84, 84, 84), 8, 16, 5, (12, 12, 12)),
+        ((20, 20, 20), 64, 128, 5, (12, 12, 12)),
+    ):
+        layer = _layer(image, n_in, n_out, taps)
+        algorithm = fourier.Tiling(layer.x_shape, layer.w_shape, layer.dilation, sizes)
         samples.append(_by(algorithm, layer))
-        if n_in * n_out * n > 10_000:
+        if 1000 < n_in * n_out < 8000:
             samples.append(_transform(algorithm, layer))
     return samples
 

@@ -27,6 +27,8 @@ Units = dict[str, Any]
 
 TYPICAL: dict[str, dict[str, float]] = {
     "basic": {
+        # the run to which all others are relative, per product
+        "reference": 20e-12,
         # direct convolution by oneDNN, per product of whole vectors of output channels
         "direct": 20e-12,
         "direct_single": 36e-12,  # one input channel

@@ -56,6 +56,8 @@ TRIED, LONG = 80, 25.0
 """Minimum number and seconds of announced calls for a trial, which takes as long as three calls, and `BEGIN`: 5 %."""
 TRIALS = 3
 """Calls of a shape after which it returns to torch if the backend was never faster."""
+MUCH = 1.25
+"""Time relative to torch from which on the second call, which no longer compiles, is enough to return."""
 SHAPES = 64
 """Maximum number of argument shapes for which times are kept."""
 PRECISIONS = ("f32", "tf32", "bf16", "f16")
@@ -221,7 +223,8 @@ class Accelerator:
     def _judge(self, record: _Record, seconds: float) -> None:
         record.calls += 1
         record.best = min(record.best, seconds)
-        slower = record.calls >= TRIALS and record.best > record.torch_best
+        much = MUCH if record.calls < TRIALS else 1.0
+        slower = record.calls > 1 and record.best > much * record.torch_best
         if slower and not self.always and self._chosen is None:
             record.refused = True
 
