@@ -109,7 +109,8 @@ def _times(runs: Sequence[Run]) -> list[float]:
 
     for run in runs:
         run()
-    begin, rounds = time.perf_counter(), []
+    rounds: list[list[float]] = []
+    begin = time.perf_counter()
     while len(rounds) < RUNS or time.perf_counter() - begin < SPENT:
         rounds.append([timed(run) for run in runs])
     return [min(times) for times in zip(*rounds, strict=True)]

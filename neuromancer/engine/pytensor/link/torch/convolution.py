@@ -150,7 +150,7 @@ class FastConv:
         bias = operands[2] if len(operands) > 2 else None
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad, epilogue, beside)
 
-    def _transformed(self, w: torch.Tensor, algorithm: conv_algorithm.ConvAlgorithm) -> torch.Tensor:
+    def _transformed(self, w: torch.Tensor, algorithm: conv_algorithm.ConvAlgorithm | RowUpConv) -> torch.Tensor:
         if not self.lasting:
             return algorithm.transformed(w)
         cached = self._cached
