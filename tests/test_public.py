@@ -35,6 +35,14 @@ def test_modules_are_attributes():
     assert nm.config is config  # not the module of this name
 
 
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_is_collected_after_the_import_if_it_was_before(collecting):
+    run(
+        f"import gc; {'gc.enable' if collecting else 'gc.disable'}()\n"
+        f"from neuromancer import Conv; assert gc.isenabled() is {collecting}"
+    )
+
+
 def test_unknown_names_are_errors():
     for name in ("no_such_name", "__no_such_name__"):
         with pytest.raises(AttributeError, match=f"module 'neuromancer' has no attribute '{name}'"):
