@@ -169,7 +169,7 @@ class _Planes:
                 places = b.inttoptr(b.add(base, b.shl(index, ir.Constant(long, [INT(2)] * self.lanes))), pointers)
                 near.append(b.call(gather, [places, INT32(4), everything, ir.Constant(self.floats, None)]))
             weight = b.load(self._at(self.stretching[2], column, self.floats), align=4)
-            b.store(self._between(*near, weight), self._at(target, column, self.floats), align=4)
+            b.store(self._between(near[0], near[1], weight), self._at(target, column, self.floats), align=4)
 
     def blend(self, sources: list[list[Any]], across: Any, deep: Any, target: Any) -> None:
         """Compute a row of the result from two rows of each of two planes."""
@@ -177,7 +177,8 @@ class _Planes:
 
         def value(column: Any) -> Any:
             loaded = [[b.load(self._at(a, column, self.floats), align=4) for a in plane] for plane in sources]
-            return self._between(*(self._between(*rows, across) for rows in loaded), deep)
+            front, back = (self._between(a, c, across) for a, c in loaded)
+            return self._between(front, back, deep)
 
         whole = b.mul(b.sdiv(self.new_row, lanes), lanes)
         with counted(b, whole, None, self.lanes) as column:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
+from math import lcm, prod
 from typing import TypeAlias
 
 import numpy as np
@@ -21,8 +21,8 @@ Copy = Callable[[torch.Tensor], torch.Tensor]
 
 ROW = 1 << 12
 """Minimum number of values of a row, where shorter ones can be joined."""
-SHORT_ROW = 1 << 9
-"""The same for rows along which an operand or sums are repeated, which should stay in the fastest cache."""
+REPEATED_ROW = 1 << 9
+"""The same for rows along which an operand is repeated, which should stay in the fastest cache."""
 LONG_ENOUGH = ROW // 4
 """Rows of so many values are not joined to longer ones."""
 SMALL = 16
@@ -217,7 +217,12 @@ def _long_rows(axes: list[Axis], n_operands: int) -> Rows:
     whole = before.length * inner.length
     if inner.length >= LONG_ENOUGH or not all(a or b for a, b in zip(dense, periodic, strict=True)):
         return Rows(axes, whole, 1, [])
-    times = min(before.length, -(-(SHORT_ROW if any(periodic) else ROW) // inner.length))
+    wanted = -(-(REPEATED_ROW if any(periodic) else ROW) // inner.length)
+    if periodic[-1]:
+        # rows that are added to the same sums are computed together, fastest if near one another
+        vector_row = lcm(inner.length, vectors().lanes)
+        wanted = vector_row // inner.length if vector_row <= 2 * REPEATED_ROW else 1
+    times = min(before.length, wanted)
     length = times * inner.length
     slower, copies = axes[:-2], []
     for k in (k for k, repeated in enumerate(periodic) if repeated):
