@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,15 @@ from neuromancer.graph.statistics import FeatureStatistics
 from neuromancer.graph.tagged_shape import SPATIAL_TAGS, parse_tags
 from neuromancer.nodes.layout import as_float, feature_vector, positive_int, require_features, require_tensor
 from neuromancer.nodes.node import Node
-from neuromancer.nodes.standardise import OPERATIONS, _Normalisation, given_moments, moment_rows, moments, standardised
+from neuromancer.nodes.standardise import (
+    OPERATIONS,
+    _Normalisation,
+    given_moments,
+    moment_rows,
+    moments,
+    over_groups,
+    standardised,
+)
 
 WHOLE = "normalises by statistics of the whole image"
 
@@ -94,20 +103,14 @@ class GroupNorm(_Normalisation):
         x, shape = as_float(self.parent.output), self.parent.shape
         axis = shape.tag2index("f")
         if self.given_statistics is not None:
-            ends = (None if v is None else feature_vector(v, x.ndim, axis) for v in (self.gamma, self.beta))
-            self.output = standardised(given_moments(x, shape, self.given_statistics), self.eps, *ends)
-            return
-        cells = (self.n_groups, shape["f"] // self.n_groups)
-        sizes = [x.shape[i] for i in range(x.ndim)]
-        grouped = x.reshape([*sizes[:axis], *cells, *sizes[axis + 1 :]], ndim=x.ndim + 1)
-        order = [i - axis if i in (axis, axis + 1) else "x" for i in range(x.ndim + 1)]
-
-        def vector(v: Any) -> Any:
-            return None if v is None else v.reshape(cells, ndim=2).dimshuffle(*order)
-
-        axes = [axis + 1, *(i + (i > axis) for i in shape.spatial_axes)]
-        result = standardised(moments(grouped, axes), self.eps, vector(self.gamma), vector(self.beta))
-        self.output = result.reshape([*sizes[:axis], shape["f"], *sizes[axis + 1 :]], ndim=x.ndim)
+            current = given_moments(x, shape, self.given_statistics)
+        else:
+            # Statistics are spread over the features, not x divided into groups: so one pass over memory normalises
+            # and computes what follows, whatever the order of axes in memory.
+            pooled = partial(over_groups, axis=axis, n_groups=self.n_groups, n_features=shape["f"])
+            current = moments(x, shape.spatial_axes, pooled)
+        ends = (None if v is None else feature_vector(v, x.ndim, axis) for v in (self.gamma, self.beta))
+        self.output = standardised(current, self.eps, *ends)
 
     def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
         return moment_rows(parent.over_groups(self.n_groups))

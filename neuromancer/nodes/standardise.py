@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +41,16 @@ class Moments(NamedTuple):
     variance: Any
 
 
-def moments(x: Any, axes: Sequence[int]) -> Moments:
+def moments(x: Any, axes: Sequence[int], pooled: Callable[[Any], Any] | None = None) -> Moments:
     """Compute the moments of x along some axes.
+
+    Parameters
+    ----------
+    x : symbolic tensor
+    axes : sequence of int
+    pooled : callable, optional
+        Averages means along the axes further, over equally many values each: `over_groups` for groups of features. Its
+        result has the shape of its argument.
 
     Notes
     -----
@@ -50,12 +58,36 @@ def moments(x: Any, axes: Sequence[int]) -> Moments:
     mean, deviations keep the precision of x. The result does not depend on the origin, so neither do gradients.
     """
     along = list(axes)
-    origin = E.disconnected_grad(x.mean(axis=along, keepdims=True))
+
+    def mean(v: Any) -> Any:
+        v = v.mean(axis=along, keepdims=True) if along else v
+        return v if pooled is None else pooled(v)
+
+    origin = E.disconnected_grad(mean(x))
     # Fenced: the rewriter would turn (x - origin) - shift into x - (origin + shift), which loses precision.
     deviations = E.fence(x - origin)
-    shift = deviations.mean(axis=along, keepdims=True)
-    variance = (deviations**2).mean(axis=along, keepdims=True) - shift**2
+    shift = mean(deviations)
+    variance = mean(deviations**2) - shift**2
     return Moments(deviations, origin, shift, E.T.maximum(variance, 0))
+
+
+def over_groups(values: Any, axis: int, n_groups: int, n_features: int) -> Any:
+    """Return the means of groups of neighbouring features, once for every feature.
+
+    Parameters
+    ----------
+    values : symbolic tensor
+    axis : int
+        Of the features.
+    n_groups, n_features : int
+    """
+    if n_groups == n_features:
+        return values
+    sizes = [1 if one else values.shape[i] for i, one in enumerate(values.type.broadcastable)]
+    before, after = sizes[:axis], sizes[axis + 1 :]
+    cells = [*before, n_groups, n_features // n_groups, *after]
+    means = values.reshape(cells, ndim=len(cells)).mean(axis=axis + 1, keepdims=True)
+    return E.T.alloc(means, *cells).reshape([*before, n_features, *after], ndim=values.ndim)
 
 
 def given_moments(x: Any, shape: TaggedShape, rows: Any) -> Moments:

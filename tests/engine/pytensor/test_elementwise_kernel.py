@@ -12,6 +12,7 @@ from hypothesis import given, settings
 
 from neuromancer.engine.pytensor.kernels.elementwise import Elementwise
 from neuromancer.engine.pytensor.kernels.expressions import Expression
+from neuromancer.engine.pytensor.kernels.row_layout import arranged, format_of
 
 x, y, z = (Expression.operand(k) for k in range(3))
 MULTIPLY_ADD = Elementwise(Expression("add", Expression("mul", x, y), z))
@@ -66,6 +67,29 @@ def test_values_per_channel(fmt, channels, threads):
         compare(image[:, :, 3:, :-2, 5:], torch.randn(2, channels, 1, 1, 1), torch.randn(1, 1, 28, 1, 24))
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(2, 2), (8, 2), (16, 8), (20, 4), (33, 11)])
+def test_values_per_group_of_channels(channels, groups):
+    """They are repeated for every channel, so that rows are longer than a group."""
+    image = torch.randn(2, channels, 21, 20, 19).to(memory_format=torch.channels_last_3d)
+    grouped = image.unflatten(1, (groups, -1))
+    a, b = torch.randn(1, groups, 1, 1, 1, 1), torch.randn(2, groups, channels // groups, 1, 1, 1)
+    compare(grouped, a, b)
+    shape, strides = format_of([grouped, a, b])
+    assert arranged((grouped, a, b), shape, strides, [strides])[0].axes[-1].length >= 512
+
+
+def test_small_operands_that_are_not_contiguous():
+    """They are copied as they are, not repeated to the size of the result."""
+    image, vector = torch.randn(2, 16, 21, 20, 19).to(memory_format=torch.channels_last_3d), torch.randn(32)[::2]
+    vector = vector.reshape(1, 16, 1, 1, 1)
+    compare(image, torch.randn(1, 48, 1, 1, 1)[:, ::3], torch.randn(16, 2).T[:, :, None, None, None])
+    compare(image, vector, vector)
+    strided = torch.randn(1, 48, 1, 1, 1)[:, ::3]
+    shape, strides = format_of([image, strided])
+    first = arranged((image, strided), shape, strides, [strides])[1][0]
+    assert first[0] == 1 and first[1](strided).numel() == 16
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0, 4), (), (1, 1)])

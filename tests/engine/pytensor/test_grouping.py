@@ -7,6 +7,7 @@ import pytensor.tensor as pt
 import pytest
 import torch
 
+import neuromancer as nm
 from neuromancer import engine as E
 from neuromancer.engine.pytensor.kernels.elementwise import Elementwise
 from neuromancer.engine.pytensor.link.torch import one_pass, translation
@@ -42,6 +43,34 @@ def test_a_chain_is_one_operation(a):
     np.testing.assert_allclose(
         f(a, 2 * a), np.maximum(np.tanh(a) * np.float32([1, 2, 3])[:, None, None] + 2 * a, 0), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 6])
+def test_group_norm_with_what_follows_is_one_operation(n_groups):
+    x = nm.Input((1, 6, None, None, None), "b,f,z,y,x", print_repr=False)
+    image = np.random.default_rng(0).standard_normal((1, 6, 9, 10, 11)).astype("float32")
+    y = T.maximum(nm.GroupNorm(x, n_groups, print_repr=False).output, 0) + x.output
+    f = E.function([x.output], y)
+    large = [step.node for step in f.program.steps if step.node and None in step.node.outputs[0].type.shape[2:]]
+    assert [type(node.op) for node in large] == [FusedElementwise]
+    values = torch.from_numpy(image)
+    for v in (values, values.to(memory_format=torch.channels_last_3d)):
+        want = torch.nn.functional.group_norm(v, n_groups).relu() + v
+        np.testing.assert_allclose(f(v.numpy()), want.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 6])
+def test_gradient_of_group_norm_has_no_views(n_groups):
+    """Its large arrays are those of the image, so that one group computes what follows from them."""
+    x = nm.Input((1, 6, None, None, None), "b,f,z,y,x", print_repr=False)
+    y = T.maximum(nm.GroupNorm(x, n_groups, print_repr=False).output, 0) + x.output
+    f = E.function([x.output], E.grad((y**2).sum(), [x.output])[0])
+    for step in f.program.steps:
+        if step.node and None in step.node.outputs[0].type.shape[2:]:
+            assert isinstance(step.node.op, FusedElementwise)
+    v = torch.randn(1, 6, 9, 10, 11, requires_grad=True)
+    ((torch.nn.functional.group_norm(v, n_groups).relu() + v) ** 2).sum().backward()
+    np.testing.assert_allclose(f(v.detach().numpy()), v.grad.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_numbers_known_only_at_a_call(a):

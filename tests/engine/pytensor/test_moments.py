@@ -49,6 +49,15 @@ def test_precision_beside_a_large_mean(mean, fmt, axes):
         torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(("channels", "groups"), [(2, 1), (5, 1), (8, 2), (16, 8), (20, 4), (33, 11)])
+def test_groups_of_channels_last_images(channels, groups):
+    torch.manual_seed(0)
+    x = (torch.randn(2, channels, 12, 13, 14) + 100).to(memory_format=torch.channels_last_3d)
+    grouped = x.unflatten(1, (groups, channels // groups))
+    for got, want in zip(computed(grouped, (2, 3, 4, 5)), exact(grouped, (2, 3, 4, 5)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-7)
+
+
 def test_precision_with_a_middle_that_differs():
     torch.manual_seed(0)
     x = torch.randn(1, 2, 20, 20, 20) + 1e4

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 
 from neuromancer.engine.pytensor.kernels import sums
 from neuromancer.engine.pytensor.kernels.expressions import Expression
@@ -44,6 +47,53 @@ def test_all_axes_and_formats(shape, fmt, threads):
                 compare(image, image, axes)
     finally:
         torch.set_num_threads(before)
+
+
+@st.composite
+def arrays(draw):
+    """An array with axes in any order in memory, maybe cropped; one that broadcasts against it; axes of sums."""
+    ndim = draw(st.integers(2, 5))
+    shape = [draw(st.integers(1, 9)) for _ in range(ndim)]
+    shape[draw(st.integers(0, ndim - 1))] = draw(st.sampled_from([2, 20, 33, 100, 700, 3000]))
+    order, margin = draw(st.permutations(range(ndim))), draw(st.sampled_from([0, 0, 0, 1]))
+    whole = torch.randn([shape[a] + margin for a in order]).permute([order.index(a) for a in range(ndim)])
+    other = torch.randn([n if draw(st.booleans()) else 1 for n in shape])
+    axes = draw(st.lists(st.integers(0, ndim - 1), min_size=1, unique=True))
+    return whole[(slice(margin, None),) * ndim], other, tuple(sorted(axes))
+
+
+@given(arrays(), st.sampled_from([1, 2]))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_shape_and_format(case, threads):
+    a, b, axes = case
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = Sums(PRODUCT, SQUARE, axes=axes)((a, b))
+    finally:
+        torch.set_num_threads(before)
+    a64, b64 = a.double().numpy(), b.double().numpy()
+    for got, terms in zip(found, (a64 * b64, a64**2), strict=True):
+        scale = np.abs(terms).sum(axes)
+        assert (np.abs(got.numpy() - terms.sum(axes)) <= 1e-6 * scale).all()
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(2, 1), (8, 2), (16, 8), (20, 4), (33, 11)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_groups_of_channels(channels, groups, threads, monkeypatch):
+    """The fastest axes of the image are groups, which are kept, and the channels of a group, which are not."""
+    seen, image = [], torch.randn(2, channels, 9, 10, 11).to(memory_format=torch.channels_last_3d)
+    arranged = sums.arranged
+    monkeypatch.setattr(
+        sums, "arranged", lambda *args: seen.append(arranged(*args)[0].axes[-1].length) or arranged(*args)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        compare(image.unflatten(1, (groups, -1)), torch.randn(2, groups, 1, 1, 1, 1), (2, 3, 4, 5))
+    finally:
+        torch.set_num_threads(before)
+    assert min(seen) >= channels
 
 
 @pytest.mark.parametrize("fmt", FORMATS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ DTYPES: dict[torch.dtype, tuple[Any, bool]] = {
 }
 """dtypes of operands and results -> (type in memory, whether it has a sign)."""
 INT32, DOUBLE = ir.IntType(32), ir.DoubleType()
+TOGETHER = 4
+"""So many rows are computed together where every value of a row is added to a sum of its own, read and written once."""
 
 
 @dataclass(frozen=True)
@@ -71,28 +73,72 @@ def compiled(
         distances in bytes of operands and results along it; the length of rows; and the number of values in all rows of
         the last axis, of which the last row may have fewer than the others.
     """
-    arrays = (*operands, *results)
 
     def body(module: Any, builder: Any, table: Any, start: Any, stop: Any, first: Any, last: Any) -> None:
-        entries = iter(range(len(arrays) + depth * (1 + len(arrays)) + 2))
-        entry = lambda: builder.load(builder.gep(table, [INT(next(entries))]))  # noqa: E731
-        bases = [entry() for _ in arrays]
-        axes = [(entry(), [entry() for _ in arrays]) for _ in range(depth)]
-        row_length, extent = entry(), entry()
-        with counted(builder, stop, start) as row:
-            addresses, rest, position = list(bases), row, INT(0)
-            for number, (length, strides) in enumerate(axes):
-                index = builder.urem(rest, length) if number < depth - 1 else rest
-                rest = builder.udiv(rest, length) if number < depth - 1 else rest
-                position = builder.mul(index, row_length) if number == 0 else position
-                addresses = [
-                    builder.add(a, builder.mul(index, stride)) for a, stride in zip(addresses, strides, strict=True)
-                ]
-            left = builder.sub(extent, position)
-            end = builder.select(builder.icmp_signed("<", left, last), left, last)
-            _Row(builder, arrays, addresses, expressions).evaluate(first, end)
+        rows = _Rows(builder, table, expressions, (*operands, *results), depth)
+        if depth and all(kind.added and not kind.single for kind in results):
+            rows.evaluate_together(start, stop, first, last)
+        else:
+            rows.evaluate(start, stop, first, last)
 
     return build("elementwise", [INTS, INT, INT, INT, INT], body)
+
+
+class _Rows:
+    """Instructions for all rows, from the table that a function takes."""
+
+    def __init__(
+        self, builder: Any, table: Any, expressions: tuple[Expression, ...], arrays: Sequence[Kind], depth: int
+    ) -> None:
+        entries = iter(range(len(arrays) + depth * (1 + len(arrays)) + 2))
+        entry = lambda: builder.load(builder.gep(table, [INT(next(entries))]))  # noqa: E731
+        self.builder, self.expressions, self.arrays = builder, expressions, arrays
+        self.bases = [entry() for _ in arrays]
+        self.axes = [(entry(), [entry() for _ in arrays]) for _ in range(depth)]
+        self.row_length, self.extent = entry(), entry()
+
+    def evaluate(self, start: Any, stop: Any, first: Any, last: Any) -> None:
+        """Evaluate columns of rows, one after the other."""
+        b = self.builder
+        with counted(b, stop, start) as row:
+            addresses, _, position = self._at(row)
+            left = b.sub(self.extent, position)
+            end = b.select(b.icmp_signed("<", left, last), left, last)
+            _Row(b, self.arrays, addresses, self.expressions).evaluate(first, end)
+
+    def evaluate_together(self, start: Any, stop: Any, first: Any, last: Any) -> None:
+        """Evaluate columns of rows, several rows at once where they are added to the same sums."""
+        b, many = self.builder, INT(TOGETHER)
+        length, strides = self.axes[0]
+        with counted(b, stop, start, TOGETHER) as row:
+            addresses, index, position = self._at(row)
+            end = b.add(row, many)
+            whole = b.add(position, b.mul(self.row_length, many))
+            conditions = [
+                b.icmp_signed("<=", a, limit)
+                for a, limit in ((end, stop), (b.add(index, many), length), (whole, self.extent))
+            ]
+            conditions += [b.icmp_signed("==", s, INT(0)) for s in strides[len(strides) - len(self.expressions) :]]
+            with b.if_else(reduce(b.and_, conditions)) as (then, otherwise):
+                with then:
+                    others = []
+                    for k in range(1, TOGETHER):
+                        moved = [b.add(a, b.mul(s, INT(k))) for a, s in zip(addresses, strides, strict=True)]
+                        others.append(_Row(b, self.arrays, moved, self.expressions))
+                    _Row(b, self.arrays, addresses, self.expressions, others).evaluate(first, last)
+                with otherwise:
+                    self.evaluate(row, b.select(b.icmp_signed("<", end, stop), end, stop), first, last)
+
+    def _at(self, row: Any) -> tuple[list[Any], Any, Any]:
+        """Return the addresses of a row, its index on the last axis, and the number of values before it there."""
+        b, addresses, rest, along = self.builder, list(self.bases), row, INT(0)
+        for number, (length, strides) in enumerate(self.axes):
+            slowest = number == len(self.axes) - 1
+            index = rest if slowest else b.urem(rest, length)
+            rest = rest if slowest else b.udiv(rest, length)
+            along = index if number == 0 else along
+            addresses = [b.add(a, b.mul(index, stride)) for a, stride in zip(addresses, strides, strict=True)]
+        return addresses, along, b.mul(along, self.row_length)
 
 
 class _Row:
@@ -106,12 +152,19 @@ class _Row:
     addresses : sequence
         Of the first value of each.
     expressions : tuple of Expression
+    others : sequence of _Row
+        Rows that are added to the same sums.
     """
 
     def __init__(
-        self, builder: Any, arrays: Sequence[Kind], addresses: Sequence[Any], expressions: tuple[Expression, ...]
+        self,
+        builder: Any,
+        arrays: Sequence[Kind],
+        addresses: Sequence[Any],
+        expressions: tuple[Expression, ...],
+        others: Sequence[_Row] = (),
     ) -> None:
-        self.builder, self.expressions = builder, expressions
+        self.builder, self.expressions, self.others = builder, expressions, others
         self.lanes = vectors().lanes
         n = len(arrays) - len(expressions)
         self.kinds, self.results = arrays[:n], arrays[n:]
@@ -137,16 +190,41 @@ class _Row:
                 self._add_lanes(total, address)
 
     def _vector(self, column: Any, mask: Any) -> None:
+        if self.others and mask is None:
+            self._fetch(column)
+        rows = [row.values(column, mask) for row in (self, *self.others)]
+        for k, (kind, address, total) in enumerate(zip(self.results, self.targets, self.sums, strict=True)):
+            if kind.added:
+                added = [self._double(values[k], kind.squared, mask) for values in rows]
+                self._add(reduce(partial(self.builder.fadd, flags=FUSED), added), total, address, column)
+            else:
+                self._store(rows[0][k], kind.dtype, address, column, mask)
+
+    def _fetch(self, column: Any) -> None:
+        """Ask for what the next rows will read, in the order of memory.
+
+        Processors foresee neither the rows that are read at the same time nor the jump to the next ones.
+        """
+        b, many = self.builder, len(self.others) + 1
+        for k, (kind, single) in enumerate(zip(self.kinds, self.singles, strict=True)):
+            if single is not None:
+                continue
+            step = b.sub(self.others[0].sources[k], self.sources[k])
+            start = b.add(self.sources[k], b.mul(step, INT(many)))
+            for j in range(many):
+                place = b.add(b.mul(column, INT(many)), INT(j * self.lanes))
+                pointer, _, _ = self._pointer(DTYPES[kind.dtype][0], start, place)
+                signature = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
+                prefetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), signature)
+                b.call(prefetch, [pointer, INT32(0), INT32(3), INT32(1)])
+
+    def values(self, column: Any, mask: Any) -> list[Any]:
+        """Compute the results of a vector."""
         operands = [
             self._load(kind.dtype, address, column, mask) if single is None else single
             for kind, address, single in zip(self.kinds, self.sources, self.singles, strict=True)
         ]
-        values = emit_all(self.builder, self.expressions, operands, self.lanes)
-        for value, kind, address, total in zip(values, self.results, self.targets, self.sums, strict=True):
-            if kind.added:
-                self._add(self._double(value, kind.squared, mask), total, address, column)
-            else:
-                self._store(value, kind.dtype, address, column, mask)
+        return list(emit_all(self.builder, self.expressions, operands, self.lanes))
 
     # sums
     @property

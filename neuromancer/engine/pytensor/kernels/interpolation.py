@@ -1,9 +1,11 @@
-"""Kernels that resize the spatial axes of (batch, channels, *spatial), and their adjoints, computed by torch."""
+"""Kernels that resize the spatial axes of (batch, channels, *spatial), and their adjoints."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import interpolate
+
+from neuromancer.engine.pytensor.kernels.linear_resize import is_suitable, linear_resize
 
 Ints = tuple[int, ...]
 
@@ -23,6 +25,8 @@ _LINEAR_GRAD = (
 
 def resize(x: torch.Tensor, sizes: Ints, mode: str, align_corners: bool) -> torch.Tensor:
     """Resize every spatial axis of `x`."""
+    if mode == "linear" and is_suitable(x, sizes):
+        return linear_resize(x, sizes, align_corners)
     torch_mode = MODES[mode][len(sizes) - 1]
     return interpolate(x, size=list(sizes), mode=torch_mode, align_corners=align_corners if mode == "linear" else None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
+from math import lcm, prod
 from typing import TypeAlias
 
 import numpy as np
@@ -21,8 +21,12 @@ Copy = Callable[[torch.Tensor], torch.Tensor]
 
 ROW = 1 << 12
 """Minimum number of values of a row, where shorter ones can be joined."""
-SHORT_ROW = 1 << 9
-"""The same for rows of which every value is added to a sum of its own."""
+REPEATED_ROW = 1 << 9
+"""The same for rows along which an operand is repeated, which should stay in the fastest cache."""
+LONG_ENOUGH = ROW // 4
+"""Rows of so many values are not joined to longer ones."""
+SMALL = 16
+"""An operand may be repeated in memory if it then has fewer values than all, by this factor."""
 SHARE = 1 << 15
 """Minimum number of values per thread."""
 
@@ -116,10 +120,16 @@ def arranged(
     distances: list[Ints] = []
     fastest = min((k for k, n in enumerate(shape) if n > 1), key=lambda k: strides[k], default=None)
     for k, operand in enumerate(operands):
-        along = tuple(operand.expand(shape).stride()) if isinstance(operand, torch.Tensor) else (0,) * len(shape)
-        if fastest is not None and along[fastest] not in (0, 1):
-            copies.append((k, _copier(shape, strides)))
-            along = strides
+        along = (0,) * len(shape)
+        if isinstance(operand, torch.Tensor):
+            along = tuple(s if n != 1 else 0 for s, n in zip(operand.expand(shape).stride(), shape, strict=True))
+            small = _repeated(tuple(operand.shape), along, shape, strides)
+            if small is not None and along != (wanted := _dense(small, strides)):
+                copies.append((k, _copier(small, wanted)))
+                along = wanted
+            elif fastest is not None and along[fastest] not in (0, 1):
+                copies.append((k, _copier(shape, strides)))
+                along = strides
         distances.append(along)
     rows = _long_rows(_joined(shape, strides, [*distances, *results]), len(operands))
     kinds = tuple(
@@ -137,6 +147,29 @@ def sizes(kinds: Sequence[Kind]) -> list[int]:
 def readable(value: torch.Tensor) -> bool:
     """Return whether machine code can read a tensor."""
     return value.device.type == "cpu" and value.dtype in DTYPES
+
+
+def _repeated(own: Ints, along: Ints, shape: Ints, strides: Ints) -> Ints | None:
+    """Return the shape to which a small operand has to be repeated so that rows are long; None for a large operand.
+
+    Values per group of channels, in an image whose fastest axes are groups and channels of a group, would make every
+    group of a voxel a row. Repeated for every channel, they are like values per channel.
+    """
+    inner, passed, result = 1, list(own), own
+    for k in sorted((k for k, n in enumerate(shape) if n > 1), key=lambda k: strides[k]):
+        if inner >= LONG_ENOUGH:
+            break
+        passed[k], inner = shape[k], inner * shape[k]
+        if along[k]:
+            result = tuple(passed)
+    return None if prod(result) * SMALL > prod(shape) else result
+
+
+def _dense(shape: Ints, order: Ints) -> Ints:
+    """Return strides without gaps, 0 along axes of length 1; axes with larger numbers in `order` are slower."""
+    slowest_first = sorted(range(len(shape)), key=lambda k: -order[k])
+    after = {k: prod(shape[j] for j in slowest_first[i + 1 :]) for i, k in enumerate(slowest_first)}
+    return tuple(after[k] if shape[k] != 1 else 0 for k in range(len(shape)))
 
 
 def _copier(shape: Ints, strides: Ints) -> Copy:
@@ -182,10 +215,14 @@ def _long_rows(axes: list[Axis], n_operands: int) -> Rows:
     dense = [a == inner.length * b for a, b in zip(before.strides, inner.strides, strict=True)]
     periodic = [a == 0 and b == 1 for a, b in zip(before.strides, inner.strides, strict=True)]
     whole = before.length * inner.length
-    if inner.length >= ROW // 4 or not all(a or b for a, b in zip(dense, periodic, strict=True)):
+    if inner.length >= LONG_ENOUGH or not all(a or b for a, b in zip(dense, periodic, strict=True)):
         return Rows(axes, whole, 1, [])
-    # sums are read and written again and again: they should stay in the fastest cache
-    times = min(before.length, -(-(SHORT_ROW if periodic[-1] else ROW) // inner.length))
+    wanted = -(-(REPEATED_ROW if any(periodic) else ROW) // inner.length)
+    if periodic[-1]:
+        # rows that are added to the same sums are computed together, fastest if near one another
+        vector_row = lcm(inner.length, vectors().lanes)
+        wanted = vector_row // inner.length if vector_row <= 2 * REPEATED_ROW else 1
+    times = min(before.length, wanted)
     length = times * inner.length
     slower, copies = axes[:-2], []
     for k in (k for k, repeated in enumerate(periodic) if repeated):

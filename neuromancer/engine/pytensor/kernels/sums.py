@@ -14,7 +14,17 @@ from neuromancer.engine.pytensor.kernels.elementwise import PLANS, Elementwise, 
 from neuromancer.engine.pytensor.kernels.elementwise_code import Kind, compiled
 from neuromancer.engine.pytensor.kernels.expressions import Expression
 from neuromancer.engine.pytensor.kernels.native import Function, vectors
-from neuromancer.engine.pytensor.kernels.row_layout import SHARE, Copy, Ints, Operand, arranged, format_of, sizes
+from neuromancer.engine.pytensor.kernels.row_layout import (
+    LONG_ENOUGH,
+    SHARE,
+    SMALL,
+    Copy,
+    Ints,
+    Operand,
+    arranged,
+    format_of,
+    sizes,
+)
 from neuromancer.engine.pytensor.kernels.threads import each
 
 MANY = 1 << 20
@@ -36,8 +46,10 @@ class _Plan:
         (first row, last row, first column, last column) of each task.
     parts : tuple of int
         Shape of the sums in memory: the second of three axes is to be added up.
-    lengths, order : tuple of int
-        Shape of the sums in the order of memory, and the order of axes in the result.
+    lengths : tuple of int
+        Shape of the sums in the order of memory.
+    rest, order : tuple of int
+        Axes of this shape to be added up, and the order of the others in the result.
     """
 
     function: Function
@@ -46,6 +58,7 @@ class _Plan:
     shares: list[tuple[int, int, int, int]]
     parts: Ints
     lengths: Ints
+    rest: Ints
     order: Ints
 
 
@@ -120,16 +133,19 @@ class Sums:
         each(part, range(tasks), 1 if tasks == 1 else torch.get_num_threads())
         total = memory[:, :, :size].sum(1) if tasks > 1 else memory[:, 0, :size]
         total = total.reshape(-1, *plan.parts).sum(2) if plan.parts[1] > 1 else total
-        rounded = total.to(dtype).reshape(-1, *plan.lengths)
-        return tuple(t.permute(plan.order).contiguous() for t in rounded)
+        total = total.reshape(-1, *plan.lengths)
+        total = total.sum([1 + k for k in plan.rest]) if plan.rest else total
+        return tuple(t.permute(plan.order).contiguous() for t in total.to(dtype))
 
     def _planned(self, operands: Sequence[Operand]) -> _Plan | None:
         shape, strides = format_of([o for o in operands if isinstance(o, torch.Tensor)])
-        left = [k for k in range(len(shape)) if k not in self.axes]
+        rest = _added_later(shape, strides, self.axes)
+        left = [k for k in range(len(shape)) if k not in self.axes or k in rest]
         lengths = tuple(shape[k] for k in left)
         if prod(lengths) > MANY or prod(shape) < SHARE:
             return None
         slowest_first = sorted(left, key=lambda k: -strides[k])
+        kept = [k for k in slowest_first if k not in rest]
         steps = {k: prod(shape[j] for j in slowest_first[i + 1 :]) for i, k in enumerate(slowest_first)}
         own = tuple(steps.get(k, 0) for k in range(len(shape)))
         rows, prepare, kinds = arranged(operands, shape, strides, [own] * len(self.expressions))
@@ -145,5 +161,25 @@ class Sums:
             shares=rows.shares(threads),
             parts=(prod(lengths) // period, rows.times, period),
             lengths=tuple(shape[k] for k in slowest_first),
-            order=tuple(slowest_first.index(k) for k in left),
+            rest=tuple(slowest_first.index(k) for k in rest),
+            order=tuple(kept.index(k) for k in sorted(kept)),
         )
+
+
+def _added_later(shape: Ints, strides: Ints, axes: Ints) -> list[int]:
+    """Return axes over which sums are added up after the pass over memory, so that it has long rows.
+
+    Of an image whose fastest axes are groups and channels of a group, sums per group would take every group of a voxel
+    as a row. Sums per channel are computed from whole vectors.
+    """
+    inner, passed, later = 1, [], []
+    for k in sorted((k for k, n in enumerate(shape) if n > 1), key=lambda k: strides[k]):
+        if inner >= LONG_ENOUGH:
+            break
+        if k in axes:
+            passed.append(k)
+        else:
+            later = list(passed)
+        inner *= shape[k]
+    count = prod(n for k, n in enumerate(shape) if k not in axes or k in later)
+    return later if count * SMALL <= prod(shape) else []
