@@ -29,8 +29,8 @@ class ApplyFunc(Node):
         Input.
     functor : callable
         Function of the parent's symbolic output, e.g. ``neuromancer.T.tanh``. Model files store it by name: the
-        elementwise, reduction and shape functions of ``neuromancer.T`` are known; register your own with
-        :func:`neuromancer.register_functor` or pass them to :func:`neuromancer.modelload`.
+        elementwise, reduction and shape functions of ``neuromancer.T`` and the activations of ``T.nnet`` are known;
+        register your own with :func:`neuromancer.register_functor` or pass them to :func:`neuromancer.modelload`.
     args : tuple
         Positional arguments of `functor` after the first.
     kwargs : dict, optional

@@ -33,6 +33,9 @@ REDUCTIONS = """
     var
 """.split()
 SHAPES = "expand_dims flatten flip matrix_transpose moveaxis reshape roll squeeze swapaxes transpose".split()
+ACTIVATIONS = """
+    nnet.elu nnet.hard_sigmoid nnet.logsoftmax nnet.relu nnet.selu nnet.softmax nnet.softsign nnet.ultra_fast_sigmoid
+""".split()
 ALIASES = {
     "abs": ("abs_",),
     "bitwise_and": ("and_",),
@@ -73,7 +76,8 @@ def tensor_functions() -> dict[str, Callable[..., Any]]:
     True
     """
     known: dict[str, Callable[..., Any]] = {"log_softmax": E.log_softmax, "relu": E.relu, "softmax": E.softmax}
-    names = {*ELEMENTWISE, *REDUCTIONS, *SHAPES, *(alias for aliases in ALIASES.values() for alias in aliases)}
+    others = (alias for aliases in ALIASES.values() for alias in aliases)
+    names = {*ELEMENTWISE, *REDUCTIONS, *SHAPES, *ACTIVATIONS, *others}
     for name in sorted(names):
         for path in (name, *ALIASES.get(name, ())):
             found = known.get(name) or _attribute(E.T, path)

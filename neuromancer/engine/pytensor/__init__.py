@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pytensor.tensor as T
+from typing import Any
+
 from pytensor.graph.basic import Constant, Variable
 
 from neuromancer.engine.common.views import apply_view
-from neuromancer.engine.pytensor import forks  # registers a hook for forked children
+from neuromancer.engine.pytensor import (
+    forks,  # registers a hook for forked children
+    names,
+)
 from neuromancer.engine.pytensor.cores import shared_processor
 from neuromancer.engine.pytensor.costs import conv_cost, measure_speed, unit_costs
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
@@ -36,3 +40,4 @@ from neuromancer.engine.pytensor.tensors import (
 from neuromancer.engine.pytensor.views import view_of
 
 NAME = "pytensor"
+T: Any = names  # the types of its functions are not known

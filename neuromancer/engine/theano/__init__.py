@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from neuromancer.engine.theano import library  # makes Theano importable for all that follows
 
 # isort: split
@@ -13,7 +15,7 @@ from neuromancer.engine.common.costs import copies_by_axes as pool_copies
 from neuromancer.engine.common.costs import no_device_memory as free_memory
 from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_way
 from neuromancer.engine.common.views import apply_view
-from neuromancer.engine.theano import namespace as T
+from neuromancer.engine.theano import names
 from neuromancer.engine.theano.borders import pad
 from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose, measure_speed, unit_costs
 from neuromancer.engine.theano.draw import dot_text, draw
@@ -40,3 +42,4 @@ from neuromancer.engine.theano.tensors import (
 from neuromancer.engine.theano.views import view_of
 
 NAME = "theano"
+T: Any = names  # the types of its functions are not known

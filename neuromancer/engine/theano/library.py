@@ -113,8 +113,9 @@ def _compiled(make_thunk: Any) -> Any:
 
 theano = _import()
 
+from theano.tensor.nnet.conv import ConvOp  # noqa: E402
 from theano.tensor.nnet.corr import BaseCorrMM  # noqa: E402
 from theano.tensor.nnet.corr3d import BaseCorr3dMM  # noqa: E402
 from theano.tensor.signal.pool import Pool, PoolGrad  # noqa: E402
 
-_always_compile(BaseCorrMM, BaseCorr3dMM, Pool, PoolGrad)
+_always_compile(BaseCorrMM, BaseCorr3dMM, ConvOp, Pool, PoolGrad)

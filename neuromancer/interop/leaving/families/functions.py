@@ -25,7 +25,7 @@ BINARY = {
 }  # fmt: skip
 SAME = {
     "inv": "reciprocal", "log1pexp": "softplus", "sign": "sgn", "sqr": "square", "expit": "sigmoid",
-    "round": "round_half_to_even",
+    "round": "round_half_to_even", "nnet.relu": "relu",
     **{alias: name for name in ("abs", "sigmoid", "softplus") for alias in ALIASES[name]},
 }  # fmt: skip
 """Other names of these functions."""

@@ -47,7 +47,9 @@ def _check(op: CheckAndRaise, node: Apply, context: Context) -> Form:
 @torch_form.register(OpFromGraph)
 def _inner_graph(op: OpFromGraph, node: Apply, context: Context) -> Form:
     places = dict(enumerate(context.places[v] for v in node.inputs))
-    program = Program(op.fgraph, context.device, context.counters, places=places, precision=context.precision)
+    # PyTensor 3.3 freezes inner graphs, and a program rewrites its own.
+    fgraph = op.fgraph.unfreeze() if hasattr(op.fgraph, "unfreeze") else op.fgraph
+    program = Program(fgraph, context.device, context.counters, places=places, precision=context.precision)
     several = len(node.outputs) > 1
 
     def run(*inputs: Any) -> Any:
