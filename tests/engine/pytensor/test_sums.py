@@ -96,6 +96,17 @@ def test_groups_of_channels(channels, groups, threads, monkeypatch):
     assert min(seen) >= channels
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int32])
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_operands_of_several_dtypes(fmt, dtype):
+    """A gradient sums float32 values where a mask is set."""
+    image = torch.randn(2, 5, 9, 10, 11).to(memory_format=fmt)
+    numbers = torch.randint(0, 2, (2, 5, 9, 10, 11)).to(dtype).to(memory_format=fmt)
+    for axes in [(2, 3, 4), (0, 2, 3, 4), (0,), (1,), (0, 1, 2, 3, 4)]:
+        compare(image, numbers, axes)
+        compare(numbers, image, axes)
+
+
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_parts_of_images(fmt):
     image = torch.randn(2, 5, 9, 10, 30).to(memory_format=fmt)[:, 1:, 2:, :-3, 4:]

@@ -205,7 +205,9 @@ class _Row:
 
         Processors foresee neither the rows that are read at the same time nor the jump to the next ones.
         """
-        b, many = self.builder, len(self.others) + 1
+        b, many, byte = self.builder, len(self.others) + 1, ir.IntType(8).as_pointer()
+        signature = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+        prefetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), signature)
         for k, (kind, single) in enumerate(zip(self.kinds, self.singles, strict=True)):
             if single is not None:
                 continue
@@ -213,10 +215,8 @@ class _Row:
             start = b.add(self.sources[k], b.mul(step, INT(many)))
             for j in range(many):
                 place = b.add(b.mul(column, INT(many)), INT(j * self.lanes))
-                pointer, _, _ = self._pointer(DTYPES[kind.dtype][0], start, place)
-                signature = ir.FunctionType(ir.VoidType(), [pointer.type, INT32, INT32, INT32])
-                prefetch = b.module.declare_intrinsic("llvm.prefetch.p0", (), signature)
-                b.call(prefetch, [pointer, INT32(0), INT32(3), INT32(1)])
+                distance = b.mul(place, INT(kind.dtype.itemsize))
+                b.call(prefetch, [b.inttoptr(b.add(start, distance), byte), INT32(0), INT32(3), INT32(1)])
 
     def values(self, column: Any, mask: Any) -> list[Any]:
         """Compute the results of a vector."""
