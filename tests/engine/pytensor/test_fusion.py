@@ -15,7 +15,6 @@ from neuromancer import engine as E
 from neuromancer.engine.pytensor.kernels.row_up import RowUpConv
 from neuromancer.engine.pytensor.link.torch.fusion import SharedSums
 from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
-from neuromancer.engine.pytensor.ops.conv_parts import ConvOfParts
 from neuromancer.engine.pytensor.ops.fused import ConvBias
 from neuromancer.engine.pytensor.ops.square_sum import SquareSum
 from tests.engine.pytensor.test_conv_ops import PYTHON
@@ -30,8 +29,6 @@ def nodes(function) -> list[Apply]:
 
 
 def _parts(node: Apply) -> list[Apply]:
-    if isinstance(node.op, ConvOfParts):
-        return _parts(node.op.of_whole(node.inputs))
     if isinstance(node.op, FusedConv):
         return [node.op.convolution, *_parts(node.op.after)]
     return list(getattr(node.op, "nodes", [node]))

@@ -15,7 +15,8 @@ from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.rows import RowConv, TiledRowConv
 from neuromancer.engine.pytensor.link.torch.convolution import FastConv
 from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
-from neuromancer.engine.pytensor.ops.conv_parts import ConvOfParts
+from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.join_for_conv import JoinForConv
 from neuromancer.errors import NeuromancerError
 from tests.engine.pytensor.test_fusion import operations
 from tests.engine.pytensor.test_rows import agree, convolutions, padded
@@ -42,10 +43,12 @@ def image(shape, form, seed=0):
     return last(x) if form == "last" else x
 
 
-def step_of_parts(function):
-    """Return the only step that convolves parts."""
-    (step,) = (s for s in function.program.steps if s.node is not None and isinstance(s.node.op, ConvOfParts))
-    return step
+def steps_of_parts(function):
+    """Return the only step that makes parts, and the one that reads them."""
+    steps = function.program.steps
+    (step,) = (s for s in steps if s.node is not None and isinstance(s.node.op, JoinForConv))
+    (reader,) = (s for s in steps if s.inputs[:1] == step.outputs)
+    return step, reader
 
 
 def joins(function):
@@ -142,18 +145,18 @@ def test_convolutions_read_parts(monkeypatch, kind, lasting, ndim):
     for _ in range(2):  # the second time with a cached kernel
         np.testing.assert_allclose(plain(*arrays, *further), expected, atol=1e-4)
         np.testing.assert_allclose(fused(*arrays, beside, *further), np.tanh(expected) + beside, atol=1e-4)
-    assert isinstance(step_of_parts(fused).node.op.conv, FusedConv)
-    for function in (plain, fused):
-        step = step_of_parts(function)
-        assert not joins(function) and step.node.op.count == 3
+    for function, reader in ((plain, ConvBias), (fused, FusedConv)):
+        step, convolution = steps_of_parts(function)
+        assert not joins(function) and len(step.inputs) == 4 and isinstance(convolution.node.op, reader)
 
 
-def test_parts_are_freed_by_the_convolution_that_reads_them():
+def test_parts_are_freed_as_early_as_a_joined_image():
+    """Parts that are joined are freed before the convolution, others after it."""
     x = E.tensor("x", (None, 4, None, None), "float32")
     w = E.SharedVariable(np.ones((2, 8, 3, 3), "float32"), "w")
     f = E.function([x], E.conv(T.concatenate([T.exp(x), E.pool(x, (1, 1), (1, 1))], 1), w))
-    step = step_of_parts(f)
-    assert set(step.inputs[:2]) <= set(step.free)
+    step, reader = steps_of_parts(f)
+    assert set(step.inputs[:2]) <= set(step.free) and set(step.outputs) <= set(reader.free)
     a = np.random.default_rng(0).standard_normal((1, 4, 6, 7)).astype("float32")
     sums = sum(np.lib.stride_tricks.sliding_window_view(v, (3, 3), (2, 3)).sum((1, 4, 5)) for v in (np.exp(a), a))
     np.testing.assert_allclose(f(a), np.stack([sums, sums], 1), rtol=1e-4)
@@ -176,7 +179,7 @@ def test_parts_that_do_not_fit_are_named():
     x, y = (E.tensor(name, (None, 4, None, None), "float32") for name in "xy")
     w = E.SharedVariable(np.ones((2, 8, 3, 3), "float32"), "w")
     f = E.function([x, y], E.conv(T.concatenate([x, y], 1), w))
-    with pytest.raises(NeuromancerError, match=r"of 2 parts.*images differ.*8, 9\)"):
+    with pytest.raises(NeuromancerError, match=r"Join.*8, 9\)"):
         f(np.zeros((1, 4, 8, 8), "f"), np.zeros((1, 4, 8, 9), "f"))
     with pytest.raises(NeuromancerError, match=r"kernel|window"):
         f(np.zeros((1, 4, 2, 8), "f"), np.zeros((1, 4, 2, 8), "f"))
@@ -187,9 +190,9 @@ def test_the_operation_on_numpy_arrays_agrees():
     w = E.SharedVariable(np.random.default_rng(1).standard_normal((2, 8, 3, 3)).astype("f"), "w")
     f = E.function([x, y], T.tanh(E.conv(T.concatenate([x, y], 1), w)))
     a, b = np.random.default_rng(0).standard_normal((2, 1, 4, 6, 7)).astype("float32")
-    node, storage = step_of_parts(f).node, [[None]]
+    node, storage = steps_of_parts(f)[0].node, [[None]]
     node.op.perform(node, [a, b, w.get_value()], storage)
-    np.testing.assert_allclose(storage[0][0], f(a, b), atol=1e-5)
+    np.testing.assert_array_equal(storage[0][0], np.concatenate([a, b], 1))
 
 
 def unet(same):
@@ -208,7 +211,7 @@ def unet(same):
 def test_a_skip_connection_is_not_joined(same):
     node = unet(same)
     function = E.function(node.input_tensors, node.output)
-    assert step_of_parts(function).node.op.count == 2 and not joins(function)
+    assert len(steps_of_parts(function)[0].inputs) == 3 and not joins(function)
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -15,7 +15,7 @@ from pytensor.graph.basic import Apply
 from neuromancer.engine.pytensor.kernels import conv_algorithm
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
-from neuromancer.engine.pytensor.kernels.joining import Parts, whole
+from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.kernels.row_up import RowUpConv, up_convolution
 from neuromancer.engine.pytensor.kernels.rows import RowConv
@@ -115,12 +115,11 @@ class FastConv:
         """(kernel, key of an algorithm, transformed kernel); replaced as a whole, so that threads may share it."""
 
     def __call__(self, x: torch.Tensor | Parts, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the convolution of x and w; only algorithms along rows read x in parts."""
+        """Return the convolution of x, which is in parts only for an algorithm along rows, and w."""
         algorithm = self.algorithm(x, w)
         if algorithm is None:
-            return self.op.kernel(whole(x), channels_last(w), *(() if bias is None else (bias,)))
-        image = x if isinstance(algorithm, RowConv) else whole(x)
-        return algorithm.conv(image, self._transformed(w, algorithm), bias, self.op.pad)
+            return self.op.kernel(x, channels_last(w), *(() if bias is None else (bias,)))
+        return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad)
 
     def algorithm(self, x: torch.Tensor | Parts, w: torch.Tensor) -> Any:
         """Return how x is convolved; None by oneDNN."""

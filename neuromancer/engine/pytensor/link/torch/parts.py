@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.basic import Join
 
-from neuromancer.engine.pytensor.kernels.joining import Parts
+from neuromancer.engine.pytensor.kernels.joining import Parts, whole
+from neuromancer.engine.pytensor.kernels.rows import RowConv
+from neuromancer.engine.pytensor.link.torch.convolution import fast
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.conv import Conv
 from neuromancer.engine.pytensor.ops.conv_epilogue import FusedConv
-from neuromancer.engine.pytensor.ops.conv_parts import ConvOfParts
 from neuromancer.engine.pytensor.ops.fused import ConvBias
+from neuromancer.engine.pytensor.ops.join_for_conv import JoinForConv
 
 
 def with_parts(fgraph: FunctionGraph) -> None:
     """Give convolutions the parts of images that are concatenated along the channels for them alone, in `fgraph`."""
     for node in fgraph.toposort():
-        if _convolves(node.op) and len(fgraph.clients[node.inputs[0]]) == 1:
-            parts = _parts(node.inputs[0])
+        conv = node.op.conv if isinstance(node.op, FusedConv) else node.op
+        if type(conv) in (Conv, ConvBias) and len(fgraph.clients[node.inputs[0]]) == 1:
+            image, w = node.inputs[:2]
+            parts = _parts(image)
             if parts is not None:
-                result = ConvOfParts(node, len(parts))(*parts, *node.inputs[1:])
-                fgraph.replace(node.outputs[0], result, reason="with_parts")
-
-
-def _convolves(op: Any) -> bool:
-    return type(op.conv if isinstance(op, FusedConv) else op) in (Conv, ConvBias)
+                fgraph.replace(image, JoinForConv(conv, image)(*parts, w), reason="with_parts")
 
 
 def _parts(image: Variable) -> list[Variable] | None:
@@ -44,13 +41,12 @@ def _parts(image: Variable) -> list[Variable] | None:
     return list(parts) if along_channels and all(v.type.dtype == "float32" for v in (image, *parts)) else None
 
 
-@torch_form.register(ConvOfParts)
-def _conv_of_parts(op: ConvOfParts, node: Apply, context: Context) -> Form:
-    form = torch_form(op.conv, op.of_whole(node.inputs), context)
-    assert isinstance(form, Form)
-    convolve = form.run
+@torch_form.register(JoinForConv)
+def _join_for_conv(op: JoinForConv, node: Apply, context: Context) -> Form:
+    convolution = fast(op.conv, lasting=node.inputs[-1] in context.lasting)
 
-    def run(*operands: torch.Tensor) -> Any:
-        return convolve(Parts(operands[: op.count]), *operands[op.count :])
+    def run(*operands: torch.Tensor) -> torch.Tensor | Parts:
+        parts = Parts(operands[:-1])
+        return parts if isinstance(convolution.algorithm(parts, operands[-1]), RowConv) else whole(parts)
 
-    return Form(run, [DEVICE] * len(node.inputs), [DEVICE], fresh=True)
+    return Form(run, [DEVICE] * len(node.inputs), [DEVICE])
