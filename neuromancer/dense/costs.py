@@ -14,6 +14,7 @@ from neuromancer.graph.geometry import ancestors, sizes_of_all
 
 if TYPE_CHECKING:
     from neuromancer.graph.node import GraphNode
+    from neuromancer.graph.work import Work
 
 ACTIVATION = 2
 """Times that the result of a convolution is read or written by its activation."""
@@ -75,6 +76,7 @@ class Costs:
         self.parents = [[id(p) for p in n.parents if id(p) in known] for n in self.nodes]
         self.last_use = {key: k for k, parents in enumerate(self.parents) for key in parents}
         self.last_use.update({id(n): len(self.nodes) for n in twins})
+        self.joins = self._joins()
         params = {id(p): p for n in self.nodes for p in n.params.values()}
         self.parameters = sum(p.get_value().nbytes for p in params.values())
 
@@ -84,27 +86,30 @@ class Costs:
         extent = {id(n): [sizes.get(id(n), 1) for sizes in along] for n in self.nodes}
         size = {id(n): images * prod(extent[id(n)]) * (n.shape["f"] or 1) * self.dtype.itemsize for n in self.nodes}
         unit = E.unit_costs(self.dtype.name)
+        works = [self._work(k, n, extent, images) for k, n in enumerate(self.nodes)]
+        joined, last = self._read_in_parts(works)
         seconds = products = prepared = scratch = peak = 0.0
         alive: dict[int, float] = {}
         for k, n in enumerate(self.nodes):
+            if id(n) in joined:
+                continue
             own, read = size[id(n)], sum(size[p] for p in self.parents[k])
             inside = own
             seconds += unit.step + unit.byte * n.passes * (read + own)
             seconds += unit.function * n.functions * own / self.dtype.itemsize
-            before = extent[self.parents[k][0]] if self.parents[k] else extent[id(n)]
-            weights = n.work(before, extent[id(n)], images, self.dtype.name)
+            weights = works[k]
             if weights is not None:
                 seconds, products = seconds + weights.seconds, products + weights.products
                 prepared, scratch = prepared + weights.prepared, max(scratch, weights.scratch)
                 inside = max(own, weights.inside)
                 seconds += unit.byte * (ACTIVATION * own + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
-                peak = max(peak, sum(alive.values()) - self._ended(k, alive) + inside * (1 + copies))
+                peak = max(peak, sum(alive.values()) - _ended(k, alive, last) + inside * (1 + copies))
             elif own >= MAPPED and (len(self.parents[k]) > 1 or n.passes > 1):  # others overwrite their parent
                 seconds += unit.page * own
             peak = max(peak, sum(alive.values()) + inside)
             alive[id(n)] = own
-            for key in [key for key in alive if self.last_use.get(key, len(self.nodes)) <= k]:
+            for key in [key for key in alive if last.get(key, len(self.nodes)) <= k]:
                 del alive[key]
         # the result is copied once more, into the axis order that the caller expects
         peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
@@ -120,6 +125,34 @@ class Costs:
             )
         return self._extents[axis, size]
 
-    def _ended(self, k: int, alive: dict[int, float]) -> float:
-        """Bytes of parents whose last reader is node k."""
-        return sum(alive.get(p, 0.0) for p in set(self.parents[k]) if self.last_use[p] <= k)
+    def _joins(self) -> dict[int, int]:
+        """Return the nodes that join features for a single other one, and that one, by number."""
+        readers: dict[int, list[int]] = {}
+        for k, parents in enumerate(self.parents):
+            for key in parents:
+                readers.setdefault(key, []).append(k)
+        outputs = {id(n) for n in self.twins}
+        return {
+            k: readers[id(n)][0]
+            for k, n in enumerate(self.nodes)
+            if n.joins_features and id(n) not in outputs and len(readers.get(id(n), ())) == 1
+        }
+
+    def _work(self, k: int, n: GraphNode, extent: dict[int, list[int]], images: int) -> Work | None:
+        before = extent[self.parents[k][0]] if self.parents[k] else extent[id(n)]
+        return n.work(before, extent[id(n)], images, self.dtype.name)
+
+    def _read_in_parts(self, works: Sequence[Work | None]) -> tuple[set[int], dict[int, int]]:
+        """Return the nodes that are joined without a copy, by ``id``, and the last use of every node."""
+        joined, last = set(), dict(self.last_use)
+        for k, reader in self.joins.items():
+            work = works[reader]
+            if work is not None and work.in_parts:
+                joined.add(id(self.nodes[k]))
+                last.update({key: max(last[key], reader) for key in self.parents[k]})
+        return joined, last
+
+
+def _ended(k: int, alive: dict[int, float], last: dict[int, int]) -> float:
+    """Bytes of results whose last reader is node k."""
+    return sum(nbytes for key, nbytes in alive.items() if last.get(key) == k)

@@ -90,6 +90,11 @@ class Operations(Protocol):
         those of a typical one.
         """
 
+    def reads_parts(
+        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+    ) -> bool:
+        """Return whether a convolution without padding reads images that are joined for it alone without a copy."""
+
     def unit_costs(self, dtype: str) -> UnitCosts:
         """Return the seconds of other operations, which are measured and typical in the same way."""
 

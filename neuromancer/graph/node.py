@@ -60,6 +60,9 @@ class GraphNode(metaclass=NodeType):
     refined: bool = False
     """Whether the node or an ancestor is an up-convolution, so that fields of view differ between voxels."""
 
+    joins_features: bool = False
+    """Whether the result is that of the parents, joined along axis 1, the features."""
+
     functions: float = 0.0
     """Evaluations of functions like exp and tanh per value of the result; for estimates of time, as are `passes`."""
 

@@ -21,6 +21,8 @@ class Work:
         Bytes of the largest intermediate result, such as a convolution before its pooling.
     pooled : int
         Number of axes along which that result is pooled.
+    in_parts : bool
+        Whether features that are joined for the node alone are read without a copy.
     """
 
     products: float
@@ -29,3 +31,4 @@ class Work:
     scratch: float = 0.0
     inside: float = 0.0
     pooled: int = 0
+    in_parts: bool = False

@@ -329,8 +329,10 @@ class Conv(NeuralLayer):
         kernel = (self.n_f, self.n_in // self.groups, *self.filter_shape)
         products, result = images * prod(out) * prod(kernel), images * prod(out) * self.n_f * np.dtype(dtype).itemsize
         shape = (images, self.n_in, *sizes)
-        seconds, prepared, scratch = E.conv_cost(shape, kernel, taps, dtype, self.groups, tuple(strides))
-        return Work(products, seconds, prepared, scratch, result, sum(p > 1 for p in self.pool_shape))
+        layer = (shape, kernel, taps, dtype, self.groups, tuple(strides))
+        by_engine = self._border == "constant" and all(a == b for a, b in self.padding)
+        in_parts = self.parent.joins_features and by_engine and E.reads_parts(*layer)
+        return Work(products, *E.conv_cost(*layer), result, sum(p > 1 for p in self.pool_shape), in_parts)
 
     def _repr_extra(self) -> str:
         kind = f"{len(self.filter_shape)}d conv, kernel={self.filter_shape}, pool={self.pool_shape}"

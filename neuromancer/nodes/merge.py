@@ -94,6 +94,7 @@ class Concat(Node):
         self.axis = parent_nodes[0].shape.axis(axis)
         require_equal_sizes(self, parent_nodes, except_axis=self.axis)
         self.equivariant = parent_nodes[0].shape.tags[self.axis] not in SPATIAL_TAGS
+        self.joins_features = self.axis == 1 and parent_nodes[0].shape.tags[1] == "f"
 
     def _make_output(self) -> None:
         self.output = E.T.concatenate([p.output for p in self.parent], axis=self.axis)

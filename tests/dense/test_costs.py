@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
+from neuromancer import engine
 from neuromancer.dense.network import DenseNetwork
 
 
@@ -91,3 +92,19 @@ def test_a_result_is_freed_after_its_last_reader():
     kept = DenseNetwork([nm.Add(layers[1], layers[6], print_repr=False)]).costs([100, 100]).memory
     one = 8 * 100 * 100 * np.dtype(nm.config.floatX).itemsize
     assert kept - long == one
+
+
+@pytest.mark.skipif(engine.NAME == "theano", reason="Theano joins arrays before it convolves them")
+def test_parts_that_a_convolution_reads_in_place_are_not_joined():
+    """Memory for the joined array is counted only if the convolution copies it, or if something else reads it."""
+
+    def joined(padding_mode="zeros", with_outputs=False):
+        fine = conv(source(64, 3), 16, 1)
+        both = nm.Concat([fine, conv(fine, 16, 1)], print_repr=False)
+        head = conv(both, 2, 3, padding=1, padding_mode=padding_mode, activation_func="lin")
+        return [head, both] if with_outputs else [head]
+
+    size = 16 * 600 * 600 * 4
+    memory = {key: DenseNetwork(joined(*key)).costs([600, 600]).memory for key in (("zeros",), ("reflect",))}
+    assert size < memory[("reflect",)] - memory[("zeros",)] < 3 * size
+    assert DenseNetwork(joined()).costs.joins and not DenseNetwork(joined("zeros", True)).costs.joins

@@ -48,6 +48,16 @@ def test_an_engine_knows_the_cost_of_every_layer(dtype) -> None:
             assert seconds == products * E.unit_costs(dtype).product
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_only_convolutions_along_rows_read_parts(dtype) -> None:
+    config.device = "cpu"
+    few, many = ((1, n, 400, 400) for n in (8, 256))
+    along_rows = dtype == "float32" and E.NAME == "pytensor"
+    assert E.reads_parts(few, (2, 8, 3, 3), (1, 1), dtype) == along_rows
+    assert not E.reads_parts((1, 8, 4, 4), (2, 8, 3, 3), (1, 1), dtype)  # too little work for another algorithm
+    assert not E.reads_parts(many, (256, 256, 1, 1), (1, 1), dtype)  # a matrix product is faster
+
+
 def test_a_maximum_takes_two_arrays_at_most() -> None:
     assert [copies_by_axes(axes, "float32") for axes in (0, 1, 2, 3)] == [0, 1, 2, 2]
     config.device = "cpu"

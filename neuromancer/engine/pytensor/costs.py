@@ -15,6 +15,7 @@ from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.conv_algorithm import Layer, by_shape, seconds
+from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.kernels.speed import current, require
 from neuromancer.engine.unit_costs import UnitCosts
 
@@ -34,6 +35,15 @@ def conv_cost(
     else:
         products, kept, scratch = direct_conv_cost(x_shape, w_shape, dilation, dtype, stride)
     return products * unit_costs(dtype).product, kept, scratch
+
+
+@implements(Engine.reads_parts)
+def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()) -> bool:
+    if not _has_kernels(dtype) or 0 in w_shape:
+        return False
+    stride = tuple(stride) or (1,) * len(dilation)
+    layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups, in_parts=True)
+    return isinstance(by_shape(layer, current(), measuring=True), RowConv)
 
 
 @implements(Engine.unit_costs)

@@ -17,7 +17,14 @@ from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_wa
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import names
 from neuromancer.engine.theano.borders import pad
-from neuromancer.engine.theano.convolution import conv, conv_cost, conv_transpose, measure_speed, unit_costs
+from neuromancer.engine.theano.convolution import (
+    conv,
+    conv_cost,
+    conv_transpose,
+    measure_speed,
+    reads_parts,
+    unit_costs,
+)
 from neuromancer.engine.theano.draw import dot_text, draw
 from neuromancer.engine.theano.fence import fence
 from neuromancer.engine.theano.function import CompiledFunction, building, function, grad

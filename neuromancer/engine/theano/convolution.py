@@ -63,6 +63,11 @@ def conv_cost(
     return products * unit_costs(dtype).product, kept, (windows + result) * np.dtype(dtype).itemsize
 
 
+@implements(Engine.reads_parts)
+def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()) -> bool:
+    return False
+
+
 def _prepared(
     name: str, x: Any, w: Any, w_axis: int, stride: Any, dilation: Any, pad: Any, groups: int
 ) -> tuple[Variable, Variable, dict[str, tuple[int, ...]]]:

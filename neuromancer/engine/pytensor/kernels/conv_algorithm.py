@@ -13,6 +13,7 @@ import torch
 
 from neuromancer.engine.pytensor.kernels import fourier, rows, winograd, winograd_gradient
 from neuromancer.engine.pytensor.kernels.conv import WIDE
+from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units, current, require
 from neuromancer.engine.pytensor.kernels.winograd_gradient import KernelGradient
@@ -86,7 +87,7 @@ class ConvAlgorithm(Protocol):
 
 
 def algorithm(
-    x: torch.Tensor,
+    x: torch.Tensor | Parts,
     w: torch.Tensor,
     stride: Ints,
     dilation: Ints,
@@ -99,7 +100,7 @@ def algorithm(
     Parameters
     ----------
     x, w : Tensor
-        Only shapes, device and dtype are used.
+        Only shapes, device and dtype are used; x may be in parts.
     stride, dilation, pad : tuple of int, per spatial axis
     prepared : bool
         Whether the transformed kernel is reused for several calls.
@@ -108,7 +109,8 @@ def algorithm(
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
-    layer = Layer(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups, prepared)
+    in_parts = isinstance(x, Parts)
+    layer = Layer(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups, prepared, in_parts=in_parts)
     return _decided(layer)
 
 
@@ -126,6 +128,8 @@ class Layer:
         Whether the transformed kernel is reused for several calls.
     planar : bool
         Whether the image comes in torch's default memory format; all algorithms but `rows` convert it.
+    in_parts : bool
+        Whether the image comes in parts; all algorithms but `rows` concatenate them.
     """
 
     x_shape: Ints
@@ -135,6 +139,7 @@ class Layer:
     groups: int = 1
     prepared: bool = True
     planar: bool = False
+    in_parts: bool = False
 
     @cached_property
     def windows(self) -> Ints:
@@ -167,7 +172,7 @@ class Layer:
     @property
     def reordered(self) -> Units:
         """Work of converting the image to the channels-last format."""
-        return {"reorder": prod(self.x_shape)} if self.planar else {}
+        return {"reorder": prod(self.x_shape)} if self.planar or self.in_parts else {}
 
 
 @lru_cache(maxsize=4096)

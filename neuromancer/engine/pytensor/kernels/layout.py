@@ -6,7 +6,7 @@ torch copies value by value. Here squares of as many values as a vector has are 
 from __future__ import annotations
 
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 from typing import Any
 
@@ -22,22 +22,21 @@ SHARE = 1 << 17
 
 
 def to_channels_last(x: torch.Tensor) -> torch.Tensor:
-    """Return an image (b, c, *spatial), fastest a contiguous one, in the channels-last memory format."""
+    """Return an image (b, c, *spatial) in the channels-last memory format."""
     b, c, *spatial = x.shape
-    if not _pays(x) or not x.is_contiguous() or x.movedim(1, -1).is_contiguous():
+    if not _pays(x) or x.movedim(1, -1).is_contiguous():
         return x.movedim(1, -1).contiguous().movedim(-1, 1)
-    result = empty(b, *spatial, c)
-    _transpose(x, result, b, (c, prod(spatial)), columns_first=True)
-    return result.movedim(-1, 1)
+    result = empty(b, *spatial, c).movedim(-1, 1)
+    copy_to(result, x)
+    return result
 
 
 def to_contiguous(x: torch.Tensor) -> torch.Tensor:
-    """Return an image (b, c, *spatial), fastest one in the channels-last memory format, as a contiguous one."""
-    b, c, *spatial = x.shape
-    if not _pays(x) or x.is_contiguous() or not x.movedim(1, -1).is_contiguous():
+    """Return an image (b, c, *spatial) as a contiguous one."""
+    if not _pays(x) or x.is_contiguous():
         return x.contiguous()
-    result = empty(b, c, *spatial)
-    _transpose(x, result, b, (prod(spatial), c), columns_first=False)
+    result = empty(*x.shape)
+    copy_to(result, x)
     return result
 
 
@@ -54,27 +53,53 @@ def laid_out_like(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _pays(x: torch.Tensor) -> bool:
     lanes = _lanes()
-    in_reach = x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() >= LEAST
-    return in_reach and x.shape[1] >= lanes and prod(x.shape[2:]) >= lanes
+    return _in_reach(x) and x.numel() >= LEAST and x.shape[1] >= lanes and prod(x.shape[2:]) >= lanes
 
 
-def _transpose(x: torch.Tensor, y: torch.Tensor, batch: int, shape: tuple[int, int], columns_first: bool) -> None:
-    """Transpose matrices of a shape; threads divide the longer axis, the columns if `columns_first`."""
-    rows, columns = shape
-    run = _function(columns_first)
-    longer, lanes = (columns if columns_first else rows), _lanes()
-    threads = max(1, min(torch.get_num_threads(), rows * columns // SHARE, longer // lanes))
-    bounds = [longer * k // threads for k in range(threads + 1)]
-    tasks = [(4 * image * rows * columns, *part) for image in range(batch) for part in pairwise(bounds)]
+def _in_reach(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
-    def task(part: tuple[int, int, int]) -> None:
-        offset, first, end = part
-        source = x.data_ptr() + offset + 4 * first * (1 if columns_first else columns)
-        target = y.data_ptr() + offset + 4 * first * (rows if columns_first else 1)
-        size = (rows, end - first) if columns_first else (end - first, columns)
-        run(source, target, *size, columns, rows)
+
+def copy_to(y: torch.Tensor, x: torch.Tensor) -> None:
+    """Copy an image (b, c, *spatial) to another one of its shape; both may be parts of larger images."""
+    runs = _runs(x, y)
+    voxels, x_step, y_step = runs.pop()
+    columns_first = x_step == y.stride(1) == 1
+    rows_first = y_step == x.stride(1) == 1
+    if columns_first == rows_first or voxels < _lanes() or not (_pays(x) and _in_reach(y)):
+        y.copy_(x)
+        return
+    matrices, x_apart, y_apart = runs.pop() if runs else (1, 0, 0)
+    rows_apart = (x.stride(1), y_step) if columns_first else (x_step, y.stride(1))
+    run, threads = _function(columns_first), max(1, min(torch.get_num_threads(), x.numel() // SHARE))
+    across, along = (threads, 1) if matrices >= threads else (1, min(threads, voxels // _lanes()))
+    tasks = product(_shares(matrices, across), _shares(voxels, along), product(*(range(n) for n, _, _ in runs)))
+
+    def task(part: tuple[tuple[int, int], tuple[int, int], tuple[int, ...]]) -> None:
+        (matrix, last), (first, end), places = part
+        source = matrix * x_apart + first * x_step + sum(k * step for k, (_, step, _) in zip(places, runs, strict=True))
+        target = matrix * y_apart + first * y_step + sum(k * step for k, (_, _, step) in zip(places, runs, strict=True))
+        size = (x.shape[1], end - first) if columns_first else (end - first, x.shape[1])
+        addresses = x.data_ptr() + 4 * source, y.data_ptr() + 4 * target
+        run(*addresses, *size, *rows_apart, last - matrix, x_apart, y_apart)
 
     each(task, tasks, threads)
+
+
+def _runs(x: torch.Tensor, y: torch.Tensor) -> list[tuple[int, int, int]]:
+    """Return the axes of two images but for the channels: (length, distance in x, in y), joined where possible."""
+    runs: list[tuple[int, int, int]] = []
+    for k in (0, *range(2, x.ndim)):
+        run = (x.shape[k], x.stride(k), y.stride(k))
+        if runs and all(before == run[0] * step for before, step in zip(runs[-1][1:], run[1:], strict=True)):
+            run = (runs.pop()[0] * run[0], *run[1:])
+        if run[0] != 1:
+            runs.append(run)
+    return runs or [(1, 1, 1)]
+
+
+def _shares(count: int, parts: int) -> list[tuple[int, int]]:
+    return list(pairwise(count * k // parts for k in range(parts + 1)))
 
 
 @cache

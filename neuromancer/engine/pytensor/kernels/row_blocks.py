@@ -22,21 +22,29 @@ from neuromancer.engine.pytensor.kernels.row_code import (
 
 __all__ = ["PLAIN", "blocks", "direct", "tiled", "vectors"]
 
-FIELDS = ("x", "w", "bias", "y", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "z_out", "y_out", "width")
-"""Columns of the table of blocks: where the first value that exists is in the image, where kernel, bias and result
-begin; rows of the block along z and y, the first one that exists and the one behind the last; outputs along z, y, x."""
-PHASE = ("low", "high", "behind")
-"""Further columns, for each phase of the stride along x: the first value that exists, the one behind the last, and how
-far behind `x` the first one is."""
-NUMBERS = (
-    "n_in", "c_apart", "z_apart", "y_apart", "x_apart", "length", "c_step", "z_step", "y_step",
-    "z_rows", "y_rows", "n_terms", "n_phases", "out_apart", "z_out_apart", "y_out_apart",
+FIELDS = (
+    "channel", "z", "y", "w", "bias", "result", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "z_out", "y_out",
+    "width",
 )  # fmt: skip
-"""Numbers of a convolution: input channels; distances in the image; values of a phase of a row in the buffer; distances
-in the buffer of what is apart by one input and, along z and y, by one output; terms, phases of the stride along x;
-distances in the result of channels and, along z and y, of neighbouring outputs of a block."""
-ARGUMENTS = [FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, INT, *[INT] * len(NUMBERS)]
-"""Image, kernel, bias, result, buffer, table, terms, number of blocks, `NUMBERS`; the epilogue's operands follow."""
+"""Columns of the table of blocks: number of the first channel; indices along z and y of the first value that exists in
+the image; where kernel, bias and result begin; rows of the block along z and y, the first one that exists and the one
+behind the last; outputs along z, y, x."""
+PHASE = ("low", "high", "at")
+"""Further columns, for each phase of the stride along x: the first value that exists, the one behind the last, and the
+index of the first one in the image."""
+CHANNEL = ("start", "z_apart", "y_apart", "x_apart")
+"""Columns of the table of channels, of all images of the batch: where it begins, relative to the address of the image,
+and its distances. Channels may be parts of different arrays."""
+NUMBERS = (
+    "n_in", "z_dilation", "y_dilation", "x_stride", "length", "c_step", "z_step", "y_step",
+    "z_rows", "y_rows", "n_terms", "out_apart", "z_out_apart", "y_out_apart",
+)  # fmt: skip
+"""Numbers of a convolution: input channels; steps in the image, of which that along x is the number of phases; values
+of a phase of a row in the buffer; distances in the buffer of what is apart by one input and, along z and y, by one
+output; terms; distances in the result of channels and, along z and y, of neighbouring outputs of a block."""
+ARGUMENTS = [FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, INTS, INT, *[INT] * len(NUMBERS)]
+"""Image, kernel, bias, result, buffer, tables of channels and of blocks, terms, number of blocks, `NUMBERS`; the
+operands of the epilogue follow."""
 
 
 class _Block:
@@ -48,8 +56,15 @@ class _Block:
     def __getattr__(self, name: str) -> Any:
         return self._builder.load(self._builder.gep(self._table, [INT(FIELDS.index(name))]))
 
+    def source(self, image: Any, channels: Any, number: Any) -> tuple[Any, list[Any]]:
+        """Return the address of the first value of an input channel along z and y, and its distances along z, y, x."""
+        builder = self._builder
+        row = at(builder, channels, (builder.add(self.channel, number), INT(len(CHANNEL))))
+        start, *apart = (builder.load(builder.gep(row, [INT(k)])) for k in range(len(CHANNEL)))
+        return at(builder, builder.gep(image, [start]), (self.z, apart[0]), (self.y, apart[1])), apart
+
     def phase(self, number: Any) -> list[Any]:
-        """Return (low, high, behind) of a phase."""
+        """Return (low, high, at) of a phase."""
         first = self._builder.add(self._builder.mul(number, INT(len(PHASE))), INT(len(FIELDS)))
         return [
             self._builder.load(self._builder.gep(self._table, [self._builder.add(first, INT(k))]))
@@ -67,27 +82,20 @@ def direct(outputs: tuple[int, ...], epilogue: Epilogue) -> Function:
     kinds = [*ARGUMENTS, *[FLOATS] * len(epilogue.kinds)]
 
     def emit(
-        module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, table: Any, terms: Any,
-        count: Any, *numbers: Any,
+        module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, channels: Any, table: Any,
+        terms: Any, count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
         n = dict(zip(NUMBERS, numbers, strict=False))
         pieces = {size: Pieces(module, size, epilogue) for size in set(outputs)}
-        columns = _columns(builder, n["n_phases"])
+        columns = _columns(builder, n["x_stride"])
         with counted(builder, count) as number:
             block = _Block(builder, at(builder, table, (number, columns)))
-            source = builder.gep(image, [block.x])
-            with counted(builder, n["n_phases"]) as phase:
-                low, high, behind = block.phase(phase)
-                axes = [
-                    (n["n_in"], INT(0), n["n_in"], n["c_apart"], n["c_step"]),
-                    (block.z_in, block.z_low, block.z_high, n["z_apart"], n["z_step"]),
-                    (block.y_in, block.y_low, block.y_high, n["y_apart"], n["y_step"]),
-                ]
-                copied = Copied(builder, axes, (n["length"], low, high, n["x_apart"]))
-                copied.emit(builder.gep(source, [behind]), at(builder, buffer, (phase, n["length"])))
-            target, width = builder.gep(result, [block.y]), block.width
+            with counted(builder, n["x_stride"]) as phase, counted(builder, n["n_in"]) as channel:
+                to = at(builder, buffer, (phase, n["length"]), (channel, n["c_step"]))
+                _copy(builder, image, channels, block, n, (block.z_in, block.y_in), (phase, channel), to)
+            target, width = builder.gep(result, [block.result]), block.width
             kernel, offsets = builder.gep(w, [block.w]), builder.gep(bias, [block.bias])
-            beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.y, INT(1)))
+            beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.result, INT(1)))
             with counted(builder, block.z_out) as z, counted(builder, block.y_out) as y:
                 x_row = at(builder, buffer, (z, n["z_rows"]), (y, n["y_rows"]))
                 steps = (z, n["z_out_apart"]), (y, n["y_out_apart"])
@@ -95,6 +103,22 @@ def direct(outputs: tuple[int, ...], epilogue: Epilogue) -> Function:
                 _outputs(builder, pieces, outputs, x_row, kernel, offsets, y_row, terms, n, width, row)
 
     return build("direct", kinds, emit, apart=True)
+
+
+def _copy(
+    builder: Any, image: Any, channels: Any, block: _Block, n: dict[str, Any], counts: tuple[Any, Any],
+    place: tuple[Any, Any], to: Any,
+) -> None:  # fmt: skip
+    """Emit the copy of one (phase, channel) of a block, of so many rows along z and y."""
+    phase, channel = place
+    low, high, first = block.phase(phase)
+    source, (z, y, x) = block.source(image, channels, channel)
+    axes = [
+        (counts[0], block.z_low, block.z_high, builder.mul(z, n["z_dilation"]), n["z_step"]),
+        (counts[1], block.y_low, block.y_high, builder.mul(y, n["y_dilation"]), n["y_step"]),
+    ]
+    copied = Copied(builder, axes, (n["length"], low, high, builder.mul(x, n["x_stride"])))
+    copied.emit(at(builder, source, (first, x)), to)
 
 
 def _outputs(
@@ -128,8 +152,8 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
     kinds = [*ARGUMENTS, *[FLOATS] * len(epilogue.kinds)]
 
     def emit(
-        module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, table: Any, terms: Any,
-        count: Any, *numbers: Any,
+        module: Any, builder: Any, image: Any, w: Any, bias: Any, result: Any, buffer: Any, channels: Any, table: Any,
+        terms: Any, count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
         n = dict(zip(NUMBERS, numbers, strict=False))
         pieces = {size: Pieces(module, size, PLAIN) for size in set(outputs)}
@@ -143,19 +167,13 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
             builder.store(FLOAT(0.0), builder.gep(zeros, [INT(k)]))
         with counted(builder, count) as number:
             block = _Block(builder, at(builder, table, (number, columns)))
-            low, high, behind = block.phase(INT(0))
-            source = builder.gep(image, [builder.add(block.x, behind)])
             with counted(builder, n["n_in"]) as channel:
-                axes = [
-                    (INT(sizes[0]), block.z_low, block.z_high, n["z_apart"], n["z_step"]),
-                    (INT(sizes[1]), block.y_low, block.y_high, n["y_apart"], n["y_step"]),
-                ]
-                copied = Copied(builder, axes, (n["length"], low, high, n["x_apart"]))
-                copied.emit(at(builder, source, (channel, n["c_apart"])), buffer)
+                rows = (INT(sizes[0]), INT(sizes[1]))
+                _copy(builder, image, channels, block, n, rows, (INT(0), channel), buffer)
                 target = at(builder, inputs, (channel, n["length"]))
                 _transform_inputs(builder, buffer, target, n["length"], apart, sizes)
-            target, width, kernel = builder.gep(result, [block.y]), block.width, builder.gep(w, [block.w])
-            beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.y, INT(1)))
+            target, width, kernel = builder.gep(result, [block.result]), block.width, builder.gep(w, [block.w])
+            beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.result, INT(1)))
             done = 0
             for size in outputs:
                 first = at(builder, kernel, (n["n_terms"], INT(done * points)))

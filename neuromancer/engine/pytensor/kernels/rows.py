@@ -22,6 +22,7 @@ import torch
 from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
+from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
@@ -223,7 +224,7 @@ class RowConv:
 
     def conv(
         self,
-        x: torch.Tensor,
+        x: torch.Tensor | Parts,
         w: torch.Tensor,
         bias: torch.Tensor | None,
         pad: Ints,
@@ -234,17 +235,20 @@ class RowConv:
 
         `operands` are those of the epilogue.
         """
+        images = list(x.images) if isinstance(x, Parts) else [x]
         if self.pointwise and any(pad):
-            x, pad = zero_pad(x, [p for p in reversed(pad) for _ in range(2)]), (0,)
+            images = [zero_pad(image, [p for p in reversed(pad) for _ in range(2)]) for image in images]
+            pad = (0,)
         pad = (0,) * (3 - len(pad)) + pad if not self.pointwise else (0, 0, 0)
         result = empty(self.batch, self.groups * self.n_out, *self.spatial)
         offsets = torch.zeros(self.groups * self.n_out) if bias is None else bias.contiguous()
         if len(offsets) != self.groups * self.n_out:
             raise RuntimeError(f"a bias of {len(offsets)} values for {self.groups * self.n_out} channels")
         lengths = [axis.length - 2 * p for axis, p in zip((self.z, self.y, self.x), pad, strict=True)]
-        image = x.reshape(self.batch, self.groups, self.n_in, *lengths)
+        images = [image.reshape(self.batch, image.shape[1], *lengths) for image in images]
+        channels = _channels(images)
         target = result.view(self.batch, self.groups, self.n_out, self.z.out, self.y.out, self.x.out)
-        terms, table, numbers = _program(self, image.stride(), target.stride(), w.stride(0), pad)
+        terms, table, numbers = _program(self, target.stride(), w.stride(0), pad)
         beside = [v.contiguous() for v in operands]
         further = [*numbers, *(v.data_ptr() for v in beside)]
         run = self.function(epilogue or _code().PLAIN)
@@ -255,8 +259,8 @@ class RowConv:
         def task(k: int) -> None:
             buffer = np.empty(size, np.float32)
             part = table[bounds[k] : bounds[k + 1]]
-            arrays = (image.data_ptr(), w.data_ptr(), offsets.data_ptr(), target.data_ptr(), buffer.ctypes.data)
-            run(*arrays, part.ctypes.data, terms.ctypes.data, len(part), *further)
+            arrays = (images[0].data_ptr(), w.data_ptr(), offsets.data_ptr(), target.data_ptr(), buffer.ctypes.data)
+            run(*arrays, channels.ctypes.data, part.ctypes.data, terms.ctypes.data, len(part), *further)
 
         each(task, range(tasks), torch.get_num_threads())
         return result
@@ -271,8 +275,8 @@ class RowConv:
         """Return the machine code."""
         return _code().direct(_code().blocks(self.n_out), epilogue)
 
-    def program(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
-        """Return terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
+    def program(self, target: Ints, kernel: int, pad: Ints) -> Program:
+        """Return terms, table and numbers for strides of result and kernel; see `row_blocks`."""
         nz, ny, nx = self.block
         length = self._length(nx)
         line = self.x.stride * length
@@ -283,44 +287,43 @@ class RowConv:
         counts = (self.n_in, self.z.taps, self.y.taps)
         terms = _sums([np.arange(n) * step for n, step in zip(counts, steps, strict=True)] + [along_x])
         numbers = (
-            *(self.n_in, image[2], image[3] * self.z.dilation, image[4] * self.y.dilation, image[5] * self.x.stride),
-            *(length, *steps, steps[1] * self.z.step, steps[2] * self.y.step, len(terms), self.x.stride),
+            *(self.n_in, self.z.dilation, self.y.dilation, self.x.stride),
+            *(length, *steps, steps[1] * self.z.step, steps[2] * self.y.step, len(terms)),
             *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
         )
-        return terms, self._table(image, target, kernel, pad), numbers
+        return terms, self._table(target, kernel, pad), numbers
 
     def _inputs(self, nz: int, ny: int) -> tuple[int, int]:
         """Return the rows in the buffer of a block of so many outputs."""
         return self.z.inputs(nz), self.y.inputs(ny)
 
-    def _table(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> np.ndarray:
+    def _table(self, target: Ints, kernel: int, pad: Ints) -> np.ndarray:
         """Return the table of blocks."""
         z, y, x = self.block
         length = self._length(x)
         along_x = []
         for first in range(0, self.x.out, x):
             phases = [self.x.source(pad[2], first, length, self.x.stride, k) for k in range(self.x.stride)]
-            bounds = [v for low, high, at in phases for v in (low, high, at * image[5])]
+            bounds = [v for phase in phases for v in phase]
             along_x.append((first * target[5], min(x, self.x.out - first), bounds))
         rows = []
         for (z0, nz), (y0, ny) in product(self.z.parts(z), self.y.parts(y)):
             in_z, in_y = self._inputs(nz, ny)
             low_z, high_z, at_z = self.z.source(pad[0], z0, in_z, self.z.dilation)
             low_y, high_y, at_y = self.y.source(pad[1], y0, in_y, self.y.dilation)
-            corner = at_z * image[3] + at_y * image[4]
             to = z0 * target[3] + y0 * target[4]
             rows += [
-                (corner, 0, 0, to + at, in_z, low_z, high_z, in_y, low_y, high_y, nz, ny, nx, *bounds)
+                (0, at_z, at_y, 0, 0, to + at, in_z, low_z, high_z, in_y, low_y, high_y, nz, ny, nx, *bounds)
                 for at, nx, bounds in along_x
             ]
         table = np.array(rows, np.int64)
         # images and groups differ in where they begin
         shifts = np.zeros((self.batch, self.groups, 1, table.shape[1]), np.int64)
         images, groups = np.arange(self.batch)[:, None], np.arange(self.groups)
-        shifts[..., 0, 0] = images * image[0] + groups * image[1]
-        shifts[..., 0, 1] = groups * kernel
-        shifts[..., 0, 2] = groups * self.n_out
-        shifts[..., 0, 3] = images * target[0] + groups * target[1]
+        shifts[..., 0, 0] = (images * self.groups + groups) * self.n_in
+        shifts[..., 0, 3] = groups * kernel
+        shifts[..., 0, 4] = groups * self.n_out
+        shifts[..., 0, 5] = images * target[0] + groups * target[1]
         return (table + shifts).reshape(-1, table.shape[1])
 
 
@@ -398,22 +401,35 @@ class TiledRowConv(RowConv):
         """Return the machine code."""
         return _code().tiled(_code().blocks(self.n_out), epilogue, (self.z.taps, self.y.taps), self.sizes)
 
-    def program(self, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
-        """Return terms, table and numbers for strides of image, result and kernel; see `row_blocks`."""
+    def program(self, target: Ints, kernel: int, pad: Ints) -> Program:
+        """Return terms, table and numbers for strides of result and kernel; see `row_blocks`."""
         length = self._length(self.block[2])
         terms = _sums([np.arange(self.n_in) * length, np.arange(self.x.taps) * self.x.dilation])
         numbers = (
-            *(self.n_in, image[2], image[3] * self.z.dilation, image[4] * self.y.dilation, image[5]),
-            *(length, 0, self.sizes[1] * length, length, 0, 0, len(terms), 1),
+            *(self.n_in, self.z.dilation, self.y.dilation, 1),
+            *(length, 0, self.sizes[1] * length, length, 0, 0, len(terms)),
             *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
         )
-        return terms, self._table(image, target, kernel, pad), numbers
+        return terms, self._table(target, kernel, pad), numbers
 
 
 @lru_cache(maxsize=64)
-def _program(geometry: RowConv, image: Ints, target: Ints, kernel: int, pad: Ints) -> Program:
+def _program(geometry: RowConv, target: Ints, kernel: int, pad: Ints) -> Program:
     """Cache the programs of recent convolutions."""
-    return geometry.program(image, target, kernel, pad)
+    return geometry.program(target, kernel, pad)
+
+
+def _channels(images: Sequence[torch.Tensor]) -> np.ndarray:
+    """Return the table of channels of images (b, c, z, y, x) that are read as if they were concatenated."""
+    first, parts = images[0].data_ptr(), []
+    for image in images:
+        batch, channel, *apart = image.stride()
+        part = np.empty((*image.shape[:2], 4), np.int64)
+        starts = np.add.outer(np.arange(image.shape[0]) * batch, np.arange(image.shape[1]) * channel)
+        part[..., 0] = (image.data_ptr() - first) // 4 + starts
+        part[..., 1:] = apart
+        parts.append(part)
+    return np.concatenate(parts, 1)
 
 
 def best_geometry(

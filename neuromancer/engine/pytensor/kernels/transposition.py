@@ -13,25 +13,33 @@ from neuromancer.engine.pytensor.kernels.row_code import at, load, store
 
 @cache
 def compiled(columns_first: bool) -> Function:
-    """Compile a function of x, y, rows, columns, and the distances of rows in x and in y.
+    """Compile a function of x, y, rows, columns, the distances of rows in x and in y; number and distances of matrices.
 
-    Both numbers are at least those of the values of a vector. The outer loop is over the columns if `columns_first`.
+    Rows and columns are at least as many as the values of a vector. The outer loop of a matrix is over the columns if
+    `columns_first`.
     """
     lanes = vectors().lanes
 
-    def emit(module: Any, builder: Any, x: Any, y: Any, rows: Any, columns: Any, x_apart: Any, y_apart: Any) -> None:
+    def emit(
+        module: Any, builder: Any, x: Any, y: Any, rows: Any, columns: Any, x_apart: Any, y_apart: Any, count: Any,
+        x_step: Any, y_step: Any,
+    ) -> None:  # fmt: skip
         lengths = (columns, rows) if columns_first else (rows, columns)
-        with counted(builder, lengths[0], step=lanes) as first, counted(builder, lengths[1], step=lanes) as second:
+        with (
+            counted(builder, count) as matrix,
+            counted(builder, lengths[0], step=lanes) as first,
+            counted(builder, lengths[1], step=lanes) as second,
+        ):
             # the last square may overlap the one before
             first, second = (_at_most(builder, k, n) for k, n in zip((first, second), lengths, strict=True))
             row, column = (second, first) if columns_first else (first, second)
-            source = builder.gep(at(builder, x, (row, x_apart)), [column])
-            target = builder.gep(at(builder, y, (column, y_apart)), [row])
+            source = builder.gep(at(builder, x, (matrix, x_step), (row, x_apart)), [column])
+            target = builder.gep(at(builder, y, (matrix, y_step), (column, y_apart)), [row])
             values = [load(builder, at(builder, source, (INT(k), x_apart))) for k in range(lanes)]
             for k, value in enumerate(_transposed(builder, values)):
                 store(builder, value, at(builder, target, (INT(k), y_apart)))
 
-    return build("transpose", [FLOATS, FLOATS, INT, INT, INT, INT], emit, apart=True)
+    return build("transpose", [FLOATS, FLOATS, *[INT] * 7], emit, apart=True)
 
 
 def _at_most(builder: Any, index: Any, length: Any) -> Any:

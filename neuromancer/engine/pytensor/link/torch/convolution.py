@@ -15,6 +15,7 @@ from pytensor.graph.basic import Apply
 from neuromancer.engine.pytensor.kernels import conv_algorithm
 from neuromancer.engine.pytensor.kernels.conv import channels_last
 from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
+from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.kernels.row_up import RowUpConv, up_convolution
 from neuromancer.engine.pytensor.kernels.rows import RowConv
@@ -113,20 +114,20 @@ class FastConv:
         self._cached: tuple[torch.Tensor, Any, torch.Tensor] | None = None
         """(kernel, key of an algorithm, transformed kernel); replaced as a whole, so that threads may share it."""
 
-    def __call__(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the convolution of x and w."""
+    def __call__(self, x: torch.Tensor | Parts, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the convolution of x, which is in parts only for an algorithm along rows, and w."""
         algorithm = self.algorithm(x, w)
         if algorithm is None:
             return self.op.kernel(x, channels_last(w), *(() if bias is None else (bias,)))
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad)
 
-    def algorithm(self, x: torch.Tensor, w: torch.Tensor) -> Any:
+    def algorithm(self, x: torch.Tensor | Parts, w: torch.Tensor) -> Any:
         """Return how x is convolved; None by oneDNN."""
         return conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
 
     def with_epilogue(
         self,
-        operands: Sequence[torch.Tensor],
+        operands: Sequence[Any],
         epilogue: Epilogue,
         beside: Sequence[torch.Tensor],
         separately: Callable[[torch.Tensor], torch.Tensor],
@@ -135,8 +136,8 @@ class FastConv:
 
         Parameters
         ----------
-        operands : sequence of Tensor
-            x, w and maybe the bias.
+        operands : sequence
+            x, which may be in parts, w and maybe the bias.
         epilogue : Epilogue
         beside : sequence of Tensor
             Its operands.
@@ -163,7 +164,7 @@ class FastConv:
 class FastUpConv(FastConv):
     """The same for an up-convolution."""
 
-    def algorithm(self, x: torch.Tensor, w: torch.Tensor) -> RowUpConv | None:
+    def algorithm(self, x: torch.Tensor | Parts, w: torch.Tensor) -> RowUpConv | None:
         """Return how x is up-convolved along rows; None by torch."""
         if x.device.type != "cpu" or x.dtype != torch.float32:
             return None

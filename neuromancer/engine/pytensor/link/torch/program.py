@@ -27,6 +27,7 @@ from neuromancer.engine.pytensor.link.torch.epilogues import with_epilogues
 from neuromancer.engine.pytensor.link.torch.grouping import grouped, is_elementwise
 from neuromancer.engine.pytensor.link.torch.host import fallback_form, host_form
 from neuromancer.engine.pytensor.link.torch.one_pass import wide
+from neuromancer.engine.pytensor.link.torch.parts import with_parts
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
     DEVICE,
@@ -169,6 +170,7 @@ class Program:
         if device.type == "cpu":
             fgraph, copies = grouped(fgraph, parameters)
             with_epilogues(fgraph)
+            with_parts(fgraph)
             parameters = {copies[v] for v in parameters}
         self.fgraph, self._parameters = fgraph, parameters
         self._late = _only_for_updates(fgraph, updates or {})

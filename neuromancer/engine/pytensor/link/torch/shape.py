@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pytensor.tensor.elemwise import DimShuffle
 from pytensor.tensor.extra_ops import Repeat
 from pytensor.tensor.shape import Reshape, Shape, Shape_i, SpecifyShape
 
+from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.memory import LARGE, empty
 from neuromancer.engine.pytensor.link.torch.registry import (
     ANY,
@@ -157,16 +159,19 @@ def _join(op: Join, node: Apply, context: Context) -> Form:
 
 
 def _joined(parts: list[torch.Tensor], axis: int) -> torch.Tensor:
-    """Join tensors; images along rows in reusable memory."""
+    """Join tensors; large ones in reusable memory."""
     first = parts[0]
-    along_rows = all(x.dtype == torch.float32 and x.device.type == "cpu" and x.is_contiguous() for x in parts)
-    if not along_rows or 4 * sum(x.numel() for x in parts) < LARGE:
+    axis = axis % first.ndim
+    if any(x.dtype != torch.float32 or x.device.type != "cpu" for x in parts):
         return torch.cat(parts, axis)
+    if axis == 1 and first.ndim > 2 and all(x.ndim == first.ndim for x in parts):
+        return Parts(parts).joined()
     shape = list(first.shape)
     shape[axis] = sum(x.shape[axis] for x in parts)
-    others = [n for k, n in enumerate(first.shape) if k != axis % first.ndim]
-    if any([n for k, n in enumerate(x.shape) if k != axis % first.ndim] != others for x in parts):
-        return torch.cat(parts, axis)  # raises the error
+    others = [shape[:axis] + shape[axis + 1 :], *([*x.shape[:axis], *x.shape[axis + 1 :]] for x in parts)]
+    along_rows = all(x.is_contiguous() for x in parts)
+    if not along_rows or 4 * prod(shape) < LARGE or any(lengths != others[0] for lengths in others):
+        return torch.cat(parts, axis)  # lengths that differ are an error
     return torch.cat(parts, axis, out=empty(*shape))
 
 
