@@ -114,7 +114,7 @@ def try_out(wheel: Path, source: Path, folder: Path, torch: str) -> None:
         run(programs / command, "--help", cwd=here, quiet=True)
     run(python, "first.py", cwd=here)
     example = source / "examples" / "unet3d_lite.py"
-    run(programs / "neuromancer-train", example, "--steps", "2", "--folder", "run", cwd=here)
+    run(programs / "neuromancer-train", example, "--steps", "1", "--set", "n_validation=1", "--folder", "run", cwd=here)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
