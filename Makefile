@@ -13,7 +13,7 @@ DIST := .venv-dist
 SOURCES := pyproject.toml constraints.txt setup.py
 # Neighbouring tests run in the same process, so that what they share is made once.
 PYTEST_ARGS ?= -n auto --dist worksteal
-QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
+QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference tests/tools \
 	$(addprefix tests/nodes/test_,conv.py pool.py perceptron.py upconv.py merge.py crop_pad.py split.py node.py) \
 	$(addprefix tests/dense/test_,geometry.py tiles.py tileset.py plan.py predict.py) \
 	tests/io/test_values.py tests/io/test_names.py tests/volumes/test_axes.py
