@@ -1,14 +1,19 @@
-# Every target sets up .venv when it is missing or out of date.
-PYTHON ?= python3
+# Every target sets up .venv when it is missing or out of date. Works with GNU make 3.81 (macOS) and in Git Bash (Windows).
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(WINDOWS),python,python3)
+PROGRAMS := $(if $(WINDOWS),Scripts,bin)
 VENV := .venv
-BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+BIN := $(VENV)/$(PROGRAMS)
+# cpu: torch without GPU libraries, if PyTorch's index can be reached; default: torch from where all packages come from.
+TORCH ?= cpu
+PIP = $(BIN)/python tools/install.py --torch $(TORCH) --constraint constraints.txt
 THEANO := .venv-theano
 THEANO_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
+DIST := .venv-dist
 SOURCES := pyproject.toml constraints.txt setup.py
 # Neighbouring tests run in the same process, so that what they share is made once.
 PYTEST_ARGS ?= -n auto --dist worksteal
-QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference \
+QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference tests/tools \
 	$(addprefix tests/nodes/test_,conv.py pool.py perceptron.py upconv.py merge.py crop_pad.py split.py node.py) \
 	$(addprefix tests/dense/test_,geometry.py tiles.py tileset.py plan.py predict.py) \
 	tests/io/test_values.py tests/io/test_names.py tests/volumes/test_axes.py
@@ -20,7 +25,7 @@ MESHNET ?= $(wildcard ../shared/data/meshnet)
 # Tests start many processes that import the package: its bytecode is kept even where that is switched off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format bench bench-quick clean \
+.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format dist bench bench-quick clean \
 	bench-start bench-dense bench-large bench-plans bench-networks bench-training bench-scaling bench-gpu
 
 help:
@@ -39,7 +44,11 @@ help:
 	@echo "make bench-gpu    check and measure everything on an NVIDIA GPU, in ten minutes (OUT=folder)"
 	@echo "make bench-quick  run every benchmark once on small networks, writing nothing"
 	@echo "make format       fix style with ruff"
-	@echo "make clean        remove .venv, caches and the examples' output"
+	@echo "make dist         build sdist and wheel, check them, and try them in an empty environment"
+	@echo "make clean        remove environments, caches, packages and the examples' output"
+	@echo
+	@echo "make PYTHON=...   the Python of new environments (now $(PYTHON))"
+	@echo "make TORCH=...    cpu: torch without gigabytes of GPU libraries; default: the build that pip takes (now $(TORCH))"
 
 # --- environments: one folder, with as many packages as the target needs
 $(VENV)/ready-python: $(SOURCES)
@@ -52,11 +61,19 @@ $(VENV)/ready-demo: $(VENV)/ready-python
 	$(PIP) --editable '.[examples]'
 	@touch $@
 
+$(VENV)/ready-brain: $(VENV)/ready-demo
+	$(PIP) --editable '.[brain]'
+	@touch $@
+
 $(VENV)/ready-dev: $(VENV)/ready-python
 	@echo "installing into $(VENV) (once, a few minutes)"
 	$(PIP) --editable '.[dev,bench]'
 	$(PIP) --no-deps dynamic-network-architectures  # timm, which its U-Nets do not need, needs torchvision
-	@touch $@ $(VENV)/ready-demo
+	@touch $(addprefix $(VENV)/ready-,demo brain dev)
+
+$(VENV)/ready-mutants: $(VENV)/ready-dev
+	$(PIP) --editable '.[mutants]'
+	@touch $@
 
 # --- targets
 demo: $(VENV)/ready-demo
@@ -65,8 +82,7 @@ demo: $(VENV)/ready-demo
 demo-em: $(VENV)/ready-demo
 	$(BIN)/python examples/membrane_em.py
 
-brain: $(VENV)/ready-demo
-	$(PIP) --editable '.[brain]'
+brain: $(VENV)/ready-brain
 	$(BIN)/python examples/brain.py
 
 mnist: $(VENV)/ready-dev
@@ -86,22 +102,21 @@ test: $(VENV)/ready-dev
 $(THEANO)/ready: pyproject.toml setup.py
 	@echo "installing into $(THEANO) (once, a few minutes)"
 	$(THEANO_PYTHON) -m venv $(THEANO)
-	$(THEANO)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
-	$(THEANO)/bin/python -m pip install --quiet --group theano-test
-	$(THEANO)/bin/python -m pip install --quiet --no-deps --editable .
+	$(THEANO)/$(PROGRAMS)/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
+	$(THEANO)/$(PROGRAMS)/python tools/install.py --group theano-test
+	$(THEANO)/$(PROGRAMS)/python tools/install.py --no-deps --editable .
 	@touch $@
 
 test-theano: $(THEANO)/ready
 	NEUROMANCER_ENGINE=theano OMP_NUM_THREADS=1 THEANO_FLAGS=mode=FAST_COMPILE,base_compiledir=$(CURDIR)/$(THEANO)/compiled \
-		$(THEANO)/bin/python -m pytest $(PYTEST_ARGS)
+		$(THEANO)/$(PROGRAMS)/python -m pytest $(PYTEST_ARGS)
 
 # Failing cases are kept in fuzz-faults; every case can be reproduced from its seed and number.
 fuzz: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz -n $(N) $(if $(SEED),--seed $(SEED))
 
 # Resumes where it stopped; `$(BIN)/mutmut results` and `mutmut show <name>` list what survived. About an hour.
-mutants: $(VENV)/ready-dev
-	$(PIP) --editable '.[mutants]'
+mutants: $(VENV)/ready-mutants
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(MUTANTS)
 
 lint: $(VENV)/ready-dev
@@ -113,6 +128,17 @@ lint: $(VENV)/ready-dev
 format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The tools have an environment of their own, which needs none of the project's dependencies.
+$(DIST)/ready: pyproject.toml
+	@echo "installing into $(DIST) (once)"
+	$(PYTHON) -m venv $(DIST)
+	$(DIST)/$(PROGRAMS)/python -m pip install --disable-pip-version-check --quiet --upgrade 'pip>=25.1'
+	$(DIST)/$(PROGRAMS)/python tools/install.py --group dist
+	@touch $@
+
+dist: $(DIST)/ready
+	$(DIST)/$(PROGRAMS)/python tools/dist.py --torch $(TORCH)
 
 # Every part takes less than ten minutes on two cores, and writes its own section of a page. On a quiet machine.
 bench: bench-start bench-dense bench-large bench-plans bench-networks bench-training bench-scaling
@@ -141,9 +167,10 @@ bench-quick: $(VENV)/ready-dev
 bench-quick-%: $(VENV)/ready-dev
 	$(BENCHMARK)/$*.py --quick
 
-# Needs torch for CUDA in $(VENV); writes $(OUT)/gpu.json in less than ten minutes.
+# Needs torch for CUDA in $(VENV), which a new one gets; writes $(OUT)/gpu.json in less than ten minutes.
+bench-gpu: TORCH = default
 bench-gpu: $(VENV)/ready-dev
 	$(BENCHMARK)/gpu.py --out $(or $(OUT),.benchmarks)
 
 clean:
-	rm -rf $(VENV) $(THEANO) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output
+	rm -rf $(VENV) $(THEANO) $(DIST) build dist mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output

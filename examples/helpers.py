@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score
 from tqdm import tqdm
 
 from neuromancer import Model
@@ -23,7 +22,12 @@ LINE_EVERY = 10.0
 def arguments(description: str, minutes: float, out: str) -> argparse.ArgumentParser:
     """Return a parser with the options that the training examples share."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--minutes", type=float, default=minutes, help="training time (default: %(default)s)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=minutes,
+        help="training time, without that of compilation (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="random seed of weights and patches (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=OUTPUT / out, help="HDF5 file to write; a PNG is written beside it")
     return parser
@@ -50,17 +54,22 @@ def train_for(
 ) -> int:
     """Train for some minutes with a learning rate that decays exponentially between `rates`; return the step count.
 
-    On a terminal, a progress bar shows the loss and the steps per second; elsewhere a line is printed every 10 s.
+    The minutes count from the end of the first step, which waits for compilation. On a terminal, a progress bar shows
+    the loss and the steps per second; elsewhere a line is printed every 10 s.
     """
-    seconds, start, steps, printed = minutes * 60.0, time.perf_counter(), 0, 0.0
-    live = sys.stderr.isatty()
+    begin = time.perf_counter()
+    model.lr = rates[0]
+    model.trainingstep(*next(batches), optimiser=optimiser)
+    start, steps, passed, printed = time.perf_counter(), 1, 0.0, 0.0
+    print(f"compilation and first step: {start - begin:.1f} s", flush=True)
+    seconds, live = minutes * 60.0, sys.stderr.isatty()
     with tqdm(total=round(seconds), desc="training", disable=not live, bar_format=_BAR, miniters=0) as bar:
-        while (passed := time.perf_counter() - start) < seconds or steps == 0:
-            model.lr = rates[0] * (rates[1] / rates[0]) ** min(1.0, passed / max(seconds, 1e-9))
+        while passed < seconds:
+            model.lr = rates[0] * (rates[1] / rates[0]) ** (passed / seconds)
             model.trainingstep(*next(batches), optimiser=optimiser)
             steps += 1
             passed = time.perf_counter() - start
-            text = f"step {steps}, loss {model.loss_smooth:.4f}, {steps / passed:.1f} it/s"
+            text = f"step {steps}, loss {model.loss_smooth:.4f}, {(steps - 1) / passed:.1f} it/s"
             bar.set_postfix_str(text, refresh=False)
             bar.update(min(round(passed), bar.total) - bar.n)
             if not live and passed >= printed:
@@ -95,6 +104,8 @@ class Row:
 
 def score(who: str, values: np.ndarray, threshold: float, truth: np.ndarray) -> Row:
     """Evaluate a score per voxel against the true mask."""
+    from sklearn.metrics import average_precision_score
+
     return Row(who, float(average_precision_score(truth.ravel(), values.ravel())), iou(values > threshold, truth))
 
 

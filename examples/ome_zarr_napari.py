@@ -50,7 +50,9 @@ def describe(path: str) -> list[str]:
 def main(argv: list[str] | None = None) -> Path:
     """Write both images; return the folder."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=0.4, help="training time (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=0.4, help="training time, without that of compilation (default: %(default)s)"
+    )
     parser.add_argument("--model", type=Path, help="a trained model for the demo's data, instead of training one")
     parser.add_argument("--out", type=Path, default=helpers.OUTPUT / "nuclei.ome.zarr", help="output folder; replaced")
     args = parser.parse_args(argv)

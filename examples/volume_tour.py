@@ -27,7 +27,9 @@ from neuromancer.train import BackgroundLoader, Flip, PatchSampler, Rotate90
 from neuromancer.volumes import create_sink, open_source
 
 parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-parser.add_argument("--minutes", type=float, default=0.4, help="training time (default: %(default)s)")
+parser.add_argument(
+    "--minutes", type=float, default=0.4, help="training time, without that of compilation (default: %(default)s)"
+)
 parser.add_argument("--folder", type=Path, default=helpers.OUTPUT / "tour", help="output folder; emptied first")
 args, _ = parser.parse_known_args()
 FOLDER: Path = args.folder

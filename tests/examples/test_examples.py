@@ -256,3 +256,26 @@ def test_progress_is_quiet_off_a_terminal(helpers, capsys: pytest.CaptureFixture
     assert helpers.train_for(model, iter(lambda: data, None), minutes=0.0) == 1
     printed = capsys.readouterr()
     assert "loss" in printed.out and "\r" not in printed.err
+
+
+def test_minutes_count_from_the_end_of_the_first_step(
+    helpers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    class Slow:
+        """A model that compiles for 100 s and then takes 10 s per step, on a clock of its own."""
+
+        now, lr, loss_smooth = 0.0, 0.0, 1.0
+
+        def __init__(self):
+            self.rates = []
+
+        def trainingstep(self, *arrays, optimiser):
+            self.now += 10.0 if self.rates else 110.0
+            self.rates.append(self.lr)
+
+    model = Slow()
+    monkeypatch.setattr(helpers.time, "perf_counter", lambda: model.now)
+    assert helpers.train_for(model, iter(list, None), minutes=0.5, rates=(8.0, 1.0)) == 4
+    assert model.rates == pytest.approx([8.0, 8.0, 4.0, 2.0])
+    printed = capsys.readouterr().out
+    assert "compilation and first step: 110.0 s" in printed and "4 steps in 30 s" in printed
