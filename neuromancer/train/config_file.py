@@ -22,6 +22,7 @@ from neuromancer.train.sources import is_arrays, made
 from neuromancer.train.trainer import OPTIONS, Trainer
 
 FUNCTIONS = ("create_model", "create_data")
+DATA = "a function create_data(model), a variable data, or a data_class with getbatch(batch_size, source)"
 SETTINGS = (*(name for name in OPTIONS if name != "name"), "data")
 
 
@@ -133,7 +134,7 @@ def load_config(path: str | Path, changes: Mapping[str, Any] | None = None) -> C
     if not has_model:
         raise ArgumentError("no model", where=str(path), expected="a function create_model()")
     if not makes_data and "data" not in settings:
-        raise ArgumentError("no data", where=str(path), expected="a function create_data(model), or a variable data")
+        raise ArgumentError("no data", where=str(path), expected=DATA)
     if callable(getattr(module, "create_data", None)) and "data" in settings:
         raise ArgumentError(
             "data is given twice", where=str(path), got="create_data(), and data", expected="one of them"
