@@ -23,6 +23,11 @@ from neuromancer.train.trainer import OPTIONS, Trainer
 
 FUNCTIONS = ("create_model", "create_data")
 DATA = "a function create_data(model), a variable data, or a data_class with getbatch(batch_size, source)"
+IMPORTS = {
+    "elektronn2": "import neuromancer, see docs/from-elektronn2.md",
+    "theano": "from neuromancer import T instead of theano.tensor, see docs/from-elektronn2.md",
+}
+"""What to import instead of modules that old configurations import."""
 SETTINGS = (*(name for name in OPTIONS if name != "name"), "data")
 
 
@@ -202,10 +207,13 @@ def failing(path: Path, what: str = "") -> Iterator[None]:
 
 
 def _failure(error: Exception, path: Path, what: str) -> FileError:
+    """Return an error that names the line of the file, and tells what to import instead of the original library."""
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     return FileError(
         f"the configuration file fails{' in ' + what if what else ''}",
         where=f"{path}{_line(error, path)}",
         got=f"{type(error).__name__}: {error}",
+        expected=IMPORTS.get(str(missing).partition(".")[0]),
     )
 
 

@@ -512,3 +512,50 @@ def test_what_getbatch_returns_is_checked(config, data):
     text = OWN.replace("return raw.astype(np.float32), target.astype(np.float32)", "return 1 / 0")
     with pytest.raises(ArgumentError, match=r"'valid'.*ZeroDivisionError.*old_style.py:\d+.*validation = None"):
         load_config(config(text)).trainer(data / "x", resume=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("from elektronn2 import neuromancer", "import neuromancer"),
+        ("import elektronn2.utils as utils", "import neuromancer"),
+        ("import theano.tensor as T", "from neuromancer import T"),
+        ("import no_such_module", None),
+    ],
+)
+def test_an_old_import_line_names_the_new_one(config, line, expected, monkeypatch):
+    for name in ("elektronn2", "theano"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(OSError, match=r"old_style.py:1\b") as caught:
+        load_config(config(f"{line}\n{CUBES}"))
+    assert (caught.value.expected or "").startswith(expected or "") and bool(expected) is bool(caught.value.expected)
+
+
+FLAT = """
+def create_model():
+    import neuromancer
+
+    inp = neuromancer.Input((None, 1, 14, 14), 'b,f,x,y', name='raw')
+    probs = neuromancer.Softmax(neuromancer.Conv(inp, 2, (3, 3), (2, 2), activation_func='lin'))
+    target = neuromancer.Input_like(probs, override_f=1, name='target')
+    loss = neuromancer.AggregateLoss(neuromancer.MultinoulliNLL(probs, target, target_is_sparse=True), name='loss')
+    model = neuromancer.model_manager.getmodel()
+    model.designate_nodes(inp, target, loss, probs)
+    return model
+"""
+
+
+@pytest.mark.parametrize("zxy", [True, False])
+def test_a_flat_network_is_trained_on_slices(config, data, zxy):
+    if not zxy:
+        for path, key in ((data / "raw_0.h5", "raw"), (data / "lab_0.h5", "lab")):
+            with h5py.File(path, "a") as file:
+                array = file[key][()]
+                del file[key]
+                file[key] = array.transpose(1, 2, 0)
+    text = changed(CUBES.replace(MODEL, FLAT), preview_data_path="None")
+    text += f"data_init_kwargs.update(valid_cubes=[], cube_prios=None, zxy={zxy})\n"
+    text += "data_init_kwargs['d_files'], data_init_kwargs['l_files'] = [('raw_0.h5', 'raw')], [('lab_0.h5', 'lab')]\n"
+    configured = load_config(config(text))
+    sampler, _ = configured.data(configured.model())
+    assert sampler.volumes[0].sizes == (16, 32, 32) and sampler.batch(0)[0].shape == (2, 1, 14, 14)

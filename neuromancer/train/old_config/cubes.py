@@ -18,6 +18,7 @@ from neuromancer.train.data.patches import PatchSampler
 from neuromancer.train.data.volumes import LabelledVolume
 from neuromancer.train.data.warp import Warp
 from neuromancer.train.old_config.findings import Findings
+from neuromancer.volumes.objects import open_array
 
 INIT = (
     "d_path", "l_path", "d_files", "l_files", "cube_prios", "valid_cubes", "border_mode", "aniso_factor",
@@ -170,13 +171,13 @@ class Cubes:
             numbers = range(len(self.raw)) if len(prios) == len(self.raw) else training
             weights = {i: float(w) for i, w in zip(numbers, prios, strict=True)}
         options: dict[str, Any] = {
-            "batch_size": batch_size, "axes": self._axes(model), "pad_raw": self.init.get("border_mode") == "mirror",
+            "batch_size": batch_size, "pad_raw": self.init.get("border_mode") == "mirror",
         }  # fmt: skip
-        volumes = [self._volume(i, weights.get(i)) for i in training]
+        volumes = [self._volume(model, i, weights.get(i)) for i in training]
         sampler = PatchSampler(model, volumes, augment=self._augment(model), seed=seed, **options)
         if not self.valid:
             return sampler, None
-        held_out = [self._volume(i, None) for i in self.valid]
+        held_out = [self._volume(model, i, None) for i in self.valid]
         return sampler, PatchSampler(model, held_out, seed=seed + 1, **options)
 
     def _check_dense(self, model: Model) -> None:
@@ -189,17 +190,28 @@ class Cubes:
                 expected="False, or a network that predicts every voxel (Conv(..., mfp=True), FragmentsToDense)",
             )  # fmt: skip
 
-    def _axes(self, model: Model) -> str | None:
-        """Return the order of the axes in files: that of the network, or with z last if ``zxy`` is False."""
+    def _axes(self, model: Model, raw: Any, labels: Any) -> str | None:
+        """Return the order of the axes of a cube: that of the network, or with z last if ``zxy`` is False.
+
+        A network of two axes is trained on the slices of a cube.
+        """
         node = model.input_node
-        if self.init.get("zxy", True) or node is None or node.shape is None or node.shape.ndim != 3:
+        if node is None or node.shape is None:
             return None
-        first, *others = (node.shape.tags[i] for i in node.shape.spatial_axes)
+        tags = [node.shape.tags[i] for i in node.shape.spatial_axes]
+        if len(tags) == 2 and "z" not in tags:
+            channels = node.shape["f"] if node.shape.hastag("f") else 1
+            stack = raw.ndim == 4 or (raw.ndim == labels.ndim == 3 and raw.shape[0] != channels)
+            tags = ["z", *tags] if stack else tags
+        if self.init.get("zxy", True) or len(tags) != 3:
+            return "".join(tags) if len(tags) != node.shape.ndim else None
+        first, *others = tags
         return "".join([*others, first])
 
-    def _volume(self, number: int, weight: float | None) -> LabelledVolume:
+    def _volume(self, model: Model, number: int, weight: float | None) -> LabelledVolume:
         raw, labels = (self._array(files[number]) for files in (self.raw, self.labels))
-        return LabelledVolume(raw, labels, weight=weight)
+        axes = self._axes(model, open_array(raw, "raw"), open_array(labels, "labels"))
+        return LabelledVolume(raw, labels, axes=axes, weight=weight)
 
     def _array(self, file: tuple[Path, str]) -> Any:
         """Return a data set in memory, or with ``h5stream`` a path, of which only patches are read."""
