@@ -240,10 +240,25 @@ class Cubes:
                 Warp(rotation, scaling=SCALING * amount, shear=SHEAR * amount, spacing=spacing, p=float(warp))
             )
             changes.append(Flip("".join(tag for tag in tags if not (tag == "x" and details.get("no_x_flip")))))
-        channels = self.options.get("grey_augment_channels")
-        if channels is not None and len(channels):
-            changes.append(OnChannels(GreyValues(gamma=0.5), tuple(int(c) for c in channels)))
+        channels = self._grey_channels(model)
+        if channels:
+            changes.append(OnChannels(GreyValues(gamma=0.5), channels))
         return changes
+
+    def _grey_channels(self, model: Model) -> tuple[int, ...]:
+        """Return the channels whose grey values change; raise ArgumentError for one that the network does not have."""
+        given = self.options.get("grey_augment_channels")
+        channels = () if given is None else tuple(int(c) for c in given)
+        node = model.input_node
+        n = node.shape["f"] if node is not None and node.shape is not None and node.shape.hastag("f") else 1
+        if any(not 0 <= c < n for c in channels):
+            raise ArgumentError(
+                "no such channel",
+                where="data_batch_args['grey_augment_channels']",
+                got=given,
+                expected=f"channels of the raw data, 0 to {n - 1}",
+            )
+        return channels
 
 
 def located(path: Path, folder: Path) -> Path:

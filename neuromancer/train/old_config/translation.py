@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neuromancer.errors import nearest_name, short
+from neuromancer.errors import nearest_name
 from neuromancer.models.model import Model
 from neuromancer.optim.meta import CLIPS
 from neuromancer.optim.optimisers import OPTIMISERS
@@ -288,6 +288,3 @@ class Translation:
         if self._preview is not None and "preview" not in options:
             options["preview"] = self._preview.volume(model)
         return options
-
-    def __repr__(self) -> str:
-        return f"Translation({short(str(self.path))})"
