@@ -14,7 +14,7 @@ from neuromancer.interop.from_keras import from_keras
 from neuromancer.interop.from_onnx import from_onnx
 from neuromancer.interop.from_torch import from_torch
 from neuromancer.loss import *
-from neuromancer.model import Model, modelload, params_from_model_file
+from neuromancer.model import Model, modelload, params_from_model_file, rebuild_model
 from neuromancer.neural import *
 from neuromancer.node_basic import *
 from neuromancer.optimiser import *
@@ -138,6 +138,7 @@ __all__ = [
     "params_from_model_file",
     "plan_dense",
     "predict_dense",
+    "rebuild_model",
     "register_functor",
     "seed",
     "signed_distance",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import unicodedata
+from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import numpy as np
 from neuromancer.arrays import as_array as as_array
 from neuromancer.casts import exact_cast
 from neuromancer.config import config
-from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.errors import ArgumentError, InputTypeError, UnknownNameError, naming, nearest_name
 from neuromancer.exclusive import Exclusive
 
 NAME_LENGTH = 1000
@@ -221,3 +224,62 @@ def pretty_string_time(seconds: float) -> str:
     if seconds > 300:
         return f"{seconds / 60:.1f} m"
     return f"{seconds:.1f} s"
+
+
+def h5load(file_name: str | os.PathLike[str], keys: str | Sequence[str] | None = None) -> Any:
+    """Read arrays from an HDF5 file.
+
+    Parameters
+    ----------
+    file_name : path
+    keys : str or sequence of str, optional
+        Names of data sets; default: all at the top of the file.
+
+    Returns
+    -------
+    numpy.ndarray, or list of them if there are several
+    """
+    import h5py
+
+    with naming(file_name, "cannot be read"), h5py.File(Path(file_name).expanduser(), "r") as file:
+        names = [keys] if isinstance(keys, str) else list(file) if keys is None else list(keys)
+        for name in names:
+            if not isinstance(file.get(name), h5py.Dataset):
+                raise UnknownNameError(
+                    "no such data set", where=str(file_name), got=name, expected=f"one of {list(file)}",
+                    nearest=nearest_name(name, file),
+                )  # fmt: skip
+        arrays = [np.asarray(file[name][()]) for name in names]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def h5save(data: Any, file_name: str | os.PathLike[str], keys: Any = None, compress: bool = True) -> None:
+    """Write arrays to an HDF5 file, which is replaced.
+
+    Parameters
+    ----------
+    data : array, or list or tuple of array
+    file_name : path
+    keys : str or sequence of str, optional
+        One name per array; default: ``data`` for a single array, else 0, 1, ...
+    compress : bool
+        With lzf.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "arrays.h5"
+    >>> h5save([np.arange(3), np.zeros(2)], path, ["a", "b"])
+    >>> h5load(path, "a").tolist(), len(h5load(path))
+    ([0, 1, 2], 2)
+    """
+    import h5py
+
+    arrays = list(data) if isinstance(data, (list, tuple)) else [data]
+    default = ["data"] if not isinstance(data, (list, tuple)) else [str(n) for n in range(len(arrays))]
+    names = default if keys is None else [keys] if isinstance(keys, str) else [str(key) for key in keys]
+    if len(names) != len(arrays) or len(set(names)) != len(names):
+        raise ArgumentError("needs one name per array", where="h5save", got=names, expected=f"{len(arrays)} names")
+    with naming(file_name), h5py.File(Path(file_name).expanduser(), "w") as file:
+        for name, array in zip(names, map(np.asarray, arrays), strict=True):
+            file.create_dataset(name, data=array, compression="lzf" if compress and array.ndim else None)

@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> int:
     """Train as the command line says; return the exit status."""
     with ending_at_once():
+        from neuromancer.progress import say
         from neuromancer.train.config_file import load_config
         from neuromancer.utils import seed
 
@@ -93,6 +94,9 @@ def _train(options: argparse.Namespace) -> int:
     folder = config.settings.get("folder")
     folder = local_file(config.path.with_suffix("") if folder is None else folder, "folder")
     trainer = config.trainer(folder, options.resume)
+    if trainer.progress:
+        for remark in config.remarks:
+            say(f"{config.path.name}: {remark}")
     copy, text = folder / config.path.name, config.path.read_bytes()
     with naming(copy):
         same = copy.is_file() and copy.read_bytes() == text

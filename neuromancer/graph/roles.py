@@ -97,7 +97,8 @@ class DesignatedGraph(Graph):
         prediction_ext : list of Node or str, optional
             Nodes that ``predict_ext`` evaluates, e.g. loss, error and prediction.
         error_node : Node or str, optional
-            Node that is monitored in addition to the loss.
+            Node that is monitored in addition to the loss. Default: the second one, if `prediction_ext` is loss, error
+            and prediction, as in the original library.
         debug_outputs : list of Node or str, optional
             Nodes whose values ``trainingstep`` returns as well; they must not need sources that the loss does not have.
 
@@ -134,6 +135,9 @@ class DesignatedGraph(Graph):
                 nearest=f"AggregateLoss([{loss.name}])",
             )
         self._check_debug_outputs(loss, lists.get("debug_outputs", []))
+        error = _error_of(lists.get("prediction_ext", []), loss, prediction)
+        if error is not None:
+            single.setdefault("error_node", error)
         self._forget_roles()
         self._roles_changed()
         for role, value in {**single, **lists}.items():
@@ -196,3 +200,10 @@ class DesignatedGraph(Graph):
         """Shapes of the inputs of the loss, one list per source; just that list if there is a single source."""
         shapes = [None if n.shape is None else list(n.shape.shape) for n in self._require("loss_node").input_nodes]
         return shapes[0] if len(shapes) == 1 else shapes
+
+
+def _error_of(extended: Sequence[GraphNode], loss: GraphNode | None, prediction: GraphNode | None) -> GraphNode | None:
+    """Return the error of a triple (loss, error, prediction), unless it needs data that the loss does not get."""
+    if loss is None or prediction is None or len(extended) != 3 or [extended[0], extended[2]] != [loss, prediction]:
+        return None
+    return extended[1] if all(source in loss.input_nodes for source in extended[1].input_nodes) else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -422,3 +424,42 @@ def modelload(
         inject_source,
     )
     return cast(Model, load_graph(file_name, options, name, functors))
+
+
+def rebuild_model(
+    model: Model,
+    override_mfp_to_active: bool = False,
+    imposed_patch_size: Sequence[int] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> Model:
+    """Build a copy of a model with changes, as loading its file does.
+
+    Parameters
+    ----------
+    model : Model
+    override_mfp_to_active, imposed_patch_size, name, **options
+        See :func:`modelload`; `functors` are those of the model.
+
+    Returns
+    -------
+    Model
+        Becomes the current model.
+
+    Examples
+    --------
+    >>> import neuromancer as nm
+    >>> model = nm.model_manager.newmodel("small")
+    >>> inp = nm.Input((1, 1, 11), "b,f,x", name="raw", print_repr=False)
+    >>> conv = nm.Conv(inp, 4, (3,), (3,), name="conv", print_repr=False)
+    >>> model.designate_nodes("raw", prediction_node="conv")
+    >>> rebuild_model(model, imposed_patch_size=[14], name="large")["conv"].shape
+    [(1,b), (4,f), (4,x)]
+    >>> nm.model_manager.delmodel("small")
+    >>> nm.model_manager.delmodel("large")
+    """
+    functors = {**model.own_functors, **options.pop("functors", {})}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.h5"
+        model.write(path)
+        return modelload(path, override_mfp_to_active, imposed_patch_size, name=name, functors=functors, **options)

@@ -38,8 +38,8 @@ class ValueNode(Node):
     apply_train : bool
         Whether the value is trained; needs a floating-point dtype.
     value : scalar or array, optional
-        Value, broadcast to the shape; ``[value, 'const']`` is constant whatever `apply_train` is. Default: initialised
-        by `init_kwargs`, else 0.
+        Value, broadcast to the shape; a vector that cannot be is one number per feature. ``[value, 'const']`` is
+        constant whatever `apply_train` is. Default: initialised by `init_kwargs`, else 0.
     init_kwargs : dict, optional
         Arguments of :func:`neuromancer.variables.initweights`.
     name : str
@@ -101,7 +101,7 @@ class ValueNode(Node):
                 param = ConstantParam(param.get_value(), name="value", dtype=self.dtype)
         else:
             try:
-                given = np.broadcast_to(as_array(0 if value is None else value), sizes)
+                given = np.broadcast_to(self._per_feature(as_array(0 if value is None else value)), sizes)
                 fits = given.dtype.kind in KINDS
             except ValueError:
                 fits = False
@@ -125,6 +125,18 @@ class ValueNode(Node):
         dtype = arguments.get("dtype")
         size = np.dtype(dtype).itemsize if isinstance(dtype, str) and dtype in DTYPES else 8
         return Demand(numbers=2 * product(arguments.get("shape")) * size // 8)
+
+    def _per_feature(self, value: Any) -> Any:
+        """Return a vector of one number per feature along axis f, unless it fits the last axis; anything else as is."""
+        sizes, shape = self._declared.shape, np.shape(value)
+        if (
+            len(shape) != 1
+            or not self._declared.hastag("f")
+            or shape[0] in (1, sizes[-1])
+            or shape[0] != self._declared["f"]
+        ):
+            return value
+        return np.reshape(value, [-1 if tag == "f" else 1 for tag in self._declared.tags])
 
     def _make_output(self) -> None:
         self.output = self.params["value"]

@@ -82,6 +82,7 @@ class TrainableGraph(DesignatedGraph):
         self.pending_states: dict[str, dict[str, np.ndarray]] = {}
         self._gradient_graph: list[Any] | None = None
         self._training_functions: dict[str, LazyFunction] = {}
+        self._iterations = 0
         self._losses: deque[float] = deque(maxlen=SMOOTHED_STEPS)
         self._seconds: deque[float] = deque(maxlen=TIMED_STEPS)
 
@@ -147,6 +148,21 @@ class TrainableGraph(DesignatedGraph):
         """Evaluate all nodes of the loss except sources, parents first; arguments as for :meth:`loss`."""
         outputs = lambda: [n.output for n in self._active_nodes()]  # noqa: E731
         return self._training_function("activations", outputs)(*self._loss_arrays(args))
+
+    @property
+    def trainable_params(self) -> dict[str, Any]:
+        """Parameters that training changes, by ``<node>_<parameter>``: those of the loss (or prediction)."""
+        return dict((self.loss_node or self._require("prediction_node")).all_trainable_params)
+
+    @property
+    def nontrainable_params(self) -> dict[str, Any]:
+        """Other parameters of the loss (or prediction), by ``<node>_<parameter>``: rates, running statistics, ..."""
+        return dict((self.loss_node or self._require("prediction_node")).all_nontrainable_params)
+
+    @property
+    def iterations(self) -> int:
+        """Training steps since the roles were designated, which loading a file does, too."""
+        return self._iterations
 
     # ---- statistics
     def paramstats(self) -> StatsTable:
@@ -251,6 +267,7 @@ class TrainableGraph(DesignatedGraph):
             if update_loss:
                 loss = self._require("loss_node")(*arrays)
             seconds = time.perf_counter() - start
+            self._iterations += 1
             self._losses.append(float(loss))
             self._seconds.append(seconds)
         return float(loss), seconds, debug or None

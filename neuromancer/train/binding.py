@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,26 @@ FACTS = ("batch_size", "ndim")
 """Attributes that record how a model was built; setting them has no effect."""
 
 
-class Schedule:
+FORMS: dict[str, Callable[[Any], Schedule]] = {}
+"""Schedules from the short forms of the original library, by keyword."""
+
+
+class _ShortForms(type):
+    """Lets ``Schedule(dec=0.5)`` and the like create the schedule of that kind."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        kind = next(iter(options), None)
+        if cls is Schedule and not args and len(options) == 1 and kind in FORMS:
+            return FORMS[kind](options[kind])
+        return super().__call__(*args, **options)
+
+
+class Schedule(metaclass=_ShortForms):
     """Base class of schedules: a value as a function of the training step.
+
+    As in the original library, ``Schedule(dec=factor)``, ``Schedule(lindec=[n, start])`` and
+    ``Schedule(updates=[(step, value), ...])`` create a schedule of that kind, see
+    :func:`neuromancer.train.schedules.make_schedules`.
 
     Parameters
     ----------

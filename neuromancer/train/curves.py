@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError
-from neuromancer.train.binding import Schedule, finite
+from neuromancer.train.binding import FORMS, Schedule, finite
 from neuromancer.train.checks import switch, whole
 
 
@@ -214,3 +214,15 @@ def _count(value: Any, what: str, schedule: Any) -> int:
             f"{what} must be a number of steps", where=type(schedule).__name__, got=value, expected="an int >= 1"
         )
     return int(value)
+
+
+def _linear(pair: Any) -> LinearSchedule:
+    """Return a linear decay to 0 from ``[n_steps, start]``, in changes every 1000 steps."""
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        raise ArgumentError(
+            "lindec needs two numbers", where="lindec", got=repr(pair)[:200], expected="[n_steps, start]"
+        )
+    return LinearSchedule(pair[0], every=min(1000, whole(pair[0], "n", "lindec", 1)), start=pair[1])
+
+
+FORMS.update(dec=DecaySchedule, lindec=_linear, updates=StepSchedule)

@@ -6,8 +6,8 @@ from typing import Any
 
 from neuromancer.errors import ArgumentError
 from neuromancer.models.model import Model
-from neuromancer.train.binding import BoundSchedule, Schedule
-from neuromancer.train.checks import mapping, whole
+from neuromancer.train.binding import FORMS, BoundSchedule, Schedule
+from neuromancer.train.checks import mapping
 from neuromancer.train.curves import CosineSchedule, DecaySchedule, LinearSchedule, StepSchedule, WarmUpSchedule
 
 __all__ = [
@@ -72,26 +72,12 @@ def _require_apart(bound: list[BoundSchedule]) -> None:
 def _from_config(spec: Any, target: str) -> Schedule:
     if isinstance(spec, Schedule):
         return spec
-    kinds = {
-        "dec": lambda factor: DecaySchedule(factor),
-        "lindec": lambda pair: LinearSchedule(
-            pair[0], every=min(1000, whole(pair[0], "n", "lindec", 1)), start=pair[1]
-        ),
-        "updates": lambda updates: StepSchedule(updates),
-    }
-    if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in kinds:
+    if not isinstance(spec, dict) or len(spec) != 1 or next(iter(spec)) not in FORMS:
         raise ArgumentError(
             "unknown kind of schedule",
             where=f"schedule of {target}",
             got=repr(spec)[:200],
-            expected=f"a Schedule, or a dict with one key of {list(kinds)}",
+            expected=f"a Schedule, or a dict with one key of {list(FORMS)}",
         )
     ((kind, value),) = spec.items()
-    if kind == "lindec" and (not isinstance(value, (list, tuple)) or len(value) != 2):
-        raise ArgumentError(
-            "lindec needs two numbers",
-            where=f"schedule of {target}",
-            got=repr(value)[:200],
-            expected="[n_steps, start]",
-        )
-    return kinds[kind](value)
+    return FORMS[kind](value)

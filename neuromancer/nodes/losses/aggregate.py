@@ -83,6 +83,12 @@ class AggregateLoss(Node):
     def demand(cls, arguments: Mapping[str, Any]) -> Demand:
         return Demand(32 + 8 * sum(1 for _ in nodes_in(arguments.get("parent_nodes"))))
 
+    @property
+    def mixing_weights(self) -> VariableParam:
+        """Variable with the weight of every component."""
+        weights: VariableParam = self.params["mixing_weights"]
+        return weights
+
     def _make_output(self) -> None:
         weights = self.params["mixing_weights"]
         terms = [weights[i] * E.T.mean(p.output) for i, p in enumerate(self.parent)]
