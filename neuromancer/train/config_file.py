@@ -9,7 +9,6 @@ import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from neuromancer.errors import ArgumentError, FileError, NeuromancerError, Unkno
 from neuromancer.graph.registry import ModelRegistry
 from neuromancer.places import kind_at, local_file
 from neuromancer.train.old_config import OLD, Translation, is_old
+from neuromancer.train.python_file import executed, require_python
 from neuromancer.train.resume import checkpoint_of, load_checkpoint, require_options
 from neuromancer.train.sources import is_arrays, made
 from neuromancer.train.trainer import OPTIONS, Trainer
@@ -178,21 +178,15 @@ def _translated(path: Path, module: types.ModuleType, changes: dict[str, Any]) -
 
 
 def _execute(path: Path) -> types.ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise FileError("not a Python file", where=str(path), expected="a name that ends in .py")
-    module = module_from_spec(spec)
+    require_python(path)
     folder = str(path.parent.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    # Loading a model file finds classes defined here by their module's name.
-    sys.modules[path.stem] = module
     with failing(path):
         try:
-            spec.loader.exec_module(module)
+            return executed(path)
         except NeuromancerError as error:
             raise _failure(error, path, "") from error
-    return module
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from tests.dense.nets import image, volume_net
 from tests.dense.test_predict import unet
 
 MEASURE = """
+import ctypes
 import sys
 import numpy as np
 import neuromancer as nm
@@ -44,19 +45,22 @@ def network(kind):
 def status(key):
     return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) * 1024
 
+trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 node, shape = network(sys.argv[1]), [1, *map(int, sys.argv[2].split(","))]
 memory = float(sys.argv[3]) if sys.argv[3] else None
 raw = np.full(shape, 0.5, "float32")
 plan = node.plan_dense(raw, memory=memory)
-out = node.predict_dense(raw, memory=memory, progress=False)  # loads and compiles all kernels
+node.predict_dense(raw, memory=memory, progress=False)  # loads and compiles all kernels
 
 def peak():
     for addresses in reserve.ranges:
         addresses.trim(sys.maxsize)  # what earlier predictions keep
+    if trim is not None:
+        trim(0)  # what the C library keeps
     before = status("VmRSS")
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak begins here
-    node.predict_dense(raw, out=out, memory=memory, progress=False)
+    node.predict_dense(raw, memory=memory, progress=False)  # another tiling than the plan's, if given a result
     return status("VmHWM") - before
 
 # how much of one tile is still there when the next one begins depends on the writing thread: plans count the worst

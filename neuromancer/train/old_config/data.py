@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from neuromancer.train.old_config.cubes import Cubes, located
 from neuromancer.train.old_config.digits import Digits
 from neuromancer.train.old_config.findings import Findings
 from neuromancer.train.old_config.own_class import check_class, sources
+from neuromancer.train.python_file import executed
 
 BUILT_IN = ("BatchCreatorImage", "MNISTData")
 GONE = ("BatchCreatorSkel", "PianoData", "PianoData_perc", "MultiviewData", "AgentData")
@@ -81,15 +80,11 @@ def _resolved(names: Mapping[str, Any], path: Path, findings: Findings) -> Any:
 def _imported(file: Path, name: str, path: Path, findings: Findings) -> Any:
     """Return a class in another Python file."""
     file = located(file, path.parent)
-    spec = spec_from_file_location(file.stem, file) if file.is_file() else None
-    if spec is None or spec.loader is None:
+    if not file.is_file():
         findings.refuse("data_class", (str(file), name), "no such Python file")
         return None
-    module = module_from_spec(spec)
-    # Loading in other processes finds the class by its module's name.
-    sys.modules[file.stem] = module
     try:
-        spec.loader.exec_module(module)
+        module = executed(file)
     except Exception as error:
         findings.refuse("data_class", (str(file), name), f"the file fails: {type(error).__name__}: {error}")
         return None
