@@ -24,7 +24,7 @@ def unknown(monkeypatch, tmp_path):
     """A machine that was never measured; returns the groups measured so far."""
     done = []
 
-    def measure(group, known):
+    def measure(group, threads):
         done.append(group)
         return {kind: 2 * seconds for kind, seconds in TYPICAL[group].items()}
 
@@ -114,7 +114,7 @@ def test_training_goes_by_typical_speeds(unknown, monkeypatch):
 
 
 def test_bad_measurements_are_typical_ones(unknown, monkeypatch, caplog):
-    monkeypatch.setattr(measuring, "measure", lambda group, known: dict.fromkeys(TYPICAL[group], 0.0))
+    monkeypatch.setattr(measuring, "measure", lambda group, threads: dict.fromkeys(TYPICAL[group], 0.0))
     assert not any(value <= 0 for value in speed.require().per_unit.values())
     assert "could not be measured" in caplog.text
 
@@ -142,15 +142,13 @@ def test_what_is_known_is_not_fitted_again():
     assert found == {"b": pytest.approx(2.0)}
 
 
-@pytest.mark.parametrize("known", [{}, {"basic": TYPICAL["basic"]}])
-@pytest.mark.parametrize("group", ["basic", "winograd"])
-@pytest.mark.parametrize("load", [1.0, 3.0])
-def test_every_constant_is_measured(group, known, load, monkeypatch):
-    """With times that follow the typical speeds, these are found, under load relative to what is known."""
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("group", ["basic", "winograd", "fourier"])
+def test_every_constant_is_measured(group, threads, monkeypatch):
+    """With times that follow the typical speeds of a single thread, those of all threads are found."""
 
     def times(runs):
-        reference = {"reference": measuring.reference().direct["direct"]}
-        return [load * Speed().seconds(units) for units in (reference, *expected)]
+        return [Speed().seconds(units) for units in expected]
 
     expected = []
     monkeypatch.setattr(measuring, "_times", times)
@@ -164,6 +162,15 @@ def test_every_constant_is_measured(group, known, load, monkeypatch):
         return samples
 
     monkeypatch.setitem(measuring.FAMILIES, group, [taken(family) for family in measuring.FAMILIES[group]])
-    found = measuring.measure(group, Speed(known))
-    scale = 1.0 if known else load
-    assert found == {kind: pytest.approx(scale * value, rel=1e-6) for kind, value in TYPICAL[group].items()}
+    for kind, family in measuring.BY_MEMORY.items():
+        monkeypatch.setitem(measuring.BY_MEMORY, kind, taken(family))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = measuring.measure(group, threads)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    alike = (*speed.SERIAL, *measuring.BY_MEMORY)  # as slow with all threads as with one
+    shares = {kind: 1 if kind in alike else threads for kind in TYPICAL[group]}
+    assert found == {kind: pytest.approx(TYPICAL[group][kind] / shares[kind], rel=1e-6) for kind in TYPICAL[group]}

@@ -1,16 +1,18 @@
 """Measurement of the speed of this machine: short runs of every kind of work, a few milliseconds each.
 
-Runs of one kind alternate, and the fastest of several counts, since other processes can only slow them down. What slows
-down a whole family of runs slows down the reference that runs among them, too: all times are relative to it. Constants
-that occur together are fitted to the times, relative to these, and leaning towards the typical ones: noise of one run
-cannot make one constant absurd to make up for another.
+A single thread runs them, and only the time for which it computes counts: other processes hardly disturb it, while
+threads that wait for one another take several times as long on a busy machine. All threads together take a share of
+that time, except for work that is limited by memory, which they do once more together. Runs of one kind alternate, and
+the fastest of several counts. Constants that occur together are fitted to the times, relative to these, and leaning
+towards the typical ones: noise of one run cannot make one constant absurd to make up for another.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import prod
+from concurrent.futures import ThreadPoolExecutor
+from math import inf, prod
 
 import numpy as np
 import torch
@@ -19,48 +21,55 @@ from neuromancer.engine.pytensor.kernels import conv as direct
 from neuromancer.engine.pytensor.kernels import fourier, rows, winograd
 from neuromancer.engine.pytensor.kernels.conv_algorithm import ConvAlgorithm, Layer
 from neuromancer.engine.pytensor.kernels.memory import empty, reserve
-from neuromancer.engine.pytensor.kernels.speed import TYPICAL, Speed, Units
+from neuromancer.engine.pytensor.kernels.speed import SERIAL, TYPICAL, Speed, Units
 
 Run = Callable[[], object]
 Sample = tuple[Units, Run]
 
 RUNS = 4
-"""Least number of timed runs of each sample."""
-SPENT = 0.05
-"""Seconds for which the samples of a family run at least: idle cores take milliseconds to wake."""
+"""Number of timed runs of each sample."""
 LEANING = 0.1
 """Weight of the typical ratios, relative to that of a time."""
 WITHIN = 5.0
 """Factor by which a constant may differ from the typical one, relative to others that are fitted to the same times."""
 
 
-def measure(group: str, speed: Speed) -> dict[str, float]:
+def measure(group: str, threads: int) -> dict[str, float]:
     """Return the measured seconds per unit of a group of `TYPICAL`.
 
     Parameters
     ----------
     group : {'basic', 'winograd', 'fourier'}
-    speed : Speed
-        What is known so far.
+    threads : int
+        Those of torch.
     """
-    with torch.inference_mode(), reserve.hold():
-        layer = reference()
-        run, products = _directly(layer)[1], layer.direct["direct"]
-        measured = [_family(family, run) for family in FAMILIES[group]]
-    quickest = min(least for _, least, _ in measured)
-    if "basic" in speed.measured:
-        quickest = speed.per_unit["reference"] * products
-    found = {"reference": quickest / products}
-    for units, least, times in measured:
-        found |= fitted(units, [t * quickest / least for t in times], speed.per_unit, found)
+    with ThreadPoolExecutor(1) as one:
+        alone = one.submit(_alone, group).result()
+    torch.set_num_threads(threads)  # the setting is per thread, but new threads inherit the last one
+    found = {kind: seconds / (1 if kind in SERIAL else threads) for kind, seconds in alone.items()}
+    if threads > 1 and group == "basic":
+        with torch.inference_mode(), reserve.hold():
+            together = {kind: _measured(family)[kind] for kind, family in BY_MEMORY.items()}
+        found |= {kind: min(max(found[kind], together[kind]), alone[kind]) for kind in together}
     return {kind: found[kind] for kind in TYPICAL[group]}
 
 
-def _family(family: Callable[[], list[Sample]], run: Run) -> tuple[list[Units], float, list[float]]:
-    """Return the work of the samples of a family, the seconds of the reference at that time, and theirs."""
+def _alone(group: str) -> dict[str, float]:
+    """Return the seconds per unit with a single thread, this one."""
+    torch.get_num_threads()  # the first call in a thread overrides an earlier setting
+    torch.set_num_threads(1)
+    found: dict[str, float] = {}
+    with torch.inference_mode(), reserve.hold():
+        for family in FAMILIES[group]:
+            found |= _measured(family, found)
+    return found
+
+
+def _measured(family: Callable[[], list[Sample]], known: Mapping[str, float] = {}) -> dict[str, float]:
+    """Return the seconds per unit of a family, given those that are known."""
     samples = family()
-    least, *times = _times([run, *(other for _, other in samples)])
-    return [units for units, _ in samples], least, times
+    times = _times([run for _, run in samples])
+    return fitted([units for units, _ in samples], times, Speed().per_unit, known)
 
 
 def fitted(
@@ -98,30 +107,18 @@ def fitted(
 
 def _times(runs: Sequence[Run]) -> list[float]:
     """Return the least seconds of each of some alternating runs; the first round is not counted."""
-    # time for which a single thread waits while others run does not count, where the system tells
     fine = torch.get_num_threads() == 1 and time.get_clock_info("thread_time").resolution < 1e-6
     clock = time.thread_time if fine else time.perf_counter
-
-    def timed(run: Run) -> float:
-        start = clock()
-        run()
-        return clock() - start
-
-    for run in runs:
-        run()
-    rounds: list[list[float]] = []
-    begin = time.perf_counter()
-    while len(rounds) < RUNS or time.perf_counter() - begin < SPENT:
-        rounds.append([timed(run) for run in runs])
-    return [min(times) for times in zip(*rounds, strict=True)]
+    best = [inf] * len(runs)
+    for k in range(RUNS + 1):
+        for n, run in enumerate(runs):
+            start = clock()
+            run()
+            best[n] = min(best[n], clock() - start) if k else best[n]
+    return best
 
 
 # ---- samples
-def reference() -> Layer:
-    """Return the layer to whose time all others are relative, computed directly."""
-    return _layer((20, 22, 22), 32, 32, 3)
-
-
 def _layer(image: Sequence[int], n_in: int, n_out: int, taps: int, stride: int = 1, groups: int = 1) -> Layer:
     ndim = len(image)
     kernel = (n_out, n_in // groups, *(taps,) * ndim)
@@ -253,3 +250,5 @@ FAMILIES: dict[str, Iterable[Callable[[], list[Sample]]]] = {
     "fourier": (_fourier,),
 }
 """Group -> kinds of runs whose constants are fitted together."""
+BY_MEMORY = {"reorder": _reorder, "byte": _bytes}
+"""Kinds that are limited by memory, so that more threads do not take a proportional share of the time."""

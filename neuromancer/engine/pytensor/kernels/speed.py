@@ -27,8 +27,6 @@ Units = dict[str, Any]
 
 TYPICAL: dict[str, dict[str, float]] = {
     "basic": {
-        # the run to which all others are relative, per product
-        "reference": 20e-12,
         # direct convolution by oneDNN, per product of whole vectors of output channels
         "direct": 20e-12,
         "direct_single": 36e-12,  # one input channel
@@ -68,6 +66,8 @@ TYPICAL: dict[str, dict[str, float]] = {
     },
 }
 """Typical seconds per unit with one thread, in groups that are measured together."""
+SERIAL = ("step", "fourier_call")
+"""Kinds that further threads do not shorten."""
 PACKAGES = ("torch", "llvmlite", "numpy")
 
 
@@ -87,7 +87,8 @@ class Speed:
         scale = 1 / threads if own is None else own / TYPICAL["basic"]["direct"]
         self.per_unit: dict[str, float] = {}
         for group, typical in TYPICAL.items():
-            self.per_unit |= self.measured.get(group, {k: v * scale for k, v in typical.items()})
+            usual = {k: v * (scale * threads if k in SERIAL else scale) for k, v in typical.items()}
+            self.per_unit |= self.measured.get(group, usual)
 
     def seconds(self, units: Units) -> float:
         """Return the seconds that work takes."""
@@ -120,7 +121,7 @@ def require(group: str = "basic") -> Speed:
         if group not in speed.measured:
             start = time.perf_counter()
             measure = import_module("neuromancer.engine.pytensor.kernels.measuring").measure
-            found = cached(group, _key(speed.threads), TYPICAL[group], lambda: measure(group, speed))
+            found = cached(group, _key(speed.threads), TYPICAL[group], lambda: measure(group, speed.threads))
             if found is None:
                 logger.warning("the speed of this machine could not be measured; typical numbers are used")
             known = speed.measured | {group: found or {k: speed.per_unit[k] for k in TYPICAL[group]}}
