@@ -164,6 +164,15 @@ sliding window is MONAI's with an overlap of {overlap:.0%} and Gaussian weights,
 """
 
 
+def write(args: argparse.Namespace, group: str, lines: list[str], reasons: list[str]) -> None:
+    """Write the section of a group as far as it is known, if asked to."""
+    if args.write:
+        weights = "with published weights" if args.meshnet and "meshnet" in group else "with random weights"
+        note = NOTE.format(weights=weights, tolerance=common.TOLERANCE, overlap=OVERLAP)
+        text = "\n\n".join(filter(None, [note.strip(), common.machine(), "\n".join(lines), "\n".join(reasons)]))
+        page.write(args.write, GROUPS[group], text)
+
+
 def main() -> None:
     """Measure, print, and write the sections if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -187,17 +196,14 @@ def main() -> None:
                 for line, found in measure(case, args.quick, args.meshnet, names):
                     lines.append(line)
                     reasons += found.remarks(case.name)
+                    write(args, group, lines, reasons)  # a larger image may be too large for a peer and this machine
             except SystemExit as reason:  # the other networks are measured all the same
                 print(reason, flush=True)
                 reasons.append(f"- not timed: {reason}")
                 wrong.append(str(reason))
             if args.quick:
                 names = tuple(name for name in names if name != peers.SLOW_START)
-        if args.write:
-            weights = "with published weights" if args.meshnet and "meshnet" in group else "with random weights"
-            note = NOTE.format(weights=weights, tolerance=common.TOLERANCE, overlap=OVERLAP)
-            text = "\n\n".join(filter(None, [note.strip(), common.machine(), "\n".join(lines), "\n".join(reasons)]))
-            page.write(args.write, GROUPS[group], text)
+        write(args, group, lines, reasons)
     if wrong:
         raise SystemExit("\n".join(wrong))
 
