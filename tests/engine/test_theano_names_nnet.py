@@ -168,3 +168,11 @@ def test_fast_sigmoid_has_a_slope_at_zero():
     x = np.array([0.0, 1.0, -1.0, 4.0, 9.0])
     found = values(lambda v: T.grad(T.nnet.ultra_fast_sigmoid(v).sum(), v), x)
     np.testing.assert_allclose(found, [0.375, 1 / 6, 1 / 6, 0.0458812946797165 / 4, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["elu", "selu", "relu", "softplus", "sigmoid", "softsign"])
+def test_gradients_far_from_zero_are_finite(name):
+    x = E.tensor("x", (None,), "float32")
+    slopes = E.function([x], T.grad(getattr(T.nnet, name)(x).sum(), x))(np.float32([-1000, -100, 100, 1000]))
+    assert np.isfinite(slopes).all()
+    assert E.function([x], T.grad(T.nnet.elu(x, 2.0).sum(), x))(np.float32([500])).tolist() == [1]

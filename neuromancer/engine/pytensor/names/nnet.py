@@ -57,7 +57,8 @@ def relu(x: Any, alpha: Any = 0) -> Variable:
 def elu(x: Any, alpha: Any = 1) -> Variable:
     """Return x where it is positive, else alpha (exp(x) - 1) (Clevert et al. 2015, arXiv:1511.07289)."""
     x = pt.as_tensor_variable(x)
-    return pt.switch(x > 0, x, alpha * pt.expm1(x))
+    # the gradient of the unused side must be finite, too
+    return pt.switch(x > 0, x, alpha * pt.expm1(pt.minimum(x, 0)))
 
 
 def selu(x: Any) -> Variable:

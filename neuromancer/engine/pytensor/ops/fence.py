@@ -14,16 +14,10 @@ from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
 
 
-class Fence(KernelOp):
-    """The identity; PyTensor does not merge operations across it."""
+class Identity(KernelOp):
+    """Base of operations that return their operand itself."""
 
-    __props__ = ()
     view_map = {0: [0]}  # noqa: RUF012 (PyTensor's name and form)
-
-    def make_node(self, x: Any) -> Apply:
-        """Type x, of any shape."""
-        x = pt.as_tensor_variable(x)
-        return Apply(self, [x], [x.type()])
 
     def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shape of x."""
@@ -32,6 +26,17 @@ class Fence(KernelOp):
     def kernel(self, x: torch.Tensor) -> torch.Tensor:
         """Return the tensor itself."""
         return x
+
+
+class Fence(Identity):
+    """The identity; PyTensor does not merge operations across it."""
+
+    __props__ = ()
+
+    def make_node(self, x: Any) -> Apply:
+        """Type x, of any shape."""
+        x = pt.as_tensor_variable(x)
+        return Apply(self, [x], [x.type()])
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytensor.tensor as pt
-import torch
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.type import TensorType
 
-from neuromancer.engine.pytensor.ops.base import KernelOp, Shape
+from neuromancer.engine.pytensor.ops.fence import Identity
 
 
-class Unbroadcast(KernelOp):
+class Unbroadcast(Identity):
     """The identity, whose type does not say that some axes have length 1.
 
     Parameters
@@ -22,7 +21,6 @@ class Unbroadcast(KernelOp):
     """
 
     __props__ = ("axes",)
-    view_map = {0: [0]}  # noqa: RUF012 (PyTensor's name and form)
 
     def __init__(self, axes: Sequence[int]) -> None:
         self.axes = tuple(sorted(axes))
@@ -32,14 +30,6 @@ class Unbroadcast(KernelOp):
         x = pt.as_tensor_variable(x)
         sizes = [None if axis in self.axes else size for axis, size in enumerate(x.type.shape)]
         return Apply(self, [x], [TensorType(x.type.dtype, shape=sizes)()])
-
-    def output_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shape of x."""
-        return [shapes[0]]
-
-    def kernel(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the tensor itself."""
-        return x
 
     def pullback(
         self, inputs: Sequence[Variable], outputs: Sequence[Variable], cotangents: Sequence[Variable]
