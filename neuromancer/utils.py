@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import threading
@@ -18,6 +19,7 @@ from neuromancer.casts import exact_cast
 from neuromancer.config import config
 from neuromancer.errors import ArgumentError, InputTypeError, UnknownNameError, naming, nearest_name
 from neuromancer.exclusive import Exclusive
+from neuromancer.files import write_whole
 
 NAME_LENGTH = 1000
 """Maximum length of the name of a node or model, in characters."""
@@ -242,7 +244,7 @@ def h5load(file_name: str | os.PathLike[str], keys: str | Sequence[str] | None =
     import h5py
 
     with naming(file_name, "cannot be read"), h5py.File(Path(file_name).expanduser(), "r") as file:
-        names = [keys] if isinstance(keys, str) else list(file) if keys is None else list(keys)
+        names = [keys] if isinstance(keys, str) else list(file) if keys is None else [str(key) for key in keys]
         for name in names:
             if not isinstance(file.get(name), h5py.Dataset):
                 raise UnknownNameError(
@@ -254,7 +256,7 @@ def h5load(file_name: str | os.PathLike[str], keys: str | Sequence[str] | None =
 
 
 def h5save(data: Any, file_name: str | os.PathLike[str], keys: Any = None, compress: bool = True) -> None:
-    """Write arrays to an HDF5 file, which is replaced.
+    """Write arrays of numbers to an HDF5 file, which is replaced when all is written.
 
     Parameters
     ----------
@@ -280,6 +282,16 @@ def h5save(data: Any, file_name: str | os.PathLike[str], keys: Any = None, compr
     names = default if keys is None else [keys] if isinstance(keys, str) else [str(key) for key in keys]
     if len(names) != len(arrays) or len(set(names)) != len(names):
         raise ArgumentError("needs one name per array", where="h5save", got=names, expected=f"{len(arrays)} names")
-    with naming(file_name), h5py.File(Path(file_name).expanduser(), "w") as file:
-        for name, array in zip(names, map(np.asarray, arrays), strict=True):
-            file.create_dataset(name, data=array, compression="lzf" if compress and array.ndim else None)
+    arrays = [np.asarray(array) for array in arrays]
+    strange = [name for name, array in zip(names, arrays, strict=True) if array.dtype.kind not in "biufc"]
+    if strange:
+        raise InputTypeError("not numbers", where="h5save", got=strange, expected="arrays of numbers")
+    # in memory first: on a full disk the HDF5 library fails in ways that cannot be caught
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        for name, array in zip(names, arrays, strict=True):
+            try:
+                file.create_dataset(name, data=array, compression="lzf" if compress and array.ndim else None)
+            except (OSError, RuntimeError, TypeError, ValueError) as error:
+                raise ArgumentError(str(error)[:300], where="h5save", got=name, expected="another name") from error
+    write_whole(Path(file_name).expanduser(), image.getbuffer())

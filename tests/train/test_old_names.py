@@ -7,7 +7,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer import graphutils, train, utils
-from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
+from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, UnknownNameError
 from neuromancer.model import rebuild_model
 from neuromancer.optimiser import DecaySchedule, LinearSchedule, Schedule, StepSchedule
 from tests.train.nets import classifier, line, points
@@ -81,6 +81,12 @@ def test_arrays_in_hdf5(tmp_path):
         utils.h5load(path, "data")
     with pytest.raises(ArgumentError, match="one name per array"):
         utils.h5save([1, 2], path, ["a", "a"])
+    for data, keys, kind in ((["a"], None, InputTypeError), (np.array([None]), None, InputTypeError),
+                             ([1, 2], ["a", "a/b"], ArgumentError)):  # fmt: skip
+        with pytest.raises(kind, match="h5save"):
+            utils.h5save(data, path, keys)
+    assert [a.tolist() for a in utils.h5load(path)] == [[0, 1], 7], "what was there is unchanged"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
     with pytest.raises(OSError, match="cannot be read"):
         utils.h5load(tmp_path / "none.h5")
 
