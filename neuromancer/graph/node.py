@@ -139,7 +139,7 @@ class GraphNode(metaclass=NodeType):
         before = self.output
         self._make_output()
         if before is not None:
-            double = _is_double(before)
+            double = "float64" in _dtypes(before)
         else:
             kinds = {kind for p in self.parents for kind in _dtypes(p.output) if kind.startswith("float")}
             double = config.floatX == "float64" or not self.parents or kinds == {"float64"}
@@ -485,19 +485,14 @@ def require_node(value: Any, node: Any, what: str) -> None:
 
 def _dtypes(output: Any) -> list[str]:
     """Return the dtypes of an output, or of the outputs in a list; those without one are omitted."""
-    several = output if isinstance(output, (list, tuple)) else [output]
-    return [str(each.dtype) for each in several if hasattr(each, "dtype")]
-
-
-def _is_double(output: Any) -> bool:
-    return "float64" in _dtypes(output)
+    return [str(o.dtype) for o in (output if isinstance(output, (list, tuple)) else [output]) if hasattr(o, "dtype")]
 
 
 def _single(output: Any) -> Any:
     """Cast a float64 output, or those in a list, to float32; return anything else unchanged."""
     if isinstance(output, (list, tuple)):
         return type(output)(_single(each) for each in output)
-    return E.T.cast(output, "float32") if isinstance(output, E.Variable) and _is_double(output) else output
+    return E.T.cast(output, "float32") if isinstance(output, E.Variable) and "float64" in _dtypes(output) else output
 
 
 def is_shaped(node: GraphNode) -> bool:

@@ -29,8 +29,32 @@ def load_graph(
     """Load a model from a file and make it the current one; see :func:`neuromancer.modelload`."""
     options.check()
     known = check_functors(functors)
-    document, arrays = read_document(path)
-    where = str(path)
+    return built(*read_document(path), options, name, known, str(path))
+
+
+def built(
+    document: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    options: LoadOptions,
+    name: str | None,
+    known: Mapping[str, Callable[..., Any]],
+    where: str,
+) -> TrainableGraph:
+    """Build a model from document and arrays, with changes, and make it the current one.
+
+    Parameters
+    ----------
+    document, arrays
+        As `describe` returns them.
+    options : LoadOptions
+        Checked.
+    name : str, optional
+        Default: a random one.
+    known : mapping of str to callable
+        Checked functions that the document may refer to.
+    where : str
+        Origin in messages.
+    """
     if options.any():
         with new_model(None) as plain:
             build(plain, document, arrays, where, known)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,13 +15,14 @@ from neuromancer.graph.feeding import check_arrays
 from neuromancer.graph.function import LazyFunction, getinput_for_multioutput
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
-from neuromancer.io.describe import own_functors
-from neuromancer.io.load import load_graph, params_from_model_file
+from neuromancer.io.describe import describe, own_functors
+from neuromancer.io.load import built, load_graph, params_from_model_file
 from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
 from neuromancer.models.exportable import Exportable
 from neuromancer.models.import_report import ImportReport
 from neuromancer.models.prediction import DensePrediction
+from neuromancer.nodes.functors import check_functors
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
 
@@ -458,8 +457,7 @@ def rebuild_model(
     >>> nm.model_manager.delmodel("small")
     >>> nm.model_manager.delmodel("large")
     """
-    functors = {**model.own_functors, **options.pop("functors", {})}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.h5"
-        model.write(path)
-        return modelload(path, override_mfp_to_active, imposed_patch_size, name=name, functors=functors, **options)
+    functors = {**model.own_functors, **check_functors(options.pop("functors", None))}
+    changes = LoadOptions(bool(override_mfp_to_active), imposed_patch_size, **options)
+    changes.check()
+    return cast(Model, built(*describe(model), changes, name, functors, f"model {model.name!r}"))
