@@ -89,10 +89,23 @@ class ResultStores:
             )
         return found
 
-    def close(self) -> None:
-        """Close stores that were opened here."""
+    @property
+    def at_once(self) -> str | None:
+        """The first result that exists only once all of it is written; None if all can be continued."""
+        return next((str(place.locator) for place in self._places if place is not None and place.at_once), None)
+
+    def close(self, whole: bool = True) -> None:
+        """Close stores that were opened here.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether all is written; otherwise results that are written at once are given up.
+        """
         for sink, out in zip(self.sinks, self.outs, strict=False):
             if sink is not out:
+                if not whole:
+                    getattr(sink, "abandon", lambda: None)()
                 sink.close()
         self.sinks.clear()
 

@@ -51,6 +51,7 @@ class ArraySource:
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
         placement, doubts = calibrated(opened.placement, layout)
         self.voxel_size, self.unit, self.direction = placement.voxel_size, placement.unit, placement.direction
+        self.orientation = placement.orientation
         self.offset = tuple(0.0 if o is None else o for o in placement.offset or (0.0,) * len(self.spatial))
         self.doubts = (*opened.doubts, *doubts)
         self.blank = opened.blank
