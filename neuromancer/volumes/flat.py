@@ -257,9 +257,8 @@ class FlatSink(FileSink):
 
     def flush(self) -> None:
         """Return when all that was written would survive a power cut."""
-        if self._handle is not None:  # closing has flushed it
-            with naming(self.label):
-                os.fsync(self._handle)
+        with naming(self.label):
+            os.fsync(self._open())
 
     def close(self) -> None:
         """Flush and close the file."""

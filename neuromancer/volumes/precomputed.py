@@ -18,7 +18,7 @@ from neuromancer.volumes.chunk_files import require_no_pipe
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.headed import note_in, noted
 from neuromancer.volumes.opened import Opened
-from neuromancer.volumes.placement import StatedPlacement
+from neuromancer.volumes.placement import Placement, StatedPlacement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import member, require
@@ -120,7 +120,10 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
             ts.open(_metadata(spec) | {"kvstore": {"driver": "file", "path": f"{new}/"}}, create=True).result(PATIENCE)
         file, placement = new / INFO, spec.stored_placement
         spatial = [a for a in spec.layout.stored if a in "xyz"]
-        more: dict[str, Any] = {NOTE: noted(token, placement, spatial).removeprefix("neuromancer ")}
+        sizes = dict(zip(spatial, placement.voxel_size or (), strict=False))
+        signs = dict(zip(spatial, placement.direction or (), strict=False))
+        whole = Placement(tuple(map(sizes.get, "xyz")), direction=tuple(signs.get(a, 1) for a in "xyz"))
+        more: dict[str, Any] = {NOTE: noted(token, whole, "xyz").removeprefix("neuromancer ")}
         if placement.offset is not None and placement.unit is not None:
             places = dict(zip(spatial, placement.offset, strict=True))
             factor = ratio(placement.unit, UNIT)

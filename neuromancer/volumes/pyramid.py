@@ -58,15 +58,14 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
         raise ArgumentError("unknown method", where="write_pyramid", got=method, expected=METHODS)
     if levels is not None and not (is_whole(levels) and levels >= 0):
         raise ArgumentError("not a number of levels", where="write_pyramid", got=levels, expected="an integer >= 0")
-    if hasattr(image, "flush"):
-        image.flush()
     locator = getattr(image, "locator", None)
     if locator is None and isinstance(image, (str, os.PathLike)):
         kind, *parts = split_path(image, "write_pyramid")
     else:
         kind, *parts = (None, str(image)) if locator is None else (locator.kind, locator.path, locator.dataset)
+    # The file of a TIFF is replaced.
+    getattr(image, "close" if kind == "tif" else "flush", lambda: None)()
     if kind in ("tif", "precomputed"):
-        getattr(image, "close", lambda: None)()  # its file is replaced
         return (tiff_pyramid if kind == "tif" else precomputed_pyramid)(str(followed(parts[0])), method, levels)
     path = join(*parts)
     zarr = zarr_of(path)

@@ -12,7 +12,6 @@ import numpy as np
 
 from neuromancer.errors import FileError, naming, translating
 from neuromancer.files import fsync, replacing
-from neuromancer.volumes.axes import PASSED
 from neuromancer.volumes.chunks import blocks
 from neuromancer.volumes.downsample import COARSEST, factors_of, shrink
 from neuromancer.volumes.placement import Placement

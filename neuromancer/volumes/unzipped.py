@@ -56,7 +56,7 @@ def unzip(file: IO[bytes], method: str, label: str) -> tuple[IO[bytes], list[Par
     try:
         while not damage:
             try:
-                block = stream.read(BLOCK)
+                block = stream.read1(BLOCK)  # all that can be had before an error
             except (EOFError, OSError, ValueError, zlib.error) as error:
                 block, damage = b"", reason(error)
             if not block:
