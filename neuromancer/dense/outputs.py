@@ -21,6 +21,7 @@ from neuromancer.dense.stores import MemorySink, is_sink, place_of
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError, OutOfMemoryError
 from neuromancer.places import local_file
 from neuromancer.volumes.missing import Part
+from neuromancer.volumes.packed import is_packed
 
 
 class Planned(Protocol):
@@ -139,7 +140,7 @@ class Outputs:
     # ---- creating and opening
     def _opened(self, run: Planned, outs: Sequence[Any]) -> DensePlan:
         folder = self._journal_folder(run, outs)
-        self._require_stepwise(run)
+        self._require_stepwise(outs)
         joins = self.options.resume or self.options.shard is not None
         if folder is None:
             if joins:
@@ -153,20 +154,26 @@ class Outputs:
         found = Journal.find(folder)
         return self._begin(run, folder, joins) if found is None else self._continue(run, found, joins)
 
-    def _require_stepwise(self, run: Planned) -> None:
-        """Raise ArgumentError for options that need results that are there tile by tile, if one is written at once."""
+    def _packed(self, outs: Sequence[Any]) -> str | None:
+        """Return the first result that is compressed as a whole."""
+        compression = (self.options.store or {}).get("compression")
+        paths = [out for out in outs if isinstance(out, (str, os.PathLike))]
+        return next((str(out) for out in paths if is_packed(out, compression)), None)
+
+    def _require_stepwise(self, outs: Sequence[Any]) -> None:
+        """Raise ArgumentError for options that need results that grow tile by tile, if one of them does not."""
+        packed = self._packed(outs)
         for name in ("resume", "shard", "journal"):
-            at_once = run.known_stores().at_once if getattr(self.options, name) not in (None, False) else None
-            if at_once is not None:
+            if packed is not None and getattr(self.options, name) not in (None, False):
                 raise ArgumentError(
                     "a file that is compressed as a whole is written at once, by a single run",
                     where=name,
-                    got=at_once,
+                    got=packed,
                     expected="an uncompressed file, such as .nii, .mrc or .nrrd; or a .zarr, with compressed chunks",
                 )
 
     def _journal_folder(self, run: Planned, outs: Sequence[Any]) -> Path | None:
-        if run.known_stores().at_once is not None:
+        if self._packed(outs) is not None:
             return None
         if self.options.journal is not None:
             return local_file(self.options.journal, "journal")

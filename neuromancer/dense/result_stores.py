@@ -89,11 +89,6 @@ class ResultStores:
             )
         return found
 
-    @property
-    def at_once(self) -> str | None:
-        """The first result that exists only once all of it is written; None if all can be continued."""
-        return next((str(place.locator) for place in self._places if place is not None and place.at_once), None)
-
     def close(self, whole: bool = True) -> None:
         """Close stores that were opened here.
 

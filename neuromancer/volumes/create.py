@@ -184,7 +184,7 @@ def output_at(
     locator = Locator(file_kind, path, name, layout.stored, spatial)
     spec = StoreSpec(size, kind, layout, blocks, groups, compression, placement, multiscale, ome_version)
     check_spec(locator, spec)
-    return Output(locator, spec) if packing_of(locator, spec) is None else PackedOutput(locator, spec)
+    return (Output if packing_of(file_kind, path, compression) is None else PackedOutput)(locator, spec)
 
 
 def _checked(

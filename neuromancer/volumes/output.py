@@ -47,16 +47,10 @@ class Output:
     locator : Locator
     spec : StoreSpec
         Specification of the output.
-
-    Attributes
-    ----------
-    at_once : bool
-        Whether one process must write all of it before it exists, so that no run can continue another.
     """
 
     locator: Locator
     spec: StoreSpec
-    at_once = False
 
     def find(self) -> ArraySink | None:
         """Open the output for writing; None if it does not exist.

@@ -15,23 +15,33 @@ from neuromancer.volumes.flat import FlatSink
 from neuromancer.volumes.fresh import Note, fresh, new_token
 from neuromancer.volumes.headed import HeadedFormat, Header
 from neuromancer.volumes.output import Output, exists, forget, module_of
-from neuromancer.volumes.protocol import Locator
+from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.unzipped import method_of, zip_into
 
 
-def packing_of(locator: Locator, spec: StoreSpec) -> tuple[str, bool] | None:
-    """Return how an output is compressed as a whole, and whether its header is, too; None if it is not compressed."""
-    if locator.kind == "nrrd":
-        return ("gzip", False) if spec.compression == "gzip" else None
-    method = method_of(locator.path) if locator.kind in ("nifti", "mrc") else None
+def packing_of(kind: str, path: str, compression: str | None) -> tuple[str, bool] | None:
+    """Return how an output is compressed as a whole, and whether its header is, too; None if it is not compressed.
+
+    Examples
+    --------
+    >>> packing_of("mrc", "a.mrc.bz2", None), packing_of("nrrd", "a.nrrd", "gzip"), packing_of("zarr", "a.zarr", "gzip")
+    (('bzip2', True), ('gzip', False), None)
+    """
+    if kind == "nrrd":
+        return ("gzip", False) if compression == "gzip" else None
+    method = method_of(path) if kind in ("nifti", "mrc") else None
     return None if method is None else (method, True)
+
+
+def is_packed(path: str | os.PathLike[str], compression: str | None = None) -> bool:
+    """Return whether an output at a path is compressed as a whole, and so written at once by a single process."""
+    kind, file, _ = split_path(path, "out")
+    return packing_of(kind, file, compression) is not None
 
 
 class PackedOutput(Output):
     """An output that is compressed as a whole; it appears at its path when its sink is closed."""
-
-    at_once = True
 
     def find(self) -> PackedSink:
         """Return a new sink.
@@ -42,7 +52,7 @@ class PackedOutput(Output):
             If the output exists already.
         """
         self.require_free()
-        packing = packing_of(self.locator, self.spec)
+        packing = packing_of(self.locator.kind, self.locator.path, self.spec.compression)
         assert packing is not None
         form: HeadedFormat = module_of(self.locator).FORMAT
         label, target = str(self.locator), followed(self.locator.path)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NEEDS = {
-    "volumes.md": ("zarr", "xarray"),
+    "volumes.md": ("zarr", "xarray", "tensorstore", "nibabel"),
     "cluster.md": ("dask", "distributed"),
     "export.md": ("onnx",),
     "bioimageio.md": ("bioimageio.spec", "onnx"),

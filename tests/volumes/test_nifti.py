@@ -87,7 +87,7 @@ def test_scaled_values(tmp_path):
     source = open_source(path)
     assert source.dtype == "float64"
     np.testing.assert_array_equal(source[:][0].T, nibabel.load(path).get_fdata())
-    with pytest.raises(FileError, match="is not writable.*unscaled"):
+    with pytest.raises(FileError, match=r"is not writable.*unscaled"):
         create_sink(path, source.shape, "float64", existing="open")
 
 

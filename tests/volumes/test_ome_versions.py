@@ -55,7 +55,7 @@ def test_compressions_of_zarr_2(tmp_path, compression):
 
 def test_versions_are_not_mixed(tmp_path):
     create_sink(tmp_path / "a.zarr/x", SHAPE, "uint8").close()
-    with pytest.raises(FileError, match="zarr format 2.*a folder of format 3"):
+    with pytest.raises(FileError, match=r"zarr format 2.*a folder of format 3"):
         create_sink(tmp_path / "a.zarr/y", SHAPE, "uint8", multiscale=True, ome_version="0.4")
     with pytest.raises(ArgumentError, match="no shards"):
         create_sink(tmp_path / "b.zarr", SHAPE, "uint8", multiscale=True, ome_version="0.4", shards=True)

@@ -165,7 +165,7 @@ def test_nothing_is_overwritten(kind, tmp_path):
     with pytest.raises(ShapeError, match="another shape"):
         created(tmp_path, kind, (2, 8, 8, 9), "float32", existing="open")
     with pytest.raises(InputTypeError, match="another dtype"):
-        created(tmp_path, kind, (2, 8, 8, 8), "int32", existing="open")
+        created(tmp_path, kind, (2, 8, 8, 8), "int16", existing="open")
     assert open_source(sink.locator)[:].all()
 
 
