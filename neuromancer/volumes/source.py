@@ -140,7 +140,7 @@ def open_source(
     raw : array, str, path, Locator or ArraySource
         An array of NumPy, h5py, zarr, dask, tensorstore or xarray, or anything with ``shape``, ``dtype`` and slicing;
         or a path: ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``folder.precomputed``,
-        ``file.npy``, ``file.tif``, ``file.nii``, ``file.mrc``, ``file.nrrd``, ``file.ims``, ``file.xml`` (BigDataViewer),
+        ``file.npy``, ``file.tif``, ``file.nii``, ``file.mrc``, ``file.nrrd``, ``file.ims``, ``file.xml``,
         also an address such as ``s3://bucket/folder.zarr``. The dataset may be omitted if there is only one; an image
         of several levels is read at its finest.
     axes : str, optional
