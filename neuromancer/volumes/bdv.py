@@ -160,7 +160,9 @@ def _open_hdf5(file: Path, view: View, level: int, label: str) -> tuple[Opened, 
     name = f"t{view.time:05d}/s{view.setup:02d}/{level}/cells"
     opened = hdf5.open_stored(str(file), name, label)
     with h5py.File(file, "r") as data:
-        rows = data.get(f"s{view.setup:02d}/resolutions")
+        name = f"s{view.setup:02d}/resolutions"
+        hdf5.require_target(data, name, label)
+        rows = data.get(name)
         factors = rows[level].tolist() if isinstance(rows, h5py.Dataset) and level < len(rows) else None
     # BigDataViewer stores unsigned voxels in a signed type.
     return unpacked(opened, {"_Unsigned": "true"} if opened.array.dtype.kind == "i" else {}), factors

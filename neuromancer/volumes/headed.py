@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,6 +73,11 @@ class Header:
     identity: str = ""
     missing: list[Part] = field(default_factory=list)
 
+    @property
+    def end(self) -> int:
+        """Where the voxels end, in bytes."""
+        return self.start + prod(self.shape) * self.dtype.itemsize
+
     def mapped(self, file: str | IO[bytes]) -> tuple[Any, list[Part]]:
         """Map the voxels of a file; see :func:`neuromancer.volumes.flat.mapped`."""
         array, missing = mapped(file, self.dtype, self.start, self.shape[::-1] if self.fortran else self.shape)
@@ -104,7 +110,7 @@ class HeadedFormat:
 
     def header(self, path: str, label: str) -> Header:
         """Read the header of a file; `voxels` is a temporary file if it is compressed."""
-        with plain(path, label) as (file, damaged):
+        with plain(path, label, lambda head: self.read(head, path, label).end) as (file, damaged):
             found = self.read(file, path, label)
             if 0 in found.shape or min(found.shape, default=0) < 0:
                 raise FileError("has an impossible header", where=label, got=f"shape {found.shape}")

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from neuromancer.errors import FileError
-from neuromancer.volumes.hdf5 import inspect_dataset
+from neuromancer.volumes.hdf5 import inspect_dataset, require_target
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.stored import file_identity, member
@@ -21,6 +21,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     """Open all channels of a time point at a resolution level; the finest level if none is named."""
     file = h5py.File(path, "r")
     try:
+        require_target(file, f"{ROOT}/{LEVEL} 0", label)
         levels = _numbered(file.get(ROOT), LEVEL)
         if not levels:
             raise FileError("is no Imaris file", where=label, expected=f"a group {ROOT}/{LEVEL} 0")
@@ -30,6 +31,8 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         name = member(times, f"{level}/{time}" if time else "", label)
         group = file[ROOT][name]
         channels = [group[c] for c in _numbered(group, CHANNEL)]
+        for c in channels:
+            require_target(c, "Data", label)
         opened = [inspect_dataset(c["Data"], label=label) for c in channels if isinstance(c.get("Data"), h5py.Dataset)]
         if not opened or len(opened) < len(channels) or len({(o.array.shape, o.array.dtype) for o in opened}) > 1:
             raise FileError("has channels without data, or of different kinds", where=label, got=name)
@@ -76,7 +79,9 @@ class Channels:
 
 def _numbered(group: Any, name: str) -> list[str]:
     """Return the members of a group that are called "name 0", "name 1" and so on, in their order."""
-    found = [key for key in group or () if key.rpartition(" ")[0] == name and key.rpartition(" ")[2].isdecimal()]
+    names = [key for key in group or () if key.rpartition(" ")[0] == name and key.rpartition(" ")[2].isdecimal()]
+    # Imaris writes no links, and those to other files may lead to a pipe.
+    found = [key for key in names if isinstance(group.get(key, getlink=True), h5py.HardLink)]
     return sorted(found, key=lambda key: int(key.rpartition(" ")[2]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,17 +37,16 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
         raise FileError("holds what cannot be read", where=label, got=got, expected=f"numbers, {tuple(ENCODINGS)}")
     order = {"big": ">", "little": "<"}.get(str(found.get("endian", "")).lower(), "=")
     dtype, shape = np.dtype(order + TYPES[kind]), tuple(int(n) for n in found["sizes"])
-    if len(shape) != found["dimension"] or (order == "=" and dtype.itemsize > 1):
+    if len(shape) != found["dimension"] or min(shape, default=0) < 1 or (order == "=" and dtype.itemsize > 1):
         raise FileError("has an impossible header", where=label, got=f"{dict(found)}"[:200])
     other = _data_file(found, path, label)
-    doubts, placement = [], StatedPlacement()
+    doubts: list[str] = []
+    placement = StatedPlacement()
     axes = _axes(found, len(shape), doubts)
     if axes is not None:
         placement = _placement(found, axes, doubts)
     with Path(other).open("rb") if other else file as voxels:
-        start, unzipped, damaged = _start(
-            voxels, found, ENCODINGS[encoding], dtype.itemsize * int(np.prod(shape)), label
-        )
+        start, unzipped, damaged = _start(voxels, found, ENCODINGS[encoding], dtype.itemsize * prod(shape), label)
     return Header(
         dtype,
         start,
@@ -93,7 +93,7 @@ def _start(
     for _ in range(int(found.get("line skip", found.get("lineskip", 0)))):
         file.readline()
     skip = int(found.get("byte skip", found.get("byteskip", 0)))
-    unzipped, damaged = (None, []) if method is None else unzip(file, method, label)
+    unzipped, damaged = (None, []) if method is None else unzip(file, method, label, lambda _: max(0, skip) + nbytes)
     if skip >= 0:
         return (file.tell() if unzipped is None else 0) + skip, unzipped, damaged
     last = unzipped or file

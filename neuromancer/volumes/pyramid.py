@@ -62,7 +62,7 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     if locator is None and isinstance(image, (str, os.PathLike)):
         kind, *parts = split_path(image, "write_pyramid")
     else:
-        kind, *parts = (None, str(image)) if locator is None else (locator.kind, locator.path, locator.dataset)
+        kind, *parts = ("", str(image)) if locator is None else (locator.kind, locator.path, locator.dataset)
     # The file of a TIFF is replaced.
     getattr(image, "close" if kind == "tif" else "flush", lambda: None)()
     if kind in ("tif", "precomputed"):

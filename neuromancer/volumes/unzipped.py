@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +20,8 @@ from neuromancer.volumes.missing import Part
 METHODS = {".gz": "gzip", ".bz2": "bzip2"}
 """Compression by the last suffix of a file name."""
 BLOCK = 1 << 20
+HEAD, LONGEST = 1 << 12, 1 << 26
+"""Number of bytes that hold most headers, and the longest ones."""
 
 
 def method_of(path: str) -> str | None:
@@ -31,8 +35,12 @@ def method_of(path: str) -> str | None:
     return METHODS.get(Path(path).suffix.lower())
 
 
-def unzip(file: IO[bytes], method: str, label: str) -> tuple[IO[bytes], list[Part]]:
+def unzip(
+    file: IO[bytes], method: str, label: str, size_of: Callable[[IO[bytes]], int]
+) -> tuple[IO[bytes], list[Part]]:
     """Decompress the rest of an open file into a temporary file.
+
+    What follows the end of the volume is left out, so that a small file cannot fill the disk.
 
     Parameters
     ----------
@@ -40,6 +48,8 @@ def unzip(file: IO[bytes], method: str, label: str) -> tuple[IO[bytes], list[Par
     method : {'gzip', 'bzip2'}
     label : str
         Name of the volume in errors.
+    size_of : callable
+        Returns the size of the decompressed volume in bytes, from a file with its first bytes.
 
     Returns
     -------
@@ -52,9 +62,10 @@ def unzip(file: IO[bytes], method: str, label: str) -> tuple[IO[bytes], list[Par
         If nothing can be decompressed, or the temporary folder is full.
     """
     stream: Any = gzip.GzipFile(fileobj=file) if method == "gzip" else bz2.BZ2File(file)
-    found, damage = tempfile.TemporaryFile(prefix="neuromancer-"), ""
+    found, damage, size = tempfile.TemporaryFile(prefix="neuromancer-"), "", 0
+    head, most = HEAD, inf
     try:
-        while not damage:
+        while not damage and size <= most:
             try:
                 block = stream.read1(BLOCK)  # all that can be had before an error
             except (EOFError, OSError, ValueError, zlib.error) as error:
@@ -62,13 +73,29 @@ def unzip(file: IO[bytes], method: str, label: str) -> tuple[IO[bytes], list[Par
             if not block:
                 break
             _write(found, block, label)
+            size += len(block)
+            if most == inf and size >= head:
+                head, most = 4 * head, _measured(found, size_of, head)
         found.flush()
-        if damage and not found.tell():
+        if damage and not size:
             raise FileError("the file cannot be read", where=label, got=damage, expected=f"{method}-compressed data")
     except BaseException:
         found.close()
         raise
     return found, [Part("compressed data", damage)] if damage else []
+
+
+def _measured(file: IO[bytes], size_of: Callable[[IO[bytes]], int], head: int) -> float:
+    """Return the size of a volume; infinite as long as its header may not be complete."""
+    file.seek(0)
+    try:
+        return size_of(file)
+    except Exception:
+        if head >= LONGEST:
+            raise
+        return inf
+    finally:
+        file.seek(0, os.SEEK_END)
 
 
 def _write(file: IO[bytes], block: bytes, label: str) -> None:
@@ -84,14 +111,17 @@ def _write(file: IO[bytes], block: bytes, label: str) -> None:
 
 
 @contextmanager
-def plain(path: str, label: str) -> Iterator[tuple[IO[bytes], list[Part]]]:
-    """Open a file for reading, decompressed if its name says that it is compressed; with what is damaged."""
+def plain(path: str, label: str, size_of: Callable[[IO[bytes]], int]) -> Iterator[tuple[IO[bytes], list[Part]]]:
+    """Open a file for reading, decompressed if its name says that it is compressed; with what is damaged.
+
+    See :func:`unzip`.
+    """
     method = method_of(path)
     with Path(path).open("rb") as file:
         if method is None:
             yield file, []
         else:
-            found, damaged = unzip(file, method, label)
+            found, damaged = unzip(file, method, label, size_of)
             found.seek(0)
             with found:
                 yield found, damaged

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import os
 import sys
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from neuromancer.errors import FileError, IncompleteWarning, MissingDependencyError
-from neuromancer.volumes import create_sink, open_source
+from neuromancer.volumes import create_sink, open_source, unzipped
 from tests.volumes.factories import STORES, numbered
 
 PLAIN = ("nifti", "mrc", "nrrd", "nrrd_detached")
@@ -121,3 +123,18 @@ class Full:
 
     def close(self):
         """There is nothing to close."""
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_what_follows_the_voxels_is_left_out(tmp_path, kind, monkeypatch):
+    """A small file cannot fill the disk."""
+    path, _ = stored(kind, tmp_path)
+    pack = bz2.compress if path.suffix == ".bz2" else gzip.compress
+    with path.open("ab") as file:
+        file.write(pack(bytes(50_000_000)))
+    written, write = [], unzipped._write
+    monkeypatch.setattr(
+        unzipped, "_write", lambda file, block, label: (written.append(len(block)), write(file, block, label))
+    )
+    np.testing.assert_array_equal(open_source(path, axes="zyx")[:][0], WHOLE)
+    assert sum(written) < 3_000_000

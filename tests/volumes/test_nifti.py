@@ -193,3 +193,11 @@ def test_what_is_no_nifti(tmp_path):
         open_source(written(tmp_path / "rgb.nii", np.eye(4), rgb))
     with pytest.raises(ArgumentError, match="unnamed array"):
         open_source(f"{tmp_path / 'a.nii'}:raw")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_long_extensions(tmp_path, name):
+    image = nibabel.Nifti1Image(numbered(SHAPE, "int16"), np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", np.random.default_rng(0).bytes(100_000)))
+    image.to_filename(tmp_path / name)
+    np.testing.assert_array_equal(open_source(tmp_path / name)[:][0], numbered(SHAPE, "int16").T)
