@@ -6,8 +6,7 @@ A format is described by two functions: one reads headers, one builds a new file
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -23,13 +22,11 @@ from neuromancer.volumes.flat import FlatSink, discard_flat, mapped, read_part
 from neuromancer.volumes.fresh import Note, fresh, new_token, tokens
 from neuromancer.volumes.missing import Part, require_whole
 from neuromancer.volumes.opened import Opened
-from neuromancer.volumes.placement import Placement, StatedPlacement
+from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import file_identity
 from neuromancer.volumes.unzipped import method_of, plain
-
-NOTE = re.compile(r"neuromancer ([0-9a-f]{32})(?: unknown ([zyx]+))?(?: decreasing ([zyx]+))?")
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class HeadedFormat:
 
     def make_sink(self, array: np.memmap, layout: Layout, label: str, locator: Locator) -> HeadedSink:
         """Return a sink for an existing file."""
-        return HeadedSink(array, layout, label, locator=locator, identity=self.header(locator.path, label).token)
+        return HeadedSink(array, layout, label, locator=locator, identity=self._token(locator.path, label))
 
     def create(self, locator: Locator, spec: StoreSpec, note: Note) -> None:
         """Create a sparse file of zeros, atomically."""
@@ -161,10 +158,16 @@ class HeadedFormat:
         """Remove the file if its creation was interrupted, as far as the recorded traces prove that."""
 
         def opened() -> Any:
-            known = self.header(str(followed(locator.path)), str(locator)).token in tokens(traces)
+            known = self._token(str(followed(locator.path)), str(locator)) in tokens(traces)
             return self.open_for_writing(locator) if known else None
 
         discard_flat(locator, spec, traces, opened)
+
+    def _token(self, path: str, label: str) -> str:
+        header = self.header(path, label)
+        if header.voxels is not None and not isinstance(header.voxels, str):
+            header.voxels.close()
+        return header.token
 
     def _require_unnamed(self, dataset: str, label: str) -> None:
         if dataset:
@@ -179,40 +182,3 @@ def _again(file: IO[bytes]) -> IO[bytes]:
 def _native(array: Any, key: Any) -> np.ndarray:
     block = read_part(array, key)
     return block.astype(block.dtype.newbyteorder("="), copy=False)
-
-
-def noted(token: str, placement: Placement, axes: Sequence[str]) -> str:
-    """Return a line for a free text field: a token, and axes of unknown voxel size or decreasing position.
-
-    Examples
-    --------
-    >>> noted("0" * 32, Placement((None, 4.0), direction=(1, -1)), "zy")
-    'neuromancer 00000000000000000000000000000000 unknown z decreasing y'
-    """
-    unknown = [a for a, s in zip(axes, placement.voxel_size or [None] * len(axes), strict=True) if s is None]
-    turned = [a for a, d in zip(axes, placement.direction or [1] * len(axes), strict=True) if d < 0]
-    more = "".join(f" {word} {''.join(a)}" for word, a in (("unknown", unknown), ("decreasing", turned)) if a)
-    return f"neuromancer {token}{more}"
-
-
-def note_in(text: str) -> tuple[str, str, str]:
-    """Return token, axes of unknown voxel size, and axes of decreasing position, from a line of :func:`noted`.
-
-    Examples
-    --------
-    >>> note_in("neuromancer 00000000000000000000000000000000 decreasing y")
-    ('00000000000000000000000000000000', '', 'y')
-    """
-    found = NOTE.search(text)
-    return ("", "", "") if found is None else (found[1], found[2] or "", found[3] or "")
-
-
-def single(value: Any) -> float:
-    """Return a single-precision value as the shortest decimal number that it stands for.
-
-    Examples
-    --------
-    >>> single(np.float32(0.7))
-    0.7
-    """
-    return float(str(np.float32(value)))

@@ -9,7 +9,8 @@ import numpy as np
 
 from neuromancer.errors import FileError
 from neuromancer.volumes.axes import PASSED
-from neuromancer.volumes.headed import HeadedFormat, Header, note_in, noted, single
+from neuromancer.volumes.headed import HeadedFormat, Header
+from neuromancer.volumes.notes import note_in, noted, single
 from neuromancer.volumes.placement import Placement, StatedPlacement
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import require
@@ -23,7 +24,8 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
     """Read the header of an open file."""
     mrcfile = require("mrcfile", "mrc", label)
     found = _fields(mrcfile, file, label)
-    if min(int(found.nx), int(found.ny), int(found.nz)) < 1 or (int(found.ispg) >= 401 and int(found.mz) < 1):
+    sizes = int(found.nx), int(found.ny), int(found.nz)
+    if min(sizes) < 1 or int(found.nsymbt) < 0 or (int(found.ispg) >= 401 and int(found.mz) < 1):
         got = f"{found.nx} x {found.ny} x {found.nz} voxels, sections of {found.mz}"
         raise FileError("has an impossible header", where=label, got=got)
     shape = tuple(int(n) for n in mrcfile.utils.data_shape_from_header(found))

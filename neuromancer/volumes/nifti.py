@@ -9,7 +9,8 @@ import numpy as np
 
 from neuromancer.errors import FileError
 from neuromancer.volumes.axes import PASSED
-from neuromancer.volumes.headed import HeadedFormat, Header, note_in, noted, single
+from neuromancer.volumes.headed import HeadedFormat, Header
+from neuromancer.volumes.notes import note_in, noted, single
 from neuromancer.volumes.placement import Placement, StatedPlacement
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import require
@@ -37,13 +38,16 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
     shape = tuple(int(n) for n in found.get_data_shape())
     if not 2 <= len(shape) <= 5:
         raise FileError("has the wrong number of axes", where=label, got=f"shape {shape}", expected="x, y, z, channels")
+    start = int(found.get_data_offset()) or found.single_vox_offset
+    if start < found.sizeof_hdr:
+        raise FileError("has an impossible header", where=label, got=f"voxels at byte {start}")
     slope, shift = found.get_slope_inter()
     scaled = slope is not None and (slope, shift) != (1, 0)
     token, unknown, _ = note_in(bytes(found["descrip"]).decode("latin-1"))
     placement, doubts = _placement(found, min(len(shape), 3), unknown, double)
     return Header(
         found.get_data_dtype(),
-        int(found.get_data_offset()),
+        start,
         shape,
         fortran=True,
         axes=AXES[len(shape) == 5][: len(shape)],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +14,8 @@ import numpy as np
 from neuromancer.errors import FileError
 from neuromancer.volumes.axes import letters
 from neuromancer.volumes.chunk_files import require_no_pipe
-from neuromancer.volumes.headed import HeadedFormat, Header, note_in
+from neuromancer.volumes.headed import HeadedFormat, Header
+from neuromancer.volumes.notes import note_in
 from neuromancer.volumes.nrrd_header import COMPRESSIONS, DTYPES, KEY, NAMES, build
 from neuromancer.volumes.placement import StatedPlacement
 from neuromancer.volumes.stored import file_identity, require
@@ -45,7 +48,7 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
     axes = _axes(found, len(shape), doubts)
     if axes is not None:
         placement = _placement(found, axes, doubts)
-    with Path(other).open("rb") if other else file as voxels:
+    with Path(other).open("rb") if other else nullcontext(file) as voxels:
         start, unzipped, damaged = _start(voxels, found, ENCODINGS[encoding], dtype.itemsize * prod(shape), label)
     return Header(
         dtype,
@@ -64,11 +67,12 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
 
 def _lines(file: IO[bytes], label: str) -> list[str]:
     """Return the lines of a header; pynrrd itself would drop the µ of µm."""
-    lines = [file.readline(LONGEST)]
+    lines, size = [file.readline(LONGEST)], 0
     if not lines[0].startswith(b"NRRD000"):
         raise FileError("is no NRRD file", where=label, got=f"{lines[0][:20]!r}", expected="'NRRD000...'")
-    while lines[-1].strip() and sum(map(len, lines)) < LONGEST:
+    while lines[-1].strip() and size < LONGEST:
         lines.append(file.readline(LONGEST))
+        size += len(lines[-1])
     return [line.decode(errors="replace") for line in lines]
 
 
@@ -91,13 +95,19 @@ def _start(
 ) -> tuple[int, IO[bytes] | None, list[Any]]:
     """Return where the voxels start, in the file or in the temporary file they were decompressed into."""
     for _ in range(int(found.get("line skip", found.get("lineskip", 0)))):
-        file.readline()
+        if not file.readline(LONGEST):
+            break
     skip = int(found.get("byte skip", found.get("byteskip", 0)))
     unzipped, damaged = (None, []) if method is None else unzip(file, method, label, lambda _: max(0, skip) + nbytes)
     if skip >= 0:
         return (file.tell() if unzipped is None else 0) + skip, unzipped, damaged
-    last = unzipped or file
-    return max(0, last.seek(0, 2) - nbytes), unzipped, damaged
+    first = file.tell() if unzipped is None else 0
+    start = (unzipped or file).seek(0, os.SEEK_END) - nbytes
+    if start < first or damaged:
+        if unzipped is not None:
+            unzipped.close()
+        raise FileError("the file ends early", where=label, got=f"{start + nbytes - first} of {nbytes} bytes")
+    return start, unzipped, damaged
 
 
 def _axes(found: Mapping[str, Any], n: int, doubts: list[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.volumes.axes import PASSED
-from neuromancer.volumes.headed import noted
+from neuromancer.volumes.notes import noted
 from neuromancer.volumes.store_spec import StoreSpec
 from neuromancer.volumes.stored import require
 from neuromancer.volumes.units import short_unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,8 @@ class PackedOutput(Output):
 
 def _read_raw(spec: StoreSpec, place: Path) -> Header:
     """Return the header of a file that is still uncompressed, although its own header says otherwise."""
-    size = int(spec.dtype.itemsize)
-    for n in spec.stored_shape:
-        size *= n
-    return Header(spec.dtype, place.stat().st_size - size, spec.stored_shape, fortran=True)
+    start = place.stat().st_size - prod(spec.stored_shape) * spec.dtype.itemsize
+    return Header(spec.dtype, start, spec.stored_shape, fortran=True)
 
 
 class PackedSink(FlatSink):

@@ -16,7 +16,7 @@ from neuromancer.files import followed, fsync
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.chunk_files import require_no_pipe
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
-from neuromancer.volumes.headed import note_in, noted
+from neuromancer.volumes.notes import note_in, noted
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.placement import Placement, StatedPlacement
 from neuromancer.volumes.protocol import Locator

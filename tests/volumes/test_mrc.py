@@ -82,7 +82,7 @@ def test_complex_values_and_unknown_modes(tmp_path):
         open_source(written(tmp_path / "b.mrc", mode=101))
 
 
-@pytest.mark.parametrize("fields", [{"nx": 0}, {"nz": -5}, {"ispg": 401, "mz": 0}])
+@pytest.mark.parametrize("fields", [{"nx": 0}, {"nz": -5}, {"ispg": 401, "mz": 0}, {"nsymbt": -1000}])
 def test_impossible_headers(tmp_path, fields):
     with pytest.raises(FileError, match="has an impossible header"):
         open_source(written(tmp_path / "a.mrc", **fields))

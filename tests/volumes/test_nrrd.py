@@ -127,6 +127,15 @@ def test_headers_that_cannot_be_read(tmp_path, change, says):
         open_source(tmp_path / "a.nrrd")
 
 
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_voxels_that_end_early_are_not_taken_from_elsewhere(tmp_path, encoding):
+    nrrd.write(f"{tmp_path}/a.nrrd", VALUES, {"encoding": encoding, "byte skip": -1, "line skip": 0})
+    np.testing.assert_array_equal(open_source(tmp_path / "a.nrrd")[:][0], VALUES.T)
+    os.truncate(tmp_path / "a.nrrd", (tmp_path / "a.nrrd").stat().st_size - 20)
+    with pytest.raises(FileError, match=r"a\.nrrd.*the file ends early"):
+        open_source(tmp_path / "a.nrrd")
+
+
 def test_a_pipe_in_place_of_the_voxels(tmp_path):
     nrrd.write(f"{tmp_path}/a.nhdr", VALUES, {"encoding": "raw"})
     (tmp_path / "a.raw").unlink()
