@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -120,9 +121,8 @@ class HeadedFormat:
         self._require_unnamed(dataset, label)
         header = self.header(path, label)
         place = header.voxels or path
-        array, missing = header.mapped(place)
-        if not isinstance(place, str):
-            place.close()  # the map keeps it
+        with nullcontext() if isinstance(place, str) else place:  # the map keeps the file
+            array, missing = header.mapped(place)
         opened = Opened(
             array,
             header.axes,
