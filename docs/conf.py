@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from neuromancer import __version__ as release
+
 sys.path[:0] = [str(Path(__file__).parent / "extensions")]
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars would end up in the output of examples
-
-from neuromancer import __version__ as release
 
 project, author, copyright = "neuromancer", "the neuromancer developers", "the neuromancer developers"
 version = release
@@ -35,6 +35,7 @@ suppress_warnings = ["config.cache"]  # the order of the gallery is a class, whi
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 autosummary_generate = True
 autosummary_imported_members = True
 numpydoc_show_class_members = False

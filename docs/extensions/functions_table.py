@@ -12,6 +12,7 @@ from docutils.parsers.rst import Directive
 
 TYPED = re.compile(r"[bwilfdcz](scalar|vector|matri|row|col|tensor\d)\w*")
 """Constructors of variables of one dtype."""
+SECTIONS = ("Parameters", "Returns", "Examples", "Notes")
 SIGNATURE = re.compile(r"\w+\(.*\)( ->.*)?")
 
 
@@ -20,7 +21,8 @@ def functions(namespace: Any) -> dict[str, str]:
     found = {}
     for name, value in sorted(vars(namespace).items()):
         hidden = name.startswith("_") or TYPED.fullmatch(name) or isclass(value) or ismodule(value)
-        if callable(value) and not hidden and not getattr(value, "__module__", "").startswith(("typing", "collections")):
+        typing = getattr(value, "__module__", "").startswith(("typing", "collections"))
+        if callable(value) and not hidden and not typing:
             found[name] = summary(value)
     return found
 
@@ -30,8 +32,8 @@ def summary(value: Any) -> str:
     if type(value).__doc__ == value.__doc__:
         return ""
     paragraphs = [" ".join(part.split()) for part in (getdoc(value) or "").split("\n\n")]
-    first = next((part for part in paragraphs if not SIGNATURE.fullmatch(part)), "")
-    return "" if first.startswith(("Parameters", "Returns", "Examples", "Notes")) else first.partition(". ")[0].rstrip(".")
+    first = next((part for part in paragraphs if not SIGNATURE.fullmatch(part)), "").replace("`", "")
+    return "" if first.startswith(SECTIONS) else first.partition(". ")[0].rstrip(".")
 
 
 class FunctionsTable(Directive):

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import neuromancer as nm
 
 nm.model_manager.newmodel("plan")
-out = nm.Input((None, 1, 21, 101, 101), "b,f,z,y,x", print_repr=False)
-for features, kernel, pool in ((16, (1, 4, 4), (1, 2, 2)), (32, (3, 4, 4), (1, 2, 2)), (32, (3, 3, 3), (1, 1, 1))):
-    out = nm.Conv(out, features, kernel, pool, print_repr=False)
+raw = nm.Input((None, 1, 21, 101, 101), "b,f,z,y,x", print_repr=False)
+out = nm.Conv(raw, 16, (1, 4, 4), (1, 2, 2), print_repr=False)
+out = nm.Conv(out, 32, (3, 3, 3), print_repr=False)
 probs = nm.Softmax(nm.Conv(out, 2, (1, 1, 1), activation_func="lin", print_repr=False), print_repr=False)
 print(probs.plan_dense((1, 10_000, 20_000, 20_000), memory="4GB", as_uint8=True))
 

@@ -37,14 +37,12 @@ NAMES = documented()
 
 @pytest.mark.parametrize("module", [nm, volumes, train, affinities, dense], ids=lambda module: module.__name__)
 def test_every_public_name_has_an_entry(module):
-    missing = {
-        name for name in module.__all__ if not {f"{module.__name__}.{name}", f"neuromancer.{name}"} & set(NAMES)
-    }
+    missing = {name for name in module.__all__ if not {f"{module.__name__}.{name}", f"neuromancer.{name}"} & set(NAMES)}
     assert not missing
 
 
 def test_every_error_has_an_entry():
-    classes = {name for name, value in vars(errors).items() if isclass(value) and issubclass(value, Exception | Warning)}
+    classes = {c.__name__ for c in vars(errors).values() if isclass(c) and c.__module__ == errors.__name__}
     assert len(classes) > 15 and {f"neuromancer.errors.{name}" for name in classes} <= set(NAMES)
 
 
@@ -52,10 +50,6 @@ def test_every_entry_exists_once():
     assert len(NAMES) > 180 and len(set(NAMES)) == len(NAMES)
     for name in NAMES:
         module, _, last = name.rpartition(".")
-        parent = nm.config if module == "neuromancer.config" else None
-        if parent is not None:
-            assert type(parent).__name__ == last
-            continue
         assert hasattr(import_module(module), last), name
 
 
