@@ -24,7 +24,7 @@ picture = model.plot()
 # %%
 # The page, in a frame:
 
-picture  # noqa: B018
+picture
 
 # %%
 # Where does the time go?
