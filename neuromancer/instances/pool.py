@@ -1,0 +1,90 @@
+"""Blocks in the calling process, or in the workers of an executor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from itertools import islice
+from typing import Any
+
+from neuromancer.errors import ArgumentError, PredictionError, reason
+
+AHEAD = 2
+"""Tasks that are submitted per core, so that no worker waits."""
+
+
+class AtOnce(Executor):
+    """Executor that runs a task in the calling thread when it is submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function; the future holds its result or error."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def executor_of(executor: Any) -> Any:
+    """Return the executor to submit tasks to.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not an executor, or forks its processes.
+    """
+    if hasattr(executor, "get_executor"):  # a client of dask
+        executor = executor.get_executor(pure=False)
+    if executor is None:
+        return AtOnce()
+    if not hasattr(executor, "submit"):
+        raise ArgumentError(
+            "not an executor",
+            where="executor",
+            got=type(executor).__name__,
+            expected="a concurrent.futures.Executor or a dask Client",
+        )
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ArgumentError(
+            "forked processes hang in libraries that use threads",
+            where="executor",
+            got="start method 'fork'",
+            expected="ProcessPoolExecutor(..., mp_context=multiprocessing.get_context('spawn'))",
+        )
+    return executor
+
+
+def each(function: Callable[..., Any], todo: Iterable[tuple[Any, ...]], pool: Executor) -> Iterator[tuple[Any, Any]]:
+    """Call a function with each tuple of arguments; yield their first argument and the result, as they come.
+
+    Once this ends, by an error or otherwise, no call is running.
+
+    Raises
+    ------
+    PredictionError
+        If a worker process ends.
+
+    Examples
+    --------
+    >>> list(each(max, [(1, 2), (5, 3)], AtOnce()))
+    [(1, 2), (5, 5)]
+    """
+    rest, waiting = iter(todo), dict[Future[Any], Any]()
+    most = 1 if isinstance(pool, AtOnce) else AHEAD * (os.cpu_count() or 1)
+    try:
+        while True:
+            for arguments in islice(rest, most - len(waiting)):
+                waiting[pool.submit(function, *arguments)] = arguments[0]
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    except BrokenExecutor as error:
+        raise PredictionError("a worker process has ended", got=reason(error), expected="resume=True") from error
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
