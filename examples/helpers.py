@@ -159,10 +159,26 @@ def save_volumes(path: Path, **volumes: np.ndarray) -> None:
     print(f"wrote {path}")
 
 
+def in_colours(labels: np.ndarray) -> np.ndarray:
+    """Return an image (y, x, rgb) of labels (y, x): a random colour each, the same in every plane; 0 is black."""
+    from matplotlib.colors import hsv_to_rgb
+
+    names, which = np.unique(labels, return_inverse=True)
+    rows = np.array([np.random.default_rng(int(name)).random(3) for name in names])
+    colours = hsv_to_rgb(rows * (1.0, 0.5, 0.5) + (0.0, 0.45, 0.5)) * (names > 0)[:, None]
+    return np.asarray(colours[which.reshape(labels.shape)])
+
+
 def save_picture(
-    path: Path, raw: np.ndarray, labels: np.ndarray, probability: np.ndarray, n_slices: int = 4, cut: float = 0.5
+    path: Path,
+    raw: np.ndarray,
+    labels: np.ndarray,
+    probability: np.ndarray,
+    n_slices: int = 4,
+    cut: float = 0.5,
+    instances: np.ndarray | None = None,
 ) -> None:
-    """Plot slices: raw, label, probability, and the outlines of both on the raw data.
+    """Plot slices: raw, label, instances if given, probability, and the outlines of both on the raw data.
 
     Parameters
     ----------
@@ -174,6 +190,8 @@ def save_picture(
         Number of z slices, evenly spaced.
     cut : float
         Threshold of the probability for its outline.
+    instances : int array, (z, y, x), optional
+        Predicted instances; 0 is background. Colours of labels and instances are random.
     """
     import matplotlib
 
@@ -181,13 +199,14 @@ def save_picture(
     import matplotlib.pyplot as plt
 
     high = raw.shape[1] / raw.shape[2]
-    figure, rows = plt.subplots(n_slices, 4, figsize=(14.0, n_slices * (3.4 * high + 0.35) + 0.4), squeeze=False)
+    kinds = {"label": labels} if instances is None else {"label": labels, "instances": instances}
+    n = len(kinds) + 3
+    figure, rows = plt.subplots(n_slices, n, figsize=(3.5 * n, n_slices * (3.4 * high + 0.35) + 0.4), squeeze=False)
     top = float(np.percentile(raw, 99.8))
     for row, z in zip(rows, np.linspace(0, len(raw), n_slices + 2)[1:-1].astype(int), strict=True):
-        ids = np.ma.masked_equal(labels[z], 0)
         panels: list[tuple[str, Any, dict[str, Any]]] = [
             ("raw", raw[z], dict(cmap="gray", vmax=top)),
-            ("label", ids, dict(cmap="tab20", vmin=0, vmax=max(20, int(labels.max())), interpolation="nearest")),
+            *((name, in_colours(ids[z]), dict(interpolation="nearest")) for name, ids in kinds.items()),
             ("probability", probability[z], dict(cmap="magma", vmin=0, vmax=1)),
             ("overlay", raw[z], dict(cmap="gray", vmax=top)),
         ]
@@ -198,7 +217,7 @@ def save_picture(
             axes.set_title(f"{title}, z = {z}", fontsize=9)
         for mask, colour in ((labels[z] > 0, "deepskyblue"), (probability[z] > cut, "orange")):
             if 0 < mask.mean() < 1:
-                row[3].contour(mask, [0.5], colors=colour, linewidths=1.0)
+                row[-1].contour(mask, [0.5], colors=colour, linewidths=1.0)
     figure.suptitle("overlay: label blue, prediction orange", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,9 @@ import numpy as np
 
 from neuromancer.volumes.protocol import Where
 
+SEAM = 4
+"""Maximum number of voxels on either side of a face in which two blocks are compared. There, both see equally far."""
+
 
 @dataclass(frozen=True)
 class BlockGrid:
@@ -78,9 +81,12 @@ class BlockGrid:
                 yield index, index + step, axis
 
     def shared(self, lower: int, upper: int, axis: int) -> Where:
-        """Return the voxels that both of two neighbours see: the halo on either side of their face."""
+        """Return the voxels around the face of two neighbours, which both of them see."""
         pairs = zip(self.outer(lower), self.outer(upper), strict=True)
-        return tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in pairs)
+        both = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in pairs]
+        face, reach = self.inner(upper)[axis].start, min(self.halo[axis], SEAM)
+        both[axis] = slice(max(face - reach, 0), min(face + reach, self.shape[axis]))
+        return tuple(both)
 
 
 def within(region: Where, frame: Where) -> Where:

@@ -16,6 +16,7 @@ NEEDS = {
     "export.md": ("onnx",),
     "bioimageio.md": ("bioimageio.spec", "onnx"),
     "tutorial.md": ("h5py", "matplotlib", "skimage"),
+    "instances.md": ("bioimage_cpp", "skimage", "zarr"),
 }
 FILES = {"tutorial.md": "examples/data/nuclei.h5"}
 SHORTER = {"tutorial.md": ("n_steps = 400", "n_steps = 4")}

@@ -55,11 +55,14 @@ def test_demo_learns_and_writes(demo, tmp_path: Path, capsys: pytest.CaptureFixt
     trivial, _, network = demo.main(["--minutes", minutes, "--out", str(out)])
     assert network.average_precision > trivial.average_precision + 0.5
     with h5py.File(out) as file:
-        assert {k: v.shape for k, v in file.items()} == dict.fromkeys(("label", "probability", "raw"), (24, 56, 128))
+        names = ("instances", "label", "probability", "raw")
+        assert {k: v.shape for k, v in file.items()} == dict.fromkeys(names, (24, 56, 128))
         probability = file["probability"][()]
     assert 0 <= probability.min() and probability.max() <= 1
     assert out.with_suffix(".png").stat().st_size > 10_000
-    assert "MVx/s" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "MVx/s" in printed
+    assert re.search(r"instances: [1-9]\d* objects .* AP at IoU 0.5: 0\.\d+, VI: .*, adapted Rand error: 0\.", printed)
 
 
 def test_metrics(helpers):
@@ -105,6 +108,25 @@ def test_segmented_objects_agree_with_the_ground_truth():
     assert (merged.merged, merged.split) == (pytest.approx(1.0), pytest.approx(0, abs=1e-9))
     cut = segmentation.agreement(truth * 2 + (np.arange(20) < 10)[:, None], truth)
     assert (cut.merged, cut.split) == (pytest.approx(0, abs=1e-9), pytest.approx(1.0))
+
+
+def test_average_precision_of_objects():
+    precision = importlib.import_module("segmentation").average_precision
+    truth = np.repeat([0, 1, 2, 3], [10, 10, 10, 10])
+    assert precision(truth * 7, truth) == 1
+    assert precision(np.repeat([0, 5, 0, 6], [10, 16, 4, 10]), truth) == pytest.approx(2 / 3)  # 10/16, missed, 1
+    assert precision(np.repeat([0, 4, 0, 5], [10, 5, 16, 9]), truth) == pytest.approx(1 / 4)  # 5/10 is not above 0.5
+    assert precision(np.ones(40, int), truth) == 0 and precision(truth * 0, truth) == 0
+    assert precision(truth[10:], truth[10:]) == 1 and precision(truth * 0, truth * 0) == 1
+
+
+def test_nuclei_that_touch_are_divided():
+    segmentation = importlib.import_module("segmentation")
+    z, y, x = np.ogrid[:30, :30, :54]
+    balls = [(z - 15) ** 2 + (y - 15) ** 2 + (x - centre) ** 2 < 14**2 for centre in (15, 39)]
+    objects = segmentation.split((balls[0] | balls[1]).astype("float32"))
+    assert objects.max() == 2 and ((objects > 0) == (balls[0] | balls[1])).all()
+    assert segmentation.average_precision(objects, np.where(balls[0], 1, 2 * balls[1])) == 1
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from neuromancer.affinities import neighbourhood, segmentation_from_affinities
 from neuromancer.errors import ArgumentError, FileError, InputTypeError, PredictionError, ShapeError
 from neuromancer.instances import label_blocks
 from neuromancer.instances.records import Records
@@ -70,6 +71,14 @@ def test_connected_components_are_those_of_the_whole_volume(volume: dict[str, An
         labels = np.load(f"{folder}/out.npy")
     assert set(np.unique(labels)) - {0} == set(range(1, count + 1))
     assert same_up_to_names(labels, segment(volume["image"][None]))
+
+
+def test_affinities_of_neighbours(tmp_path: Path):
+    affinities = np.random.default_rng(1).random((3, 6, 9, 10)).astype("float32")
+    segment = partial(segmentation_from_affinities, nhood=neighbourhood(3), threshold=0.7, min_size=1)
+    out = tmp_path / "out.npy"
+    label_blocks(affinities, segment, out, block_shape=(6, 5, 4), halo=(1, 1, 1), min_iou=0, min_size=2)
+    assert same_up_to_names(np.load(out), segmentation_from_affinities(affinities, neighbourhood(3), 0.7))
 
 
 def test_objects_smaller_than_a_halo_are_those_of_any_algorithm(tmp_path: Path):

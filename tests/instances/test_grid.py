@@ -41,7 +41,8 @@ def test_neighbours_share_the_voxels_next_to_their_face(grid: BlockGrid):
                 mask[grid.outer(block)] = True
             assert seen[0][region].all() and seen[1][region].all()
             face = grid.inner(upper)[axis].start
-            assert region[axis] == slice(max(face - grid.halo[axis], 0), min(face + grid.halo[axis], grid.shape[axis]))
+            reach = min(grid.halo[axis], 4)
+            assert region[axis] == slice(max(face - reach, 0), min(face + reach, grid.shape[axis]))
             assert {lower, upper} <= set(np.unique(owner[region]))
 
 
