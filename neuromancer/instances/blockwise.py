@@ -17,7 +17,7 @@ from neuromancer.errors import ArgumentError, FileError, InputTypeError
 from neuromancer.instances.agreement import Match, agreed, matching
 from neuromancer.instances.arguments import check_limits, checked_labels, described, grid_of
 from neuromancer.instances.grid import BlockGrid, within
-from neuromancer.instances.pool import AtOnce, each, executor_of
+from neuromancer.instances.pool import AtOnce, check_sendable, each, executor_of
 from neuromancer.instances.records import Records
 from neuromancer.places import is_address, local_file
 from neuromancer.progress import voxel_bar
@@ -114,6 +114,7 @@ def label_blocks(
     grid = grid_of(source.shape[1:], block_shape, halo)
     check_limits(min_iou, min_size)
     output, pool = _output(out, source, grid), executor_of(executor)
+    check_sendable(pool, source, segment)
     records = Records(_folder(output, folder))
     header = {
         "image": source.fingerprint(),

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from itertools import islice
 from typing import Any
 
-from neuromancer.errors import ArgumentError, PredictionError, reason
+from neuromancer.errors import ArgumentError, InputTypeError, PredictionError, reason
+from neuromancer.volumes import ArraySource
 
 AHEAD = 2
 """Tasks that are submitted per core, so that no worker waits."""
@@ -55,6 +65,24 @@ def executor_of(executor: Any) -> Any:
             expected="ProcessPoolExecutor(..., mp_context=multiprocessing.get_context('spawn'))",
         )
     return executor
+
+
+def check_sendable(pool: Executor, source: ArraySource, segment: Callable[..., Any]) -> None:
+    """Raise InputTypeError unless image and function can be sent to the workers."""
+    if isinstance(pool, (AtOnce, ThreadPoolExecutor)):
+        return
+    if source.locator is None:
+        raise InputTypeError("is in memory", where="image", got=repr(source), expected="a path, for worker processes")
+    if isinstance(pool, ProcessPoolExecutor):  # others may have another way to send functions
+        try:
+            pickle.dumps(segment)
+        except Exception as error:
+            raise InputTypeError(
+                "cannot be sent to worker processes",
+                where="segment",
+                got=reason(error),
+                expected="a function of a module, or functools.partial of one",
+            ) from None
 
 
 def each(function: Callable[..., Any], todo: Iterable[tuple[Any, ...]], pool: Executor) -> Iterator[tuple[Any, Any]]:

@@ -36,14 +36,23 @@ class Records:
             return dict(json.loads(self._header.read_bytes()))
 
     def begin(self, header: Mapping[str, Any]) -> None:
-        """Create the folder."""
+        """Create the folder.
+
+        Raises
+        ------
+        FileError
+            If there are other files in it: all that it holds is removed in the end.
+        """
         with naming(self.folder):
-            self._blocks.mkdir(parents=True, exist_ok=True)
-        write_whole(self._header, json.dumps(dict(header), indent=1).encode())
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in self.folder.iterdir():
+                if not path.name.startswith(f".{self._header.name}."):  # left by a killed process
+                    raise FileError("holds other files", where=str(self.folder), got=path.name, expected="a new folder")
+        self._write(header)
 
     def note(self, **facts: Any) -> None:
         """Add facts that are known only later, such as the number of objects."""
-        write_whole(self._header, json.dumps({**(self.begun() or {}), **facts}, indent=1).encode())
+        self._write({**(self.begun() or {}), **facts})
 
     def require_same(self, header: Mapping[str, Any]) -> None:
         """Raise FileError if the labelling was begun with other arguments."""
@@ -73,6 +82,8 @@ class Records:
 
     def save(self, name: str, **arrays: np.ndarray) -> None:
         """Write a record durably."""
+        with naming(self._blocks):
+            self._blocks.mkdir(exist_ok=True)
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
         write_whole(self._path(name), content.getbuffer())
@@ -100,6 +111,9 @@ class Records:
     @property
     def _blocks(self) -> Path:
         return self.folder / "blocks"
+
+    def _write(self, header: Mapping[str, Any]) -> None:
+        write_whole(self._header, json.dumps(dict(header), indent=1).encode())
 
     def _path(self, name: str) -> Path:
         return self._blocks / f"{name}.npz"

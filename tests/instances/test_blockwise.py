@@ -122,6 +122,14 @@ def test_processes_give_the_same_bytes_also_after_one_is_lost(mask: np.ndarray, 
     assert (open_source(tmp_path / "out.zarr")[:, :, :, :][0] == expected).all()
 
 
+def test_dask_gives_the_same_bytes(mask: np.ndarray, expected: np.ndarray, tmp_path: Path):
+    distributed = pytest.importorskip("distributed")
+    np.save(tmp_path / "mask.npy", mask)
+    with distributed.Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+        label_blocks(tmp_path / "mask.npy", components, tmp_path / "out.npy", executor=client, **BLOCKS)
+    assert (np.load(tmp_path / "out.npy") == expected).all()
+
+
 def test_hdf5_is_written_by_one_process(mask: np.ndarray, expected: np.ndarray, tmp_path: Path):
     with ThreadPoolExecutor(3) as pool:
         label_blocks(mask, components, tmp_path / "out.h5:/a/labels", executor=pool, **BLOCKS)
@@ -231,6 +239,22 @@ def test_bad_arguments_leave_nothing(changed, error, message, mask, tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_what_cannot_be_sent_to_processes(mask: np.ndarray, tmp_path: Path):
+    np.save(tmp_path / "mask.npy", mask)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        for image, segment, message in (
+            (mask, components, "'image': is in memory.*a path"),
+            (
+                tmp_path / "mask.npy",
+                lambda block: components(block),
+                "'segment': cannot be sent.*a function of a module",
+            ),
+        ):
+            with pytest.raises(InputTypeError, match=message):
+                label_blocks(image, segment, tmp_path / "out.npy", executor=pool, **BLOCKS)
+    assert [p.name for p in tmp_path.iterdir()] == ["mask.npy"]
+
+
 def test_forked_workers_are_refused(mask: np.ndarray, tmp_path: Path):
     if os.name != "posix":
         pytest.skip("no fork here")
@@ -259,6 +283,27 @@ def test_what_exists_is_kept(mask: np.ndarray, tmp_path: Path):
         with pytest.raises(FileError, match="exists and is not overwritten"):
             label_blocks(mask, components, out, resume=resume, **BLOCKS)
     assert (np.load(out) == 1).all() and [p.name for p in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_a_folder_with_other_files_is_left_alone(mask: np.ndarray, tmp_path: Path):
+    folder = tmp_path / "folder"
+    (folder / "blocks").mkdir(parents=True)
+    with pytest.raises(FileError, match=r"holds other files.*'?blocks"):
+        label_blocks(mask, components, tmp_path / "out.npy", folder=folder, **BLOCKS)
+    assert (folder / "blocks").is_dir() and not (tmp_path / "out.npy").exists()
+    (folder / "blocks").rmdir()
+    (folder / ".run.json.1f.tmp").touch()  # of a killed process
+    assert label_blocks(mask, components, tmp_path / "out.npy", folder=folder, **BLOCKS) > 5
+
+
+def test_an_output_that_cannot_be_created_leaves_nothing(mask: np.ndarray, tmp_path: Path, monkeypatch):
+    def full(*args: Any) -> None:
+        raise FileError("no space left")
+
+    monkeypatch.setattr("neuromancer.volumes.flat.create", full)
+    with pytest.raises(FileError, match="no space left"):
+        label_blocks(mask, components, tmp_path / "out.npy", **BLOCKS)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_arguments_do_not_continue_a_labelling(mask: np.ndarray, tmp_path: Path):
