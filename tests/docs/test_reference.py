@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import neuromancer as nm
-from neuromancer import affinities, dense, errors, train, volumes
+from neuromancer import affinities, dense, errors, instances, train, volumes
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "reference").glob("*.rst"))
@@ -35,7 +35,7 @@ def documented() -> list[str]:
 NAMES = documented()
 
 
-@pytest.mark.parametrize("module", [nm, volumes, train, affinities, dense], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [nm, volumes, train, affinities, instances, dense], ids=lambda module: module.__name__)
 def test_every_public_name_has_an_entry(module):
     missing = {name for name in module.__all__ if not {f"{module.__name__}.{name}", f"neuromancer.{name}"} & set(NAMES)}
     assert not missing
