@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from threading import RLock
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 from neuromancer.config import config
 from neuromancer.errors import FileError, reason
 from neuromancer.printable import printable
+
+Progress = bool | None | Callable[[int, int], object]
+"""Whether to show a bar (None: by the settings), or a function of the numbers of finished voxels and of all."""
 
 
 def say(text: str, end: str = "\n", flush: bool = False) -> None:
@@ -86,3 +91,39 @@ def voxel_bar(total: int, description: str, show: bool | None = None) -> Any:
         disable=None if show is None else not show,
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MVx [{elapsed}<{remaining}, {rate_fmt}]",
     )
+
+
+@contextmanager
+def counted(total: int, description: str, progress: Progress = None) -> Iterator[Callable[[int], None]]:
+    """Yield a function that takes the number of voxels finished since the last call.
+
+    Parameters
+    ----------
+    total : int
+        Number of voxels.
+    description : str
+        Text in front of the bar.
+    progress : bool or callable, optional
+        Whether to show a bar; or a function of the numbers of finished voxels and of all, called once before the
+        first voxel, and whenever voxels are finished.
+
+    Examples
+    --------
+    >>> with counted(30, "predicting", lambda done, total: print(f"{done} of {total}")) as advance:
+    ...     advance(20)
+    0 of 30
+    20 of 30
+    """
+    if isinstance(progress, bool) or progress is None:
+        with voxel_bar(total, description, progress) as bar:
+            yield lambda voxels: bar.update(voxels / 1e6)
+        return
+    told, done = progress, 0
+
+    def advance(voxels: int) -> None:
+        nonlocal done
+        done += voxels
+        told(done, total)
+
+    advance(0)
+    yield advance

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import neuromancer as nm
-from neuromancer.progress import say, voxel_bar
+from neuromancer.progress import counted, say, voxel_bar
 
 
 class Terminal(io.StringIO):
@@ -38,6 +38,17 @@ def test_voxels_are_shown_in_millions(monkeypatch):
         bar.update(2.5)
     last = sys.stderr.getvalue().split("\r")[-1]
     assert "raw\\x1b: 100%" in last and "2.50/2.50 MVx" in last
+
+
+def test_a_bar_and_a_function_count_the_same_voxels(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal(True))
+    told = []
+    for progress in (True, lambda done, total: told.append((done, total))):
+        with counted(2_500_000, "raw", progress) as advance:
+            advance(1_500_000)
+            advance(1_000_000)
+    assert "2.50/2.50 MVx" in sys.stderr.getvalue()
+    assert told == [(0, 2_500_000), (1_500_000, 2_500_000), (2_500_000, 2_500_000)]
 
 
 def test_lines_end_as_told(capsys):

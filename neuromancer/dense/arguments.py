@@ -16,6 +16,7 @@ import numpy as np
 from neuromancer import volumes
 from neuromancer.casts import holds, is_number, is_whole, limits
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, nearest_name
+from neuromancer.progress import Progress
 from neuromancer.volumes.held import overlap
 from neuromancer.volumes.paths import is_address, plain_name, split_path
 
@@ -68,9 +69,9 @@ def checked_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def checked_progress(value: Any) -> bool | None:
-    """Return `progress` as bool or None; raise InputTypeError for other types."""
-    return None if value is None else checked_flag("progress", value)
+def checked_progress(value: Any) -> Progress:
+    """Return `progress` as bool, None or the function that it is; raise InputTypeError for other types."""
+    return value if value is None or callable(value) else checked_flag("progress", value)
 
 
 def checked_count(name: str, value: Any, least: int) -> int:

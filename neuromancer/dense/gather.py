@@ -20,6 +20,7 @@ from neuromancer.dense.reduction import Reduction
 from neuromancer.dense.run import PredictionRun
 from neuromancer.dense.tiles import Frame
 from neuromancer.dense.workers import WorkerPool
+from neuromancer.progress import Progress
 
 
 def gather_builder(base: PlanBuilder, network: DenseNetwork, frame: Frame) -> PlanBuilder:
@@ -112,7 +113,7 @@ class GatherRun(PredictionRun):
             sink.arrange(plan)
         return plan
 
-    def execute(self, progress: bool | None) -> None:
+    def execute(self, progress: Progress) -> None:
         """Run all tiles that no process has finished, beginning with those of the shard."""
         self.check()
         first, n = self.shard

@@ -30,6 +30,7 @@ from neuromancer.dense.stores import DescribedSource
 from neuromancer.dense.workers import worker_pool
 from neuromancer.errors import InputTypeError
 from neuromancer.graph.node import GraphNode
+from neuromancer.progress import Progress
 
 
 @overload
@@ -38,7 +39,7 @@ def predict_dense(
     raw_img: Labelled,
     as_uint8: bool = ...,
     pad_raw: bool = ...,
-    progress: bool | None = ...,
+    progress: Progress = ...,
     precision: str = ...,
     *,
     out: None = ...,
@@ -52,7 +53,7 @@ def predict_dense(
     raw_img: Any,
     as_uint8: bool = ...,
     pad_raw: bool = ...,
-    progress: bool | None = ...,
+    progress: Progress = ...,
     precision: str = ...,
     *,
     out: None = ...,
@@ -66,7 +67,7 @@ def predict_dense(
     raw_img: Any,
     as_uint8: bool = ...,
     pad_raw: bool = ...,
-    progress: bool | None = ...,
+    progress: Progress = ...,
     precision: str = ...,
     *,
     out: Out,
@@ -80,7 +81,7 @@ def predict_dense(
     raw_img: Labelled,
     as_uint8: bool = ...,
     pad_raw: bool = ...,
-    progress: bool | None = ...,
+    progress: Progress = ...,
     precision: str = ...,
     *,
     out: None = ...,
@@ -94,7 +95,7 @@ def predict_dense(
     raw_img: Any,
     as_uint8: bool = ...,
     pad_raw: bool = ...,
-    progress: bool | None = ...,
+    progress: Progress = ...,
     precision: str = ...,
     *,
     out: None = ...,
@@ -108,7 +109,7 @@ def predict_dense(
     raw_img: Any,
     as_uint8: bool = ...,
     pad_raw: bool = ...,
-    progress: bool | None = ...,
+    progress: Progress = ...,
     precision: str = ...,
     *,
     out: Sequence[Out],
@@ -122,7 +123,7 @@ def predict_dense(
     raw_img: Any,
     as_uint8: bool = False,
     pad_raw: bool = False,
-    progress: bool | None = None,
+    progress: Progress = None,
     precision: str = "f32",
     *,
     out: Any = None,
@@ -164,8 +165,10 @@ def predict_dense(
         Store ``floor(255 * prediction)``; same as ``reduce="uint8"``.
     pad_raw : bool
         Mirror-pad the image so that the result has the same size.
-    progress : bool, optional
-        Show a progress bar; None follows ``config.progress``.
+    progress : bool or callable, optional
+        Show a progress bar; None follows ``config.progress``. Or a function of the numbers of finished voxels and of
+        all, called in this thread before the first tile and after every tile; what it raises ends the prediction, with
+        all finished tiles kept. With `resume`, only what is left is counted; every pass over the image counts anew.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
         Precision of convolutions; 'tf32' on a GPU only.
     out : array, Sink or path, or a list with one per node, optional

@@ -47,7 +47,7 @@ from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.dense.workers import Assignment, WorkerPool
 from neuromancer.errors import IncompleteWarning, ShapeError
 from neuromancer.masked import chosen
-from neuromancer.progress import voxel_bar
+from neuromancer.progress import Progress, counted
 from neuromancer.volumes.missing import Part, listed
 
 CACHE_SHARE = 8
@@ -189,7 +189,7 @@ class PredictionRun:
         return Buffers(t.ahead + 2 + more, t.behind + 2, fixed, more)
 
     # ---- execution
-    def execute(self, progress: bool | None) -> None:
+    def execute(self, progress: Progress) -> None:
         """Run all unfinished tiles.
 
         Raises
@@ -247,16 +247,12 @@ class PredictionRun:
         masks = dict(zip(names, self.mask_sources, strict=False))
         require_apart({"image": self.image, **masks}, options.outs or ())
 
-    def _run_tiles(self, plan: DensePlan, progress: bool | None) -> None:
+    def _run_tiles(self, plan: DensePlan, progress: Progress) -> None:
         todo, count = self.outputs.missing(plan)
         if not count:
             self._warn_of_filled(self.outputs.filled())
             return
-        with voxel_bar(plan.voxels(count), self.task, progress) as bar:
-
-            def advance(voxels: int) -> None:
-                bar.update(voxels / 1e6)
-
+        with counted(plan.voxels(count), self.task, progress) as advance:
             evaluator = self._evaluator(plan)
             if self.pool is not None:
                 failed, self._filled = self.pool.run(evaluator, self._assignment(), todo, count, self._commit, advance)

@@ -116,11 +116,11 @@ class TaskScheduler:
         for index in [*outcome.report.done, *outcome.report.failed]:
             if index in outcome.values:
                 self._write(index, outcome.values[index])
-            self.progress(self.plan.size(index))
         self.failed.update(outcome.report.failed)
         self.filled |= outcome.filled
         self.report.done.extend(outcome.report.done)
         self.report.failed.update(outcome.report.failed)
+        self.progress(sum(map(self.plan.size, [*outcome.report.done, *outcome.report.failed])))
         if len(self.report.done) >= COMMIT_TILES or time.monotonic() - self.committed >= COMMIT_SECONDS:
             self._note()
         if outcome.error is not None:

@@ -38,6 +38,7 @@ from neuromancer.graph.geometry import sizes_of_all
 from neuromancer.graph.node import GraphNode
 from neuromancer.graph.tagged_shape import exact
 from neuromancer.graph.window import Window
+from neuromancer.progress import Progress
 
 DISK = 3e-10
 """Seconds for writing or reading one byte of a file."""
@@ -213,7 +214,7 @@ class VolumePrediction:
         return run
 
     # ---- execution
-    def execute(self, progress: bool | None) -> None:
+    def execute(self, progress: Progress) -> None:
         """Run all passes, as far as they are not finished.
 
         Raises

@@ -20,7 +20,7 @@ from neuromancer.instances.grid import BlockGrid, within
 from neuromancer.instances.pool import AtOnce, check_sendable, each, executor_of
 from neuromancer.instances.records import Records
 from neuromancer.places import is_address, local_file
-from neuromancer.progress import voxel_bar
+from neuromancer.progress import counted
 from neuromancer.volumes import ArraySource, Output, open_sink, open_source, output_at
 from neuromancer.volumes.chunks import CHUNK_BYTES
 
@@ -179,10 +179,10 @@ def _run(task: _Labelling, pool: Executor, writers: Executor, min_size: int, pro
 
     def done(function: Callable[..., Any], todo: list[tuple[Any, ...]], workers: Executor) -> dict[int, Any]:
         results, what = dict[int, Any](), function.__name__.replace("_", " ")
-        with voxel_bar(sum(task.grid.voxels(block) for block, *_ in todo), what, progress) as bar:
+        with counted(sum(task.grid.voxels(block) for block, *_ in todo), what, progress) as advance:
             for block, result in each(function, todo, workers):
                 results[block] = result
-                bar.update(task.grid.voxels(block) / 1e6)
+                advance(task.grid.voxels(block))
         return results
 
     done(task.segment_block, [(i,) for i in blocks if not records.has(f"{i}")], pool)

@@ -10,6 +10,7 @@ from neuromancer.dense import DensePlan
 from neuromancer.dense.options import DenseOptions, Labelled, Out, PlanOptions, RunOptions
 from neuromancer.dense.processing.steps import steps_of
 from neuromancer.optim.trainable import TrainableGraph
+from neuromancer.progress import Progress
 
 Stated = tuple[str, dict[str, Any]]
 """A step of processing: its name and arguments."""
@@ -60,7 +61,7 @@ class DensePrediction(TrainableGraph):
         raw_img: Labelled,
         as_uint8: bool = ...,
         pad_raw: bool = ...,
-        progress: bool | None = ...,
+        progress: Progress = ...,
         precision: str = ...,
         *,
         out: None = ...,
@@ -73,7 +74,7 @@ class DensePrediction(TrainableGraph):
         raw_img: Any,
         as_uint8: bool = ...,
         pad_raw: bool = ...,
-        progress: bool | None = ...,
+        progress: Progress = ...,
         precision: str = ...,
         *,
         out: None = ...,
@@ -86,7 +87,7 @@ class DensePrediction(TrainableGraph):
         raw_img: Any,
         as_uint8: bool = ...,
         pad_raw: bool = ...,
-        progress: bool | None = ...,
+        progress: Progress = ...,
         precision: str = ...,
         *,
         out: Out,
@@ -98,7 +99,7 @@ class DensePrediction(TrainableGraph):
         raw_img: Any,
         as_uint8: bool = False,
         pad_raw: bool = False,
-        progress: bool | None = None,
+        progress: Progress = None,
         precision: str = "f32",
         **options: Unpack[DenseOptions],
     ) -> Any:

@@ -23,7 +23,7 @@ from neuromancer.graph.window import BuildMode
 from neuromancer.nodes import inspection
 from neuromancer.pictures import Picture
 from neuromancer.printable import printable
-from neuromancer.progress import say
+from neuromancer.progress import Progress, say
 
 
 class Node(GraphNode):
@@ -182,7 +182,7 @@ class Node(GraphNode):
         raw_img: Labelled,
         as_uint8: bool = ...,
         pad_raw: bool = ...,
-        progress: bool | None = ...,
+        progress: Progress = ...,
         precision: str = ...,
         *,
         out: None = ...,
@@ -195,7 +195,7 @@ class Node(GraphNode):
         raw_img: Any,
         as_uint8: bool = ...,
         pad_raw: bool = ...,
-        progress: bool | None = ...,
+        progress: Progress = ...,
         precision: str = ...,
         *,
         out: None = ...,
@@ -208,7 +208,7 @@ class Node(GraphNode):
         raw_img: Any,
         as_uint8: bool = ...,
         pad_raw: bool = ...,
-        progress: bool | None = ...,
+        progress: Progress = ...,
         precision: str = ...,
         *,
         out: Out,
@@ -220,7 +220,7 @@ class Node(GraphNode):
         raw_img: Any,
         as_uint8: bool = False,
         pad_raw: bool = False,
-        progress: bool | None = None,
+        progress: Progress = None,
         precision: str = "f32",
         **options: Unpack[DenseOptions],
     ) -> Any:
@@ -236,8 +236,9 @@ class Node(GraphNode):
             Return ``floor(255 * prediction)`` as uint8.
         pad_raw : bool
             Mirror-pad the image so that the result has the same size.
-        progress : bool, optional
-            Show a progress bar; None follows ``config.progress``.
+        progress : bool or callable, optional
+            Show a progress bar; None follows ``config.progress``. Or a function of the numbers of finished voxels and
+            of all; see :func:`neuromancer.predict_dense`.
         precision : {'f32', 'tf32', 'bf16', 'f16'}
             'bf16' and 'f16' compute convolutions with 8 and 11 significant bits instead of 24, which is faster on
             processors and GPUs that support them; so does 'tf32' (11 bits) on a GPU (``docs/backends.md``).

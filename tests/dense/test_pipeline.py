@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -322,3 +323,30 @@ def test_memory_holds(tmp_path):
     command = [sys.executable, "-c", MEMORY, str(budget), str(depth)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 20e6 < int(found.stdout.splitlines()[-1]) < budget
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("pool", [None, 2])
+def test_a_function_is_told_the_progress_and_can_end_the_prediction(raw, tmp_path, pool):
+    node, tile, told = volume_net(), (4, 16, 40), []
+    want, out = node.predict_dense(raw, tile=tile), tmp_path / "out.npy"
+
+    def stop(done, total):
+        told.append((done, total))
+        if done > total / 3:
+            raise Stopped
+
+    with ThreadPoolExecutor(pool or 1) as executor:
+        options = {"tile": tile, "executor": executor if pool else None}
+        with pytest.raises(Stopped):
+            node.predict_dense(raw, progress=stop, out=out, **options)
+        kept = Journal.find(journal_of(out)).done()
+        voxels = want[0].size
+        assert told[0] == (0, voxels) and len(told) > 1 and 0 < len(kept) < node.plan_dense(raw, tile=tile).count
+        told.clear()
+        node.predict_dense(raw, progress=lambda *numbers: told.append(numbers), out=out, resume=True, **options)
+    assert told[0][0] == 0 and told[0][1] < voxels and abs(told[-1][0] - told[-1][1]) < voxels / 5
+    np.testing.assert_array_equal(np.load(out), want)
