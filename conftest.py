@@ -27,6 +27,8 @@ if find_spec("openvino") is None:
     collect_ignore_glob.append("neuromancer/engine/pytensor/link/openvino/*")
 if find_spec("zarr") is None:
     collect_ignore_glob.append("neuromancer/volumes/zarr_store.py")
+if not all(map(find_spec, ("napari", "qtpy"))):
+    collect_ignore_glob.append("neuromancer/napari_plugin/*")
 
 # Theano locks its compilation folder while compiling, so every worker process gets its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")

@@ -1,0 +1,151 @@
+"""The widget that predicts a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, Label, LineEdit, PushButton, create_widget
+from napari import Viewer
+from napari.layers import Image, Layer
+from napari.utils.notifications import show_error, show_info
+
+from neuromancer.dense import DensePlan
+from neuromancer.models.model import Model
+from neuromancer.napari_plugin.models import ModelChoice
+from neuromancer.napari_plugin.placed import image_of, like, result_layers
+from neuromancer.napari_plugin.reader import LayerData, read
+from neuromancer.napari_plugin.task import Task, Tell
+
+VALUES = ("as predicted", "8 bit", "classes")
+
+
+class Predict(Container):
+    """Predicts a layer with a model, tile by tile, into memory or a file.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Gets the results as layers.
+
+    Attributes
+    ----------
+    task : Task or None
+        The prediction that runs, or ran last.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self.viewer = napari_viewer
+        self.models = ModelChoice()
+        self.layer = create_widget(annotation=Image, label="layer")
+        self.values = ComboBox(label="result", choices=VALUES, value=VALUES[0])
+        self.pad = CheckBox(text="mirror the borders: result of equal size")
+        self.whole = CheckBox(text="statistics of the whole image")
+        self.memory = LineEdit(label="memory", tooltip="Limit such as 4GB; empty: a part of the free memory")
+        self.out = FileEdit(
+            label="save to",
+            mode="w",
+            nullable=True,
+            tooltip="New file, e.g. result.zarr or result.h5:/probs; empty: in memory",
+        )
+        self.resume = CheckBox(text="continue what is there")
+        self.plan = Label(value="")
+        self.planning = PushButton(text="Plan")
+        self.start, self.stop = PushButton(text="Predict"), PushButton(text="Stop", enabled=False)
+        buttons = Container(widgets=[self.planning, self.start, self.stop], layout="horizontal", labels=False)
+        options = [self.layer, self.values, self.pad, self.whole, self.memory, self.out, self.resume]
+        super().__init__(widgets=[self.models, *options, buttons, self.plan])
+        self.task: Task | None = None
+        self.planning.changed.connect(self._plan)
+        self.start.changed.connect(self._predict)
+        self.stop.changed.connect(self._stop)
+
+    def _plan(self) -> None:
+        self._run("planning", False)
+
+    def _predict(self) -> None:
+        self._run("predicting", True)
+
+    def _run(self, what: str, execute: bool) -> None:
+        """Begin to plan, and to predict, in the background; show what is wrong with the settings."""
+        model, layer = self.models.model, self.layer.value
+        if model is None or layer is None:
+            show_error(f"Choose a {'model' if model is None else 'layer'} first.")
+            return
+        job = Job(model, layer, self)
+        self._enable(False)
+        name = f"{what} {layer.name}"
+        self.task = Task(name, job.execute if execute else job.plan, self._finished, self._stopped, self._ended)
+
+    def _enable(self, ready: bool) -> None:
+        for widget in (self.models, self.planning, self.start):
+            widget.enabled = ready
+        self.stop.enabled = not ready
+
+    def _stop(self) -> None:
+        if self.task is not None:
+            self.task.stop()
+            self.stop.enabled = False
+
+    def _finished(self, outcome: tuple[DensePlan, list[LayerData]]) -> None:
+        plan, found = outcome
+        self.plan.value = str(plan)
+        for data, arguments, kind in found:
+            self.viewer.add_layer(Layer.create(data, arguments, kind))
+        if self.out.value is not None:
+            self.resume.value = False
+
+    def _stopped(self) -> None:
+        if _path(self.out) is None:
+            show_info("Stopped. Results in memory are not kept: save to a file to continue later.")
+            return
+        self.resume.value = True
+        show_info("Stopped. All finished tiles are in the file; Predict continues.")
+
+    def _ended(self) -> None:
+        self._enable(True)
+
+
+class Job:
+    """One prediction with the settings of a widget at this moment; runs in any thread.
+
+    Parameters
+    ----------
+    model : Model
+    layer : napari.layers.Image
+    settings : Predict
+    """
+
+    def __init__(self, model: Model, layer: Any, settings: Predict) -> None:
+        self.model, self.layer, self.out = model, layer, _path(settings.out)
+        self.classes = settings.values.value == "classes"
+        self.options: dict[str, Any] = {
+            "as_uint8": settings.values.value == "8 bit",
+            "pad_raw": settings.pad.value,
+            "reduce": "argmax" if self.classes else None,
+            "statistics": "volume" if settings.whole.value else None,
+            "memory": settings.memory.value.strip() or None,
+        }
+        self.target: dict[str, Any] = {} if self.out is None else {"out": self.out, "resume": settings.resume.value}
+
+    def plan(self, tell: Tell) -> tuple[DensePlan, list[LayerData]]:
+        """Plan the prediction."""
+        node = self.model.prediction_node
+        assert node is not None  # models without one cannot be chosen
+        self.image = image_of(self.layer, node)
+        return self.model.plan_dense(self.image, **self.options), []
+
+    def execute(self, tell: Tell) -> tuple[DensePlan, list[LayerData]]:
+        """Predict; return the plan and the result as layers."""
+        plan, _ = self.plan(tell)
+        values = self.model.predict_dense(self.image, progress=tell, **self.options, **self.target)
+        name = f"{self.layer.name} {self.model.name}"
+        if self.out is None:
+            found = result_layers(values, self.image, plan, name, self.classes)
+        else:
+            found = read(self.out, labels=self.classes)
+        return plan, like(self.layer, self.image, found)
+
+
+def _path(widget: FileEdit) -> str | None:
+    """Return the path of an output as it was typed."""
+    return widget.line_edit.value.strip() or None
