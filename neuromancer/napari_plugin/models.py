@@ -33,7 +33,7 @@ def load(path: str | Path) -> Model:
     from neuromancer.interop.from_onnx import from_onnx
 
     path = Path(path)
-    name, suffix = free_name(path.stem, model_manager), path.suffix.lower()
+    name, suffix = free_name(path.stem, model_manager.models), path.suffix.lower()
     if suffix in (".h5", ".mdl"):
         model = modelload(path, name=name)
     elif suffix == ".onnx":

@@ -15,7 +15,7 @@ SHAPE, NUMBER, RADIUS = (32, 128, 128), 60, 9
 
 
 def nuclei() -> list[LayerData]:
-    """Return a stack of cell nuclei: that of the examples if they are there, as in the repository, or a synthetic one."""
+    """Return a stack of cell nuclei: that of the examples in the repository if it is there, else a synthetic one."""
     if STACK.is_file():
         return read(str(STACK))
     raw, label = synthetic()
