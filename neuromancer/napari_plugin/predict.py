@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, Label, LineEdit, PushButton, create_widget
+from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, LineEdit, PushButton, TextEdit, create_widget
 from napari import Viewer
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_info
@@ -16,6 +16,8 @@ from neuromancer.napari_plugin.placed import image_of, like, result_layers
 from neuromancer.napari_plugin.reader import LayerData, read
 from neuromancer.napari_plugin.task import Task, Tell
 
+PLAN_HEIGHT = 200
+"""Pixels of the text that describes a plan."""
 VALUES = ("as predicted", "8 bit", "classes")
 
 
@@ -48,33 +50,42 @@ class Predict(Container):
             tooltip="New file, e.g. result.zarr or result.h5:/probs; empty: in memory",
         )
         self.resume = CheckBox(text="continue what is there")
-        self.plan = Label(value="")
+        self.plan = TextEdit(tooltip="How the layer is predicted: tiles, time and memory")
         self.planning = PushButton(text="Plan")
         self.start, self.stop = PushButton(text="Predict"), PushButton(text="Stop", enabled=False)
         buttons = Container(widgets=[self.planning, self.start, self.stop], layout="horizontal", labels=False)
         options = [self.layer, self.values, self.pad, self.whole, self.memory, self.out, self.resume]
-        super().__init__(widgets=[self.models, *options, buttons, self.plan])
+        super().__init__(widgets=[self.models, *options, buttons])
+        self.native.layout().addWidget(self.plan.native)  # as wide as the widget
+        self.plan.native.setReadOnly(True)
+        self.plan.min_height = PLAN_HEIGHT
         self.task: Task | None = None
         self.planning.changed.connect(self._plan)
         self.start.changed.connect(self._predict)
         self.stop.changed.connect(self._stop)
 
     def _plan(self) -> None:
-        self._run("planning", False)
+        self._run(False)
 
     def _predict(self) -> None:
-        self._run("predicting", True)
+        self._run(True)
 
-    def _run(self, what: str, execute: bool) -> None:
-        """Begin to plan, and to predict, in the background; show what is wrong with the settings."""
+    def _run(self, execute: bool) -> None:
+        """Begin to plan in the background, then to predict; show what is wrong with the settings."""
         model, layer = self.models.model, self.layer.value
         if model is None or layer is None:
             show_error(f"Choose a {'model' if model is None else 'layer'} first.")
             return
         job = Job(model, layer, self)
         self._enable(False)
-        name = f"{what} {layer.name}"
-        self.task = Task(name, job.execute if execute else job.plan, self._finished, self._stopped, self._ended)
+
+        def planned(plan: DensePlan) -> None:
+            self.plan.value = str(plan)
+            if execute:
+                what = f"predicting {layer.name}"
+                self.task = Task(what, job.execute, self._finished, self._stopped, self._ended)
+
+        self.task = Task(f"planning {layer.name}", job.plan, planned, self._stopped, self._ended)
 
     def _enable(self, ready: bool) -> None:
         for widget in (self.models, self.planning, self.start):
@@ -86,13 +97,10 @@ class Predict(Container):
             self.task.stop()
             self.stop.enabled = False
 
-    def _finished(self, outcome: tuple[DensePlan, list[LayerData]]) -> None:
-        plan, found = outcome
-        self.plan.value = str(plan)
+    def _finished(self, found: list[LayerData]) -> None:
         for data, arguments, kind in found:
             self.viewer.add_layer(Layer.create(data, arguments, kind))
-        if self.out.value is not None:
-            self.resume.value = False
+        self.resume.value = False
 
     def _stopped(self) -> None:
         if _path(self.out) is None:
@@ -102,7 +110,8 @@ class Predict(Container):
         show_info("Stopped. All finished tiles are in the file; Predict continues.")
 
     def _ended(self) -> None:
-        self._enable(True)
+        assert self.task is not None
+        self._enable(not self.task.running)  # predicting follows planning
 
 
 class Job:
@@ -127,23 +136,24 @@ class Job:
         }
         self.target: dict[str, Any] = {} if self.out is None else {"out": self.out, "resume": settings.resume.value}
 
-    def plan(self, tell: Tell) -> tuple[DensePlan, list[LayerData]]:
+    def plan(self, tell: Tell) -> DensePlan:
         """Plan the prediction."""
         node = self.model.prediction_node
         assert node is not None  # models without one cannot be chosen
         self.image = image_of(self.layer, node)
-        return self.model.plan_dense(self.image, **self.options), []
+        self.planned = self.model.plan_dense(self.image, **self.options)
+        tell(0, 0)
+        return self.planned
 
-    def execute(self, tell: Tell) -> tuple[DensePlan, list[LayerData]]:
-        """Predict; return the plan and the result as layers."""
-        plan, _ = self.plan(tell)
+    def execute(self, tell: Tell) -> list[LayerData]:
+        """Predict as planned; return the result as layers."""
         values = self.model.predict_dense(self.image, progress=tell, **self.options, **self.target)
-        name = f"{self.layer.name} {self.model.name}"
         if self.out is None:
-            found = result_layers(values, self.image, plan, name, self.classes)
+            name = f"{self.layer.name} {self.model.name}"
+            found = result_layers(values, self.image, self.planned, name, self.classes)
         else:
             found = read(self.out, labels=self.classes)
-        return plan, like(self.layer, self.image, found)
+        return like(self.layer, self.image, found)
 
 
 def _path(widget: FileEdit) -> str | None:

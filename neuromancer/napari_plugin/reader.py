@@ -84,7 +84,7 @@ def read(path: str | Sequence[str], labels: bool = False) -> list[LayerData]:
             problems.append(error)
     if not found:
         raise problems[0]
-    return found
+    return sorted(found, key=lambda layer: layer[2] == "labels")  # on top of the images
 
 
 def layers_of(

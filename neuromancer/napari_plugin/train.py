@@ -149,8 +149,10 @@ class Curve:
         self._drawn, steps = time.monotonic(), np.arange(1, len(losses) + 1)
         sums = np.concatenate([[0.0], np.cumsum(losses)])
         begin = np.maximum(steps - 20, 0)
+        means = (sums[steps] - sums[begin]) / (steps - begin)
         self._points.set_data(steps, losses[: len(steps)])
-        self._line.set_data(steps, (sums[steps] - sums[begin]) / (steps - begin))
-        self.axes.relim()
-        self.axes.autoscale_view()
+        self._line.set_data(steps, means)
+        self.axes.set(
+            xlim=(0, len(steps) + 1), ylim=(0, 1.2 * float(means.max()) or 1)
+        )  # single steps may be far above
         self.canvas.draw_idle()

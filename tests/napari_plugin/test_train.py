@@ -33,14 +33,14 @@ def shown():
     return [record.message for record in notification_manager.records]
 
 
-def wait(qtbot, task):
-    qtbot.waitUntil(lambda: not task.running, timeout=60_000)
+def wait(qtbot, widget):
+    qtbot.waitUntil(lambda: not widget.task.running, timeout=60_000)
 
 
 def test_train_predict_and_save(widget, qtbot, tmp_path):
     widget.start.changed.emit(True)
     assert widget.stop.enabled and not widget.start.enabled
-    wait(qtbot, widget.task)
+    wait(qtbot, widget)
     assert not shown() and len(widget.losses) == 40 and np.mean(widget.losses[-9:]) < 0.5 * widget.losses[0]
     assert widget.state.value.startswith("step 40 of 40, loss 0.") and widget.start.enabled
     if widget.curve is not None:
@@ -50,7 +50,7 @@ def test_train_predict_and_save(widget, qtbot, tmp_path):
     predict.layer.choices = widget.layer.choices
     predict.models.choice.value, predict.values.value, predict.pad.value = widget.models.model, "classes", True
     predict.start.changed.emit(True)
-    wait(qtbot, predict.task)
+    wait(qtbot, predict)
     assert (widget.viewer.layers[-1].data == scene()[1]).mean() > 0.9
     widget.file.line_edit.value = str(tmp_path / "trained.h5")
     widget.save.changed.emit(True)
@@ -65,7 +65,7 @@ def test_stop(widget, qtbot):
     widget.start.changed.emit(True)
     qtbot.waitUntil(lambda: len(widget.losses) > 3, timeout=60_000)
     widget.stop.changed.emit(True)
-    wait(qtbot, widget.task)
+    wait(qtbot, widget)
     assert 3 < len(widget.losses) < 90_000 and widget.start.enabled and not widget.stop.enabled
 
 
@@ -73,7 +73,7 @@ def test_errors_are_notifications(widget, qtbot, tmp_path):
     widget.save.changed.emit(True)
     widget.painted.value.data = np.zeros((8, 24, 26), int)
     widget.start.changed.emit(True)
-    wait(qtbot, widget.task)
+    wait(qtbot, widget)
     widget.file.line_edit.value = str(tmp_path / "no folder" / "a.h5")
     widget.save.changed.emit(True)
     first, second, third = shown()
