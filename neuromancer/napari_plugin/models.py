@@ -63,6 +63,7 @@ class ModelChoice(Container):
         self.task: Task | None = None
         self.button.changed.connect(self._ask)
         changed.connect(self.choice.reset_choices)
+        self.native.destroyed.connect(self._gone)
 
     @property
     def model(self) -> Model | None:
@@ -73,6 +74,11 @@ class ModelChoice(Container):
         """Load a model in the background, and choose it."""
         self.enabled = False
         self.task = Task(f"loading {Path(path).name}", lambda tell: load(path), self._loaded, ended=self._ready)
+
+    def _gone(self) -> None:
+        changed.disconnect(self.choice.reset_choices, missing_ok=True)
+        if self.task is not None:
+            self.task.abandon()
 
     def _ask(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self.native, "Load a model", "", FILTER)

@@ -60,9 +60,11 @@ class Predict(Container):
         self.plan.native.setReadOnly(True)
         self.plan.min_height = PLAN_HEIGHT
         self.task: Task | None = None
+        self._planned: Job | None = None
         self.planning.changed.connect(self._plan)
         self.start.changed.connect(self._predict)
         self.stop.changed.connect(self._stop)
+        self.native.destroyed.connect(self._gone)
 
     def _plan(self) -> None:
         self._run(False)
@@ -81,9 +83,7 @@ class Predict(Container):
 
         def planned(plan: DensePlan) -> None:
             self.plan.value = str(plan)
-            if execute:
-                what = f"predicting {layer.name}"
-                self.task = Task(what, job.execute, self._finished, self._stopped, self._ended)
+            self._planned = job if execute else None
 
         self.task = Task(f"planning {layer.name}", job.plan, planned, self._stopped, self._ended)
 
@@ -109,9 +109,18 @@ class Predict(Container):
         self.resume.value = True
         show_info("Stopped. All finished tiles are in the file; Predict continues.")
 
+    def _gone(self) -> None:
+        if self.task is not None:
+            self.task.abandon()
+
     def _ended(self) -> None:
-        assert self.task is not None
-        self._enable(not self.task.running)  # predicting follows planning
+        """After planning, predict if that was wanted."""
+        job, self._planned = self._planned, None
+        if job is None:
+            self._enable(True)
+            return
+        what = f"predicting {job.layer.name}"
+        self.task = Task(what, job.execute, self._finished, self._stopped, self._ended)
 
 
 class Job:

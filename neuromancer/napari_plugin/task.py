@@ -20,6 +20,10 @@ class Stopped(Exception):
     """The user asked a task to stop."""
 
 
+def _nothing(*arguments: object) -> None:
+    """Take anything, and do nothing."""
+
+
 class Task(QObject):
     """A function that runs in a worker thread; all that is passed is called in the main thread.
 
@@ -45,10 +49,10 @@ class Task(QObject):
         self,
         what: str,
         function: Callable[[Tell], Any],
-        done: Callable[[Any], Any],
-        stopped: Callable[[], Any] = lambda: None,
-        ended: Callable[[], Any] = lambda: None,
-        told: Callable[[int, int], Any] = lambda done, total: None,
+        done: Callable[..., Any],
+        stopped: Callable[..., Any] = _nothing,
+        ended: Callable[..., Any] = _nothing,
+        told: Callable[..., Any] = _nothing,
     ) -> None:
         super().__init__()
         self.running, self._asked = True, False
@@ -63,6 +67,11 @@ class Task(QObject):
     def stop(self) -> None:
         """Ask the function to stop the next time that it tells its progress."""
         self._asked = True
+
+    def abandon(self) -> None:
+        """Stop, and call nothing any more: what would show the result is gone."""
+        self.stop()
+        self._done = self._stopped = self._ended = self._on_told = _nothing
 
     def _run(self) -> tuple[str, Any]:
         """Call the function; errors that users can understand are results, since napari would add a traceback."""

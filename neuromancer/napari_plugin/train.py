@@ -56,6 +56,7 @@ class Train(Container):
         self.losses: list[float] = []
         self.start.changed.connect(self._train)
         self.stop.changed.connect(self._stop)
+        self.native.destroyed.connect(self._gone)
         self.save.changed.connect(self._save)
 
     def _train(self) -> None:
@@ -105,6 +106,10 @@ class Train(Container):
         if self.task is not None:
             self.task.stop()
             self.stop.enabled = False
+
+    def _gone(self) -> None:
+        if self.task is not None:
+            self.task.abandon()
 
     def _ended(self) -> None:
         self._enable(True)

@@ -12,6 +12,7 @@ from npe2 import PluginManifest
 
 import neuromancer as nm
 from neuromancer.errors import ShapeError
+from neuromancer.napari_plugin.predict import Predict
 from neuromancer.volumes import create_sink, open_source, write_pyramid
 from neuromancer.volumes.paths import KINDS
 from tests.napari_plugin.nets import image, small_model
@@ -91,3 +92,22 @@ def test_a_stored_result_opens_with_the_plugin_for_ome_zarr(make_napari_viewer, 
         np.testing.assert_allclose(layer.scale[-3:], (40, 4, 4))
         assert [str(unit) for unit in layer.units] == ["nanometer"] * 3  # it ignores the translation, as of 0.10
     assert nm.model_manager["small"].prediction_node is node
+
+
+def test_closing_a_widget_stops_its_task(viewer, qtbot, tmp_path):
+    model = small_model()
+    viewer.add_image(image(10, 24, 20))
+    dock, widget = viewer.window.add_plugin_dock_widget(NAME, "Predict")
+    widget.models.choice.value = model
+    widget.start.changed.emit(True)
+    viewer.window.remove_dock_widget(dock)
+    widget.native.deleteLater()
+    small_model("other").save(tmp_path / "other.h5")
+    with qtbot.waitSignal(widget.native.destroyed):
+        pass
+    qtbot.waitUntil(lambda: not widget.task.running, timeout=60_000)
+    other = Predict(viewer)
+    other.models.load(tmp_path / "other.h5")  # all widgets are told
+    qtbot.waitUntil(lambda: not other.models.task.running, timeout=60_000)
+    assert other.models.model.name == "other1" and not notification_manager.records and len(viewer.layers) == 1
+    other.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari._qt.qthreading import wait_for_workers_to_quit
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
@@ -174,3 +175,42 @@ def test_images_stacks_and_colours_for_networks_with_two_axes(widget, click, sha
     raw = np.moveaxis(array, -1, 0) if rgb else array[None]
     np.testing.assert_array_equal(result.data, model.predict_dense(raw)[0])
     np.testing.assert_allclose(result.translate[-2:], (5, 5))
+
+
+def test_files_that_are_no_models_are_refused(widget, qtbot, tmp_path):
+    (tmp_path / "a.txt").touch()
+    for name, message in (("nothing.h5", "nothing.h5"), ("a.txt", "not a model; got .txt; expected Models (*.h5")):
+        widget.models.load(tmp_path / name)
+        assert not widget.models.enabled
+        qtbot.waitUntil(lambda: not widget.models.task.running, timeout=60_000)
+        assert message in shown()[-1] and widget.models.enabled
+
+
+def test_networks_of_other_libraries_can_be_loaded(widget, qtbot, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    nm.model_manager["small"].export(tmp_path / "small.onnx")
+    assert onnx.load(tmp_path / "small.onnx").graph.node
+    widget.models.load(tmp_path / "small.onnx")
+    qtbot.waitUntil(lambda: not widget.models.task.running, timeout=60_000)
+    model = widget.models.model
+    assert not shown() and model.name == "small1" and (None, model) != widget.models.choice.choices
+    np.testing.assert_allclose(
+        model.predict_dense(RAW[None]), nm.model_manager["small"].predict_dense(RAW[None]), rtol=1e-4
+    )
+
+
+def test_closing_the_program_ends_a_prediction(widget, qtbot, monkeypatch):
+    told = []
+
+    class Tiled(predict.Job):
+        def execute(self, tell):
+            self.options["tile"] = (1, 1, 1)
+            return super().execute(lambda done, total: told.append(done) or tell(done, total))
+
+    monkeypatch.setattr(predict, "Job", Tiled)
+    widget.start.changed.emit(True)
+    qtbot.waitUntil(lambda: len(told) > 2, timeout=60_000)
+    wait_for_workers_to_quit(30_000)
+    assert told[-1] < 5000
+    qtbot.waitUntil(lambda: not widget.task.running, timeout=60_000)
+    assert len(widget.viewer.layers) == 1
