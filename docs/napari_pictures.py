@@ -26,7 +26,7 @@ IMAGES = ROOT / "docs" / "images"
 def network(path: Path) -> None:
     """Save an untrained network for cell nuclei."""
     model = nm.model_manager.newmodel("fresh")
-    out = nm.Input((1, 1, 9, 48, 48), "b,f,z,y,x", name="raw", print_repr=False)
+    out: nm.Node = nm.Input((1, 1, 9, 48, 48), "b,f,z,y,x", name="raw", print_repr=False)
     for features, size, pool in ((12, (1, 5, 5), (1, 2, 2)), (16, (3, 3, 3), (1, 1, 1)), (24, (3, 5, 5), (1, 2, 2))):
         out = nm.Conv(out, features, size, pool, print_repr=False)
     out = nm.Conv(out, 24, (3, 3, 3), print_repr=False)

@@ -305,7 +305,7 @@ class VolumePrediction:
         if isinstance(run.source, ProcessedSource):
             run.source.statistics = self.whole.source.statistics
 
-    def _gathered(self, folder: Path, progress: bool | None) -> Gathered:
+    def _gathered(self, folder: Path, progress: Progress) -> Gathered:
         """Run the passes before the last one."""
         if isinstance(self.whole.source, ProcessedSource):
             keep_statistics(self.whole.source, folder)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari._qt.qthreading import wait_for_workers_to_quit
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
+from superqt.utils import WorkerBase
 
 import neuromancer as nm
 from neuromancer.napari_plugin import predict
@@ -210,7 +210,7 @@ def test_closing_the_program_ends_a_prediction(widget, qtbot, monkeypatch):
     monkeypatch.setattr(predict, "Job", Tiled)
     widget.start.changed.emit(True)
     qtbot.waitUntil(lambda: len(told) > 2, timeout=60_000)
-    wait_for_workers_to_quit(30_000)
+    WorkerBase.await_workers(30_000)
     assert told[-1] < 5000
     qtbot.waitUntil(lambda: not widget.task.running, timeout=60_000)
     assert len(widget.viewer.layers) == 1
