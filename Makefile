@@ -27,7 +27,7 @@ MESHNET ?= $(wildcard ../shared/data/meshnet)
 # Tests start many processes that import the package: its bytecode is kept even where that is switched off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format docs docs-links dist bench bench-quick clean \
+.PHONY: help demo demo-em brain mnist test test-theano test-napari fuzz mutants check lint format docs docs-links dist bench bench-quick clean \
 	bench-start bench-dense bench-large bench-plans bench-networks bench-training bench-scaling bench-gpu
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make mnist        train a digit classifier with batch normalisation"
 	@echo "make test         run the test suite"
 	@echo "make test-theano  run the test suite on the Theano engine, in a separate environment"
+	@echo "make test-napari  run the tests of the plugin for napari, with Qt"
 	@echo "make fuzz         fuzz the readers of model files, pickles and journals (N=20000 cases, SEED=7)"
 	@echo "make mutants      mutation tests of graph, dense geometry, plans, tiles and io/values (about an hour; MUTANTS=pattern)"
 	@echo "make check        linters, types, layers and quick tests: for the working day"
@@ -80,6 +81,10 @@ $(VENV)/ready-docs: $(VENV)/ready-python
 	$(PIP) --editable '.[docs]'
 	@touch $(addprefix $(VENV)/ready-,demo docs)
 
+$(VENV)/ready-napari: $(VENV)/ready-dev
+	$(PIP) --editable '.[napari]' pytest-qt napari-ome-zarr
+	@touch $@
+
 $(VENV)/ready-mutants: $(VENV)/ready-dev
 	$(PIP) --editable '.[mutants]'
 	@touch $@
@@ -119,6 +124,10 @@ $(THEANO)/ready: pyproject.toml setup.py
 test-theano: $(THEANO)/ready
 	NEUROMANCER_ENGINE=theano OMP_NUM_THREADS=1 THEANO_FLAGS=mode=FAST_COMPILE,base_compiledir=$(CURDIR)/$(THEANO)/compiled \
 		$(THEANO)/$(PROGRAMS)/python -m pytest $(PYTEST_ARGS)
+
+# Needs a display, or Xvfb and OpenGL: see docs/testing.md.
+test-napari: $(VENV)/ready-napari
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/napari_plugin neuromancer/napari_plugin
 
 # Failing cases are kept in fuzz-faults; every case can be reproduced from its seed and number.
 fuzz: $(VENV)/ready-dev

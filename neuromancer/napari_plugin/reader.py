@@ -59,6 +59,16 @@ def read(path: str | Sequence[str], labels: bool = False) -> list[LayerData]:
     ------
     FileError, UnknownNameError, MissingDependencyError, ShapeError, InputTypeError
         As for :func:`neuromancer.volumes.open_source`; FileError also for model files.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> path = Path(tempfile.mkdtemp()) / "mask.npy"
+    >>> np.save(path, np.zeros((4, 5, 6), "uint8"))
+    >>> [(data, arguments, kind)] = read(str(path))
+    >>> data.shape, arguments["name"], arguments["scale"], kind
+    ((4, 5, 6), 'mask', [1.0, 1.0, 1.0], 'labels')
     """
     path = str(path)
     kind, file, dataset = split_path(path, "volume")
