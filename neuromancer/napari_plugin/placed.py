@@ -76,13 +76,14 @@ def _array(layer: Any, taken: int, spatial: str) -> Any:
 
 
 def result_layers(
-    values: np.ndarray, image: ArraySource, plan: DensePlan, name: str, labels: bool = False
+    result: np.ndarray | str, image: ArraySource, plan: DensePlan, name: str, labels: bool = False
 ) -> list[LayerData]:
-    """Return a result in memory as layers in the place of its voxels.
+    """Return a result as layers in the place of its voxels, also if its file cannot tell that.
 
     Parameters
     ----------
-    values : numpy.ndarray, (f, (z,) y, x)
+    result : numpy.ndarray, (f, (z,) y, x), or str
+        The values, or the path where they are stored.
     image : ArraySource
         What was predicted.
     plan : DensePlan
@@ -91,14 +92,14 @@ def result_layers(
     labels : bool
         Whether the values are classes.
     """
-    source = open_source(values, spatial=image.spatial, label=name)
+    source = open_source(result, spatial=image.spatial, label=name)
     lead = len(image.spatial) - len(plan.offsets[0])
     shift = (0,) * lead + plan.offsets[0]
     steps = [1] * lead + [axis.output_spacing for axis in plan.axes[0]]
     place = placed(image_placement(image, image.spatial, False), {}, shift, steps)
     source.voxel_size, source.unit = place.get("voxel_size"), place.get("unit")
     source.offset, source.direction = place.get("offset", image.offset), place.get("direction")
-    return layers_of([source], name, labels=labels)
+    return layers_of([source], name, result if isinstance(result, str) else None, labels)
 
 
 def like(layer: Any, image: ArraySource, found: list[LayerData]) -> list[LayerData]:

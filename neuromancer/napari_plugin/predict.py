@@ -13,7 +13,7 @@ from neuromancer.dense import DensePlan
 from neuromancer.models.model import Model
 from neuromancer.napari_plugin.models import ModelChoice
 from neuromancer.napari_plugin.placed import image_of, like, result_layers
-from neuromancer.napari_plugin.reader import LayerData, read
+from neuromancer.napari_plugin.reader import LayerData
 from neuromancer.napari_plugin.task import Task, Tell
 
 PLAN_HEIGHT = 200
@@ -157,11 +157,8 @@ class Job:
     def execute(self, tell: Tell) -> list[LayerData]:
         """Predict as planned; return the result as layers."""
         values = self.model.predict_dense(self.image, progress=tell, **self.options, **self.target)
-        if self.out is None:
-            name = f"{self.layer.name} {self.model.name}"
-            found = result_layers(values, self.image, self.planned, name, self.classes)
-        else:
-            found = read(self.out, labels=self.classes)
+        name = f"{self.layer.name} {self.model.name}"
+        found = result_layers(self.out or values, self.image, self.planned, name, self.classes)
         return like(self.layer, self.image, found)
 
 

@@ -38,7 +38,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
     return read
 
 
-def read(path: str | Sequence[str], labels: bool = False) -> list[LayerData]:
+def read(path: str | Sequence[str]) -> list[LayerData]:
     """Open a volume, or all volumes of a file; nothing is read yet.
 
     Parameters
@@ -46,8 +46,6 @@ def read(path: str | Sequence[str], labels: bool = False) -> list[LayerData]:
     path : str
         As for :func:`neuromancer.volumes.open_source`, e.g. ``file.h5`` or ``file.h5:/dataset``. Of a file with several
         arrays, all that are images or volumes are opened; of one with more than 16, napari asks for one.
-    labels : bool
-        Show integers as labels, whatever their name.
 
     Returns
     -------
@@ -78,7 +76,7 @@ def read(path: str | Sequence[str], labels: bool = False) -> list[LayerData]:
             "is a model, not a volume", where=path, expected="Plugins > neuromancer > Predict, which loads it"
         )
     try:
-        return layers_of(_levels(path, kind), dataset or stem, path, labels)
+        return layers_of(_levels(path, kind), dataset or stem, path, _named_labels(dataset or stem))
     except UnknownNameError:
         names = [] if dataset else list(_arrays(file, kind))
         if len(names) > MOST:
@@ -89,7 +87,7 @@ def read(path: str | Sequence[str], labels: bool = False) -> list[LayerData]:
     problems: list[NeuromancerError] = []
     for name in names:
         try:
-            found += layers_of(_levels(f"{file}:{name}", kind), f"{stem} {name}", f"{file}:{name}", labels)
+            found += layers_of(_levels(f"{file}:{name}", kind), f"{stem} {name}", f"{file}:{name}", _named_labels(name))
         except (ShapeError, InputTypeError, ArgumentError) as error:  # tables, coordinates and time series
             problems.append(error)
     if not found:
@@ -110,12 +108,12 @@ def layers_of(
     path : str, optional
         Where the volume is stored.
     labels : bool
-        Show integers as labels, whatever the name.
+        Show integers of one channel as labels.
     """
     finest = levels[0]
     scale, translate, units = placement(finest)
     integers = finest.dtype.kind in "iu"
-    kind = "labels" if integers and (labels or LABELS.search(name.rpartition("/")[2])) else "image"
+    kind = "labels" if labels and integers and finest.shape[0] == 1 else "image"
     channels = finest.shape[0]
     found: list[LayerData] = []
     for c in range(channels):
@@ -131,6 +129,10 @@ def layers_of(
         many = len(arrays) > 1
         found.append((arrays if many else arrays[0], {**arguments, "multiscale": many}, kind))
     return found
+
+
+def _named_labels(name: str) -> bool:
+    return LABELS.search(name.rpartition("/")[2]) is not None
 
 
 def placement(source: ArraySource) -> tuple[list[float], list[float], list[str]]:

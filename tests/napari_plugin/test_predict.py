@@ -12,6 +12,7 @@ from superqt.utils import WorkerBase
 import neuromancer as nm
 from neuromancer.napari_plugin import predict
 from neuromancer.napari_plugin.predict import Predict
+from neuromancer.napari_plugin.reader import read
 from neuromancer.volumes import create_sink, open_source
 from tests.napari_plugin.nets import image, small_model
 
@@ -65,6 +66,16 @@ def test_a_result_in_memory_lies_where_its_voxels_lie(widget, click, pad):
         and "of memory in use" in widget.plan.value
         and "on this machine" in widget.plan.value
     )
+
+
+def test_a_file_without_positions_is_shown_where_its_voxels_lie(widget, click, tmp_path):
+    widget.layer.value.name, widget.values.value = "mask", "8 bit"  # the name makes no labels of probabilities
+    widget.out.line_edit.value = f"{tmp_path}/labels.npy"
+    click(widget, widget.start)
+    result = widget.viewer.layers[-1]
+    assert type(result) is Image and result.data.dtype == "uint8" and result.name == "mask small [1]"
+    np.testing.assert_allclose(result.scale, SCALE)
+    np.testing.assert_allclose(result.translate, np.add(TRANSLATE, np.multiply(OFFSET, SCALE)))
 
 
 def test_classes_are_labels_and_a_plan_predicts_nothing(widget, click):
@@ -148,7 +159,7 @@ def test_a_stored_volume_is_predicted_from_its_file_with_all_channels(widget, cl
     sink[:, :, :, :] = array
     sink.close()
     model = small_model("two", channels=2)
-    layers = [Image(data, **arguments) for data, arguments, _ in predict.read(str(tmp_path / "two.zarr"))]
+    layers = [Image(data, **arguments) for data, arguments, _ in read(str(tmp_path / "two.zarr"))]
     widget.viewer.layers.extend(layers)
     widget.layer.choices = layers
     widget.models.choice.reset_choices()
