@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     either.add_argument("--overwrite", action="store_true", help="start over in a folder that holds a training run")
     result.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
     result.add_argument("--from", metavar="MODEL", dest="pretrained", help="start from the parameters of a model file")
-    result.add_argument("--partial", action="store_true", help="keep initial values where MODEL does not fit, and list them")
+    result.add_argument("--partial", action="store_true", help="list what does not fit MODEL, and keep initial values")
     result.add_argument(
         "--freeze", action="append", metavar="PATTERN", help="nodes or parameters to leave unchanged, such as 'conv*'"
     )

@@ -19,6 +19,8 @@ from neuromancer.train.plots import literal_text, png_of, require_matplotlib
 CHANNELS, FEATURES = 3, 3
 """Number of channels of raw data, and of features of another array, that are shown."""
 ALPHA = 0.45
+WIDTH = 2.4
+"""Width of a section in inches."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,11 @@ def plot_batch(
     planes, n = _planes(next(s for s in sources if has_image(s))), min(samples, len(raw.values))
     channels = min(raw.values.shape[1], CHANNELS)
     rows, columns = n * len(planes), channels + len(layers)
-    high, wide = _size(raw, planes[0])
-    figure = Figure(figsize=(2.6 * columns + 0.4, min(2.6 * high / wide, 5) * rows + 0.9), layout="constrained")
+    heights = [min(max(_height(raw, plane), 0.2), 2.0) for plane in planes] * n
+    size = (WIDTH * columns + 0.5, WIDTH * sum(heights) + 0.25 * rows + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     point = _middle(layers[0] if layers else raw)
     for row in range(rows):
         sample, plane = divmod(row, len(planes))
@@ -132,7 +135,8 @@ def plot_batch(
                 _draw_layer(panel, layers[column - channels], sample, planes[plane], point)
             panel.set_title(literal_text(name) if row == 0 else "", fontsize=9)
             panel.tick_params(labelsize=6)
-        axes[row, 0].set_ylabel(literal_text(f"sample {sample}{texts[sample]}, {planes[plane].tags}"), fontsize=8)
+        first = f"{literal_text(f'sample {sample}{texts[sample]}')}\n" if plane == 0 else ""
+        axes[row, 0].set_ylabel(first + planes[plane].tags, fontsize=8)
     figure.suptitle(literal_text(title), fontsize=9)
     return figure
 
@@ -176,7 +180,9 @@ def _layers(
 def _fits(values: np.ndarray, shape: TaggedShape, grid: TaggedShape) -> bool:
     """Whether an array lies on the grid of the prediction: its source says so, or says nothing but has its sizes."""
     plain = all(f == 1 for f in shape.fov) and all(s == 1 for s in shape.strides)
-    return (on_grid(shape, grid) or (plain and shape.ndim == grid.ndim)) and all(d in (None, n) for d, n in zip(grid.spatial_shape, values.shape[2:], strict=True))
+    if not on_grid(shape, grid) and not (plain and shape.ndim == grid.ndim):
+        return False
+    return all(d in (None, n) for d, n in zip(grid.spatial_shape, values.shape[2:], strict=True))
 
 
 def _brief(row: np.ndarray) -> str:
@@ -200,8 +206,9 @@ def _planes(source: Node) -> list[Plane]:
     return [Plane((a, b), tags[a] + tags[b]) for a, b in pairs]
 
 
-def _size(raw: Layer, plane: Plane) -> tuple[int, int]:
-    return raw.values.shape[2 + plane.axes[0]], raw.values.shape[2 + plane.axes[1]]
+def _height(raw: Layer, plane: Plane) -> float:
+    """Return the height of a section relative to its width."""
+    return float(raw.values.shape[2 + plane.axes[0]] / raw.values.shape[2 + plane.axes[1]])
 
 
 def _middle(layer: Layer) -> np.ndarray:

@@ -258,9 +258,7 @@ class Checkpoints:
         model.save(self.path(kind))
         return self.path(kind)
 
-    def write_averages(
-        self, model: Model, kind: str, state: dict[str, Any], history: dict[str, np.ndarray]
-    ) -> Path:
+    def write_averages(self, model: Model, kind: str, state: dict[str, Any], history: dict[str, np.ndarray]) -> Path:
         """Save a model whose parameters are averages as ``<name>-<kind>-ema.h5``; training cannot be resumed from it.
 
         Raises

@@ -50,14 +50,11 @@ class Commands:
     Examples
     --------
     >>> commands = Commands(lambda name, value: f"{name} is {value:g}", lambda: ["lr"], {"save": lambda: "saved"})
-    >>> commands.execute("lr = 1e-4"), commands.execute("save"), commands.execute("svae")
-    ('lr is 0.0001', 'saved', "refused: no such command; got svae; expected continue, save, end, kill, or a new value \
-as lr=...; nearest valid: save")
+    >>> commands.execute("lr = 1e-4"), commands.execute("save"), commands.execute("lr=fast")
+    ('lr is 0.0001', 'saved', "refused: 'lr': not a number; got fast; expected a number such as 1e-4")
     """
 
-    def __init__(
-        self, change: Callable[[str, float], str], targets: Callable[[], list[str]], actions: Actions
-    ) -> None:
+    def __init__(self, change: Callable[[str, float], str], targets: Callable[[], list[str]], actions: Actions) -> None:
         self.change, self.targets, self.actions = change, targets, actions
         self.ending = ""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from neuromancer.dense.predict import plan_dense
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.graph.patches import patch_source
 from neuromancer.masked import computed
 from neuromancer.train.files import literal, write_arrays
 from neuromancer.train.plots import plot_slices, slices_png
@@ -96,9 +97,9 @@ class Preview:
     def _part(self, raw: np.ndarray) -> np.ndarray:
         """Return the middle of a volume with the size of a patch, or all of it if the network cannot take that."""
         node = self.model._require("prediction_node")
-        source = next((n for n in node.input_nodes if n.shape is not None and n.shape.ndim), None)
-        sizes = [] if source is None else source.shape.spatial_shape
-        sizes = [1] * (raw.ndim - 1 - len(sizes)) + [n or max(1, 2 * f) for n, f in zip(sizes, node.shape.fov, strict=True)]
+        declared, fov = patch_source(node).shape.spatial_shape, node.shape.fov
+        patch = [n or max(1, 2 * f) for n, f in zip(declared, fov, strict=True)]
+        sizes = [1] * (raw.ndim - 1 - len(patch)) + patch
         starts = [max(0, (n - size) // 2) for n, size in zip(raw.shape[1:], sizes, strict=True)]
         part = raw[(slice(None), *(slice(a, a + size) for a, size in zip(starts, sizes, strict=True)))]
         try:

@@ -17,7 +17,6 @@ from neuromancer.train.history import History
 from neuromancer.train.live import LiveValues
 from neuromancer.train.stopping import EarlyStopping
 
-
 STARTING = ("pretrained", "partial")
 """Options that say where a new run starts from."""
 

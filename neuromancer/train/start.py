@@ -69,6 +69,6 @@ def patterns_of(patterns: Any) -> list[str]:
     found = [patterns] if isinstance(patterns, str) else [] if patterns is None else patterns
     if not isinstance(found, (list, tuple)) or not all(isinstance(p, str) for p in found):
         raise InputTypeError(
-            "unusable freeze", where="Trainer", got=short(patterns), expected="patterns such as 'conv*', or a list of them"
+            "unusable freeze", where="Trainer", got=short(patterns), expected="a pattern such as 'conv*', or a list"
         )
     return list(found)

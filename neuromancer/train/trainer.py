@@ -10,8 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from neuromancer.errors import ArgumentError
 from neuromancer.optim.meta import CLIPS
 from neuromancer.optim.optimisers import OPTIMISERS
@@ -127,6 +125,7 @@ class Trainer(TrainingLoop):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import neuromancer as nm
     >>> model = nm.model_manager.newmodel("trainer")
     >>> x = nm.Input((8, 1), "b,f", name="x", print_repr=False)
@@ -375,6 +374,7 @@ class Trainer(TrainingLoop):
 
         Examples
         --------
+        >>> import numpy as np
         >>> import neuromancer as nm
         >>> model = nm.model_manager.newmodel("shown")
         >>> inp = nm.Input((2, 1, 12, 12), "b,f,y,x", name="raw", print_repr=False)
@@ -391,8 +391,8 @@ class Trainer(TrainingLoop):
         step, samples = whole(step, "step", "show_batch"), whole(samples, "samples", "show_batch", 1)
         if self._in_order and (step or self.source.next):  # type: ignore[attr-defined]
             raise ArgumentError(
-                "an iterator gives its first batch only before it is trained with", where="show_batch", got=f"step={step}",
-                expected="step=0, before run()",
+                "an iterator gives its first batch only before it is trained with", where="show_batch",
+                got=f"step={step}", expected="step=0, before run()",
             )  # fmt: skip
         batch = self.source.peek() if self._in_order else self.source.batch(step)  # type: ignore[attr-defined]
         grid = None if self.model.prediction_node is None else self.model.prediction_node.shape
