@@ -47,19 +47,19 @@ class Layer:
     ----------
     name : str
     values : numpy.ndarray, (b, f, *spatial)
-    centre, stride : numpy.ndarray, (n_spatial,)
-        Raw coordinate of voxel 0, and distance of neighbouring voxels in raw voxels.
+    offset, stride : numpy.ndarray, (n_spatial,)
+        Raw voxel of voxel 0, and distance of neighbouring voxels in raw voxels.
     """
 
     name: str
     values: np.ndarray
-    centre: np.ndarray
+    offset: np.ndarray
     stride: np.ndarray
 
     def section(self, sample: int, feature: int, plane: Plane, point: np.ndarray) -> np.ndarray:
         """Return the section next to a point in raw coordinates, 2-D."""
         volume = self.values[sample, feature]
-        place = np.rint((point - self.centre) / self.stride).astype(int)
+        place = np.rint((point - self.offset) / self.stride).astype(int)
         hidden = [k for k in range(volume.ndim) if k not in plane.axes]
         index = tuple(
             int(np.clip(place[k], 0, volume.shape[k] - 1)) if k in hidden else slice(None) for k in range(volume.ndim)
@@ -70,7 +70,7 @@ class Layer:
         """Return left, right, bottom and top edge in raw coordinates."""
         edges = []
         for k in plane.axes[::-1]:
-            first, n = self.centre[k] - self.stride[k] / 2, self.values.shape[2 + k]
+            first, n = self.offset[k] - self.stride[k] / 2, self.values.shape[2 + k]
             edges.append((float(first), float(first + n * self.stride[k])))
         (left, right), (top, bottom) = edges
         return left, right, bottom, top
@@ -169,8 +169,8 @@ def _layers(
         if other.shape.ndim == raw.values.ndim - 2:
             values = _arranged(array, other.shape)
             shape = grid if grid is not None and _fits(values, other.shape, grid) else other.shape
-            centre = np.array([0.0 if c is None else float(c) for c in shape.centre])
-            layers.append(Layer(other.name, values, centre, np.array(shape.strides, "float64")))
+            offsets = np.array([max(0, offset) for offset in shape.offsets], "float64")
+            layers.append(Layer(other.name, values, offsets, np.array(shape.strides, "float64")))
         elif other.shape.hastag("b"):
             rows = np.moveaxis(array, other.shape.tag2index("b"), 0).reshape(len(raw.values), -1)
             texts = [f"{t}, {other.name} {_brief(row)}" for t, row in zip(texts, rows, strict=True)]
@@ -213,7 +213,7 @@ def _height(raw: Layer, plane: Plane) -> float:
 
 def _middle(layer: Layer) -> np.ndarray:
     """Return the raw coordinate of the middle voxel."""
-    return layer.centre + layer.stride * (np.array(layer.values.shape[2:]) // 2)
+    return layer.offset + layer.stride * (np.array(layer.values.shape[2:]) // 2)
 
 
 def _draw_raw(panel: Any, raw: Layer, sample: int, channel: int, plane: Plane, point: np.ndarray) -> None:

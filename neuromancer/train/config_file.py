@@ -57,7 +57,7 @@ class Config:
     def folder(self) -> Path:
         """Output folder: as set, else beside the file, called like `save_name` or the file."""
         given, name = self.settings.get("folder"), self.settings.get("save_name")
-        beside = self.path.with_suffix("") if name is None else self.path.parent / safe_file_name(name)
+        beside = self.path.parent / safe_file_name(name) if isinstance(name, str) else self.path.with_suffix("")
         return local_file(beside if given is None else given, "folder")
 
     @property
@@ -95,7 +95,7 @@ class Config:
         """Return a trainer that starts, or resumes from a folder."""
         options = {k: v for k, v in self.settings.items() if k not in ("data", "validation", "folder")}
         path = checkpoint_of(folder) if resume else None
-        if "pretrained" in options:
+        if isinstance(options.get("pretrained"), (str, Path)) and options["pretrained"]:
             options["pretrained"] = located(Path(options["pretrained"]).expanduser(), self.path.parent)
         if path is not None:
             options = {name: value for name, value in options.items() if name not in STARTING}

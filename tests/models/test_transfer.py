@@ -93,7 +93,7 @@ def test_frozen_parameters_stay_and_the_others_move(tmp_path):
 
 def test_patterns_that_match_nothing(source):
     model = classifier("patterns")
-    with pytest.raises(errors.UnknownNameError, match="no trained parameter matches.*nearest valid: conv1"):
+    with pytest.raises(errors.UnknownNameError, match=r"no trained parameter matches.*nearest valid: conv1"):
         model.freeze("conv11")
     with pytest.raises(errors.UnknownNameError, match="no trained parameter"):
         model.freeze("loss")

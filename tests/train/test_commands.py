@@ -124,7 +124,9 @@ def test_a_scheduled_rate_goes_on_scaled_and_a_resumed_run_keeps_it(tmp_path):
 
 
 def test_a_schedule_that_is_0_or_would_leave_its_range_is_not_scaled(tmp_path):
-    options = {"schedules": {"lr": nm.StepSchedule([(1, 0.0)], start=0.1), "mom": nm.LinearSchedule(20, 0.9, start=0.1)}}
+    options = {
+        "schedules": {"lr": nm.StepSchedule([(1, 0.0)], start=0.1), "mom": nm.LinearSchedule(20, 0.9, start=0.1)}
+    }
     trainer, _ = run(tmp_path, {4: "lr 1e-3\nmom 0.8"}, optimiser_params={}, **options)
     assert "cannot be scaled" in log_of(tmp_path)[0] and "0 <= value < 1" in log_of(tmp_path)[1]
     assert trainer.live.changes == {} and trainer.schedules[1].scale == 1
@@ -153,10 +155,9 @@ def press(step):
 
 
 def interrupted(tmp_path, actions=None, n_steps=8):
-    trainer = Trainer(
-        line("asked"), Acting(press(3) if actions is None else actions), n_steps=n_steps, folder=tmp_path, plots=False, ahead=0, progress=False,
-        history_every=1, **LR,
-    )  # fmt: skip
+    data = Acting(press(3) if actions is None else actions)
+    options = {"plots": False, "ahead": 0, "progress": False, "history_every": 1, **LR}
+    trainer = Trainer(line("asked"), data, n_steps=n_steps, folder=tmp_path, **options)
     return trainer, trainer.run()
 
 
