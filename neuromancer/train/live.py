@@ -87,7 +87,8 @@ class LiveValues:
         if schedule is None:
             bound = Fixed(value).bind(self.model, target)
             bound.apply(step)
-            self.changes[target] = {"given": self.params.get(target), "value": value}
+            given = self.params.get(target)
+            self.changes[target] = {"given": None if given is None else float(given), "value": value}
             return f"{target} is {value:g}"
         scale = self._scale(schedule, value, step)
         schedule.rescale(scale, step)

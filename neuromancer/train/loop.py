@@ -165,8 +165,7 @@ class TrainingLoop:
         """
         self.open_folder()
         limit = self._limit()
-        if limit is None:
-            self._files.begin(self.step, self._settings())
+        self._files.begin(self.step, self._settings(), trying=limit is None)
         self._start = time.perf_counter() - self.seconds
         self._saved = self._drawn = time.perf_counter()
         with (

@@ -99,6 +99,8 @@ class Preview:
         node = self.model._require("prediction_node")
         declared, fov = patch_source(node).shape.spatial_shape, node.shape.fov
         patch = [n or max(1, 2 * f) for n, f in zip(declared, fov, strict=True)]
+        if raw.ndim <= len(patch):
+            return raw
         sizes = [1] * (raw.ndim - 1 - len(patch)) + patch
         starts = [max(0, (n - size) // 2) for n, size in zip(raw.shape[1:], sizes, strict=True)]
         part = raw[(slice(None), *(slice(a, a + size) for a, size in zip(starts, sizes, strict=True)))]

@@ -117,9 +117,9 @@ class RunFiles:
         events, previews = (self.events.files() if self.events else []), self.preview
         return [*csv, *(self.folder / n for n in names), *events, *(previews.files(self.folder) if previews else [])]
 
-    def begin(self, step: int, settings: Mapping[str, Any]) -> None:
-        """Begin a run: try previews on a small scale, and begin an event file with the settings of the run."""
-        if self.preview is not None:
+    def begin(self, step: int, settings: Mapping[str, Any], trying: bool) -> None:
+        """Begin a run: if `trying`, make previews on a small scale; begin an event file with its settings."""
+        if self.preview is not None and trying:
             self.preview.trial()
         if self.events is not None:
             self.events.open(step, settings)

@@ -66,6 +66,13 @@ def test_a_resumed_run_continues_the_curves(tmp_path):
     np.testing.assert_allclose(curve(read(tmp_path), "loss"), rows, rtol=1e-6)
 
 
+def test_a_run_that_has_nothing_left_to_do(tmp_path):
+    options = {"tensorboard": True, "preview": np.zeros((1, 12, 12), "float32"), "preview_every": 9}
+    Trainer(classifier("done"), Squares(), n_steps=2, folder=tmp_path, **options).run()
+    assert Trainer.resume(tmp_path, Squares(), n_steps=2, **options).run().steps == 2
+    assert {image.step for image in read(tmp_path).Images("preview")} == {2}
+
+
 def test_other_files_are_refused_unless_they_may_be_overwritten(tmp_path):
     options = {"n_steps": 2, "folder": tmp_path, "tensorboard": True, "plots": False, "history_every": 1}
     (tmp_path / "tensorboard").mkdir()
