@@ -58,13 +58,21 @@ class Layer:
 
     def section(self, sample: int, feature: int, plane: Plane, point: np.ndarray) -> np.ndarray:
         """Return the section next to a point in raw coordinates, 2-D."""
-        volume = self.values[sample, feature]
+        volume = self.values[min(sample, len(self.values) - 1), feature]
         place = np.rint((point - self.offset) / self.stride).astype(int)
         hidden = [k for k in range(volume.ndim) if k not in plane.axes]
         index = tuple(
             int(np.clip(place[k], 0, volume.shape[k] - 1)) if k in hidden else slice(None) for k in range(volume.ndim)
         )
         return volume[index]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the values are classes: integers, also in floats; NaN are ignored labels."""
+        if self.values.dtype.kind in "iub":
+            return True
+        known = self.values[np.isfinite(self.values)]
+        return self.values.shape[1] == 1 and known.size > 0 and bool((known == np.rint(known)).all())
 
     def extent(self, plane: Plane) -> tuple[float, float, float, float]:
         """Return left, right, bottom and top edge in raw coordinates."""
@@ -82,8 +90,8 @@ def plot_batch(
     """Draw the samples of a batch: channels of the raw data, then every other array over the raw data.
 
     A 3-D sample is shown by three orthogonal sections through the middle of what is predicted. A frame is the outline
-    of an array. Integers are classes: 0 is transparent, negative labels, which are ignored, are grey. Of other arrays,
-    up to three features are red, green and blue, or a single one is a scale of colours.
+    of an array. Whole numbers are classes: 0 is transparent; negative labels and NaN, which are ignored, are grey. Of
+    other arrays, up to three features are red, green and blue, or a single one is a scale of colours.
 
     Parameters
     ----------
@@ -218,7 +226,9 @@ def _middle(layer: Layer) -> np.ndarray:
 
 def _draw_raw(panel: Any, raw: Layer, sample: int, channel: int, plane: Plane, point: np.ndarray) -> None:
     image = raw.section(sample, channel, plane, point)
-    low, high = float(np.min(raw.values[sample, channel])), float(np.max(raw.values[sample, channel]))
+    values = raw.values[sample, channel]
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     panel.imshow(image, cmap="gray", vmin=low, vmax=high, extent=raw.extent(plane), interpolation="nearest")
     left, right, bottom, top = raw.extent(plane)
     panel.set(xlim=(left, right), ylim=(bottom, top))
@@ -229,7 +239,7 @@ def _draw_layer(panel: Any, layer: Layer, sample: int, plane: Plane, point: np.n
 
     features = [layer.section(sample, f, plane, point) for f in range(min(layer.values.shape[1], FEATURES))]
     left, right, bottom, top = layer.extent(plane)
-    image = _classes(features[0]) if layer.values.dtype.kind in "iub" else _levels(features)
+    image = _classes(features[0]) if layer.has_classes else _levels(features)
     limits = panel.get_xlim(), panel.get_ylim()
     panel.imshow(image, extent=(left, right, bottom, top), interpolation="nearest")
     panel.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="#ffd400", linewidth=0.8))
@@ -240,7 +250,8 @@ def _classes(labels: np.ndarray) -> np.ndarray:
     """Return classes as RGBA, (y, x, 4)."""
     from matplotlib import colormaps
 
-    colours = np.asarray(colormaps["tab10"].colors)
+    colours = np.asarray(colormaps["tab10"](np.arange(10)))[:, :3]
+    labels = np.where(np.isfinite(labels), labels, -1)
     image = np.zeros((*labels.shape, 4))
     image[..., :3] = colours[(labels.astype("int64") - 1) % len(colours)]
     image[..., 3] = np.where(labels == 0, 0.0, ALPHA)

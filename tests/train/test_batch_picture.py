@@ -8,6 +8,7 @@ import pytest
 import neuromancer as nm
 from neuromancer import errors
 from neuromancer.train import PatchSampler, Trainer
+from neuromancer.train.batch_picture import plot_batch
 from tests.train.nets import Squares, classifier, line, points
 
 PNG = b"\x89PNG\r\n"
@@ -106,6 +107,26 @@ def test_affinities_are_colours_and_ignored_labels_grey():
     (_, rows) = panels(Trainer(model, Fixed(np.full((2, 1, 9, 11), -1, "int16")), n_steps=1).show_batch())
     colours = rows[0][2][1][0]
     assert (colours[..., 3] == 0.8).all() and np.ptp(colours[..., :3]) == 0
+
+
+def test_classes_in_floats_values_and_arrays_without_samples():
+    nm.model_manager.newmodel(None)
+    inp = nm.Input((2, 1, 6, 8), "b,f,y,x", name="raw", print_repr=False)
+    out = nm.Conv(inp, 1, (3, 3), activation_func="lin", print_repr=False)
+    target = nm.Input_like(out, name="target", print_repr=False)
+    weights = nm.Input((4, 6), "y,x", name="weights", print_repr=False)
+
+    def shown(values):
+        data = np.full((2, 1, 6, 8), np.nan, "float32"), values, np.linspace(0, 1, 24, dtype="float32").reshape(4, 6)
+        figure = plot_batch([inp, target, weights], data, out.shape, "a title")
+        return [layers[-1][0] for layers in panels(figure)[1][1]]
+
+    values = np.zeros((2, 1, 4, 6), "float32")
+    values[:, :, 0], values[:, :, 1] = 2, np.nan
+    colours = shown(values)[1]
+    assert colours[0, 0, 3] > 0 and colours[1, 0, 3] == 0.8 and colours[2, 0, 3] == 0
+    levels = shown(values + 0.5)[1]
+    assert (levels[..., 3] == 0.6).all() and not np.array_equal(levels[0, 0], levels[2, 0])
 
 
 class Fixed:
