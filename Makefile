@@ -19,13 +19,15 @@ QUICK ?= tests/test_*.py tests/graph tests/engine/test_*.py tests/reference test
 	tests/io/test_values.py tests/io/test_names.py tests/volumes/test_axes.py
 MINUTES ?= 2
 N ?= 3000
+# Warnings are errors, and so are references without a target.
+SPHINX := $(BIN)/python -m sphinx -W -n --keep-going -q -d docs/_build/doctrees
 BENCHMARK := $(BIN)/python benchmarks
 MESHNET ?= $(wildcard ../shared/data/meshnet)
 
 # Tests start many processes that import the package: its bytecode is kept even where that is switched off.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format dist bench bench-quick clean \
+.PHONY: help demo demo-em brain mnist test test-theano fuzz mutants check lint format docs docs-links dist bench bench-quick clean \
 	bench-start bench-dense bench-large bench-plans bench-networks bench-training bench-scaling bench-gpu
 
 help:
@@ -43,6 +45,8 @@ help:
 	@echo "make bench-start  one part of it; also -dense, -large, -plans, -networks, -training, -scaling"
 	@echo "make bench-gpu    check and measure everything on an NVIDIA GPU, in ten minutes (OUT=folder)"
 	@echo "make bench-quick  run every benchmark once on small networks, writing nothing"
+	@echo "make docs         build the documentation with tutorial and gallery into docs/_build/html (a few minutes)"
+	@echo "make docs-links   check the links of the documentation to other sites"
 	@echo "make format       fix style with ruff"
 	@echo "make dist         build sdist and wheel, check them, and try them in an empty environment"
 	@echo "make clean        remove environments, caches, packages and the examples' output"
@@ -70,6 +74,11 @@ $(VENV)/ready-dev: $(VENV)/ready-python
 	$(PIP) --editable '.[dev,bench]'
 	$(PIP) --no-deps dynamic-network-architectures  # timm, which its U-Nets do not need, needs torchvision
 	@touch $(addprefix $(VENV)/ready-,demo brain dev)
+
+$(VENV)/ready-docs: $(VENV)/ready-python
+	@echo "installing into $(VENV) (once, a few minutes)"
+	$(PIP) --editable '.[docs]'
+	@touch $(addprefix $(VENV)/ready-,demo docs)
 
 $(VENV)/ready-mutants: $(VENV)/ready-dev
 	$(PIP) --editable '.[mutants]'
@@ -129,6 +138,17 @@ format: $(VENV)/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The tutorial is run as it stands on the page, and again when the page has changed.
+docs/auto_tutorial/ready: docs/tutorial.md docs/tutorial_pictures.py | $(VENV)/ready-docs
+	$(BIN)/python docs/tutorial_pictures.py docs/auto_tutorial
+	@touch $@
+
+docs: docs/auto_tutorial/ready $(VENV)/ready-docs
+	$(SPHINX) -b html docs docs/_build/html
+
+docs-links: docs/auto_tutorial/ready $(VENV)/ready-docs
+	$(SPHINX) -b linkcheck -D plot_gallery=0 docs docs/_build/links
+
 # The tools have an environment of their own, which needs none of the project's dependencies.
 $(DIST)/ready: pyproject.toml
 	@echo "installing into $(DIST) (once)"
@@ -173,4 +193,5 @@ bench-gpu: $(VENV)/ready-dev
 	$(BENCHMARK)/gpu.py --out $(or $(OUT),.benchmarks)
 
 clean:
-	rm -rf $(VENV) $(THEANO) $(DIST) build dist mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output
+	rm -rf $(VENV) $(THEANO) $(DIST) build dist mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks examples/output \
+		docs/_build docs/auto_*

@@ -21,6 +21,8 @@ CONTENTS = (
     (rb"\x1f\x8b", "a gzip-compressed file"),
     (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "a compressed file"),
     (rb"(II[*+]\x00|MM\x00[*+])", "a TIFF file"),
+    (rb"\x5c\x01\x00\x00|\x00\x00\x01\x5c|\x1c\x02\x00\x00|\x00\x00\x02\x1c", "a NIfTI file"),
+    (rb"NRRD\d{4}", "a NRRD file"),
     (rb"\x89PNG", "a PNG picture"),
     (rb"\xff\xd8\xff", "a JPEG picture"),
     (rb"%PDF", "a PDF document"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from importlib.util import find_spec
@@ -27,6 +28,12 @@ if find_spec("onnx") is None:
     collect_ignore_glob.append("interop/*onnx*.py")
 
 
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported: several libraries ask it for complete searches."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def typical_machine():
     """Nothing is measured in this process: algorithms and plans go by typical speeds."""
@@ -43,9 +50,12 @@ def typical_machine():
 
 @pytest.fixture(autouse=True)
 def fresh_model():
-    """A new current model and a fixed seed; settings are restored afterwards."""
+    """A new current model and a fixed seed; settings are restored and the test's models forgotten afterwards."""
     settings = nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress
+    before = set(nm.model_manager)
     nm.seed(0)
     yield nm.model_manager.newmodel(None)
+    for name in set(nm.model_manager) - before:
+        nm.model_manager.delmodel(name)
     nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress = settings
     nm.seed(None)

@@ -29,7 +29,7 @@ NEEDED = (
 )  # fmt: skip
 """What someone who packages, tests or documents the project expects, one file of each kind."""
 
-CACHES = re.compile(r"(^|/)(__pycache__|\.\w+_cache|\.venv[^/]*|output|build|dist)/|\.py[cod]$")
+CACHES = re.compile(r"(^|/)(__pycache__|\.\w+_cache|\.venv[^/]*|output|_?build|dist|docs/auto_\w+)/|\.py[cod]$")
 BUILT = re.compile(r"PKG-INFO|setup\.cfg|[^/]+\.egg-info/.+")
 """Files that building adds to the sdist."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -32,15 +33,20 @@ def convert(old: str | Path, new: str | Path) -> None:
         model_manager.delmodel(model.name)
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    result = Parser(
+        prog="neuromancer-convert", description="Convert a model file of the original library (.mdl) to HDF5."
+    )
+    result.add_argument("old", help="file to read")
+    result.add_argument("new", help="file to write")
+    return result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line ``neuromancer-convert old.mdl new.h5``; return 0 on success, 1 on an error."""
     prepare_streams()
-    parser = Parser(
-        prog="neuromancer-convert", description="Convert a model file of the original library (.mdl) to HDF5."
-    )
-    parser.add_argument("old", help="file to read")
-    parser.add_argument("new", help="file to write")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
 
     def command() -> int:
         convert(options.old, options.new)

@@ -102,7 +102,7 @@ def _shared_options(command: argparse.ArgumentParser) -> None:
 
 
 def _predict_options(command: argparse.ArgumentParser) -> None:
-    where = "FILE.h5[:/dataset], FILE.zarr[:/array], FILE.tif or FILE.npy"
+    where = "FILE.h5[:/dataset], FILE.zarr[:/array], FILE.tif, .nii[.gz], .mrc, .nrrd or .npy"
     command.add_argument("model", help="model file (.h5, or .mdl of the original library)")
     command.add_argument("raw", help=f"volume: {where}")
     command.add_argument("out", help=f"result: {where}; created, never overwritten")

@@ -21,6 +21,7 @@ from neuromancer.dense.stores import MemorySink, is_sink, place_of
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError, OutOfMemoryError
 from neuromancer.places import local_file
 from neuromancer.volumes.missing import Part
+from neuromancer.volumes.packed import is_packed
 
 
 class Planned(Protocol):
@@ -58,6 +59,7 @@ class Outputs:
         self.sinks: list[Any] = []
         self.journal: Journal | None = None
         self._stores: ResultStores | None = None
+        self._whole = False
 
     @property
     def stored(self) -> bool:
@@ -124,19 +126,21 @@ class Outputs:
         return {} if self.journal is None else self.journal.filled()
 
     def flush(self) -> None:
-        """Flush stores that have no journal; with one, they are flushed at every commit."""
+        """Flush stores that have no journal, once all is written; with one, they are flushed at every commit."""
+        self._whole = True
         if self.stored and self.journal is None:
             for sink in self.sinks:
                 sink.flush()
 
     def close(self) -> None:
-        """Close stores that were opened here."""
+        """Close stores that were opened here; those that are written at once keep nothing unless it is whole."""
         if self._stores is not None:
-            self._stores.close()
+            self._stores.close(self._whole)
 
     # ---- creating and opening
     def _opened(self, run: Planned, outs: Sequence[Any]) -> DensePlan:
         folder = self._journal_folder(run, outs)
+        self._require_stepwise(outs)
         joins = self.options.resume or self.options.shard is not None
         if folder is None:
             if joins:
@@ -150,7 +154,27 @@ class Outputs:
         found = Journal.find(folder)
         return self._begin(run, folder, joins) if found is None else self._continue(run, found, joins)
 
+    def _packed(self, outs: Sequence[Any]) -> str | None:
+        """Return the first result that is compressed as a whole."""
+        compression = (self.options.store or {}).get("compression")
+        paths = [out for out in outs if isinstance(out, (str, os.PathLike))]
+        return next((str(out) for out in paths if is_packed(out, compression)), None)
+
+    def _require_stepwise(self, outs: Sequence[Any]) -> None:
+        """Raise ArgumentError for options that need results that grow tile by tile, if one of them does not."""
+        packed = self._packed(outs)
+        for name in ("resume", "shard", "journal"):
+            if packed is not None and getattr(self.options, name) not in (None, False):
+                raise ArgumentError(
+                    "a file that is compressed as a whole is written at once, by a single run",
+                    where=name,
+                    got=packed,
+                    expected="an uncompressed file, such as .nii, .mrc or .nrrd; or a .zarr, with compressed chunks",
+                )
+
     def _journal_folder(self, run: Planned, outs: Sequence[Any]) -> Path | None:
+        if self._packed(outs) is not None:
+            return None
         if self.options.journal is not None:
             return local_file(self.options.journal, "journal")
         folder, before = (_beside(outs[0], earlier) for earlier in (False, True))

@@ -24,7 +24,8 @@ def image_placement(source: Any, spatial: str, to_file: bool) -> Placement:
     to_file : bool
         Whether the result goes to a file, which loses unevenly spaced coordinates of a DataArray.
     """
-    stated = StatedPlacement(*(getattr(source, name, None) for name in ("voxel_size", "offset", "unit", "direction")))
+    names = ("voxel_size", "offset", "unit", "direction", "orientation")
+    stated = StatedPlacement(**{name: getattr(source, name, None) for name in names})
     placement, doubts = calibrated(stated, Layout(spatial, spatial))
     lost = getattr(source, "doubts", ()) if to_file and is_dataarray(getattr(source, "array", None)) else ()
     warn_of((*doubts, *lost), getattr(source, "label", "raw"))
@@ -34,7 +35,7 @@ def image_placement(source: Any, spatial: str, to_file: bool) -> Placement:
 def placed(
     image: Placement, store: Mapping[str, Any], shift: Sequence[int], steps: Sequence[int | Fraction]
 ) -> dict[str, Any]:
-    """Return voxel size, unit, offset and direction of a result, as arguments of ``create_sink``.
+    """Return voxel size, unit, offset, direction and orientation of a result, as arguments of ``create_sink``.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ def placed(
         for b, k, s, d in zip(begin, shift, sizes, direction, strict=True)
     ]
     found: dict[str, Any] = {"direction": directed(direction)}
+    if not {"offset", "direction"} & set(store):  # which are measured along other axes
+        found["orientation"] = image.orientation
     if any(s is not None for s in sizes):
         result_sizes = [None if s is None else float(s * step) for s, step in zip(sizes, steps, strict=True)]
         found |= {"voxel_size": known_or_none(result_sizes), "unit": unit, "offset": known_or_none(offset)}

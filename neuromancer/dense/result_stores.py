@@ -89,10 +89,18 @@ class ResultStores:
             )
         return found
 
-    def close(self) -> None:
-        """Close stores that were opened here."""
+    def close(self, whole: bool = True) -> None:
+        """Close stores that were opened here.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether all is written; otherwise results that are written at once are given up.
+        """
         for sink, out in zip(self.sinks, self.outs, strict=False):
             if sink is not out:
+                if not whole:
+                    getattr(sink, "abandon", lambda: None)()
                 sink.close()
         self.sinks.clear()
 

@@ -282,13 +282,16 @@ def blocks_to_be(
     """
     if not isinstance(out, (str, os.PathLike)):
         return None, getattr(out, "unit_of_write", None)
-    if split_path(out, "out")[0] not in ("hdf5", "zarr"):
+    kind = split_path(out, "out")[0]
+    if kind not in ("hdf5", "zarr", "precomputed"):
         return None, None
     chunks, shards = store.get("chunks"), store.get("shards")
     asked = None if chunks is not None else volumes.chunks_for(shape, dtype, nbytes)
     unit = asked or tuple(int(n) for n in store["chunks"])
     if shards is not None and shards is not False:
         unit = volumes.shards_for(shape, unit) if shards is True else tuple(shards)
+    if kind == "precomputed":  # whose chunks hold all channels
+        unit = (shape[0], *unit[1:])
     return asked, tuple(min(u, n) for u, n in zip(unit, shape, strict=False))
 
 

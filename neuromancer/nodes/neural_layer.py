@@ -31,8 +31,8 @@ GAMMA_DECAY = 3.0
 class NeuralLayer(ParameterNode):
     """Base of layers with weights, bias and an activation function.
 
-    The constructor of a subclass calls ``Node.__init__``, passes the options to :meth:`_setup`, checks its own
-    arguments and creates its parameters with :meth:`_make_params`. Its ``_make_output`` ends with :meth:`_respond`.
+    The constructor of a subclass calls ``Node.__init__``, passes the options to ``_setup``, checks its own arguments
+    and creates its parameters with ``_make_params``. Its ``_make_output`` ends with ``_respond``.
 
     Parameters ``w``, ``b``, ``gamma``, ``mean`` and ``std`` can be given in all forms of :class:`ParameterNode`.
 

@@ -135,7 +135,7 @@ class _Cell(NeuralLayer):
 class GRU(_Cell):
     """One step of a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
 
-    With memory m, input x, concatenation of features [ , ] and elementwise product *::
+    With memory m, input x, concatenation of features ``[ , ]`` and elementwise product ``*``::
 
         z, r = sigmoid(W_zr [m, x] + b_zr)
         h    = act(W_h [r * m, x] + b_h)

@@ -142,7 +142,7 @@ class _Normalisation(ParameterNode):
     passes = 1.5
 
     def statistics_from(self, parent: FeatureStatistics) -> np.ndarray:
-        """Return origin, shift and variance of :class:`Moments` per feature."""
+        """Return origin, shift and variance of ``Moments`` per feature."""
         return moment_rows(parent)
 
     @classmethod

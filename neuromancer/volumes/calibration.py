@@ -34,7 +34,8 @@ def calibrated(stated: StatedPlacement, layout: Layout) -> tuple[Placement, tupl
     Examples
     --------
     >>> calibrated(StatedPlacement((0, 4, 4), unit="nm"), Layout("zyx", "zyx"))
-    (Placement(voxel_size=(None, 4.0, 4.0), offset=None, unit='nanometer', direction=None), ('voxel size of z: 0',))
+    (Placement(voxel_size=(None, 4.0, 4.0), offset=None, unit='nanometer', direction=None, orientation=None),
+     ('voxel size of z: 0',))
     """
     doubts: list[str] = []
     axes = layout.spatial
@@ -58,7 +59,10 @@ def calibrated(stated: StatedPlacement, layout: Layout) -> tuple[Placement, tupl
             sizes[k], offsets[k] = _converted(sizes[k], unit, base), _converted(offsets[k], unit, base)
     directions = zip(axes, _per_axis(stated.direction, layout, "direction", doubts), strict=True)
     direction = [-1 if _number(v, a, "direction", doubts) == -1 else 1 for a, v in directions]
-    return Placement(known_or_none(sizes), known_or_none(offsets), base, directed(direction)), tuple(doubts)
+    vectors = _per_axis(stated.orientation, layout, "orientation", doubts)
+    orientation = None if None in vectors else tuple(vectors)
+    placement = Placement(known_or_none(sizes), known_or_none(offsets), base, directed(direction), orientation)
+    return placement, tuple(doubts)
 
 
 def warn_of(doubts: Sequence[str], label: str) -> None:

@@ -15,7 +15,7 @@ from neuromancer.places import kind_at
 from neuromancer.volumes.blocks import whole_index
 from neuromancer.volumes.protocol import Where
 
-METADATA = ("zarr.json", ".zarray", "attributes.json", "info")
+METADATA = ("zarr.json", ".zarray", "attributes.json", "info", "header.wkw")
 """Metadata files; the folder of every array has one of them."""
 KEY = re.compile(r"c|(c\.)?\d+(\.\d+)*")
 """Component of a chunk key: the name of a file or folder."""

@@ -16,11 +16,12 @@ from neuromancer.files import followed
 from neuromancer.places import absolute, is_address, kind_at
 from neuromancer.volumes import hdf5, tensorstores, zarrs
 from neuromancer.volumes.accept import checked_dtype, is_array, is_closed
-from neuromancer.volumes.axes import Layout, check_spatial, layout_of, letters
+from neuromancer.volumes.axes import check_spatial, layout_of, letters
 from neuromancer.volumes.chunks import chunks_for, shards_for
 from neuromancer.volumes.flat import MappedSink, file_of
-from neuromancer.volumes.options import check_kinds, check_spec, checked_block_shape
+from neuromancer.volumes.options import WRITABLE, check_kinds, check_spec, checked_block_shape, stored_layout
 from neuromancer.volumes.output import MODULES, Output, open_sink
+from neuromancer.volumes.packed import PackedOutput, packing_of
 from neuromancer.volumes.paths import plain_name, split_path
 from neuromancer.volumes.placement import Placement, checked_placement
 from neuromancer.volumes.protocol import Locator
@@ -46,8 +47,10 @@ def create_sink(
     unit: str | None = None,
     offset: Sequence[float | None] | None = None,
     direction: Sequence[int] | None = None,
+    orientation: Sequence[Sequence[float]] | None = None,
     spatial: str = "zyx",
     multiscale: bool = False,
+    ome_version: str = "0.5",
     existing: str = "error",
 ) -> ArraySink:
     """Create an output for a volume (f, *spatial), zero where nothing is written.
@@ -55,22 +58,23 @@ def create_sink(
     Parameters
     ----------
     out : str, path or array
-        ``folder.zarr[/array]``, ``file.h5:dataset``, ``file.tif``, ``file.npy``; or an array of NumPy, h5py, zarr or
-        tensorstore, or anything with ``shape``, ``dtype`` and ``__setitem__``. Only values are written into such an
-        array; options for files do not apply to it.
+        ``folder.zarr[/array]``, ``file.h5:dataset``, ``file.tif``, ``file.npy``, ``file.nii``, ``file.nii.gz``,
+        ``file.mrc``, ``file.nrrd``, ``folder.precomputed``; or an array of NumPy, h5py, zarr or tensorstore, or
+        anything with ``shape``, ``dtype`` and ``__setitem__``. Only values are written into such an array; options for
+        files do not apply to it. Files that are compressed as a whole appear when the sink is closed.
     shape : sequence of int
         (f, *spatial).
     dtype : numpy.dtype
     axes : str, optional
-        Name of every axis in the stored order, e.g. ``"zyxc"``; default: (f, *spatial), for TIFF czyx. If f is 1,
-        ``c`` may be omitted to store no channel axis.
+        Name of every axis in the stored order, e.g. ``"zyxc"``; default: (f, *spatial), or the order that the format
+        prescribes. If f is 1, ``c`` may be omitted to store no channel axis.
     chunks : sequence of int, optional
         (f, *spatial); default: see :func:`chunks_for`.
     shards : sequence of int or True, optional
         For zarr: blocks of chunks that share a file; True for a default, see :func:`shards_for`.
     compression : str or None
         ``"default"`` (blosc with zstd for zarr, none otherwise); zarr: ``"blosc"``, ``"zstd"``, ``"gzip"``; HDF5:
-        ``"gzip"``, ``"lzf"``; None for none.
+        ``"gzip"``, ``"lzf"``; NRRD: ``"gzip"``; None for none.
     voxel_size, offset : sequence of float, optional
         Per spatial axis, in `unit`; `offset` is the position of the centre of the first voxel. None for an axis
         where it is unknown.
@@ -78,10 +82,15 @@ def create_sink(
         E.g. ``"nanometer"`` or ``"nm"``.
     direction : sequence of int, optional
         -1 for spatial axes along which positions decrease, else 1; default: they increase along all axes.
+    orientation : sequence of (float, float, float), optional
+        For NIfTI and NRRD: direction of each spatial axis, as (right, anterior, superior), along which `offset` is
+        then measured. Other formats do not store it.
     spatial : str
         Names of the spatial axes in the order of `shape`.
     multiscale : bool
-        For zarr: create an OME-Zarr image (0.5); :func:`write_pyramid` adds coarser levels once all is written.
+        For zarr: create an OME-Zarr image; :func:`write_pyramid` adds coarser levels once all is written.
+    ome_version : {'0.5', '0.4'}
+        Version of OME-Zarr: 0.5 is stored as zarr 3, 0.4 as zarr 2.
     existing : {'error', 'open'}
         What to do if the output exists: raise an error, or open it for writing; its shape and dtype must match then.
         Existing data is never cleared or replaced.
@@ -114,11 +123,11 @@ def create_sink(
     """
     if not isinstance(existing, str) or existing not in ("error", "open"):
         raise ArgumentError("unknown choice", where="existing", got=existing, expected="'error' or 'open'")
-    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale, direction)
     if not isinstance(out, (str, os.PathLike)):
-        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
+        size, kind, _ = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction, orientation)
         return _into(out, size, kind, axes, spatial)
-    output = output_at(out, shape, dtype, *options)
+    options = (axes, chunks, shards, compression, voxel_size, unit, offset, spatial, multiscale, direction)
+    output = output_at(out, shape, dtype, *options, orientation, ome_version)
     found = output.find() if existing == "open" else None
     if found is None:
         if existing == "error":
@@ -152,13 +161,15 @@ def output_at(
     spatial: str = "zyx",
     multiscale: bool = False,
     direction: Sequence[int] | None = None,
+    orientation: Sequence[Sequence[float]] | None = None,
+    ome_version: str = "0.5",
 ) -> Output:
     """Return the output that :func:`create_sink` would create at a path; nothing is created."""
     check_kinds(axes, compression, multiscale)
-    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction)
+    size, kind, placement = _checked(out, shape, dtype, voxel_size, unit, offset, spatial, direction, orientation)
     file_kind, path, dataset = split_path(out, "output")
     if file_kind not in MODULES:
-        raise FileError("cannot write this file format", where=str(out), expected=f"one of {tuple(MODULES)[:4]}")
+        raise FileError("cannot write this file format", where=str(out), expected=f"one of {WRITABLE}")
     name = plain_name(dataset)
     if ".." in name.split("/") or (dataset and not name):
         raise ArgumentError("not the name of an array", where=str(out), got=dataset, expected="a name within the file")
@@ -167,13 +178,13 @@ def output_at(
         folder = followed(path).parent
         if kind_at(folder) != "a folder":
             raise FileError("no such folder", where=str(out), got=str(folder))
-    layout = _stored_layout(size, axes, spatial, file_kind, str(out))
+    layout = stored_layout(size, axes, spatial, file_kind, str(out))
     blocks = chunks_for(size, kind) if chunks is None else checked_block_shape(chunks, size, "chunks")
     groups = _shards(shards, size, blocks)
     locator = Locator(file_kind, path, name, layout.stored, spatial)
-    spec = StoreSpec(size, kind, layout, blocks, groups, compression, placement, multiscale)
+    spec = StoreSpec(size, kind, layout, blocks, groups, compression, placement, multiscale, ome_version)
     check_spec(locator, spec)
-    return Output(locator, spec)
+    return (Output if packing_of(file_kind, path, compression) is None else PackedOutput)(locator, spec)
 
 
 def _checked(
@@ -185,6 +196,7 @@ def _checked(
     offset: Sequence[float | None] | None,
     spatial: str,
     direction: Sequence[int] | None,
+    orientation: Sequence[Sequence[float]] | None = None,
 ) -> tuple[tuple[int, ...], np.dtype, Placement]:
     label = str(out)[:100]
     check_spatial(spatial, label)
@@ -194,7 +206,7 @@ def _checked(
     size, kind = tuple(int(n) for n in shape), _number_dtype(dtype)
     if prod(size) * kind.itemsize > MOST_BYTES:
         raise ShapeError("too large for any store", where=label, got=size, expected=f"up to {MOST_BYTES} bytes")
-    return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction)
+    return size, kind, checked_placement(voxel_size, unit, offset, spatial, direction, orientation)
 
 
 def _number_dtype(dtype: Any) -> np.dtype:
@@ -268,18 +280,3 @@ def _labels(out: Any) -> str | None:
 def _fitting(shape: Sequence[int], size: tuple[int, ...], spatial: str) -> str:
     """Return the axes of an output that names none: a channel axis of size 1 may be missing."""
     return spatial if len(shape) == len(spatial) and size[0] == 1 else "f" + spatial
-
-
-def _stored_layout(size: tuple[int, ...], axes: str | None, spatial: str, kind: str, label: str) -> Layout:
-    if axes is None:
-        # OME-TIFF requires this order.
-        order = "f" + ("".join(a for a in "zyx" if a in spatial) if kind == "tif" else spatial)
-        return Layout(order, spatial)
-    named = axes.lower().replace("c", "f")
-    if sorted(named) not in (sorted("f" + spatial), sorted(spatial)):
-        raise ArgumentError(
-            "not the axes of the output", where=label, got=axes, expected=f"a permutation of 'c{spatial}'"
-        )
-    if "f" not in named and size[0] != 1:
-        raise ArgumentError("no channel axis", where=label, got=axes, expected=f"axes with 'c', for {size[0]} channels")
-    return Layout(named, spatial)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from math import inf, prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -66,19 +66,20 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return found
 
 
-def mapped(path: str, dtype: np.dtype, start: int, shape: Sequence[int]) -> tuple[Any, list[Part]]:
+def mapped(path: str | IO[bytes], dtype: np.dtype, start: int, shape: Sequence[int]) -> tuple[Any, list[Part]]:
     """Map a C-contiguous array in a file; a truncated one is padded with zeros, and its missing part is returned.
 
     Parameters
     ----------
-    path : str
+    path : str or open file
     dtype : numpy dtype
     start : int
         Offset of the array, in bytes.
     shape : sequence of int
     """
     shape = tuple(int(n) for n in shape)
-    room = (Path(path).stat().st_size - start) // max(1, dtype.itemsize)
+    size = Path(path).stat().st_size if isinstance(path, str) else os.fstat(path.fileno()).st_size
+    room = (size - start) // max(1, dtype.itemsize)
     if room >= prod(shape):
         return np.memmap(path, dtype, "r", start, shape) if prod(shape) else np.empty(shape, dtype), []
     whole = max(0, room) // max(1, prod(shape[1:]))
@@ -210,29 +211,34 @@ class FlatSink(FileSink):
     Parameters
     ----------
     array : numpy.memmap
-        The file in C order, for reading back.
+        The file in C order, for reading back; or its transpose.
+    handle : int, optional
+        File descriptor to write to, which is closed with the sink; default: that of the locator's path.
     **kwargs
         As for :class:`ArraySink`.
     """
 
-    def __init__(self, array: np.memmap, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, array: np.memmap, *args: Any, handle: int | None = None, **kwargs: Any) -> None:
         super().__init__(array, *args, **kwargs)
-        self.start = int(array.offset)
-        self._handle: int | None = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        self.start, self.turned = int(array.offset), not array.flags.c_contiguous
+        path = getattr(self.locator, "path", self.label)
+        opened = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0)) if handle is None else handle
+        self._handle: int | None = opened
         if not self.identity:
             self.identity = token_of(self.path) or str(os.fstat(self._handle).st_ino)
 
     def _write(self, where: Where, values: np.ndarray) -> None:
-        values = np.ascontiguousarray(values, self.array.dtype)
+        array, where, values = (self.array.T, where[::-1], values.T) if self.turned else (self.array, where, values)
+        values = np.ascontiguousarray(values, array.dtype)
         # Trailing axes that are written whole form contiguous runs with the last axis that is not.
         last = values.ndim
-        while last > 0 and values.shape[last - 1] == self.array.shape[last - 1]:
+        while last > 0 and values.shape[last - 1] == array.shape[last - 1]:
             last -= 1
         lead = values.shape[: max(last - 1, 0)]
-        begin = self.start + sum(s.start * step for s, step in zip(where, self.array.strides, strict=True))
+        begin = self.start + sum(s.start * step for s, step in zip(where, array.strides, strict=True))
         runs = values.reshape(*lead, -1)
         for index in np.ndindex(*lead):
-            self._put(runs[index].data.cast("B"), begin + sum(map(int.__mul__, index, self.array.strides)))
+            self._put(runs[index].data.cast("B"), begin + sum(map(int.__mul__, index, array.strides)))
 
     def _put(self, data: memoryview, at: int) -> None:
         while data:

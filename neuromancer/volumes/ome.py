@@ -9,7 +9,8 @@ from neuromancer.errors import FileError
 from neuromancer.volumes.axes import letters
 from neuromancer.volumes.placement import Placement, StatedPlacement
 
-VERSION = "0.5"
+VERSIONS = ("0.5", "0.4")
+"""Versions that are written: in zarr 3, and in zarr 2."""
 TYPES = {"f": "channel", "t": "time"}
 NOTE, UNKNOWN, DECREASING = "neuromancer", "unknown", "decreasing"
 
@@ -132,9 +133,13 @@ def _own_note(image: Mapping[str, Any]) -> Mapping[str, list[Any]]:
 
 
 def image_metadata(
-    name: str, axes: str, levels: Sequence[tuple[str, Placement]], method: str | None = None
+    name: str,
+    axes: str,
+    levels: Sequence[tuple[str, Placement]],
+    method: str | None = None,
+    version: str = VERSIONS[0],
 ) -> dict[str, Any]:
-    """Return the attributes of a group for a multiscale image, version 0.5.
+    """Return the attributes of a group for a multiscale image.
 
     Parameters
     ----------
@@ -145,6 +150,7 @@ def image_metadata(
         Path of each level's array, and its placement per stored spatial axis; finest first.
     method : str, optional
         Downsampling method.
+    version : {'0.5', '0.4'}
 
     Returns
     -------
@@ -174,7 +180,9 @@ def image_metadata(
         image["metadata"] = {NOTE: {key: value for key, value in note.items() if value}}
     if method is not None:
         image["type"] = method
-    return {"ome": {"version": VERSION, "multiscales": [image]}}
+    if version == "0.4":
+        return {"multiscales": [{"version": version, **image}]}
+    return {"ome": {"version": version, "multiscales": [image]}}
 
 
 def _per_axis(values: Sequence[float | None] | None, axes: str, default: float) -> list[float]:

@@ -27,6 +27,10 @@ MODULES = {
     "npy": "neuromancer.volumes.flat",
     "tif": "neuromancer.volumes.tiff",
     "tensorstore": "neuromancer.volumes.tensorstores",
+    "nifti": "neuromancer.volumes.nifti",
+    "mrc": "neuromancer.volumes.mrc",
+    "nrrd": "neuromancer.volumes.nrrd",
+    "precomputed": "neuromancer.volumes.precomputed",
 }
 
 
@@ -86,12 +90,12 @@ class Output:
         if is_taken is not None and self._is_there():
             _require_kind(self.locator)
             if is_taken(self.locator):
-                raise _exists(self.locator)
+                raise exists(self.locator)
         taken = self._taken()
         inside = self.locator.kind in ("hdf5", "zarr") and bool(self.locator.dataset)
         if taken is not None or (self._is_there() and not inside and not is_address(self.locator.path)):
             _close(taken)
-            raise _exists(self.locator)
+            raise exists(self.locator)
 
     def create(self, note: Note = forget) -> None:
         """Create the output, filled with zeros.
@@ -112,7 +116,7 @@ class Output:
             module_of(self.locator).create(self.locator, self.spec, note)
         except FileError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                raise _exists(self.locator) from error
+                raise exists(self.locator) from error
             raise
 
     def discard(self, traces: Collection[str]) -> None:
@@ -163,10 +167,9 @@ def module_of(locator: Locator) -> Any:
     return import_module(MODULES[locator.kind])
 
 
-def _exists(locator: Locator) -> FileError:
-    return FileError(
-        "the output exists and is not overwritten", where=str(locator), expected="resume=True, or another name"
-    )
+def exists(locator: Locator, expected: str = "resume=True, or another name") -> FileError:
+    """Return the error for an output that exists."""
+    return FileError("the output exists and is not overwritten", where=str(locator), expected=expected)
 
 
 def _require_kind(locator: Locator) -> None:

@@ -18,9 +18,36 @@ KINDS = {
     ".npy": "npy",
     ".tif": "tif",
     ".tiff": "tif",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    **{f"{name}{packed}": "mrc" for name in (".mrc", ".map", ".rec") for packed in ("", ".gz", ".bz2")},
+    ".nrrd": "nrrd",
+    ".nhdr": "nrrd",
+    ".precomputed": "precomputed",
+    ".ims": "imaris",
+    ".xml": "bdv",
+    ".wkw": "wkw",
 }
-EXPECTED = "an array, or a path: file.h5:dataset, folder.zarr[/array], folder.n5/array, file.npy, file.tif"
-FOLDERS = ("zarr", "n5")
+SUFFIX = re.compile(r"(\.(?:nii|mrc|map|rec)\.(?:gz|bz2)|\.[A-Za-z0-9]+)(?=[:/\\]|$)", re.IGNORECASE)
+EXPECTED = (
+    "an array, or a path: file.h5:dataset, folder.zarr[/array], folder.n5/array, file.npy, file.tif, "
+    "file.nii, file.mrc, file.nrrd or another format"
+)
+FOLDERS = ("zarr", "n5", "precomputed", "wkw")
+METADATA = {"zarr.json": "zarr", ".zarray": "zarr", ".zgroup": "zarr", "info": "precomputed", "header.wkw": "wkw"}
+"""Files by which folders without a suffix are recognised."""
+SCHEME = "precomputed://"
+CONTENTS = {
+    "hdf5": "HDF5",
+    "imaris": "HDF5",
+    "npy": ".npy)",
+    "tif": "TIFF",
+    "nifti": "NIfTI",
+    "mrc": "MRC",
+    "nrrd": "NRRD",
+    "bdv": "XML",
+}
+"""What the content of a file is called, in :mod:`neuromancer.places`."""
 
 
 def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]:
@@ -29,8 +56,8 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
     Parameters
     ----------
     path : str or path
-        ``file.h5:dataset``, ``folder.zarr``, ``folder.zarr/array``, ``folder.zarr:array``, ``file.npy``, ``file.tif``,
-        or an address such as ``s3://bucket/folder.zarr/array``.
+        ``file.h5:dataset``, ``folder.zarr``, ``folder.zarr/array``, ``folder.zarr:array``, ``file.npy`` or another
+        file, or an address such as ``s3://bucket/folder.zarr/array``.
     label : str
         Name of the volume in errors.
 
@@ -47,7 +74,11 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
     (('hdf5', 'a.h5', 'raw/em'), ('zarr', 's3://b/a.zarr', '0'))
     """
     text = path_text(path, label)
+    precomputed, text = text.startswith(SCHEME), path_text(text.removeprefix(SCHEME) or text, label)
     remote = is_address(text)
+    if precomputed and not remote:
+        folder, _, scale = text.partition(":") if os.name == "posix" else (text, "", "")
+        return "precomputed", folder.rstrip("/"), scale.strip("/")
     if remote and re.search(r"[?#]", text):
         raise FileError(
             "a query string applies to one file, but a volume has many",
@@ -56,15 +87,16 @@ def split_path(path: str | os.PathLike[str], label: str) -> tuple[str, str, str]
             expected="an address without a query; credentials come from the environment or fsspec's configuration",
         )
     # The shortest prefix with a known suffix, up to a separator; the colon of a drive letter is none.
-    for match in re.finditer(r"(\.[A-Za-z0-9]+)(?=[:/\\]|$)", text):
+    for match in SUFFIX.finditer(text):
         kind, rest = KINDS.get(match[1].lower()), text[match.end() :]
         if kind is None or (rest and rest[0] != ":" and kind not in FOLDERS):
             continue
         if remote and kind != "zarr":
             raise FileError("only zarr is supported at remote addresses", where=label, got=text)
         return kind, text[: match.end()], rest[1:].strip("/\\").replace("\\", "/")
-    if not remote and any(status(Path(text) / name) for name in ("zarr.json", ".zarray", ".zgroup")):
-        return "zarr", text, ""
+    found = None if remote else next((kind for name, kind in METADATA.items() if status(Path(text) / name)), None)
+    if found is not None:
+        return found, text, ""
     raise FileError("unknown file format", where=label, got=text, expected=f"a name ending in {tuple(KINDS)}")
 
 
@@ -103,7 +135,7 @@ def require_kind(path: str, kind: str, label: str) -> None:
     ----------
     path : str
     kind : str
-        'hdf5', 'zarr', 'npy', 'tif' or 'n5'.
+        File format.
     label : str
     """
     found, wanted = kind_at(path), "a folder" if kind in FOLDERS else "a file"
@@ -117,6 +149,8 @@ def require_kind(path: str, kind: str, label: str) -> None:
 def require_content(path: str, kind: str, label: str) -> None:
     """Raise FileError if the first bytes of an unreadable file show another format."""
     content = content_at(path)
-    own = {"hdf5": "HDF5", "npy": ".npy)", "tif": "TIFF"}.get(kind)
-    if content is not None and own is not None and own not in content:
+    own, packed = CONTENTS.get(kind), path.lower().endswith((".gz", ".bz2"))
+    if packed and content is not None and "compressed file" in content:
+        return
+    if content is not None and own is not None and (packed or own not in content):
         raise FileError("does not hold what its name says", where=label, got=content, expected=f"{own.strip(')')} data")

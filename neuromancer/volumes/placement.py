@@ -13,6 +13,7 @@ from neuromancer.errors import ArgumentError, nearest_name
 from neuromancer.volumes.units import UNITS, long_unit, says_no_unit
 
 Values = tuple[float | None, ...]
+Vectors = tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -29,20 +30,24 @@ class Placement:
         A name in :data:`neuromancer.volumes.units.UNITS`.
     direction : tuple of int, optional
         1 where positions increase with the voxel index, -1 where they decrease; None if all increase.
+    orientation : tuple of (float, float, float), optional
+        For axes that are not parallel to those of the world: unit vector of each axis, as (right, anterior, superior).
+        The offset is then measured along these vectors.
     """
 
     voxel_size: Values | None = None
     offset: Values | None = None
     unit: str | None = None
     direction: tuple[int, ...] | None = None
+    orientation: Vectors | None = None
 
     def reordered(self, order: Sequence[int]) -> Placement:
         """Return the placement with its axes in another order."""
-        size, offset, direction = (
+        size, offset, direction, orientation = (
             None if values is None else tuple(values[k] for k in order)
-            for values in (self.voxel_size, self.offset, self.direction)
+            for values in (self.voxel_size, self.offset, self.direction, self.orientation)
         )
-        return Placement(size, offset, self.unit, direction)  # type: ignore[arg-type]
+        return Placement(size, offset, self.unit, direction, orientation)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class StatedPlacement:
 
     Parameters
     ----------
-    voxel_size, offset, first_voxel, direction : sequence, optional
+    voxel_size, offset, first_voxel, direction, orientation : sequence, optional
         Per stored axis, or per stored spatial axis. `first_voxel` is an offset in voxels, used without `offset`.
     unit : str or sequence of str, optional
         One for all axes, or one per axis.
@@ -62,6 +67,7 @@ class StatedPlacement:
     unit: Any = None
     direction: Any = None
     first_voxel: Any = None
+    orientation: Any = None
 
 
 def known_or_none(values: Sequence[float | None]) -> Values | None:
@@ -80,6 +86,7 @@ def checked_placement(
     offset: Sequence[float | None] | None,
     spatial: str,
     direction: Sequence[int] | None = None,
+    orientation: Sequence[Sequence[float]] | None = None,
 ) -> Placement:
     """Return the placement from user arguments, per spatial axis.
 
@@ -105,7 +112,21 @@ def checked_placement(
         raise ArgumentError(
             "not valid directions", where="direction", got=repr(direction), expected=f"1 or -1 for each of {spatial!r}"
         )
-    return Placement(size, place, name, None if direction is None else directed(direction))
+    vectors = None if orientation is None else _vectors(orientation, spatial)
+    return Placement(size, place, name, None if direction is None else directed(direction), vectors)
+
+
+def _vectors(given: Any, spatial: str) -> Vectors:
+    """Return a unit vector for each axis."""
+    try:
+        found = np.asarray(given, float)
+        independent = found.shape == (len(spatial), 3) and np.linalg.matrix_rank(found) == len(spatial)
+    except (TypeError, ValueError, np.linalg.LinAlgError):
+        independent = False
+    if not independent:
+        expected = f"independent vectors (right, anterior, superior) for each of {spatial!r}"
+        raise ArgumentError("not an orientation", where="orientation", got=repr(given), expected=expected)
+    return tuple((x, y, z) for x, y, z in (found / np.linalg.norm(found, axis=1, keepdims=True)).tolist())
 
 
 def _numbers(what: str, values: Sequence[float | None] | None, spatial: str) -> Values | None:

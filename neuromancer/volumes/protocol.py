@@ -21,7 +21,7 @@ class Locator:
     Parameters
     ----------
     kind : str
-        'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'.
+        File format: a key of ``neuromancer.volumes.stored.OPENERS``.
     path : str
         File, folder or address; for tensorstore its JSON spec.
     dataset : str
@@ -73,6 +73,9 @@ class Source(Protocol):
         Position of the centre of voxel 0 per spatial axis, in `unit`; 0 if unknown.
     direction : tuple of int or None, optional
         -1 for spatial axes along which positions decrease, else 1; None, or absent, if all increase.
+    orientation : tuple of (float, float, float) or None, optional
+        Unit vector of each spatial axis, as (right, anterior, superior), if they are not parallel to these; `offset`
+        is measured along them. None, or absent, if they are parallel, or it is unknown.
     spatial : str
         Names of the spatial axes, e.g. 'zyx'.
     locator : Locator or None

@@ -1,7 +1,8 @@
-"""Resolution pyramid of an OME-Zarr image, for viewers."""
+"""Resolution pyramid of an image, for viewers."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -11,28 +12,31 @@ import numpy as np
 
 from neuromancer.casts import is_whole
 from neuromancer.errors import ArgumentError, FileError, naming, translating
+from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated, warn_of
 from neuromancer.volumes.chunks import blocks
+from neuromancer.volumes.downsample import COARSEST, factors_of, shrink
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, read_level
+from neuromancer.volumes.paths import split_path
 from neuromancer.volumes.placement import Placement, known_or_none
 from neuromancer.volumes.protocol import Where
-from neuromancer.volumes.zarrs import ZarrSink, join, local_folder, zarr_of
+from neuromancer.volumes.pyramid_levels import precomputed_pyramid, tiff_pyramid
+from neuromancer.volumes.zarrs import V2_KEYS, ZarrSink, join, local_folder, zarr_of
 
-COARSEST = 256
 METHODS = ("mean", "nearest")
 
 
 def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -> list[str]:
-    """Compute the coarser levels of an OME-Zarr image, each from the previous one, block by block.
+    """Compute the coarser levels of an OME-Zarr, OME-TIFF or precomputed image, block by block.
 
-    Each level halves the axes whose voxel size is less than twice the smallest, so that levels become isotropic.
-    Existing levels are recreated.
+    Each level halves the axes whose voxel size is less than twice the smallest, so that levels become isotropic; in
+    OME-TIFF always y and x. Existing levels are recreated. An OME-TIFF is replaced by a new file, and its sink closed.
 
     Parameters
     ----------
     image : sink or path
-        Completely written output of ``create_sink(..., multiscale=True)``.
+        Completely written output of ``create_sink``; for zarr with ``multiscale=True``.
     method : {'mean', 'nearest'}
         Mean of the voxels (rounded for integers), or the first of them, for labels and classes.
     levels : int, optional
@@ -48,16 +52,22 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     ArgumentError
         For an unknown method, or a number of levels that is none.
     FileError
-        If it is not an OME-Zarr image, or cannot be written.
+        If it is not such an image, or cannot be written.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise ArgumentError("unknown method", where="write_pyramid", got=method, expected=METHODS)
     if levels is not None and not (is_whole(levels) and levels >= 0):
         raise ArgumentError("not a number of levels", where="write_pyramid", got=levels, expected="an integer >= 0")
-    if hasattr(image, "flush"):
-        image.flush()
     locator = getattr(image, "locator", None)
-    path = str(image) if locator is None else join(locator.path, locator.dataset)
+    if locator is None and isinstance(image, (str, os.PathLike)):
+        kind, *parts = split_path(image, "write_pyramid")
+    else:
+        kind, *parts = ("", str(image)) if locator is None else (locator.kind, locator.path, locator.dataset)
+    # The file of a TIFF is replaced.
+    getattr(image, "close" if kind == "tif" else "flush", lambda: None)()
+    if kind in ("tif", "precomputed"):
+        return (tiff_pyramid if kind == "tif" else precomputed_pyramid)(str(followed(parts[0])), method, levels)
+    path = join(*parts)
     zarr = zarr_of(path)
     with translating(path, "cannot be opened"):
         group = zarr.open(path, mode="r+")
@@ -73,27 +83,16 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     spatial = [k for k, a in enumerate(axes) if a in "zyx"]
     array, made = group[finest], [(finest, placement)]
     while (len(made) <= levels) if levels is not None else max(array.shape[k] for k in spatial) > COARSEST:
-        factors = _factors(array.shape, placement, spatial)
+        factors = factors_of(array.shape, placement, spatial)
         if max(factors) == 1:
             break
         placement = _coarser(placement, [factors[k] for k in spatial], method)
         array = _level(group, str(len(made)), array, factors, method, axes, path)
         made.append((array.basename, placement))
     with naming(path):
-        group.attrs.update(image_metadata(str(described.get("name", Path(path).stem)), axes, made, method))
+        version = "0.4" if group.metadata.zarr_format == 2 else "0.5"
+        group.attrs.update(image_metadata(str(described.get("name", Path(path).stem)), axes, made, method, version))
     return [name for name, _ in made]
-
-
-def _factors(shape: Sequence[int], placement: Placement, spatial: Sequence[int]) -> list[int]:
-    """Return the downsampling factor of each stored axis."""
-    known = placement.voxel_size or (None,) * len(spatial)
-    # An axis of unknown voxel size is treated like the finest one.
-    shortest = min([s for s, k in zip(known, spatial, strict=True) if shape[k] > 1 and s is not None], default=1.0)
-    sizes = [shortest if s is None else s for s in known]
-    factors = [1] * len(shape)
-    for size, k in zip(sizes, spatial, strict=True):
-        factors[k] = 2 if shape[k] > 1 and size < 2 * shortest else 1
-    return factors
 
 
 def _coarser(placement: Placement, factors: Sequence[int], method: str) -> Placement:
@@ -116,7 +115,7 @@ def _coarser(placement: Placement, factors: Sequence[int], method: str) -> Place
 
 
 def _level(group: Any, name: str, finer: Any, factors: Sequence[int], method: str, axes: str, label: str) -> Any:
-    shape = tuple(ceil(n / f) for n, f in zip(finer.shape, factors, strict=True))
+    shape, version = tuple(ceil(n / f) for n, f in zip(finer.shape, factors, strict=True)), finer.metadata.zarr_format
     with naming(label):
         coarse = group.create_array(
             name,
@@ -126,8 +125,8 @@ def _level(group: Any, name: str, finer: Any, factors: Sequence[int], method: st
             shards=finer.shards,
             compressors=finer.compressors,
             fill_value=finer.fill_value,
-            dimension_names=finer.metadata.dimension_names,
             overwrite=True,
+            **(V2_KEYS if version == 2 else {"dimension_names": finer.metadata.dimension_names}),
         )
     # In the stored order, so that nothing is transposed.
     sink = ZarrSink(coarse, Layout(axes, axes.replace("f", "")), label, folder=local_folder(coarse))
@@ -139,26 +138,3 @@ def _level(group: Any, name: str, finer: Any, factors: Sequence[int], method: st
         sink[sink.layout.per_axis(where, slice(0, 1))] = sink.layout.view(values)
     sink.flush()
     return coarse
-
-
-def shrink(block: np.ndarray, factors: Sequence[int], method: str) -> np.ndarray:
-    """Downsample a block by integer factors; the last voxel along an axis may cover fewer.
-
-    Examples
-    --------
-    >>> shrink(np.array([[1, 3, 8]], "uint8"), (1, 2), "mean"), shrink(np.array([1, 3, 8]), (2,), "nearest")
-    (array([[2, 8]], dtype=uint8), array([1, 8]))
-    """
-    if method == "nearest":
-        return block[tuple(slice(None, None, f) for f in factors)]
-    dtype = block.dtype
-    values = block if dtype.kind == "f" and dtype.itemsize > 2 else block.astype("float64")
-    for axis, f in enumerate(factors):
-        if f > 1:
-            # Repeat the last voxel: for factor 2 at most one is missing, so this is the mean of the existing ones.
-            pad = [(0, 0)] * values.ndim
-            pad[axis] = (0, -values.shape[axis] % f)
-            values = np.pad(values, pad, mode="edge")
-            parts = [np.take(values, range(k, values.shape[axis], f), axis) for k in range(f)]
-            values = sum(parts[1:], parts[0]) / np.asarray(f, values.dtype)
-    return (np.rint(values) if dtype.kind in "iub" else values).astype(dtype)

@@ -51,6 +51,7 @@ class ArraySource:
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
         placement, doubts = calibrated(opened.placement, layout)
         self.voxel_size, self.unit, self.direction = placement.voxel_size, placement.unit, placement.direction
+        self.orientation = placement.orientation
         self.offset = tuple(0.0 if o is None else o for o in placement.offset or (0.0,) * len(self.spatial))
         self.doubts = (*opened.doubts, *doubts)
         self.blank = opened.blank
@@ -138,9 +139,10 @@ def open_source(
     ----------
     raw : array, str, path, Locator or ArraySource
         An array of NumPy, h5py, zarr, dask, tensorstore or xarray, or anything with ``shape``, ``dtype`` and slicing;
-        or a path: ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``file.npy``, ``file.tif``, also
-        an address such as ``s3://bucket/folder.zarr``. The dataset may be omitted if there is only one; an OME-Zarr
-        image is read at its finest level.
+        or a path: ``file.h5:dataset``, ``folder.zarr[/array]``, ``folder.n5/array``, ``folder.precomputed``,
+        ``file.npy``, ``file.tif``, ``file.nii``, ``file.mrc``, ``file.nrrd``, ``file.ims``, ``file.xml``,
+        also an address such as ``s3://bucket/folder.zarr``. The dataset may be omitted if there is only one; an image
+        of several levels is read at its finest.
     axes : str, optional
         Name of every axis in the stored order, e.g. ``"zyxc"`` (``c`` or ``f`` for channels). Default: as named by
         the file or the xarray, else (*spatial) or (f, *spatial).

@@ -28,6 +28,8 @@ class StoreSpec:
     placement : Placement
         Per spatial axis of the view.
     multiscale : bool
+    ome_version : str
+        Of a multiscale image.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +40,12 @@ class StoreSpec:
     compression: str | None
     placement: Placement
     multiscale: bool
+    ome_version: str = "0.5"
+
+    @property
+    def zarr_format(self) -> int:
+        """Version of zarr: that of OME-Zarr 0.4 is 2."""
+        return 2 if self.multiscale and self.ome_version == "0.4" else 3
 
     @property
     def stored_shape(self) -> tuple[int, ...]:

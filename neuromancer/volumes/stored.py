@@ -35,7 +35,16 @@ OPENERS = {
     "tif": "neuromancer.volumes.tiff",
     "n5": "neuromancer.volumes.tensorstores",
     "tensorstore": "neuromancer.volumes.tensorstores",
+    "nifti": "neuromancer.volumes.nifti",
+    "mrc": "neuromancer.volumes.mrc",
+    "nrrd": "neuromancer.volumes.nrrd",
+    "precomputed": "neuromancer.volumes.precomputed",
+    "imaris": "neuromancer.volumes.imaris",
+    "bdv": "neuromancer.volumes.bdv",
+    "wkw": "neuromancer.volumes.wkws",
 }
+PACKAGES = {"nrrd": "pynrrd"}
+"""Names of packages that differ from those of their modules."""
 
 
 class StoredArray:
@@ -50,7 +59,7 @@ class StoredArray:
     dataset : str
         Name of the array in the file; may be omitted if there is only one.
     kind : str, optional
-        'hdf5', 'zarr', 'npy', 'tif', 'n5' or 'tensorstore'; default: by the suffix of the path.
+        A key of `OPENERS`; default: by the suffix of the path.
     on_missing : {'error', 'fill'}
         How to treat missing or damaged parts.
 
@@ -206,9 +215,10 @@ def require(module: str, extra: str, label: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
+        root = module.split(".")[0]
         raise MissingDependencyError(
-            f"needs the package {module.split('.')[0]}",
+            f"needs the package {PACKAGES.get(root, root)}",
             where=label,
             expected=f"the extra {extra!r}: pip install 'neuromancer-graph[{extra}]'",
-            nearest=f"pip install {extra}",
+            nearest=f"pip install {PACKAGES.get(root, root)}",
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from neuromancer.volumes.stored import member, require
 
 EXTRA = "tensorstore"
 INHERITED = (*SIZES[:2], "pixelResolution", "offset", "axes", "unit", "units")
+LEVEL = re.compile(r"s(\d+)")
 METADATA = {"n5": "attributes.json", "zarr": ".zarray", "zarr3": "zarr.json", "neuroglancer_precomputed": "info"}
 PATIENCE = 60.0
 """Timeout in seconds for servers that do not respond; tensorstore itself retries for many minutes."""
@@ -40,10 +42,13 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         if not root.is_dir():
             raise FileError("no such folder", where=label, got=path)
         found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
-        folder = root / member([p.relative_to(root).as_posix() for p in found], dataset, label)
+        names = [p.relative_to(root).as_posix() for p in found]
+        folder = root / member(finest(names), finest_in(names, dataset), label)
     attributes = _attributes(folder)
     opened = inspect_tensorstore(_open_n5(ts, folder, attributes))
     array, stated = opened.array, {**_inherited(folder, root), **attributes}
+    if "downsamplingFactors" not in stated and (factors := _factors(folder)) is not None:
+        stated["downsamplingFactors"] = factors
     reader: Callable[[Any, Any], np.ndarray] = read_tensorstore
     if opened.chunks:
         sizes = opened.chunks[::-1]
@@ -57,6 +62,35 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         blank=holds_no_chunks(folder),
         doubts=odd_axes(stated, array.ndim),
     )
+
+
+def finest(names: Sequence[str]) -> list[str]:
+    """Return the names of arrays without the coarser levels s1, s2, ... beside a level s0.
+
+    Examples
+    --------
+    >>> finest(["em/s0", "em/s1", "labels", "other/s1"])
+    ['em/s0', 'labels', 'other/s1']
+    """
+    pairs = [(name, *name.rpartition("/")[::2]) for name in names]
+    return [n for n, above, last in pairs if last == "s0" or not (LEVEL.fullmatch(last) and _in(above, "s0") in names)]
+
+
+def finest_in(names: Sequence[str], wanted: str) -> str:
+    """Return the name of the finest level of a group, or of the array itself."""
+    return _in(wanted.strip("/"), "s0") if wanted and _in(wanted.strip("/"), "s0") in names else wanted
+
+
+def _in(group: str, name: str) -> str:
+    return f"{group}/{name}" if group else name
+
+
+def _factors(folder: Path) -> Any:
+    """Return the downsampling factors of a level, as listed in its group."""
+    scales, level = _attributes(folder.parent).get("scales"), LEVEL.fullmatch(folder.name)
+    if level is None or not isinstance(scales, list) or int(level[1]) >= len(scales):
+        return None
+    return scales[int(level[1])]
 
 
 def _require_metadata(spec: Mapping[str, Any]) -> None:

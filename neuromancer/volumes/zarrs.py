@@ -48,8 +48,10 @@ from neuromancer.volumes.stored import member, require
 from neuromancer.volumes.tiff_pages import missing_pages
 
 IDENTITY = "neuromancer_id"
-METADATA = "zarr.json"
+METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 FINEST = "0"
+V2_KEYS = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+"""Chunks in nested folders, as OME-Zarr requires of zarr 2 as well."""
 COMPRESSIONS = ("default", "blosc", "zstd", "gzip", None)
 
 
@@ -309,27 +311,30 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
         "dtype": spec.dtype,
         "chunks": spec.stored_chunks if spec.shards is None else spec.layout.per_stored(spec.chunks, 1),
         "shards": spec.stored_shards,
-        "compressors": compressors(spec.compression, np.dtype(spec.dtype), label),
+        "compressors": compressors(spec.compression, np.dtype(spec.dtype), label, spec.zarr_format),
         "fill_value": np.zeros((), spec.dtype)[()],
-        "dimension_names": spec.axis_names,
         "attributes": {IDENTITY: identity, **spec.attributes(), **_units_of(spec)},
+        "zarr_format": spec.zarr_format,
+        **(V2_KEYS if spec.zarr_format == 2 else {"dimension_names": spec.axis_names}),
     }
     image = names[-2] if len(names) > 1 else Path(locator.path).stem
     levels = [(FINEST, spec.stored_placement)]
-    attributes = image_metadata(image, spec.layout.stored, levels) if spec.multiscale else {}
+    version = spec.ome_version
+    attributes = image_metadata(image, spec.layout.stored, levels, version=version) if spec.multiscale else {}
     try:
         with naming(label):
             if is_address(locator.path):
                 _create_in(locator.path, names, settings, attributes)
                 return
-            depth, place = _room(followed(locator.path), names, label)
+            depth, place = _room(followed(locator.path), names, label, spec.zarr_format)
             with fresh(place, note, _workplace(followed(locator.path))) as new:
                 _create_in(str(new), names[depth:], settings, attributes if depth < len(names) else {})
-                fsync_all(new.rglob("zarr.json"))
-                fsync_all(folders_of(new.rglob("zarr.json"), new))
+                files = [path for path in new.rglob("*") if path.name in METADATA]
+                fsync_all(files)
+                fsync_all(folders_of(files, new))
             if attributes and depth == len(names):
                 zarr_of(str(place)).open_group(place.parent, mode="r+").attrs.update(attributes)
-                fsync_all([place.parent / "zarr.json", place.parent])
+                fsync_all([*(place.parent / name for name in METADATA), place.parent])
     except (NeuromancerError, MemoryError):
         raise
     except (ValueError, TypeError) as error:
@@ -356,9 +361,9 @@ def _names(locator: Locator, multiscale: bool) -> list[str]:
 def _create_in(path: str, names: list[str], settings: dict[str, Any], attributes: dict[str, Any]) -> None:
     """Create an array below a path with all groups above it; the innermost group gets the attributes."""
     if not names:
-        zarr_of(path).create_array(path, zarr_format=3, **settings)
+        zarr_of(path).create_array(path, **settings)
         return
-    group = _group(path)
+    group = _group(path, settings.pop("zarr_format"))
     for name in names[:-1]:
         group = group.require_group(name)
     group.create_array(names[-1], **settings)
@@ -366,7 +371,7 @@ def _create_in(path: str, names: list[str], settings: dict[str, Any], attributes
         group.attrs.update(attributes)
 
 
-def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
+def _room(root: Path, names: list[str], label: str, version: int) -> tuple[int, Path]:
     """Return the outermost new folder, and the number of names that lead to it.
 
     Raises
@@ -383,7 +388,7 @@ def _room(root: Path, names: list[str], label: str) -> tuple[int, Path]:
         found = open_node(str(place))
         if depth == len(names) or (found is not None and not hasattr(found, "require_group")):
             raise FileError("the path exists already", where=label, got=str(place), expected="another name")
-        _group(str(place))
+        _group(str(place), version)
         place = place / names[depth]
     raise AssertionError("the last place is free or taken")
 
@@ -417,17 +422,18 @@ def _forget_image(folder: Path) -> None:
     group = open_node(str(folder)) if folder.exists() else None
     image = None if group is None else image_of(dict(group.attrs))
     if image is not None and levels_of(image) == [FINEST]:
-        del zarr_of(str(folder)).open_group(folder, mode="r+").attrs["ome"]
+        attributes = zarr_of(str(folder)).open_group(folder, mode="r+").attrs
+        del attributes["ome" if "ome" in attributes else "multiscales"]
 
 
 def _is_new(outer: Path, inner: Path, spec: StoreSpec, traces: Collection[str]) -> bool:
     """Return whether a folder holds nothing but one array, as specified and without written chunks."""
     folders = [inner, *inner.parents]
-    expected = {folder / METADATA for folder in folders[: folders.index(outer) + 1]}
+    expected = folders[: folders.index(outer) + 1]
     with suppress(Exception):  # the library may raise anything for a foreign folder
-        return _is_meant(open_node(str(inner)), spec, traces) and expected == {
-            path for path in outer.rglob("*") if not path.is_dir()
-        }
+        return _is_meant(open_node(str(inner)), spec, traces) and all(
+            path.name in METADATA and path.parent in expected for path in outer.rglob("*") if not path.is_dir()
+        )
     return False
 
 
@@ -443,23 +449,28 @@ def _discard_remote(address: str, spec: StoreSpec, traces: Collection[str]) -> N
             files.rm(path, recursive=True)
 
 
-def _group(path: str) -> Any:
+def _group(path: str, version: int) -> Any:
     """Open the group at a path, creating it if there is none."""
     found = open_node(path)
     if found is None:
-        return zarr_of(path).open_group(path, mode="a", zarr_format=3)
-    if found.metadata.zarr_format != 3:
-        raise FileError("outputs are written in zarr format 3 only", node=path, got="a folder of format 2")
+        return zarr_of(path).open_group(path, mode="a", zarr_format=version)
+    got = found.metadata.zarr_format
+    if got != version:
+        raise FileError(f"the output would be in zarr format {version}", node=path, got=f"a folder of format {got}")
     return zarr_of(path).open_group(path, mode="r+")
 
 
-def compressors(name: str | None, dtype: np.dtype, label: str) -> Any:
+def compressors(name: str | None, dtype: np.dtype, label: str, version: int = 3) -> Any:
     """Return the codecs for a compression."""
-    codecs = require("zarr.codecs", "zarr", label)
     if name not in COMPRESSIONS:
         raise ArgumentError("unknown compression for zarr", where=label, got=name, expected=COMPRESSIONS)
     if name is None:
         return None
+    if version == 2:
+        codecs = require("numcodecs", "zarr", label)
+        made = {"zstd": lambda: codecs.Zstd(3), "gzip": lambda: codecs.GZip(5)}
+        return made.get(name, lambda: codecs.Blosc("zstd", 3, codecs.Blosc.SHUFFLE))()
+    codecs = require("zarr.codecs", "zarr", label)
     if name == "zstd":
         return codecs.ZstdCodec(level=3)
     if name == "gzip":

@@ -17,6 +17,7 @@ import neuromancer as nm
 from neuromancer.commands import volumes as cli
 from neuromancer.commands.pool import set_device
 from neuromancer.config import config
+from neuromancer.volumes import open_source
 
 zarr = pytest.importorskip("zarr", reason="zarr is an extra")
 
@@ -52,6 +53,19 @@ def test_predict(model, raw, tmp_path, capsys):
     assert cli.main(["predict", str(model), raw[0], str(out), "--quiet"]) == cli.FAILED
     assert "probs.zarr" in capsys.readouterr().err
     np.testing.assert_allclose(np.asarray(zarr.open(str(out))[:]), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["probs.nii.gz", "probs.nii", "probs.nrrd", "probs.mrc", "probs.precomputed"])
+def test_predict_into_other_formats(model, raw, tmp_path, capsys, name):
+    pytest.importorskip({"nrrd": "nrrd", "mrc": "mrcfile", "precomputed": "tensorstore"}.get(name[6:], "nibabel"))
+    out = str(tmp_path / name)
+    arguments = ["predict", str(model), raw[0], out, "--quiet", "--voxel-size", "40", "4", "4", "--unit", "nm"]
+    assert cli.main(arguments) == cli.DONE
+    found = open_source(out)
+    np.testing.assert_allclose(found[:], expected(model, raw[1]), atol=1e-6)
+    assert found.voxel_size[0] == 10 * found.voxel_size[1]
+    assert cli.main([*arguments, "--resume"]) == (cli.FAILED if name.endswith("gz") else cli.DONE)
+    assert ("written at once" in capsys.readouterr().err) == name.endswith("gz")
 
 
 def test_predict_with_options(model, raw, tmp_path):

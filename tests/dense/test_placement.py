@@ -29,6 +29,14 @@ def test_an_axis_that_runs_backwards_starts_further_down():
     assert found["offset"] == (88.0, 60.0) and tuple(found["direction"]) == (-1, 1)
 
 
+def test_the_orientation_of_the_image_is_kept_unless_the_place_is_given():
+    orientation = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    image = Placement((4.0, 2.0), (100.0, 50.0), "nanometer", None, orientation)
+    assert placed(image, {}, (3, 5), (1, 1))["orientation"] == orientation
+    for store in ({"offset": (0, 0)}, {"direction": (1, 1)}):
+        assert "orientation" not in placed(image, store, (3, 5), (1, 1))
+
+
 def test_unknown_sizes_stay_unknown_and_the_offset_of_an_uncut_axis_is_kept():
     found = placed(Placement((None, 4.0), (10.0, 20.0), "nanometer"), {}, (0, 2), (1, 1))
     assert found["voxel_size"] == (None, 4.0) and found["offset"] == (10.0, 28.0)

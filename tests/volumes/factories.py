@@ -131,6 +131,38 @@ def _tif_view(array, folder):
     return view
 
 
+def _nifti(array, folder, name="a.nii"):
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.Nifti1Image(array, np.eye(4)).to_filename(folder / name)
+    return folder / name
+
+
+def _nifti_compressed(array, folder):
+    return _nifti(array, folder, "c.nii.gz")
+
+
+def _mrc(array, folder, name="a.mrc", **options):
+    pytest.importorskip("mrcfile").new(folder / name, array, **options).close()
+    return folder / name
+
+
+def _mrc_compressed(array, folder):
+    return _mrc(array, folder, "c.map.bz2", compression="bzip2")
+
+
+def _nrrd(array, folder, name="a.nrrd", encoding="raw", **options):
+    pytest.importorskip("nrrd").write(f"{folder}/{name}", array, {"encoding": encoding}, **options)
+    return folder / name
+
+
+def _nrrd_compressed(array, folder):
+    return _nrrd(array, folder, "c.nrrd", "gzip")
+
+
+def _nrrd_detached(array, folder):
+    return _nrrd(array, folder, "d.nhdr", detached_header=True)
+
+
 def _xarray(array, folder):
     return xarray.DataArray(array)
 

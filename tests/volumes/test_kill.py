@@ -29,9 +29,9 @@ for turn in range(1000):
 """
 
 
-@pytest.mark.parametrize("name", ["a.h5:out", "a.zarr", "a.npy", "a.tif"])
+@pytest.mark.parametrize("name", ["a.h5:out", "a.zarr", "a.npy", "a.tif", "a.nii", "a.precomputed"])
 def test_a_kill_costs_the_block_that_is_being_written_at_most(name, tmp_path):
-    options = {"chunks": (1, 16, 32, 32)} if name.startswith(("a.h5", "a.z")) else {}
+    options = {"chunks": (1, 16, 32, 32)} if name.startswith(("a.h5", "a.z", "a.p")) else {}
     sink = create_sink(f"{tmp_path}/{name}", (1, 128, 64, 64), "float32", **options)
     sink.close()
     command = [sys.executable, "-c", WRITER, pickle.dumps(sink.locator).hex()]

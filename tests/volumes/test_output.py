@@ -13,13 +13,16 @@ from neuromancer.volumes.fresh import tokens
 
 SHAPE = (2, 5, 6, 7)
 NAMES = ["a.npy", "a.tif", "a.h5:out", "a.h5:in/out", "a.zarr", "a.zarr/in/out", "image.zarr", "a.zarr/image"]
+NAMES += ["a.nii", "a.mrc", "a.nrrd", "a.precomputed", "image04.zarr"]
 
 
 def output(folder, name, shape=SHAPE, dtype="float32"):
-    for suffix, library in ((".tif", "tifffile"), (".zarr", "zarr")):
+    libraries = {".tif": "tifffile", ".zarr": "zarr", ".nii": "nibabel", ".mrc": "mrcfile", ".nrrd": "nrrd"}
+    for suffix, library in (libraries | {".precomputed": "tensorstore"}).items():
         if suffix in name:
             pytest.importorskip(library)
-    return output_at(f"{folder}/{name}", shape, dtype, multiscale="image" in name)
+    version = "0.4" if "04" in name else "0.5"
+    return output_at(f"{folder}/{name}", shape, dtype, multiscale="image" in name, ome_version=version)
 
 
 def made(folder, name):

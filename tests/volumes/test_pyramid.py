@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from neuromancer.errors import ArgumentError, FileError
 from neuromancer.volumes import create_sink, open_source, write_pyramid
-from neuromancer.volumes.pyramid import shrink
+from neuromancer.volumes.downsample import shrink
 from tests.volumes.factories import numbered, zarr
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, max_side=6)

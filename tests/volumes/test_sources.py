@@ -32,6 +32,13 @@ IN_FILES = {"memmap", "npy", "hdf5", "open_hdf5", "zarr", "zarr_sharded", "zarr_
     "n5",
     "tif",
     "tif_compressed",
+    "nifti",
+    "nifti_compressed",
+    "mrc",
+    "mrc_compressed",
+    "nrrd",
+    "nrrd_compressed",
+    "nrrd_detached",
 }
 
 
@@ -70,7 +77,7 @@ def test_other_processes_open_them(tmp_path):
     array, sent, prints = numbered((2, 5, 9, 7)), [], []
     for store in sorted(IN_FILES):
         (tmp_path / store).mkdir()
-        source = open_source(STORES[store](array, tmp_path / store))
+        source = open_source(STORES[store](array, tmp_path / store), axes="czyx")
         sent.append((source.locator, source[0:1, 1:3, 2:5, 3:6]))
         prints.append(source.fingerprint())
         assert len(pickle.dumps(sent[-1])) < 3000
@@ -89,7 +96,7 @@ def test_other_processes_open_them(tmp_path):
 @pytest.mark.parametrize("store", STORES)
 def test_many_threads_read_at_once(store, tmp_path):
     array = numbered((2, 8, 16, 16))
-    source = open_source(STORES[store](array, tmp_path))
+    source = open_source(STORES[store](array, tmp_path), axes="czyx")
     barrier = threading.Barrier(8)
 
     def read(k):

@@ -61,3 +61,4 @@ from neuromancer.engine.pytensor.names.inputs import (
     wmatrix,
 )
 from neuromancer.engine.pytensor.names.products import batched_dot, batched_tensordot
+from neuromancer.engine.pytensor.ops.alloc import alloc
