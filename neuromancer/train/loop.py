@@ -137,9 +137,10 @@ class TrainingLoop:
         }  # fmt: skip
 
     def _head(self) -> str:
-        rates = [repr(schedule) for schedule in self.schedules if schedule.target == "lr"]
-        rate = rates[0] if rates else f"lr {self.model.lr:g}"
-        return head_text(self.optimiser, rate, self.default_lr, self.step, self.n_steps)
+        scheduled = [schedule for schedule in self.schedules if schedule.target == "lr"]
+        rate = repr(scheduled[0]) if scheduled else f"lr {self.model.lr:g}"
+        is_default = self.default_lr and all(schedule.from_target for schedule in scheduled)
+        return head_text(self.optimiser, rate, is_default, self.step, self.n_steps)
 
     # ---- running
     def run(self) -> TrainingResult:

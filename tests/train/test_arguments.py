@@ -241,6 +241,8 @@ def test_progress_shows_the_rate(tmp_path, capsys):
     progress(tmp_path, capsys)
     run(progress=True, optimiser="Adam", schedules={"lr": nm.WarmUpSchedule(10)})
     assert "lr: WarmUpSchedule" in (out := capsys.readouterr().out) and "from 0.0010" in out
+    run(progress=True, schedules={"lr": nm.DecaySchedule(0.5, start=0.002)})
+    assert "from 0.002, from step 0" in capsys.readouterr().out
 
 
 class Sampled:
