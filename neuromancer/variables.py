@@ -45,9 +45,13 @@ class VariableParam(E.SharedVariable):
     ----------
     constant : bool
         False.
+    trained : bool
+        Whether optimisers update it unless it is frozen; `apply_train` is False while it is.
+    frozen : bool
+        Whether training leaves it unchanged, see :meth:`neuromancer.Model.freeze`.
     updates : tuple or None
         ``(parameter, expression)``, applied on every training step; only for parameters that are neither trained nor
-        regularised.
+        regularised. None while it is frozen.
 
     Examples
     --------
@@ -78,22 +82,31 @@ class VariableParam(E.SharedVariable):
         if name is not None and not apply_train:
             name += "_noTrain"
         super().__init__(exact_cast(array, dtype, name or "parameter", "the value"), name)
-        self.apply_train = apply_train
+        self.trained, self.frozen = apply_train, False
         self.apply_reg = apply_reg
         self._updates: tuple[Any, Any] | None = None
 
     @property
+    def apply_train(self) -> bool:
+        """Whether optimisers update the parameter."""
+        return self.trained and not self.frozen
+
+    @apply_train.setter
+    def apply_train(self, value: bool) -> None:
+        self.trained = value
+
+    @property
     def updates(self) -> tuple[Any, Any] | None:
         """Update applied on every training step, as (parameter, expression)."""
-        return self._updates
+        return None if self.frozen else self._updates
 
     @updates.setter
     def updates(self, update: tuple[Any, Any]) -> None:
-        if self.apply_train or self.apply_reg:
+        if self.trained or self.apply_reg:
             raise ArgumentError(
                 "only a parameter that is neither trained nor regularised can have its own update",
                 node=self.name or "parameter",
-                got=f"apply_train={self.apply_train}, apply_reg={self.apply_reg}",
+                got=f"apply_train={self.trained}, apply_reg={self.apply_reg}",
             )
         self._updates = update
 
@@ -208,7 +221,7 @@ class ConstantParam(E.ConstantVariable):
     """
 
     constant = True
-    apply_train = False
+    apply_train = trained = frozen = False
     apply_reg = False
     updates = None
 

@@ -49,13 +49,17 @@ def typical_machine():
 
 
 @pytest.fixture(autouse=True)
-def fresh_model():
-    """A new current model and a fixed seed; settings are restored and the test's models forgotten afterwards."""
+def fresh_model(request):
+    """A new current model and fixed seeds; settings are restored and the test's models forgotten afterwards."""
+    random = getattr(request.module, "RNG", None)
+    if random is not None:  # the same values, whatever ran before
+        random.bit_generator.state = type(random.bit_generator)(0).state
     settings = nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress
     before = set(nm.model_manager)
     nm.seed(0)
     yield nm.model_manager.newmodel(None)
     for name in set(nm.model_manager) - before:
-        nm.model_manager.delmodel(name)
+        if not name.startswith("worker "):  # kept by threads that run tiles
+            nm.model_manager.delmodel(name)
     nm.config.floatX, nm.config.device, nm.config.backend, nm.config.progress = settings
     nm.seed(None)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from neuromancer.commands.console import DONE, INTERRUPTED, Parser, end_with, ending_at_once, prepare_streams, run
 from neuromancer.config import config as package_config
 from neuromancer.errors import ArgumentError, naming
 from neuromancer.files import write_whole
-from neuromancer.places import local_file
+
+if TYPE_CHECKING:
+    from neuromancer.train.trainer import Trainer
 
 DESCRIPTION = """Train the model of a configuration file.
 
@@ -44,6 +47,13 @@ def parser() -> argparse.ArgumentParser:
     either.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the folder")
     either.add_argument("--overwrite", action="store_true", help="start over in a folder that holds a training run")
     result.add_argument("--device", help="cpu, cuda, cuda:N or auto (default: NEUROMANCER_DEVICE, else cpu)")
+    result.add_argument("--from", metavar="MODEL", dest="pretrained", help="start from the parameters of a model file")
+    result.add_argument("--partial", action="store_true", help="list what does not fit MODEL, and keep initial values")
+    result.add_argument(
+        "--freeze", action="append", metavar="PATTERN", help="nodes or parameters to leave unchanged, such as 'conv*'"
+    )
+    result.add_argument("--tensorboard", action="store_true", help="also write curves and previews for TensorBoard")
+    result.add_argument("--show", action="store_true", help="draw the first batch with its labels, and end")
     result.add_argument("--seed", type=int, help="seed of weights and random numbers (default: the file's, else 0)")
     result.add_argument(
         "--set", type=_assignment, action="append", default=[], metavar="NAME=VALUE", help="any other setting"
@@ -57,6 +67,10 @@ def changes_of(options: argparse.Namespace) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     own = {"minutes": options.minutes, "n_steps": options.steps, "seed": options.seed}
     own |= {
+        "pretrained": options.pretrained,
+        "partial": options.partial or None,
+        "freeze": options.freeze,
+        "tensorboard": options.tensorboard or None,
         "overwrite": options.overwrite or None,
         "folder": options.folder,
         "progress": False if options.quiet else None,
@@ -91,9 +105,10 @@ def _train(options: argparse.Namespace) -> int:
     config = load_config(options.config, changes)
     config.settings.setdefault("progress", True)
     seed(config.settings.get("seed", 0))
-    folder = config.settings.get("folder")
-    folder = local_file(config.path.with_suffix("") if folder is None else folder, "folder")
+    folder = config.folder
     trainer = config.trainer(folder, options.resume)
+    if options.show:
+        return _show(trainer, folder)
     if trainer.progress:
         for remark in config.remarks:
             say(f"{config.path.name}: {remark}")
@@ -105,6 +120,18 @@ def _train(options: argparse.Namespace) -> int:
     if not same:
         write_whole(copy, text)
     return INTERRUPTED if trainer.run().reason == "interrupted" else DONE
+
+
+def _show(trainer: Trainer, folder: Path) -> int:
+    """Draw the first batch into the folder, and say where; return the exit status."""
+    from neuromancer.progress import say
+    from neuromancer.train.run_files import FIRST
+
+    with naming(folder, "the folder cannot be created"):
+        folder.mkdir(parents=True, exist_ok=True)
+    trainer.show_batch(folder / FIRST)
+    say(f"the first batch is drawn in {folder / FIRST}")
+    return DONE
 
 
 def program() -> NoReturn:

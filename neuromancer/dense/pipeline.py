@@ -17,6 +17,7 @@ from neuromancer.dense.arguments import checked_count
 from neuromancer.dense.plan import DensePlan
 from neuromancer.dense.tile_evaluator import Fetched, TileEvaluator
 from neuromancer.errors import FileError, InputTypeError, NeuromancerError, PredictionError
+from neuromancer.executors import AtOnce
 from neuromancer.printable import printable
 from neuromancer.volumes.missing import Part
 
@@ -80,20 +81,8 @@ class TileReport:
     filled: dict[str, Part] = field(default_factory=dict)
 
 
-class _AtOnce(Executor):
-    """Executor that runs tasks in the calling thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def _executor(threads: int, name: str) -> Executor:
-    return ThreadPoolExecutor(threads, f"neuromancer-{name}") if threads else _AtOnce()
+    return ThreadPoolExecutor(threads, f"neuromancer-{name}") if threads else AtOnce()
 
 
 class Pipeline:
@@ -152,7 +141,7 @@ class Pipeline:
         """
         waiting: deque[tuple[int, Future[Fetched]]] = deque()
         begun: deque[tuple[int, Future[Callable[[], list[np.ndarray]]]]] = deque()
-        todo, here = iter(indices), _AtOnce()  # raises a tile's error when it is the tile's turn
+        todo, here = iter(indices), AtOnce()  # raises a tile's error when it is the tile's turn
         with ExitStack() as stack:
             readers = stack.enter_context(_executor(self.threads.readers, "read"))
             writers = stack.enter_context(_executor(self.threads.writers, "write"))

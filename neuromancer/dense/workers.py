@@ -22,6 +22,7 @@ from neuromancer.dense.scheduler import TaskScheduler
 from neuromancer.dense.tasks import Functors, ModelFile, OpenTask, PortableModel, TaskSpec
 from neuromancer.dense.tile_evaluator import TileEvaluator
 from neuromancer.errors import ArgumentError, InputTypeError, PredictionError
+from neuromancer.executors import require_spawned
 from neuromancer.graph.node import GraphNode
 from neuromancer.graph.registry import model_manager
 from neuromancer.volumes.missing import Part
@@ -119,14 +120,7 @@ class WorkerPool:
                 got=type(executor).__name__,
                 expected="a concurrent.futures.Executor, a dask Client, or a function that returns an Executor",
             )
-        context = getattr(self.executor, "_mp_context", None)
-        if context is not None and context.get_start_method() == "fork":
-            raise ArgumentError(
-                "forked processes hang in libraries that use threads",
-                where="executor",
-                got="start method 'fork'",
-                expected="ProcessPoolExecutor(..., mp_context=multiprocessing.get_context('spawn'))",
-            )
+        require_spawned(self.executor)
         if not hasattr(self, "workers"):
             self.workers = self.per_machine = int(getattr(self.executor, "_max_workers", 0) or os.cpu_count() or 1)
         self.tasks, self.retries = tasks or 2 * self.workers, retries

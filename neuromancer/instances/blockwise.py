@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import ArgumentError, FileError, InputTypeError
+from neuromancer.executors import AtOnce
 from neuromancer.instances.agreement import Match, agreed, matching
 from neuromancer.instances.arguments import check_limits, checked_labels, described, grid_of
 from neuromancer.instances.grid import BlockGrid, within
-from neuromancer.instances.pool import AtOnce, check_sendable, each, executor_of
+from neuromancer.instances.pool import check_sendable, each, executor_of
 from neuromancer.instances.records import Records
 from neuromancer.places import is_address, local_file
 from neuromancer.progress import counted

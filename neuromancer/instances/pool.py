@@ -18,23 +18,11 @@ from itertools import islice
 from typing import Any
 
 from neuromancer.errors import ArgumentError, InputTypeError, PredictionError, reason
+from neuromancer.executors import AtOnce, require_spawned
 from neuromancer.volumes import ArraySource
 
 AHEAD = 2
 """Tasks that are submitted per core, so that no worker waits."""
-
-
-class AtOnce(Executor):
-    """Executor that runs a task in the calling thread when it is submitted."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a function; the future holds its result or error."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def executor_of(executor: Any) -> Any:
@@ -56,14 +44,7 @@ def executor_of(executor: Any) -> Any:
             got=type(executor).__name__,
             expected="a concurrent.futures.Executor or a dask Client",
         )
-    context = getattr(executor, "_mp_context", None)
-    if context is not None and context.get_start_method() == "fork":
-        raise ArgumentError(
-            "forked processes hang in libraries that use threads",
-            where="executor",
-            got="start method 'fork'",
-            expected="ProcessPoolExecutor(..., mp_context=multiprocessing.get_context('spawn'))",
-        )
+    require_spawned(executor)
     return executor
 
 

@@ -325,6 +325,7 @@ def _set(node: Node, key: str, param: Any, spec: dict[str, Any], value: np.ndarr
     param.set_value(exact_cast(value.reshape(old.shape), param.dtype, node, f"parameter {key!r}"))
     if "train" in spec:
         param.apply_train, param.apply_reg = _training(spec)
+        param.frozen = spec.get("frozen", False) is True
 
 
 def _training(spec: dict[str, Any]) -> tuple[bool, bool | float]:

@@ -116,7 +116,8 @@ def _param(param: Any, arrays: Arrays, path: str) -> dict[str, Any]:
     entry = arrays.add(param.get_value(), path)
     if param.constant:
         return {**entry, "constant": True}
-    return {**entry, "train": bool(param.apply_train), "decay": _plain(param.apply_reg)}
+    flags = {"train": bool(param.trained), "decay": _plain(param.apply_reg)}
+    return {**entry, **flags, **({"frozen": True} if param.frozen else {})}
 
 
 def _plain(value: Any) -> bool | float:

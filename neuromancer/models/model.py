@@ -21,13 +21,13 @@ from neuromancer.io.options import LoadOptions
 from neuromancer.io.save import save, write
 from neuromancer.models.exportable import Exportable
 from neuromancer.models.import_report import ImportReport
-from neuromancer.models.prediction import DensePrediction
+from neuromancer.models.transfer import TransferLearning
 from neuromancer.nodes.functors import check_functors
 from neuromancer.pictures import Picture, describe_model, plot
 from neuromancer.utils import as_floatX
 
 
-class Model(Exportable, DensePrediction):
+class Model(Exportable, TransferLearning):
     """A graph of nodes with designated roles.
 
     Created by ``model_manager.newmodel(name)``; nodes register themselves with the current model.

@@ -89,7 +89,7 @@ class _RunningNormalisation(_Normalisation):
 
     def _update(self, param: Any, key: str, current: Any) -> None:
         own = self.params.get(key) is param and isinstance(param, VariableParam)
-        if own and param.updates is None and not param.apply_train:
+        if own and param.updates is None and not param.trained:
             updated = (1 - self.momentum) * param + self.momentum * current
             param.updates = (param, E.T.cast(updated, param.dtype))
 

@@ -20,6 +20,7 @@ from neuromancer import engine as E
 from neuromancer.casts import exact_cast
 from neuromancer.errors import ArgumentError, ShapeError, UnknownNameError
 from neuromancer.graph.function import LazyFunction
+from neuromancer.optim.averages import AVERAGE, Averages
 from neuromancer.optim.meta import CLIPS, MetaParams
 from neuromancer.variables import VariableParam
 
@@ -55,6 +56,8 @@ class Optimiser:
         Evaluated on every step and returned after the loss.
     history : int
         Number of previous parameter sets kept on the device for :meth:`repair`; 0 keeps none.
+    ema : float, optional
+        Decay of exponential moving averages of all that the step changes, see :class:`Averages`; default: none.
     name : str
         Used in messages and plots.
 
@@ -92,6 +95,7 @@ class Optimiser:
         debug_outputs: Sequence[Any] = (),
         history: int = 0,
         name: str = "",
+        ema: float | None = None,
     ) -> None:
         self.name = name or type(self).__name__
         if len(grads) != len(params):
@@ -107,6 +111,8 @@ class Optimiser:
         self.history = history
         self.state: dict[str, VariableParam] = {}
         self._changed = list({id(v): v for v in (*params, *(v for v, _ in self.extra_updates))}.values())
+        self.averages = None if ema is None else Averages(self._changed, ema)
+        self._kept = [*self._changed, *(self.averages.variables.values() if self.averages else ())]
         self._history: deque[list[Any]] = deque(maxlen=history)
         self._common: dict[tuple[str, int], Any] = {}  # expressions in the step being built
         self._steps: dict[tuple[bool, ...], LazyFunction] = {}
@@ -160,6 +166,7 @@ class Optimiser:
                 updates += [(v, _cast(new, v)) for v, new in self._update(i, p, g)]
             known = {id(v) for v, _ in updates}
             updates += [(v, _cast(new, v)) for v, new in self.extra_updates if id(v) not in known]
+            updates += [(v, _cast(new, v)) for v, new in (self.averages.updates(updates) if self.averages else ())]
         return LazyFunction(self.inputs, [self.loss, *self.debug_outputs], updates=updates, name=f"{self.name} step")
 
     def _clipped_grads(self) -> list[Any]:
@@ -197,7 +204,7 @@ class Optimiser:
         list
             Loss before the update, then the debug outputs.
         """
-        before = [variable.snapshot() for variable in self._changed] if self.history else []
+        before = [variable.snapshot() for variable in self._kept] if self.history else []
         results: list[Any] = self.step(*args)
         self._history.append(before)
         return results
@@ -226,11 +233,14 @@ class Optimiser:
 
     # ---- state
     def get_state(self) -> dict[str, np.ndarray]:
-        """Return the state (moments, counters) by name; empty before the first step."""
-        return {key: variable.get_value() for key, variable in self.state.items()}
+        """Return the state (moments, counters, averages) by name; empty before the first step."""
+        averages = self.averages.variables if self.averages and self.state else {}
+        return {key: variable.get_value() for key, variable in {**self.state, **averages}.items()}
 
     def set_state(self, values: dict[str, Any]) -> None:
         """Restore a state returned by :meth:`get_state`; an empty dict resets to the state before the first step.
+
+        Averages start anew where the state has none, and are dropped where this optimiser keeps none.
 
         Raises
         ------
@@ -238,6 +248,8 @@ class Optimiser:
             If the names or shapes do not match this optimiser and its parameters.
         """
         _ = self.step
+        averages = {key: value for key, value in values.items() if key.startswith(AVERAGE)}
+        values = {key: value for key, value in values.items() if key not in averages}
         if values and set(values) != set(self.state):
             raise UnknownNameError(
                 "the state does not belong to this optimiser",
@@ -253,6 +265,8 @@ class Optimiser:
                     got=np.shape(value),
                     expected=self.state[key].get_value().shape,
                 )
+        if self.averages and averages:
+            self.averages.set_state(averages, self.name)
         for key, variable in self.state.items():
             new = values.get(key, np.zeros(variable.get_value().shape))
             variable.set_value(exact_cast(new, variable.dtype, self.name, f"state {key!r}"))
@@ -260,7 +274,8 @@ class Optimiser:
     def repair(self) -> None:
         """Restore the oldest parameters kept (from `history` steps ago) and reset all moments.
 
-        Variables changed by the extra updates, such as running means of batch normalisation, are restored as well.
+        Variables changed by the extra updates, such as running means of batch normalisation, and averages are restored
+        as well.
 
         Raises
         ------
@@ -275,7 +290,7 @@ class Optimiser:
                 expected="an optimiser with history >= 1 after its first step",
             )
         oldest = self._history[0]
-        for variable, value in zip(self._changed, oldest, strict=True):
+        for variable, value in zip(self._kept, oldest, strict=True):
             variable.restore(value)
         self._history = deque([oldest], self.history)
         self.set_state({})
@@ -293,7 +308,7 @@ class SGD(Optimiser):
 
     Parameters
     ----------
-    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name, ema
         See :class:`Optimiser`.
 
     Examples
@@ -319,7 +334,7 @@ class AdaGrad(Optimiser):
 
     Parameters
     ----------
-    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name, ema
         See :class:`Optimiser`.
 
     Examples
@@ -352,7 +367,7 @@ class AdaDelta(Optimiser):
 
     Parameters
     ----------
-    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name, ema
         See :class:`Optimiser`.
 
     Examples
@@ -385,7 +400,7 @@ class Adam(Optimiser):
 
     Parameters
     ----------
-    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name, ema
         See :class:`Optimiser`.
 
     Examples
@@ -432,7 +447,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name
+    inputs, loss, grads, params, meta, extra_updates, debug_outputs, history, name, ema
         See :class:`Optimiser`.
 
     Examples

@@ -6,12 +6,14 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.casts import is_number
 from neuromancer.dense.processing.steps import Step
 from neuromancer.errors import ArgumentError, UnknownNameError, nearest_name
 from neuromancer.exclusive import Exclusive
@@ -74,6 +76,7 @@ class TrainableGraph(DesignatedGraph):
         self.training_state: dict[str, Any] = {}
         self.processing: dict[str, tuple[Step, ...]] = {}
         self._stepping = Exclusive()
+        self._ema: float | None = None
         self._roles_changed()
 
     def _roles_changed(self) -> None:
@@ -216,6 +219,7 @@ class TrainableGraph(DesignatedGraph):
             history=KEPT_PARAMETER_SETS,
             debug_outputs=[n.output for n in self.debug_outputs],
             name=f"{self.name} {kind.__name__}",
+            ema=self._ema,
         )
 
     def _require_optimiser(self, name: str) -> None:
@@ -271,6 +275,40 @@ class TrainableGraph(DesignatedGraph):
             self._losses.append(float(loss))
             self._seconds.append(seconds)
         return float(loss), seconds, debug or None
+
+    @property
+    def ema(self) -> float | None:
+        """Decay of the exponential moving averages of the parameters, which optimisers keep from their next step on.
+
+        None, the default: there are none. Between 0 and 1; early steps use ``n / (n + 9)`` if that is less.
+        """
+        return self._ema
+
+    @ema.setter
+    def ema(self, decay: float | None) -> None:
+        if decay is not None and not (is_number(decay) and 0 < decay < 1):
+            raise ArgumentError("unusable ema", where=self._label, got=decay, expected="a decay between 0 and 1")
+        if decay != self._ema:
+            with self._stepping:
+                self.pending_states |= {name: optimiser.get_state() for name, optimiser in self.optimisers.items()}
+                self.optimisers, self._ema = {}, None if decay is None else float(decay)
+
+    @contextmanager
+    def averaged(self, optimiser: str) -> Iterator[None]:
+        """Within the block, parameters and running statistics are their moving averages, if :attr:`ema` is set.
+
+        Parameters
+        ----------
+        optimiser : str
+            The optimiser that keeps them.
+        """
+        averages = self.optimiser(optimiser).averages if self.ema is not None else None
+        before = averages.swap() if averages else []
+        try:
+            yield
+        finally:
+            for param, value in before:
+                param.restore(value)
 
     def repair(self, optimiser: str) -> None:
         """Undo the last three steps of an optimiser, e.g. after the loss became NaN, and reset its moments.

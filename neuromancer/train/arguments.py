@@ -13,16 +13,18 @@ from neuromancer.optim.meta import CLIPS
 from neuromancer.optim.optimisers import OPTIMISERS
 from neuromancer.train.binding import BoundSchedule
 from neuromancer.train.checks import amount, known, mapping, switch, whole
+from neuromancer.train.start import patterns_of
 from neuromancer.train.stopping import EarlyStopping
 
 LABEL = "Trainer"
 COUNTS = ("history_every", "validate_every", "n_validation", "preview_every", "workers")
 OPEN_COUNTS = ("n_steps", "batch_size", "keep_every")
-SWITCHES = ("processes", "overwrite")
+SWITCHES = ("processes", "overwrite", "partial", "tensorboard")
 OPEN_SWITCHES = ("plots", "progress")
 NEEDS = {
     "n_validation": "validation", "metrics": "validation", "early_stopping": "validation", "preview": "folder",
     "preview_every": "preview", "checkpoint_minutes": "folder", "keep_every": "folder", "overwrite": "folder",
+    "tensorboard": "folder", "partial": "pretrained",
 }  # fmt: skip
 """Options that have no effect without another one."""
 
@@ -43,11 +45,19 @@ def check_values(options: Mapping[str, Any]) -> None:
         switch(options[name], name, LABEL)
     for name, kind, expected in (
         ("folder", (str, os.PathLike), "a path"),
+        ("pretrained", (str, os.PathLike), "a path"),
         ("name", str, "a string"),
+        ("save_name", str, "a string"),
         ("early_stopping", EarlyStopping, "an EarlyStopping"),
     ):
         if options[name] is not None and not isinstance(options[name], kind):
             raise InputTypeError(f"unusable {name}", where=LABEL, got=repr(options[name])[:100], expected=expected)
+    names, ema = [options[name] for name in ("name", "save_name") if options[name]], options["ema"]
+    if len(names) == 2 and names[0] != names[1]:
+        raise ArgumentError("the name is given twice", where=LABEL, got=names, expected="name or save_name")
+    if ema is not None and not 0 < amount(ema, "ema", LABEL) < 1:
+        raise ArgumentError("unusable ema", where=LABEL, got=ema, expected="a decay between 0 and 1, such as 0.999")
+    patterns_of(options["freeze"])
 
 
 def check_needs(options: Mapping[str, Any], defaults: Mapping[str, Any], measures: bool) -> None:

@@ -146,6 +146,8 @@ class BoundSchedule:
     ----------
     start : number or array
         Value at step 0. To resume training, bind again with the same start.
+    scale : float
+        Factor of all values, see :meth:`rescale`.
     from_target : bool
         Whether `start` was read from the target, because neither the schedule nor the caller set it.
 
@@ -178,7 +180,7 @@ class BoundSchedule:
             )
         present = self.current
         given = start if start is not None else schedule.start
-        self.from_target = given is None
+        self.from_target, self.scale = given is None, 1.0
         self.start = finite(present if given is None else given, "start", schedule)
         if np.ndim(self.start) and np.shape(self.start) != np.shape(present):
             raise ArgumentError(
@@ -225,8 +227,24 @@ class BoundSchedule:
             If the target cannot take the value.
         """
         value = self.schedule.value(step, self.start)
+        value = value if self.scale == 1 else value * self.scale
         self._set(value)
         return value
+
+    def rescale(self, scale: float, step: int) -> None:
+        """Multiply all values by a factor from a step on; on an error, nothing is changed.
+
+        Raises
+        ------
+        ArgumentError
+            If the target cannot take a value that is to come.
+        """
+        before, self.scale = self.scale, scale
+        try:
+            self.check([step, *(n for n in self.schedule.turns() if n > step)])
+        except ArgumentError:
+            self.scale = before
+            raise
 
     def _set(self, value: Any) -> None:
         if self.target in self.model.meta.params:

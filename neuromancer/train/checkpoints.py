@@ -108,6 +108,12 @@ def _table(value: Any, kind: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(map(kind, value.values()))
 
 
+def _is_change(value: Any) -> bool:
+    """Whether a value is a change of :class:`LiveValues`: what was given, and a value or a scale."""
+    whole = isinstance(value, dict) and set(value) in ({"given", "value"}, {"given", "scale"})
+    return whole and all(_are_numbers(v) or (key == "given" and v is None) for key, v in value.items())
+
+
 MOST_STEPS = 1 << 53
 STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda v: isinstance(v, str), "a string"),
@@ -124,6 +130,11 @@ STATE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "times": (lambda v: _are(v, _is_duration, _is_duration), "two durations"),
 }
 """Entries of the state of a training run: a check, and what it accepts."""
+LATER: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "changes": (lambda v: _table(v, _is_change), "changed values by target"),
+    "ema": (lambda v: v is None or (_is_number(v) and 0 < v < 1), "a decay between 0 and 1"),
+}
+"""Entries that files of earlier versions lack."""
 
 
 def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path) -> None:
@@ -137,7 +148,7 @@ def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path
     path : Path
         File that holds both.
     """
-    for key, (check, expected) in STATE.items():
+    for key, (check, expected) in (*STATE.items(), *((key, LATER[key]) for key in LATER if key in state)):
         if key not in state or not check(state[key]):
             raise FileError(
                 f"the state of the training is damaged: its {key}", where=str(path), expected=expected,
@@ -158,7 +169,9 @@ def check_state(state: Mapping[str, Any], history: Mapping[str, Any], path: Path
         )  # fmt: skip
 
 
-KIND = re.compile(r"last|best|final|\d+")
+AVERAGED = ("best", "final")
+"""Kinds of checkpoints beside which there is a model with averaged parameters, if there are averages."""
+KIND = re.compile(r"last|(best|final)(-ema)?|\d+")
 
 
 class Checkpoints:
@@ -244,6 +257,23 @@ class Checkpoints:
         model.history, model.training_state = history, {"name": self.name, **state}
         model.save(self.path(kind))
         return self.path(kind)
+
+    def write_averages(self, model: Model, kind: str, state: dict[str, Any], history: dict[str, np.ndarray]) -> Path:
+        """Save a model whose parameters are averages as ``<name>-<kind>-ema.h5``; training cannot be resumed from it.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written; an existing one is left unchanged.
+        """
+        before, path = model.training_state, self.path(f"{kind}-ema")
+        model.history = history
+        model.training_state = {"name": self.name, "ema": state["ema"], "averaged_until": state["step"]}
+        try:
+            model.save(path)
+        finally:
+            model.training_state = before
+        return path
 
 
 def last_of(folder: Path) -> Path:

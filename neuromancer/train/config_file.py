@@ -16,10 +16,12 @@ from neuromancer.errors import ArgumentError, FileError, NeuromancerError, Unkno
 from neuromancer.graph.registry import ModelRegistry
 from neuromancer.places import kind_at, local_file
 from neuromancer.train.old_config import OLD, Translation, is_old
+from neuromancer.train.old_config.cubes import located
 from neuromancer.train.python_file import executed, require_python
-from neuromancer.train.resume import checkpoint_of, load_checkpoint, require_options
+from neuromancer.train.resume import STARTING, checkpoint_of, load_checkpoint, require_options
 from neuromancer.train.sources import is_arrays, made
 from neuromancer.train.trainer import OPTIONS, Trainer
+from neuromancer.utils import safe_file_name
 
 FUNCTIONS = ("create_model", "create_data")
 DATA = "a function create_data(model), a variable data, or a data_class with getbatch(batch_size, source)"
@@ -50,6 +52,13 @@ class Config:
     module: types.ModuleType
     settings: dict[str, Any] = field(default_factory=dict)
     old: Translation | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Output folder: as set, else beside the file, called like `save_name` or the file."""
+        given, name = self.settings.get("folder"), self.settings.get("save_name")
+        beside = self.path.parent / safe_file_name(name) if isinstance(name, str) else self.path.with_suffix("")
+        return local_file(beside if given is None else given, "folder")
 
     @property
     def remarks(self) -> list[str]:
@@ -86,7 +95,10 @@ class Config:
         """Return a trainer that starts, or resumes from a folder."""
         options = {k: v for k, v in self.settings.items() if k not in ("data", "validation", "folder")}
         path = checkpoint_of(folder) if resume else None
+        if isinstance(options.get("pretrained"), (str, Path)) and options["pretrained"]:
+            options["pretrained"] = located(Path(options["pretrained"]).expanduser(), self.path.parent)
         if path is not None:
+            options = {name: value for name, value in options.items() if name not in STARTING}
             if self.old is not None:
                 options.pop("overwrite", None)  # the original library's only way to continue
             require_options(options, OPTIONS)

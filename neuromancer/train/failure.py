@@ -43,6 +43,9 @@ def undo(
     state = f"those after {max(0, step - UNDONE)} steps"
     if not_finite(model) and checkpoint is not None:
         model.set_param_values(checkpoint)
+        averages = model.optimiser(optimiser).averages
+        if averages is not None:
+            averages.restart()
         state = f"those of {checkpoint}"
     name, size = _largest(model)
     sources = model.loss_node.input_nodes  # type: ignore[union-attr]

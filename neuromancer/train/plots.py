@@ -54,7 +54,7 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
     _points(axes[0], history, "val_loss", ORANGE, "validation")
     _log_if_wide(axes[0], np.concatenate([history["loss"], _measured(history, "val_loss")[1]]))
     axes[0].set_ylabel("loss")
-    axes[0].set_title(_literal(title), fontsize=10, loc="left")
+    axes[0].set_title(literal_text(title), fontsize=10, loc="left")
     if errors:
         _points(axes[1], history, "train_error", BLUE, "training batch")
         _points(axes[1], history, "val_error", ORANGE, "validation")
@@ -62,7 +62,7 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
         axes[1].set_ylabel("error")
     if others:
         for name, colour in zip(others, cycle((PURPLE, GREEN, RED, GREY))):
-            _points(axes[-2], history, name, colour, _literal(name.removeprefix("val_")))
+            _points(axes[-2], history, name, colour, literal_text(name.removeprefix("val_")))
         axes[-2].set_ylabel("validation")
     for panel in axes[:-1]:
         if panel.get_legend_handles_labels()[0]:
@@ -74,10 +74,11 @@ def plot_history(history: History, path: Path, title: str = "") -> None:
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25, linewidth=0.5)
-    write_whole(path, _png(figure, 110))
+    write_whole(path, png_of(figure, 110))
 
 
-def _png(figure: Any, dpi: int) -> bytes:
+def png_of(figure: Any, dpi: int) -> bytes:
+    """Return a figure as the content of a PNG file."""
     image = io.BytesIO()
     figure.savefig(image, dpi=dpi, format="png")
     return image.getvalue()
@@ -104,16 +105,24 @@ def _log_if_wide(axes: Any, values: np.ndarray) -> None:
 
 
 def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.ndarray | None, title: str) -> None:
+    """Write :func:`slices_png` to a file, atomically."""
+    write_whole(path, slices_png(raw, prediction, labels, title))
+
+
+def slices_png(raw: np.ndarray, prediction: np.ndarray, labels: np.ndarray | None, title: str) -> bytes:
     """Plot the middle slice of raw data, of up to four features of a prediction, and of labels, side by side.
 
     Parameters
     ----------
-    path : Path
-        PNG file to write atomically.
     raw : array, (f, (z,) y, x)
     prediction : array, (f, (z,) y, x)
     labels : array, ((z,) y, x), optional
     title : str
+
+    Returns
+    -------
+    bytes
+        Content of a PNG file.
     """
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -130,13 +139,13 @@ def plot_slices(path: Path, raw: np.ndarray, prediction: np.ndarray, labels: np.
     FigureCanvasAgg(figure)
     for axes, (name, image, options) in zip(figure.subplots(1, len(images), squeeze=False)[0], images, strict=True):
         axes.imshow(image, **options)
-        axes.set_title(_literal(name), fontsize=9)
+        axes.set_title(literal_text(name), fontsize=9)
         axes.set(xticks=[], yticks=[])
-    figure.suptitle(_literal(title), fontsize=9)
-    write_whole(path, _png(figure, 100))
+    figure.suptitle(literal_text(title), fontsize=9)
+    return png_of(figure, 100)
 
 
-def _literal(text: str) -> str:
+def literal_text(text: str) -> str:
     """Escape dollar signs, between which matplotlib parses formulas."""
     return printable(text).replace("$", r"\$")
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from neuromancer.dense.predict import plan_dense
 from neuromancer.errors import ArgumentError, InputTypeError, NeuromancerError, ShapeError
+from neuromancer.graph.patches import patch_source
 from neuromancer.masked import computed
 from neuromancer.train.files import literal, write_arrays
-from neuromancer.train.plots import plot_slices
+from neuromancer.train.plots import plot_slices, slices_png
 from neuromancer.train.validation import undisturbed
 from neuromancer.utils import safe_file_name
 
@@ -73,6 +74,41 @@ class Preview:
         """Return the files in a folder that are named like these previews."""
         found = [(name, path) for name in self.volumes for path in sorted(folder.glob(f"{literal(name)}-*"))]
         return [p for name, p in found if re.fullmatch(r"\d+\.(h5|png)", p.name.removeprefix(f"{name}-"))]
+
+    def trial(self) -> None:
+        """Predict and draw a part of every volume as large as a patch, so that what fails does so before training.
+
+        Raises
+        ------
+        NeuromancerError, MemoryError, ...
+            Whatever the prediction raises, with the name of the preview in a note.
+        """
+        for name, (raw, labels) in self.volumes.items():
+            part = self._part(raw)
+            try:
+                with undisturbed(self.model):
+                    prediction = self.model.predict_dense(part, pad_raw=True, progress=False)
+                if self.pictures:
+                    slices_png(part, prediction, labels, name)
+            except Exception as error:
+                error.add_note(f"in a trial of the preview {name!r} before the first step")
+                raise
+
+    def _part(self, raw: np.ndarray) -> np.ndarray:
+        """Return the middle of a volume with the size of a patch, or all of it if the network cannot take that."""
+        node = self.model._require("prediction_node")
+        declared, fov = patch_source(node).shape.spatial_shape, node.shape.fov
+        patch = [n or max(1, 2 * f) for n, f in zip(declared, fov, strict=True)]
+        if raw.ndim <= len(patch):
+            return raw
+        sizes = [1] * (raw.ndim - 1 - len(patch)) + patch
+        starts = [max(0, (n - size) // 2) for n, size in zip(raw.shape[1:], sizes, strict=True)]
+        part = raw[(slice(None), *(slice(a, a + size) for a, size in zip(starts, sizes, strict=True)))]
+        try:
+            plan_dense(node, part, pad_raw=True)
+        except NeuromancerError:
+            return raw
+        return part
 
     def write(self, folder: Path, step: int) -> list[Path]:
         """Predict all volumes; write ``<name>-<step>.h5`` with raw data, prediction and labels; return the paths."""

@@ -14,7 +14,11 @@ from neuromancer.places import local_file
 from neuromancer.train.binding import BoundSchedule, finite
 from neuromancer.train.checkpoints import Position, check_state, last_of
 from neuromancer.train.history import History
+from neuromancer.train.live import LiveValues
 from neuromancer.train.stopping import EarlyStopping
+
+STARTING = ("pretrained", "partial")
+"""Options that say where a new run starts from."""
 
 
 class Resumable(Protocol):
@@ -28,6 +32,7 @@ class Resumable(Protocol):
     watch: EarlyStopping
     history: History
     schedules: list[BoundSchedule]
+    live: LiveValues
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -42,10 +47,12 @@ class Resumable(Protocol):
 
 def require_options(options: Iterable[str], allowed: Iterable[str]) -> None:
     """Raise an error for options that a resumed run does not have."""
-    names = [name for name in allowed if name not in ("folder", "overwrite")]
+    names = [name for name in allowed if name not in ("folder", "overwrite", *STARTING)]
     for name in options:
         if name == "overwrite":
             raise ArgumentError("a resumed run overwrites nothing", where="Trainer.resume", got="overwrite")
+        if name in STARTING:
+            raise ArgumentError("a resumed run starts from its checkpoint", where="Trainer.resume", got=name)
         if name not in names:
             raise InputTypeError(
                 "no such option", where="Trainer.resume", got=name, expected=f"one of {names}",
@@ -137,6 +144,7 @@ def restore(trainer: Resumable, state: dict[str, Any], path: Path) -> None:
     for schedule in trainer.schedules:
         if schedule.target in state["starts"] and not trainer.has_own_start(schedule):
             _set_start(schedule, state["starts"][schedule.target], position.step, path)
+    trainer.live.restore(state.get("changes", {}), position.step)
 
 
 def _another(what: str, now: Any, before: Any, label: str) -> ArgumentError:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuromancer.train.checkpoints import Checkpoints, at
+from neuromancer.train.batch_picture import has_image, plot_batch, save_figure
+from neuromancer.train.checkpoints import AVERAGED, Checkpoints, at
 from neuromancer.train.history import History
 from neuromancer.train.plots import plot_history
 from neuromancer.train.preview import Preview
+from neuromancer.train.sources import require_loss
+from neuromancer.train.tensorboard import EventLog, scalars_of
 
 if TYPE_CHECKING:
     from neuromancer.models.model import Model
+
+FIRST = "first_batch.png"
 
 
 class RunFiles:
@@ -29,8 +35,12 @@ class RunFiles:
     columns : sequence of str
         Columns of the history.
     plots : bool
-        Whether to plot the history when it is written.
+        Whether to plot the first batch, and the history when it is written.
     preview : Preview, optional
+    averaged : callable
+        Returns the context in which parameters are their moving averages; None: there are none.
+    events : bool
+        Whether to write event files for TensorBoard.
 
     Attributes
     ----------
@@ -44,12 +54,24 @@ class RunFiles:
     ------
     FileError
         If the folder is not writable.
+    MissingDependencyError
+        For event files without the package tensorboard.
     """
 
     def __init__(
-        self, folder: Path | None, name: str, title: str, columns: Iterable[str], plots: bool, preview: Preview | None
+        self,
+        folder: Path | None,
+        name: str,
+        title: str,
+        columns: Iterable[str],
+        plots: bool,
+        preview: Preview | None,
+        averaged: Callable[[], AbstractContextManager[None]] | None = None,
+        events: bool = False,
     ) -> None:
         self.folder, self.title, self.plots, self.preview = folder, title, plots, preview
+        self.averaged = averaged
+        self.events = EventLog(folder / "tensorboard") if folder is not None and events else None
         self.checkpoints = None if folder is None else Checkpoints(folder, name)
         self.history = History(list(columns), None if folder is None else folder / "history.csv")
         self.paths: dict[str, Path] = {}
@@ -92,7 +114,39 @@ class RunFiles:
         assert self.folder is not None
         names = ["history.h5", *(["history.png"] if self.plots else [])]
         csv = [self.folder / "history.csv"] if self.history.would_replace() else []
-        return [*csv, *(self.folder / n for n in names), *(self.preview.files(self.folder) if self.preview else [])]
+        events, previews = (self.events.files() if self.events else []), self.preview
+        return [*csv, *(self.folder / n for n in names), *events, *(previews.files(self.folder) if previews else [])]
+
+    def begin(self, step: int, settings: Mapping[str, Any], trying: bool) -> None:
+        """Begin a run: if `trying`, make previews on a small scale; begin an event file with its settings."""
+        if self.preview is not None and trying:
+            self.preview.trial()
+        if self.events is not None:
+            self.events.open(step, settings)
+            self.paths["tensorboard"] = self.events.folder
+
+    def draw_first(self, model: Model, batch: tuple[Any, ...]) -> None:
+        """Draw the first batch, if plots are wanted and it holds images."""
+        sources = require_loss(model).input_nodes
+        if self.folder is not None and self.plots and any(map(has_image, sources)):
+            self.paths["batch"] = self.folder / FIRST
+            grid = None if model.prediction_node is None else model.prediction_node.shape
+            save_figure(plot_batch(sources, batch, grid, "batch of step 0"), self.paths["batch"])
+            if self.events is not None:
+                self.events.picture(0, "batch", self.paths["batch"])
+
+    def __enter__(self) -> RunFiles:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self.events is not None:
+            self.events.close()
+
+    def add_row(self, values: Mapping[str, float], voxels: int) -> None:
+        """Add a row to the history, of steps on batches of `voxels` voxels."""
+        self.history.add(values)
+        if self.events is not None:
+            self.events.scalars(int(values["step"]), scalars_of(values, voxels))
 
     def write_checkpoint(self, model: Model, kind: str, state: dict[str, Any]) -> Path | None:
         """Write a checkpoint and return its path; see :meth:`Checkpoints.write`."""
@@ -101,6 +155,9 @@ class RunFiles:
         self.paths[kind] = self.checkpoints.write(model, kind, state, self.history.arrays())
         if kind == "last":
             self.saved_at = state["step"]
+        if self.averaged is not None and kind in AVERAGED:
+            with self.averaged():
+                self.paths[f"{kind}-ema"] = self.checkpoints.write_averages(model, kind, state, self.history.arrays())
         return self.paths[kind]
 
     def replace_last(self, model: Model, state: dict[str, Any], step: int) -> None:
@@ -121,5 +178,9 @@ class RunFiles:
     def write_previews(self, step: int) -> None:
         """Write previews of a step, unless they have been written."""
         if self.preview is not None and self.folder is not None and self._previewed_at != step:
-            self.preview.write(self.folder, step)
+            with nullcontext() if self.averaged is None else self.averaged():
+                paths = self.preview.write(self.folder, step)
             self._previewed_at = step
+            for path in paths if self.events is not None else ():
+                if path.suffix == ".png":
+                    self.events.picture(step, path.stem.removesuffix(f"-{step}"), path)  # type: ignore[union-attr]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,12 @@ class IteratorBatches:
     def __init__(self, items: Iterable[Any]) -> None:
         self.items: Iterator[Any] = iter(items)
         self.next = 0
+
+    def peek(self) -> tuple[np.ndarray, ...]:
+        """Return a copy of the first batch, which :meth:`batch` still returns."""
+        first = copied(self.batch(0))
+        self.items, self.next = chain([first], self.items), 0
+        return first
 
     def batch(self, step: int) -> tuple[np.ndarray, ...]:
         """Return the batch of the next step, or of a later one."""

@@ -81,21 +81,32 @@ class Interruption:
     """Context in which the first Ctrl-C or SIGTERM only sets `asked`; the next one acts as usual.
 
     Does nothing outside the main thread, where signals cannot be handled.
+
+    Attributes
+    ----------
+    asked : bool
+    by_key : bool
+        Whether it was Ctrl-C.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.asked = False
         self._before: dict[int, Any] = {}
+        self.asked = self.by_key = False
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._note) for signum in self.SIGNALS}
+        self.arm()
         return self
 
+    def arm(self) -> None:
+        """Wait for the next Ctrl-C."""
+        self.asked = self.by_key = False
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._note) for signum in self.SIGNALS}
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.asked, self.by_key = True, signum == signal.SIGINT
         self._restore()
 
     def _restore(self) -> None:

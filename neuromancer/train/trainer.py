@@ -1,55 +1,45 @@
-"""The training loop: data in, a trained model, its history and its files out."""
+"""The Trainer: arguments of a training, resuming it, and pictures of its data."""
 
 from __future__ import annotations
 
 import inspect
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial as bound
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from neuromancer.errors import NeuromancerError, TrainingError
+from neuromancer.errors import ArgumentError
+from neuromancer.optim.meta import CLIPS
 from neuromancer.optim.optimisers import OPTIMISERS
 from neuromancer.places import local_file
 from neuromancer.train.arguments import check_loading, check_meta, check_metric, check_needs, check_starts, check_values
+from neuromancer.train.batch_picture import plot_batch, save_figure
+from neuromancer.train.batches import BatchCheck
 from neuromancer.train.binding import BoundSchedule, Schedule
 from neuromancer.train.checkpoints import Position
-from neuromancer.train.data.loader import BackgroundLoader
-from neuromancer.train.failure import UNDONE, is_finite, undo
+from neuromancer.train.checks import whole
+from neuromancer.train.live import LiveValues
+from neuromancer.train.loop import TrainingLoop
 from neuromancer.train.plots import require_matplotlib
 from neuromancer.train.preview import Preview
-from neuromancer.train.reporting import ProgressReport, head_text, state_text, voxels_of
-from neuromancer.train.result import TrainingResult
 from neuromancer.train.resume import checkpoint_of, load_checkpoint, require_options, require_schedules, restore
 from neuromancer.train.run_files import RunFiles
 from neuromancer.train.schedules import make_schedules
-from neuromancer.train.sources import (
-    ArrayBatches,
-    as_source,
-    fingerprint,
-    made,
-    require_fitting,
-    require_loss,
-    require_used,
-)
-from neuromancer.train.stopping import EarlyStopping, Interruption
+from neuromancer.train.sources import LABEL, as_source, fingerprint, made, require_fitting, require_loss, require_used
+from neuromancer.train.start import freeze, require_frozen, start_from
+from neuromancer.train.stopping import EarlyStopping
 from neuromancer.train.validation import Measurements, validation_of
 
 if TYPE_CHECKING:
     from neuromancer.models.model import Model
 
 COLUMNS = ("step", "seconds", "loss", "loss_smooth", "lr", "mom", "step_time", "wait_time")
-PLOT_EVERY = 30.0
 NEVER = 1 << 62
 
 
-class Trainer:
+class Trainer(TrainingLoop):
     """Trains a model, and writes checkpoints from which training can be resumed.
 
     The trajectory is a function of model, data and seed: validations, previews, checkpoints and interruptions do not
@@ -71,9 +61,18 @@ class Trainer:
         it is 0.001 for Adam and AdamW, 0.01 for SGD and AdaGrad, 1 for AdaDelta.
     schedules : dict of str to Schedule, optional
         By target, as for ``make_schedules``.
+    pretrained : path, optional
+        Model file to start from: parameters and running statistics of nodes of the same names are copied.
+    partial : bool
+        Leave parameters that do not fit `pretrained` at their initial values, and list them, instead of an error.
+    freeze : str or list of str, optional
+        Patterns (``fnmatch``) of nodes or parameters that training leaves unchanged, see ``Model.freeze``.
+    ema : float, optional
+        Decay of moving averages of parameters and running statistics, e.g. 0.999. Validations and previews use them,
+        and ``<name>-best-ema.h5`` and ``<name>-final-ema.h5`` hold them.
     folder : path, optional
         Output folder: ``<name>-last.h5``, ``<name>-best.h5``, ``<name>-final.h5``, ``<name>-<step>.h5``,
-        ``history.csv``, ``history.h5``, ``history.png`` and previews. None: nothing is written.
+        ``history.csv``, ``history.h5``, ``history.png``, ``first_batch.png`` and previews. None: nothing is written.
     n_steps : int, optional
         Last step.
     minutes : float, optional
@@ -101,13 +100,15 @@ class Trainer:
     preview_every : int
         Steps between previews; the last step has one, too.
     plots : bool, optional
-        Plot curves and previews. None: if matplotlib is installed.
+        Plot the first batch, curves and previews. None: if matplotlib is installed.
+    tensorboard : bool
+        Also write the history, previews and settings to the subfolder ``tensorboard``.
     workers, ahead, processes
         Background loading, see :class:`BackgroundLoader`.
     progress : bool, optional
         Show a bar on a terminal, lines elsewhere. None: only on a terminal.
-    name : str, optional
-        Name of the files; default: that of the model. File names use a safe form of it.
+    name, save_name : str, optional
+        Name of the files, by either name; default: that of the model. File names use a safe form of it.
     overwrite : bool
         Start over in a folder that holds a training run, or files that this run would replace.
 
@@ -118,10 +119,13 @@ class Trainer:
     ArgumentError, InputTypeError, ShapeError, UnknownNameError
         For arguments that are invalid or have no effect, and for data that does not fit.
     FileError
-        For a folder that is not writable.
+        For a folder that is not writable, or a file `pretrained` that cannot be read.
+    MissingDependencyError
+        For plots without matplotlib, or `tensorboard` without the package.
 
     Examples
     --------
+    >>> import numpy as np
     >>> import neuromancer as nm
     >>> model = nm.model_manager.newmodel("trainer")
     >>> x = nm.Input((8, 1), "b,f", name="x", print_repr=False)
@@ -146,6 +150,10 @@ class Trainer:
         optimiser: str = "Adam",
         optimiser_params: dict[str, float] | None = None,
         schedules: dict[str, Schedule | dict[str, Any]] | None = None,
+        pretrained: str | Path | None = None,
+        partial: bool = False,
+        freeze: str | list[str] | None = None,
+        ema: float | None = None,
         folder: str | Path | None = None,
         n_steps: int | None = None,
         minutes: float | None = None,
@@ -161,42 +169,74 @@ class Trainer:
         preview: Any = None,
         preview_every: int = 1000,
         plots: bool | None = None,
+        tensorboard: bool = False,
         workers: int = 1,
         ahead: int = 4,
         processes: bool = False,
         progress: bool | None = None,
         name: str | None = None,
+        save_name: str | None = None,
         overwrite: bool = False,
     ) -> None:
         options = {name: value for name, value in locals().items() if name in OPTIONS}
-        loss = require_loss(model)
+        self.loss, self.model = require_loss(model), model
         check_values(options)
         params, schedules = check_meta(optimiser, optimiser_params, schedules)
-        self.model, self.name, self.seed, self.optimiser = model, name or model.name, seed, optimiser
+        self.name, self.seed, self.optimiser = save_name or name or model.name, seed, optimiser
         self.n_steps, self.minutes = n_steps, minutes
         self.history_every, self.validate_every, self.preview_every = history_every, validate_every, preview_every
         self.checkpoint_minutes, self.keep_every = checkpoint_minutes, keep_every
         self.progress, self.overwrite = progress, overwrite
-        self.source = as_source(made(data, model), loss, batch_size, seed)
-        require_used(self.source, batch_size, seed)
-        in_order = getattr(self.source, "in_order", False)
-        if in_order:
-            check_loading(workers, processes)
-        self.loading: dict[str, Any] = {"workers": workers, "ahead": ahead, "processes": processes}
-        self.validation = validation_of(model, made(validation, model), batch_size, seed + 1, n_validation, metrics)
-        self.watch = self._watched(early_stopping)
-        self.plots = self._plotted(plots)
-        self.preview = None if preview is None else Preview(model, preview, self.plots)
-        self.measured = Measurements(model, self.validation)
-        check_needs(options, DEFAULTS, bool(self.measured.names))
         self.folder = None if folder is None else local_file(folder, "folder")
-        columns, title = [*COLUMNS, *self.measured.names], f"{self.name}, {self.optimiser}"
-        self._files = RunFiles(self.folder, self.name, title, columns, self.plots, self.preview)
-        self.history, self.files = self._files.history, self._files.paths
+        self._read(data, options)
+        self._set_files(options)
+        self.remarks = self._set_parameters(pretrained, partial, freeze, ema)
         self._set_meta(params, schedules)
-        self.first = None if in_order else fingerprint(require_fitting(model, self.source.batch(0), "training data"))
         self.position, self._began, self._voxels = Position(), 0, 0
-        self._loader: BackgroundLoader | None = None
+        self._loader = None
+
+    def _read(self, data: Any, options: Mapping[str, Any]) -> None:
+        """Set the sources of training and validation batches, after a check of the first ones."""
+        batch_size, seed, workers, processes = (options[n] for n in ("batch_size", "seed", "workers", "processes"))
+        self.source = as_source(made(data, self.model), self.loss, batch_size, seed)
+        require_used(self.source, batch_size, seed)
+        if self._in_order:
+            check_loading(workers, processes)
+        self.loading = {"workers": workers, "ahead": options["ahead"], "processes": processes}
+        held_out = made(options["validation"], self.model)
+        self.validation = validation_of(
+            self.model, held_out, batch_size, seed + 1, options["n_validation"], options["metrics"]
+        )
+        self.watch = self._watched(options["early_stopping"])
+        self._fitting = BatchCheck(self.model, LABEL)
+        first = None if self._in_order else require_fitting(self.model, self.source.batch(0), LABEL)
+        self.first = None if first is None else fingerprint(self._fitting(first, 0))
+
+    def _set_files(self, options: Mapping[str, Any]) -> None:
+        """Set what is measured and written."""
+        averaged = None if options["ema"] is None else bound(self.model.averaged, self.optimiser)
+        self.plots = self._plotted(options["plots"])
+        self.preview = None if options["preview"] is None else Preview(self.model, options["preview"], self.plots)
+        self.measured = Measurements(self.model, self.validation, averaged)
+        check_needs(options, DEFAULTS, bool(self.measured.names))
+        columns, title = [*COLUMNS, *self.measured.names], f"{self.name}, {self.optimiser}"
+        self._files = RunFiles(
+            self.folder, self.name, title, columns, self.plots, self.preview, averaged, options["tensorboard"]
+        )
+        self.history = self._files.history
+
+    def _set_parameters(
+        self, pretrained: str | Path | None, partial: bool, patterns: Any, ema: float | None
+    ) -> list[str]:
+        """Copy parameters of another model, freeze parameters and set averages; return what is to be reported."""
+        copied = [] if pretrained is None else start_from(self.model, pretrained, partial)
+        frozen = freeze(self.model, patterns)
+        self.model.ema = ema
+        return copied + frozen
+
+    @property
+    def _in_order(self) -> bool:
+        return bool(getattr(self.source, "in_order", False))
 
     def _watched(self, early_stopping: EarlyStopping | None) -> EarlyStopping:
         """Return a copy of the stopping rule; without one, a rule that never stops training."""
@@ -228,27 +268,10 @@ class Trainer:
         if self.n_steps is not None:
             for schedule in self.schedules:
                 schedule.check([self.n_steps - 1])
+        rule = OPTIMISERS[self.optimiser]
+        names = [name for name in (*rule.meta_names, *CLIPS) if name not in rule.unused]
+        self.live = LiveValues(self.model, self.schedules, params, names)
 
-    @property
-    def step(self) -> int:
-        """Steps done."""
-        return self.position.step
-
-    @property
-    def seconds(self) -> float:
-        """Time spent, including that before a resume."""
-        return self.position.seconds
-
-    @property
-    def drawing(self) -> dict[str, int]:
-        """Parameters of random batches of arrays; empty for other data."""
-        return self.source.drawing if isinstance(self.source, ArrayBatches) else {}
-
-    @property
-    def _label(self) -> str:
-        return f"training of {self.name}"
-
-    # ---- files
     @classmethod
     def resume(
         cls,
@@ -276,7 +299,7 @@ class Trainer:
             replace those of the checkpoint; all others are kept. `n_steps` and `minutes` count from the start of
             training. A checkpoint records which values were scheduled, but not how: pass the same `schedules`, others,
             or ``{}`` to continue without. Validation, previews, metrics and intervals are not stored either: pass the
-            same, or others.
+            same, or others. Frozen parameters and `ema` are kept; `freeze` may only say what is frozen anyway.
 
         Raises
         ------
@@ -301,15 +324,12 @@ class Trainer:
         # Values from a checkpoint count as set by the user, even those equal to the defaults.
         model.meta.given |= set(model.meta.params)
         require_schedules(state["starts"], options, state["name"])
-        options = {"name": state["name"], "optimiser": state["optimiser"], **options}
+        name = {} if options.get("save_name") else {"name": state["name"]}
+        options = {**name, "optimiser": state["optimiser"], "ema": state.get("ema"), **options}
+        require_frozen(model, options.pop("freeze", None))
         trainer = cls(model, data, folder=folder, **options)
         restore(trainer, state, path)
         return trainer
-
-    def _head(self) -> str:
-        rates = [repr(schedule) for schedule in self.schedules if schedule.target == "lr"]
-        rate = rates[0] if rates else f"lr {self.model.lr:g}"
-        return head_text(self.optimiser, rate, self.default_lr, self.step, self.n_steps)
 
     def continue_at(self, position: Position, path: Path, same_name: bool) -> None:
         """Continue at the position of a checkpoint."""
@@ -320,178 +340,67 @@ class Trainer:
         """Whether a schedule starts at a value passed to this trainer, rather than at that of a checkpoint."""
         return not schedule.from_target or schedule.target in self._given_params
 
-    def open_folder(self, others: Iterable[Path] = ()) -> None:
-        """Create the folder and start the history in it; ``run`` does this too.
+    def show_batch(self, path: str | Path | None = None, step: int = 0, samples: int = 4) -> Any:
+        """Draw a batch: raw data, and labels over them where the network predicts.
+
+        The place of labels is that of the prediction in its tagged shape. A 3-D sample is shown by three orthogonal
+        sections. Classes are coloured, up to three affinities are red, green and blue. A run writes the picture of its
+        first batch to ``first_batch.png``.
 
         Parameters
         ----------
-        others : iterable of Path
-            Files that the caller will write into the folder.
-
-        Raises
-        ------
-        ArgumentError
-            If the folder holds another training run, or any other file that would be replaced.
-        FileError
-            If it cannot be created.
-        """
-        self._files.open(self.overwrite, others)
-
-    def checkpoint(self, kind: str = "last") -> Path | None:
-        """Write ``<name>-<kind>.h5``, a model file with all that a resume needs; return its path.
-
-        Raises
-        ------
-        TrainingError
-            If a parameter is not finite; nothing is written.
-        FileError
-            If the file cannot be written; an existing one is left unchanged.
-        """
-        self.open_folder()
-        return self._files.write_checkpoint(self.model, kind, self.state())
-
-    def state(self) -> dict[str, Any]:
-        """Return the training state that a checkpoint holds besides the model, as JSON values."""
-        return {
-            "optimiser": self.optimiser, "data": self.first, "arrays": self.drawing,
-            "watch": self.watch.get_state(), "criterion": self.watch.criterion,
-            "starts": {s.target: np.asarray(s.start).tolist() for s in self.schedules}, **self.position.get_state(),
-        }  # fmt: skip
-
-    # ---- running
-    def run(self) -> TrainingResult:
-        """Train until the last step, the time limit, early stopping, or an interruption.
-
-        The first Ctrl-C or SIGTERM ends the run after the current step and saves everything; the second one ends it
-        immediately.
+        path : path, optional
+            PNG file to write.
+        step : int
+            Number of the batch; of an iterator, only 0, before the first run.
+        samples : int
+            Maximum number of samples.
 
         Returns
         -------
-        TrainingResult
+        matplotlib.figure.Figure
+            Displayed by notebooks.
 
         Raises
         ------
-        TrainingError
-            If the loss is not finite. Parameters and running statistics are rolled back by three steps; no checkpoint
-            is written.
+        GraphError
+            If the data are no images.
+        ArgumentError
+            For a batch of an iterator that has been used.
         FileError
-            If a file cannot be written.
-        InputTypeError, ShapeError, ArgumentError
-            For batches that do not fit. The state before that batch is saved.
+            If the file cannot be written.
+        MissingDependencyError
+            Without matplotlib.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import neuromancer as nm
+        >>> model = nm.model_manager.newmodel("shown")
+        >>> inp = nm.Input((2, 1, 12, 12), "b,f,y,x", name="raw", print_repr=False)
+        >>> out = nm.Conv(inp, 2, (3, 3), (2, 2), activation_func="lin", print_repr=False)
+        >>> probs = nm.Softmax(out, name="probs", print_repr=False)
+        >>> target = nm.Input_like(probs, override_f=1, dtype="int16", name="target", print_repr=False)
+        >>> nll = nm.MultinoulliNLL(probs, target, target_is_sparse=True, print_repr=False)
+        >>> model.designate_nodes("raw", target, nm.AggregateLoss([nll], print_repr=False), probs)
+        >>> data = np.zeros((9, 1, 12, 12), "float32"), np.ones((9, 1, 5, 5), "int16")
+        >>> len(Trainer(model, data).show_batch().axes)  # raw data and labels of two samples
+        4
+        >>> nm.model_manager.delmodel("shown")
         """
-        self.open_folder()
-        begin = time.perf_counter() - self.seconds
-        saved = drawn = time.perf_counter()
-        with (
-            Interruption() as stop,
-            self._batch_loader() as loader,
-            ProgressReport(self.name, self.n_steps, self.step, self.progress) as report,
-        ):
-            report.note(f"{self._label}: {self._head()}")
-            reason = self._limit()
-            try:
-                while reason is None:
-                    early = self._advance(loader, report, begin)
-                    reason = "interrupted" if stop.asked else "early stopping" if early else self._limit()
-                    now = time.perf_counter()
-                    if now - saved >= 60 * self.checkpoint_minutes:
-                        self.checkpoint()
-                        saved = time.perf_counter()
-                    if now - drawn >= PLOT_EVERY:
-                        self._files.write_history()
-                        drawn = time.perf_counter()
-            except TrainingError:
-                raise
-            except Exception as error:
-                self._rescue(error)
-                raise
-            self.checkpoint()
-            if reason != "interrupted":
-                self.checkpoint("final")
-                self._files.write_previews(self.step)
-            self._files.write_history()
-            if reason != "interrupted":
-                self.measured.finish(self.step)
-            report.update(self.step, state_text(self.model, self._voxels, self.measured.values))
-            report.note(f"{self._label} ended: {reason}, {self.step} steps in {self.seconds:.0f} s")
-        final = {name: value for name, value in self.measured.values.items() if name.startswith("val_")}
-        best = float(self.watch.best)
-        return TrainingResult(reason, self.step, self.seconds, final, best, self.position.best_step, dict(self.files))
-
-    def _batch_loader(self) -> AbstractContextManager[BackgroundLoader]:
-        """Return the loader of a run; that of an iterator is kept for the next run, as it holds prefetched batches."""
-        if not getattr(self.source, "in_order", False):
-            return BackgroundLoader(self.source, **self.loading)
-        self._loader = self._loader or BackgroundLoader(self.source, **self.loading)
-        return nullcontext(self._loader)
-
-    def _limit(self) -> str | None:
-        if self.n_steps is not None and self.step >= self.n_steps:
-            return "steps"
-        if self.minutes is not None and self.seconds >= 60 * self.minutes:
-            return "time"
-        return None
-
-    def _advance(self, loader: BackgroundLoader, report: ProgressReport, begin: float) -> bool:
-        """Do one step, and whatever is due after it; return True if early stopping ends the run."""
-        for schedule in self.schedules:
-            schedule.apply(self.step)
-        start = time.perf_counter()
-        batch = loader.batch(self.step)
-        waited = time.perf_counter() - start
-        loss, seconds, _ = self.model.trainingstep(*batch, optimiser=self.optimiser)
-        if not math.isfinite(loss):
-            raise self._undone(loss, batch)
-        self.position.advance(loss, seconds, waited)
-        self.position.seconds = time.perf_counter() - begin
-        self._voxels = voxels_of(self.model, batch)
-        measuring = self.step % self.validate_every == 0 and bool(self.measured.names)
-        early = False
-        if measuring or self.step % self.history_every == 0:
-            values = {
-                "step": self.step, "seconds": self.seconds, "loss_smooth": self.model.loss_smooth, "lr": self.model.lr,
-                "mom": self.model.mom, **self.position.row(),
-            }  # fmt: skip
-            if measuring:
-                values |= self.measured.measure(self.step, batch)
-            better = False
-            if measuring and self.validation is not None:
-                early = self.watch.update(values)
-                better = self.watch.waited == 0
-            if better:
-                self.position.best_step = self.step
-            self.history.add(values)
-            if better:
-                self.checkpoint("best")
-        if measuring or report.due():
-            report.update(self.step, state_text(self.model, self._voxels, self.measured.values))
-        if self.keep_every and self.step % self.keep_every == 0:
-            self.checkpoint(str(self.step))
-        if self.step % self.preview_every == 0:
-            self._files.write_previews(self.step)
-        return early
-
-    def _undone(self, loss: float, batch: tuple[np.ndarray, ...]) -> TrainingError:
-        """Roll back after a loss that is not finite; also replace a checkpoint of the parameters that gave it."""
-        error = undo(self.model, self.optimiser, self.step, loss, batch, self.files.get("last"))
-        back = self.step - UNDONE
-        if self._files.saved_at == self.step and back >= self._began and is_finite(batch):
-            try:
-                self._files.replace_last(self.model, self.state(), back)
-            except NeuromancerError as other:
-                error.add_note(
-                    f"the last checkpoint gives a loss that is not finite, and could not be replaced: {other}"
-                )
-        return error
-
-    def _rescue(self, error: Exception) -> None:
-        """Save the state before the step that failed, and note in the error where it is."""
-        try:
-            path = self.checkpoint()
-        except NeuromancerError as other:
-            error.add_note(f"the state after step {self.step} could not be saved: {other}")
-        else:
-            error.add_note(f"the state after step {self.step} is in {path}" if path else f"after step {self.step}")
+        step, samples = whole(step, "step", "show_batch"), whole(samples, "samples", "show_batch", 1)
+        if self._in_order and (step or self.source.next):  # type: ignore[attr-defined]
+            raise ArgumentError(
+                "an iterator gives its first batch only before it is trained with", where="show_batch",
+                got=f"step={step}", expected="step=0, before run()",
+            )  # fmt: skip
+        batch = self.source.peek() if self._in_order else self.source.batch(step)  # type: ignore[attr-defined]
+        grid = None if self.model.prediction_node is None else self.model.prediction_node.shape
+        batch = BatchCheck(self.model, LABEL)(batch, step)
+        figure = plot_batch(self.loss.input_nodes, batch, grid, f"{self.name}, batch of step {step}", samples)
+        if path is not None:
+            save_figure(figure, local_file(path, "picture"))
+        return figure
 
 
 _PARAMETERS = inspect.signature(Trainer).parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from neuromancer.graph.function import LazyFunction
 from neuromancer.graph.rebuild import rebuild
 from neuromancer.graph.window import BuildMode
 from neuromancer.nodes.node import Node
+from neuromancer.train.batches import BatchCheck
 from neuromancer.train.checks import mapping
 from neuromancer.train.data.loader import BatchSource, copied
 from neuromancer.train.sources import FirstBatches, as_source, require_fitting, require_loss
@@ -93,7 +94,7 @@ class Validation:
     """
 
     def __init__(self, model: Model, source: BatchSource, n_batches: int, metrics: Mapping[str, Metric]) -> None:
-        self.source, self.n_batches = source, n_batches
+        self.source, self.n_batches, self._fitting = source, n_batches, BatchCheck(model, LABEL)
         self.metrics = mapping(metrics, "metrics", "Trainer", "functions (prediction, *targets) -> float by name")
         useless = [name for name, function in self.metrics.items() if not callable(function)]
         if useless:
@@ -118,7 +119,7 @@ class Validation:
         """Return means over the batches: ``val_loss``, ``val_error``, and ``val_<name>`` of every metric."""
         rows: list[list[float]] = []
         for n in range(self.n_batches):
-            batch = self.source.batch(n)
+            batch = self._fitting(self.source.batch(n), n)
             values = self.evaluation(batch)
             row = [float(np.mean(values[name])) for name in self.means]
             rows.append([*row, *(self._metric(name, values["prediction"], batch) for name in self.metrics)])
@@ -158,6 +159,8 @@ class Measurements:
     ----------
     model : Model
     validation : Validation, optional
+    averaged : callable, optional
+        Returns the context in which parameters are their moving averages: those that are validated.
 
     Attributes
     ----------
@@ -167,8 +170,14 @@ class Measurements:
         Step of the last measurement; -1 before the first.
     """
 
-    def __init__(self, model: Model, validation: Validation | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        validation: Validation | None,
+        averaged: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self.validation, self.training_error = validation, training_error(model)
+        self.averaged = averaged or nullcontext
         self.values: dict[str, float] = {}
         self.step = -1
 
@@ -183,14 +192,16 @@ class Measurements:
         errors = self.training_error(batch) if self.training_error else {}
         self.values = {name: float(np.mean(value)) for name, value in errors.items()}
         if self.validation is not None:
-            self.values |= self.validation()
+            with self.averaged():
+                self.values |= self.validation()
         self.step = step
         return self.values
 
     def finish(self, step: int) -> None:
         """Validate at the end of a run, unless the last measurement was at this step."""
         if self.step != step and self.validation is not None:
-            self.values = self.validation()
+            with self.averaged():
+                self.values = self.validation()
 
 
 def validation_of(

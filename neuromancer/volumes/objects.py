@@ -66,7 +66,7 @@ def _maps_all(array: np.memmap, stored: StoredArray) -> bool:
 def _tiff_in_file(given: Any, on_missing: str) -> StoredArray | None:
     """Return the series of an open TIFF file; None for other objects of tifffile, and for a closed file."""
     file = getattr(given, "parent", given)
-    if not offers(file, "series"):
+    if not offers(file, "series") or getattr(getattr(file, "filehandle", None), "closed", False):
         return None
     series = [k for k, s in enumerate(getattr(file, "series", ())) if s is given]
     path = getattr(getattr(file, "filehandle", None), "path", "")

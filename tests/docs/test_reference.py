@@ -33,9 +33,10 @@ def documented() -> list[str]:
 
 
 NAMES = documented()
+MODULES = [nm, volumes, train, affinities, instances, dense]
 
 
-@pytest.mark.parametrize("module", [nm, volumes, train, affinities, instances, dense], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_has_an_entry(module):
     missing = {name for name in module.__all__ if not {f"{module.__name__}.{name}", f"neuromancer.{name}"} & set(NAMES)}
     assert not missing

@@ -229,7 +229,6 @@ def test_small_objects_become_background(mask: np.ndarray, expected: np.ndarray,
         ({"segment": 3}, InputTypeError, "a callable"),
         ({"executor": 3}, ArgumentError, "Executor"),
         ({"out": np.zeros((9, 16, 14))}, InputTypeError, "is not a path"),
-        ({"out": "s3://bucket/out.zarr"}, ArgumentError, "a local folder"),
     ],
 )
 def test_bad_arguments_leave_nothing(changed, error, message, mask, tmp_path: Path):
@@ -237,6 +236,13 @@ def test_bad_arguments_leave_nothing(changed, error, message, mask, tmp_path: Pa
     with pytest.raises(error, match=message):
         label_blocks(mask, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_remote_output_needs_a_local_folder(mask: np.ndarray):
+    pytest.importorskip("fsspec")
+    pytest.importorskip("zarr")
+    with pytest.raises(ArgumentError, match="a local folder"):
+        label_blocks(mask, components, "s3://bucket/out.zarr", **BLOCKS)
 
 
 def test_what_cannot_be_sent_to_processes(mask: np.ndarray, tmp_path: Path):

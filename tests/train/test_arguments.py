@@ -177,12 +177,53 @@ def overwrite(tmp_path):
     assert run(folder=tmp_path, plots=False, overwrite=True, n_steps=2)[1].steps == 2
 
 
+def pretrained(tmp_path):
+    first, _ = run(folder=tmp_path, plots=False, n_steps=9)
+    again, _ = run(pretrained=tmp_path / "line-final.h5", optimiser_params={"lr": 0.0})
+    plain, _ = run(optimiser_params={"lr": 0.0})
+    initial, trained, started = (t.model["y"].params["w"].get_value() for t in (plain, first, again))
+    assert np.array_equal(trained, started) and not np.array_equal(initial, started)
+
+
+def partial(tmp_path):
+    run(folder=tmp_path, plots=False)
+    model = nm.modelload(tmp_path / "line-final.h5")
+    model["y"].params["extra"] = nm.VariableParam(np.zeros(2, "float32"), name="extra")
+    start = {"pretrained": tmp_path / "line-final.h5", "n_steps": 1}
+    with pytest.raises(errors.ShapeError, match="y_extra: missing there"):
+        Trainer(model, X, **start)
+    assert Trainer(model, X, partial=True, **start).remarks[1].endswith("y_extra: missing there, (2,) here")
+
+
+def freeze(tmp_path):
+    trainer, _ = run(freeze="y_w")
+    assert np.array_equal(trainer.model["y"].params["w"].get_value(), line("line")["y"].params["w"].get_value())
+
+
+def ema(tmp_path):
+    trainer, _ = run(ema=0.9)
+    with trainer.model.averaged("SGD"):
+        averaged = trainer.model["y"].params["w"].get_value()
+    assert not np.array_equal(averaged, trainer.model["y"].params["w"].get_value())
+
+
+def tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    run(folder=tmp_path, plots=False, tensorboard=True)
+    assert "tensorboard" in names(tmp_path)
+
+
+def save_name(tmp_path):
+    run(folder=tmp_path, plots=False, save_name="other")
+    assert "other-final.h5" in names(tmp_path)
+
+
 EFFECTS = {
     f.__name__: f
     for f in (
         validation, optimiser, optimiser_params, schedules, folder, n_steps, minutes, batch_size, seed, history_every,
         validate_every, n_validation, metrics, early_stopping, checkpoint_minutes, keep_every, preview, plots, workers,
-        processes, name, overwrite,
+        processes, name, overwrite, pretrained, partial, freeze, ema, tensorboard, save_name,
     )
 }  # fmt: skip
 
@@ -200,6 +241,8 @@ def test_progress_shows_the_rate(tmp_path, capsys):
     progress(tmp_path, capsys)
     run(progress=True, optimiser="Adam", schedules={"lr": nm.WarmUpSchedule(10)})
     assert "lr: WarmUpSchedule" in (out := capsys.readouterr().out) and "from 0.0010" in out
+    run(progress=True, schedules={"lr": nm.DecaySchedule(0.5, start=0.002)})
+    assert "from 0.002, from step 0" in capsys.readouterr().out
 
 
 class Sampled:

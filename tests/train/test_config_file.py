@@ -156,6 +156,10 @@ def test_wrong_usage(arguments, capsys):
         ("", ["--set", f"n_steps={'-' * 50_000}1"], "unusable n_steps"),
         ("", ["--set", f"n_steps={'(' * 5_000}1{')' * 5_000}"], "unusable n_steps"),
         ("", ["--set", f"n_steps={'9' * 5_000}"], "unusable n_steps"),
+        ("", ["--set", "save_name=3"], "unusable save_name"),
+        ("", ["--partial"], "partial has no effect without pretrained"),
+        ("", ["--from", ""], "pretrained.*an empty path"),
+        ("", ["--freeze", "conf"], "no trained parameter matches.*nearest valid: conv"),
         ("data = 3", [], "data is given twice"),
         ("validation = nets.Squares()", [], "validation data is given twice"),
         ("preview_every = 3", [], "preview_every has no effect without preview"),
@@ -204,6 +208,43 @@ def test_the_rate_is_printed(config, tmp_path, capsys):
     config.write_text(CONFIG.replace('schedules = {"lr": {"dec": 0.5}}', ""))
     assert main([str(config), "--steps", "1", "--set", "plots=False"]) == 0
     assert "AdamW, lr 0.001 (the default of AdamW), from step 0 to 1" in capsys.readouterr().out
+
+
+def test_the_first_batch_is_shown_and_nothing_is_trained(config, tmp_path, capsys):
+    folder = tmp_path / "a_config"
+    assert main([str(config), "--show"]) == 0
+    assert str(folder / "first_batch.png") in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["first_batch.png"]
+    assert main([str(config), "--steps", "1", "--quiet", "--set", "plots=False"]) == 0
+    config.write_text(CONFIG.replace("nets.Squares(), nets.Squares(1)", "1 / 0"))
+    assert main([str(config), "--show"]) == 1
+
+
+def test_fine_tuning_on_the_command_line_and_in_the_file(config, tmp_path, capsys):
+    quiet = ["--set", "plots=False", "--steps"]
+    assert main([str(config), "--folder", str(tmp_path / "a"), *quiet, "2", "--quiet"]) == 0
+    source = tmp_path / "a" / "made-final.h5"
+    tuned = ["--from", str(source), "--freeze", "conv", "--freeze", "*1_b"]
+    assert main([str(config), "--folder", str(tmp_path / "b"), *quiet, "4", *tuned]) == 0
+    printed = capsys.readouterr().out
+    assert f"starts from the parameters of {source}" in printed and "frozen: conv_w, conv_b, conv1_b" in printed
+    assert main([str(config), "--folder", str(tmp_path / "b"), *quiet, "6", *tuned, "--resume", "--quiet"]) == 0
+    first, last = nm.modelload(source), nm.modelload(tmp_path / "b" / "made-final.h5")
+    assert last.training_state["step"] == 6
+    same = [np.array_equal(a, b) for a, b in zip(parameters(first), parameters(last), strict=True)]
+    assert True in same and False in same and last.frozen == ["conv_w", "conv_b", "conv1_b"]
+    # Beside the file, wherever the command is called.
+    config.write_text(CONFIG + 'pretrained = "a/made-final.h5"\nfreeze = "conv"\nema = 0.9\nsave_name = "tuned"\n')
+    assert main([str(config), *quiet, "4", "--quiet"]) == 0
+    assert nm.modelload(tmp_path / "tuned" / "tuned-final-ema.h5").frozen == ["conv_w", "conv_b"]
+    assert main([str(config), *quiet, "4", "--quiet", "--overwrite", "--from", "none.h5"]) == 1
+    assert "none.h5" in capsys.readouterr().err
+
+
+def test_event_files_on_the_command_line(config, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert main([str(config), "--tensorboard", "--steps", "1", "--set", "plots=False", "--quiet"]) == 0
+    assert len(list((tmp_path / "a_config" / "tensorboard").iterdir())) == 1
 
 
 SLOW = """
@@ -255,6 +296,33 @@ def ended(process: BaseProcess) -> int | None:
     """Wait until a process has ended; return its status."""
     process.join(120)
     return process.exitcode
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
+def test_a_menu_on_a_terminal(config, tmp_path):
+    import pty
+
+    config.write_text(SLOW)
+    ours, theirs = pty.openpty()
+
+    def command() -> None:
+        sys.stdin, sys.stderr = (os.fdopen(os.dup(theirs), mode) for mode in ("r", "w"))
+        sys.argv = ["neuromancer-train", str(config), "--folder", str(tmp_path / "out"), "--set", "plots=False"]
+        program()
+
+    process = get_context("fork").Process(target=command)
+    process.start()
+    wait_for(tmp_path / "out" / "made-last.h5", process)
+    os.kill(process.pid, signal.SIGINT)
+    shown = b""
+    while b"> " not in shown:
+        shown += os.read(ours, 10_000)
+    assert b"pauses after step" in shown and b"lr=1e-4" in shown
+    os.write(ours, b"lr=1e-7\nend\n")
+    while b"lr is 1e-07" not in shown:
+        shown += os.read(ours, 10_000)
+    assert ended(process) == 130
+    assert nm.modelload(tmp_path / "out" / "made-last.h5").lr == pytest.approx(1e-7)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")

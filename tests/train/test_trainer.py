@@ -46,7 +46,7 @@ def test_learns_and_writes_its_files(tmp_path):
     assert result.validation["val_error"] < 0.2
     assert result.best == min(r for r in np.ravel(read(folder)["val_loss"]) if r == r)
     expected = {f"net-{kind}.h5" for kind in ("last", "best", "final", "50", "100")}
-    expected |= {"history.csv", "history.h5", "history.png"}
+    expected |= {"history.csv", "history.h5", "history.png", "first_batch.png"}
     expected |= {f"corner-{step}.{kind}" for step in (60, 120) for kind in ("h5", "png")}
     assert {p.name for p in folder.iterdir()} == expected
     assert (folder / "history.png").read_bytes().startswith(PNG)

@@ -18,7 +18,11 @@ REASONS: dict[type[Node], str] = {}
 """Why nodes of a class cannot leave."""
 
 LOSSES = "neuromancer.nodes.losses."
-HARMLESS = {"__init__", "__module__", "__doc__", "__qualname__", "__annotations__", "__annotate__", "demand"}
+HARMLESS = {"__init__", "__module__", "__doc__", "__qualname__", "__annotations__", "demand"} | {
+    # set by Python 3.13 and 3.14
+    "__firstlineno__", "__static_attributes__", "__annotate__", "__annotate_func__", "__annotations_cache__",
+    "__classdictcell__",
+}  # fmt: skip
 """What a derived class may define and still compute the same."""
 
 

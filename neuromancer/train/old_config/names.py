@@ -45,5 +45,8 @@ WITHOUT_EFFECT = {
 }
 """Settings that are accepted, and the remark about each."""
 
+SHARED = ("save_name",)
+"""Settings that both have: they do not make a file one of the original library."""
+
 OLD = (*TRANSLATED, *WITHOUT_EFFECT, "use_ortho_init")
 """All names that only the original library's configurations define."""

@@ -14,7 +14,7 @@ from neuromancer.optim.optimisers import OPTIMISERS
 from neuromancer.train.old_config.data import maker_of
 from neuromancer.train.old_config.findings import Findings
 from neuromancer.train.old_config.models import LoadedModel, created, weighted
-from neuromancer.train.old_config.names import OLD, TRANSLATED, WITHOUT_EFFECT
+from neuromancer.train.old_config.names import OLD, SHARED, TRANSLATED, WITHOUT_EFFECT
 from neuromancer.train.old_config.preview import PreviewData
 from neuromancer.train.sources import is_arrays
 
@@ -24,7 +24,7 @@ SECONDS, MINUTES = 60.0, 60.0
 
 def is_old(names: Iterable[str]) -> bool:
     """Whether a file defines settings that only the original library has."""
-    return any(name in OLD for name in names)
+    return any(name in OLD and name not in SHARED for name in names)
 
 
 class Translation:
@@ -67,7 +67,8 @@ class Translation:
         self.path, self.names, self.changes = path, names, dict(changes)
         self._findings, self._known = Findings(), tuple(known)
         self.remarks = self._findings.remarks
-        self.settings = {name: names[name] for name in self._known if name in names and is_setting(name, names[name])}
+        own = [name for name in self._known if name in names and name not in OLD]
+        self.settings = {name: names[name] for name in own if is_setting(name, names[name])}
         self._check_names(is_setting)
         self._translate_numbers()
         self._translate_folder()

@@ -99,7 +99,7 @@ def _inc_subtensor(op: IncSubtensor, node: Apply, build: Builder) -> list[Output
 
 
 def _advanced_subtensor(op: Any, node: Apply, build: Builder) -> list[Output]:
-    """Supported: one vector of indices along one axis, and all of the other axes."""
+    """Supported: one array of indices along one axis, and all of the other axes."""
     x, *variables = node.inputs
     values = [build.known(v) if v.type.__class__.__name__ == "TensorType" else v for v in variables]
     idx_list = getattr(op, "idx_list", None)
@@ -109,7 +109,7 @@ def _advanced_subtensor(op: Any, node: Apply, build: Builder) -> list[Output]:
     if axis is None or any(not isinstance(i, slice) or i != slice(None) for i in others):
         raise Unsupported(f"operation {op} of this kind")
     index, n = np.asarray(indices[axis]), build.shape(x)[axis]
-    if index.ndim != 1 or index.dtype.name not in COUNTED or not ((-n <= index) & (index < n)).all():
+    if index.ndim == 0 or index.dtype.name not in COUNTED or not ((-n <= index) & (index < n)).all():
         raise Unsupported(f"operation {op} of this kind")
     return [opset13.gather(build.tensor(x), build.constant(index % n), np.int64(axis)).output(0)]
 
