@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import neuromancer as nm
-from neuromancer.dense import run
 from neuromancer.dense.creation_lock import CreationLock
 from neuromancer.errors import ArgumentError, FileError, NeuromancerError
 from tests.dense.nets import image, plane_net
@@ -68,9 +67,8 @@ def begin_and_die(step, how, call):
     if pid == 0:
         status = 3
         try:
-            run.voxel_bar = lambda *args: os._exit(0)  # the first tile is about to run
             die_at(step, how)
-            call()
+            call(progress=lambda *counts: os._exit(0))  # the first tile is about to run
         except KeyboardInterrupt:
             status = 1
         finally:
@@ -188,7 +186,9 @@ def test_several_results_are_made_together_or_not_at_all(case, others, tmp_path)
         nm.predict_dense(nodes, raw, out=[outs[1], f"{folder}/a.zarr"], store={"compression": "lzf"})
     assert contents(folder) == before
     steps = 0
-    while begin_and_die(steps := steps + 7, kill, lambda: nm.predict_dense(nodes, raw, out=outs, resume=True)):
+    while begin_and_die(
+        steps := steps + 7, kill, lambda **more: nm.predict_dense(nodes, raw, out=outs, resume=True, **more)
+    ):
         pass
     nm.predict_dense(nodes, raw, out=outs, resume=True)
     with h5py.File(folder / "old.h5") as file:
@@ -203,7 +203,7 @@ def test_several_results_are_made_together_or_not_at_all(case, others, tmp_path)
 def test_shards_that_begin_at_once_after_a_kill(name, case, tmp_path):
     node, raw, want = case
     options = {"out": tmp_path / name, "tile": (4, 16), "store": {"chunks": (1, 4, 4)} if name == "a.zarr" else {}}
-    assert begin_and_die(14, kill, lambda: node.predict_dense(raw, shard=(0, 4), **options))
+    assert begin_and_die(14, kill, lambda **more: node.predict_dense(raw, shard=(0, 4), **options, **more))
     pids = []
     for i in range(4):
         pids.append(os.fork())
