@@ -57,7 +57,7 @@ class Optimiser:
     history : int
         Number of previous parameter sets kept on the device for :meth:`repair`; 0 keeps none.
     ema : float, optional
-        Decay of exponential moving averages of all that the step changes, see :class:`Averages`; default: none.
+        Decay of exponential moving averages of all that the step changes; default: none.
     name : str
         Used in messages and plots.
 
