@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import NoReturn
 
 from neuromancer.commands.interrupts import INTERRUPTED
@@ -117,13 +118,25 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+class _Terminated(KeyboardInterrupt):
+    """Raised by SIGTERM.
+
+    A KeyboardInterrupt itself that comes within ``exec``, by which classes are made while libraries are imported, makes
+    Python end by SIGINT even if it is caught outside.
+    """
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
 @contextmanager
 def _tidy_termination() -> Iterator[None]:
     """Handle SIGTERM, which batch systems send, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:

@@ -15,24 +15,20 @@ from neuromancer.napari_plugin.models import ModelChoice
 from neuromancer.napari_plugin.placed import image_of, like, result_layers
 from neuromancer.napari_plugin.reader import LayerData
 from neuromancer.napari_plugin.task import Task, Tell
+from neuromancer.napari_plugin.widget import TaskWidget
 
 PLAN_HEIGHT = 200
 """Pixels of the text that describes a plan."""
 VALUES = ("as predicted", "8 bit", "classes")
 
 
-class Predict(Container):
+class Predict(TaskWidget):
     """Predicts a layer with a model, tile by tile, into memory or a file.
 
     Parameters
     ----------
     napari_viewer : napari.Viewer
         Gets the results as layers.
-
-    Attributes
-    ----------
-    task : Task or None
-        The prediction that runs, or ran last.
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
@@ -52,19 +48,16 @@ class Predict(Container):
         self.resume = CheckBox(text="continue what is there")
         self.plan = TextEdit(tooltip="How the layer is predicted: tiles, time and memory")
         self.planning = PushButton(text="Plan")
-        self.start, self.stop = PushButton(text="Predict"), PushButton(text="Stop", enabled=False)
-        buttons = Container(widgets=[self.planning, self.start, self.stop], layout="horizontal", labels=False)
+        self.start, stop = PushButton(text="Predict"), PushButton(text="Stop")
+        buttons = Container(widgets=[self.planning, self.start, stop], layout="horizontal", labels=False)
         options = [self.layer, self.values, self.pad, self.whole, self.memory, self.out, self.resume]
-        super().__init__(widgets=[self.models, *options, buttons])
+        super().__init__([self.models, *options, buttons], [self.models, self.planning, self.start], stop)
         self.native.layout().addWidget(self.plan.native)  # as wide as the widget
         self.plan.native.setReadOnly(True)
         self.plan.min_height = PLAN_HEIGHT
-        self.task: Task | None = None
         self._planned: Job | None = None
         self.planning.changed.connect(self._plan)
         self.start.changed.connect(self._predict)
-        self.stop.changed.connect(self._stop)
-        self.native.destroyed.connect(self._gone)
 
     def _plan(self) -> None:
         self._run(False)
@@ -87,16 +80,6 @@ class Predict(Container):
 
         self.task = Task(f"planning {layer.name}", job.plan, planned, self._stopped, self._ended)
 
-    def _enable(self, ready: bool) -> None:
-        for widget in (self.models, self.planning, self.start):
-            widget.enabled = ready
-        self.stop.enabled = not ready
-
-    def _stop(self) -> None:
-        if self.task is not None:
-            self.task.stop()
-            self.stop.enabled = False
-
     def _finished(self, found: list[LayerData]) -> None:
         for data, arguments, kind in found:
             self.viewer.add_layer(Layer.create(data, arguments, kind))
@@ -108,10 +91,6 @@ class Predict(Container):
             return
         self.resume.value = True
         show_info("Stopped. All finished tiles are in the file; Predict continues.")
-
-    def _gone(self) -> None:
-        if self.task is not None:
-            self.task.abandon()
 
     def _ended(self) -> None:
         """After planning, predict if that was wanted."""

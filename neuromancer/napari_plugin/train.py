@@ -18,12 +18,13 @@ from neuromancer.napari_plugin.finetune import sampler_for, train, with_loss
 from neuromancer.napari_plugin.models import ModelChoice
 from neuromancer.napari_plugin.placed import image_of
 from neuromancer.napari_plugin.task import Task, Tell
+from neuromancer.napari_plugin.widget import TaskWidget
 
 REDRAW = 0.3
 """Seconds between two drawings of the curve."""
 
 
-class Train(Container):
+class Train(TaskWidget):
     """Trains a model a little further with labels that were painted: 1 for the first class, 0 where none is known.
 
     Parameters
@@ -32,8 +33,6 @@ class Train(Container):
 
     Attributes
     ----------
-    task : Task or None
-        The training that runs, or ran last.
     losses : list of float
         Loss of every step since the widget was opened.
     """
@@ -44,19 +43,17 @@ class Train(Container):
         self.painted = create_widget(annotation=Labels, label="painted")
         self.steps = SpinBox(label="steps", value=300, min=1, max=100_000)
         self.rate = FloatSpinBox(label="learning rate", value=0.001, min=1e-6, max=1, step=1e-4)
-        self.start, self.stop = PushButton(text="Train"), PushButton(text="Stop", enabled=False)
+        self.start, stop = PushButton(text="Train"), PushButton(text="Stop")
         self.state = Label(value="")
         self.file = FileEdit(label="save to", mode="w", filter="*.h5", nullable=True)
         self.save = PushButton(text="Save model")
-        buttons = Container(widgets=[self.start, self.stop], layout="horizontal", labels=False)
+        buttons = Container(widgets=[self.start, stop], layout="horizontal", labels=False)
         settings = [self.layer, self.painted, self.steps, self.rate]
-        super().__init__(widgets=[self.models, *settings, buttons, self.state, self.file, self.save])
+        widgets = [self.models, *settings, buttons, self.state, self.file, self.save]
+        super().__init__(widgets, [self.models, self.start, self.save], stop)
         self.curve = Curve(self) if find_spec("matplotlib") else None
-        self.task: Task | None = None
         self.losses: list[float] = []
         self.start.changed.connect(self._train)
-        self.stop.changed.connect(self._stop)
-        self.native.destroyed.connect(self._gone)
         self.save.changed.connect(self._save)
 
     def _train(self) -> None:
@@ -96,20 +93,6 @@ class Train(Container):
     def _show(self, outcome: None = None) -> None:
         if self.curve is not None:
             self.curve.draw(self.losses, at_once=True)
-
-    def _enable(self, ready: bool) -> None:
-        for widget in (self.models, self.start, self.save):
-            widget.enabled = ready
-        self.stop.enabled = not ready
-
-    def _stop(self) -> None:
-        if self.task is not None:
-            self.task.stop()
-            self.stop.enabled = False
-
-    def _gone(self) -> None:
-        if self.task is not None:
-            self.task.abandon()
 
     def _ended(self) -> None:
         self._enable(True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import warnings
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import partial
@@ -71,9 +73,17 @@ def open_node(path: str) -> Any:
     """Open the array or group at a path for reading; None if there is nothing."""
     zarr = zarr_of(path)
     try:
-        return zarr.open(path if is_address(path) else _files_in(Path(path)), mode="r")
+        # zarr 3.4 warns of chunks without voxels, and reads all of their array as its fill value
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", r".*stored chunk shape .* is invalid")
+            return zarr.open(path if is_address(path) else _files_in(Path(path)), mode="r")
     except FileNotFoundError:
         return None
+    except UserWarning as warning:
+        shape = re.search(r"stored chunk shape [\[(](.*?)[\])]", str(warning))
+        if shape is None:
+            raise
+        raise _no_voxels(path, shape[1]) from None
     except ValueError as error:
         if type(error).__name__ != "UnknownCodecError":  # of zarr or of numcodecs
             raise
@@ -83,6 +93,11 @@ def open_node(path: str) -> Any:
             got=str(error),
             expected="the codec's package",
         ) from error
+
+
+def _no_voxels(label: str, chunks: str) -> FileError:
+    got, expected = f"chunks of ({chunks})", "at least 1 voxel along every axis"
+    return FileError("has invalid metadata", where=label, got=got, expected=expected)
 
 
 def _files_in(folder: Path) -> Any:
@@ -146,8 +161,7 @@ def inspect_zarr(array: Any, label: str, image: Any = None, level: str = "", gro
             placement = stated_in_coordinates(names, lambda name: _coordinate(group, name))
     folder, blocks = local_folder(array), array.shards or array.chunks
     if 0 in (*blocks, *array.chunks):
-        got = f"chunks of {tuple(blocks)}"
-        raise FileError("has invalid metadata", where=label, got=got, expected="at least 1 voxel along every axis")
+        raise _no_voxels(label, ", ".join(map(str, blocks)))
 
     def name_of(where: Where) -> str:
         number = tuple(s.start // n for s, n in zip(where, blocks, strict=True))

@@ -82,6 +82,18 @@ def test_termination_ends_as_an_interrupt(capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_termination_within_exec_ends_with_the_same_status():
+    """Libraries call exec while they are imported."""
+    script = """
+import signal
+from neuromancer.commands.console import end_with, run
+
+end_with(lambda: run("program", lambda: exec("signal.raise_signal(signal.SIGTERM)")))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (130, "program: interrupted\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="ends by a signal")
 def test_interrupt_while_the_interpreter_shuts_down():
     """Libraries tidy up after the command; an interrupt there says nothing and ends the process."""
