@@ -14,6 +14,10 @@ from torch.nn.functional import conv2d, conv3d
 
 from neuromancer.engine.pytensor.kernels import cook_toom, winograd
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
+from neuromancer.engine.pytensor.kernels.expressions import Expression
+from neuromancer.engine.pytensor.kernels.joining import Parts
+from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed
 
@@ -51,33 +55,64 @@ def padded(x_shape, pad):
 
 
 @settings(max_examples=60, deadline=None)
-@given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.CHUNK]), st.booleans())
-def test_agrees_with_direct(geometry, with_bias, threads, chunk, large):
+@given(convolutions(), st.booleans(), st.integers(1, 3), st.sampled_from([1, winograd.MOST_ROWS]), st.data())
+def test_agrees_with_direct(geometry, with_bias, threads, rows, data):
     x_shape, w_shape, dilation, pad = geometry
-    size = 7 if large and min(winograd.split(k, 7)[1] for k in w_shape[-2:]) >= 4 else 6
+    sizes = [6, 7] if min(winograd.split(k, 7)[1] for k in w_shape[-2:]) >= 4 else [6]
+    deep = [1, winograd.DEEP] if winograd.is_deep(w_shape, dilation) else [1]
+    size, deep = data.draw(st.sampled_from(sizes)), data.draw(st.sampled_from(deep))
     generator = torch.Generator().manual_seed(0)
     x, w = torch.rand(x_shape, generator=generator), torch.randn(w_shape, generator=generator)
     bias = torch.randn(w_shape[0], generator=generator) if with_bias else None
     expected = DIRECT[x.ndim - 2](
         x.double(), w.double(), None if bias is None else bias.double(), dilation=dilation, padding=pad
     )
-    before, winograd.CHUNK = winograd.CHUNK, chunk
+    before, winograd.MOST_ROWS = winograd.MOST_ROWS, rows
     used = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        tiling = winograd.Tiling(padded(x_shape, pad), w_shape, dilation, size)
+        tiling = winograd.Tiling(padded(x_shape, pad), w_shape, dilation, size, deep)
         y = tiling.conv(x, tiling.transformed(w), bias, pad)
     finally:
-        winograd.CHUNK = before
+        winograd.MOST_ROWS = before
         torch.set_num_threads(used)
     assert y.shape == expected.shape
     assert y.is_contiguous(memory_format=torch.channels_last if y.ndim == 4 else torch.channels_last_3d) or 1 in y.shape
     assert (y.double() - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1.0)
 
 
-def test_result_does_not_depend_on_threads():
+@pytest.mark.parametrize("deep", [1, winograd.DEEP])
+def test_an_image_may_come_in_parts(deep):
+    x, w = torch.randn(2, 50, 7, 20, 23), torch.randn(16, 50, 3, 3, 3)
+    tiling = winograd.Tiling(padded(x.shape, (1, 1, 1)), tuple(w.shape), (1, 1, 1), 6, deep)
+    u, expected = tiling.transformed(w), conv3d(x, w, padding=1)
+    for sizes in ([17, 33], [16, 16, 18], [3, 47]):  # those with few channels are joined
+        y = tiling.conv(Parts(x.split(sizes, dim=1)), u, None, (1, 1, 1))
+        assert torch.equal(y, tiling.conv(x, u, None, (1, 1, 1)))
+        assert (y - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("x_shape", "deep"), [((2, 20, 9, 21, 30), 1), ((1, 20, 9, 21, 30), 6), ((2, 20, 21, 30), 1)])
+def test_epilogue_is_computed_on_every_value(x_shape, deep):
+    ndim = len(x_shape) - 2
+    x, w, bias = torch.randn(x_shape), torch.randn(35, 20, *(3,) * ndim), torch.randn(35)
+    tiling = winograd.Tiling(x_shape, tuple(w.shape), (1,) * ndim, 6, deep)
+    sums = tiling.conv(x, tiling.transformed(w), bias, (0,) * ndim)
+    residual = to_channels_last(torch.randn(sums.shape))
+    slopes = torch.randn(1, 35, *(1,) * ndim)
+    conv, slope, other = (Expression.operand(k) for k in range(3))
+    leaky = Expression("maximum", conv, Expression("mul", conv, slope))
+    epilogue = Epilogue(Expression("add", other, leaky), (CHANNEL, FULL))
+    assert tiling.fits(epilogue, [slopes, residual]) and not tiling.fits(epilogue, [slopes, residual[..., :-1]])
+    assert not tiling.fits(epilogue, [slopes, residual.contiguous()])  # of another memory format
+    found = tiling.conv(x, tiling.transformed(w), bias, (0,) * ndim, epilogue, [slopes, residual])
+    torch.testing.assert_close(found, residual + torch.maximum(sums, sums * slopes))
+
+
+@pytest.mark.parametrize(("size", "deep"), [(7, 1), (6, winograd.DEEP)])
+def test_result_does_not_depend_on_threads(size, deep):
     x, w = torch.randn(1, 20, 6, 70, 70), torch.randn(30, 20, 2, 4, 4)
-    tiling = winograd.Tiling(tuple(x.shape), tuple(w.shape), (1, 2, 2), 7)
+    tiling = winograd.Tiling(tuple(x.shape), tuple(w.shape), (1, 2, 2), size, deep)
     u = tiling.transformed(w)
     used = torch.get_num_threads()
     results = []
@@ -92,11 +127,12 @@ def test_result_does_not_depend_on_threads():
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "size"),
     [
-        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), 7),
-        ((1, 40, 21, 36, 36), (80, 40, 4, 5, 5), 7),
-        ((8, 64, 66, 66), (64, 64, 3, 3), 6),
-        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), 6),
-        ((1, 80, 12, 60, 60), (80, 80, 9, 9, 7), 6),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 4, 4), (7, 1)),
+        ((1, 40, 21, 36, 36), (80, 40, 4, 5, 5), (7, 1)),
+        ((8, 64, 66, 66), (64, 64, 3, 3), (6, 1)),
+        ((1, 64, 34, 34, 34), (64, 64, 3, 3, 3), (6, 6)),
+        ((1, 40, 10, 60, 60), (80, 40, 4, 6, 6), (6, 6)),
+        ((1, 80, 12, 60, 60), (80, 80, 9, 9, 7), (6, 1)),
         ((1, 40, 10, 60, 60), (80, 40, 4, 1, 4), None),
         ((1, 15, 10, 60, 60), (80, 15, 4, 4, 4), None),
         ((1, 40, 10, 60, 60), (15, 40, 4, 4, 4), None),
@@ -108,8 +144,9 @@ def test_larger_tiles_where_they_pay(x_shape, w_shape, size):
     assert (tiling and tiling.key) == size
 
 
-def test_memory_is_what_a_plan_is_told(monkeypatch):
-    tiling = winograd.Tiling((2, 40, 6, 50, 50), (30, 40, 2, 4, 4), (1, 1, 2), 6)
+@pytest.mark.parametrize("deep", [1, winograd.DEEP])
+def test_memory_is_what_a_plan_is_told(deep, monkeypatch):
+    tiling = winograd.Tiling((2, 40, 6, 50, 50), (30, 40, 2, 4, 4), (1, 1, 2), 6, deep)
     w = torch.randn(30, 40, 2, 4, 4)
     assert tiling.transformed(w).nbytes == tiling.prepared
     sizes = []

@@ -27,6 +27,8 @@ GROUPS: dict[Any, str] = {
     fourier.Tiling: "fourier",
 }
 """Algorithm -> the group of `speed.TYPICAL` that it needs."""
+READ_PARTS = (rows.RowConv, winograd.Tiling)
+"""Algorithms that read an image in parts without joining them."""
 MAPPED = 32 << 20
 """Size in bytes from which on memory that torch allocates is new each time, so that the system has to clear it."""
 UNMEASURED = Speed()
@@ -73,7 +75,7 @@ class ConvAlgorithm(Protocol):
         Parameters
         ----------
         x : Tensor, (b, n_in, [z,] y, x)
-            Not padded, unlike the shape for which the algorithm was chosen.
+            Not padded, unlike the shape for which the algorithm was chosen; for `READ_PARTS` it may be in parts.
         w : Tensor
             A `transformed` kernel.
         bias : Tensor, optional, (n_out,)
@@ -129,7 +131,7 @@ class Layer:
     planar : bool
         Whether the image comes in torch's default memory format; all algorithms but `rows` convert it.
     in_parts : bool
-        Whether the image comes in parts; all algorithms but `rows` concatenate them.
+        Whether the image comes in parts; all algorithms but `READ_PARTS` concatenate them.
     """
 
     x_shape: Ints
@@ -169,10 +171,11 @@ class Layer:
             new["point_value"] = outputs * (self.w_shape[1] * self.groups + n_out)
         return new | {f"direct_{kind}".rstrip("_"): outputs * channels * n_in * prod(taps)}
 
-    @property
-    def reordered(self) -> Units:
-        """Work of converting the image to the channels-last format."""
-        return {"reorder": prod(self.x_shape)} if self.planar or self.in_parts else {}
+    def reordered(self, way: ConvAlgorithm | None) -> Units:
+        """Return the work of converting the image to the channels-last format for an algorithm."""
+        joins = self.in_parts and not isinstance(way, READ_PARTS)
+        converts = self.planar and not isinstance(way, rows.RowConv)
+        return {"reorder": prod(self.x_shape)} if joins or converts else {}
 
 
 @lru_cache(maxsize=4096)
@@ -219,7 +222,7 @@ def _fastest(layer: Layer, speed: Speed) -> ConvAlgorithm | None:
     w_shape, dilation = layer.w_shape, layer.dilation
     if len(w_shape) not in (4, 5) or layer.x_shape[0] < 1 or min(layer.windows) < 1 or not prod(w_shape):
         return None
-    direct = speed.seconds(layer.direct | layer.reordered)
+    direct = seconds(None, layer, speed)
     if direct < START:
         return None
     if layer.is_head:  # oneDNN would convert the whole image first, which takes memory, too
@@ -236,10 +239,8 @@ def _fastest(layer: Layer, speed: Speed) -> ConvAlgorithm | None:
 
 def seconds(way: ConvAlgorithm | None, layer: Layer, speed: Speed) -> float:
     """Return the seconds of a layer by an algorithm, or directly."""
-    if way is None:
-        return speed.seconds(layer.direct | layer.reordered)
-    units = way.units if isinstance(way, rows.RowConv) else way.units | layer.reordered
-    return speed.seconds(units) + (0.0 if layer.prepared else speed.seconds(way.preparation))
+    units = (layer.direct if way is None else way.units) | layer.reordered(way)
+    return speed.seconds(units) + (0.0 if layer.prepared or way is None else speed.seconds(way.preparation))
 
 
 def gradient(

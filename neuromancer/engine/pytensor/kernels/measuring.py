@@ -161,8 +161,20 @@ def _rows() -> list[Sample]:
 
 
 def _winograd() -> list[Sample]:
-    layers = [_layer((26, 34, 34), 16, 16, 3), _layer((386, 386), 32, 32, 3), _layer((66, 66), 128, 128, 3)]
-    return [_by(winograd.Tiling(layer.x_shape, layer.w_shape, layer.dilation, 6), layer) for layer in layers]
+    samples = []
+    for image, channels, deep in (
+        ((26, 34, 34), 16, 1),
+        ((386, 386), 32, 1),
+        ((66, 66), 128, 1),
+        ((34, 34, 34), 32, winograd.DEEP),
+        ((18, 18, 18), 128, winograd.DEEP),
+    ):
+        layer = _layer(image, channels, channels, 3)
+        algorithm = winograd.Tiling(layer.x_shape, layer.w_shape, layer.dilation, 6, deep)
+        samples.append(_by(algorithm, layer))
+        if channels == 32:
+            samples.append(_transform(algorithm, layer))
+    return samples
 
 
 def _fourier() -> list[Sample]:

@@ -54,8 +54,8 @@ TYPICAL: dict[str, dict[str, float]] = {
         # exp, tanh and the like, per value
         "function": 2e-9,
     },
-    # per product, and per value transformed, read or written
-    "winograd": {"winograd_product": 24e-12, "winograd_value": 0.24e-9},
+    # per product, value transformed, and value of the kernel transformed
+    "winograd": {"winograd_product": 22e-12, "winograd_value": 0.22e-9, "winograd_kernel": 2.5e-9},
     # per real product, value of the kernel read, value transformed, value of the kernel transformed, and call
     "fourier": {
         "fourier_product": 19e-12,

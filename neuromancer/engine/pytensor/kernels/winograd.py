@@ -3,18 +3,19 @@
 A tile of 6x6 inputs gives 3x3 outputs of a 4x4 kernel with 36 products instead of 144 (4x4 outputs of a 3x3 kernel, 2x2
 of a 5x5 kernel); a tile of 7x7 gives 4x4 outputs with 49 products. Larger kernels are split into parts of such sizes,
 each applied to shifted inputs. Dilation only spreads the inputs of a tile. The products of all tiles and channels at
-one position of the tile are one matrix product; those of parts and of the first kernel axis are accumulated before the
-output transform.
+one position of the tile are one matrix product, summed over parts and the first kernel axis before the output
+transform. In 3-D, tiles may also have several layers, with fewer products: 6x6x6 inputs give 4x4x4 outputs of a 3x3x3
+kernel with 216 instead of 1728.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, reduce
 from importlib import import_module
-from itertools import product
+from itertools import pairwise, product
 from math import ceil, prod
 from types import ModuleType
 
@@ -22,23 +23,31 @@ import numpy as np
 import torch
 
 from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, PLAIN, Epilogue
+from neuromancer.engine.pytensor.kernels.joining import Parts, whole
 from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.memory import empty
-from neuromancer.engine.pytensor.kernels.simd import LANES
+from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import pool
 
 Ints = tuple[int, ...]
 
-CHUNK = 6 << 20
-"""Size in bytes of the transformed values of a chunk, which is one thread's unit of work."""
-LEAST_ROWS = 64
-"""Minimum number of rows for an efficient matrix product."""
+CHUNK = 1 << 20
+"""Size in bytes of the transformed values of a chunk: they stay in the cache."""
+LEAST_ROWS, MOST_ROWS = 56, 192
+"""Rows of a matrix product; with fewer, reading the kernel takes as long as the products."""
+HALO = 4
+"""Minimum length of a chunk along z relative to the layers that it reads beyond."""
+TASKS = 8
+"""Units of work per thread."""
 TRANSFORM = {6: 1.0, 7: 1.4}
 """Cost of the transforms per value by tile size, relative to tiles of 6."""
 PRECISE = 0.93
 """Maximum cost of the larger tiles relative to the smaller ones: they are less precise. They are used for at least 4
 taps; below, they would save little."""
+DEEP = 6
+"""Inputs of a tile along z."""
 
 
 @cache
@@ -63,11 +72,13 @@ class Tiling:
     w_shape : (n_out, n_in, [z,] y, x)
     dilation : tuple of int, per spatial axis
     size : int
-        Inputs of a tile along an axis.
+        Inputs of a tile along the last two axes.
+    deep : int
+        Inputs of a tile along z, or 1 for tiles in planes, whose products are summed over the kernel's first axis.
     """
 
-    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, size: int) -> None:
-        self.size = size
+    def __init__(self, x_shape: Ints, w_shape: Ints, dilation: Ints, size: int, deep: int = 1) -> None:
+        self.size, self.deep = size, deep
         spatial = [n - d * (k - 1) for n, d, k in zip(x_shape[2:], dilation, w_shape[2:], strict=True)]
         # in 2-D the batch axis takes the place of z
         flat = len(spatial) == 2
@@ -75,113 +86,177 @@ class Tiling:
         self.taps, self.reach = (1, 0) if flat else (w_shape[2], dilation[0])
         self.n_in, self.n_out = w_shape[1], w_shape[0]
         self.out = (self.depth, *spatial) if flat else tuple(spatial)
+        self.shape = (self.depth, self.n_out, *spatial) if flat else (self.batch, self.n_out, *spatial)
         self.dilation = dilation[-2:]
         self.parts, self.part = (tuple(n) for n in zip(*(split(k, size) for k in w_shape[-2:]), strict=True))
         self.edges = tuple(size + 1 - k for k in self.part)
+        self.edge = deep + 1 - self.taps if deep > 1 else 1
+        self.halo = self.reach * (self.taps - 1)
         self.per_phase = tuple(
             ceil(ceil(n / d) / m) for n, d, m in zip(self.out[1:], self.dilation, self.edges, strict=True)
         )
         self.tiles = prod(self.per_phase) * prod(self.dilation)
         # independent of the number of threads, so that results are, too
-        per_tile = 4 * size**2 * (self.depth * self.n_in + self.out[0] * self.n_out)
-        rows = ceil(LEAST_ROWS / self.out[0]) if self.out[0] > 0 else 1
-        self.step = max(1, min(CHUNK // per_tile, max(rows, ceil(self.tiles / 16))))
+        points = size**2 * deep
+        least = max(LEAST_ROWS, min(self.n_in, self.n_out) // 2)
+        rows = min(MOST_ROWS, max(least, CHUNK // (4 * points * (self.n_in + self.n_out))))
+        along_z = ceil(self.out[0] / self.edge)
+        blocks = max(1, along_z // max(rows, ceil(HALO * self.halo / self.edge)))
+        self.length = max(1, ceil(along_z / blocks)) * self.edge
+        self.blocks = ceil(self.out[0] / self.length)
+        self.step = max(1, min(self.tiles, rows * self.edge // self.length))
+        self.steps = ceil(self.tiles / self.step)
 
-        points, parts = size**2 * self.tiles * self.batch, prod(self.parts)
-        values = points * (parts * self.depth * self.n_in + self.out[0] * self.n_out)
-        products = points * parts * self.out[0] * self.taps * self.n_in * self.n_out
-        operands = points * parts * self.out[0] * self.taps * (self.n_in + self.n_out)
+        columns, parts = self.tiles * self.batch, prod(self.parts)
+        padded = ceil(self.out[0] / self.edge) * self.edge
+        n_in, n_out = (ceil(n / LANES) * LANES for n in (self.n_in, self.n_out))  # computed in whole vectors
+        inputs, outputs = (padded + self.blocks * self.halo) * parts * n_in, padded * n_out
+        values = size**2 * columns * (inputs + outputs)
+        if deep > 1:
+            values += points * columns * along_z * (parts * n_in + n_out)
+        taps = 1 if deep > 1 else self.taps
+        kernel = points * parts * taps * self.n_in * n_out
+        read = self.batch * self.blocks * self.steps * kernel
         self.units: Units = {
-            "winograd_product": products,
-            "winograd_value": TRANSFORM[size] * values + operands,
+            "winograd_product": columns * along_z * points * parts * taps * self.n_in * n_out,
+            "winograd_value": TRANSFORM[size] * values + read,
         }
         """Work of a call; see `speed`."""
-        kernel = size**2 * parts * self.taps * self.n_in * self.n_out
         self.prepared = 4 * kernel
         """Size of the transformed kernel in bytes."""
-        self.preparation: Units = {"winograd_value": 2 * TRANSFORM[size] * kernel}
+        self.preparation: Units = {"winograd_kernel": kernel}
         """Work of the kernel transform."""
-        self._scratch = self.step * per_tile
 
     @property
-    def key(self) -> int:
+    def key(self) -> Ints:
         """Key of the transformed kernel in a cache."""
-        return self.size
+        return self.size, self.deep
 
     @property
     def scratch(self) -> int:
         """Workspace in bytes, in addition to input and result."""
-        return self._scratch * torch.get_num_threads()
+        return 4 * sum(self._buffers()) * torch.get_num_threads()
 
-    def chunks(self) -> Iterator[tuple[int, int, int]]:
-        """Iterate over chunks of tiles: (image, first tile, end)."""
-        for image in range(self.batch):
-            for first in range(0, self.tiles, self.step):
-                yield image, first, min(first + self.step, self.tiles)
+    def _buffers(self) -> tuple[int, int, int]:
+        """Return the sizes of a thread's buffers; see `winograd_chunks.chunks`."""
+        points, parts, layers = self.size**2, prod(self.parts), self.length + self.halo
+        inputs = points * parts * (self.step * layers * self.n_in + LANES)
+        sums = points * (self.step * self.length * self.n_out + LANES)
+        if self.deep == 1:
+            return LANES, inputs + LANES, sums + LANES
+        rows = self.step * self.length // self.edge
+        values, products = parts * (rows * self.n_in + LANES), rows * self.n_out + LANES
+        return max(inputs, sums) + LANES, points * self.deep * values + LANES, points * self.deep * products + LANES
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
-        """Transform a kernel (n_out, n_in, [z,] y, x) into (parts y, parts x, z, size * size, n_in, n_out)."""
+        """Transform a kernel (n_out, n_in, [z,] y, x) into `winograd_products.panels` of parts (y, x) and taps."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
         n_out, n_in, depth, *taps = w.shape
         (ny, nx), (ky, kx), size = self.parts, self.part, self.size
         whole = torch.nn.functional.pad(w, (0, nx * kx - taps[1], 0, ny * ky - taps[0]))
         parts = whole.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
         by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
-        return torch.matmul(_along_both(size, ky, kx), by_tap).view(ny, nx, depth, size**2, n_in, n_out)
+        planes = torch.matmul(_along((size, ky), (size, kx)), by_tap)
+        if self.deep > 1:
+            planes = torch.matmul(_along((self.deep, depth)), planes.transpose(2, 3))
+        taps = depth if self.deep == 1 else 1
+        return _code("winograd_products").panels(planes.reshape(ny * nx * taps, size**2 * self.deep, n_in, n_out))
 
-    def conv(self, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, pad: Ints) -> torch.Tensor:
-        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`."""
-        n = self.size
-        source = to_channels_last(x).movedim(1, -1)
-        result = empty(*(() if x.ndim == 4 else x.shape[:1]), *self.out, self.n_out)
-        offsets = np.zeros(self.n_out, "float32") if bias is None else bias.contiguous().numpy()
-        images = (source[None], result[None]) if x.ndim == 4 else (source, result)
-        *above, top, left = (0, *pad) if x.ndim == 4 else pad
-        shift = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
-        input_transform = _transforms().input_transform(n)
-        output_transform = _transforms().output_transform(n, self.edges)
-        chunks, lock = self.chunks(), threading.Lock()
+    def conv(
+        self,
+        x: torch.Tensor | Parts,
+        w: torch.Tensor,
+        bias: torch.Tensor | None,
+        pad: Ints,
+        epilogue: Epilogue = PLAIN,
+        operands: Sequence[torch.Tensor] = (),
+    ) -> torch.Tensor:
+        """Convolve x with a `transformed` kernel; see `conv_algorithm.ConvAlgorithm`.
+
+        `operands` are those of the epilogue.
+        """
+        small = isinstance(x, Parts) and min(image.shape[1] for image in x.images) < LANES
+        images = list(x.images) if isinstance(x, Parts) and not small else [whole(x)]
+        images = [to_channels_last(image).movedim(1, -1) for image in images]
+        b, c, *spatial = self.shape
+        result = empty(b, *spatial, c)
+        plan, sources = self._tables(images, pad, epilogue)
+        offsets = torch.zeros(self.n_out) if bias is None else bias.contiguous()
+        arrays = [v.data_ptr() for v in (images[0], result, w, offsets)]
+        further = [v.data_ptr() for v in operands]
+        run = _code("winograd_chunks").chunks(epilogue, self.deep > 1)
+        count = self.batch * self.blocks * self.steps
+        threads = torch.get_num_threads()
+        bounds = np.linspace(0, count, min(count, TASKS * threads) + 1).astype(int)
+        waiting, lock = iter(pairwise(bounds.tolist())), threading.Lock()
 
         def work() -> None:
-            depth, length = self.depth, self.out[0]
-            values = empty(n * n * self.step * depth * self.n_in)
-            sums = empty(n * n * self.step * length * self.n_out)
-            with torch.inference_mode():
-                while True:
-                    with lock:
-                        chunk = next(chunks, None)
-                    if chunk is None:
-                        return
-                    image, first, end = chunk
-                    tiles = end - first
-                    v = values[: n * n * tiles * depth * self.n_in].view(n * n, depth * tiles, self.n_in)
-                    s = sums[: n * n * tiles * length * self.n_out].view(n * n, length * tiles, self.n_out)
-                    for i, j in product(*map(range, self.parts)):
-                        padding = (*above, top - i * shift[0], left - j * shift[1])
-                        cut = self._cut(first, padding, images[0].shape[1:], depth, tiles)
-                        input_transform(images[0][image].data_ptr(), v.data_ptr(), cut.ctypes.data)
-                        for k in range(self.taps):
-                            rows = v.narrow(1, k * self.reach * tiles, length * tiles)
-                            if i == j == k == 0:
-                                torch.bmm(rows, w[i, j, k], out=s)
-                            else:
-                                s.baddbmm_(rows, w[i, j, k])
-                    cut = self._cut(first, (0, 0, 0), images[1].shape[1:], length, tiles)
-                    arrays = (s.data_ptr(), images[1][image].data_ptr(), offsets.ctypes.data)
-                    output_transform(*arrays, cut.ctypes.data)
+            buffers = [_aligned(size) for size in self._buffers()]
+            scratch = [buffer.data_ptr() for buffer in buffers]
+            while True:
+                with lock:
+                    part = next(waiting, None)
+                if part is None:
+                    return
+                run(*arrays, *scratch, plan.ctypes.data, sources.ctypes.data, *part, *further)
 
-        threads = torch.get_num_threads()
-        if threads == 1 or self.tiles * self.batch <= self.step:
+        if threads == 1 or count < 2:
             work()
         else:
             for done in [pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
                 done.result()
         return result.movedim(-1, 1)
 
-    def _cut(self, first: int, pad: Ints, shape: Ints, layers: int, tiles: int) -> np.ndarray:
-        """Return the table of `winograd_transforms` for so many tiles from `first` on of an image (z, y, x, c)."""
+    def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:
+        """Return whether the operands of an epilogue have the shapes and the format of its result."""
+        shapes = {CHANNEL: (1, self.n_out, *(1,) * (len(self.shape) - 2)), FULL: self.shape}
+        return all(
+            v.shape == shapes[kind] and (kind == CHANNEL or v.movedim(1, -1).is_contiguous())
+            for kind, v in zip(epilogue.kinds, operands, strict=True)
+        )
+
+    def _tables(self, images: list[torch.Tensor], pad: Ints, epilogue: Epilogue) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tables of `winograd_chunks` for images (b, [z,] y, x, c)."""
+        transforms, deep = _code("winograd_transforms"), self.deep
+        functions = (
+            transforms.input_transform(self.size),
+            _code("winograd_products").multiplier(),
+            transforms.output_transform(self.size, self.edges, epilogue),
+            *((transforms.into_points(deep), transforms.from_points(deep, self.edge)) if deep > 1 else ()),
+        )
         grid = (*self.per_phase, *self.dilation, *self.edges)
-        return np.array([first, *grid, *pad, *shape, layers, tiles], np.int64)
+        numbers = (
+            *(self.steps, self.blocks, self.step, self.tiles, self.length, *self.out, *grid),
+            *(self.size**2, deep, self.edge, self.halo, self.n_in, self.n_out),
+            *(prod(self.parts), self.taps if deep == 1 else 1, self.reach),
+        )
+        *above, top, left = (0, *pad) if len(pad) == 2 else pad
+        shift = [k * d for k, d in zip(self.part, self.dilation, strict=True)]
+        sources = []
+        for part, (i, j) in enumerate(product(*map(range, self.parts))):
+            padding = (*above, top - i * shift[0], left - j * shift[1])
+            channel = 0
+            for image in images:
+                at = (image.data_ptr() - images[0].data_ptr()) // 4
+                *depth, height, width, channels = image.shape if len(pad) == 2 else image.shape[1:]
+                apart = 0 if len(pad) == 2 else prod(image.shape[1:])
+                sources.append((at, apart, part, channel, *padding, height, width, *depth, channels))
+                channel += channels
+        addresses = [function.address for function in functions] + [0] * (5 - len(functions))
+        plan = (*addresses, *numbers, len(sources))
+        return np.array(plan, np.int64), np.array(sources, np.int64)
+
+
+def _aligned(size: int) -> torch.Tensor:
+    """Allocate a buffer of so many values, of which the last `LANES` may be given up to begin at a cache line."""
+    buffer = empty(size)
+    skipped = -buffer.data_ptr() % CACHE_LINE // 4
+    return buffer[skipped:]
+
+
+def is_deep(w_shape: Ints, dilation: Ints) -> bool:
+    """Return whether tiles of `DEEP` layers apply to a convolution."""
+    return len(w_shape) == 5 and dilation[0] == 1 < w_shape[2] < DEEP
 
 
 def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, speed: Speed) -> Tiling | None:
@@ -198,18 +273,27 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, sp
     # the transforms work on whole vectors of channels
     if not (len(w_shape) in (4, 5) and min(w_shape[:2]) >= LANES and min(w_shape[-2:]) >= 2):
         return None
-    small, large = (Tiling(x_shape, w_shape, dilation, size) for size in TRANSFORM)
-    slow, fast = (speed.seconds(t.units) + (0.0 if prepared else speed.seconds(t.preparation)) for t in (small, large))
-    return large if min(large.part) >= 4 and fast < PRECISE * slow else small
+
+    def cost(tiling: Tiling) -> float:
+        return speed.seconds(tiling.units) + (0.0 if prepared else speed.seconds(tiling.preparation))
+
+    best = Tiling(x_shape, w_shape, dilation, 6)
+    others = [Tiling(x_shape, w_shape, dilation, 7)]
+    if is_deep(w_shape, dilation):
+        others.append(Tiling(x_shape, w_shape, dilation, 6, DEEP))
+    for other in others:
+        if (other.deep > 1 or min(other.part) >= 4) and cost(other) < PRECISE * cost(best):
+            best = other
+    return best
 
 
 @cache
-def _along_both(size: int, *taps: int) -> torch.Tensor:
-    """Return the matrix that transforms a kernel along both axes at once, (size * size, taps)."""
-    along = [matrices(k, size)[1] for k in taps]
-    return torch.from_numpy(np.kron(*along).astype("float32"))
+def _along(*axes: tuple[int, int]) -> torch.Tensor:
+    """Return the matrix that transforms a kernel along axes (size of the tiles, taps) at once, (points, taps)."""
+    return torch.from_numpy(reduce(np.kron, [matrices(taps, size)[1] for size, taps in axes]).astype("float32"))
 
 
-def _transforms() -> ModuleType:
-    """Return the module of the transforms; imported on demand, as importing llvmlite takes time."""
-    return import_module("neuromancer.engine.pytensor.kernels.winograd_transforms")
+@cache
+def _code(module: str) -> ModuleType:
+    """Return a module of machine code; imported on demand, as importing llvmlite takes time."""
+    return import_module(f"neuromancer.engine.pytensor.kernels.{module}")

@@ -19,6 +19,7 @@ from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
 from neuromancer.engine.pytensor.kernels.row_up import RowUpConv, up_convolution
 from neuromancer.engine.pytensor.kernels.rows import RowConv
+from neuromancer.engine.pytensor.kernels.winograd import Tiling
 from neuromancer.engine.pytensor.link.torch.arithmetic import ROUNDED, Rounded
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.base import KernelOp
@@ -115,7 +116,7 @@ class FastConv:
         """(kernel, key of an algorithm, transformed kernel); replaced as a whole, so that threads may share it."""
 
     def __call__(self, x: torch.Tensor | Parts, w: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the convolution of x, which is in parts only for an algorithm along rows, and w."""
+        """Return the convolution of x, which is in parts only for an algorithm that reads parts, and w."""
         algorithm = self.algorithm(x, w)
         if algorithm is None:
             return self.op.kernel(x, channels_last(w), *(() if bias is None else (bias,)))
@@ -146,7 +147,7 @@ class FastConv:
         """
         x, w = operands[:2]
         algorithm = self.algorithm(x, w)
-        if not isinstance(algorithm, RowConv | RowUpConv) or not algorithm.fits(epilogue, beside):
+        if not isinstance(algorithm, RowConv | RowUpConv | Tiling) or not algorithm.fits(epilogue, beside):
             return separately(self(*operands))
         bias = operands[2] if len(operands) > 2 else None
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad, epilogue, beside)

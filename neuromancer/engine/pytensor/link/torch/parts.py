@@ -7,8 +7,8 @@ from pytensor.graph.basic import Apply, Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.tensor.basic import Join
 
+from neuromancer.engine.pytensor.kernels.conv_algorithm import READ_PARTS
 from neuromancer.engine.pytensor.kernels.joining import Parts, whole
-from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.link.torch.convolution import fast
 from neuromancer.engine.pytensor.link.torch.registry import DEVICE, Context, Form, torch_form
 from neuromancer.engine.pytensor.ops.conv import Conv
@@ -47,6 +47,6 @@ def _join_for_conv(op: JoinForConv, node: Apply, context: Context) -> Form:
 
     def run(*operands: torch.Tensor) -> torch.Tensor | Parts:
         parts = Parts(operands[:-1])
-        return parts if isinstance(convolution.algorithm(parts, operands[-1]), RowConv) else whole(parts)
+        return parts if isinstance(convolution.algorithm(parts, operands[-1]), READ_PARTS) else whole(parts)
 
     return Form(run, [DEVICE] * len(node.inputs), [DEVICE])
