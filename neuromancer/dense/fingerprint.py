@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -90,7 +91,10 @@ def _content(cell: CellType) -> Any:
 
 
 def _code_digest(code: CodeType) -> str:
-    text = repr((_constant(code.co_consts), code.co_names))
+    # Python keeps the first constant even where it is not used: a docstring, or an element of what became a set.
+    used = {step.arg for step in dis.get_instructions(code) if step.opcode in dis.hasconst}
+    constants = tuple(value if k in used else None for k, value in enumerate(code.co_consts))
+    text = repr((_constant(constants), code.co_names))
     return hashlib.sha256(code.co_code + text.encode()).hexdigest()[:16]
 
 

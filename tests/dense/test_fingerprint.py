@@ -135,6 +135,15 @@ def test_texts_of_functions_do_not_depend_on_the_process(source, same):
     assert function_text(eval(source)) == function_text(eval(same))
 
 
+def test_documentation_does_not_count():
+    def documented(text):
+        space = {}
+        exec(f"def f(v):\n    {text!r}\n    return v in {{0, 8}}", space)
+        return space["f"]
+
+    assert function_text(documented("one")) == function_text(documented("two"))
+
+
 def test_a_function_without_code_is_known_by_its_name():
     assert function_text(np.sqrt) != function_text(np.square)
     assert function_text(nm.T.tanh) != function_text(nm.T.exp)
