@@ -7,6 +7,7 @@ from inspect import getdoc, isclass, ismodule
 from operator import attrgetter
 from typing import Any
 
+import numpy
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
@@ -14,6 +15,8 @@ TYPED = re.compile(r"[bwilfdcz](scalar|vector|matri|row|col|tensor\d)\w*")
 """Constructors of variables of one dtype."""
 SECTIONS = ("Parameters", "Returns", "Examples", "Notes")
 SIGNATURE = re.compile(r"\w+\(.*\)( ->.*)?")
+SENTENCE = re.compile(r"(?<!i\.e)(?<!e\.g)\. ")
+"""End of a sentence."""
 
 
 def functions(namespace: Any) -> dict[str, str]:
@@ -23,17 +26,17 @@ def functions(namespace: Any) -> dict[str, str]:
         hidden = name.startswith("_") or TYPED.fullmatch(name) or isclass(value) or ismodule(value)
         typing = getattr(value, "__module__", "").startswith(("typing", "collections"))
         if callable(value) and not hidden and not typing:
-            found[name] = summary(value)
+            found[name] = summary(value) or summary(getattr(numpy, name, None))  # of the same meaning
     return found
 
 
 def summary(value: Any) -> str:
     """Return the first sentence of a docstring; empty if it has none of its own."""
-    if type(value).__doc__ == value.__doc__:
+    if value is None or type(value).__doc__ == value.__doc__:
         return ""
     paragraphs = [" ".join(part.split()) for part in (getdoc(value) or "").split("\n\n")]
     first = next((part for part in paragraphs if not SIGNATURE.fullmatch(part)), "").replace("`", "")
-    return "" if first.startswith(SECTIONS) else first.partition(". ")[0].rstrip(".")
+    return "" if first.startswith(SECTIONS) else SENTENCE.split(first)[0].rstrip(".")
 
 
 class FunctionsTable(Directive):
