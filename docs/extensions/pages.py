@@ -17,8 +17,8 @@ OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
 """A link to a file of the repository, which is not on the site."""
 FILES = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
 """Pages that only name a file at the top of the repository: the site shows the file."""
-TOP = re.compile(r"\[[^]]+\]\((?:docs/)?((?:\w|-)+)\.md\)")
-"""A link to a page, in such a file."""
+TOP = re.compile(r"\[([^]]+)\]\((?!http)(?:docs/)?([\w-]+)(\.md)?\)")
+"""A link to a page or another file, in such a file."""
 CODE = re.compile(r"(nm\.|neuromancer\.|model\.|node\.)?([A-Za-z][\w.]*)(\(.*\))?", re.DOTALL)
 OWNERS = {"model.": ("Model.",), "node.": ("Node.",)}
 PLACES = ("", "train.", "volumes.", "affinities.", "instances.", "dense.", "errors.")
@@ -31,16 +31,17 @@ WIDE = 900
 def adapt_source(app: Any, docname: str, source: list[str]) -> None:
     """Show titles of pages instead of file names, no links out of the site, and the pages of the gallery's scripts."""
     if docname in FILES:
-        text = (ROOT / FILES[docname]).read_text(encoding="utf-8")
-        here = {name: page for page, name in FILES.items()}
-        text = TOP.sub(lambda link: f"[]({here.get(link[1] + '.md', link[1])}.md)", text)
-        text = text.replace("[](SECURITY.md)", "SECURITY.md")
-        source[0] = re.sub(r"\[([^]]+)\]\((?!http)\w+\)", r"\1", text)
+        source[0] = TOP.sub(_link, (ROOT / FILES[docname]).read_text(encoding="utf-8"))
         return
     text = source[0].replace("](gallery)", "](auto_gallery/index.rst)")
     for page, name in FILES.items():
         text = text.replace(f"[{name}](../{name})", f"[]({page}.md)")
     source[0] = OUTSIDE.sub(r"\1", NAMED.sub(r"[](\1)", text))
+
+
+def _link(found: re.Match[str]) -> str:
+    page = next((page for page, name in FILES.items() if name == f"{found[2]}.md"), found[2])
+    return f"[]({page}.md)" if (ROOT / "docs" / f"{page}.md").exists() else found[1]
 
 
 def enlarge(app: Any, doctree: nodes.document) -> None:

@@ -43,5 +43,5 @@ for panel in axes[:3]:
 axes[3].plot(thresholds, [score.false_merges for score in scores], ".-", label="falsely joined")
 axes[3].plot(thresholds, [score.false_splits for score in scores], ".-", label="falsely separated")
 axes[3].set(xlabel="threshold", title="pairs of voxels", yscale="symlog")
-axes[3].legend()
+axes[3].legend(loc="center left", fontsize=8)
 figure.tight_layout()
