@@ -22,6 +22,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "docstrings",
     "functions_table",
+    "mathml",
+    "pages",
 ]
 exclude_patterns = ["_build", "gallery", "auto_tutorial"]
 templates_path = ["_templates"]
@@ -29,6 +31,7 @@ templates_path = ["_templates"]
 # Prose: links to headings by their names, as on GitHub.
 myst_heading_anchors = 4
 default_role = "code"
+highlight_language = "none"  # Python is marked as such; other blocks are output and formulas
 suppress_warnings = ["config.cache"]  # the order of the gallery is a class, which cannot be stored
 
 # Reference: one page per public name, from its docstring. Types stand there, with shapes and units.
@@ -60,6 +63,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
+    "min_reported_time": 3600,  # times of a build say nothing
     "write_computation_times": False,
     "remove_config_comments": True,
     "reference_url": {"neuromancer": None},
@@ -70,6 +74,7 @@ sphinx_gallery_conf = {
 linkcheck_timeout, linkcheck_retries = 20, 3
 linkcheck_ignore = [r"https?://(127\.0\.0\.1|localhost)"]
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = f"neuromancer {release}"
 html_static_path = ["_static", "auto_tutorial"]

@@ -81,7 +81,7 @@ class InputTypeError(NeuromancerError, TypeError):
 
 
 class UnknownNameError(NeuromancerError, KeyError):
-    """There is no node, parameter, tag, optimiser, ... of this name."""
+    """There is no node, parameter, tag, optimiser or the like of this name."""
 
 
 class GraphError(NeuromancerError, ValueError):

@@ -1,4 +1,4 @@
-"""Docstrings and pages are written for other readers than Sphinx, too: what it has to be told about them."""
+"""Docstrings are written for other readers than Sphinx, too: what it has to be told about them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,34 @@ FULL = re.compile(r"(:\w+:`)(?=neuromancer\.)")
 """Beginning of a reference by a full name."""
 LITERAL = re.compile(r"(``.+?``)")
 PROMPTS = (">>> ", "... ")
-NAMED = re.compile(r"\[[\w-]+\.md\]\(([\w-]+\.md(#[\w-]+)?)\)")
-"""A link whose text is the name of the page."""
-OUTSIDE = re.compile(r"\[([^]]+)\]\(\.\./[^)]+\)")
-"""A link to a file of the repository, which is not on the site."""
+PAGE = re.compile(r"(?:``)?docs/([\w-]+)\.md(?:``)?")
+"""The file of a page of the documentation."""
+OPTIONAL = re.compile(r"import pytest; (\w+) = pytest\.importorskip\(.*\)")
+"""Import of a package without which an example cannot be tested."""
 
 
 def adapt_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Escape the stars of shapes such as (f, *spatial), and show the last part of full names only.
 
-    In plain text, both read best as they are written.
+    In plain text, both read best as they are written. Pages are linked, and examples import what they need.
     """
     for number, line in enumerate(lines):
-        if not line.lstrip().startswith(PROMPTS):
-            parts = LITERAL.split(line)
+        if line.lstrip().startswith(PROMPTS):
+            lines[number] = OPTIONAL.sub(r"import \1", line)
+        else:
+            parts = LITERAL.split(PAGE.sub(r":doc:`/\1`", line))
             parts[::2] = [STARRED.sub(r"\\*", part) for part in parts[::2]]
             lines[number] = FULL.sub(r"\1~", "".join(parts))
+
+
+def adapt_signature(app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> Any:
+    """Leave out the signature that Python gives to classes that are never called."""
+    return ("", None) if what == "class" and signature == "(*args, **kwargs)" else None
+
+
+def skip_field(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Skip the fields of named tuples, which are described with the class."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def by_last_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
@@ -45,15 +57,10 @@ def by_last_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return None
 
 
-def adapt_links(app: Any, docname: str, source: list[str]) -> None:
-    """Show titles of pages instead of file names, no links out of the site, and the pages of the gallery's scripts."""
-    text = source[0].replace("](gallery)", "](auto_gallery/index.rst)")
-    source[0] = OUTSIDE.sub(r"\1", NAMED.sub(r"[](\1)", text))
-
-
 def setup(app: Any) -> dict[str, Any]:
     """Connect with Sphinx; docstrings are adapted before numpydoc looks at their sections."""
     app.connect("autodoc-process-docstring", adapt_docstring, priority=100)
+    app.connect("autodoc-process-signature", adapt_signature)
+    app.connect("autodoc-skip-member", skip_field)
     app.connect("missing-reference", by_last_name)
-    app.connect("source-read", adapt_links)
     return {"parallel_read_safe": True}

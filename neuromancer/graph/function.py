@@ -32,7 +32,7 @@ class LazyFunction:
     profile_execution : int
         If positive, every call runs the function this many times, and ``last_exec_time`` is the mean.
     precision : {'f32', 'tf32', 'bf16', 'f16'}
-        See ``E.function``.
+        Precision of convolutions, see :func:`neuromancer.predict_dense`.
 
     Attributes
     ----------

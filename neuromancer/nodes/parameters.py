@@ -16,7 +16,9 @@ FORMS = "None, an array, a symbolic or shared variable, [array, 'const'] or [arr
 
 
 class ParameterNode(Node):
-    """Base of nodes with parameters that can be
+    """Base of nodes with parameters that can be given in several forms.
+
+    A parameter can be
 
     * None: a new parameter with default initialisation;
     * an array: a new parameter with these values;

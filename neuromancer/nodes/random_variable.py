@@ -14,9 +14,10 @@ from neuromancer.utils import new_seed
 
 
 class GaussianRV(Node):
-    r"""Sample from a normal distribution, :math:`\mu + e^{\ln\sigma}\,z` with :math:`z \sim N(0, 1)`.
+    r"""Sample from a normal distribution, given by mean and log of the standard deviation.
 
-    Gradients flow to mean and standard deviation (reparametrisation trick, Kingma & Welling 2014, arXiv:1312.6114).
+    The sample is :math:`\mu + e^{\ln\sigma}\,z` with :math:`z \sim N(0, 1)`. Gradients flow to mean and
+    standard deviation (reparametrisation trick, Kingma & Welling 2014, arXiv:1312.6114).
 
     Parameters
     ----------

@@ -245,8 +245,9 @@ class LSTM(_Cell):
 
     Parameters
     ----------
-    parent, activation_func, flatten, batch_normalisation, dropout_rate, name, print_repr, gamma, mean, std,
-    gradnet_mode
+    parent, activation_func, flatten, batch_normalisation, dropout_rate, name, print_repr
+        See :class:`GRU`.
+    gamma, mean, std, gradnet_mode
         See :class:`GRU`.
     memory_states : Node
         State before the step: `n_f` features of h, then `n_f` of c, with the input's axes in the same order. Missing

@@ -122,8 +122,9 @@ class ScanN(RepeatedStep):
 
     Parameters
     ----------
-    step_result, in_memory, out_memory, in_iterate, in_iterate_0, n_steps, unroll_scan, last_only, name, print_repr,
-    truncate_gradient
+    step_result, in_memory, out_memory, in_iterate, in_iterate_0
+        See :func:`Scan`.
+    n_steps, unroll_scan, last_only, name, print_repr, truncate_gradient
         See :func:`Scan`.
 
     Attributes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import Signature, signature
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,12 @@ FORMS: dict[str, Callable[[Any], Schedule]] = {}
 
 class _ShortForms(type):
     """Lets ``Schedule(dec=0.5)`` and the like create the schedule of that kind."""
+
+    @property
+    def __signature__(cls) -> Signature:
+        """Signature of the constructor, which editors and the reference show."""
+        made = signature(cls.__init__)  # type: ignore[misc]
+        return made.replace(parameters=list(made.parameters.values())[1:])
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         kind = next(iter(options), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -124,3 +126,8 @@ def test_short_forms():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(build())
+
+
+def test_editors_see_the_arguments():
+    assert str(inspect.signature(nm.StepSchedule)).startswith("(updates: ")
+    assert list(inspect.signature(nm.CosineSchedule).parameters) == ["n_steps", "end", "restart", "start"]
