@@ -78,6 +78,8 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
         for k, name in enumerate(names):
             if name in note.get(UNKNOWN, ()):
                 scale[k], units[k] = None, next((u for u in units if u), None)
+                if isinstance(offset, list) and path != levels_of(image)[0]:
+                    offset[k] = None  # in voxels of the finest level
             if name in note.get(DECREASING, ()) and isinstance(scale[k], float):
                 scale[k], direction[k] = -scale[k], -1
     return letters(names), StatedPlacement(scale, offset, units, direction)
