@@ -89,7 +89,10 @@ def check_spec(locator: Locator, spec: StoreSpec) -> None:
     if dtypes is not None and np.dtype(spec.dtype).name not in dtypes:
         name = "OME-TIFF" if kind == "tif" else name
         got = str(np.dtype(spec.dtype))
-        raise InputTypeError(f"{name} does not support this dtype", where=label, got=got, expected=dtypes)
+        nearest = _nearest_dtype(np.dtype(spec.dtype), dtypes)
+        raise InputTypeError(
+            f"{name} does not support this dtype", where=label, got=got, expected=dtypes, nearest=nearest
+        )
     _check_version(spec, label)
     chunk = spec.chunks if spec.shards is not None else spec.stored_chunks
     nbytes, most = prod(chunk) * np.dtype(spec.dtype).itemsize, MOST_BYTES.get(kind)
@@ -99,6 +102,12 @@ def check_spec(locator: Locator, spec: StoreSpec) -> None:
         require(*LIBRARIES[kind], label)
     if kind == "zarr":
         zarrs.zarr_of(locator.path)
+
+
+def _nearest_dtype(dtype: np.dtype, known: Sequence[str]) -> str | None:
+    """Return the first dtype that holds all values, of the same kind if there is one; an integer for integers."""
+    wide = [d for d in known if np.can_cast(dtype, d) and not (dtype.kind in "iu" and np.dtype(d).kind == "f")]
+    return min(wide, key=lambda d: np.dtype(d).kind != dtype.kind, default=None)
 
 
 def _check_version(spec: StoreSpec, label: str) -> None:

@@ -73,6 +73,22 @@ def test_options_that_a_format_lacks(locator, spec, error):
     assert caught.value.node == str(Locator(*locator))
 
 
+@pytest.mark.parametrize(
+    ("kind", "dtype", "nearest"),
+    [
+        ("mrc", "uint8", "uint16"),
+        ("tif", "float16", "float32"),
+        ("nifti", "bool", "uint8"),
+        ("precomputed", "int64", None),
+        ("tif", "uint64", None),
+    ],
+)
+def test_the_nearest_dtype_holds_all_values(kind, dtype, nearest):
+    with pytest.raises(InputTypeError, match=f"does not support this dtype; got {dtype}") as caught:
+        check_spec(Locator(kind, "a"), spec_of(dtype=dtype))
+    assert caught.value.nearest == nearest
+
+
 @pytest.mark.parametrize("compression", ["default", None, "gzip", "lzf"])
 def test_options_of_hdf5(compression):
     check_spec(Locator("hdf5", "a.h5", "b"), spec_of(compression=compression))
