@@ -99,7 +99,8 @@ def label_blocks(
     ArgumentError, ShapeError, InputTypeError
         For invalid arguments, before anything is created; or if `segment` returns anything but labels of its block.
     FileError
-        If the output exists, or belongs to a labelling with other arguments; or on a system error.
+        If the output exists, belongs to a labelling with other arguments, or another process works on it; or on a
+        system error.
     PredictionError
         If a worker process ends.
     Exception
@@ -133,12 +134,13 @@ def label_blocks(
         "min_iou": float(min_iou),
         "min_size": int(min_size),
     }
-    is_exclusive = _begin(records, header, output, resume)
-    if "objects" not in (records.begun() or {}):
-        task = _Labelling(grid, records, source, segment, output, float(min_iou))
-        records.note(objects=_run(task, pool, AtOnce() if is_exclusive else pool, min_size, progress))
-    records.clear()
-    return int((records.begun() or {})["objects"])
+    with records.held():
+        is_exclusive = _begin(records, header, output, resume)
+        if "objects" not in (records.begun() or {}):
+            task = _Labelling(grid, records, source, segment, output, float(min_iou))
+            records.note(objects=_run(task, pool, AtOnce() if is_exclusive else pool, min_size, progress))
+        records.clear()
+        return int((records.begun() or {})["objects"])
 
 
 @dataclass(frozen=True)

@@ -335,6 +335,16 @@ def test_what_exists_is_kept(mask: np.ndarray, tmp_path: Path):
     assert (np.load(out) == 1).all() and [p.name for p in tmp_path.iterdir()] == ["out.npy"]
 
 
+def test_another_process_may_be_at_work(mask: np.ndarray, tmp_path: Path):
+    pytest.importorskip("fcntl")
+    with Records(tmp_path / "out.npy.labelling").held():  # as another process does
+        for resume in (False, True):
+            with pytest.raises(FileError, match=r"out.npy.labelling': another process works on this labelling"):
+                label_blocks(mask, components, tmp_path / "out.npy", resume=resume, **BLOCKS)
+    assert not list(tmp_path.iterdir())
+    assert label_blocks(mask, components, tmp_path / "out.npy", resume=True, **BLOCKS) > 5
+
+
 def test_a_folder_with_other_files_is_left_alone(mask: np.ndarray, tmp_path: Path):
     folder = tmp_path / "folder"
     (folder / "blocks").mkdir(parents=True)
