@@ -98,7 +98,7 @@ def build(path: Path, spec: StoreSpec, token: str, label: str) -> None:
         file.header.label[0] = noted(token, placement, spatial).encode()
         file.header.nlabl = 1
         if placement.unit is not None:
-            _state(file.header, placement, dict(zip("zyx", shape[-3:], strict=True)), spatial)
+            _state(file.header, placement, dict(zip("xyz", shape[:-4:-1], strict=False)), spatial)
 
 
 def _state(header: Any, placement: Placement, counts: dict[str, int], spatial: list[str]) -> None:
@@ -107,7 +107,7 @@ def _state(header: Any, placement: Placement, counts: dict[str, int], spatial: l
     sizes = dict(zip(spatial, placement.voxel_size or [None] * len(spatial), strict=True))
     places = dict(zip(spatial, placement.offset or [None] * len(spatial), strict=True))
     for a in "xyz":
-        header.cella[a] = (sizes.get(a) or 1.0 / factor) * factor * counts[a]
+        header.cella[a] = (sizes.get(a) or 1.0 / factor) * factor * counts.get(a, 1)
         header.origin[a] = (places.get(a) or 0.0) * factor
 
 

@@ -49,7 +49,7 @@ class ArraySource:
         self.shape, self.dtype = layout.shape(array.shape), np.dtype(numpy_dtype(opened.array))
         self.spatial = layout.spatial
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
-        placement, doubts = calibrated(opened.placement, layout)
+        placement, doubts = calibrated(opened.placement, layout, opened.axes)
         self.voxel_size, self.unit, self.direction = placement.voxel_size, placement.unit, placement.direction
         self.orientation = placement.orientation
         self.offset = tuple(0.0 if o is None else o for o in placement.offset or (0.0,) * len(self.spatial))
