@@ -224,7 +224,7 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, OSError):
         return " ".join((error.strerror or str(error) or type(error).__name__).split())
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0]
     plain = text and type(error) in (ValueError, RuntimeError)
     return text if plain else ": ".join(filter(None, (type(error).__name__, text)))
 

@@ -143,6 +143,7 @@ def test_translating_keeps_the_number_of_system_errors():
         (FileNotFoundError(2, "No such file\nor directory", "a"), "No such file or directory"),
         (ValueError("two\n  lines"), "two lines"),
         (RuntimeError("lost"), "lost"),
+        (ValueError('no codec [tensorstore_spec=\'{"driver": "n5"}\']'), "no codec"),
         (ValueError(), "ValueError"),
         (UnicodeError("bad"), "UnicodeError: bad"),
         (NotImplementedError("yet"), "NotImplementedError: yet"),

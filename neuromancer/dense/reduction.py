@@ -166,7 +166,7 @@ def _tried(step: Any, example: np.ndarray) -> np.ndarray:
     if result.dtype.kind not in KINDS or not len(result):
         raise InputTypeError(
             "a reduction function must return channels of numbers",
-            node=_label(step),
+            where="reduce",
             got=f"{result.shape} {result.dtype}",
             expected="bool, integer or floating point",
         )
@@ -208,7 +208,7 @@ def require_importable(function: Callable[..., Any], where: str) -> None:
         raise ArgumentError(
             "other processes cannot import this function",
             where=where,
-            got=_label(function),
+            got=getattr(function, "__qualname__", type(function).__qualname__),
             expected="a function at the top level of a module other than __main__",
         )
 

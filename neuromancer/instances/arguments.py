@@ -12,6 +12,7 @@ from neuromancer.casts import is_number, is_whole
 from neuromancer.errors import ArgumentError, InputTypeError, ShapeError, short
 from neuromancer.instances.grid import BlockGrid
 from neuromancer.utils import as_array
+from neuromancer.volumes.missing import shown
 from neuromancer.volumes.protocol import Where
 
 MOST_VOXELS = 1 << 31
@@ -88,11 +89,18 @@ def checked_labels(labels: Any, outer: Where) -> np.ndarray:
     InputTypeError, ShapeError, ArgumentError
         If they are not integers of at least 0 in the shape of the block.
     """
-    size, label = tuple(s.stop - s.start for s in outer), "the labels of a block"
+    size, label = tuple(s.stop - s.start for s in outer), f"the labels of block {shown(outer)}"
     try:
         labels = as_array(labels)
     except ValueError as error:
-        raise InputTypeError("not an array", where=label, got=str(error), expected="integers") from None
+        several = isinstance(labels, (tuple, list))
+        raise InputTypeError(
+            "not an array",
+            where=label,
+            got=f"{len(labels)} items" if several else str(error),
+            expected="integers",
+            nearest="its first item" if several else None,
+        ) from None
     if labels.shape != size:
         raise ShapeError("of the wrong shape", where=label, got=labels.shape, expected=f"{size}, without channels")
     if labels.dtype.kind not in "iu":

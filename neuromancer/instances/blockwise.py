@@ -24,8 +24,13 @@ from neuromancer.places import is_address, local_file
 from neuromancer.progress import counted
 from neuromancer.volumes import ArraySource, Output, open_sink, open_source, output_at
 from neuromancer.volumes.chunks import CHUNK_BYTES
+from neuromancer.volumes.missing import shown
+from neuromancer.volumes.options import ORDERS
+from neuromancer.volumes.packed import is_packed
+from neuromancer.volumes.paths import split_path
 
 DTYPE = np.dtype(np.uint64)
+PLACE = ("voxel_size", "unit", "offset", "direction", "orientation", "spatial")
 
 
 def label_blocks(
@@ -61,7 +66,8 @@ def label_blocks(
         Gets a block (f, *spatial) and returns its labels (*spatial): integers, 0 for background. It has to return the
         same for the same values. For processes, it has to be a function of a module, or a ``functools.partial`` of one.
     out : path
-        Where to store the labels, uint64 (*spatial), numbered from 1; zarr if several processes are to write.
+        Where to store the labels, uint64 (*spatial), numbered from 1: zarr if several processes are to write, HDF5,
+        ``.npy``, NIfTI, NRRD or precomputed.
     block_shape : sequence of int
         Per spatial axis. Each worker needs memory for a block with its halo, and the calling process about 50 bytes per
         label of a block.
@@ -93,9 +99,12 @@ def label_blocks(
     ArgumentError, ShapeError, InputTypeError
         For invalid arguments, before anything is created; or if `segment` returns anything but labels of its block.
     FileError
-        If the output exists, or belongs to a labelling with other arguments; or on a system error.
+        If the output exists, belongs to a labelling with other arguments, or another process works on it; or on a
+        system error.
     PredictionError
         If a worker process ends.
+    Exception
+        Whatever `segment` raises, with a note that names the block.
 
     Examples
     --------
@@ -125,12 +134,13 @@ def label_blocks(
         "min_iou": float(min_iou),
         "min_size": int(min_size),
     }
-    is_exclusive = _begin(records, header, output, resume)
-    if "objects" not in (records.begun() or {}):
-        task = _Labelling(grid, records, source, segment, output, float(min_iou))
-        records.note(objects=_run(task, pool, AtOnce() if is_exclusive else pool, min_size, progress))
-    records.clear()
-    return int((records.begun() or {})["objects"])
+    with records.held():
+        is_exclusive = _begin(records, header, output, resume)
+        if "objects" not in (records.begun() or {}):
+            task = _Labelling(grid, records, source, segment, output, float(min_iou))
+            records.note(objects=_run(task, pool, AtOnce() if is_exclusive else pool, min_size, progress))
+        records.clear()
+        return int((records.begun() or {})["objects"])
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,14 @@ class _Labelling:
     def segment_block(self, index: int) -> None:
         """Segment a block; record its labels, and those of the voxels that it shares with each neighbour."""
         outer, inner = self.grid.outer(index), self.grid.inner(index)
-        labels = checked_labels(self.segment(self.source[(slice(0, self.source.shape[0]), *outer)]), outer)
+        block = self.source[(slice(0, self.source.shape[0]), *outer)]
+        try:
+            # The function may use its block as memory, which must not be the image itself.
+            labels = self.segment(block if self.source.locator else block.copy())
+        except Exception as error:
+            error.add_note(f"raised by `segment` of label_blocks, for block {shown(outer)} of {self.source}")
+            raise
+        labels = checked_labels(labels, outer)
         arrays = {"labels": labels[within(inner, outer)]}
         for lower, upper, axis in self.grid.neighbours(index):
             arrays[f"{lower}-{upper}"] = labels[within(self.grid.shared(lower, upper, axis), outer)]
@@ -203,8 +220,17 @@ def _output(out: str | os.PathLike[str], source: ArraySource, grid: BlockGrid) -
     while prod(chunks) * DTYPE.itemsize > CHUNK_BYTES and any(n % 2 == 0 for n in chunks):
         axis = max(range(len(chunks)), key=lambda k: chunks[k] * (chunks[k] % 2 == 0))
         chunks[axis] //= 2
-    place = {name: getattr(source, name) for name in ("voxel_size", "unit", "offset", "direction", "spatial")}
-    return output_at(out, (1, *grid.shape), DTYPE, axes=source.spatial, chunks=(1, *chunks), **place)
+    place = {name: getattr(source, name) for name in PLACE}
+    axes = None if split_path(out, "out")[0] in ORDERS else source.spatial
+    output = output_at(out, (1, *grid.shape), DTYPE, axes=axes, chunks=(1, *chunks), **place)
+    if is_packed(out):
+        raise ArgumentError(
+            "a file that is compressed as a whole cannot be written block by block",
+            where="out",
+            got=str(out),
+            expected="an uncompressed file; or a .zarr, with compressed chunks",
+        )
+    return output
 
 
 def _folder(output: Output, folder: str | os.PathLike[str] | None) -> Path:

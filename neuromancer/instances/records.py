@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ import numpy as np
 
 from neuromancer.errors import FileError, naming, translating
 from neuromancer.files import write_whole
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,31 @@ class Records:
     folder: Path
 
     # ---- the run
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from these records, where the file system has locks.
+
+        Raises
+        ------
+        FileError
+            If another process holds them, or the folder cannot be created.
+        """
+        with naming(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        lock = None if fcntl is None else os.open(self.folder, os.O_RDONLY)
+        try:
+            if lock is not None and not _locked(lock):
+                expected = "another output, or a call when that process has ended"
+                raise FileError("another process works on this labelling", where=str(self.folder), expected=expected)
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    self.folder.rmdir()  # if nothing has begun
+        finally:
+            if lock is not None:
+                os.close(lock)
+
     def begun(self) -> dict[str, Any] | None:
         """Return what :meth:`begin` and :meth:`note` have written; None if there is no labelling."""
         if not self._header.exists():
@@ -36,7 +68,7 @@ class Records:
             return dict(json.loads(self._header.read_bytes()))
 
     def begin(self, header: Mapping[str, Any]) -> None:
-        """Create the folder.
+        """Begin a labelling, in a folder that exists.
 
         Raises
         ------
@@ -44,7 +76,6 @@ class Records:
             If there are other files in it: all that it holds is removed in the end.
         """
         with naming(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.iterdir():
                 if not path.name.startswith(f".{self._header.name}."):  # left by a killed process
                     raise FileError("holds other files", where=str(self.folder), got=path.name, expected="a new folder")
@@ -117,3 +148,13 @@ class Records:
 
     def _path(self, name: str) -> Path:
         return self._blocks / f"{name}.npz"
+
+
+def _locked(folder: int) -> bool:
+    """Lock an open folder until it is closed; return whether no other process has done so."""
+    with suppress(OSError):  # network file systems may have no locks
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

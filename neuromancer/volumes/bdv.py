@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ MOST = 64 << 20
 """Maximum size of a description, in bytes."""
 FORMATS = {"bdv.hdf5": "hdf5", "bdv.n5": "n5"}
 """Image loaders, and the element that names their file."""
+FACTORS = "downsamplingFactors"
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,8 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     name, _, level = dataset.strip("/").partition("/s") if "/s" in dataset.strip("/")[1:] else (dataset, "", "0")
     view = views[member(views, name.strip("/"), label)]
     if form == "n5":
-        inner = f"{view.name}/s{level or 0}"
-        opened = tensorstores.open_stored(str(store), inner, label)
-        factors = _factors_n5(store / inner)
+        opened = tensorstores.open_stored(str(store), f"{view.name}/s{level or 0}", label)
+        factors = _factors_n5(store, view, int(level) if level.isdecimal() else 0)
     else:
         opened, factors = _open_hdf5(store, view, int(level) if level.isdecimal() else 0, label)
     identity = f"{file_identity(path)} {opened.identity}"
@@ -168,10 +167,11 @@ def _open_hdf5(file: Path, view: View, level: int, label: str) -> tuple[Opened, 
     return unpacked(opened, {"_Unsigned": "true"} if opened.array.dtype.kind == "i" else {}), factors
 
 
-def _factors_n5(folder: Path) -> Any:
-    with suppress(OSError, ValueError, AttributeError):
-        return json.loads((folder / "attributes.json").read_text()).get("downsamplingFactors")
-    return None
+def _factors_n5(store: Path, view: View, level: int) -> Any:
+    """Return the downsampling factors of a level: of its own attributes, or else in the list of its setup."""
+    own = tensorstores.attributes_of(store / view.name / f"s{level}").get(FACTORS)
+    listed = tensorstores.attributes_of(store / f"setup{view.setup}").get(FACTORS)
+    return own if own is not None or not isinstance(listed, list) or level >= len(listed) else listed[level]
 
 
 def _at_level(stated: StatedPlacement, factors: Any) -> StatedPlacement:

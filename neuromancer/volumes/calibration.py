@@ -16,7 +16,7 @@ SHOWN = 60
 """Maximum number of characters shown of a rejected value."""
 
 
-def calibrated(stated: StatedPlacement, layout: Layout) -> tuple[Placement, tuple[str, ...]]:
+def calibrated(stated: StatedPlacement, layout: Layout, named: str | None = None) -> tuple[Placement, tuple[str, ...]]:
     """Return the placement per spatial axis of a view, and the metadata that was rejected.
 
     Parameters
@@ -24,6 +24,8 @@ def calibrated(stated: StatedPlacement, layout: Layout) -> tuple[Placement, tupl
     stated : StatedPlacement
     layout : Layout
         Of the stored array.
+    named : str, optional
+        Letters of all stored axes, also of those that the layout leaves out.
 
     Returns
     -------
@@ -38,28 +40,30 @@ def calibrated(stated: StatedPlacement, layout: Layout) -> tuple[Placement, tupl
      ('voxel size of z: 0',))
     """
     doubts: list[str] = []
-    axes = layout.spatial
+    axes, names = layout.spatial, named if named is not None and len(named) == len(layout.stored) else layout.stored
+    own = [a for a, name in zip(layout.stored, names, strict=True) if name in "zyx"]
+    ways = (list(layout.stored), own, [a for a in layout.stored if a in axes])
     sizes = [
         _number(v, a, "voxel size", doubts, positive=True)
-        for a, v in zip(axes, _per_axis(stated.voxel_size, layout, "voxel size", doubts), strict=True)
+        for a, v in zip(axes, _per_axis(stated.voxel_size, axes, ways, "voxel size", doubts), strict=True)
     ]
     if stated.offset is None and stated.first_voxel is not None:
-        firsts = _per_axis(stated.first_voxel, layout, "position", doubts)
+        firsts = _per_axis(stated.first_voxel, axes, ways, "position", doubts)
         numbers = [_number(v, a, "position", doubts) for a, v in zip(axes, firsts, strict=True)]
         offsets = [None if n is None or s is None else n * s for n, s in zip(numbers, sizes, strict=True)]
     else:
-        places = _per_axis(stated.offset, layout, "position", doubts)
+        places = _per_axis(stated.offset, axes, ways, "position", doubts)
         offsets = [_number(v, a, "position", doubts) for a, v in zip(axes, places, strict=True)]
-    units = _units(stated.unit, layout, doubts)
+    units = _units(stated.unit, axes, ways, doubts)
     base = next((u for _, u in sorted(zip(map(layout.stored.index, axes), units, strict=True)) if u is not None), None)
     if base is not None:
         for k, unit in enumerate(units):
             if unit is None and sizes[k] is not None and not any(f" of {axes[k]}:" in d for d in doubts):
                 doubts.append(f"voxel size of {axes[k]}: {sizes[k]:g}, without a unit")
             sizes[k], offsets[k] = _converted(sizes[k], unit, base), _converted(offsets[k], unit, base)
-    directions = zip(axes, _per_axis(stated.direction, layout, "direction", doubts), strict=True)
+    directions = zip(axes, _per_axis(stated.direction, axes, ways, "direction", doubts), strict=True)
     direction = [-1 if _number(v, a, "direction", doubts) == -1 else 1 for a, v in directions]
-    vectors = _per_axis(stated.orientation, layout, "orientation", doubts)
+    vectors = _per_axis(stated.orientation, axes, ways, "orientation", doubts)
     orientation = None if None in vectors else tuple(vectors)
     placement = Placement(known_or_none(sizes), known_or_none(offsets), base, directed(direction), orientation)
     return placement, tuple(doubts)
@@ -74,20 +78,24 @@ def warn_of(doubts: Sequence[str], label: str) -> None:
         warnings.warn(text, MetadataWarning, stacklevel=4)
 
 
-def _per_axis(values: Any, layout: Layout, what: str, doubts: list[str]) -> list[Any]:
+Ways = Sequence[Sequence[str]]
+"""Axes that values may be stated for: all that are stored, those of space, or those of the view."""
+
+
+def _per_axis(values: Any, axes: str, ways: Ways, what: str, doubts: list[str]) -> list[Any]:
     """Return values per spatial axis of the view from values per stored (spatial) axis; None where unknown."""
-    nothing: list[Any] = [None] * len(layout.spatial)
+    nothing: list[Any] = [None] * len(axes)
     if values is None or (isinstance(values, (str, bytes)) and says_no_unit(values)):
         return nothing
     try:
         found = [] if isinstance(values, (str, bytes, dict)) else list(values)
     except TypeError:
         found = []
-    for names in (list(layout.stored), [a for a in layout.stored if a in layout.spatial]):
+    for names in ways:
         if found and len(found) == len(names):
             known = dict(zip(names, found, strict=True))
-            return [known[a] for a in layout.spatial]
-    doubts.append(f"{what} of {layout.spatial}: {_shown(values)}")
+            return [known[a] for a in axes]
+    doubts.append(f"{what} of {axes}: {_shown(values)}")
     return nothing
 
 
@@ -104,14 +112,14 @@ def _number(value: Any, axis: str, what: str, doubts: list[str], positive: bool 
     return None
 
 
-def _units(stated: Any, layout: Layout, doubts: list[str]) -> list[str | None]:
+def _units(stated: Any, axes: str, ways: Ways, doubts: list[str]) -> list[str | None]:
     """Return the unit name of every spatial axis; None where there is none."""
     one = isinstance(stated, (str, bytes)) or not hasattr(stated, "__len__") or len(stated) == 1
-    given = [stated] * len(layout.spatial) if one else _per_axis(stated, layout, "unit", doubts)
+    given = [stated] * len(axes) if one else _per_axis(stated, axes, ways, "unit", doubts)
     given = [u[0] if isinstance(u, (list, tuple)) and len(u) == 1 else u for u in given]
-    odd = [(a, u) for a, u in zip(layout.spatial, given, strict=True) if long_unit(u) is None and not says_no_unit(u)]
+    odd = [(a, u) for a, u in zip(axes, given, strict=True) if long_unit(u) is None and not says_no_unit(u)]
     if one and odd:
-        odd = [(layout.spatial, odd[0][1])]
+        odd = [(axes, odd[0][1])]
     doubts.extend(f"unit of {a}: {_shown(u)}" for a, u in odd)
     return [long_unit(u) for u in given]
 

@@ -17,6 +17,8 @@ from neuromancer.volumes.stored import require
 from neuromancer.volumes.units import ratio
 
 DTYPES = ("int8", "int16", "uint16", "float16", "float32")
+MODES = (0, 1, 2, 4, 6, 12)
+"""Numbers of dtypes; 4 are complex values, which are no image either."""
 UNIT = "angstrom"
 
 
@@ -32,6 +34,9 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
     # Programs before 2000 leave the order of axes at 0.
     order = [int(found.maps), int(found.mapr), int(found.mapc)]
     letters = ["xyz"[k - 1] for k in order] if sorted(order) == [1, 2, 3] else list("zyx")
+    doubts = () if sorted(order) == [1, 2, 3] or not any(order) else (f"order of axes {order[::-1]}",)
+    if int(found.mode) not in MODES:
+        raise FileError("holds what cannot be read", where=label, got=f"mode {found.mode}", expected=f"one of {MODES}")
     note = note_in(b" ".join(np.atleast_1d(found.label).tolist()).decode("latin-1"))
     axes = letters if len(shape) == 3 else letters[1:] if len(shape) == 2 else ["f", *letters]
     return Header(
@@ -41,6 +46,7 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
         fortran=False,
         axes="".join(axes),
         placement=_placement(found, letters, axes, note),
+        doubts=doubts,
         token=note[0],
     )
 
@@ -92,7 +98,7 @@ def build(path: Path, spec: StoreSpec, token: str, label: str) -> None:
         file.header.label[0] = noted(token, placement, spatial).encode()
         file.header.nlabl = 1
         if placement.unit is not None:
-            _state(file.header, placement, dict(zip("zyx", shape[-3:], strict=True)), spatial)
+            _state(file.header, placement, dict(zip("xyz", shape[:-4:-1], strict=False)), spatial)
 
 
 def _state(header: Any, placement: Placement, counts: dict[str, int], spatial: list[str]) -> None:
@@ -101,7 +107,7 @@ def _state(header: Any, placement: Placement, counts: dict[str, int], spatial: l
     sizes = dict(zip(spatial, placement.voxel_size or [None] * len(spatial), strict=True))
     places = dict(zip(spatial, placement.offset or [None] * len(spatial), strict=True))
     for a in "xyz":
-        header.cella[a] = (sizes.get(a) or 1.0 / factor) * factor * counts[a]
+        header.cella[a] = (sizes.get(a) or 1.0 / factor) * factor * counts.get(a, 1)
         header.origin[a] = (places.get(a) or 0.0) * factor
 
 

@@ -20,6 +20,8 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int6
 AXES = "xyzf", "xyztf"
 """Axes of up to four and of five dimensions: the fourth alone holds channels, and time only if a fifth does."""
 CODES = {"meter": "meter", "millimeter": "mm", "micrometer": "micron"}
+DOUBLE = 540
+"""Bytes of a header of NIfTI-2, and what it starts with."""
 LONGEST = 32767
 """Maximum size of an axis in NIfTI-1; longer ones need NIfTI-2."""
 STRAIGHT = 1e-6
@@ -29,18 +31,20 @@ STRAIGHT = 1e-6
 def read_header(file: IO[bytes], path: str, label: str) -> Header:
     """Read the header of an open file."""
     nibabel = require("nibabel", "nifti", label)
-    size = file.read(4)
-    file.seek(0)
-    double = 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))
-    found = (nibabel.Nifti2Header if double else nibabel.Nifti1Header).from_fileobj(file, check=False)
+    head = file.read(DOUBLE)
+    double = DOUBLE in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    kind = nibabel.Nifti2Header if double else nibabel.Nifti1Header
+    size = kind.template_dtype.itemsize
+    if len(head) < size:
+        raise FileError("is no NIfTI file", where=label, got=f"{len(head)} bytes", expected=f"a header of {size}")
+    found = kind(head[:size], check=False)
     if bytes(found["magic"])[:3] not in (b"n+1", b"n+2"):
         raise FileError("is no NIfTI file with voxels in it", where=label, got=f"magic {bytes(found['magic'])!r}")
     shape = tuple(int(n) for n in found.get_data_shape())
     if not 2 <= len(shape) <= 5:
         raise FileError("has the wrong number of axes", where=label, got=f"shape {shape}", expected="x, y, z, channels")
+    _require_possible(nibabel, found, label)
     start = int(found.get_data_offset()) or found.single_vox_offset
-    if start < found.sizeof_hdr:
-        raise FileError("has an impossible header", where=label, got=f"voxels at byte {start}")
     slope, shift = found.get_slope_inter()
     scaled = slope is not None and (slope, shift) != (1, 0)
     token, unknown, _ = note_in(bytes(found["descrip"]).decode("latin-1"))
@@ -56,6 +60,20 @@ def read_header(file: IO[bytes], path: str, label: str) -> Header:
         doubts=doubts,
         token=token,
     )
+
+
+def _require_possible(nibabel: Any, found: Any, label: str) -> None:
+    """Raise FileError for fields that nibabel itself cannot interpret."""
+    code, start, shift = int(found["datatype"]), float(found["vox_offset"]), float(found["scl_inter"])
+    odd = None
+    if code not in nibabel.nifti1.data_type_codes.dtype:
+        odd = f"datatype {code}"
+    elif not np.isfinite(start) or 0 != start < found.sizeof_hdr:
+        odd = f"voxels at byte {start:g}"
+    elif found["scl_slope"] != 0 and np.isfinite(found["scl_slope"]) and not np.isfinite(shift):
+        odd = f"scl_inter {shift}"
+    if odd is not None:
+        raise FileError("has an impossible header", where=label, got=odd, expected="a header as in the standard")
 
 
 def _placement(found: Any, n: int, unknown: str, double: bool) -> tuple[StatedPlacement, tuple[str, ...]]:

@@ -94,10 +94,10 @@ def _start(
     file: IO[bytes], found: Mapping[str, Any], method: str | None, nbytes: int, label: str
 ) -> tuple[int, IO[bytes] | None, list[Any]]:
     """Return where the voxels start, in the file or in the temporary file they were decompressed into."""
-    for _ in range(int(found.get("line skip", found.get("lineskip", 0)))):
+    for _ in range(_skipped(found, "line", 0, label)):
         if not file.readline(LONGEST):
             break
-    skip = int(found.get("byte skip", found.get("byteskip", 0)))
+    skip = _skipped(found, "byte", -1, label)
     unzipped, damaged = (None, []) if method is None else unzip(file, method, label, lambda _: max(0, skip) + nbytes)
     if skip >= 0:
         return (file.tell() if unzipped is None else 0) + skip, unzipped, damaged
@@ -108,6 +108,14 @@ def _start(
             unzipped.close()
         raise FileError("the file ends early", where=label, got=f"{start + nbytes - first} of {nbytes} bytes")
     return start, unzipped, damaged
+
+
+def _skipped(found: Mapping[str, Any], what: str, least: int, label: str) -> int:
+    """Return how many lines or bytes to leave out; -1 bytes stand for all before the voxels."""
+    given = int(found.get(f"{what} skip", found.get(f"{what}skip", 0)))
+    if given < least:
+        raise FileError("has an impossible header", where=label, got=f"{what} skip {given}", expected=f">= {least}")
+    return given
 
 
 def _axes(found: Mapping[str, Any], n: int, doubts: list[str]) -> str | None:
@@ -139,6 +147,8 @@ def _placement(found: Mapping[str, Any], axes: str, doubts: list[str]) -> Stated
         return StatedPlacement(sizes, unit=named)
     matrix = np.array([rows[k] for k in spatial], float)
     origin = np.asarray(found.get("space origin", np.full(matrix.shape[1], np.nan)), float)
+    if matrix.shape == (3, 4) and not matrix[:, 3].any():  # in space and time
+        matrix, origin, units = matrix[:, :3], origin[:3], None if units is None else units[:3]
     lengths = np.linalg.norm(matrix, axis=1)
     unit = units[0] if units is not None and len(set(units)) == 1 else None
     sizes = [_known(s) for s in lengths]
@@ -166,7 +176,7 @@ def _signs(space: str, n: int) -> np.ndarray:
     >>> _signs("left-posterior-superior", 3), _signs("", 2)
     (array([-1., -1.,  1.]), array([1., 1.]))
     """
-    words = {"lps": "left-posterior", "las": "left-anterior"}.get(space.lower(), space.lower())
+    words = {"lps": "left-posterior", "las": "left-anterior"}.get(space.lower()[:3], space.lower())
     signs = np.ones(n)
     signs[:1] = -1 if "left" in words else 1
     signs[1:2] = -1 if "posterior" in words else 1

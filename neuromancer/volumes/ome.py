@@ -24,6 +24,12 @@ def image_of(attributes: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return image if named else None
 
 
+def image_with(attributes: Mapping[str, Any], level: str) -> Mapping[str, Any] | None:
+    """Return the first multiscale image of a group if it has a level of this name, else None."""
+    image = image_of(attributes)
+    return image if image is not None and level in levels_of(image) else None
+
+
 def odd_image(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """Return malformed multiscale metadata of a group, as a message."""
     images = _images_in(attributes)
@@ -78,6 +84,8 @@ def read_level(image: Mapping[str, Any], path: str, label: str) -> tuple[str | N
         for k, name in enumerate(names):
             if name in note.get(UNKNOWN, ()):
                 scale[k], units[k] = None, next((u for u in units if u), None)
+                if isinstance(offset, list) and path != levels_of(image)[0]:
+                    offset[k] = None  # in voxels of the finest level
             if name in note.get(DECREASING, ()) and isinstance(scale[k], float):
                 scale[k], direction[k] = -scale[k], -1
     return letters(names), StatedPlacement(scale, offset, units, direction)

@@ -89,8 +89,19 @@ def check_spec(locator: Locator, spec: StoreSpec) -> None:
     if dtypes is not None and np.dtype(spec.dtype).name not in dtypes:
         name = "OME-TIFF" if kind == "tif" else name
         got = str(np.dtype(spec.dtype))
-        raise InputTypeError(f"{name} does not support this dtype", where=label, got=got, expected=dtypes)
+        nearest = _nearest_dtype(np.dtype(spec.dtype), dtypes)
+        raise InputTypeError(
+            f"{name} does not support this dtype", where=label, got=got, expected=dtypes, nearest=nearest
+        )
     _check_version(spec, label)
+    if kind == "tif" and not spec.layout.stored.endswith("yx"):
+        nearest = "".join(a for a in ORDERS[kind] if a in spec.layout.stored).replace("f", "c")
+        raise ArgumentError(
+            "OME-TIFF ends with the axes y and x",
+            where=label,
+            got=spec.layout.stored.replace("f", "c"),
+            nearest=nearest if nearest.endswith("yx") else None,
+        )
     chunk = spec.chunks if spec.shards is not None else spec.stored_chunks
     nbytes, most = prod(chunk) * np.dtype(spec.dtype).itemsize, MOST_BYTES.get(kind)
     if most is not None and nbytes > most:
@@ -99,6 +110,12 @@ def check_spec(locator: Locator, spec: StoreSpec) -> None:
         require(*LIBRARIES[kind], label)
     if kind == "zarr":
         zarrs.zarr_of(locator.path)
+
+
+def _nearest_dtype(dtype: np.dtype, known: Sequence[str]) -> str | None:
+    """Return the first dtype that holds all values, of the same kind if there is one; an integer for integers."""
+    wide = [d for d in known if np.can_cast(dtype, d) and not (dtype.kind in "iu" and np.dtype(d).kind == "f")]
+    return min(wide, key=lambda d: np.dtype(d).kind != dtype.kind, default=None)
 
 
 def _check_version(spec: StoreSpec, label: str) -> None:
@@ -161,7 +178,7 @@ def _ordered(order: str, size: tuple[int, ...], spatial: str, kind: str) -> str:
     """Return the axes in the order of a format."""
     keep_f = size[0] > 1 or kind in ("tif", "precomputed")
     found = [a for a in order if a in spatial or (a == "f" and keep_f)]
-    if kind == "precomputed" or (kind in FIXED and "f" in found):
+    if kind in FIXED and "".join(found) not in ("xy", "xyz", "yx", "zyx"):
         # Where axes are told by their number, a missing one has to be there.
-        found = [a if a in found else PASSED for a in order]
+        found = [a if a in found else PASSED for a in order if a != "f" or a in found]
     return "".join(found)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from neuromancer.arrays import library
-from neuromancer.errors import FileError, InputTypeError, ShapeError, naming, translating
+from neuromancer.errors import FileError, InputTypeError, MissingDependencyError, ShapeError, naming, translating
 from neuromancer.files import followed
 from neuromancer.places import is_address
 from neuromancer.printable import described
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.fresh import Note
-from neuromancer.volumes.paths import require_kind
+from neuromancer.volumes.paths import require_content, require_kind
 from neuromancer.volumes.protocol import Locator
 from neuromancer.volumes.sink import ArraySink, require_same
 from neuromancer.volumes.store_spec import StoreSpec
@@ -167,7 +167,10 @@ def module_of(locator: Locator) -> Any:
     return import_module(MODULES[locator.kind])
 
 
-def exists(locator: Locator, expected: str = "resume=True, or another name") -> FileError:
+def exists(
+    locator: Locator,
+    expected: str = "another name; resume=True goes on only where records of the run are beside the output",
+) -> FileError:
     """Return the error for an output that exists."""
     return FileError("the output exists and is not overwritten", where=str(locator), expected=expected)
 
@@ -182,7 +185,14 @@ def _open(locator: Locator) -> Any:
     """Return the array of an existing output; None if it is not in the file."""
     _require_kind(locator)
     with translating(locator, "cannot be opened for writing"):
-        found = module_of(locator).open_for_writing(locator)
+        try:
+            found = module_of(locator).open_for_writing(locator)
+        except MissingDependencyError:
+            raise
+        except Exception:
+            if Path(locator.path).is_file():
+                require_content(locator.path, locator.kind, str(locator))
+            raise
     if found is None or hasattr(found, "visititems"):
         if found is not None:
             found.close()

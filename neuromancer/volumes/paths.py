@@ -153,4 +153,5 @@ def require_content(path: str, kind: str, label: str) -> None:
     if packed and content is not None and "compressed file" in content:
         return
     if content is not None and own is not None and (packed or own not in content):
-        raise FileError("does not hold what its name says", where=label, got=content, expected=f"{own.strip(')')} data")
+        expected = f"{'compressed ' if packed else ''}{own.strip(')')} data"
+        raise FileError("does not hold what its name says", where=label, got=content, expected=expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,15 @@ def write_pyramid(image: Any, method: str = "mean", levels: int | None = None) -
     placement, doubts = calibrated(stated, Layout(axes, "".join(a for a in axes if a in "zyx")))
     warn_of(doubts, path)
     spatial = [k for k, a in enumerate(axes) if a in "zyx"]
-    array, made = group[finest], [(finest, placement)]
+    array, made, total = group[finest], [(finest, placement)], [1] * len(spatial)
     while (len(made) <= levels) if levels is not None else max(array.shape[k] for k in spatial) > COARSEST:
         factors = factors_of(array.shape, placement, spatial)
         if max(factors) == 1:
             break
         placement = _coarser(placement, [factors[k] for k in spatial], method)
         array = _level(group, str(len(made)), array, factors, method, axes, path)
-        made.append((array.basename, placement))
+        total = [n * factors[k] for n, k in zip(total, spatial, strict=True)]
+        made.append((array.basename, _relative(placement, total, method)))
     with naming(path):
         version = "0.4" if group.metadata.zarr_format == 2 else "0.5"
         group.attrs.update(image_metadata(str(described.get("name", Path(path).stem)), axes, made, method, version))
@@ -111,6 +113,18 @@ def _coarser(placement: Placement, factors: Sequence[int], method: str) -> Place
         ),
         placement.unit,
         placement.direction,
+    )
+
+
+def _relative(placement: Placement, factors: Sequence[int], method: str) -> Placement:
+    """Return a placement whose unknown values are in voxels of the finest level, for a viewer to overlay the levels."""
+    unknown = (None,) * len(factors)
+    sizes, places = placement.voxel_size or unknown, placement.offset or unknown
+    shifts = [(f - 1) / 2 if method == "mean" else 0.0 for f in factors]
+    return replace(
+        placement,
+        voxel_size=tuple(float(f) if s is None else s for s, f in zip(sizes, factors, strict=True)),
+        offset=tuple(shift if s is None and not o else o for o, s, shift in zip(places, sizes, shifts, strict=True)),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from math import ceil
 from pathlib import Path
@@ -15,7 +17,7 @@ from neuromancer.files import fsync, replacing
 from neuromancer.volumes.chunks import blocks
 from neuromancer.volumes.downsample import COARSEST, factors_of, shrink
 from neuromancer.volumes.placement import Placement
-from neuromancer.volumes.precomputed import INFO, NOTE, PLACE, info_of, open_scale
+from neuromancer.volumes.precomputed import INFO, info_of, open_scale
 from neuromancer.volumes.stored import require
 from neuromancer.volumes.tensorstores import PATIENCE, Zeroed, write_chunks
 from neuromancer.volumes.tiff import SOFTWARE, open_stored
@@ -66,27 +68,27 @@ def _planes(array: Any, level: int, method: str) -> Iterator[np.ndarray]:
 
 
 def precomputed_pyramid(path: str, method: str, levels: int | None) -> list[str]:
-    """Add coarser scales to a precomputed volume, each from the previous one, block by block."""
+    """Compute coarser scales of a precomputed volume, each from the previous one, block by block.
+
+    They are listed in `info` once all of them are complete.
+    """
     info = info_of(Path(path), path)
     finest = info["scales"][0]
-    own = {key: info[key] for key in (NOTE, PLACE) if key in info}
     _rewrite(Path(path), info | {"scales": [finest]})
-    array, scale, made = open_scale(path, finest["key"], path, write=False), finest, [finest["key"]]
-    while (len(made) <= levels) if levels is not None else max(scale["size"]) > COARSEST:
-        factors = factors_of(scale["size"], Placement(tuple(map(float, scale["resolution"]))), range(3))
-        if max(factors) == 1:
-            break
-        scale = {
-            **{key: value for key, value in scale.items() if key not in ("key", "chunk_sizes", "sharding")},
-            "resolution": [r * f for r, f in zip(scale["resolution"], factors, strict=True)],
-            "size": [-(-n // f) for n, f in zip(scale["size"], factors, strict=True)],
-            "voxel_offset": [round(o / f) for o, f in zip(scale.get("voxel_offset", [0] * 3), factors, strict=True)],
-        }
-        array = _scale(path, scale, array, [*factors, 1], method)
-        scale["key"] = array.spec().to_json()["scale_metadata"]["key"]
-        made.append(scale["key"])
-    _rewrite(Path(path), info_of(Path(path), path) | own)
-    return made
+    with naming(path), tempfile.TemporaryDirectory(dir=path, prefix=".neuromancer-") as folder:
+        array, scale, made = open_scale(path, finest["key"], path, write=False), finest, list[dict[str, Any]]()
+        while (len(made) < levels) if levels is not None else max(scale["size"]) > COARSEST:
+            factors = factors_of(scale["size"], Placement(tuple(map(float, scale["resolution"]))), range(3))
+            if max(factors) == 1:
+                break
+            scale, lead = _coarser(scale, factors)
+            array = _scale(folder, path, info, scale, array, [*factors, 1], [*lead, 0], method)
+            made = info_of(Path(folder), path)["scales"]
+        for scale in made:
+            shutil.rmtree(Path(path, scale["key"]), ignore_errors=True)
+            Path(folder, scale["key"]).replace(Path(path, scale["key"]))
+    _rewrite(Path(path), info | {"scales": [finest, *made]})
+    return [scale["key"] for scale in (finest, *made)]
 
 
 def _rewrite(folder: Path, info: dict[str, Any]) -> None:
@@ -95,19 +97,47 @@ def _rewrite(folder: Path, info: dict[str, Any]) -> None:
         fsync(new)
 
 
-def _scale(path: str, scale: dict[str, Any], finer: Any, factors: Sequence[int], method: str) -> Any:
+def _coarser(scale: dict[str, Any], factors: Sequence[int]) -> tuple[dict[str, Any], list[int]]:
+    """Return the metadata of the next scale, and how many voxels its first one starts before those of this scale.
+
+    Voxels of all scales start at multiples of their size, as Neuroglancer draws them.
+    """
+    first = scale.get("voxel_offset", [0] * 3)
+    lead = [o % f for o, f in zip(first, factors, strict=True)]
+    return {
+        **{key: value for key, value in scale.items() if key not in ("key", "chunk_sizes", "sharding")},
+        "resolution": [r * f for r, f in zip(scale["resolution"], factors, strict=True)],
+        "size": [-(-(n + k) // f) for n, k, f in zip(scale["size"], lead, factors, strict=True)],
+        "voxel_offset": [o // f for o, f in zip(first, factors, strict=True)],
+    }, lead
+
+
+def _scale(
+    folder: str,
+    path: str,
+    info: dict[str, Any],
+    scale: dict[str, Any],
+    finer: Any,
+    factors: Sequence[int],
+    lead: Sequence[int],
+    method: str,
+) -> Any:
+    """Compute a scale in a folder of its own, and return it."""
     ts = require("tensorstore", "tensorstore", path)
     chunk = [min(c, n) for c, n in zip(write_chunks(finer) or (), scale["size"], strict=False)]
     spec = {
         "driver": "neuroglancer_precomputed",
-        "kvstore": {"driver": "file", "path": f"{path}/"},
+        "kvstore": {"driver": "file", "path": f"{folder}/"},
+        "multiscale_metadata": {key: info[key] for key in ("type", "data_type", "num_channels")},
         "scale_metadata": {"encoding": "raw", **scale, "chunk_size": chunk},
     }
     with translating(path, "cannot be written"):
         coarse = ts.open(spec, create=True, open=True, read=True, write=True).result(PATIENCE)
         fine, target = Zeroed(finer), Zeroed(coarse)
         for where in blocks(target.shape, (*chunk, target.shape[3])):
-            pairs = zip(where, factors, fine.shape, strict=True)
-            values = fine[tuple(slice(s.start * f, min(s.stop * f, n)) for s, f, n in pairs)].read().result()
-            target[where].write(np.ascontiguousarray(shrink(np.asarray(values), factors, method))).result()
+            starts = [s.start * f - k for s, f, k in zip(where, factors, lead, strict=True)]
+            stops = [min(s.stop * f - k, n) for s, f, k, n in zip(where, factors, lead, fine.shape, strict=True)]
+            values = fine[tuple(slice(max(a, 0), b) for a, b in zip(starts, stops, strict=True))].read().result()
+            values = np.pad(np.asarray(values), [(max(-a, 0), 0) for a in starts], mode="edge")
+            target[where].write(np.ascontiguousarray(shrink(values, factors, method))).result()
     return coarse

@@ -49,7 +49,7 @@ class ArraySource:
         self.shape, self.dtype = layout.shape(array.shape), np.dtype(numpy_dtype(opened.array))
         self.spatial = layout.spatial
         self.chunks = None if opened.chunks is None else layout.per_axis(opened.chunks, 1)
-        placement, doubts = calibrated(opened.placement, layout)
+        placement, doubts = calibrated(opened.placement, layout, opened.axes)
         self.voxel_size, self.unit, self.direction = placement.voxel_size, placement.unit, placement.direction
         self.orientation = placement.orientation
         self.offset = tuple(0.0 if o is None else o for o in placement.offset or (0.0,) * len(self.spatial))
@@ -197,11 +197,11 @@ def open_source(
     opened = inspect_array(array, label)
     checked_dtype(opened.array, label)
     shape = checked_shape(array, label)
+    name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label
     if 0 in shape:
-        raise ShapeError("is empty", where=label, got=f"shape {shape}", expected="at least one voxel")
+        raise ShapeError("is empty", where=name, got=f"shape {shape}", expected="at least one voxel")
     # Axes from the user take precedence over those that the file names.
     named, given = (opened.axes, False) if axes is None else (axes, True)
-    name = printable(os.fspath(raw)) if isinstance(raw, (str, os.PathLike)) else label
     source = ArraySource(array, layout_of(shape, named, spatial, name, given, stack), name, on_missing)
     if library(array) != "xarray":  # its coordinates are lost only when the result is written into a file
         warn_of(source.doubts, name)

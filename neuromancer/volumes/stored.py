@@ -26,7 +26,7 @@ from neuromancer.volumes.accept import checked_dtype, checked_shape
 from neuromancer.volumes.blocks import read_block
 from neuromancer.volumes.missing import Filled, require_whole
 from neuromancer.volumes.opened import Opened
-from neuromancer.volumes.paths import EXPECTED, local_path, require_content, require_kind, split_path
+from neuromancer.volumes.paths import local_path, require_content, require_kind, split_path
 
 OPENERS = {
     "hdf5": "neuromancer.volumes.hdf5",
@@ -149,7 +149,7 @@ class StoredArray:
         label, local = str(self), self.kind != "tensorstore" and not is_address(self.path)
         if local:
             require_kind(self.path, self.kind, label)
-        with translating(label, "the file cannot be read", EXPECTED):
+        with translating(label, "the file cannot be read", f"an intact volume ({self.kind})"):
             module = import_module(OPENERS[self.kind])
             try:
                 opened = module.open_stored(self.path, self.dataset, label)
@@ -178,6 +178,8 @@ def member(names: Iterable[str], wanted: str, label: str) -> str:
     ------
     UnknownNameError
         If there is no such array, or none is named and there are several.
+    FileError
+        If there are none at all.
 
     Examples
     --------
@@ -189,6 +191,8 @@ def member(names: Iterable[str], wanted: str, label: str) -> str:
         return names[0]
     if wanted in names:
         return wanted
+    if not names:
+        raise FileError("holds no arrays", where=label, got=wanted or None)
     raise UnknownNameError(
         "no such array in the file" if wanted else "the file holds several arrays, say which",
         where=label,

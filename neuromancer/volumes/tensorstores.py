@@ -44,7 +44,7 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
         found = [p.parent for p in sorted(root.rglob("attributes.json")) if _is_array(p.parent)]
         names = [p.relative_to(root).as_posix() for p in found]
         folder = root / member(finest(names), finest_in(names, dataset), label)
-    attributes = _attributes(folder)
+    attributes = attributes_of(folder)
     opened = inspect_tensorstore(_open_n5(ts, folder, attributes))
     array, stated = opened.array, {**_inherited(folder, root), **attributes}
     if "downsamplingFactors" not in stated and (factors := _factors(folder)) is not None:
@@ -87,7 +87,7 @@ def _in(group: str, name: str) -> str:
 
 def _factors(folder: Path) -> Any:
     """Return the downsampling factors of a level, as listed in its group."""
-    scales, level = _attributes(folder.parent).get("scales"), LEVEL.fullmatch(folder.name)
+    scales, level = attributes_of(folder.parent).get("scales"), LEVEL.fullmatch(folder.name)
     if level is None or not isinstance(scales, list) or int(level[1]) >= len(scales):
         return None
     return scales[int(level[1])]
@@ -144,11 +144,12 @@ def _inherited(folder: Path, root: Path) -> dict[str, Any]:
     """Return attributes inherited from the groups around an array; inner groups override outer ones."""
     found: dict[str, Any] = {}
     for parent in [p for p in reversed(folder.parents) if p == root or root in p.parents]:
-        found |= {key: value for key, value in _attributes(parent).items() if key in INHERITED}
+        found |= {key: value for key, value in attributes_of(parent).items() if key in INHERITED}
     return found
 
 
-def _attributes(folder: Path) -> dict[str, Any]:
+def attributes_of(folder: Path) -> dict[str, Any]:
+    """Return the attributes of an N5 group or array; empty if it has none."""
     file = folder / "attributes.json"
     require_no_pipe(file)
     try:
@@ -161,7 +162,7 @@ def _attributes(folder: Path) -> dict[str, Any]:
 
 
 def _is_array(folder: Path) -> bool:
-    return "dimensions" in _attributes(folder)
+    return "dimensions" in attributes_of(folder)
 
 
 def inspect_tensorstore(array: Any) -> Opened:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, MissingDependencyError, naming, reason
+from neuromancer.errors import FileError, MissingDependencyError, naming, reason, translating
 from neuromancer.files import followed
 from neuromancer.volumes.axes import Layout, letters
 from neuromancer.volumes.flat import FlatSink, discard_flat, mapped, read_part
@@ -242,21 +242,18 @@ def create(locator: Locator, spec: StoreSpec, note: Note) -> None:
     notes |= {f"{DECREASING}{a}": "1" for a, d in zip(spatial, placement.direction or (), strict=False) if d < 0}
     if notes:
         metadata["MapAnnotation"] = {"Namespace": NAMESPACE, **notes}
-    try:
-        with naming(label), fresh(followed(locator.path), note) as new:
-            # Every file has its own UUID, so that another one at the same path is not mistaken for it.
-            tifffile.imwrite(
-                new,
-                shape=spec.stored_shape,
-                dtype=spec.dtype,
-                bigtiff=True,
-                ome=True,
-                photometric="minisblack",
-                metadata=metadata,
-                software=SOFTWARE + axes,
-            )
-    except ValueError as error:
-        raise ArgumentError("cannot be written as OME-TIFF", where=label, got=str(error)) from error
+    with naming(label), fresh(followed(locator.path), note) as new, translating(label, "cannot be written"):
+        # Every file has its own UUID, so that another one at the same path is not mistaken for it.
+        tifffile.imwrite(
+            new,
+            shape=spec.stored_shape,
+            dtype=spec.dtype,
+            bigtiff=True,
+            ome=True,
+            photometric="minisblack",
+            metadata=metadata,
+            software=SOFTWARE + axes,
+        )
 
 
 def discard(locator: Locator, spec: StoreSpec, traces: Collection[str]) -> None:

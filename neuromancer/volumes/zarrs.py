@@ -40,7 +40,7 @@ from neuromancer.volumes.conventions import (
 from neuromancer.volumes.coordinates import Coordinate, stated_in_coordinates
 from neuromancer.volumes.fresh import Note, discard_fresh, fresh, new_token, tokens
 from neuromancer.volumes.missing import Part, shown
-from neuromancer.volumes.ome import image_metadata, image_of, levels_of, odd_image, read_level
+from neuromancer.volumes.ome import image_metadata, image_of, image_with, levels_of, odd_image, read_level
 from neuromancer.volumes.opened import Opened
 from neuromancer.volumes.paths import is_address
 from neuromancer.volumes.protocol import Locator, Where
@@ -117,16 +117,17 @@ def open_stored(path: str, dataset: str, label: str) -> Opened:
     if isinstance(found, zarr.Group):
         image = image_of(dict(found.attrs))
         if image is not None:
-            return inspect_zarr(found[levels_of(image)[0]], label, image, levels_of(image)[0])
+            finest = levels_of(image)[0]
+            if not isinstance(found.get(finest), zarr.Array):
+                raise FileError("its finest level is missing", where=label, got=finest, expected=arrays_in(found))
+            return inspect_zarr(found[finest], label, image, finest)
         inner, _, name = member(arrays_in(found), "", label).rpartition("/")
         group = found[inner] if inner else found
-        return inspect_zarr(group[name], label, group=group)
+        return inspect_zarr(group[name], label, image_with(dict(group.attrs), name), name, group)
     parent, _, last = join(path, dataset).rpartition("/")
     above = open_node(parent) if dataset or Path(parent).exists() else None
     group = above if isinstance(above, zarr.Group) else None
-    image = None if group is None else image_of(dict(group.attrs))
-    image = image if image is not None and last in levels_of(image) else None
-    return inspect_zarr(found, label, image, last, group)
+    return inspect_zarr(found, label, None if group is None else image_with(dict(group.attrs), last), last, group)
 
 
 def arrays_in(group: Any) -> list[str]:

@@ -229,9 +229,11 @@ def test_small_objects_become_background(mask: np.ndarray, expected: np.ndarray,
         ({"segment": 3}, InputTypeError, "a callable"),
         ({"executor": 3}, ArgumentError, "Executor"),
         ({"out": np.zeros((9, 16, 14))}, InputTypeError, "is not a path"),
+        ({"out": "out.nii.gz"}, ArgumentError, "out.nii.gz; expected an uncompressed file"),
     ],
 )
-def test_bad_arguments_leave_nothing(changed, error, message, mask, tmp_path: Path):
+def test_bad_arguments_leave_nothing(changed, error, message, mask, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     arguments = {"segment": components, "out": tmp_path / "out.npy", **BLOCKS, **changed}
     with pytest.raises(error, match=message):
         label_blocks(mask, **arguments)
@@ -275,11 +277,53 @@ def test_forked_workers_are_refused(mask: np.ndarray, tmp_path: Path):
         (lambda block: block[0], InputTypeError, "scipy.ndimage.label"),
         (lambda block: components(block) - 1, ArgumentError, "negative"),
         (lambda block: [[1], [1, 2]], InputTypeError, "not an array"),
+        (lambda block: ndimage.label(block[0]), InputTypeError, r"block \[0:6, 0:10, 0:8\].*its first item"),
     ],
 )
 def test_what_is_no_labels(segment, error, message, mask: np.ndarray, tmp_path: Path):
     with pytest.raises(error, match=message):
         label_blocks(mask, segment, tmp_path / "out.npy", **BLOCKS)
+
+
+def test_an_error_of_the_function_says_in_which_block(mask: np.ndarray, tmp_path: Path):
+    def segment(block):
+        raise KeyError("seeds")
+
+    with pytest.raises(KeyError, match="seeds") as raised:
+        label_blocks(mask, segment, tmp_path / "out.npy", **BLOCKS)
+    assert "block [0:6, 0:10, 0:8] of <ArraySource image" in raised.value.__notes__[0]
+
+
+def test_the_function_may_use_its_block_as_memory(mask: np.ndarray, expected: np.ndarray, tmp_path: Path):
+    def segment(block):
+        labels = components(block)
+        block[...] = 0
+        return labels
+
+    image = mask.copy()
+    label_blocks(image, segment, tmp_path / "out.npy", **BLOCKS)
+    np.testing.assert_array_equal(image, mask)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("a.nii", "nibabel"), ("a.nrrd", "nrrd"), ("a.precomputed", "tensorstore")]
+)
+def test_formats_with_an_order_of_axes(name, library, mask: np.ndarray, expected: np.ndarray, tmp_path: Path):
+    pytest.importorskip(library)
+    nibabel = pytest.importorskip("nibabel")
+    turned = np.array([[0, -2.0, 0, 9], [2, 0, 0, -6], [0, 0, 3, 1], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(mask.T.astype("uint8"), turned)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "mask.nii")
+    label_blocks(tmp_path / "mask.nii", components, tmp_path / name, **BLOCKS)
+    found, raw = open_source(tmp_path / name), open_source(tmp_path / "mask.nii")
+    np.testing.assert_array_equal(found[:][0], expected)
+    if name == "a.precomputed":
+        assert found.voxel_size == tuple(1e6 * s for s in raw.voxel_size) and found.unit == "nanometer"
+    else:
+        assert found.voxel_size == raw.voxel_size
+        np.testing.assert_allclose(found.orientation, raw.orientation, atol=1e-6)
 
 
 def test_what_exists_is_kept(mask: np.ndarray, tmp_path: Path):
@@ -289,6 +333,16 @@ def test_what_exists_is_kept(mask: np.ndarray, tmp_path: Path):
         with pytest.raises(FileError, match="exists and is not overwritten"):
             label_blocks(mask, components, out, resume=resume, **BLOCKS)
     assert (np.load(out) == 1).all() and [p.name for p in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_another_process_may_be_at_work(mask: np.ndarray, tmp_path: Path):
+    pytest.importorskip("fcntl")
+    with Records(tmp_path / "out.npy.labelling").held():  # as another process does
+        for resume in (False, True):
+            with pytest.raises(FileError, match=r"out.npy.labelling': another process works on this labelling"):
+                label_blocks(mask, components, tmp_path / "out.npy", resume=resume, **BLOCKS)
+    assert not list(tmp_path.iterdir())
+    assert label_blocks(mask, components, tmp_path / "out.npy", resume=True, **BLOCKS) > 5
 
 
 def test_a_folder_with_other_files_is_left_alone(mask: np.ndarray, tmp_path: Path):

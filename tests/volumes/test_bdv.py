@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -56,7 +57,7 @@ def hdf5(folder, times=(0,), setups=(0,)):
                     file.create_dataset(f"t{time:05d}/s{setup:02d}/{k}/cells", data=values, chunks=(4, 4, 4))
 
 
-def n5(folder):
+def n5(folder, listed=False):
     for k, (x, y, z) in enumerate(FACTORS):
         values = WHOLE[::z, ::y, ::x].T
         spec = {
@@ -66,13 +67,23 @@ def n5(folder):
                 "dimensions": values.shape,
                 "blockSize": [4, 4, 4],
                 "dataType": "uint16",
-                "downsamplingFactors": [x, y, z],
+                **({} if listed else {"downsamplingFactors": [x, y, z]}),
             },
         }
         tensorstore.open(spec, create=True).result()[...] = values
+    if listed:
+        (folder / "a.n5/setup0/attributes.json").write_text(json.dumps({"downsamplingFactors": FACTORS}))
 
 
 MAKERS = {"hdf5": hdf5, "n5": n5}
+
+
+def test_factors_may_be_listed_by_the_setup(tmp_path):
+    n5(tmp_path, listed=True)
+    path = described(tmp_path, "n5")
+    coarse = open_source(f"{path}:setup0/timepoint0/s1")
+    assert coarse.voxel_size == (1, 0.5, 0.4) and coarse.offset == pytest.approx((5, -1.875, 3.1))
+    assert open_source(path).voxel_size == (1, 0.25, 0.2)
 
 
 @pytest.mark.parametrize("form", MAKERS)

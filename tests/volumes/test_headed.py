@@ -138,3 +138,23 @@ def test_what_follows_the_voxels_is_left_out(tmp_path, kind, monkeypatch):
     )
     np.testing.assert_array_equal(open_source(path, axes="zyx")[:][0], WHOLE)
     assert sum(written) < 3_000_000
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.mrc", "a.nrrd", "a.nii.gz", "a.precomputed"])
+@pytest.mark.parametrize("spatial", ["yx", "xy", "zx", "yz", "y"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_axes_of_space_may_be_missing(tmp_path, name, spatial, channels, recwarn):
+    if name == "a.precomputed":
+        pytest.importorskip("tensorstore")
+    values = numbered((channels, *(4, 5)[: len(spatial)]), "float32")
+    sizes, places = (2.0, 3.0)[: len(spatial)], (6.0, -9.0)[: len(spatial)]
+    placed = {"voxel_size": sizes, "offset": places, "unit": "um", "direction": (-1, 1)[: len(spatial)]}
+    sink = create_sink(tmp_path / name, values.shape, "float32", spatial=spatial, **placed)
+    sink[tuple(slice(0, n) for n in values.shape)] = values
+    sink.close()
+    source = open_source(tmp_path / name, spatial=spatial, stack=False)
+    np.testing.assert_array_equal(source[:], values)
+    factor = {"micrometer": 1, "nanometer": 1e3, "angstrom": 1e4}[source.unit]
+    assert source.voxel_size == pytest.approx(np.multiply(sizes, factor))
+    assert source.offset == pytest.approx(np.multiply(places, factor))
+    assert source.direction == placed["direction"] and not recwarn.list

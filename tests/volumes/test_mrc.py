@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from neuromancer.errors import FileError, InputTypeError
+from neuromancer.errors import FileError, InputTypeError, MetadataWarning
 from neuromancer.volumes import create_sink, open_source
 from tests.volumes.factories import numbered
 
@@ -75,10 +75,16 @@ def test_extended_headers_and_stacks(tmp_path):
     np.testing.assert_array_equal(open_source(written(tmp_path / "c.mrc", image), spatial="yx")[:][0], image)
 
 
+def test_an_impossible_order_of_axes_is_doubted(tmp_path):
+    with pytest.warns(MetadataWarning, match=r"order of axes \[1, 1, 2\]"):
+        source = open_source(written(tmp_path / "a.mrc", mapc=1, mapr=1, maps=2))
+    np.testing.assert_array_equal(source[:][0], VALUES)
+
+
 def test_complex_values_and_unknown_modes(tmp_path):
     with pytest.raises(InputTypeError, match="no numeric dtype"):
         open_source(written(tmp_path / "a.mrc", VALUES.astype("complex64")))
-    with pytest.raises(FileError, match="Unrecognised mode"):
+    with pytest.raises(FileError, match="got mode 101; expected one of"):
         open_source(written(tmp_path / "b.mrc", mode=101))
 
 

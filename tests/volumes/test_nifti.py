@@ -176,6 +176,25 @@ def test_images_of_two_axes_and_long_ones(tmp_path):
     assert open_source(tmp_path / "long.nii").shape == (1, 1, 1, 40_000)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"datatype": 999}, "datatype 999"),
+        ({"vox_offset": np.nan}, "voxels at byte nan"),
+        ({"vox_offset": 100}, "voxels at byte 100"),
+        ({"scl_slope": 2, "scl_inter": np.inf}, "scl_inter inf"),
+    ],
+)
+def test_impossible_headers(tmp_path, fields, says):
+    path = written(tmp_path / "a.nii", np.eye(4))
+    header = nibabel.Nifti1Header(path.read_bytes()[:348], check=False)
+    for key, value in fields.items():
+        header[key] = value
+    path.write_bytes(header.binaryblock + path.read_bytes()[348:])
+    with pytest.raises(FileError, match=f"a.nii.*has an impossible header; got {says}"):
+        open_source(path)
+
+
 def test_what_is_no_nifti(tmp_path):
     (tmp_path / "text.nii").write_text("no image")
     np.save(tmp_path / "a.npy", np.zeros(300))

@@ -40,6 +40,14 @@ def test_spaces(tmp_path, space, offset, direction):
     np.testing.assert_array_equal(source[:][0], VALUES.T)
 
 
+def test_space_and_time(tmp_path):
+    header = {"space directions": np.diag([2.0, 2.5, 3, 1]), "space origin": [10.0, -20, 30, 0], "space": "LPST"}
+    header |= {"space units": ["mm", "mm", "mm", "s"], "kinds": ["domain", "domain", "domain", "time"]}
+    source = open_source(written(tmp_path / "a.nrrd", VALUES[..., None], **header))
+    assert source.voxel_size == (3, 2.5, 2) and source.unit == "millimeter"
+    assert source.offset == (30, 20, -10) and source.direction == (1, -1, -1)
+
+
 def test_units_with_a_micro_sign(tmp_path):
     path = written(tmp_path / "a.nrrd", space_dimension=3, space_units=["um"] * 3, **COMMON)
     path.write_bytes(path.read_bytes().replace(b'"um" "um" "um"', '"µm" "µm" "µm"'.encode()))
@@ -115,6 +123,8 @@ def test_bytes_before_the_voxels(tmp_path, name, skip):
         ((b"sizes: 5 6 7", b"sizes: 5 6"), "impossible header"),
         ((b"sizes: 5 6 7", b"sizes: 5 0 7"), "impossible header"),
         ((b"endian: little\n", b""), "impossible header"),
+        ((b"encoding: raw", b"byte skip: -2\nencoding: raw"), "byte skip -2; expected >= -1"),
+        ((b"encoding: raw", b"line skip: -1\nencoding: raw"), "line skip -1; expected >= 0"),
         ((b"encoding: raw", b"data file: LIST\nencoding: raw"), "spread over several files"),
         ((b"encoding: raw", b"data file: a%02d.raw 0 9 1\nencoding: raw"), "spread over several files"),
         ((b"encoding: raw", b"data file: gone.raw\nencoding: raw"), "the file of its voxels is missing"),

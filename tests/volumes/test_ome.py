@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromancer.errors import FileError
+from neuromancer.volumes import create_sink, open_source
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.calibration import calibrated
 from neuromancer.volumes.ome import image_metadata, image_of, levels_of, odd_image, read_level
@@ -114,6 +117,17 @@ def test_an_odd_translation_leaves_the_scale():
 def test_groups_with_and_without_an_image(attributes, found, odd):
     assert (image_of(attributes) is not None) == found
     assert bool(odd_image(attributes)) == odd and all(len(text) <= 80 for text in odd_image(attributes))
+
+
+def test_an_image_of_a_group_has_its_metadata(tmp_path):
+    sink = create_sink(tmp_path / "a.zarr/labels/cells", (1, 2, 3, 4), "uint8", multiscale=True, voxel_size=(4, 2, 2))
+    sink.close()
+    assert (
+        open_source(tmp_path / "a.zarr/labels").voxel_size == open_source(tmp_path / "a.zarr").voxel_size == (4, 2, 2)
+    )
+    shutil.rmtree(tmp_path / "a.zarr/labels/cells/0")
+    with pytest.raises(FileError, match=r"its finest level is missing; got 0; expected \[\]"):
+        open_source(tmp_path / "a.zarr/labels/cells")
 
 
 def test_a_level_without_axes_is_an_error():

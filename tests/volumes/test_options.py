@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from neuromancer.errors import ArgumentError, InputTypeError
+from neuromancer.volumes import create_sink
 from neuromancer.volumes.axes import Layout
 from neuromancer.volumes.options import MOST_BYTES, check_kinds, check_spec, checked_block_shape
 from neuromancer.volumes.placement import Placement
@@ -71,6 +72,29 @@ def test_options_that_a_format_lacks(locator, spec, error):
     with pytest.raises(error) as caught:
         check_spec(Locator(*locator), spec_of(**spec))
     assert caught.value.node == str(Locator(*locator))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "nearest"),
+    [
+        ("mrc", "uint8", "uint16"),
+        ("tif", "float16", "float32"),
+        ("nifti", "bool", "uint8"),
+        ("precomputed", "int64", None),
+        ("tif", "uint64", None),
+    ],
+)
+def test_the_nearest_dtype_holds_all_values(kind, dtype, nearest):
+    with pytest.raises(InputTypeError, match=f"does not support this dtype; got {dtype}") as caught:
+        check_spec(Locator(kind, "a"), spec_of(dtype=dtype))
+    assert caught.value.nearest == nearest
+
+
+@pytest.mark.parametrize("axes", ["zyxc", "xyzc", "yczx", "zxy"])
+def test_planes_of_a_tiff_are_y_and_x(axes, tmp_path):
+    with pytest.raises(ArgumentError, match=f"a.tif.*y and x; got {axes}; nearest valid: c?zyx"):
+        create_sink(tmp_path / "a.tif", (1, 3, 4, 5), "uint8", axes=axes)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("compression", ["default", None, "gzip", "lzf"])

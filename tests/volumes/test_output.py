@@ -144,6 +144,15 @@ def test_names_that_are_taken_by_something_else(tmp_path):
     assert left(tmp_path) == ["a.h5"]
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.h5:out", "a.tif", "a.nii"])
+def test_other_content_in_the_place_of_an_output_is_named(tmp_path, name):
+    file = tmp_path / name.partition(":")[0]
+    file.write_bytes(b"%PDF-1.7")
+    with pytest.raises(FileError, match=r"does not hold what its name says; got a PDF document"):
+        output(tmp_path, name).require_free()
+    assert file.read_bytes() == b"%PDF-1.7"
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.h5:out", "a.tif"])
 def test_a_link_to_nothing_is_written_through(tmp_path, name):
     (tmp_path / "far").mkdir()

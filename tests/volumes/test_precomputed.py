@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,7 +141,9 @@ def test_coarser_scales(tmp_path):
     coarse = open_source(f"{tmp_path}/a.precomputed/10_9_40")
     assert coarse.voxel_size == (40, 9, 10) and coarse.direction == (1, -1, 1)
     np.testing.assert_array_equal(coarse[:], values[..., ::2, ::2])
-    np.testing.assert_array_equal(open_source(f"{tmp_path}/a.precomputed/20_18_40")[:], values[..., ::4, ::4])
+    # y starts at voxel -2, which is -1 in the first coarser scale and so in the middle of a voxel of the next
+    twice = values[..., [0, 2, 6], ::4]
+    np.testing.assert_array_equal(open_source(f"{tmp_path}/a.precomputed/20_18_40")[:], twice)
     assert open_source(tmp_path / "a.precomputed").offset == PLACED["offset"]
     assert write_pyramid(tmp_path / "a.precomputed", levels=1) == ["5_4.5_40", "10_9_40"]
     mean = values.reshape(2, 6, 5, 2, 6, 2).mean((3, 5))
@@ -148,3 +151,28 @@ def test_coarser_scales(tmp_path):
     info = json.loads((tmp_path / "a.precomputed/info").read_text())
     assert len(info["scales"]) == 2 and sink.identity in info["neuromancer"]
     assert write_pyramid(f"precomputed://{tmp_path}/a.precomputed") == ["5_4.5_40"]
+
+
+def test_coarser_scales_are_where_neuroglancer_draws_them(tmp_path):
+    places = {"voxel_size": (8, 4, 4), "offset": (8, -12, 20), "unit": "nm"}  # voxels 1, -3, 5
+    sink = create_sink(tmp_path / "a.precomputed", (1, 5, 6, 9), "float32", chunks=(1, 2, 2, 4), **places)
+    sink[:] = numbered((1, 5, 6, 9), "float32")
+    assert write_pyramid(sink, levels=2) == ["4_4_8", "8_8_8", "16_16_16"]
+    base = {"driver": "neuroglancer_precomputed", "kvstore": f"file://{tmp_path}/a.precomputed/"}
+    scales = [tensorstore.open(base | {"scale_index": k}, read=True).result() for k in range(3)]
+    for fine, coarse, factors in zip(scales, scales[1:], ([2, 2, 1, 1], [2, 2, 2, 1]), strict=False):
+        expected = tensorstore.downsample(fine, factors, "mean")
+        assert coarse.domain == expected.domain
+        np.testing.assert_allclose(coarse.read().result(), expected.read().result())
+    assert sorted(p.name for p in (tmp_path / "a.precomputed").iterdir()) == ["16_16_16", "4_4_8", "8_8_8", "info"]
+
+
+def test_an_interrupted_pyramid_lists_no_scales(tmp_path, monkeypatch):
+    sink = create_sink(tmp_path / "a.precomputed", (1, 8, 8, 8), "float32")
+    sink[:] = numbered((1, 8, 8, 8), "float32")
+    assert write_pyramid(sink, levels=1) == ["1_1_1", "2_2_2"]
+    monkeypatch.setattr("neuromancer.volumes.pyramid_levels.shrink", Mock(side_effect=OSError(28, "full")))
+    with pytest.raises(FileError, match="cannot be written; got full"):
+        write_pyramid(sink, levels=2)
+    assert len(json.loads((tmp_path / "a.precomputed/info").read_text())["scales"]) == 1
+    assert not list((tmp_path / "a.precomputed").glob(".*"))

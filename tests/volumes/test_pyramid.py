@@ -78,6 +78,16 @@ def test_an_axis_of_unknown_size_counts_as_finest(tmp_path):
     assert coarse.shape == (1, 3, 5, 12) and coarse.voxel_size == (None, 8, 8) and coarse.offset == (0, 3, 2)
 
 
+def test_levels_of_unknown_size_overlay_each_other(tmp_path):
+    sink = create_sink(tmp_path / "a.zarr", (1, 9, 12, 14), "uint8", multiscale=True)
+    write_pyramid(sink, levels=2)
+    image = zarr.open(tmp_path / "a.zarr").attrs["ome"]["multiscales"][0]
+    steps = [[list(step.values())[1] for step in level["coordinateTransformations"]] for level in image["datasets"]]
+    assert steps[1] == [[1, 2, 2, 2], [0, 0.5, 0.5, 0.5]] and steps[2] == [[1, 4, 4, 4], [0, 1.5, 1.5, 1.5]]
+    coarse = open_source(tmp_path / "a.zarr/2")
+    assert coarse.voxel_size is None and coarse.offset == (0, 0, 0)
+
+
 def test_decreasing_positions_shift_backwards(tmp_path):
     options = {"voxel_size": (2, 2, 2), "unit": "nm", "offset": (10, 10, 10), "direction": (-1, 1, 1)}
     write_pyramid(image(tmp_path / "a.zarr", **options), "mean", levels=1)

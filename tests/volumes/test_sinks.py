@@ -156,7 +156,9 @@ def test_nothing_is_overwritten(kind, tmp_path):
     sink[0:2, 0:8, 0:8, 0:8] = np.ones((2, 8, 8, 8), "float32")
     identity = sink.fingerprint()
     sink.close()
-    with pytest.raises(FileError, match=r"out.*exists and is not overwritten.*resume=True, or another name"):
+    with pytest.raises(
+        FileError, match=r"out.*exists and is not overwritten.*another name; resume=True goes on only where records"
+    ):
         created(tmp_path, kind, (2, 8, 8, 8), "float32")
     again = created(tmp_path, kind, (2, 8, 8, 8), "float32", existing="open")
     assert again.fingerprint() == identity

@@ -248,6 +248,9 @@ def test_remote_addresses(tmp_path):
         ("bad.npy", FileError, "cannot be read"),
         ("bad.tif", FileError, "cannot be read"),
         ("bad.zarr", FileError, "no zarr array|cannot be read"),
+        ("none.n5", FileError, "holds no arrays"),
+        ("zero.npy", ShapeError, "zero.npy': is empty"),
+        ("plain.nii.gz", FileError, "got a NIfTI file; expected compressed NIfTI data"),
         ("a.npy:raw", ArgumentError, "unnamed array"),
     ],
 )
@@ -269,7 +272,10 @@ def test_files_that_cannot_be_opened(tmp_path, path, error, says):
         (tmp_path / name).write_bytes(b"no data at all")
     (tmp_path / "bad.zarr").mkdir()
     (tmp_path / "bad.zarr/zarr.json").write_text("{")
+    (tmp_path / "none.n5").mkdir()
+    (tmp_path / "plain.nii.gz").write_bytes(b"\\\x01\0\0" + bytes(400))
     np.save(tmp_path / "a.npy", np.zeros((3, 4, 5)))
+    np.save(tmp_path / "zero.npy", np.zeros((3, 0, 5)))
     with pytest.raises(error, match=says) as caught:
         open_source(f"{tmp_path}/{path}")
     assert path.partition(":")[0].partition("/")[0] in str(caught.value)
