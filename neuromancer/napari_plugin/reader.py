@@ -80,7 +80,13 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
     except UnknownNameError:
         names = [] if dataset else list(_arrays(file, kind))
         if len(names) > MOST:
+            from napari import current_viewer
+
+            if current_viewer() is None:
+                raise
             names = _asked(names, file)
+            if not names:
+                return [(None,)]  # for napari: cancelled, nothing to open
         if not names:
             raise
     found: list[LayerData] = []
@@ -123,7 +129,9 @@ def layers_of(
         ]
         metadata = {"neuromancer": {"path": path, "channel": c, "channels": channels}} if path else {}
         arguments = {"scale": scale, "translate": translate, "units": units, "metadata": metadata}
-        arguments["name"] = name if channels == 1 else f"{name} [{c}]"
+        arguments["name"] = (
+            name if channels == 1 else f"{name}, channel {c}"
+        )  # [n] is what napari adds to names that exist
         if kind == "image" and channels > 1:
             arguments["blending"] = "additive"
         many = len(arrays) > 1
@@ -190,10 +198,6 @@ def _arrays(file: str, kind: str) -> Iterator[str]:
 
 def _asked(names: list[str], file: str) -> list[str]:
     """Ask the user of a viewer for one of many arrays."""
-    from napari import current_viewer
-
-    if current_viewer() is None:
-        return []
     from qtpy.QtWidgets import QInputDialog
 
     name, chosen = QInputDialog.getItem(None, "Open a volume", f"Array of {file}", names, 0, False)

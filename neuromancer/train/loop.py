@@ -24,7 +24,7 @@ from neuromancer.train.reporting import ProgressReport, head_text, state_text, v
 from neuromancer.train.result import TrainingResult
 from neuromancer.train.run_files import RunFiles
 from neuromancer.train.sources import ArrayBatches
-from neuromancer.train.stopping import EarlyStopping, Interruption
+from neuromancer.train.stopping import EarlyStopping, Ended, Interruption
 from neuromancer.train.validation import Measurements, Validation
 
 if TYPE_CHECKING:
@@ -251,7 +251,11 @@ class TrainingLoop:
         if not (stop.by_key and has_terminal()):
             return True
         began = time.perf_counter()
-        ask(commands, f"{self._label} pauses after step {self.step}")
+        try:
+            with stop.ended():
+                ask(commands, f"{self._label} pauses after step {self.step}")
+        except (Ended, OSError):  # the terminal may be gone
+            return True
         if commands.ending == "kill":
             raise KeyboardInterrupt
         self._start += time.perf_counter() - began

@@ -189,6 +189,8 @@ def member(names: Iterable[str], wanted: str, label: str) -> str:
         return names[0]
     if wanted in names:
         return wanted
+    if not names:
+        raise UnknownNameError("the file holds no arrays", where=label, got=wanted or None)
     raise UnknownNameError(
         "no such array in the file" if wanted else "the file holds several arrays, say which",
         where=label,
