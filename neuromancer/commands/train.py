@@ -95,7 +95,7 @@ def _train(options: argparse.Namespace) -> int:
     """Train as the command line says; return the exit status."""
     with ending_at_once():
         from neuromancer.progress import say
-        from neuromancer.train.config_file import load_config
+        from neuromancer.train.config_file import failing_run, load_config
         from neuromancer.utils import seed
 
     changes = changes_of(options)
@@ -119,7 +119,8 @@ def _train(options: argparse.Namespace) -> int:
     trainer.open_folder([] if same or (folder / "history.csv").exists() else [copy])
     if not same:
         write_whole(copy, text)
-    return INTERRUPTED if trainer.run().reason == "interrupted" else DONE
+    with failing_run(config.path):
+        return INTERRUPTED if trainer.run().reason == "interrupted" else DONE
 
 
 def _show(trainer: Trainer, folder: Path) -> int:

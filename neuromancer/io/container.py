@@ -25,7 +25,7 @@ from urllib.parse import quote
 import h5py
 import numpy as np
 
-from neuromancer.errors import FileError
+from neuromancer.errors import FileError, reason
 from neuromancer.files import replacing
 
 MAGIC = b"neuromancer model\n"
@@ -151,7 +151,7 @@ def read_head(path: str | os.PathLike[str], n: int = BLOCK) -> bytes:
     except FileError:
         raise
     except (OSError, ValueError) as error:
-        raise FileError("the file cannot be read", where=str(path), got=str(error)) from error
+        raise FileError("the file cannot be read", where=str(path), got=reason(error)) from error
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -59,14 +59,16 @@ def image_of(layer: Any, node: GraphNode) -> ArraySource:
 def _array(layer: Any, taken: int, spatial: str) -> Any:
     """Return the voxels of a layer with axes (f, (z,) y, x), or (y, x) and (z, y, x)."""
     array = layer.data[0] if layer.multiscale else layer.data
+    more, flat = array.ndim - len(spatial), len(spatial) == 2
     if getattr(layer, "rgb", False):
-        array = np.moveaxis(np.asarray(array), -1, 0)
-        return array[:taken] if taken == 3 else array
-    more = array.ndim - len(spatial)
-    if more == 0 or (more == 1 and taken > 1) or (more == 2 and len(spatial) == 2):
+        array, fits = np.moveaxis(np.asarray(array), -1, 0), more == 1 or (more == 2 and flat)
+        array = array[:taken] if taken == 3 else array
+    elif more == 1 and flat and taken == 1:
+        array, fits = array[None], True  # a stack
+    else:
+        fits = more == 0 or (more == 1 and taken > 1) or (more == 2 and flat)
+    if fits:
         return array
-    if more == 1 and len(spatial) == 2:
-        return array[None]  # a stack
     raise ShapeError(
         "has the wrong number of axes for the network",
         where=layer.name,

@@ -22,12 +22,14 @@ from neuromancer.volumes.paths import split_path
 
 LayerData = tuple[Any, dict[str, Any], str]
 """Voxels, arguments of the layer, and its kind."""
+Layers = list[LayerData] | list[tuple[None]]
+"""What a reader returns to napari; `[(None,)]` means that there is nothing to open."""
 LABELS = re.compile(r"label|seg|mask|object|instance|classes", re.IGNORECASE)
 MOST = 16
 """Maximum number of arrays of a file that are opened together."""
 
 
-def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], Layers] | None:
     """Return the function that reads a file or folder; None for a list of files, and for names of no volume."""
     if not isinstance(path, str):
         return None
@@ -38,7 +40,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
     return read
 
 
-def read(path: str | Sequence[str]) -> list[LayerData]:
+def read(path: str | Sequence[str]) -> Layers:
     """Open a volume, or all volumes of a file; nothing is read yet.
 
     Parameters
@@ -80,7 +82,13 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
     except UnknownNameError:
         names = [] if dataset else list(_arrays(file, kind))
         if len(names) > MOST:
+            from napari import current_viewer
+
+            if current_viewer() is None:
+                raise
             names = _asked(names, file)
+            if not names:
+                return [(None,)]  # cancelled
         if not names:
             raise
     found: list[LayerData] = []
@@ -123,7 +131,8 @@ def layers_of(
         ]
         metadata = {"neuromancer": {"path": path, "channel": c, "channels": channels}} if path else {}
         arguments = {"scale": scale, "translate": translate, "units": units, "metadata": metadata}
-        arguments["name"] = name if channels == 1 else f"{name} [{c}]"
+        # napari itself adds [n] to names that exist
+        arguments["name"] = name if channels == 1 else f"{name}, channel {c}"
         if kind == "image" and channels > 1:
             arguments["blending"] = "additive"
         many = len(arrays) > 1
@@ -190,10 +199,6 @@ def _arrays(file: str, kind: str) -> Iterator[str]:
 
 def _asked(names: list[str], file: str) -> list[str]:
     """Ask the user of a viewer for one of many arrays."""
-    from napari import current_viewer
-
-    if current_viewer() is None:
-        return []
     from qtpy.QtWidgets import QInputDialog
 
     name, chosen = QInputDialog.getItem(None, "Open a volume", f"Array of {file}", names, 0, False)

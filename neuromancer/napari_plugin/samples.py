@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from neuromancer.napari_plugin.reader import LayerData, read
+from neuromancer.napari_plugin.reader import Layers, read
 
 STACK = Path(__file__).parents[2] / "examples" / "data" / "nuclei.h5"
 SHAPE, NUMBER, RADIUS = (32, 128, 128), 60, 9
 """Size of the synthetic stack, number of its nuclei, and their mean radius in voxels."""
 
 
-def nuclei() -> list[LayerData]:
+def nuclei() -> Layers:
     """Return a stack of cell nuclei: that of the examples in the repository if it is there, else a synthetic one."""
     if STACK.is_file():
         return read(str(STACK))

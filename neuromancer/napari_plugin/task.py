@@ -88,11 +88,11 @@ class Task(QObject):
         self._told.emit(done, total)
 
     def _show(self, done: int, total: int) -> None:
+        self._on_told(done, total)  # before the bar, which handles waiting events: later numbers are shown within it
         if total != self._bar.total:
             self._bar.total = total
             self._bar.reset(total)
         self._bar.update(done - self._bar.n)
-        self._on_told(done, total)
 
     def _take(self, outcome: tuple[str, Any]) -> None:
         self._bar.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -51,7 +52,7 @@ class Commands:
     --------
     >>> commands = Commands(lambda name, value: f"{name} is {value:g}", lambda: ["lr"], {"save": lambda: "saved"})
     >>> commands.execute("lr = 1e-4"), commands.execute("save"), commands.execute("lr=fast")
-    ('lr is 0.0001', 'saved', "refused: 'lr': not a number; got fast; expected a number such as 1e-4")
+    ('lr is 0.0001', 'saved', "refused: 'lr': not a number; got fast; expected a finite number such as 1e-4")
     """
 
     def __init__(self, change: Callable[[str, float], str], targets: Callable[[], list[str]], actions: Actions) -> None:
@@ -82,7 +83,9 @@ class Commands:
                 expected=f"{', '.join(words)}, or a new value as {self.targets()[0]}=...",
             )  # fmt: skip
         if not _is_float(found[2]):
-            raise ArgumentError("not a number", where=found[1], got=found[2][:100], expected="a number such as 1e-4")
+            raise ArgumentError(
+                "not a number", where=found[1], got=found[2][:100], expected="a finite number such as 1e-4"
+            )
         return self.change(found[1], float(found[2]))
 
     def help(self) -> str:
@@ -94,8 +97,7 @@ class Commands:
 
 def _is_float(text: str) -> bool:
     with suppress(ValueError):
-        float(text)
-        return True
+        return math.isfinite(float(text))
     return False
 
 
@@ -110,7 +112,7 @@ class CommandFile:
 
     def __init__(self, folder: Path) -> None:
         self.path, self.log = folder / FILE, folder / LOG
-        self._looked, self._refused = -POLL, (0, 0)
+        self._looked, self._refused, self._growing = -POLL, (0, 0), (0, 0)
 
     def lines(self) -> list[str]:
         """Return the commands in the file, and remove it; look at it at most once in POLL seconds.
@@ -132,10 +134,18 @@ class CommandFile:
         if status.st_size == 0 or state == self._refused:  # somebody begins to write it
             return []
         try:
+            if state != self._growing and not self._ends_with_line():
+                self._growing = state  # obeyed at the next look, unless the rest of the line comes
+                return []
             return self._taken()
         except OSError as error:
             self._refused = state
             raise FileError("the commands cannot be read", where=str(self.path), got=reason(error)) from error
+
+    def _ends_with_line(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
 
     def _taken(self) -> list[str]:
         # Renamed first: a command that is written meanwhile goes into a new file.

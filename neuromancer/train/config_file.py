@@ -12,8 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuromancer.errors import ArgumentError, FileError, NeuromancerError, UnknownNameError, nearest_name
+from neuromancer.errors import (
+    ArgumentError,
+    FileError,
+    InputTypeError,
+    NeuromancerError,
+    UnknownNameError,
+    nearest_name,
+)
 from neuromancer.graph.registry import ModelRegistry
+from neuromancer.models.model import Model
 from neuromancer.places import kind_at, local_file
 from neuromancer.train.old_config import OLD, Translation, is_old
 from neuromancer.train.old_config.cubes import located
@@ -65,11 +73,17 @@ class Config:
         """What settings of the original library mean here, where that differs."""
         return [] if self.old is None else self.old.remarks
 
-    def model(self) -> Any:
+    def model(self) -> Model:
         """Return a new model."""
         create = getattr(self.module, "create_model", None)
         with failing(self.path, "create_model()"):
-            return create() if self.old is None and create is not None else self.old.model(create)  # type: ignore[union-attr]
+            model = create() if self.old is None and create is not None else self.old.model(create)  # type: ignore[union-attr]
+        if not isinstance(model, Model):
+            raise InputTypeError(
+                "create_model() returned no model", where=str(self.path), got=repr(model)[:100],
+                expected="return model, as of nm.model_manager.newmodel(...)",
+            )  # fmt: skip
+        return model
 
     def data(self, model: Any) -> tuple[Any, Any]:
         """Return training data, and validation data or None, for a model."""
@@ -202,17 +216,33 @@ def _execute(path: Path) -> types.ModuleType:
 
 
 @contextmanager
+def failing_run(path: Path) -> Iterator[None]:
+    """Turn errors of functions of the configuration file, such as metrics, into a FileError that names the line."""
+    try:
+        yield
+    except NeuromancerError:
+        raise
+    except (Exception, SystemExit) as error:
+        if not _line(error, path):
+            raise
+        failure = _failure(error, path, "")
+        for note in getattr(error, "__notes__", ()):
+            failure.add_note(note)
+        raise failure from error
+
+
+@contextmanager
 def failing(path: Path, what: str = "") -> Iterator[None]:
     """Turn errors into a FileError that names the line of the configuration file; let the package's own pass."""
     try:
         yield
     except NeuromancerError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file that ends Python has not trained
         raise _failure(error, path, what) from error
 
 
-def _failure(error: Exception, path: Path, what: str) -> FileError:
+def _failure(error: BaseException, path: Path, what: str) -> FileError:
     """Return an error that names the line of the file, and tells what to import instead of the original library."""
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     return FileError(
@@ -223,10 +253,10 @@ def _failure(error: Exception, path: Path, what: str) -> FileError:
     )
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """Return the line of a file where an error occurred, as ``:<line>``; empty if it occurred elsewhere."""
     if isinstance(error, SyntaxError):
-        return f":{error.lineno}"
+        return f":{error.lineno}" if error.lineno else ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f":{lines[-1]}" if lines else ""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from neuromancer.errors import FileError
+from neuromancer.errors import ArgumentError, FileError, naming
 from neuromancer.files import write_whole
 
 LONGEST_PART = 255
@@ -31,6 +32,39 @@ def require_writable(folder: Path) -> None:
             got=f"no permission for {present}",
             expected="a writable folder",
         )
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Within the block, refuse other trainings in a folder, also those of other processes.
+
+    A process that is killed leaves nothing behind. Without effect where there are no such locks: on Windows, and on
+    some network file systems.
+
+    Raises
+    ------
+    ArgumentError
+        If another training claims the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with naming(folder, "the folder cannot be opened"):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArgumentError(
+                "another training is running in the folder", where=str(folder), expected="its end, or another folder"
+            ) from None
+        except OSError:  # the file system has no locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str | None = None) -> None:

@@ -85,8 +85,11 @@ class LiveValues:
         known([target], self.targets, "nothing that can be changed is called so", "command")
         schedule = self.schedules.get(target)
         if schedule is None:
-            bound = Fixed(value).bind(self.model, target)
-            bound.apply(step)
+            try:
+                Fixed(value).bind(self.model, target).apply(step)
+            except ArgumentError as error:
+                error.node = target  # the user knows of no schedule
+                raise
             given = self.params.get(target)
             self.changes[target] = {"given": None if given is None else float(given), "value": value}
             return f"{target} is {value:g}"

@@ -24,7 +24,7 @@ from neuromancer.train.reporting import ProgressReport, head_text, state_text, v
 from neuromancer.train.result import TrainingResult
 from neuromancer.train.run_files import RunFiles
 from neuromancer.train.sources import ArrayBatches
-from neuromancer.train.stopping import EarlyStopping, Interruption
+from neuromancer.train.stopping import EarlyStopping, Ended, Interruption
 from neuromancer.train.validation import Measurements, Validation
 
 if TYPE_CHECKING:
@@ -161,10 +161,17 @@ class TrainingLoop:
             is written.
         FileError
             If a file cannot be written.
+        ArgumentError
+            If another training is running in the folder.
         InputTypeError, ShapeError, ArgumentError
             For batches that do not fit. The state before that batch is saved.
         """
         self.open_folder()
+        with self._files.claimed():
+            return self._run()
+
+    def _run(self) -> TrainingResult:
+        """Train in a folder that is open."""
         limit = self._limit()
         self._files.begin(self.step, self._settings(), trying=limit is None)
         self._start = time.perf_counter() - self.seconds
@@ -251,7 +258,11 @@ class TrainingLoop:
         if not (stop.by_key and has_terminal()):
             return True
         began = time.perf_counter()
-        ask(commands, f"{self._label} pauses after step {self.step}")
+        try:
+            with stop.ended():
+                ask(commands, f"{self._label} pauses after step {self.step}")
+        except (Ended, OSError):  # the terminal may be gone
+            return True
         if commands.ending == "kill":
             raise KeyboardInterrupt
         self._start += time.perf_counter() - began

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,8 @@ class ProgressReport:
     def note(self, text: str) -> None:
         """Print a message."""
         if not self.bar.disable:
-            self.bar.write(text, file=sys.stderr)
+            with suppress(OSError):  # the terminal may be closed
+                self.bar.write(text, file=sys.stderr)
         elif self.lines:
             say(text)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuromancer.train.batch_picture import has_image, plot_batch, save_figure
 from neuromancer.train.checkpoints import AVERAGED, Checkpoints, at
+from neuromancer.train.files import claimed
 from neuromancer.train.history import History
 from neuromancer.train.plots import plot_history
 from neuromancer.train.preview import Preview
@@ -99,15 +100,20 @@ class RunFiles:
         Raises
         ------
         ArgumentError
-            If files would be replaced without permission.
+            If files would be replaced without permission, or another training is running in the folder.
         FileError
             If the folder cannot be created.
         """
         if self.checkpoints is not None and not self._opened:
             own = [] if self._in_place else self._replaced_files()
-            self.checkpoints.open(self._resumed or overwrite, [*own, *others])
-            self.history.start()
+            with claimed(self.folder) if self.folder is not None and self.folder.is_dir() else nullcontext():
+                self.checkpoints.open(self._resumed or overwrite, [*own, *others])
+                self.history.start()
             self._opened = True
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """Refuse other trainings in the folder within the block."""
+        return nullcontext() if self.folder is None else claimed(self.folder)
 
     def _replaced_files(self) -> list[Path]:
         """Return the files besides checkpoints that the run would replace, as far as they exist."""

@@ -71,6 +71,8 @@ class ArrayBatches:
                 got=dict(zip([s.name for s in sources], lengths, strict=True)),
             )
         self.length = lengths[0]
+        if not self.length:
+            raise ShapeError("no examples", where=LABEL, got=self.arrays[0].shape, expected="at least one along axis b")
         if not 0 < whole(batch_size, "batch_size", LABEL, 1) <= self.length:
             raise ArgumentError(
                 "batches cannot be filled", where=LABEL, got=f"batch_size {batch_size}", expected=f"1 to {self.length}"

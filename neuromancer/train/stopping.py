@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
@@ -77,10 +79,16 @@ class EarlyStopping:
         self.best, self.waited = math.nan if state[0] is None else float(state[0]), int(state[1])
 
 
+class Ended(Exception):
+    """SIGTERM or SIGHUP came while a menu waited for an answer."""
+
+
 class Interruption:
     """Context in which the first Ctrl-C or SIGTERM only sets `asked`; the next one acts as usual.
 
-    Does nothing outside the main thread, where signals cannot be handled.
+    SIGHUP, which a closed terminal sends, only sets it however often it comes: shell and kernel both send it. Signals
+    that the process ignores, as after ``nohup``, stay ignored. Does nothing outside the main thread, where signals
+    cannot be handled.
 
     Attributes
     ----------
@@ -89,7 +97,8 @@ class Interruption:
         Whether it was Ctrl-C.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    ONCE = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (*ONCE, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
@@ -103,19 +112,40 @@ class Interruption:
         """Wait for the next Ctrl-C."""
         self.asked = self.by_key = False
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._note) for signum in self.SIGNALS}
+            wanted = [number for number in self.SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before |= {n: signal.signal(n, self._note) for n in wanted if n not in self._before}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.asked, self.by_key = True, signum == signal.SIGINT
-        self._restore()
+        self._restore(self.ONCE)
 
-    def _restore(self) -> None:
-        for signum, handler in self._before.items():
-            # None: a handler that was not installed from Python and cannot be reinstalled.
-            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
-        self._before = {}
+    @contextmanager
+    def ended(self) -> Iterator[None]:
+        """Raise Ended within the block on SIGTERM and SIGHUP; Ctrl-C acts as usual."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wanted = [n for n in self.SIGNALS if n != signal.SIGINT and signal.getsignal(n) is not signal.SIG_IGN]
+        before: dict[int, Any] = {number: signal.signal(number, _end) for number in wanted}
+        try:
+            yield
+        finally:
+            _reinstall(before)
+
+    def _restore(self, signals: Iterable[int]) -> None:
+        _reinstall({number: self._before.pop(number) for number in signals if number in self._before})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        self._restore(self.SIGNALS)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    raise Ended
+
+
+def _reinstall(handlers: Mapping[int, Any]) -> None:
+    for signum, handler in handlers.items():
+        # None: a handler that was not installed from Python and cannot be reinstalled.
+        signal.signal(signum, signal.SIG_DFL if handler is None else handler)

@@ -94,7 +94,8 @@ def _per_axis(values: Any, axes: str, ways: Ways, what: str, doubts: list[str]) 
     for names in ways:
         if found and len(found) == len(names):
             known = dict(zip(names, found, strict=True))
-            return [known[a] for a in axes]
+            # an axis that the user says is one of space may be none in the file
+            return [known.get(a) for a in axes]
     doubts.append(f"{what} of {axes}: {_shown(values)}")
     return nothing
 

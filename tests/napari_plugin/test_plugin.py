@@ -63,7 +63,7 @@ def test_open_predict_and_open_the_result(viewer, tmp_path, qtbot):
     widget.out.line_edit.value = f"{tmp_path}/probs.zarr"
     widget.start.changed.emit(True)
     qtbot.waitUntil(lambda: not widget.task.running, timeout=60_000)
-    assert [layer.name for layer in viewer.layers] == ["em", "em model [0]", "em model [1]"]
+    assert [layer.name for layer in viewer.layers] == ["em", "em model, channel 0", "em model, channel 1"]
     np.testing.assert_allclose(viewer.layers[-1].data, model.predict_dense(raw[None])[1], rtol=1e-5)
     np.testing.assert_allclose(viewer.layers[-1].translate, (40, 12, 12))
 

@@ -57,7 +57,7 @@ def test_a_result_in_memory_lies_where_its_voxels_lie(widget, click, pad):
     want = nm.model_manager["small"].predict_dense(RAW[None], pad_raw=pad)
     np.testing.assert_array_equal(objects.data, want[1])
     np.testing.assert_array_equal(background.data, want[0])
-    assert objects.name == "em small [1]" and objects.units == widget.layer.value.units
+    assert objects.name == "em small, channel 1" and objects.units == widget.layer.value.units
     offset = (0, 0, 0) if pad else OFFSET
     np.testing.assert_allclose(objects.scale, SCALE)
     np.testing.assert_allclose(objects.translate, np.add(TRANSLATE, np.multiply(offset, SCALE)))
@@ -73,7 +73,7 @@ def test_a_file_without_positions_is_shown_where_its_voxels_lie(widget, click, t
     widget.out.line_edit.value = f"{tmp_path}/labels.npy"
     click(widget, widget.start)
     result = widget.viewer.layers[-1]
-    assert type(result) is Image and result.data.dtype == "uint8" and result.name == "mask small [1]"
+    assert type(result) is Image and result.data.dtype == "uint8" and result.name == "mask small, channel 1"
     np.testing.assert_allclose(result.scale, SCALE)
     np.testing.assert_allclose(result.translate, np.add(TRANSLATE, np.multiply(OFFSET, SCALE)))
 
@@ -168,6 +168,12 @@ def test_a_stored_volume_is_predicted_from_its_file_with_all_channels(widget, cl
     result = widget.viewer.layers[-1]
     np.testing.assert_array_equal(result.data, model.predict_dense(array)[1])
     np.testing.assert_allclose(result.translate, (80 + 40, 8 + 12, 4 + 12))
+
+
+def test_colours_are_no_slices(widget, click):
+    widget.layer.choices = [Image(image(40, 30, 3), rgb=True)]
+    click(widget, widget.start)
+    assert "wrong number of axes" in shown()[-1] and len(widget.viewer.layers) == 1
 
 
 @pytest.mark.parametrize(("shape", "rgb"), [((40, 30), False), ((3, 40, 30), False), ((40, 30, 3), True)])

@@ -45,7 +45,9 @@ def test_channels_are_layers_and_levels_a_pyramid(tmp_path):
     first, second = read(path)
     assert [len(data) for data, *_ in (first, second)] == [2, 2] and first[0][1].shape == (6, 5, 6)
     np.testing.assert_array_equal(second[0][0].compute(), 255 - RAW)
-    assert (first[1]["name"], second[1]["name"]) == ("a [0]", "a [1]") and second[1]["blending"] == "additive"
+    assert (first[1]["name"], second[1]["name"]) == ("a, channel 0", "a, channel 1") and second[1][
+        "blending"
+    ] == "additive"
 
 
 def test_all_arrays_of_a_file_are_opened_and_labels_are_labels(tmp_path):
@@ -77,8 +79,7 @@ def test_of_many_arrays_the_user_chooses_one(tmp_path, monkeypatch):
     monkeypatch.setattr("qtpy.QtWidgets.QInputDialog.getItem", lambda *arguments: next(answers))
     [(_, arguments, _)] = read(str(tmp_path / "many.h5"))
     assert arguments["metadata"]["neuromancer"]["path"] == f"{tmp_path}/many.h5:v07"
-    with pytest.raises(UnknownNameError, match="several arrays"):
-        read(str(tmp_path / "many.h5"))
+    assert read(str(tmp_path / "many.h5")) == [(None,)]  # cancelled
 
 
 def test_what_is_no_volume_is_refused_with_the_reason(tmp_path):

@@ -326,6 +326,7 @@ def test_is_refused(options, error, message, tmp_path, monkeypatch):
         ({"x": 1}, {}, errors.InputTypeError, "cannot be trained with"),
         (Sampled, {}, errors.InputTypeError, "cannot be trained with"),
         ((np.zeros(()), np.zeros(())), {}, errors.ShapeError, "no axis b"),
+        ((X[0][:0], X[1][:0]), {}, errors.ShapeError, r"no examples; got \(0, 1\)"),
         (X, {"validation": Squares()}, errors.NeuromancerError, "x"),
         (X, {"validation": [3, 4]}, errors.InputTypeError, "a batch must be a tuple"),
     ],

@@ -13,6 +13,7 @@ import pytest
 
 import neuromancer as nm
 from neuromancer.train import Trainer, commands
+from neuromancer.train.stopping import Interruption
 from tests.train.nets import Squares, classifier, line, parameters, points
 
 DATA = points()
@@ -77,7 +78,18 @@ def test_bad_lines_are_reported_and_end_nothing(tmp_path):
     assert result.steps == 9 and set(trainer.history["lr"]) == {np.float32(0.01)}
     lines = log_of(tmp_path)
     assert len(lines) == 10 and all(": refused: " in text for text in lines)
+    assert lines[2].partition("refused: ")[2].startswith("'lr': lr cannot have this value")
     assert "nearest valid: lr" in lines[5] or "expected one of ['lr'" in lines[5]
+
+
+def test_a_line_that_is_being_written_is_obeyed_when_it_is_whole(tmp_path):
+    file = commands.CommandFile(tmp_path)
+    file.path.write_text("lr 1")
+    assert file.lines() == []
+    file.path.write_text("lr 1e-5\n")
+    assert file.lines() == ["lr 1e-5"]
+    file.path.write_text("save")  # written without an end of the line
+    assert file.lines() == [] and file.lines() == ["save"]
 
 
 def test_what_cannot_be_read_is_reported_once(tmp_path, capsys):
@@ -193,6 +205,30 @@ def test_the_next_interrupt_is_asked_again_and_one_in_the_menu_ends_at_once(tmp_
         interrupted(tmp_path, actions)
     assert shown.getvalue().count("pauses after step") == 2
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", Interruption.SIGNALS[1:])
+def test_a_signal_that_ends_the_process_saves_also_in_the_menu(tmp_path, terminal, monkeypatch, number):
+    terminal()
+    waiting = Terminal()
+    waiting.readline = lambda: signal.raise_signal(number)
+    monkeypatch.setattr("sys.stdin", waiting)
+    before = signal.getsignal(number)
+    _, result = interrupted(tmp_path)
+    assert result.reason == "interrupted" and (tmp_path / "asked-last.h5").exists()
+    assert signal.getsignal(number) is before
+
+
+def test_a_closed_terminal_ends_the_menu(tmp_path, terminal, monkeypatch):
+    terminal()
+    closed = Terminal()
+
+    def fail():
+        raise OSError(5, "Input/output error")
+
+    closed.readline = fail
+    monkeypatch.setattr("sys.stdin", closed)
+    assert interrupted(tmp_path)[1].reason == "interrupted"
 
 
 def test_a_pause_does_not_count_as_time(tmp_path, terminal, monkeypatch):

@@ -115,6 +115,8 @@ MODEL = """
             rf"a_config.py:{CONFIG.count(chr(10)) + 2}.*ModuleNotFoundError",
         ),
         ("def f(:", errors.FileError, rf"a_config.py:{CONFIG.count(chr(10)) + 2}.*SyntaxError"),
+        ("# \0", errors.FileError, "a_config.py': the configuration file fails; got SyntaxError"),
+        ("raise SystemExit(0)", errors.FileError, rf"a_config.py:{CONFIG.count(chr(10)) + 2}.*SystemExit"),
         ("del create_model", errors.ArgumentError, "create_model"),
         ("del create_data", errors.ArgumentError, "create_data"),
     ],
@@ -164,9 +166,10 @@ def test_wrong_usage(arguments, capsys):
         ("validation = nets.Squares()", [], "validation data is given twice"),
         ("preview_every = 3", [], "preview_every has no effect without preview"),
         ("def create_model():\n    return 1 / 0", [], r"fails in create_model\(\).*ZeroDivisionError"),
+        ("def create_model():\n    pass", [], r"create_model\(\) returned no model; got None"),
         ("def create_data(model):\n    return [][0]", [], r"fails in create_data\(\).*IndexError"),
         ("def create_data(model):\n    return iter([3])", [], "a batch must be a tuple"),
-        ("def create_data(model):\n    return (1 / 0 for n in range(3))", [], "ZeroDivisionError.*a_config.py"),
+        ("def create_data(model):\n    return (1 / 0 for n in range(3))", [], r"a_config\.py:\d+.*ZeroDivisionError"),
     ],
 )  # fmt: skip
 def test_errors_are_reported_in_one_line(config, change, arguments, message, capsys):
@@ -175,6 +178,14 @@ def test_errors_are_reported_in_one_line(config, change, arguments, message, cap
     assert main([str(config), *arguments]) == 1
     printed = capsys.readouterr().err
     assert re.search(message, printed) and "Traceback" not in printed
+
+
+def test_an_error_of_a_function_in_a_run_names_its_line_and_the_checkpoint(config, capsys):
+    config.write_text(CONFIG + "\nmetrics = {'own': lambda prediction, *targets: 1 / 0}\n")
+    assert main([str(config), "--quiet"]) == 1
+    printed = capsys.readouterr().err
+    assert f"a_config.py:{CONFIG.count(chr(10)) + 2}': the configuration file fails; got ZeroDivisionError" in printed
+    assert "in the metric 'own'" in printed and "the state after step 10 is in" in printed
 
 
 def test_an_empty_path_is_no_configuration(capsys):

@@ -166,3 +166,19 @@ def test_a_full_disk_in_development_mode_leaves_no_buffer_open(tmp_path):
     command = [sys.executable, "-X", "dev", *quiet, "-c", FULL, str(tmp_path / "a.h5")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "Error" not in done.stderr and "Warning" not in done.stderr, done.stderr
+
+
+def test_two_trainings_in_one_folder_exclude_each_other(tmp_path):
+    options = {"n_steps": 3, "plots": False, "folder": tmp_path}
+    first = Trainer(line("first"), points(), **options)
+    first.run()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with first._files.claimed():
+        for other in (
+            Trainer.resume(tmp_path, points(), n_steps=5),
+            Trainer(line("it"), points(), overwrite=True, **options),
+        ):
+            with pytest.raises(errors.ArgumentError, match="another training is running in the folder"):
+                other.run()
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert Trainer.resume(tmp_path, points(), n_steps=5).run().steps == 5

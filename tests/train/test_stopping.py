@@ -67,7 +67,7 @@ def test_options_that_mean_nothing(option, error):
         EarlyStopping(**option)
 
 
-@pytest.mark.parametrize("number", Interruption.SIGNALS)
+@pytest.mark.parametrize("number", Interruption.ONCE)
 def test_the_first_signal_asks_and_the_second_acts(number):
     seen = []
     before = signal.signal(number, lambda *_: seen.append("acted"))
@@ -80,6 +80,28 @@ def test_the_first_signal_asks_and_the_second_acts(number):
             assert seen == ["acted"]
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_closed_terminal_sends_several_signals_which_only_ask():
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        assert interruption.asked and not interruption.by_key
+
+
+def test_ignored_signals_stay_ignored():
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in Interruption.SIGNALS}
+    try:
+        with Interruption() as interruption:
+            for number in Interruption.SIGNALS:
+                signal.raise_signal(number)
+            with interruption.ended():
+                signal.raise_signal(signal.SIGTERM)
+        assert not interruption.asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_handlers_are_restored_however_the_context_ends():

@@ -350,7 +350,7 @@ def test_invalid_arguments(options, error, message):
         (7, errors.InputTypeError, "int|7"),
         ((np.zeros((3, 1, 10, 10)),), errors.InputTypeError, "expected 2"),
         ((np.zeros((3, 1, 10, 10)), np.zeros((4, 1, 4, 4))), errors.ShapeError, "different numbers"),
-        ((np.zeros((0, 1, 10, 10)), np.zeros((0, 1, 4, 4))), errors.ArgumentError, "cannot be filled"),
+        ((np.zeros((0, 1, 10, 10)), np.zeros((0, 1, 4, 4))), errors.ShapeError, "no examples"),
     ],
 )
 def test_invalid_data(data, error, message):

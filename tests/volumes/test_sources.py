@@ -243,6 +243,7 @@ def test_remote_addresses(tmp_path):
         ("data.zarr", UnknownNameError, r"several arrays.*other.*raw"),
         ("data.n5/row", UnknownNameError, "nearest valid: raw"),
         ("two.tif", UnknownNameError, "several arrays"),
+        ("empty.h5", FileError, "holds no arrays$"),
         ("data.png", FileError, "unknown file format"),
         ("bad.h5:raw", FileError, "cannot be read"),
         ("bad.npy", FileError, "cannot be read"),
@@ -260,6 +261,7 @@ def test_files_that_cannot_be_opened(tmp_path, path, error, says):
 
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["cube/raw"] = file["cube/other"] = np.zeros((3, 4, 5))
+    h5py.File(tmp_path / "empty.h5", "w").close()
     group = zarr.open_group(tmp_path / "data.zarr", mode="w")
     for name in ("raw", "other"):
         group.create_array(name, shape=(3, 4, 5), dtype="uint8")

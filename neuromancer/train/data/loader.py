@@ -135,19 +135,17 @@ class BackgroundLoader:
             steps = range(step, step + self.ahead + 1)
             for old in [s for s in self._pending if s not in steps]:
                 self._pending.pop(old).cancel()
-            for s in steps:
-                if s not in self._pending:
-                    self._pending[s] = self._workers.submit(s)
+            try:
+                for s in steps:
+                    if s not in self._pending:
+                        self._pending[s] = self._workers.submit(s)
+            except BrokenProcessPool as error:
+                raise _died(step) from error
             future = self._pending.pop(step)
         try:
             return future.result()
         except BrokenProcessPool as error:
-            raise EngineError(
-                "a loading process ended unexpectedly: killed, out of memory, or a script without "
-                'if __name__ == "__main__":',
-                where=LABEL,
-                got=f"step {step}",
-            ) from error
+            raise _died(step) from error
         except BaseException as error:
             if future.done() and not future.cancelled() and future.exception() is error:
                 error.add_note(f"while loading the batch of step {step}")
@@ -164,6 +162,14 @@ class BackgroundLoader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _died(step: int) -> EngineError:
+    return EngineError(
+        'a loading process ended unexpectedly: killed, out of memory, or a script without if __name__ == "__main__":',
+        where=LABEL,
+        got=f"step {step}",
+    )
 
 
 def _finish(workers: _Threads | _Processes, pending: dict[int, Future[Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromancer.errors import ArgumentError, GraphError, InputTypeError, ShapeError
+from neuromancer.errors import ArgumentError, GraphError, InputTypeError, OutOfMemoryError, ShapeError
 from neuromancer.nodes.node import Node
 from neuromancer.train.data.arguments import (
     BALANCE_VOXELS,
@@ -207,7 +207,10 @@ class PatchSampler:
         if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 0:
             raise ArgumentError("not a step", where=LABEL, got=step, expected="a whole number of at least 0")
         rng = np.random.default_rng([self.seed, int(step)])
-        rows = [self._example(rng) for _ in range(self.batch_size)]
+        rows = [self._example(rng)]
+        for field, array in zip(self.fields, rows[0], strict=True):
+            _require_memory((self.batch_size, *array.shape), field.dtype)
+        rows += [self._example(rng) for _ in range(self.batch_size - 1)]
         return tuple(field.stack(arrays) for field, arrays in zip(self.fields, zip(*rows, strict=True), strict=True))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
@@ -292,6 +295,16 @@ class PatchSampler:
 
     def __repr__(self) -> str:
         return f"PatchSampler({self.frame.label}, {len(self.volumes)} volumes, {sum(self.n_positions)} positions)"
+
+
+def _require_memory(shape: tuple[int, ...], dtype: str) -> None:
+    """Raise OutOfMemoryError now for a batch that can never be filled, rather than when all memory is taken."""
+    try:
+        np.empty(shape, dtype)
+    except (MemoryError, ValueError):  # ValueError: more than can be addressed
+        raise OutOfMemoryError(
+            "the batch does not fit into memory", where=LABEL, got=f"{dtype} {shape}", expected="a smaller batch_size"
+        ) from None
 
 
 def _block(start: np.ndarray, needed: list[tuple[int, int]]) -> tuple[list[int], list[int]]:

@@ -93,6 +93,10 @@ def test_ahead_is_the_number_of_prefetched_batches():
 def test_a_process_that_dies_is_an_error():
     with BackgroundLoader(Deadly(), processes=True) as loader, pytest.raises(EngineError, match="step 0"):
         loader.batch(0)
+    with BackgroundLoader(Deadly(), processes=True, ahead=0) as loader:
+        for _ in range(2):  # the second fails when it is submitted
+            with pytest.raises(EngineError, match=r"ended unexpectedly.*step 0"):
+                loader.batch(0)
 
 
 def test_closing_ends_the_threads():

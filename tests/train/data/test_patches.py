@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
+from neuromancer.errors import OutOfMemoryError
 from neuromancer.train.data import Flip, LabelledVolume, PatchSampler, Rotate90
 from tests.train.data.factories import chain, classifier, decode, positions
 
@@ -94,3 +96,12 @@ def test_batches_are_a_function_of_seed_and_step():
     assert not (a.batch(0)[0] == c.batch(0)[0]).all() and not (a.batch(0)[0] == a.batch(1)[0]).all()
     value, _, _ = model.trainingstep(*later, optimiser="SGD")
     assert np.isfinite(value) and later[0].dtype == nm.config.floatX and later[1].dtype == "int16"
+
+
+@pytest.mark.parametrize("size", [1 << 45, 1 << 62])
+def test_a_batch_that_cannot_be_filled_fails_at_once(size):
+    model = classifier(chain([((3, 3), (2, 2), "valid")], (16, 16), "b,f,y,x", batch=None))
+    raw = np.zeros((60, 60), "uint8")
+    sampler = PatchSampler(model, (raw, raw), batch_size=size)
+    with pytest.raises(OutOfMemoryError, match="'PatchSampler': the batch does not fit into memory"):
+        sampler.batch(0)
