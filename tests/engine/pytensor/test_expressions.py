@@ -101,7 +101,20 @@ def test_functions_are_accurate(name, lanes, rng):
     assert errors[worst] <= bound, (values[worst], exact[worst], errors[worst])
 
 
-@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf", "neg", "trunc"])
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_gelu_is_accurate_relative_to_its_argument(lanes, rng):
+    values = samples(-7, 7, rng)
+    with np.errstate(invalid="ignore"):
+        exact = values.astype(np.float64) * special.ndtr(values.astype(np.float64))
+    found = evaluate(Expression("gelu", x), values, lanes=lanes)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(exact))
+    usual = np.isfinite(values)
+    bounds = 1.6e-7 * np.abs(values[usual].astype(np.float64)) + 1e-44
+    assert (np.abs(found[usual] - exact[usual]) <= bounds).all()
+    assert found[values == np.inf] == np.inf
+
+
+@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf", "gelu", "neg", "trunc"])
 def test_zero_keeps_its_sign(name):
     zeros = np.array([0.0, -0.0], np.float32)
     expected = [False, True] if name != "neg" else [True, False]

@@ -192,7 +192,7 @@ def by_shape(layer: Layer, speed: Speed, measuring: bool = False) -> ConvAlgorit
 
     Layers of a network are alike: where rows are fastest for an image that rows made, they may have made it.
     """
-    after_rows = fastest(replace(layer, planar=layer.w_shape[1] > 1), speed, measuring)
+    after_rows = fastest(replace(layer, planar=layer.x_shape[1] > 1), speed, measuring)
     if isinstance(after_rows, rows.RowConv):
         return after_rows
     return fastest(replace(layer, planar=False), speed, measuring)

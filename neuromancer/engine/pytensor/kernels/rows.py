@@ -23,6 +23,7 @@ from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
 from neuromancer.engine.pytensor.kernels.joining import Parts
+from neuromancer.engine.pytensor.kernels.layout import to_contiguous
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
 from neuromancer.engine.pytensor.kernels.threads import each
@@ -209,7 +210,8 @@ class RowConv:
     @property
     def scratch(self) -> int:
         """Workspace in bytes, in addition to input and result."""
-        return 4 * self._buffer() * torch.get_num_threads()
+        copied = 0 if self.groups == 1 else self.batch * self.groups * self.n_in * self.z.length * self.y.length * self.x.length
+        return 4 * (self._buffer() * torch.get_num_threads() + copied)
 
     def _buffer(self) -> int:
         """Return the number of values of the buffer of a block."""
@@ -236,6 +238,8 @@ class RowConv:
         `operands` are those of the epilogue.
         """
         images = list(x.images) if isinstance(x, Parts) else [x]
+        if self.groups > 1:  # each group passes over the image: its channels must not be interleaved
+            images = [to_contiguous(image) for image in images]
         if self.pointwise and any(pad):
             images = [zero_pad(image, [p for p in reversed(pad) for _ in range(2)]) for image in images]
             pad = (0,)

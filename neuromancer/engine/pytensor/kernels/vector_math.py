@@ -291,6 +291,26 @@ def erf(v: Vectors, x: Any) -> Any:
     return v.select(v.compare("<", size, v.number(1.0)), _erf_of_small(v, x), far)
 
 
+TAIL = (
+    0.7978866696357727, 0.3182859420776367, 0.036423344165086746, -0.004931541159749031, 9.846336615737528e-05,
+    0.00014561857096850872, -3.892914901371114e-05, 5.195290214032866e-06, -3.725855606262485e-07,
+    1.1388089582453631e-08,
+)  # fmt: skip
+"""-log(2 Phi(-x)) / x for 0 <= x <= 6, where Phi is the normal distribution; fitted by weighted least squares."""
+LAST = 6.0
+"""Where Phi(-x) is 1e-9."""
+
+
+def gelu(v: Vectors, x: Any) -> Any:
+    """x Phi(x), to 1.3e-7 of x: with less than half the operations that `erfc` needs for relative accuracy."""
+    size = v.absolute(x)
+    near = v.minimum(size, v.number(LAST))
+    tail = v.builder.fmul(exp(v, v.builder.fneg(v.mul(near, v.polynomial(near, TAIL)))), v.number(0.5))
+    tail = v.select(v.compare(">", size, v.number(LAST)), v.number(0.0), tail)
+    below = v.compare("<", x, v.number(0.0))
+    return v.builder.fmul(x, v.select(below, tail, v.builder.fsub(v.number(1.0), tail)))
+
+
 def power(v: Vectors, x: Any, exponent: float) -> Any:
     """x to a constant power: a multiple of 1/2, of moderate size."""
     whole, base = int(abs(exponent)), x
@@ -320,6 +340,7 @@ FUNCTIONS: dict[str, Callable[[Vectors, Any], Any]] = {
     "softplus": softplus,
     "erf": erf,
     "erfc": erfc,
+    "gelu": gelu,
     "sign": sign,
 }
 """Name -> function of one vector."""

@@ -96,18 +96,13 @@ def _positive_or(x: Expression, other: Expression) -> Expression:
     return Expression("select", Expression("gt", x, ZERO), x, other)
 
 
-def _gelu(op: Any, x: Expression) -> Expression:
-    tail = Expression("erfc", Expression("mul", x, Expression.number(-(0.5**0.5))))
-    return Expression("mul", Expression("mul", x, Expression.number(0.5)), tail)
-
-
 KERNELS: dict[type, Callable[..., Expression]] = {
     Relu: _relu,
     ReluGrad: _relu_grad,
     LeakyRelu: lambda op, x: _positive_or(x, Expression("mul", x, Expression.number(op.slope))),
     Prelu: lambda op, x, slope: _positive_or(x, Expression("mul", x, slope)),
     Silu: lambda op, x: Expression("mul", x, Expression("sigmoid", x)),
-    Gelu: _gelu,
+    Gelu: lambda op, x: Expression("gelu", x),
     Elu: lambda op, x: _positive_or(x, Expression("mul", Expression("expm1", x), Expression.number(op.alpha))),
 }
 """Operations of this package -> function of the operation and its arguments."""
