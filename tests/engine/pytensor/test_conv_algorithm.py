@@ -105,6 +105,13 @@ LAYERS = [
 
 
 # ---- selection
+def test_strided_depthwise_convolutions_run_along_rows_as_the_others_of_their_network():
+    x_shape, w_shape = (1, 32, 66, 66, 66), (32, 1, 3, 3, 3)
+    for stride in (1, 2):
+        layer = layer_of(x_shape, w_shape, stride=(stride,) * 3, groups=32)
+        assert name(conv_algorithm.by_shape(layer, current())) == "rows"
+
+
 @pytest.mark.parametrize(("x_shape", "w_shape", "options", "expected"), LAYERS)
 def test_selected_where_it_is_faster(x_shape, w_shape, options, expected):
     geometry = geometry_of(len(x_shape) - 2, **options)

@@ -13,12 +13,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.epilogue import repeated
 from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function, vectors
 from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES, PAIR
-from neuromancer.engine.pytensor.kernels.values import Value, loop, unless, when, written
+from neuromancer.engine.pytensor.kernels.values import Value, inner, loop, unless, when, written
 from neuromancer.engine.pytensor.kernels.vectors import FUSED, VECTOR, Rows, constant, load, store
 
 ARGUMENTS = [FLOATS, FLOATS, FLOATS, *[INT] * 7]
@@ -97,13 +96,9 @@ def compiled(nontemporal: bool) -> Function:
 
 def _block(module: Any, rows: int, columns: int, nontemporal: bool) -> Any:
     """Define the function that multiplies rows with columns, which are groups of channels."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), BLOCK), f"block_{rows}_{columns}")
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    for matrix in function.args[:3]:
-        matrix.attributes.add("noalias")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    x, w, y, down, right, below, groups, before = (Value(builder, argument) for argument in function.args)
+    function, arguments = inner(module, f"block_{rows}_{columns}", BLOCK)
+    x, w, y, down, right, below, groups, before = arguments
+    builder = x.builder
     cells = [(i, j) for i in range(rows) for j in range(columns)]
     sums = {cell: [builder.alloca(VECTOR) for _ in range(2)] for cell in cells}
     for parts in sums.values():

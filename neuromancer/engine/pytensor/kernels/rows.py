@@ -210,7 +210,8 @@ class RowConv:
     @property
     def scratch(self) -> int:
         """Workspace in bytes, in addition to input and result."""
-        copied = 0 if self.groups == 1 else self.batch * self.groups * self.n_in * self.z.length * self.y.length * self.x.length
+        image = self.batch * self.groups * self.n_in * prod(axis.length for axis in (self.z, self.y, self.x))
+        copied = image if self.groups > 1 else 0
         return 4 * (self._buffer() * torch.get_num_threads() + copied)
 
     def _buffer(self) -> int:

@@ -155,3 +155,18 @@ def written(name: str, kinds: Sequence[Any], write: Callable[..., None], apart: 
 
     # loops run over calls and vectors: unrolled, they would only need more addresses than there are registers
     return build(name, kinds, emit, apart, unrolled=False)
+
+
+def inner(module: Any, name: str, kinds: Sequence[Any]) -> tuple[Any, list[Value]]:
+    """Begin a function that others of the same module call, as it needs all registers; return it and its arguments.
+
+    Arrays never overlap. The caller writes all instructions, with the return.
+    """
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    for argument in function.args:
+        if isinstance(argument.type, ir.PointerType):
+            argument.attributes.add("noalias")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    return function, [Value(builder, argument) for argument in function.args]

@@ -10,12 +10,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.epilogue import repeated
 from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, Function, vectors
 from neuromancer.engine.pytensor.kernels.simd import LANES
-from neuromancer.engine.pytensor.kernels.values import Value, loop, unless, when, written
+from neuromancer.engine.pytensor.kernels.values import Value, inner, loop, unless, when, written
 from neuromancer.engine.pytensor.kernels.vectors import FUSED, VECTOR, Rows, constant, load, store
 
 ARGUMENTS = [FLOATS, FLOATS, FLOATS, *[INT] * 10]
@@ -90,13 +89,9 @@ def multiplier() -> Function:
 
 def _block(module: Any, rows: int, columns: int) -> Any:
     """Define the function that computes the sums of some rows, in vectors of columns."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), BLOCK), f"block_{rows}_{columns}")
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    for matrix in function.args[:3]:
-        matrix.attributes.add("noalias")
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    v, w, s, n_in, n_out, parts, taps, v_part, v_tap = (Value(builder, argument) for argument in function.args)
+    function, arguments = inner(module, f"block_{rows}_{columns}", BLOCK)
+    v, w, s, n_in, n_out, parts, taps, v_part, v_tap = arguments
+    builder = v.builder
     cells = [(i, j) for i in range(rows) for j in range(columns)]
     sums = {cell: builder.alloca(VECTOR) for cell in cells}
     for place in sums.values():
