@@ -76,6 +76,11 @@ def by_nnunet(node, raw, patch, step, mirror):
     return (sums / total)[(slice(None), *crop)]
 
 
+def agree(got, want):
+    """Rounding errors grow with the values, whose scale is random: instance norm divides by what it finds."""
+    np.testing.assert_allclose(got, want, rtol=0, atol=3e-6 * np.abs(want).max())
+
+
 # ---- the published conventions
 @pytest.mark.parametrize("mode", ["gaussian", "constant"])
 @pytest.mark.parametrize("overlap", [0, 0.25, (0.6, 0.3), 0.9])
@@ -83,7 +88,7 @@ def test_equals_monai(planes, mode, overlap):
     raw, window = RNG.random((2, 45, 37), "float32"), nm.SlidingWindow.monai((16, 12), overlap, mode)
     got = planes.predict_dense(raw, sliding_window=window)
     assert got.shape == (3, 45, 37) and got.dtype == np.float32
-    np.testing.assert_allclose(got, by_monai(planes, raw, window), rtol=0, atol=1e-5)
+    agree(got, by_monai(planes, raw, window))
 
 
 @pytest.mark.parametrize("padding", ["constant", "reflect", "replicate", "circular"])
@@ -93,13 +98,13 @@ def test_images_smaller_than_the_patch_are_padded_as_by_monai(planes, padding, s
     window = nm.SlidingWindow.monai((16, 19), 0.5, "gaussian", 0.2, padding, 0.5 * (padding == "constant"))
     got = planes.predict_dense(raw, sliding_window=window)
     assert got.shape[1:] == shape
-    np.testing.assert_allclose(got, by_monai(planes, raw, window), rtol=0, atol=1e-5)
+    agree(got, by_monai(planes, raw, window))
 
 
 def test_volumes_equal_monai(volumes):
     raw, window = RNG.random((1, 11, 21, 18), "float32"), nm.SlidingWindow.monai((4, 8, 8), (0.5, 0.25, 0), "gaussian")
     got = volumes.predict_dense(raw, sliding_window=window)
-    np.testing.assert_allclose(got, by_monai(volumes, raw, window), rtol=0, atol=1e-5)
+    agree(got, by_monai(volumes, raw, window))
 
 
 @pytest.mark.parametrize("mirror", [(), (1,), (0, 1)])
@@ -107,13 +112,13 @@ def test_volumes_equal_monai(volumes):
 def test_equals_the_rule_of_nnunet(planes, shape, step, mirror):
     raw = RNG.random((2, *shape), "float32")
     got = planes.predict_dense(raw, sliding_window=nm.SlidingWindow.nnunet((16, 12), step, mirror))
-    np.testing.assert_allclose(got, by_nnunet(planes, raw, (16, 12), step, mirror), rtol=0, atol=1e-5)
+    agree(got, by_nnunet(planes, raw, (16, 12), step, mirror))
 
 
 def test_volumes_equal_the_rule_of_nnunet(volumes):
     raw = RNG.random((1, 9, 14, 11), "float32")
     got = volumes.predict_dense(raw, sliding_window=nm.SlidingWindow.nnunet((6, 8, 8)))
-    np.testing.assert_allclose(got, by_nnunet(volumes, raw, (6, 8, 8), 0.5, (0, 1, 2)), rtol=0, atol=1e-5)
+    agree(got, by_nnunet(volumes, raw, (6, 8, 8), 0.5, (0, 1, 2)))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -123,7 +128,7 @@ def test_any_size_patch_and_overlap(planes, data):
     overlap = data.draw(st.tuples(st.floats(0, 0.8), st.floats(0, 0.8)))
     raw, window = RNG.random((2, *sizes), "float32"), nm.SlidingWindow.monai(patch, overlap, "gaussian")
     got = planes.predict_dense(raw, sliding_window=window)
-    np.testing.assert_allclose(got, by_monai(planes, raw, window), rtol=0, atol=1e-5)
+    agree(got, by_monai(planes, raw, window))
 
 
 # ---- networks
@@ -247,7 +252,7 @@ def test_regions_have_the_values_of_the_whole(planes, data):
 def test_integers_are_scaled_and_results_reduced(planes):
     raw, window = RNG.integers(0, 255, (2, 20, 30)).astype("uint8"), nm.SlidingWindow((8, 8))
     scores = planes.predict_dense((raw / 255).astype("float32"), sliding_window=window)
-    np.testing.assert_allclose(planes.predict_dense(raw, sliding_window=window), scores, atol=1e-5)
+    agree(planes.predict_dense(raw, sliding_window=window), scores)
     classes = planes.predict_dense(raw, sliding_window=window, reduce="argmax")
     assert classes.dtype == np.uint8 and (classes[0] == scores.argmax(0)).mean() > 0.99
     by_axes = planes.predict_dense(np.moveaxis(raw, 0, -1), sliding_window=window, axes="yxc")

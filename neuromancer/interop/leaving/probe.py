@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -25,7 +26,9 @@ AFFORDABLE = 1 << 12
 """Size of a source up to which the declared sizes are taken; the comparison does not need more."""
 DOUBLED = -1
 TRIES = 64
-"""Sizes that are tried."""
+"""Sizes that are tried along all axes at once."""
+APART = 4
+"""Successive sizes along each axis of which all combinations are tried."""
 TOLERANCE = 1e-5
 """Largest accepted difference, as a fraction of the largest value of an output."""
 
@@ -139,7 +142,10 @@ class Probe:
         ]
 
     def _fitting(self, tags: Iterable[str]) -> list[dict[str, int]]:
-        """Return sizes for axes of unknown size, those that the geometry of the network allows."""
+        """Return sizes for axes of unknown size, those that the geometry of the network allows.
+
+        Branches may meet at odd sizes of one axis and at even ones of another: combinations follow the first sizes.
+        """
         images = [n for n in self.nodes if n.shape is not None and n.shape.ndim]
         found: dict[str, list[int]] = {}
         for tag in tags:
@@ -151,7 +157,13 @@ class Probe:
                     n for n in sizes if all(sizes_through(i, self._axis(i, tag), n) is not None for i in here)
                 ] or sizes
             found[tag] = sizes
-        return [{tag: sizes[min(k, len(sizes) - 1)] for tag, sizes in found.items()} for k in range(TRIES)]
+        together = [(k,) * len(found) for k in range(TRIES)]
+        order = [*together[:APART], *product(range(APART), repeat=len(found)), *together[APART:]]
+        # without repetitions
+        return [
+            {tag: sizes[min(k, len(sizes) - 1)] for k, (tag, sizes) in zip(places, found.items(), strict=True)}
+            for places in dict.fromkeys(order)
+        ]
 
     def _step(self, tag: str) -> int:
         """By how much an axis grows from one size to another that fits, too."""
