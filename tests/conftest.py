@@ -18,8 +18,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared machines")
 
-# Background jobs of a shell ignore interrupts, which some tests send.
+# Background jobs of a shell ignore interrupts, and those of nohup the end of the terminal; some tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Engine-specific tests need the libraries of that engine; only one engine is installed.
 ENGINE = os.environ.get("NEUROMANCER_ENGINE", "pytensor")

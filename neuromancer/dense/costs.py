@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -88,6 +88,7 @@ class Costs:
         unit = E.unit_costs(self.dtype.name)
         works = [self._work(k, n, extent, images) for k, n in enumerate(self.nodes)]
         joined, last = self._read_in_parts(works)
+        copied = self._copied(works, size)
         seconds = products = prepared = scratch = peak = 0.0
         alive: dict[int, float] = {}
         for k, n in enumerate(self.nodes):
@@ -105,6 +106,7 @@ class Costs:
                 seconds += unit.byte * (ACTIVATION * own + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - _ended(k, alive, last) + inside * (1 + copies))
+                peak = max(peak, sum(alive.values()) + inside + copied.get(k, 0.0))
             elif own >= MAPPED and (len(self.parents[k]) > 1 or n.passes > 1):  # others overwrite their parent
                 seconds += unit.page * own
             peak = max(peak, sum(alive.values()) + inside)
@@ -141,6 +143,18 @@ class Costs:
     def _work(self, k: int, n: GraphNode, extent: dict[int, list[int]], images: int) -> Work | None:
         before = extent[self.parents[k][0]] if self.parents[k] else extent[id(n)]
         return n.work(before, extent[id(n)], images, self.dtype.name)
+
+    def _copied(self, works: Sequence[Work | None], size: Mapping[int, float]) -> dict[int, float]:
+        """Return the bytes of images that are copied into another memory format, by the number of their reader."""
+        planar: dict[int, bool] = {}
+        copied = {}
+        for k, n in enumerate(self.nodes):
+            parent, own = next(iter(self.parents[k]), None), None if (work := works[k]) is None else work.planar
+            before = parent is not None and planar[parent]
+            planar[id(n)] = before if own is None else own
+            if parent is not None and before and own is False:
+                copied[k] = size[parent]
+        return copied
 
     def _read_in_parts(self, works: Sequence[Work | None]) -> tuple[set[int], dict[int, int]]:
         """Return the nodes that are joined without a copy, by ``id``, and the last use of every node."""

@@ -95,6 +95,14 @@ class Operations(Protocol):
     ) -> bool:
         """Return whether a convolution without padding reads images that are joined for it alone without a copy."""
 
+    def is_planar(
+        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+    ) -> bool | None:
+        """Return whether a convolution without padding reads and writes images channel by channel.
+
+        If not, it copies such an image first. None where images have one memory format, or nobody knows.
+        """
+
     def unit_costs(self, dtype: str) -> UnitCosts:
         """Return the seconds of other operations, which are measured and typical in the same way."""
 

@@ -23,6 +23,8 @@ class Work:
         Number of axes along which that result is pooled.
     in_parts : bool
         Whether features that are joined for the node alone are read without a copy.
+    planar : bool, optional
+        Whether images are read and written channel by channel; if not, such an image is copied. See `Engine.is_planar`.
     """
 
     products: float
@@ -32,3 +34,4 @@ class Work:
     inside: float = 0.0
     pooled: int = 0
     in_parts: bool = False
+    planar: bool | None = None

@@ -332,7 +332,8 @@ class Conv(NeuralLayer):
         layer = (shape, kernel, taps, dtype, self.groups, tuple(strides))
         by_engine = self._border == "constant" and all(a == b for a, b in self.padding)
         in_parts = self.parent.joins_features and by_engine and E.reads_parts(*layer)
-        return Work(products, *E.conv_cost(*layer), result, sum(p > 1 for p in self.pool_shape), in_parts)
+        pooled = sum(p > 1 for p in self.pool_shape)
+        return Work(products, *E.conv_cost(*layer), result, pooled, in_parts, E.is_planar(*layer))
 
     def _repr_extra(self) -> str:
         kind = f"{len(self.filter_shape)}d conv, kernel={self.filter_shape}, pool={self.pool_shape}"

@@ -22,7 +22,11 @@ import ctypes
 import sys
 import numpy as np
 import neuromancer as nm
+from neuromancer.engine.pytensor.kernels import speed
 from neuromancer.engine.pytensor.kernels.memory import reserve
+
+# measured beside other tests, speeds would be arbitrary, and so would the algorithms that plans choose by them
+speed._known = {n: speed.Speed(speed.TYPICAL, n) for n in range(1, 129)}
 
 def network(kind):
     if kind == "plane":
@@ -90,9 +94,8 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
     )  # fmt: skip
     planned, used, tiles = map(float, found.stdout.split()[-3:])
     assert 0.75 * used < planned < 1.25 * used
-    assert (tiles > 1) == bool(budget)
-    if budget:
-        assert used < float(budget)
+    if budget:  # without one, the fastest tiling is taken, of one tile or more
+        assert tiles > 1 and used < float(budget)
 
 
 PASSES = """

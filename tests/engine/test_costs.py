@@ -95,3 +95,11 @@ def test_a_started_call_has_finished_on_the_host_and_its_result_is_that_of_a_cal
     assert second.result() is second.result()
     assert E.function([x], x + 1).start([1]).result().tolist() == [2], "one output is not in a list"
     assert Done(5).result() == 5
+
+
+def test_only_convolutions_along_rows_are_planar() -> None:
+    config.device = "cpu"
+    few, many = ((1, n, 400, 400) for n in (8, 256))
+    kinds = [E.is_planar(few, (2, 8, 3, 3), (1, 1), "float32"), E.is_planar(many, (256, 256, 1, 1), (1, 1), "float32")]
+    assert kinds == ([True, False] if E.NAME == "pytensor" else [None, None])
+    assert E.is_planar(few, (2, 8, 3, 3), (1, 1), "float64") is None

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import neuromancer as nm
@@ -289,6 +289,7 @@ def test_bad_arguments_are_named():
 
 
 @settings(max_examples=12, deadline=None)
+@example(584)  # its normalisation over two features amplifies rounding errors
 @given(st.integers(0, 10**6))
 def test_random_networks(seed):
     node, _ = random_network(seed)

@@ -12,7 +12,7 @@ from neuromancer.engine.pytensor import (
     names,
 )
 from neuromancer.engine.pytensor.cores import shared_processor
-from neuromancer.engine.pytensor.costs import conv_cost, measure_speed, reads_parts, unit_costs
+from neuromancer.engine.pytensor.costs import conv_cost, is_planar, measure_speed, reads_parts, unit_costs
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad

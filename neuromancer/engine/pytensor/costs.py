@@ -15,6 +15,7 @@ from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.conv_algorithm import READ_PARTS, Layer, by_shape, seconds
+from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.kernels.speed import current, require
 from neuromancer.engine.unit_costs import UnitCosts
 
@@ -43,6 +44,17 @@ def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups
     stride = tuple(stride) or (1,) * len(dilation)
     layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups, in_parts=True)
     return isinstance(by_shape(layer, current(), measuring=True), READ_PARTS)
+
+
+@implements(Engine.is_planar)
+def is_planar(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+) -> bool | None:
+    if not _has_kernels(dtype) or 0 in w_shape:
+        return None
+    stride = tuple(stride) or (1,) * len(dilation)
+    layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
+    return isinstance(by_shape(layer, current(), measuring=True), RowConv)
 
 
 @implements(Engine.unit_costs)

@@ -21,6 +21,7 @@ from neuromancer.engine.theano.convolution import (
     conv,
     conv_cost,
     conv_transpose,
+    is_planar,
     measure_speed,
     reads_parts,
     unit_costs,

@@ -68,6 +68,11 @@ def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups
     return False
 
 
+@implements(Engine.is_planar)
+def is_planar(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()) -> None:
+    return None
+
+
 def _prepared(
     name: str, x: Any, w: Any, w_axis: int, stride: Any, dilation: Any, pad: Any, groups: int
 ) -> tuple[Variable, Variable, dict[str, tuple[int, ...]]]:

@@ -31,6 +31,9 @@ APART = 4
 """Successive sizes along each axis of which all combinations are tried."""
 TOLERANCE = 1e-5
 """Largest accepted difference, as a fraction of the largest value of an output."""
+ROUNDINGS, WORST = 16, 1e-3
+"""Largest accepted difference relative to what rounding the input changes, for networks that amplify rounding errors,
+and its limit."""
 
 Run = Callable[[list[np.ndarray]], list[np.ndarray]]
 Shapes = list[tuple[int, ...]]
@@ -228,7 +231,7 @@ class Probe:
         Raises
         ------
         TranslationError
-            If shapes differ, or values by more than `tolerance` of the largest.
+            If shapes differ, or values by more than `tolerance` of the largest and than the network makes of rounding.
         """
         for sample in self.samples:
             for node, ours, theirs in zip(self.nodes, sample.results, run(sample.arrays), strict=True):
@@ -244,12 +247,25 @@ class Probe:
                 if ours.dtype == "float16":
                     accepted = max(tolerance, float(np.finfo("float16").eps))
                 if not difference <= accepted:
+                    accepted = max(accepted, min(WORST, ROUNDINGS * self._change_by_rounding(sample)[node]))
+                if not difference <= accepted:
                     raise TranslationError(
                         f"the translation differs from the node in {library}",
                         node=node,
                         got=f"{difference:.1e} of the largest value, for inputs {shapes}",
                         expected=f"at most {accepted:g}",
                     )
+
+    def _change_by_rounding(self, sample: Sample) -> dict[Node, float]:
+        """Return by how much results change when the inputs change in the last place, by fraction of the largest."""
+        rng = np.random.default_rng(0)
+        changed = [
+            np.nextafter(a, rng.choice([-np.inf, np.inf], a.shape).astype(a.dtype)) if a.dtype.kind == "f" else a
+            for a in sample.arrays
+        ]
+        results = self._function(*changed) if changed else sample.results
+        pairs = zip(self.nodes, sample.results, results, strict=True)
+        return {node: _difference(np.asarray(ours), np.asarray(theirs)) for node, ours, theirs in pairs}
 
 
 def _strides(source: Node) -> list[Fraction]:
