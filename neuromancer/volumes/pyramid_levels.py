@@ -84,11 +84,22 @@ def precomputed_pyramid(path: str, method: str, levels: int | None) -> list[str]
             scale, lead = _coarser(scale, factors)
             array = _scale(folder, path, info, scale, array, [*factors, 1], [*lead, 0], method)
             made = info_of(Path(folder), path)["scales"]
+        _require_apart(path, finest["key"], [scale["key"] for scale in made])
         for scale in made:
             shutil.rmtree(Path(path, scale["key"]), ignore_errors=True)
             Path(folder, scale["key"]).replace(Path(path, scale["key"]))
     _rewrite(Path(path), info | {"scales": [finest, *made]})
     return [scale["key"] for scale in (finest, *made)]
+
+
+def _require_apart(path: str, finest: str, keys: Sequence[str]) -> None:
+    """Raise FileError if a new scale would replace the finest one, whose key may be any."""
+    voxels = Path(path, finest).resolve()
+    for key in keys:
+        if voxels.is_relative_to(Path(path, key).resolve()):
+            raise FileError(
+                "its finest scale has the key of a coarser one", where=path, got=finest, expected="another key"
+            )
 
 
 def _rewrite(folder: Path, info: dict[str, Any]) -> None:

@@ -167,6 +167,22 @@ def test_coarser_scales_are_where_neuroglancer_draws_them(tmp_path):
     assert sorted(p.name for p in (tmp_path / "a.precomputed").iterdir()) == ["16_16_16", "4_4_8", "8_8_8", "info"]
 
 
+@pytest.mark.parametrize("key", ["2_2_2", "2_2_2/fine", "a/../2_2_2"])
+def test_coarser_scales_never_replace_the_image(tmp_path, key):
+    sink = create_sink(tmp_path / "a.precomputed", (1, 8, 8, 8), "float32")
+    sink[:] = numbered((1, 8, 8, 8), "float32")
+    info = json.loads((tmp_path / "a.precomputed/info").read_text())
+    info["scales"][0]["key"] = key
+    (tmp_path / "a.precomputed/info").write_text(json.dumps(info))
+    (tmp_path / "a.precomputed/a").mkdir()
+    moved = tmp_path / "a.precomputed" / key
+    moved.parent.mkdir(exist_ok=True)
+    (tmp_path / "a.precomputed/1_1_1").rename(moved)
+    with pytest.raises(FileError, match="its finest scale has the key of a coarser one"):
+        write_pyramid(tmp_path / "a.precomputed", levels=1)
+    np.testing.assert_array_equal(open_source(tmp_path / "a.precomputed")[:], numbered((1, 8, 8, 8), "float32"))
+
+
 def test_an_interrupted_pyramid_lists_no_scales(tmp_path, monkeypatch):
     sink = create_sink(tmp_path / "a.precomputed", (1, 8, 8, 8), "float32")
     sink[:] = numbered((1, 8, 8, 8), "float32")
