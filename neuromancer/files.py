@@ -13,6 +13,11 @@ from pathlib import Path
 from neuromancer.errors import FileError, naming
 from neuromancer.places import require_replaceable
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 """Errors of file systems without hard links; EACCES and EPERM also where a system policy forbids them."""
 
@@ -45,6 +50,42 @@ def followed(path: str | os.PathLike[str]) -> Path:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileError("not a usable path", where=str(path), got=reason) from error
     raise FileError("a circular symbolic link", where=str(path), expected="a file, or a link to one")
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[bool]:
+    """Lock a folder within the block; yield whether it is free: False if another process, or another block, has it.
+
+    A process that is killed leaves nothing behind. Always free where there are no such locks: on Windows, and on some
+    network file systems.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with locked(tempfile.mkdtemp()) as free:
+    ...     free
+    True
+    """
+    if fcntl is None:
+        yield True
+        return
+    with naming(folder, "the folder cannot be opened"):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        free = True
+        with suppress(OSError):  # no locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                free = False
+        yield free
+    finally:
+        os.close(handle)
 
 
 def fsync(path: Path) -> None:

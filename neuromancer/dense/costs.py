@@ -106,10 +106,9 @@ class Costs:
                 seconds += unit.byte * (ACTIVATION * own + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - _ended(k, alive, last) + inside * (1 + copies))
-                peak = max(peak, sum(alive.values()) + inside + copied.get(k, 0.0))
             elif own >= MAPPED and (len(self.parents[k]) > 1 or n.passes > 1):  # others overwrite their parent
                 seconds += unit.page * own
-            peak = max(peak, sum(alive.values()) + inside)
+            peak = max(peak, sum(alive.values()) + inside + copied.get(k, 0.0))
             alive[id(n)] = own
             for key in [key for key in alive if last.get(key, len(self.nodes)) <= k]:
                 del alive[key]
@@ -149,11 +148,12 @@ class Costs:
         planar: dict[int, bool] = {}
         copied = {}
         for k, n in enumerate(self.nodes):
-            parent, own = next(iter(self.parents[k]), None), None if (work := works[k]) is None else work.planar
-            before = parent is not None and planar[parent]
+            work, parents = works[k], self.parents[k]
+            before = bool(parents) and planar[parents[0]]
+            own = None if work is None else work.planar
             planar[id(n)] = before if own is None else own
-            if parent is not None and before and own is False:
-                copied[k] = size[parent]
+            if before and own is False:
+                copied[k] = size[parents[0]]
         return copied
 
     def _read_in_parts(self, works: Sequence[Work | None]) -> tuple[set[int], dict[int, int]]:

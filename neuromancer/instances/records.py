@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,12 +14,7 @@ from typing import Any
 import numpy as np
 
 from neuromancer.errors import FileError, naming, translating
-from neuromancer.files import write_whole
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
+from neuromancer.files import locked, write_whole
 
 
 @dataclass(frozen=True)
@@ -46,9 +40,8 @@ class Records:
         """
         with naming(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        lock = None if fcntl is None else os.open(self.folder, os.O_RDONLY)
-        try:
-            if lock is not None and not _locked(lock):
+        with locked(self.folder) as free:
+            if not free:
                 expected = "another output, or a call when that process has ended"
                 raise FileError("another process works on this labelling", where=str(self.folder), expected=expected)
             try:
@@ -56,9 +49,6 @@ class Records:
             finally:
                 with suppress(OSError):
                     self.folder.rmdir()  # if nothing has begun
-        finally:
-            if lock is not None:
-                os.close(lock)
 
     def begun(self) -> dict[str, Any] | None:
         """Return what :meth:`begin` and :meth:`note` have written; None if there is no labelling."""
@@ -148,13 +138,3 @@ class Records:
 
     def _path(self, name: str) -> Path:
         return self._blocks / f"{name}.npz"
-
-
-def _locked(folder: int) -> bool:
-    """Lock an open folder until it is closed; return whether no other process has done so."""
-    with suppress(OSError):  # network file systems may have no locks
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True

@@ -11,8 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from neuromancer.errors import ArgumentError, FileError, naming
-from neuromancer.files import write_whole
+from neuromancer.errors import ArgumentError, FileError
+from neuromancer.files import locked, write_whole
 
 LONGEST_PART = 255
 """Maximum length of a file or folder name, in bytes."""
@@ -38,33 +38,21 @@ def require_writable(folder: Path) -> None:
 def claimed(folder: Path) -> Iterator[None]:
     """Within the block, refuse other trainings in a folder, also those of other processes.
 
-    A process that is killed leaves nothing behind. Without effect where there are no such locks: on Windows, and on
-    some network file systems.
+    See :func:`neuromancer.files.locked`.
 
     Raises
     ------
     ArgumentError
         If another training claims the folder.
+    FileError
+        If the folder cannot be opened.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with naming(folder, "the folder cannot be opened"):
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locked(folder) as free:
+        if not free:
             raise ArgumentError(
                 "another training is running in the folder", where=str(folder), expected="its end, or another folder"
-            ) from None
-        except OSError:  # the file system has no locks
-            pass
+            )
         yield
-    finally:
-        os.close(handle)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compression: str | None = None) -> None:

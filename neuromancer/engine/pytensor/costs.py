@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 import torch
@@ -14,7 +15,7 @@ from neuromancer.engine.common.measurements import versions
 from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels import fragments
-from neuromancer.engine.pytensor.kernels.conv_algorithm import READ_PARTS, Layer, by_shape, seconds
+from neuromancer.engine.pytensor.kernels.conv_algorithm import READ_PARTS, ConvAlgorithm, Layer, by_shape, seconds
 from neuromancer.engine.pytensor.kernels.rows import RowConv
 from neuromancer.engine.pytensor.kernels.speed import current, require
 from neuromancer.engine.unit_costs import UnitCosts
@@ -24,12 +25,12 @@ from neuromancer.engine.unit_costs import UnitCosts
 def conv_cost(
     x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
 ) -> tuple[float, float, float]:
-    stride = tuple(stride) or (1,) * len(dilation)
-    if _has_kernels(dtype) and 0 not in w_shape:
-        layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
-        way = by_shape(layer, current(), measuring=True)
+    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride)
+    if layer is not None:
+        way = _way(layer)
         took = seconds(way, layer, current())
         return (took, 0.0, 0.0) if way is None else (took, float(way.prepared), float(way.scratch))
+    stride = tuple(stride) or (1,) * len(dilation)
     if resolve_device(config.device).type == "cuda" and groups == 1 and set(stride) == {1}:
         products, kept, scratch = fragments.conv_cost(x_shape, w_shape, dilation, dtype)
     else:
@@ -39,22 +40,27 @@ def conv_cost(
 
 @implements(Engine.reads_parts)
 def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()) -> bool:
-    if not _has_kernels(dtype) or 0 in w_shape:
-        return False
-    stride = tuple(stride) or (1,) * len(dilation)
-    layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups, in_parts=True)
-    return isinstance(by_shape(layer, current(), measuring=True), READ_PARTS)
+    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride)
+    return layer is not None and isinstance(_way(replace(layer, in_parts=True)), READ_PARTS)
 
 
 @implements(Engine.is_planar)
 def is_planar(
     x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
 ) -> bool | None:
+    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride)
+    return None if layer is None else isinstance(_way(layer), RowConv)
+
+
+def _layer(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int, stride: Ints) -> Layer | None:
+    """Return a convolution without padding as the kernels know it; None if they do not compute it."""
     if not _has_kernels(dtype) or 0 in w_shape:
         return None
-    stride = tuple(stride) or (1,) * len(dilation)
-    layer = Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups)
-    return isinstance(by_shape(layer, current(), measuring=True), RowConv)
+    return Layer(tuple(x_shape), tuple(w_shape), tuple(stride) or (1,) * len(dilation), tuple(dilation), groups)
+
+
+def _way(layer: Layer) -> ConvAlgorithm | None:
+    return by_shape(layer, current(), measuring=True)
 
 
 @implements(Engine.unit_costs)

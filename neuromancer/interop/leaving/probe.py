@@ -231,7 +231,7 @@ class Probe:
         Raises
         ------
         TranslationError
-            If shapes differ, or values by more than `tolerance` of the largest and than the network makes of rounding.
+            If shapes differ; or values, by more than `tolerance` of the largest and by more than rounding explains.
         """
         for sample in self.samples:
             for node, ours, theirs in zip(self.nodes, sample.results, run(sample.arrays), strict=True):

@@ -302,7 +302,7 @@ LAST = 6.0
 
 
 def gelu(v: Vectors, x: Any) -> Any:
-    """x Phi(x), to 1.3e-7 of x: with less than half the operations that `erfc` needs for relative accuracy."""
+    """x Phi(x), to 1.3e-7 of x; `erfc`, which is accurate relative to its result, needs more operations."""
     size = v.absolute(x)
     near = v.minimum(size, v.number(LAST))
     tail = v.builder.fmul(exp(v, v.builder.fneg(v.mul(near, v.polynomial(near, TAIL)))), v.number(0.5))

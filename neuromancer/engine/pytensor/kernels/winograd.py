@@ -151,10 +151,10 @@ class Tiling:
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """Transform a kernel (n_out, n_in, [z,] y, x) into `winograd_products.panels` of parts (y, x) and taps."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
-        n_out, n_in, depth, *taps = w.shape
+        n_out, n_in, depth, height, width = w.shape
         (ny, nx), (ky, kx), size = self.parts, self.part, self.size
-        whole = torch.nn.functional.pad(w, (0, nx * kx - taps[1], 0, ny * ky - taps[0]))
-        parts = whole.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
+        padded = torch.nn.functional.pad(w, (0, nx * kx - width, 0, ny * ky - height))
+        parts = padded.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
         by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
         planes = torch.matmul(_along((size, ky), (size, kx)), by_tap)
         if self.deep > 1:
