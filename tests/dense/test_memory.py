@@ -17,7 +17,7 @@ from neuromancer.errors import OutOfMemoryError
 from tests.dense.nets import image, volume_net
 from tests.dense.test_predict import unet
 
-MEASURE = """
+PEAK = """
 import ctypes
 import sys
 import numpy as np
@@ -27,7 +27,24 @@ from neuromancer.engine.pytensor.kernels.memory import reserve
 
 # measured beside other tests, speeds would be arbitrary, and so would the algorithms that plans choose by them
 speed._known = {n: speed.Speed(speed.TYPICAL, n) for n in range(1, 129)}
+trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
+def status(key):
+    return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) * 1024
+
+def peak(run):
+    for addresses in reserve.ranges:
+        addresses.trim(sys.maxsize)  # what earlier predictions keep
+    if trim is not None:
+        trim(0)  # what the C library keeps
+    before = status("VmRSS")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak begins here
+    run()
+    return status("VmHWM") - before
+"""
+
+MEASURE = """
 def network(kind):
     if kind == "plane":
         node = nm.Input((None, 1, 64, 64), "b,f,y,x", print_repr=False)
@@ -46,10 +63,6 @@ def network(kind):
     node = nm.Conv(node, 2, (1,) * len(axes), activation_func="lin", print_repr=False)
     return nm.Softmax(node, print_repr=False)
 
-def status(key):
-    return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) * 1024
-
-trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 node, shape = network(sys.argv[1]), [1, *map(int, sys.argv[2].split(","))]
 raw = np.full(shape, 0.5, "float32")
 # without a limit, the whole image in one tile
@@ -57,19 +70,10 @@ options = {"memory": float(sys.argv[3])} if sys.argv[3] else {"tile": node.plan_
 plan = node.plan_dense(raw, **options)
 node.predict_dense(raw, progress=False, **options)  # loads and compiles all kernels
 
-def peak():
-    for addresses in reserve.ranges:
-        addresses.trim(sys.maxsize)  # what earlier predictions keep
-    if trim is not None:
-        trim(0)  # what the C library keeps
-    before = status("VmRSS")
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak begins here
-    node.predict_dense(raw, progress=False, **options)  # another tiling than the plan's, if given a result
-    return status("VmHWM") - before
-
-# how much of one tile is still there when the next one begins depends on the writing thread: plans count the worst
-print(plan.memory, max(peak() for _ in range(8)), len(plan))
+# how much of one tile is still there when the next one begins depends on the writing thread: plans count the worst;
+# given a result, there would be another tiling than the plan's
+used = max(peak(lambda: node.predict_dense(raw, progress=False, **options)) for _ in range(8))
+print(plan.memory, used, len(plan))
 """
 
 
@@ -90,7 +94,7 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
     # dask leaves an allocator setting in the environment that reduces memory use
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     found = subprocess.run(
-        [sys.executable, "-c", MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", PEAK + MEASURE, kind, shape, budget], capture_output=True, text=True, check=True,
         env=environment | {"OMP_NUM_THREADS": "2"},
     )  # fmt: skip
     planned, used, tiles = map(float, found.stdout.split()[-3:])
@@ -101,9 +105,6 @@ def test_what_is_planned_is_what_is_used(kind, shape, budget):
 
 
 PASSES = """
-import sys
-import numpy as np
-import neuromancer as nm
 from neuromancer.dense.volume import VolumePrediction
 
 out, budget = sys.argv[1], float(sys.argv[2])
@@ -118,18 +119,12 @@ low = nm.Product([low, nm.Conv(nm.GlobalPool(low, **quiet), 32, (1, 1, 1), activ
 joined = nm.InstanceNorm(nm.Concat([nm.UpConv(low, 16, (2, 2, 2), **quiet), high], **quiet), **quiet)
 node = nm.Conv(joined, 2, (1, 1, 1), activation_func="lin", **quiet)
 
-def status(key):
-    return int(next(l for l in open("/proc/self/status") if l.startswith(key)).split()[1]) * 1024
-
-options = {"statistics": "volume", "progress": False}
+options = {"memory": budget, "statistics": "volume"}
 raw = np.random.default_rng(0).normal(size=(1, 48, 128, 144)).astype("float32")
-for tile in ((64, 64, 32), None):  # large enough to load and compile all kernels
-    node.predict_dense(np.zeros((1, 64, 64, 64), "float32"), tile=tile, **options)
-open("/proc/self/clear_refs", "w").write("5")  # the peak is measured from here on
-before = status("VmRSS")
-plan = node.plan_dense(raw, memory=budget, statistics="volume")
-node.predict_dense(raw, out=out, memory=budget, **options)
-print(len(plan.passes), status("VmHWM") - before)
+plan = node.plan_dense(raw, **options)
+runs = [lambda k=k: node.predict_dense(raw, out=f"{out}/{k}.npy", progress=False, **options) for k in range(3)]
+runs.pop()()  # loads and compiles all kernels
+print(len(plan.passes), max(map(peak, runs)))
 """
 
 
@@ -139,7 +134,7 @@ def test_passes_over_an_image_keep_to_the_memory(tmp_path):
     budget = 150e6  # all activations together are about 0.7 GB
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     found = subprocess.run(
-        [sys.executable, "-c", PASSES, str(tmp_path / "out.npy"), str(budget)], capture_output=True, text=True,
+        [sys.executable, "-c", PEAK + PASSES, str(tmp_path), str(budget)], capture_output=True, text=True,
         check=True, env=environment | {"OMP_NUM_THREADS": "2"},
     )  # fmt: skip
     passes, used = map(float, found.stdout.split()[-2:])
