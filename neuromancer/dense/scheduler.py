@@ -152,9 +152,10 @@ class TaskScheduler:
         self.again.append((tiles, attempt + 1))
 
     def _take_what_is_ready(self) -> None:
-        """After a failure, collect and record the outcomes of all finished tasks."""
-        with suppress(NeuromancerError, OSError):
-            for future in [f for f in self.out if f.done() and not f.cancelled() and f.exception() is None]:
+        """After a failure, collect and record the outcomes of all finished tasks; further failures are ignored."""
+        self.progress = lambda voxels: None  # it may be what failed
+        for future in [f for f in self.out if f.done() and not f.cancelled() and f.exception() is None]:
+            with suppress(Exception):
                 self._take(future)
-        with suppress(NeuromancerError, OSError):
+        with suppress(Exception):
             self._note()

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ class WorkerPool:
     @property
     def in_process(self) -> bool:
         """Whether workers are threads of this process."""
-        return type(self.executor).__name__ == "ThreadPoolExecutor"
+        return isinstance(self.executor, ThreadPoolExecutor)
 
     def run(
         self,

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -329,7 +330,16 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("pool", [None, 2])
+class Waiting(ThreadPoolExecutor):
+    """Every task has ended before the next one is submitted."""
+
+    def submit(self, *arguments):
+        future = super().submit(*arguments)
+        wait([future])
+        return future
+
+
+@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor, Waiting])
 def test_a_function_is_told_the_progress_and_can_end_the_prediction(raw, tmp_path, pool):
     node, tile, told = volume_net(), (4, 16, 40), []
     want, out = node.predict_dense(raw, tile=tile), tmp_path / "out.npy"
@@ -339,8 +349,8 @@ def test_a_function_is_told_the_progress_and_can_end_the_prediction(raw, tmp_pat
         if done > total / 3:
             raise Stopped
 
-    with ThreadPoolExecutor(pool or 1) as executor:
-        options = {"tile": tile, "executor": executor if pool else None}
+    with nullcontext() if pool is None else pool(2) as executor:
+        options = {"tile": tile, "executor": executor}
         with pytest.raises(Stopped):
             node.predict_dense(raw, progress=stop, out=out, **options)
         kept = Journal.find(journal_of(out)).done()
