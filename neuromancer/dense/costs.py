@@ -24,8 +24,11 @@ POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
 
-LARGE = 2e12
-"""Products of direct convolutions from which on the speed of the machine is measured before a prediction."""
+LARGE = 5e10
+"""Products of direct convolutions from which on the speed of the machine is measured before a prediction.
+
+They take about as long as the measurement, which is made once per machine.
+"""
 
 
 def worth_measuring(products: float, dtype: np.dtype) -> bool:

@@ -5,36 +5,22 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from pathlib import Path
 from typing import Any
 
-import psutil
-
 from neuromancer import engine as E
+from neuromancer import host_memory
 from neuromancer.casts import is_number
 from neuromancer.errors import ArgumentError
 
 SHARE = 2
 """Fraction (1/n) of free memory that an evaluation may use: volume, result and other programs need memory, too."""
 LEAST, MOST = 64 << 20, 1 << 63
-CGROUP = Path("/sys/fs/cgroup")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 
 
 def available() -> int:
-    """Return the bytes of memory that this process can still allocate, within its control group (job, container)."""
-    free = int(psutil.virtual_memory().available)
-    for limit_file, used_file in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            limit, used = ((CGROUP / name).read_text().strip() for name in (limit_file, used_file))
-        except OSError:
-            continue
-        if limit.isdecimal() and used.isdecimal():
-            free = min(free, int(limit) - int(used))
-    return max(0, free)
+    """Return the bytes of memory that an evaluation can still allocate, or reuse."""
+    return host_memory.available() + E.kept_memory()
 
 
 def memory_budget() -> int:
@@ -67,10 +53,11 @@ def parse_bytes(memory: Any) -> float | None:
 
 
 def return_free_memory() -> None:
-    """Return memory that the allocator of the C library keeps to the system, where it offers that (glibc).
+    """Return memory that was freed to the system: what the engine keeps, and the C library if it offers that (glibc).
 
-    It keeps some per thread, and passes over an image begin new threads, so that it would grow with every pass.
+    The C library keeps some per thread, and passes over an image begin new threads, so that it would grow with each.
     """
+    E.return_memory()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)

@@ -179,6 +179,12 @@ class Engine(Operations, Protocol):
     def free_memory(self) -> int | None:
         """Return the free memory of the configured device in bytes; None if that is the host."""
 
+    def kept_memory(self) -> int:
+        """Return the bytes of the host's memory that calls keep for the next ones, if these begin soon."""
+
+    def return_memory(self) -> None:
+        """Return that memory to the system at once."""
+
     # ---- gradients
     def grad(self, cost: Symbol, wrt: Sequence[Any]) -> list[Any]:
         """Return the gradient of the scalar `cost` for each variable of `wrt`; None where it does not depend on it.

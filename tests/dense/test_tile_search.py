@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import neuromancer as nm
 from neuromancer import engine as E
+from neuromancer import host_memory
 from neuromancer.dense import costs as costs_module
 from neuromancer.dense import memory
 from neuromancer.dense.axes import AxisGeometry, PeriodicAxis
@@ -139,16 +140,13 @@ def test_conv_cost_of_a_direct_convolution():
     assert 0 <= scratch <= 8 * 8 * (3 * 9 + 2 * 5) * 8  # windows and results, if an engine copies them
 
 
-def test_memory_of_the_control_group_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    free = memory.available()
-    assert free > 0
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("400000\n")
-    assert memory.available() == 600000
+def test_the_budget_is_half_of_the_memory_that_is_available(monkeypatch):
+    monkeypatch.setattr(host_memory, "available", lambda: 10**9)
+    monkeypatch.setattr(memory.E, "kept_memory", lambda: 10**8)
+    assert memory.memory_budget() == 55 * 10**7
+    monkeypatch.setattr(host_memory, "available", lambda: 10**6)
+    monkeypatch.setattr(memory.E, "kept_memory", lambda: 0)
     assert memory.memory_budget() == memory.LEAST
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available() > 600000
 
 
 # ---- by hand: every voxel of the input costs one product, and as many bytes as are said

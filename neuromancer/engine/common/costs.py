@@ -32,6 +32,15 @@ def no_device_memory() -> None:
     return None
 
 
+def nothing_kept() -> int:
+    """Return 0: no memory is kept for further calls."""
+    return 0
+
+
+def nothing_to_return() -> None:
+    """Do nothing: no memory is kept for further calls."""
+
+
 def all_cores(parts: int) -> AbstractContextManager[None]:
     """Return a context without effect: the number of threads is that with which the process was started."""
     return nullcontext()

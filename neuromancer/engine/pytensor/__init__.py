@@ -16,6 +16,7 @@ from neuromancer.engine.pytensor.costs import conv_cost, is_planar, measure_spee
 from neuromancer.engine.pytensor.devices import calls_under_way, free_memory
 from neuromancer.engine.pytensor.draw import dot_text, draw
 from neuromancer.engine.pytensor.function import CompiledFunction, building, disconnected_grad, function, grad
+from neuromancer.engine.pytensor.kernels.memory import kept_memory, return_memory
 from neuromancer.engine.pytensor.kernels.pool import pool_copies
 from neuromancer.engine.pytensor.ops.borders import pad
 from neuromancer.engine.pytensor.ops.conv import conv, conv_transpose

@@ -13,6 +13,8 @@ from theano.gof import Constant, Variable
 from neuromancer.engine.common.costs import all_cores as shared_processor
 from neuromancer.engine.common.costs import copies_by_axes as pool_copies
 from neuromancer.engine.common.costs import no_device_memory as free_memory
+from neuromancer.engine.common.costs import nothing_kept as kept_memory
+from neuromancer.engine.common.costs import nothing_to_return as return_memory
 from neuromancer.engine.common.costs import one_call_at_a_time as calls_under_way
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.theano import names

@@ -14,7 +14,7 @@ from neuromancer import engine as E
 from neuromancer.config import config
 from neuromancer.engine.common.costs import direct_conv_cost
 from neuromancer.engine.pytensor.kernels import conv_algorithm, fourier, rows, winograd
-from neuromancer.engine.pytensor.kernels.speed import current
+from neuromancer.engine.pytensor.kernels.speed import TYPICAL, Speed, current
 from neuromancer.engine.pytensor.link.torch.convolution import FastConv
 from neuromancer.engine.pytensor.ops.conv import Conv
 
@@ -137,6 +137,22 @@ def test_none_of_the_others_is_predicted_to_be_faster(x_shape, w_shape, options,
             others += [m.best_tiling(layer.x_shape, w_shape, layer.dilation, True, speed) for m in (winograd, fourier)]
         times = [conv_algorithm.seconds(other, layer, speed) for other in others if other is not None]
         assert conv_algorithm.seconds(best, layer, speed) == min(times) < conv_algorithm.SAVES * direct
+
+
+@pytest.mark.parametrize(
+    ("side", "lasting", "groups"), [(160, True, ["basic", "fourier"]), (40, True, []), (160, False, [])]
+)
+def test_the_machine_is_measured_for_large_layers_with_lasting_kernels(monkeypatch, side, lasting, groups):
+    measured = []
+
+    def require(group="basic"):
+        measured.append(group)
+        return Speed({known: TYPICAL[known] for known in measured}, 2)
+
+    monkeypatch.setattr(conv_algorithm, "require", require)
+    monkeypatch.setattr(conv_algorithm, "current", lambda: Speed({}, 2))
+    conv_algorithm._decided(layer_of((1, 32, side, side, side), (32, 32, 3, 3, 3), prepared=lasting))
+    assert sorted(set(measured)) == groups
 
 
 def test_for_a_single_call_the_kernel_transform_counts():

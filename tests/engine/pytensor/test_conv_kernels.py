@@ -127,3 +127,13 @@ def test_kernels_of_one_voxel_are_matrix_products(shape, with_bias, monkeypatch)
     kernels.conv(x, w, bias, (2,) * len(ones), ones, (0,) * len(ones))
     kernels.conv(x.contiguous(), w, bias, ones, ones, (0,) * len(ones))
     assert calls == [1]
+
+
+@pytest.mark.parametrize(("w_shape", "stride", "groups"), [((17, 20, 1, 1), 1, 1), ((20, 1, 3, 3), 2, 20)])
+def test_large_images_come_in_any_memory_format(w_shape, stride, groups, monkeypatch):
+    monkeypatch.setattr(kernels, "LARGE", 1 << 16)
+    x, w = torch.randn(1, 20, 40, 44), kernels.channels_last(torch.randn(w_shape))
+    options = (None, (stride, stride), (1, 1), (0, 0), groups)
+    expected = kernels.conv(kernels.channels_last(x), w, *options)
+    found = kernels.conv(x, w, *options)
+    assert torch.equal(found, expected) and found.stride() == expected.stride()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import mmap
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neuromancer import engine as E
+from neuromancer.dense.memory import available
 from neuromancer.engine.pytensor.kernels import memory
 from neuromancer.engine.pytensor.kernels.memory import Range, Reserve, empty
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems use numpy's memory")
 PAGE = mmap.PAGESIZE
+
+
+def eventually(condition) -> None:
+    """Wait for a condition, up to ten seconds."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert condition()
 
 
 def resident() -> int:
@@ -80,9 +91,17 @@ def test_room_is_made_from_free_memory():
     assert sum(some.resident for some in reserve.ranges) == kept.nbytes
 
 
-def test_memory_beyond_the_kept_part_is_returned(monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
+    """A reserve that keeps nothing beyond 4 MiB, and waits for a fifth of a second."""
     monkeypatch.setattr(memory, "KEPT", 4 << 20)
-    reserve = Reserve()
+    monkeypatch.setattr(memory, "IDLE", 0.2)
+    return Reserve()
+
+
+def test_memory_beyond_the_kept_part_is_returned(monkeypatch, impatient):
+    reserve = impatient
+    monkeypatch.setattr(memory, "available", lambda: 0)
     with reserve.hold():
         before = resident()
         arrays = [reserve.take((16 << 20,)) for _ in range(2)]
@@ -99,6 +118,43 @@ def test_memory_beyond_the_kept_part_is_returned(monkeypatch):
     with reserve.hold():
         pass
     assert resident() - before < 40 << 20  # the C library may keep the memory of the comparison
+
+
+def test_memory_is_kept_for_calls_that_follow_soon(impatient):
+    for _ in range(3):
+        with impatient.hold():
+            impatient.take((16 << 20,))[:] = 1
+        time.sleep(0.1)
+        assert impatient.kept == 64 << 20
+    eventually(lambda: impatient.kept == 4 << 20)
+    with impatient.hold():
+        impatient.take((16 << 20,))[:] = 1
+        time.sleep(0.5)
+        assert impatient.kept == 64 << 20
+    eventually(lambda: impatient.kept == 4 << 20)
+    impatient.release()
+    assert impatient.kept == 0
+
+
+def test_memory_is_returned_at_once_without_further_threads(monkeypatch, impatient):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(memory.Timer, "start", refuse)
+    with impatient.hold():
+        impatient.take((16 << 20,))[:] = 1
+    assert impatient.kept == 4 << 20
+
+
+def test_kept_memory_counts_as_available():
+    E.return_memory()
+    before = available()
+    with memory.reserve.hold():
+        memory.reserve.take((128 << 20,))[:] = 1
+    assert E.kept_memory() >= 512 << 20
+    assert abs(available() - before) < 256 << 20
+    E.return_memory()
+    assert E.kept_memory() == 0
 
 
 def test_numpy_allocates_small_results_and_all_under_an_address_limit(monkeypatch):

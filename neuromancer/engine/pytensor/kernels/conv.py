@@ -16,7 +16,7 @@ from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels import fragments
 from neuromancer.engine.pytensor.kernels.layout import to_channels_last
-from neuromancer.engine.pytensor.kernels.memory import empty, reserve
+from neuromancer.engine.pytensor.kernels.memory import LARGE, empty, reserve
 
 Ints = tuple[int, ...]
 
@@ -108,6 +108,8 @@ def conv(
     """Cross-correlate `x` with `w` and add `bias` (n_out,) if given."""
     x, pad = _without_empty_windows(x, w, dilation, pad)
     if _has_fast_kernels(x):
+        if 4 * x.numel() >= LARGE and channels_last(w) is w:
+            x = channels_last(x)  # torch would copy it value by value, to memory that is new each time
         if groups == 1 and _is_pointwise(x, w, stride, pad):
             return pointwise(x, w, bias)
         if x.shape[1] == 1:

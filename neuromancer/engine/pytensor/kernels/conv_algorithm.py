@@ -32,6 +32,8 @@ READ_PARTS = (rows.RowConv, winograd.Tiling)
 MAPPED = 32 << 20
 """Size in bytes from which on memory that torch allocates is new each time, so that the system has to clear it."""
 UNMEASURED = Speed()
+WORTH = 5e10
+"""Products of a direct convolution from which on the speed of the machine is measured, as for predictions."""
 SAVES = 0.85
 """Maximum time relative to direct convolution."""
 START = 2e-3
@@ -150,6 +152,11 @@ class Layer:
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in axes)
 
     @property
+    def products(self) -> int:
+        """Number of products of a direct convolution."""
+        return self.x_shape[0] * prod(self.windows) * prod(self.w_shape)
+
+    @property
     def is_head(self) -> bool:
         """Whether it computes few features of single voxels, from several."""
         n_out, n_in, *taps = self.w_shape
@@ -182,9 +189,14 @@ class Layer:
 def _decided(layer: Layer) -> ConvAlgorithm | None:
     """Return the algorithm of a layer that is computed; it stays when the speed of the machine becomes known.
 
-    Training never measures and always goes by typical speeds: it gives the same parameters in every process.
+    The machine is measured before the first layer that takes about as long as that. Training never measures and always
+    goes by typical speeds: it gives the same parameters in every process.
     """
-    return by_shape(layer, current() if layer.prepared else UNMEASURED)
+    if not layer.prepared:
+        return by_shape(layer, UNMEASURED)
+    if layer.products >= WORTH:
+        return by_shape(layer, require(), measuring=True)
+    return by_shape(layer, current())
 
 
 def by_shape(layer: Layer, speed: Speed, measuring: bool = False) -> ConvAlgorithm | None:

@@ -2,7 +2,8 @@
 
 The operating system clears every page before it hands it out, and takes it back as soon as an array is freed: a sixth
 of the time of a network with fast layers. So large results are allocated from address ranges of our own. Freed memory
-stays with the process and is reused first; after a call, all but the beginning of a range is returned to the system.
+stays with the process and is reused first. If no call follows within a second, all but the beginning of a range is
+returned to the system; at once if memory is scarce.
 Where free memory lies in pieces that are too small, as much of it is returned as is taken anew, so that the ranges
 never have more memory than was needed at once. There are two of them, because a result is computed from another one: in
 a range of its own, it can grow.
@@ -13,21 +14,29 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
-from threading import Lock
+from threading import Lock, Timer
 
 import numpy as np
 import psutil
 import torch
 
+from neuromancer.engine.interface import Engine, implements
+from neuromancer.host_memory import available
+
 LARGE = 1 << 22
 """Minimum size in bytes of a result that is allocated here."""
 KEPT = 1 << 28
 """Bytes at the beginning of a range that the process keeps between calls."""
+IDLE = 1.0
+"""Seconds after a call for which the process keeps all of them."""
+SCARCE = 2
+"""Least factor by which more memory must be available than is kept so."""
 LINUX_NORESERVE = 0x4000
 """The flag MAP_NORESERVE (addresses without memory), which Python does not define."""
 
@@ -59,6 +68,12 @@ class Range:
     def resident(self) -> int:
         """Number of bytes that may have memory."""
         return len(self._map) - sum(room for _, room in self._clean)
+
+    def kept(self, first: int = 0) -> int:
+        """Return the number of these bytes that are free, behind the first bytes of the range."""
+        self._merge()
+        free = [(max(start, first), start + room) for start, room in self._free]
+        return sum(end - low - _overlap(self._clean, low, end - low) for low, end in free if low < end)
 
     def best(self, nbytes: int) -> tuple[int, int, int] | None:
         """Return where to allocate an array: (bytes of new memory that it takes, size of the free block, its address).
@@ -165,11 +180,18 @@ class Reserve:
         self.ranges: list[Range] = []
         self._last = 1
         self._holders = 0
+        self._ended, self._waiting = 0.0, False
         self._lock = Lock()
+
+    @property
+    def kept(self) -> int:
+        """Number of bytes that are free, but not returned to the system."""
+        with self._lock:
+            return sum(addresses.kept() for addresses in self.ranges)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep all freed memory for further results inside the block."""
+        """Keep all freed memory for further results inside the block, and for a second after it."""
         with self._lock:
             self._holders += 1
         try:
@@ -178,8 +200,46 @@ class Reserve:
             with self._lock:
                 self._holders -= 1
                 if not self._holders:
-                    for addresses in self.ranges:
-                        addresses.trim(sys.maxsize, KEPT)
+                    self._rest()
+
+    def _rest(self) -> None:
+        """Return memory unless another block begins soon."""
+        self._ended = time.monotonic()
+        kept = sum(addresses.kept(KEPT) for addresses in self.ranges)
+        if kept and available() < SCARCE * kept:
+            self._trim(KEPT)
+        elif kept and not self._waiting:
+            self._wait(IDLE)
+
+    def _wait(self, seconds: float) -> None:
+        timer = Timer(seconds, self._end_of_rest)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # no more threads, or the interpreter ends
+            self._trim(KEPT)
+        else:
+            self._waiting = True
+
+    def _end_of_rest(self) -> None:
+        with self._lock:
+            self._waiting = False
+            left = self._ended + IDLE - time.monotonic()
+            if self._holders:  # the end of that block waits again
+                return
+            if left > 0:
+                self._wait(left)
+            else:
+                self._trim(KEPT)
+
+    def release(self) -> None:
+        """Return all free memory to the system."""
+        with self._lock:
+            self._trim(0)
+
+    def _trim(self, first: int) -> None:
+        for addresses in self.ranges:
+            addresses.trim(sys.maxsize, first)
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
         """Allocate a float32 array with undefined values."""
@@ -222,6 +282,16 @@ class Reserve:
 reserve = Reserve()
 if hasattr(os, "register_at_fork"):  # another thread, which the child does not have, may hold the lock
     os.register_at_fork(after_in_child=reserve.__init__)  # type: ignore[misc]
+
+
+@implements(Engine.kept_memory)
+def kept_memory() -> int:
+    return reserve.kept
+
+
+@implements(Engine.return_memory)
+def return_memory() -> None:
+    reserve.release()
 
 
 def empty(*shape: int) -> torch.Tensor:
