@@ -2,7 +2,7 @@
 
 The operating system clears every page before it hands it out, and takes it back as soon as an array is freed: a sixth
 of the time of a network with fast layers. So large results are allocated from address ranges of our own. Freed memory
-stays with the process and is reused first. If no call follows within a second, all but the beginning of a range is
+stays with the process and is reused first. If no call follows within ten seconds, all but the beginning of a range is
 returned to the system; at once if memory is scarce.
 Where free memory lies in pieces that are too small, as much of it is returned as is taken anew, so that the ranges
 never have more memory than was needed at once. There are two of them, because a result is computed from another one: in
@@ -33,9 +33,9 @@ LARGE = 1 << 22
 """Minimum size in bytes of a result that is allocated here."""
 KEPT = 1 << 28
 """Bytes at the beginning of a range that the process keeps between calls."""
-IDLE = 1.0
+IDLE = 10.0
 """Seconds after a call for which the process keeps all of them."""
-SCARCE = 2
+SCARCE = 4
 """Least factor by which more memory must be available than is kept so."""
 LINUX_NORESERVE = 0x4000
 """The flag MAP_NORESERVE (addresses without memory), which Python does not define."""
@@ -191,7 +191,7 @@ class Reserve:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep all freed memory for further results inside the block, and for a second after it."""
+        """Keep all freed memory for further results inside the block, and for a while after it."""
         with self._lock:
             self._holders += 1
         try:
