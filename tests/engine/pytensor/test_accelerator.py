@@ -105,6 +105,16 @@ def test_auto_starts_on_torch_and_switches_after_some_time() -> None:
 
 
 @needs_openvino
+def test_a_first_call_of_whatever_length_is_followed_by_one_on_torch() -> None:
+    ours, parameters, x = product()[0].accelerator, [], np.ones((2, 3), "float32")
+    ours.torch_took([x], parameters, 10 * module.SPENT)
+    assert ours.compute([x], parameters) is None
+    ours.torch_took([x], parameters, 0.0)
+    record = ours._record([x], parameters)
+    assert record.torch_best == 0.0 and record.spent > module.SPENT
+
+
+@needs_openvino
 def test_announced_calls_run_on_one_backend() -> None:
     function, _, x = product()
     function.expect(1e15)

@@ -79,6 +79,7 @@ class _Record:
     """Times, in seconds, of the calls with arguments of one shape."""
 
     spent: float = 0.0
+    by_torch: int = 0
     torch_best: float = float("inf")
     best: float = float("inf")
     calls: int = 0
@@ -184,7 +185,9 @@ class Accelerator:
         if self._useless:
             return None
         record = self._record(arguments, parameters)
-        enough = self.always or (record.spent >= SPENT if self._chosen is None else self._chosen)
+        # the first call also loads machine code and transforms kernels: it says nothing of the next ones
+        spent = record.spent >= SPENT and record.by_torch > 1
+        enough = self.always or (spent if self._chosen is None else self._chosen)
         if record.refused or not enough:
             return None
         if self._runner is None:
@@ -208,6 +211,7 @@ class Accelerator:
         """Record the time of a call on torch."""
         record = self._record(arguments, parameters)
         record.spent += seconds
+        record.by_torch += 1
         record.torch_best = min(record.torch_best, seconds)
 
     def _record(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any]) -> _Record:
