@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuromancer import engine as E
+from neuromancer.engine.unit_costs import WORTH_MEASURING
 from neuromancer.graph.geometry import ancestors, sizes_of_all
 
 if TYPE_CHECKING:
@@ -24,16 +25,9 @@ POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
 
-LARGE = 5e10
-"""Products of direct convolutions from which on the speed of the machine is measured before a prediction.
-
-They take about as long as the measurement, which is made once per machine.
-"""
-
-
 def worth_measuring(products: float, dtype: np.dtype) -> bool:
     """Measure the speed of the machine for a large prediction; return whether that changed costs."""
-    return products >= LARGE and E.measure_speed(dtype.name)
+    return products >= WORTH_MEASURING and E.measure_speed(dtype.name)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+WORTH_MEASURING = 5e10
+"""Products of direct convolutions, of a prediction or layer, from which on the speed of the machine is measured first.
+
+They take about as long as the measurement, which is made once per machine.
+"""
+
 
 class UnitCosts(NamedTuple):
     """Seconds that common operations take.

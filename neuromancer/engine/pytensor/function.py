@@ -212,7 +212,9 @@ class CompiledFunction(CompiledBase):
 
     def _by_torch(self, arguments: Sequence[Any]) -> list[Any]:
         """Compute the outputs with torch, then apply the updates."""
-        with torch.inference_mode(), reserve.hold(), arithmetic(self.device, self.program.precision):
+        # what torch allocates for a step of training would come on top of kept memory
+        holding = reserve.hold(and_after=not self._updates)
+        with torch.inference_mode(), holding, arithmetic(self.device, self.program.precision):
             values = self._placed(arguments, lambda value: upload(value, self.device, self.counters))
             results = self.program.run(values)
             taken = set() if self.program.owns_outputs else self._addresses(values)

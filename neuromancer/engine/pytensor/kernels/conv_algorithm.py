@@ -17,6 +17,7 @@ from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units, current, require
 from neuromancer.engine.pytensor.kernels.winograd_gradient import KernelGradient
+from neuromancer.engine.unit_costs import WORTH_MEASURING
 
 Ints = tuple[int, ...]
 
@@ -32,8 +33,6 @@ READ_PARTS = (rows.RowConv, winograd.Tiling)
 MAPPED = 32 << 20
 """Size in bytes from which on memory that torch allocates is new each time, so that the system has to clear it."""
 UNMEASURED = Speed()
-WORTH = 5e10
-"""Products of a direct convolution from which on the speed of the machine is measured, as for predictions."""
 SAVES = 0.85
 """Maximum time relative to direct convolution."""
 START = 2e-3
@@ -194,7 +193,7 @@ def _decided(layer: Layer) -> ConvAlgorithm | None:
     """
     if not layer.prepared:
         return by_shape(layer, UNMEASURED)
-    if layer.products >= WORTH:
+    if layer.products >= WORTH_MEASURING:
         return by_shape(layer, require(), measuring=True)
     return by_shape(layer, current())
 

@@ -2,8 +2,8 @@
 
 The operating system clears every page before it hands it out, and takes it back as soon as an array is freed: a sixth
 of the time of a network with fast layers. So large results are allocated from address ranges of our own. Freed memory
-stays with the process and is reused first. If no call follows within ten seconds, all but the beginning of a range is
-returned to the system; at once if memory is scarce.
+stays with the process and is reused first. Ten seconds after the last call, or after a longer call began, all of it but
+the beginning of a range is returned to the system; at once if memory is scarce.
 Where free memory lies in pieces that are too small, as much of it is returned as is taken anew, so that the ranges
 never have more memory than was needed at once. There are two of them, because a result is computed from another one: in
 a range of its own, it can grow.
@@ -190,8 +190,14 @@ class Reserve:
             return sum(addresses.kept() for addresses in self.ranges)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep all freed memory for further results inside the block, and for a while after it."""
+    def hold(self, and_after: bool = True) -> Iterator[None]:
+        """Keep all freed memory for further results inside the block.
+
+        Parameters
+        ----------
+        and_after : bool
+            Also for a while after it, for blocks that follow.
+        """
         with self._lock:
             self._holders += 1
         try:
@@ -199,11 +205,13 @@ class Reserve:
         finally:
             with self._lock:
                 self._holders -= 1
-                if not self._holders:
+                if not self._holders and and_after:
                     self._rest()
+                elif not self._holders:
+                    self._trim(KEPT)
 
     def _rest(self) -> None:
-        """Return memory unless another block begins soon."""
+        """Return memory after a while: for blocks that begin until then it is kept."""
         self._ended = time.monotonic()
         kept = sum(addresses.kept(KEPT) for addresses in self.ranges)
         if kept and available() < SCARCE * kept:
@@ -225,8 +233,6 @@ class Reserve:
         with self._lock:
             self._waiting = False
             left = self._ended + IDLE - time.monotonic()
-            if self._holders:  # the end of that block waits again
-                return
             if left > 0:
                 self._wait(left)
             else:

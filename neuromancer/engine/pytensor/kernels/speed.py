@@ -1,8 +1,8 @@
 """Seconds that units of work take on this machine: what algorithms are chosen by, and plans predict times from.
 
 An algorithm knows how many units of each kind a call takes (products, values copied, values transformed); see `Units`.
-Seconds per unit are measured once per machine when a large prediction is planned or announced (`require`), and kept in
-the user's cache folder. Until then, typical ones count, whose ratios are about right on processors with AVX2, AVX-512
+Seconds per unit are measured once per machine before a large prediction or layer (`require`), and kept in the user's
+cache folder. Until then, typical ones count, whose ratios are about right on processors with AVX2, AVX-512
 or NEON: small networks never wait for a measurement.
 """
 
