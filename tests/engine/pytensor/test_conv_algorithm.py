@@ -112,6 +112,14 @@ def test_strided_depthwise_convolutions_run_along_rows_as_the_others_of_their_ne
         assert name(conv_algorithm.by_shape(layer, current())) == "rows"
 
 
+def test_kernels_that_change_at_every_call_are_not_transformed_for_a_few_voxels():
+    for n_in, n_out in ((256, 768), (256, 256), (512, 512)):
+        layer = replace(layer_of((1, n_in, 10, 10, 10), (n_out, n_in, 3, 3, 3)), prepared=False)
+        assert conv_algorithm.by_shape(layer, conv_algorithm.UNMEASURED) is None
+    layer = replace(layer_of((1, 20, 90, 90, 90), (20, 20, 3, 3, 3)), prepared=False)
+    assert name(conv_algorithm.by_shape(layer, conv_algorithm.UNMEASURED)) == "tiled rows"
+
+
 @pytest.mark.parametrize(("x_shape", "w_shape", "options", "expected"), LAYERS)
 def test_selected_where_it_is_faster(x_shape, w_shape, options, expected):
     geometry = geometry_of(len(x_shape) - 2, **options)

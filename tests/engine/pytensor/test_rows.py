@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, conv3d, conv_transpose2d, conv_transpose3d
 
-from neuromancer.engine.pytensor.kernels import row_up, rows
+from neuromancer.engine.pytensor.kernels import row_blocks, row_up, row_up_code, rows
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
 from neuromancer.engine.pytensor.kernels.expressions import Expression
 from neuromancer.engine.pytensor.kernels.row_code import blocks, vectors_at_once
@@ -163,6 +163,28 @@ def test_blocks_cover_all_outputs(n_out):
     sizes = blocks(n_out)
     assert sum(sizes) == n_out and max(sizes) - min(sizes) <= 1
     assert all(vectors_at_once(size) >= 1 for size in sizes)
+
+
+def test_layers_with_different_numbers_of_channels_share_machine_code():
+    ones = (1, 1, 1)
+    few, many = (RowConv((1, 4, 9, 9, 60), (n, 4, 3, 3, 3), ones, ones) for n in (20, 200))
+    assert few.function(row_blocks.PLAIN) is not many.function(row_blocks.PLAIN)  # blocks of 5, and of 5 and 6
+    for kind in (RowConv, TiledRowConv):
+        functions = {
+            kind((1, 4, 9, 9, 60), (n, 4, 3, 3, 3), ones, ones).function(row_blocks.PLAIN) for n in (16, 58, 778)
+        }
+        assert len(functions) == 1
+    up = {row_up_code.up(row_up_code.block_sizes(n), 2, row_up_code.PLAIN) for n in (16, 58, 778)}
+    assert len(up) == 1
+
+
+def test_wide_layers_agree_with_torch():
+    for kind in (RowConv, TiledRowConv):
+        x, w, b = tensors((1, 40, 8, 8, 8), (250, 40, 3, 3, 3), True)
+        own = kind((1, 40, 10, 10, 10), w.shape, (1, 1, 1), (1, 1, 1))
+        assert agree(
+            own.conv(x, own.transformed(w), b, (1, 1, 1)), conv3d(x.double(), w.double(), b.double(), padding=1)
+        )
 
 
 def test_short_rows_are_left_to_torch():

@@ -7,9 +7,10 @@ inputs x (n,) and taps w (r,). In two dimensions they are applied along both axe
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
+import torch
 
 POINTS: dict[int, tuple[Fraction, ...]] = {
     6: (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2)),
@@ -57,3 +58,18 @@ def _coefficients(roots: tuple[Fraction, ...] | list[Fraction]) -> list[float]:
         shifted, scaled = [Fraction(0), *result], [*(c * root for c in result), Fraction(0)]
         result = [s - c for s, c in zip(shifted, scaled, strict=True)]
     return [float(c) for c in result]
+
+
+@cache
+def kernel_matrix(*axes: tuple[int, int]) -> torch.Tensor:
+    """Return the matrix (points, taps) that transforms a kernel along some axes at once, each with (size, taps).
+
+    An axis of size 1 has one tap, which it leaves as it is.
+
+    Examples
+    --------
+    >>> kernel_matrix((6, 3), (1, 1)).shape, kernel_matrix((6, 3), (7, 5)).shape
+    (torch.Size([6, 3]), torch.Size([42, 15]))
+    """
+    factors = [matrices(taps, size)[1] if size > 1 else np.ones((1, 1)) for size, taps in axes]
+    return torch.from_numpy(reduce(np.kron, factors).astype("float32"))

@@ -157,7 +157,9 @@ def _rows() -> list[Sample]:
     direct_ones = (_layer((50, 64, 98), 1, 20, 3), _layer((34, 34, 98), 8, 20, 3), _layer((48, 48, 96), 12, 20, 1))
     tiled_ones = (_layer((50, 50, 66), 5, 20, 3), _layer((38, 38, 66), 20, 20, 3), _layer((26, 26, 66), 48, 20, 3))
     kinds = [(rows.RowConv, layer) for layer in direct_ones] + [(rows.TiledRowConv, layer) for layer in tiled_ones]
-    return [_by(kind(layer.x_shape, layer.w_shape, layer.stride, layer.dilation), layer) for kind, layer in kinds]
+    samples = [_by(kind(layer.x_shape, layer.w_shape, layer.stride, layer.dilation), layer) for kind, layer in kinds]
+    wide = _layer((26, 26, 66), 64, 64, 3)
+    return [*samples, _transform(rows.TiledRowConv(wide.x_shape, wide.w_shape, wide.stride, wide.dilation), wide)]
 
 
 def _winograd() -> list[Sample]:

@@ -13,14 +13,17 @@ from neuromancer.engine.pytensor.kernels.row_code import (
     Copied,
     Pieces,
     at,
+    block_counts,
+    block_sizes,
     blocks,
+    each_block,
     load,
     store,
     store_rows,
     vector_type,
 )
 
-__all__ = ["PLAIN", "blocks", "direct", "tiled", "vectors"]
+__all__ = ["PLAIN", "block_counts", "block_sizes", "blocks", "direct", "tiled", "vectors"]
 
 FIELDS = (
     "channel", "z", "y", "w", "bias", "result", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "z_out", "y_out",
@@ -37,11 +40,12 @@ CHANNEL = ("start", "z_apart", "y_apart", "x_apart")
 and its distances. Channels may be parts of different arrays."""
 NUMBERS = (
     "n_in", "z_dilation", "y_dilation", "x_stride", "length", "c_step", "z_step", "y_step",
-    "z_rows", "y_rows", "n_terms", "out_apart", "z_out_apart", "y_out_apart",
+    "z_rows", "y_rows", "n_terms", "out_apart", "z_out_apart", "y_out_apart", "blocks", "larger_blocks",
 )  # fmt: skip
 """Numbers of a convolution: input channels; steps in the image, of which that along x is the number of phases; values
 of a phase of a row in the buffer; distances in the buffer of what is apart by one input and, along z and y, by one
-output; terms; distances in the result of channels and, along z and y, of neighbouring outputs of a block."""
+output; terms; distances in the result of channels and, along z and y, of neighbouring outputs of a block; blocks of
+output channels of the first size and of the second."""
 ARGUMENTS = [FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, INTS, INT, *[INT] * len(NUMBERS)]
 """Image, kernel, bias, result, buffer, tables of channels and of blocks, terms, number of blocks, `NUMBERS`; the
 operands of the epilogue follow."""
@@ -78,7 +82,7 @@ def _columns(builder: Any, phases: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def direct(outputs: tuple[int, ...], epilogue: Epilogue) -> Function:
-    """Compile the direct convolution of blocks, for blocks of output channels."""
+    """Compile the direct convolution of blocks, for output channels in blocks of one or two sizes."""
     kinds = [*ARGUMENTS, *[FLOATS] * len(epilogue.kinds)]
 
     def emit(
@@ -86,7 +90,7 @@ def direct(outputs: tuple[int, ...], epilogue: Epilogue) -> Function:
         terms: Any, count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
         n = dict(zip(NUMBERS, numbers, strict=False))
-        pieces = {size: Pieces(module, size, epilogue) for size in set(outputs)}
+        pieces = {size: Pieces(module, size, epilogue) for size in outputs}
         columns = _columns(builder, n["x_stride"])
         with counted(builder, count) as number:
             block = _Block(builder, at(builder, table, (number, columns)))
@@ -126,14 +130,13 @@ def _outputs(
     n: dict[str, Any], width: Any, beside: Operands,
 ) -> None:  # fmt: skip
     """Emit a row of all output channels."""
-    done, apart = 0, n["out_apart"]
-    for size in outputs:
-        kernel = at(builder, w, (n["n_terms"], INT(done)))
-        channels = at(builder, y, (apart, INT(done)))
-        first = builder.gep(bias, [INT(done)])
-        further = beside.moved(builder, INT(done), (INT(done), apart))
+    apart = n["out_apart"]
+    for size, done in each_block(builder, outputs, (n["blocks"], n["larger_blocks"])):
+        kernel = at(builder, w, (n["n_terms"], done))
+        channels = at(builder, y, (apart, done))
+        first = builder.gep(bias, [done])
+        further = beside.moved(builder, done, (done, apart))
         pieces[size].emit_row(builder, x, kernel, first, channels, terms, n["n_terms"], width, apart, further)
-        done += size
 
 
 @lru_cache(maxsize=256)
@@ -143,7 +146,7 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
     Parameters
     ----------
     outputs : tuple of int
-        Blocks of output channels.
+        One or two sizes of the blocks of output channels.
     epilogue : Epilogue
     taps, sizes : tuple of int, (z, y)
         Taps of the kernel, and inputs of a tile; both 1 along an axis that is not transformed.
@@ -156,7 +159,7 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
         terms: Any, count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
         n = dict(zip(NUMBERS, numbers, strict=False))
-        pieces = {size: Pieces(module, size, PLAIN) for size in set(outputs)}
+        pieces = {size: Pieces(module, size, PLAIN) for size in outputs}
         columns = _columns(builder, INT(1))
         # the buffer holds one channel of a tile, then the transformed tile (points, n_in, length), then the products
         inputs = builder.gep(buffer, [builder.mul(n["length"], INT(points))])
@@ -174,9 +177,8 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
                 _transform_inputs(builder, buffer, target, n["length"], apart, sizes)
             target, width, kernel = builder.gep(result, [block.result]), block.width, builder.gep(w, [block.w])
             beside = Operands(epilogue, numbers[len(NUMBERS) :]).moved(builder, block.bias, (block.result, INT(1)))
-            done = 0
-            for size in outputs:
-                first = at(builder, kernel, (n["n_terms"], INT(done * points)))
+            for size, done in each_block(builder, outputs, (n["blocks"], n["larger_blocks"])):
+                first = at(builder, kernel, (n["n_terms"], builder.mul(done, INT(points))))
                 step = builder.mul(n["n_terms"], INT(size))
                 row = builder.mul(n["length"], INT(size))
                 with counted(builder, INT(points)) as point:
@@ -185,15 +187,14 @@ def tiled(outputs: tuple[int, ...], epilogue: Epilogue, taps: tuple[int, int], s
                         at(builder, products, (point, row)), terms, n["n_terms"], width, n["length"],
                         Operands(PLAIN, ()),
                     )  # fmt: skip
-                offsets = builder.gep(bias, [builder.add(block.bias, INT(done))])
+                offsets = builder.gep(bias, [builder.add(block.bias, done)])
                 with counted(builder, INT(size)) as o:
-                    channel = builder.add(o, INT(done))
+                    channel = builder.add(o, done)
                     _transform_outputs(
                         builder, at(builder, products, (o, n["length"])), row, builder.load(builder.gep(offsets, [o])),
                         at(builder, target, (channel, n["out_apart"])), n, block, taps, sizes,
                         beside.moved(builder, channel, (channel, n["out_apart"])),
                     )  # fmt: skip
-                done += size
 
     return build("tiled", kinds, emit, apart=True)
 

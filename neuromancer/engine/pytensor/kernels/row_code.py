@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -27,6 +28,32 @@ def blocks(n_out: int) -> tuple[int, ...]:
     """
     count = -(-n_out // MOST_OUTPUTS)
     return tuple((n_out + k) // count for k in range(count))
+
+
+def block_sizes(n_out: int) -> tuple[int, ...]:
+    """Return the one or two sizes of the blocks: machine code depends on them, not on the number of channels.
+
+    Examples
+    --------
+    >>> block_sizes(20), block_sizes(22)
+    ((5,), (5, 6))
+    """
+    return tuple(Counter(blocks(n_out)))
+
+
+def block_counts(n_out: int) -> tuple[int, int]:
+    """Return the numbers of blocks of the first size and of the second."""
+    first, *second = Counter(blocks(n_out)).values()
+    return first, sum(second)
+
+
+def each_block(builder: Any, sizes: Sequence[int], counts: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Emit loops over the blocks of each size; iterate over their (size, number of the first channel)."""
+    done: Any = INT(0)
+    for size, count in zip(sizes, counts, strict=False):
+        with counted(builder, count) as k:
+            yield size, builder.add(done, builder.mul(k, INT(size)))
+        done = builder.add(done, builder.mul(count, INT(size)))
 
 
 def vectors_at_once(outputs: int) -> int:

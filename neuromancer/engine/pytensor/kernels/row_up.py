@@ -136,7 +136,7 @@ class RowUpConv:
         terms, phases, table, numbers, size = _program(self, image.stride(), target.stride())
         beside = [v.contiguous() for v in operands]
         further = [*numbers, *(v.data_ptr() for v in beside)]
-        run = code.up(code.blocks(self.n_out), self.axes[2].stride, epilogue or code.PLAIN)
+        run = code.up(code.block_sizes(self.n_out), self.axes[2].stride, epilogue or code.PLAIN)
         tasks = min(len(table), TASKS * torch.get_num_threads())
         bounds = np.linspace(0, len(table), tasks + 1).astype(int)
 
@@ -171,8 +171,10 @@ class RowUpConv:
         numbers = (
             *(self.n_in, *image[1:], inputs[2], *steps, row_length),
             *(self.axes[0].stride, self.axes[1].stride, *self.sizes[:2], *target[1:4]),
+            *_code().block_counts(self.n_out),
         )
-        size = row_length * self.axes[2].stride * max(_code().blocks(self.n_out)) + self.n_in * prod(inputs) + SLACK
+        sums = row_length * self.axes[2].stride * max(_code().block_sizes(self.n_out))
+        size = sums + self.n_in * prod(inputs) + SLACK
         all_terms = np.concatenate(terms).astype(np.int64)
         return all_terms, np.array(phases, np.int64), self._table(image, target), numbers, size
 

@@ -9,9 +9,19 @@ from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.epilogue import PLAIN, Epilogue, Operands
 from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, INTS, Function, build, counted, vectors
-from neuromancer.engine.pytensor.kernels.row_code import Copied, Pieces, at, blocks, load, store_rows
+from neuromancer.engine.pytensor.kernels.row_code import (
+    Copied,
+    Pieces,
+    at,
+    block_counts,
+    block_sizes,
+    blocks,
+    each_block,
+    load,
+    store_rows,
+)
 
-__all__ = ["FIELDS", "NUMBERS", "PLAIN", "blocks", "up", "vectors"]
+__all__ = ["FIELDS", "NUMBERS", "PLAIN", "block_counts", "block_sizes", "blocks", "up", "vectors"]
 
 FIELDS = (
     "x", "y", "z_in", "z_low", "z_high", "y_in", "y_low", "y_high", "x_low", "x_high",
@@ -22,10 +32,11 @@ the block along z and y, the first one that exists and the one behind the last, 
 along z and y whose outputs are computed, and the first outputs; inputs and outputs along x."""
 NUMBERS = (
     "n_in", "c_apart", "z_apart", "y_apart", "x_apart", "length", "c_step", "z_step", "y_step", "row_length",
-    "z_stride", "y_stride", "z_size", "y_size", "out_apart", "z_out_apart", "y_out_apart",
+    "z_stride", "y_stride", "z_size", "y_size", "out_apart", "z_out_apart", "y_out_apart", "blocks", "larger_blocks",
 )  # fmt: skip
 """Numbers of an up-convolution: input channels; distances in the image; values of a row in the buffer, distances there;
-values of a row of sums; strides and sizes of the result along z and y; distances in the result."""
+values of a row of sums; strides and sizes of the result along z and y; distances in the result; blocks of output
+channels of the first size and of the second."""
 ARGUMENTS = [FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, INTS, INTS, INTS, INT, *[INT] * len(NUMBERS)]
 """Image, kernel, bias, result, buffer, table, phases (z, y, x; first term, number of terms, where the kernel begins),
 terms, number of blocks, `NUMBERS`; the epilogue's operands follow."""
@@ -38,7 +49,7 @@ def up(outputs: tuple[int, ...], stride: int, epilogue: Epilogue) -> Function:
     Parameters
     ----------
     outputs : tuple of int
-        Blocks of output channels.
+        One or two sizes of the blocks of output channels.
     stride : int
         Along x.
     epilogue : Epilogue
@@ -49,7 +60,7 @@ def up(outputs: tuple[int, ...], stride: int, epilogue: Epilogue) -> Function:
         terms: Any, count: Any, *numbers: Any,
     ) -> None:  # fmt: skip
         n = dict(zip(NUMBERS, numbers, strict=False))
-        pieces = {size: Pieces(module, size, PLAIN) for size in set(outputs)}
+        pieces = {size: Pieces(module, size, PLAIN) for size in outputs}
         # sums (phases along x, outputs, row_length) stand before the inputs
         sums = buffer
         inputs = at(builder, buffer, (n["row_length"], INT(stride * max(outputs))))
@@ -90,24 +101,22 @@ def _row(
     sums: Any, phases: Any, terms: Any, n: dict[str, Any], block: dict[str, Any], beside: Operands,
 ) -> None:  # fmt: skip
     """Emit a row of the result for all output channels."""
-    done = 0
-    for size in outputs:
+    for size, done in each_block(builder, outputs, (n["blocks"], n["larger_blocks"])):
         for c in range(stride):
             first, n_terms, kernel = (builder.load(builder.gep(phases, [INT(3 * c + k)])) for k in range(3))
             target = at(builder, sums, (n["row_length"], INT(c * size)))
-            factors = at(builder, builder.gep(w, [kernel]), (n_terms, INT(done)))
+            factors = at(builder, builder.gep(w, [kernel]), (n_terms, done))
             pieces[size].emit_row(
-                builder, x, factors, builder.gep(bias, [INT(done)]), target, builder.gep(terms, [first]), n_terms,
+                builder, x, factors, builder.gep(bias, [done]), target, builder.gep(terms, [first]), n_terms,
                 block["width"], n["row_length"], Operands(PLAIN, ()),
             )  # fmt: skip
         with counted(builder, INT(size)) as o:
-            channel = builder.add(o, INT(done))
+            channel = builder.add(o, done)
             _interleave(
                 builder, at(builder, sums, (o, n["row_length"])), builder.mul(n["row_length"], INT(size)), stride,
                 at(builder, y, (channel, n["out_apart"])), block["width"], block["values"],
                 beside.moved(builder, channel, (channel, n["out_apart"])),
             )  # fmt: skip
-        done += size
 
 
 def _interleave(

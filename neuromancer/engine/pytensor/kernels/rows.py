@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad as zero_pad
 
+from neuromancer.engine.pytensor.kernels.cook_toom import kernel_matrix
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
 from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.layout import to_contiguous
@@ -278,7 +279,7 @@ class RowConv:
 
     def function(self, epilogue: Epilogue) -> Any:
         """Return the machine code."""
-        return _code().direct(_code().blocks(self.n_out), epilogue)
+        return _code().direct(_code().block_sizes(self.n_out), epilogue)
 
     def program(self, target: Ints, kernel: int, pad: Ints) -> Program:
         """Return terms, table and numbers for strides of result and kernel; see `row_blocks`."""
@@ -294,7 +295,7 @@ class RowConv:
         numbers = (
             *(self.n_in, self.z.dilation, self.y.dilation, self.x.stride),
             *(length, *steps, steps[1] * self.z.step, steps[2] * self.y.step, len(terms)),
-            *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
+            *(target[2], target[3] * self.z.apart, target[4] * self.y.apart, *_code().block_counts(self.n_out)),
         )
         return terms, self._table(target, kernel, pad), numbers
 
@@ -364,7 +365,7 @@ class TiledRowConv(RowConv):
     @property
     def preparation(self) -> Units:
         """Work of the kernel transform."""
-        return {"row_transform": self.prepared}
+        return {"row_kernel": self.prepared / 4}
 
     def _blocks(self) -> float:
         """Return the number of tiles along z and y."""
@@ -389,22 +390,26 @@ class TiledRowConv(RowConv):
         return self.sizes[0], self.sizes[1]
 
     def _buffer(self) -> int:
-        rows = prod(self.sizes) * (1 + self.n_in + max(_code().blocks(self.n_out)))
+        rows = prod(self.sizes) * (1 + self.n_in + max(_code().block_sizes(self.n_out)))
         return rows * self._length(self.block[2]) + SLACK
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
         """Transform a kernel: (groups, values), for each block of output channels (points, terms, channels)."""
-        w = w.reshape(self.groups, self.n_out, self.n_in, self.z.taps, self.y.taps, self.x.taps)
-        for k, axis in enumerate((self.z, self.y)):
-            w = _transformed(w, 3 + k, axis.taps, self.sizes[k])
-        # (groups, n_out, n_in, points z, points y, taps x)
-        w = w.permute(0, 3, 4, 2, 5, 1).reshape(self.groups, prod(self.sizes), -1, self.n_out)
-        parts = [part.flatten(1) for part in w.split(_code().blocks(self.n_out), dim=-1)]
-        return torch.cat(parts, 1).contiguous()
+        w = w.reshape(self.groups, self.n_out, self.n_in, self.z.taps * self.y.taps, self.x.taps)
+        matrix = kernel_matrix(*zip(self.sizes, (self.z.taps, self.y.taps), strict=True))
+        result, done = empty(self.groups, self.n_out, len(matrix) * self.terms), 0
+        for size, count in zip(_code().block_sizes(self.n_out), _code().block_counts(self.n_out), strict=False):
+            channels = slice(done, done + size * count)
+            # (groups, taps z and y, blocks, n_in, taps x, channels), so that one product transforms all blocks
+            part = w[:, channels].unflatten(1, (count, size)).permute(0, 4, 1, 3, 5, 2).flatten(2)
+            points = torch.matmul(matrix, part).unflatten(2, (count, -1))
+            result[:, channels].view(self.groups, count, len(matrix), -1).copy_(points.transpose(1, 2))
+            done += size * count
+        return result.flatten(1)
 
     def function(self, epilogue: Epilogue) -> Any:
         """Return the machine code."""
-        return _code().tiled(_code().blocks(self.n_out), epilogue, (self.z.taps, self.y.taps), self.sizes)
+        return _code().tiled(_code().block_sizes(self.n_out), epilogue, (self.z.taps, self.y.taps), self.sizes)
 
     def program(self, target: Ints, kernel: int, pad: Ints) -> Program:
         """Return terms, table and numbers for strides of result and kernel; see `row_blocks`."""
@@ -413,7 +418,7 @@ class TiledRowConv(RowConv):
         numbers = (
             *(self.n_in, self.z.dilation, self.y.dilation, 1),
             *(length, 0, self.sizes[1] * length, length, 0, 0, len(terms)),
-            *(target[2], target[3] * self.z.apart, target[4] * self.y.apart),
+            *(target[2], target[3] * self.z.apart, target[4] * self.y.apart, *_code().block_counts(self.n_out)),
         )
         return terms, self._table(target, kernel, pad), numbers
 
@@ -463,16 +468,6 @@ def _sizes(axis: Axis) -> list[int]:
     """Return candidate numbers of outputs of a block along an axis."""
     most = ceil(axis.out / axis.apart)
     return sorted({min(n, most) for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)})
-
-
-def _transformed(w: torch.Tensor, axis: int, taps: int, size: int) -> torch.Tensor:
-    """Transform an axis of a kernel, by operations whose results do not depend on the number of threads."""
-    if size == 1:
-        return w
-    matrices = import_module("neuromancer.engine.pytensor.kernels.cook_toom").matrices
-    lines = w.double().unbind(axis)
-    points = [sum(factor * line for factor, line in zip(row, lines, strict=True)) for row in matrices(taps, size)[1]]
-    return torch.stack(points, axis).float()
 
 
 @cache

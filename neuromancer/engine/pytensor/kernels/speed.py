@@ -36,11 +36,13 @@ TYPICAL: dict[str, dict[str, float]] = {
         # matrix products, per product of whole vectors, and per value read or written
         "matrix": 20e-12,
         "matrix_value": 0.25e-9,
-        # convolution along rows: per product, value copied to a buffer, value of the result, value transformed
+        # convolution along rows: per product, value copied to a buffer, value of the result, value transformed, and
+        # value of the kernel transformed
         "row_product": 20e-12,
         "row_copy": 0.5e-9,
         "row_store": 0.27e-9,
         "row_transform": 0.13e-9,
+        "row_kernel": 2.5e-9,
         # transposed convolution, per product
         "transposed": 80e-12,
         # per value converted to the channels-last memory format

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from functools import cache, reduce
+from functools import cache
 from importlib import import_module
 from itertools import pairwise, product
 from math import ceil, prod
@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from neuromancer.engine.pytensor.kernels.cook_toom import matrices
+from neuromancer.engine.pytensor.kernels.cook_toom import kernel_matrix
 from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, PLAIN, Epilogue
 from neuromancer.engine.pytensor.kernels.joining import Parts, whole
 from neuromancer.engine.pytensor.kernels.layout import to_channels_last
@@ -156,9 +156,9 @@ class Tiling:
         padded = torch.nn.functional.pad(w, (0, nx * kx - width, 0, ny * ky - height))
         parts = padded.view(n_out, n_in, depth, ny, ky, nx, kx).permute(3, 5, 2, 4, 6, 1, 0)
         by_tap = parts.reshape(ny, nx, depth, ky * kx, n_in * n_out)
-        planes = torch.matmul(_along((size, ky), (size, kx)), by_tap)
+        planes = torch.matmul(kernel_matrix((size, ky), (size, kx)), by_tap)
         if self.deep > 1:
-            planes = torch.matmul(_along((self.deep, depth)), planes.transpose(2, 3))
+            planes = torch.matmul(kernel_matrix((self.deep, depth)), planes.transpose(2, 3))
         taps = depth if self.deep == 1 else 1
         return _code("winograd_products").panels(planes.reshape(ny * nx * taps, size**2 * self.deep, n_in, n_out))
 
@@ -285,12 +285,6 @@ def best_tiling(x_shape: Ints, w_shape: Ints, dilation: Ints, prepared: bool, sp
         if (other.deep > 1 or min(other.part) >= 4) and cost(other) < PRECISE * cost(best):
             best = other
     return best
-
-
-@cache
-def _along(*axes: tuple[int, int]) -> torch.Tensor:
-    """Return the matrix that transforms a kernel along axes (size of the tiles, taps) at once, (points, taps)."""
-    return torch.from_numpy(reduce(np.kron, [matrices(taps, size)[1] for size, taps in axes]).astype("float32"))
 
 
 @cache
