@@ -51,11 +51,11 @@ def test_an_engine_knows_the_cost_of_every_layer(dtype) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_only_convolutions_along_rows_read_parts(dtype) -> None:
     config.device = "cpu"
-    few, many = ((1, n, 400, 400) for n in (8, 256))
+    few, many = ((1, n, 400, 400) for n in (8, 2048))
     along_rows = dtype == "float32" and E.NAME == "pytensor"
     assert E.reads_parts(few, (2, 8, 3, 3), (1, 1), dtype) == along_rows
     assert not E.reads_parts((1, 8, 4, 4), (2, 8, 3, 3), (1, 1), dtype)  # too little work for another algorithm
-    assert not E.reads_parts(many, (256, 256, 1, 1), (1, 1), dtype)  # a matrix product is faster
+    assert not E.reads_parts(many, (2048, 2048, 1, 1), (1, 1), dtype)  # a matrix product is faster
 
 
 def test_a_maximum_takes_two_arrays_at_most() -> None:
@@ -99,7 +99,8 @@ def test_a_started_call_has_finished_on_the_host_and_its_result_is_that_of_a_cal
 
 def test_only_convolutions_along_rows_are_planar() -> None:
     config.device = "cpu"
-    few, many = ((1, n, 400, 400) for n in (8, 256))
-    kinds = [E.is_planar(few, (2, 8, 3, 3), (1, 1), "float32"), E.is_planar(many, (256, 256, 1, 1), (1, 1), "float32")]
+    few, many = ((1, n, 400, 400) for n in (8, 2048))
+    layers = (few, (2, 8, 3, 3)), (many, (2048, 2048, 1, 1))
+    kinds = [E.is_planar(*shapes, (1, 1), "float32") for shapes in layers]
     assert kinds == ([True, False] if E.NAME == "pytensor" else [None, None])
     assert E.is_planar(few, (2, 8, 3, 3), (1, 1), "float64") is None

@@ -9,13 +9,16 @@ selected here, for the same results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels import fragments
+from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
 from neuromancer.engine.pytensor.kernels.layout import to_channels_last
+from neuromancer.engine.pytensor.kernels.matrix import is_faster, product
 from neuromancer.engine.pytensor.kernels.memory import LARGE, empty, reserve
 
 Ints = tuple[int, ...]
@@ -143,14 +146,33 @@ def _is_pointwise(x: torch.Tensor, w: torch.Tensor, stride: Ints, pad: Ints) -> 
 
 def pointwise(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Convolve x with kernels of one voxel, as a matrix product; the result is channels-last."""
-    rows = x.movedim(1, -1)
-    result = empty(*rows.shape[:-1], w.shape[0])
-    matrix, flat = w.flatten(1).T, result.view(-1, w.shape[0])
-    if bias is None:
-        torch.mm(rows.reshape(-1, x.shape[1]), matrix, out=flat)
+    voxels, matrix = x.movedim(1, -1), w.flatten(1).T
+    rows = voxels.reshape(-1, x.shape[1])
+    if is_faster(rows, matrix):
+        result = product(rows, matrix, bias)
     else:
-        torch.addmm(bias, rows.reshape(-1, x.shape[1]), matrix, out=flat)
-    return result.movedim(-1, 1)
+        result = empty(len(rows), w.shape[0])
+        torch.mm(rows, matrix, out=result) if bias is None else torch.addmm(bias, rows, matrix, out=result)
+    return result.view(*voxels.shape[:-1], -1).movedim(-1, 1)
+
+
+def pointwise_with(
+    x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, stride: Ints, pad: Ints, groups: int,
+    epilogue: Epilogue, operands: Sequence[torch.Tensor],
+) -> torch.Tensor | None:  # fmt: skip
+    """Return the result of `conv` with an epilogue, if that is computed with the products; None if it is not."""
+    shape = (x.shape[0], w.shape[0], *x.shape[2:])
+    if groups > 1 or not _has_fast_kernels(x) or not epilogue.fits(shape, operands, dense=True):
+        return None
+    x = channels_last(x)
+    if not _is_pointwise(x, w, stride, pad):
+        return None
+    voxels, matrix = x.movedim(1, -1), w.flatten(1).T
+    rows = voxels.reshape(-1, x.shape[1])
+    if not is_faster(rows, matrix):
+        return None
+    result = product(rows, matrix, bias, epilogue, operands)
+    return result.view(*voxels.shape[:-1], -1).movedim(-1, 1)
 
 
 def conv_transpose(

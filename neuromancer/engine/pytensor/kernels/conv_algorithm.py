@@ -33,8 +33,8 @@ READ_PARTS = (rows.RowConv, winograd.Tiling)
 MAPPED = 32 << 20
 """Size in bytes from which on memory that torch allocates is new each time, so that the system has to clear it."""
 UNMEASURED = Speed()
-SAVES = 0.85
-"""Maximum time relative to direct convolution."""
+SAVES, PRODUCT_SAVES = 0.85, 0.95
+"""Maximum time relative to direct convolution, and to a matrix product, whose time is predicted better."""
 START = 2e-3
 """Minimum seconds that an algorithm has to save per call: its machine code is compiled or loaded first."""
 
@@ -245,7 +245,7 @@ def _fastest(layer: Layer, speed: Speed) -> ConvAlgorithm | None:
         ways += [m.best_tiling(layer.x_shape, w_shape, dilation, layer.prepared, speed) for m in (winograd, fourier)]
     times = {seconds(way, layer, speed): way for way in ways if way is not None}
     least = min(times, default=inf)
-    return times[least] if least + START < SAVES * direct else None
+    return times[least] if least + START < (PRODUCT_SAVES if "matrix" in layer.direct else SAVES) * direct else None
 
 
 def seconds(way: ConvAlgorithm | None, layer: Layer, speed: Speed) -> float:

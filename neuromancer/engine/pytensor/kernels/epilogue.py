@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from llvmlite import ir
 
 from neuromancer.engine.pytensor.kernels.expressions import Expression, emit
@@ -29,6 +30,23 @@ class Epilogue:
 
     expression: Expression
     kinds: tuple[str, ...] = ()
+
+    def fits(self, shape: tuple[int, ...], operands: Sequence[torch.Tensor], dense: bool) -> bool:
+        """Return whether operands fit a result (b, c, *spatial).
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the result.
+        operands : sequence of Tensor
+        dense : bool
+            Also whether they are in the channels-last memory format.
+        """
+        shapes = {CHANNEL: (1, shape[1], *(1,) * (len(shape) - 2)), FULL: tuple(shape)}
+        return all(
+            tuple(v.shape) == shapes[kind] and (not dense or v.movedim(1, -1).is_contiguous())
+            for kind, v in zip(self.kinds, operands, strict=True)
+        )
 
 
 PLAIN = Epilogue(Expression.operand(0))

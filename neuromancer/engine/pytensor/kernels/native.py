@@ -52,6 +52,12 @@ def vectors() -> Vectors:
 
 
 @cache
+def processor() -> str:
+    """Return LLVM's name of this processor."""
+    return str(llvm.get_host_cpu_name())
+
+
+@cache
 def _target() -> tuple[Any, str, str]:
     """Return the target, this processor's name and its features."""
     llvm.initialize_native_target()
@@ -60,7 +66,7 @@ def _target() -> tuple[Any, str, str]:
     features = llvm.get_host_cpu_features()
     flags = [f"{'+' if on else '-'}{name}" for name, on in features.items()]
     flags += ["-prefer-256-bit"] if features.get("avx512f") else []
-    return llvm.Target.from_default_triple(), llvm.get_host_cpu_name(), ",".join(flags)
+    return llvm.Target.from_default_triple(), processor(), ",".join(flags)
 
 
 class Function:

@@ -16,7 +16,8 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
+from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
+from neuromancer.engine.pytensor.kernels.layout import to_contiguous
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.rows import BUFFER, SLACK, TASKS
 from neuromancer.engine.pytensor.kernels.threads import each
@@ -110,8 +111,7 @@ class RowUpConv:
 
     def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:
         """Return whether the operands of an epilogue have the shapes of its result."""
-        shapes = {CHANNEL: (1, self.n_out, *(1,) * (len(self.out_shape) - 2)), FULL: self.out_shape}
-        return all(v.shape == shapes[kind] for kind, v in zip(epilogue.kinds, operands, strict=True))
+        return epilogue.fits(self.out_shape, operands, dense=False)
 
     def conv(
         self,
@@ -134,7 +134,7 @@ class RowUpConv:
         image = x.reshape(self.batch, self.n_in, *self.lengths)
         target = result.view(self.batch, self.n_out, *self.sizes)
         terms, phases, table, numbers, size = _program(self, image.stride(), target.stride())
-        beside = [v.contiguous() for v in operands]
+        beside = [to_contiguous(v) for v in operands]
         further = [*numbers, *(v.data_ptr() for v in beside)]
         run = code.up(code.block_sizes(self.n_out), self.axes[2].stride, epilogue or code.PLAIN)
         tasks = min(len(table), TASKS * torch.get_num_threads())

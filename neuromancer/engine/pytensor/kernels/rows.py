@@ -22,7 +22,7 @@ import torch
 from torch.nn.functional import pad as zero_pad
 
 from neuromancer.engine.pytensor.kernels.cook_toom import kernel_matrix
-from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, Epilogue
+from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
 from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.layout import to_contiguous
 from neuromancer.engine.pytensor.kernels.memory import empty
@@ -255,7 +255,7 @@ class RowConv:
         channels = _channels(images)
         target = result.view(self.batch, self.groups, self.n_out, self.z.out, self.y.out, self.x.out)
         terms, table, numbers = _program(self, target.stride(), w.stride(0), pad)
-        beside = [v.contiguous() for v in operands]
+        beside = [to_contiguous(v) for v in operands]
         further = [*numbers, *(v.data_ptr() for v in beside)]
         run = self.function(epilogue or _code().PLAIN)
         tasks = min(len(table), TASKS * torch.get_num_threads())
@@ -273,9 +273,7 @@ class RowConv:
 
     def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:
         """Return whether the operands of an epilogue have the shapes of its result."""
-        channels = self.groups * self.n_out
-        shapes = {CHANNEL: (1, channels, *(1,) * len(self.spatial)), FULL: (self.batch, channels, *self.spatial)}
-        return all(v.shape == shapes[kind] for kind, v in zip(epilogue.kinds, operands, strict=True))
+        return epilogue.fits((self.batch, self.groups * self.n_out, *self.spatial), operands, dense=False)
 
     def function(self, epilogue: Epilogue) -> Any:
         """Return the machine code."""

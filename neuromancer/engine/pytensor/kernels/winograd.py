@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from neuromancer.engine.pytensor.kernels.cook_toom import kernel_matrix
-from neuromancer.engine.pytensor.kernels.epilogue import CHANNEL, FULL, PLAIN, Epilogue
+from neuromancer.engine.pytensor.kernels.epilogue import PLAIN, Epilogue
 from neuromancer.engine.pytensor.kernels.joining import Parts, whole
 from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.memory import empty
@@ -149,7 +149,7 @@ class Tiling:
         return max(inputs, sums) + LANES, points * self.deep * values + LANES, points * self.deep * products + LANES
 
     def transformed(self, w: torch.Tensor) -> torch.Tensor:
-        """Transform a kernel (n_out, n_in, [z,] y, x) into `winograd_products.panels` of parts (y, x) and taps."""
+        """Transform a kernel (n_out, n_in, [z,] y, x) into `matrix_products.panels` of parts (y, x) and taps."""
         w = w.unsqueeze(2) if w.ndim == 4 else w
         n_out, n_in, depth, height, width = w.shape
         (ny, nx), (ky, kx), size = self.parts, self.part, self.size
@@ -160,7 +160,7 @@ class Tiling:
         if self.deep > 1:
             planes = torch.matmul(kernel_matrix((self.deep, depth)), planes.transpose(2, 3))
         taps = depth if self.deep == 1 else 1
-        return _code("winograd_products").panels(planes.reshape(ny * nx * taps, size**2 * self.deep, n_in, n_out))
+        return _code("matrix_products").panels(planes.reshape(ny * nx * taps, size**2 * self.deep, n_in, n_out))
 
     def conv(
         self,
@@ -209,18 +209,14 @@ class Tiling:
 
     def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:
         """Return whether the operands of an epilogue have the shapes and the format of its result."""
-        shapes = {CHANNEL: (1, self.n_out, *(1,) * (len(self.shape) - 2)), FULL: self.shape}
-        return all(
-            v.shape == shapes[kind] and (kind == CHANNEL or v.movedim(1, -1).is_contiguous())
-            for kind, v in zip(epilogue.kinds, operands, strict=True)
-        )
+        return epilogue.fits(self.shape, operands, dense=True)
 
     def _tables(self, images: list[torch.Tensor], pad: Ints, epilogue: Epilogue) -> tuple[np.ndarray, np.ndarray]:
         """Return the tables of `winograd_chunks` for images (b, [z,] y, x, c)."""
         transforms, deep = _code("winograd_transforms"), self.deep
         functions = (
             transforms.input_transform(self.size),
-            _code("winograd_products").multiplier(),
+            _code("matrix_products").multiplier(),
             transforms.output_transform(self.size, self.edges, epilogue),
             *((transforms.into_points(deep), transforms.from_points(deep, self.edge)) if deep > 1 else ()),
         )

@@ -7,10 +7,10 @@ from functools import cache
 from types import SimpleNamespace
 
 from neuromancer.engine.pytensor.kernels.epilogue import FULL, Epilogue
+from neuromancer.engine.pytensor.kernels.matrix_products import ARGUMENTS as PRODUCTS
 from neuromancer.engine.pytensor.kernels.native import FLOATS, INT, INTS, Function
 from neuromancer.engine.pytensor.kernels.simd import LANES
 from neuromancer.engine.pytensor.kernels.values import Number, Value, loop, written
-from neuromancer.engine.pytensor.kernels.winograd_products import ARGUMENTS as PRODUCTS
 from neuromancer.engine.pytensor.kernels.winograd_transforms import ALONG_Z, FIELDS, INPUTS, outputs
 
 PLAN = (
@@ -76,7 +76,8 @@ def chunks(epilogue: Epilogue, deep: bool) -> Function:
                 sizes = p.parts * p.points, along_z, v_plane, in_apart, p.edge * v_plane, v_plane
                 p.into_points.call(ALONG_Z, planes, v, *sizes, p.deep * v_point, v_plane, v_point)
             sizes = points, rows, p.n_in, p.n_out, p.parts, p.taps
-            p.multiply.call(PRODUCTS, v, w, s, *sizes, v_point, points * v_point, p.reach * v_plane, s_point)
+            apart = v_point, points * v_point, p.reach * v_plane, p.n_in, 1, s_point, p.n_out
+            p.multiply.call(PRODUCTS, v, w, bias, s, *sizes, *apart)
             if deep:
                 sizes = p.points, along_z, s_plane, p.deep * s_point, s_plane, s_point
                 p.from_points.call(ALONG_Z, s, planes, *sizes, out_apart, p.edge * s_plane, s_plane)

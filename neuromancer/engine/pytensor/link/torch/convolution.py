@@ -13,7 +13,7 @@ import torch
 from pytensor.graph.basic import Apply
 
 from neuromancer.engine.pytensor.kernels import conv_algorithm
-from neuromancer.engine.pytensor.kernels.conv import channels_last
+from neuromancer.engine.pytensor.kernels.conv import channels_last, pointwise_with
 from neuromancer.engine.pytensor.kernels.epilogue import Epilogue
 from neuromancer.engine.pytensor.kernels.joining import Parts
 from neuromancer.engine.pytensor.kernels.pool import max_pool_values
@@ -146,10 +146,13 @@ class FastConv:
             Computes the same from the result of the convolution, which it may overwrite.
         """
         x, w = operands[:2]
+        bias = operands[2] if len(operands) > 2 else None
         algorithm = self.algorithm(x, w)
+        if algorithm is None and not isinstance(self.op, ConvTranspose):
+            result = pointwise_with(x, w, bias, self.op.stride, self.op.pad, self.op.groups, epilogue, beside)
+            return separately(self(*operands)) if result is None else result
         if not isinstance(algorithm, RowConv | RowUpConv | Tiling) or not algorithm.fits(epilogue, beside):
             return separately(self(*operands))
-        bias = operands[2] if len(operands) > 2 else None
         return algorithm.conv(x, self._transformed(w, algorithm), bias, self.op.pad, epilogue, beside)
 
     def _transformed(self, w: torch.Tensor, algorithm: conv_algorithm.ConvAlgorithm | RowUpConv) -> torch.Tensor:

@@ -11,6 +11,7 @@ from pytensor.tensor.blas import BatchedDot
 from pytensor.tensor.blockwise import Blockwise
 from pytensor.tensor.math import Dot
 
+from neuromancer.engine.pytensor.kernels.matrix import is_faster, product
 from neuromancer.engine.pytensor.link.torch.registry import NEW, TORCH_DTYPES, Context, torch_form
 
 NEW.update({Dot, BatchedDot})
@@ -19,7 +20,7 @@ NEW.update({Dot, BatchedDot})
 def _product(node: Apply) -> Callable[..., Any]:
     dtype = TORCH_DTYPES[node.outputs[0].dtype]
     if all(TORCH_DTYPES.get(i.dtype) is dtype for i in node.inputs):
-        return torch.matmul
+        return lambda a, b: product(a, b) if is_faster(a, b) else torch.matmul(a, b)
     return lambda a, b: torch.matmul(a.to(dtype), b.to(dtype))
 
 
