@@ -10,7 +10,6 @@ kernel with 216 instead of 1728.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -29,7 +28,7 @@ from neuromancer.engine.pytensor.kernels.layout import to_channels_last
 from neuromancer.engine.pytensor.kernels.memory import empty
 from neuromancer.engine.pytensor.kernels.simd import CACHE_LINE, LANES
 from neuromancer.engine.pytensor.kernels.speed import Speed, Units
-from neuromancer.engine.pytensor.kernels.threads import pool
+from neuromancer.engine.pytensor.kernels.threads import together
 
 Ints = tuple[int, ...]
 
@@ -200,11 +199,7 @@ class Tiling:
                     return
                 run(*arrays, *scratch, plan.ctypes.data, sources.ctypes.data, *part, *further)
 
-        if threads == 1 or count < 2:
-            work()
-        else:
-            for done in [pool(threads, os.getpid()).submit(work) for _ in range(threads)]:
-                done.result()
+        together(work, min(threads, count))
         return result.movedim(-1, 1)
 
     def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:
