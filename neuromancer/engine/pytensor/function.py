@@ -25,6 +25,7 @@ from neuromancer.engine.interface import Engine, implements
 from neuromancer.engine.pytensor.depth import with_room
 from neuromancer.engine.pytensor.devices import resolve_device
 from neuromancer.engine.pytensor.kernels.conv import CHANNELS_LAST, channels_last
+from neuromancer.engine.pytensor.kernels.conv_algorithm import direct_seconds
 from neuromancer.engine.pytensor.kernels.memory import reserve
 from neuromancer.engine.pytensor.link.accelerator import Accelerator, accelerator_for
 from neuromancer.engine.pytensor.link.torch.arithmetic import arithmetic
@@ -154,10 +155,11 @@ class CompiledFunction(CompiledBase):
         else:
             computed = self.accelerator.compute(arguments, self.shared_values)
             if computed is None:
-                start = time.perf_counter()
-                results = self._by_torch(arguments)
-                seconds = time.perf_counter() - start
-                self.accelerator.torch_took(arguments, self.shared_values, seconds)
+                with direct_seconds() as direct:
+                    start = time.perf_counter()
+                    results = self._by_torch(arguments)
+                    seconds = time.perf_counter() - start
+                self.accelerator.torch_took(arguments, self.shared_values, seconds, direct())
             else:
                 results = computed
         return results[0] if self._single else results

@@ -115,6 +115,16 @@ def test_a_first_call_of_whatever_length_is_followed_by_one_on_torch() -> None:
 
 
 @needs_openvino
+def test_a_backend_whose_convolutions_alone_take_longer_is_not_tried() -> None:
+    function, _, x = product()
+    ours, parameters = function.accelerator, function.shared_values
+    for _ in range(3):
+        ours.torch_took([x], parameters, module.SPENT, direct=1.01 * module.SPENT / module.SHARE)
+        assert ours.compute([x], parameters) is None
+    ours.torch_took([x], parameters, module.SPENT, direct=0.99 * module.SPENT / module.SHARE)
+    assert ours.compute([x], parameters) is not None
+
+
 def test_announced_calls_run_on_one_backend() -> None:
     function, _, x = product()
     function.expect(1e15)

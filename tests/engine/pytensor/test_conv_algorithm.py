@@ -147,6 +147,21 @@ def test_none_of_the_others_is_predicted_to_be_faster(x_shape, w_shape, options,
         assert conv_algorithm.seconds(best, layer, speed) == min(times) < conv_algorithm.SAVES * direct
 
 
+def test_the_time_of_direct_convolutions_is_known_where_the_machine_was_measured(monkeypatch):
+    x, w = torch.zeros(1, 8, 40, 40), torch.zeros(8, 8, 3, 3)
+    convolutions = [FastConv(Conv(2), lasting=True) for _ in range(2)]
+    with conv_algorithm.direct_seconds() as spent:
+        for _ in range(2):  # as often as in a loop
+            for convolution in convolutions:
+                convolution(x, w)
+        once = conv_algorithm.seconds(None, layer_of((1, 8, 40, 40), (8, 8, 3, 3)), current())
+        assert spent() == pytest.approx(2 * once)
+        monkeypatch.setattr(conv_algorithm, "current", conv_algorithm.Speed)
+        assert spent() == 0
+    convolutions[0](x, w)
+    assert spent() == 0
+
+
 @pytest.mark.parametrize(
     ("side", "lasting", "groups"), [(160, True, ["basic", "fourier"]), (40, True, []), (160, False, [])]
 )

@@ -3,7 +3,9 @@ or Fourier."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import ceil, inf, prod
@@ -97,6 +99,7 @@ def algorithm(
     pad: Ints,
     prepared: bool = True,
     groups: int = 1,
+    operation: Hashable = None,
 ) -> ConvAlgorithm | None:
     """Return the fastest algorithm for a convolution, or None if that is direct convolution by oneDNN.
 
@@ -108,13 +111,46 @@ def algorithm(
     prepared : bool
         Whether the transformed kernel is reused for several calls.
     groups : int
+    operation : hashable, optional
+        What computes this layer, for `direct_seconds`.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
     padded = (*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], pad, strict=True)))
     in_parts = isinstance(x, Parts)
     layer = Layer(padded, tuple(w.shape), tuple(stride), tuple(dilation), groups, prepared, in_parts=in_parts)
+    if _passed.layers is not None and operation is not None:
+        _passed.layers[operation] = layer
     return _decided(layer)
+
+
+class _Passed(threading.local):
+    """Layers that this thread computed lately, each by its operation."""
+
+    def __init__(self) -> None:
+        self.layers: dict[Hashable, Layer] | None = None
+
+
+_passed = _Passed()
+
+
+@contextmanager
+def direct_seconds() -> Iterator[Callable[[], float]]:
+    """Yield a function that returns how long oneDNN would take for the convolutions of the block.
+
+    Those of an operation that is repeated count once. Without measurements of the machine it returns 0.
+    """
+    layers: dict[Hashable, Layer] = {}
+    _passed.layers = layers
+
+    def spent() -> float:
+        speed = current()
+        return sum((seconds(None, layer, speed) for layer in layers.values()), 0.0) if speed.measured else 0.0
+
+    try:
+        yield spent
+    finally:
+        _passed.layers = None
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ class Tiling:
                     return
                 run(*arrays, *scratch, plan.ctypes.data, sources.ctypes.data, *part, *further)
 
-        together(work, min(threads, count))
+        together(work, threads if count > 1 else 1)
         return result.movedim(-1, 1)
 
     def fits(self, epilogue: Epilogue, operands: Sequence[torch.Tensor]) -> bool:

@@ -3,9 +3,10 @@
 A backend has a start-up cost: it has to be imported, and it compiles a model for every shape of the arguments, again
 after every change of a parameter. So a function starts on torch and switches when the time spent there, for one shape
 and unchanged parameters, reaches the cost of switching: it never takes more than about twice the time of the better
-choice made at once. A caller that knows the amount of work in advance announces it (`expect`). Then the choice is made
-once, and all calls until `release` run on the same backend, so that their results agree bit by bit. It follows from
-predicted times; where these are close and there are many calls, the first one runs on both backends and is timed.
+choice made at once. It stays on torch where its convolutions alone would take the backend longer. A caller that knows
+the amount of work in advance announces it (`expect`). Then the choice is made once, and all calls until `release` run
+on the same backend, so that their results agree bit by bit. It follows from predicted times; where these are close and
+there are many calls, the first one runs on both backends and is timed.
 """
 
 from __future__ import annotations
@@ -76,11 +77,12 @@ logged: set[str] = set()
 
 @dataclass
 class _Record:
-    """Times, in seconds, of the calls with arguments of one shape."""
+    """Times, in seconds, of the calls with arguments of one shape, and of its convolutions if computed directly."""
 
     spent: float = 0.0
     by_torch: int = 0
     torch_best: float = float("inf")
+    direct: float = 0.0
     best: float = float("inf")
     calls: int = 0
     refused: bool = False
@@ -186,7 +188,7 @@ class Accelerator:
             return None
         record = self._record(arguments, parameters)
         # the first call also loads machine code and transforms kernels: it says nothing of the next ones
-        spent = record.spent >= SPENT and record.by_torch > 1
+        spent = record.spent >= SPENT and record.by_torch > 1 and record.torch_best >= SHARE * record.direct
         enough = self.always or (spent if self._chosen is None else self._chosen)
         if record.refused or not enough:
             return None
@@ -207,12 +209,14 @@ class Accelerator:
         self._judge(record, time.perf_counter() - start)
         return results
 
-    def torch_took(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any], seconds: float) -> None:
-        """Record the time of a call on torch."""
+    def torch_took(
+        self, arguments: Sequence[np.ndarray], parameters: Sequence[Any], seconds: float, direct: float = 0.0
+    ) -> None:
+        """Record the time of a call on torch, and that of its convolutions by oneDNN, if it is known."""
         record = self._record(arguments, parameters)
         record.spent += seconds
         record.by_torch += 1
-        record.torch_best = min(record.torch_best, seconds)
+        record.torch_best, record.direct = min(record.torch_best, seconds), direct
 
     def _record(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any]) -> _Record:
         """Return the record for the shapes of the arguments; a changed parameter discards all records."""

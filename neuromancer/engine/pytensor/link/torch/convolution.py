@@ -124,7 +124,7 @@ class FastConv:
 
     def algorithm(self, x: torch.Tensor | Parts, w: torch.Tensor) -> Any:
         """Return how x is convolved; None by oneDNN."""
-        return conv_algorithm.algorithm(x, w, *self.op.geometry, prepared=self.lasting, groups=self.op.groups)
+        return conv_algorithm.algorithm(x, w, *self.op.geometry, self.lasting, self.op.groups, operation=self)
 
     def with_epilogue(
         self,
