@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 ACTIVATION = 2
 """Times that the result of a convolution is read or written by its activation."""
-MAPPED = 32 << 20
-"""Size in bytes from which on results of elementwise operations are in new memory."""
 POOLED = 3
 """Arrays that are read or written to pool along an axis."""
 
@@ -93,18 +91,17 @@ class Costs:
                 continue
             own, read = size[id(n)], sum(size[p] for p in self.parents[k])
             inside = own
-            seconds += unit.step + unit.byte * n.passes * (read + own)
-            seconds += unit.function * n.functions * own / self.dtype.itemsize
             weights = works[k]
+            complete = weights is not None and weights.complete
+            seconds += unit.step + unit.byte * (n.passes - complete) * (read + own)
+            seconds += unit.function * n.functions * own / self.dtype.itemsize
             if weights is not None:
                 seconds, products = seconds + weights.seconds, products + weights.products
                 prepared, scratch = prepared + weights.prepared, max(scratch, weights.scratch)
                 inside = max(own, weights.inside)
-                seconds += unit.byte * (ACTIVATION * own + POOLED * inside * weights.pooled)
+                seconds += unit.byte * (ACTIVATION * own * (not complete) + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - _ended(k, alive, last) + inside * (1 + copies))
-            elif own >= MAPPED and (len(self.parents[k]) > 1 or n.passes > 1):  # others overwrite their parent
-                seconds += unit.page * own
             peak = max(peak, sum(alive.values()) + inside + copied.get(k, 0.0))
             alive[id(n)] = own
             for key in [key for key in alive if last.get(key, len(self.nodes)) <= k]:

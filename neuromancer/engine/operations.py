@@ -93,7 +93,10 @@ class Operations(Protocol):
     def reads_parts(
         self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
     ) -> bool:
-        """Return whether a convolution without padding reads images that are joined for it alone without a copy."""
+        """Return whether a convolution without padding reads images that are joined for it alone without a copy.
+
+        Such convolutions also compute the activation function before they store a value.
+        """
 
     def is_planar(
         self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()

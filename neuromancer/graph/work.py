@@ -25,6 +25,8 @@ class Work:
         Whether features that are joined for the node alone are read without a copy.
     planar : bool, optional
         Whether images are read and written channel by channel; if not, such an image is copied. See `Engine.is_planar`.
+    complete : bool
+        Whether `seconds` contain reading the input, and the activation function.
     """
 
     products: float
@@ -35,3 +37,4 @@ class Work:
     pooled: int = 0
     in_parts: bool = False
     planar: bool | None = None
+    complete: bool = False

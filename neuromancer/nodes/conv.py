@@ -331,9 +331,10 @@ class Conv(NeuralLayer):
         shape = (images, self.n_in, *sizes)
         layer = (shape, kernel, taps, dtype, self.groups, tuple(strides))
         by_engine = self._border == "constant" and all(a == b for a, b in self.padding)
-        in_parts = self.parent.joins_features and by_engine and E.reads_parts(*layer)
+        complete = E.reads_parts(*layer)
+        in_parts = self.parent.joins_features and by_engine and complete
         pooled = sum(p > 1 for p in self.pool_shape)
-        return Work(products, *E.conv_cost(*layer), result, pooled, in_parts, E.is_planar(*layer))
+        return Work(products, *E.conv_cost(*layer), result, pooled, in_parts, E.is_planar(*layer), complete)
 
     def _repr_extra(self) -> str:
         kind = f"{len(self.filter_shape)}d conv, kernel={self.filter_shape}, pool={self.pool_shape}"
