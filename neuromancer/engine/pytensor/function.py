@@ -159,7 +159,7 @@ class CompiledFunction(CompiledBase):
                     start = time.perf_counter()
                     results = self._by_torch(arguments)
                     seconds = time.perf_counter() - start
-                self.accelerator.torch_took(arguments, self.shared_values, seconds, direct())
+                self.accelerator.torch_took(arguments, self.shared_values, seconds, direct)
             else:
                 results = computed
         return results[0] if self._single else results

@@ -117,14 +117,24 @@ def test_a_first_call_of_whatever_length_is_followed_by_one_on_torch() -> None:
 @needs_openvino
 def test_a_backend_whose_convolutions_alone_take_longer_is_not_tried() -> None:
     function, _, x = product()
-    ours, parameters = function.accelerator, function.shared_values
+    ours, parameters, asked = function.accelerator, function.shared_values, []
+
+    def direct(seconds):
+        return lambda: asked.append(seconds) or seconds
+
+    ours.torch_took([x], parameters, 0.9 * module.SPENT, direct(9.0))
+    assert not asked, "too early to try the backend"
     for _ in range(3):
-        ours.torch_took([x], parameters, module.SPENT, direct=1.01 * module.SPENT / module.SHARE)
+        ours.torch_took([x], parameters, 0.9 * module.SPENT, direct(0.91 * module.SPENT / module.SHARE))
         assert ours.compute([x], parameters) is None
-    ours.torch_took([x], parameters, module.SPENT, direct=0.99 * module.SPENT / module.SHARE)
-    assert ours.compute([x], parameters) is not None
+    assert len(asked) == 1, "the prediction does not change"
+    y = np.ones((5, 3), "float32")
+    for _ in range(2):
+        ours.torch_took([y], parameters, module.SPENT, direct(0.99 * module.SPENT / module.SHARE))
+    assert ours.compute([y], parameters) is not None
 
 
+@needs_openvino
 def test_announced_calls_run_on_one_backend() -> None:
     function, _, x = product()
     function.expect(1e15)

@@ -146,14 +146,23 @@ def _is_pointwise(x: torch.Tensor, w: torch.Tensor, stride: Ints, pad: Ints) -> 
 
 def pointwise(x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Convolve x with kernels of one voxel, as a matrix product; the result is channels-last."""
-    voxels, matrix = x.movedim(1, -1), w.flatten(1).T
-    rows = voxels.reshape(-1, x.shape[1])
+    rows, matrix = _matrices(x, w)
     if is_faster(rows, matrix):
         result = product(rows, matrix, bias)
     else:
         result = empty(len(rows), w.shape[0])
         torch.mm(rows, matrix, out=result) if bias is None else torch.addmm(bias, rows, matrix, out=result)
-    return result.view(*voxels.shape[:-1], -1).movedim(-1, 1)
+    return _image(result, x)
+
+
+def _matrices(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return an image as a matrix (voxels, n_in), and a kernel of one voxel as (n_in, n_out)."""
+    return x.movedim(1, -1).reshape(-1, x.shape[1]), w.flatten(1).T
+
+
+def _image(voxels: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return a matrix (voxels, n_out) as an image of the size of x, channels-last."""
+    return voxels.view(x.shape[0], *x.shape[2:], -1).movedim(-1, 1)
 
 
 def pointwise_with(
@@ -167,12 +176,8 @@ def pointwise_with(
     x = channels_last(x)
     if not _is_pointwise(x, w, stride, pad):
         return None
-    voxels, matrix = x.movedim(1, -1), w.flatten(1).T
-    rows = voxels.reshape(-1, x.shape[1])
-    if not is_faster(rows, matrix):
-        return None
-    result = product(rows, matrix, bias, epilogue, operands)
-    return result.view(*voxels.shape[:-1], -1).movedim(-1, 1)
+    rows, matrix = _matrices(x, w)
+    return _image(product(rows, matrix, bias, epilogue, operands), x) if is_faster(rows, matrix) else None
 
 
 def conv_transpose(

@@ -110,6 +110,7 @@ def openmp() -> Team | None:
 
 @cache
 def _found() -> Team | None:
+    """Look for the OpenMP library with which torch is linked."""
     try:
         # what a library was linked with is searched, too
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_global_deps.so"))

@@ -210,13 +210,22 @@ class Accelerator:
         return results
 
     def torch_took(
-        self, arguments: Sequence[np.ndarray], parameters: Sequence[Any], seconds: float, direct: float = 0.0
+        self,
+        arguments: Sequence[np.ndarray],
+        parameters: Sequence[Any],
+        seconds: float,
+        direct: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Record the time of a call on torch, and that of its convolutions by oneDNN, if it is known."""
+        """Record the time of a call on torch; `direct` predicts that of its convolutions by oneDNN, 0 if unknown.
+
+        That is asked for only where the backend could be tried.
+        """
         record = self._record(arguments, parameters)
         record.spent += seconds
         record.by_torch += 1
-        record.torch_best, record.direct = min(record.torch_best, seconds), direct
+        record.torch_best = min(record.torch_best, seconds)
+        if record.spent >= SPENT and not record.direct:
+            record.direct = direct()
 
     def _record(self, arguments: Sequence[np.ndarray], parameters: Sequence[Any]) -> _Record:
         """Return the record for the shapes of the arguments; a changed parameter discards all records."""
