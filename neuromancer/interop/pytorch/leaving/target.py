@@ -131,7 +131,9 @@ class TorchTarget(Target):
         return self.builder.module(lambda: kind(p.size, p.stride, padding, p.dilation, ceil_mode=ceil), x)
 
     def average_pool(self, x: Any, p: Pooling) -> Any:
-        if any(a != z or 2 * a > size for (a, z), size in zip(p.ends, p.size, strict=True)):
+        uneven = any(a != z or 2 * a > size for (a, z), size in zip(p.ends, p.size, strict=True))
+        # AvgPool3d refuses images that are smaller than a window, although padding makes them large enough
+        if uneven or (len(p.size) == 3 and (any(map(any, p.ends)) or any(p.slack))):
             return self.builder.module(lambda: modules.AveragePool(p.size, p.stride, p.ends, p.slack, p.counted), x)
         kind, padding = by_rank("AvgPool", len(p.size)), tuple(a for a, _ in p.ends)
         return self.builder.module(lambda: kind(p.size, p.stride, padding, any(p.slack), p.counted), x)
