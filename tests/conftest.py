@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from importlib.util import find_spec
 
 import hypothesis
@@ -12,11 +13,12 @@ import pytest
 
 import neuromancer as nm
 
-# Machines are shared: the time of a case says nothing.
-hypothesis.settings.register_profile(
-    "shared machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("shared machines")
+# Machines are shared: the time of a case says nothing. A change is tested by the same cases as the one before it; new
+# ones are looked for on purpose, see docs/testing.md.
+shared = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("known", **shared, derandomize=True)
+hypothesis.settings.register_profile("explore", **shared)
+hypothesis.settings.load_profile("known")
 
 # Background jobs of a shell ignore interrupts, and those of nohup the end of the terminal; some tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,10 +32,26 @@ if find_spec("onnx") is None:
     collect_ignore_glob.append("interop/*onnx*.py")
 
 
-def pytest_collection_finish():
+FROZEN = {"modules": 0}
+"""Number of imported modules that the garbage collector leaves alone."""
+
+
+def freeze_imports():
     """Spare the garbage collector what was imported: several libraries ask it for complete searches."""
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > FROZEN["modules"] + 50:
+        FROZEN["modules"] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_collection_finish():
+    """All tests and most modules are imported by now."""
+    freeze_imports()
+
+
+def pytest_runtest_logfinish():
+    """Tests import libraries, too."""
+    freeze_imports()
 
 
 @pytest.fixture(autouse=True, scope="session")

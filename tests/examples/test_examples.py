@@ -7,6 +7,7 @@ import importlib
 import re
 import runpy
 import sys
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -84,8 +85,13 @@ def test_membranes_without_data_print_the_folder(tmp_path: Path, capsys: pytest.
 @pytest.mark.skipif(
     not (ROOT.parent / "shared" / "data" / "em").is_dir(), reason="the data is not part of the repository"
 )
-def test_membranes_with_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_membranes_with_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     membrane = importlib.import_module("membrane_em")
+    segmentation = membrane.segmentation
+    few = segmentation.THRESHOLDS[1::2], segmentation.DEPTHS[1::2]  # both cubes are segmented with every pair
+    monkeypatch.setattr(
+        segmentation, "best_settings", partial(segmentation.best_settings, thresholds=few[0], depths=few[1])
+    )
     rows = membrane.main(["--steps", "40", "--folder", str(tmp_path / "em")])
     assert rows["network"].average_precision > 0.4
     assert rows["network"].objects.variation < 5

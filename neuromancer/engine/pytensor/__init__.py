@@ -8,6 +8,7 @@ from pytensor.graph.basic import Constant, Variable
 
 from neuromancer.engine.common.views import apply_view
 from neuromancer.engine.pytensor import (
+    c_code,  # changes how PyTensor reads it
     forks,  # registers a hook for forked children
     names,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -46,8 +47,20 @@ def building() -> Iterator[None]:
     # Without a C++ compiler PyTensor folds constants in Python and writes no files. Recording where every operation was
     # created takes up to a quarter of the time that building takes; errors name nodes instead.
     flags = {"cxx": "", "mode": "FAST_COMPILE", "traceback__limit": 0}
-    with building_lock, pytensor.config.change_flags(floatX=config.floatX, **flags):
+    with building_lock, _garbage_kept(), pytensor.config.change_flags(floatX=config.floatX, **flags):
         yield
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Collect no garbage: graphs consist of cycles that are in use, and are searched again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @implements(Engine.grad)

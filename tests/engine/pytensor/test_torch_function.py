@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -98,3 +99,22 @@ assert logging.getLogger().handlers == before
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_no_garbage_is_collected_while_graphs_are_built():
+    assert gc.isenabled()
+    with E.building():
+        with E.building():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(KeyError), E.building():
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with E.building():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -9,6 +9,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import HasInnerGraph
 from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewriter
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.scan.op import Scan
 
 from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
 from neuromancer.engine.pytensor.link.torch.runs import CutRuns
@@ -31,20 +32,38 @@ INCOMPATIBLE = (
 """Tags of rewrites that create operations for C code or in-place operations, as named in PyTensor 3.0 and 3.3."""
 ALGEBRA = (
     "dot_diag_to_elemwise",
+    "extract_diag_lift_pass",
+    "local_greedy_distributor",
     "orthogonal_dot_transpose_to_eye",
     "selection_dot_to_indexing",
     "useless_symmetric_transpose",
 )
-"""Rewrites that look, at every product, for matrices with a special structure (diagonal, orthogonal). They traverse the
-graph each time, so that compile time grows with the square of the number of layers."""
+"""Rewrites that look for matrices with a special structure (diagonal, orthogonal). They traverse the graph each time, some
+at every product, so that compile time grows with the square of the number of layers."""
+LOOPS = "scan"
+"""Tag of rewrites for loops, each of which visits all operations."""
+
+
+class Simplify(GraphRewriter):
+    """PyTensor's rewrites, those for loops only in a graph that has loops."""
+
+    def apply(self, fgraph: FunctionGraph) -> None:
+        """Rewrite `fgraph` in place."""
+        _simplifications(loops=any(isinstance(node.op, Scan) for node in fgraph.apply_nodes)).rewrite(fgraph)
+
+
+@cache
+def _simplifications(loops: bool) -> GraphRewriter:
+    replaced = () if ON_DEMAND else ("ShapeOpt",)
+    unused = (*INCOMPATIBLE, *ALGEBRA, *replaced, *(() if loops else (LOOPS,)))
+    return optdb.query(RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=unused))
 
 
 @cache
 def rewriter() -> GraphRewriter:
     """Return all rewrites, in order."""
-    shapes, replaced = ([], ()) if ON_DEMAND else ([AttachShapes()], ("ShapeOpt",))
-    query = RewriteDatabaseQuery(include=["fast_run", *REQUIRED], exclude=(*INCOMPATIBLE, *ALGEBRA, *replaced))
-    return SequentialGraphRewriter(CutRuns(), *shapes, optdb.query(query), *FUSIONS)
+    shapes = [] if ON_DEMAND else [AttachShapes()]
+    return SequentialGraphRewriter(CutRuns(), *shapes, Simplify(), *FUSIONS)
 
 
 def rewritten(op: HasInnerGraph) -> FunctionGraph:
