@@ -266,23 +266,21 @@ def test_a_dask_cluster_that_loses_a_worker(raw, tmp_path):
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        pids = client.run(os.getpid)
 
         def kill():
-            folder = tmp_path / "out.npy.progress"
-            for _ in range(1000):
+            while not any(busy := {address: tasks for address, tasks in client.processing().items() if tasks}):
                 time.sleep(0.02)
-                if any(p.stat().st_size for p in folder.glob("*.log")):
-                    break
-            pids = client.run(os.getpid)
-            os.kill(next(iter(pids.values())), signal.SIGKILL)
-            killed.append(1)
+            os.kill(pids[next(iter(busy))], signal.SIGKILL)
+            killed.append(not finished)
 
-        killed = []
-        thread = threading.Thread(target=kill)
+        killed, finished = [], []
+        thread = threading.Thread(target=kill, daemon=True)
         thread.start()
         node.predict_dense(NpySource(tmp_path / "raw.npy"), out=sink, tile=TILE, executor=client, reduce=slow_half)
-        thread.join()
-        assert killed
+        finished.append(True)
+        thread.join(30)
+        assert killed == [True]
     check(sink, want)
 
 

@@ -11,6 +11,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter, SequentialGraphRewrite
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.scan.op import Scan
 
+from neuromancer.engine.pytensor.link.torch.composites import TakeApart
 from neuromancer.engine.pytensor.link.torch.fusion import FUSIONS
 from neuromancer.engine.pytensor.link.torch.runs import CutRuns
 from neuromancer.engine.pytensor.link.torch.shapes import ON_DEMAND, AttachShapes
@@ -38,8 +39,9 @@ ALGEBRA = (
     "selection_dot_to_indexing",
     "useless_symmetric_transpose",
 )
-"""Rewrites that look for matrices with a special structure (diagonal, orthogonal). They traverse the graph each time, some
-at every product, so that compile time grows with the square of the number of layers."""
+"""Rewrites that look for matrices with a special structure (diagonal, orthogonal), some of them through the whole graph
+at every product, so that compile time grows with the square of the number of layers; and the distribution of products
+over sums, which takes long and saves nothing where elementwise operations are fused."""
 LOOPS = "scan"
 """Tag of rewrites for loops, each of which visits all operations."""
 
@@ -63,7 +65,7 @@ def _simplifications(loops: bool) -> GraphRewriter:
 def rewriter() -> GraphRewriter:
     """Return all rewrites, in order."""
     shapes = [] if ON_DEMAND else [AttachShapes()]
-    return SequentialGraphRewriter(CutRuns(), *shapes, Simplify(), *FUSIONS)
+    return SequentialGraphRewriter(CutRuns(), *shapes, Simplify(), TakeApart(), *FUSIONS)
 
 
 def rewritten(op: HasInnerGraph) -> FunctionGraph:
