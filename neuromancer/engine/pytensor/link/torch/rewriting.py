@@ -34,14 +34,12 @@ INCOMPATIBLE = (
 ALGEBRA = (
     "dot_diag_to_elemwise",
     "extract_diag_lift_pass",
-    "local_greedy_distributor",
     "orthogonal_dot_transpose_to_eye",
     "selection_dot_to_indexing",
     "useless_symmetric_transpose",
 )
-"""Rewrites that look for matrices with a special structure (diagonal, orthogonal), some of them through the whole graph
-at every product, so that compile time grows with the square of the number of layers; and the distribution of products
-over sums, which takes long and saves nothing where elementwise operations are fused."""
+"""Rewrites that look for matrices with a special structure (diagonal, orthogonal). Some traverse the graph at every
+product, so that compile time grows with the square of the number of layers."""
 LOOPS = "scan"
 """Tag of rewrites for loops, each of which visits all operations."""
 
