@@ -84,31 +84,31 @@ class Costs:
         works = [self._work(k, n, extent, images) for k, n in enumerate(self.nodes)]
         joined, last = self._read_in_parts(works)
         copied = self._copied(works, size)
-        seconds = products = prepared = scratch = peak = 0.0
+        seconds = products = prepared = peak = 0.0
         alive: dict[int, float] = {}
         for k, n in enumerate(self.nodes):
             if id(n) in joined:
                 continue
             own, read = size[id(n)], sum(size[p] for p in self.parents[k])
-            inside = own
+            inside, scratch = own, 0.0
             weights = works[k]
             complete = weights is not None and weights.complete
             seconds += unit.step + unit.byte * (n.passes - complete) * (read + own)
             seconds += unit.function * n.functions * own / self.dtype.itemsize
             if weights is not None:
                 seconds, products = seconds + weights.seconds, products + weights.products
-                prepared, scratch = prepared + weights.prepared, max(scratch, weights.scratch)
+                prepared, scratch = prepared + weights.prepared, weights.scratch
                 inside = max(own, weights.inside)
                 seconds += unit.byte * (ACTIVATION * own * (not complete) + POOLED * inside * weights.pooled)
                 copies = E.pool_copies(weights.pooled, self.dtype.name)
                 peak = max(peak, sum(alive.values()) - _ended(k, alive, last) + inside * (1 + copies))
-            peak = max(peak, sum(alive.values()) + inside + copied.get(k, 0.0))
+            peak = max(peak, sum(alive.values()) + inside + copied.get(k, 0.0) + scratch)
             alive[id(n)] = own
             for key in [key for key in alive if last.get(key, len(self.nodes)) <= k]:
                 del alive[key]
         # the result is copied once more, into the axis order that the caller expects
         peak = max(peak, 2 * sum(size[id(n)] for n in self.twins))
-        return Cost(seconds, products, peak + scratch + prepared + self.parameters)
+        return Cost(seconds, products, peak + prepared + self.parameters)
 
     def _extent(self, axis: int, size: int) -> dict[int, int]:
         """Size of every node along an axis for a raw size, by the node's ``id``."""

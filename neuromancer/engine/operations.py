@@ -82,10 +82,18 @@ class Operations(Protocol):
         """
 
     def conv_cost(
-        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+        self,
+        x_shape: Ints,
+        w_shape: Ints,
+        dilation: Ints,
+        dtype: str,
+        groups: int = 1,
+        stride: Ints = (),
+        in_parts: bool = False,
     ) -> tuple[float, float, float]:
         """Return the cost of a convolution without padding: (seconds, bytes kept, bytes of scratch).
 
+        `in_parts` tells whether its image is joined for it alone, see `reads_parts`.
         Seconds are those of this machine, once `measure_speed` was called in this or an earlier process; before,
         those of a typical one.
         """
@@ -99,7 +107,14 @@ class Operations(Protocol):
         """
 
     def is_planar(
-        self, x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+        self,
+        x_shape: Ints,
+        w_shape: Ints,
+        dilation: Ints,
+        dtype: str,
+        groups: int = 1,
+        stride: Ints = (),
+        in_parts: bool = False,
     ) -> bool | None:
         """Return whether a convolution without padding reads and writes images channel by channel.
 

@@ -334,7 +334,8 @@ class Conv(NeuralLayer):
         complete = E.reads_parts(*layer)
         in_parts = self.parent.joins_features and by_engine and complete
         pooled = sum(p > 1 for p in self.pool_shape)
-        return Work(products, *E.conv_cost(*layer), result, pooled, in_parts, E.is_planar(*layer), complete)
+        cost, planar = E.conv_cost(*layer, in_parts), E.is_planar(*layer, in_parts)
+        return Work(products, *cost, result, pooled, in_parts, planar, complete)
 
     def _repr_extra(self) -> str:
         kind = f"{len(self.filter_shape)}d conv, kernel={self.filter_shape}, pool={self.pool_shape}"

@@ -121,3 +121,34 @@ def test_an_image_in_another_memory_format_is_copied(monkeypatch):
     image = 18**2 * 6 * np.dtype(node.output.dtype).itemsize
     assert same + 0.8 * image < memory.pop((True, False)) <= same + image  # where the peak was may differ
     assert set(memory.values()) == {same}
+
+
+def test_a_workspace_is_counted_with_the_images_of_its_layer_only(monkeypatch):
+    """The second layer pools, so that the third one's images are small."""
+    node = conv(conv(conv(source(20), 5, 1), 6, 1, 4), 4, 1)
+    monkeypatch.setattr(engine, "is_planar", lambda *layer: None)
+    memory = {}
+    for n_f, workspace in [(0, 0), (6, 20_000), (4, 1000), (4, 1_000_000)]:
+        scratch = {n_f: workspace}
+        monkeypatch.setattr(engine, "conv_cost", lambda x, w, *rest, scratch=scratch: (0, 0, scratch.get(w[0], 0)))
+        memory[n_f, workspace] = DenseNetwork([node]).costs([20, 20]).memory
+    least = memory.pop((0, 0))
+    assert memory[4, 1000] == least < memory[6, 20_000] <= least + 20_000
+    assert least < memory[4, 1_000_000] < least + 1_000_000
+
+
+@pytest.mark.skipif(engine.NAME == "theano", reason="Theano joins arrays before it convolves them")
+def test_a_convolution_of_parts_costs_what_it_costs_in_parts(monkeypatch):
+    fine = conv(source(64, 3), 16, 1)
+    asked = []
+
+    def conv_cost(*layer):
+        asked.append(layer[1:2] + layer[6:])
+        return 1.0, 0.0, 0.0
+
+    monkeypatch.setattr(engine, "conv_cost", conv_cost)
+    both = nm.Concat([fine, conv(fine, 16, 1)], print_repr=False)
+    DenseNetwork([conv(both, 2, 3, padding=1)]).costs([600, 600])
+    assert [(kernel[:2], in_parts) for kernel, in_parts in asked] == [
+        ((16, 3), False), ((16, 16), False), ((2, 32), True)
+    ]  # fmt: skip

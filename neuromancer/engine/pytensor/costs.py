@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import import_module
 
 import torch
@@ -23,9 +22,15 @@ from neuromancer.engine.unit_costs import UnitCosts
 
 @implements(Engine.conv_cost)
 def conv_cost(
-    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+    x_shape: Ints,
+    w_shape: Ints,
+    dilation: Ints,
+    dtype: str,
+    groups: int = 1,
+    stride: Ints = (),
+    in_parts: bool = False,
 ) -> tuple[float, float, float]:
-    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride)
+    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride, in_parts)
     if layer is not None:
         way = _way(layer)
         took = seconds(way, layer, current())
@@ -40,23 +45,32 @@ def conv_cost(
 
 @implements(Engine.reads_parts)
 def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()) -> bool:
-    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride)
-    return layer is not None and isinstance(_way(replace(layer, in_parts=True)), READ_PARTS)
+    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride, in_parts=True)
+    return layer is not None and isinstance(_way(layer), READ_PARTS)
 
 
 @implements(Engine.is_planar)
 def is_planar(
-    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+    x_shape: Ints,
+    w_shape: Ints,
+    dilation: Ints,
+    dtype: str,
+    groups: int = 1,
+    stride: Ints = (),
+    in_parts: bool = False,
 ) -> bool | None:
-    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride)
+    layer = _layer(x_shape, w_shape, dilation, dtype, groups, stride, in_parts)
     return None if layer is None else isinstance(_way(layer), RowConv)
 
 
-def _layer(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int, stride: Ints) -> Layer | None:
+def _layer(
+    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int, stride: Ints, in_parts: bool
+) -> Layer | None:
     """Return a convolution without padding as the kernels know it; None if they do not compute it."""
     if not _has_kernels(dtype) or 0 in w_shape:
         return None
-    return Layer(tuple(x_shape), tuple(w_shape), tuple(stride) or (1,) * len(dilation), tuple(dilation), groups)
+    stride = tuple(stride) or (1,) * len(dilation)
+    return Layer(tuple(x_shape), tuple(w_shape), stride, tuple(dilation), groups, in_parts=in_parts)
 
 
 def _way(layer: Layer) -> ConvAlgorithm | None:

@@ -55,7 +55,13 @@ def _speed_key(dtype: str) -> tuple[str, ...]:
 
 @implements(Engine.conv_cost)
 def conv_cost(
-    x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()
+    x_shape: Ints,
+    w_shape: Ints,
+    dilation: Ints,
+    dtype: str,
+    groups: int = 1,
+    stride: Ints = (),
+    in_parts: bool = False,
 ) -> tuple[float, float, float]:
     # Scratch holds the windows of one image (im2col), and the result without the bias.
     products, kept, _ = direct_conv_cost(x_shape, w_shape, dilation, dtype, stride)
@@ -69,7 +75,15 @@ def reads_parts(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups
 
 
 @implements(Engine.is_planar)
-def is_planar(x_shape: Ints, w_shape: Ints, dilation: Ints, dtype: str, groups: int = 1, stride: Ints = ()) -> None:
+def is_planar(
+    x_shape: Ints,
+    w_shape: Ints,
+    dilation: Ints,
+    dtype: str,
+    groups: int = 1,
+    stride: Ints = (),
+    in_parts: bool = False,
+) -> None:
     return None
 
 
