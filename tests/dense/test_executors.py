@@ -262,7 +262,7 @@ def test_a_dask_cluster_that_loses_a_worker(raw, tmp_path):
     sink = sink_of(tmp_path, "npy")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

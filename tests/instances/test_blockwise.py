@@ -125,7 +125,9 @@ def test_processes_give_the_same_bytes_also_after_one_is_lost(mask: np.ndarray, 
 def test_dask_gives_the_same_bytes(mask: np.ndarray, expected: np.ndarray, tmp_path: Path):
     distributed = pytest.importorskip("distributed")
     np.save(tmp_path / "mask.npy", mask)
-    with distributed.Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
+    with distributed.Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+    ) as client:
         label_blocks(tmp_path / "mask.npy", components, tmp_path / "out.npy", executor=client, **BLOCKS)
     assert (np.load(tmp_path / "out.npy") == expected).all()
 
