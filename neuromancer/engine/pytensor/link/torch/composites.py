@@ -20,11 +20,9 @@ class TakeApart(GraphRewriter):
 
     def apply(self, fgraph: FunctionGraph) -> None:
         """Rewrite `fgraph` in place."""
-        composed = [node for node in fgraph.toposort() if _is_composed(node)]
-        while composed:
+        while composed := [node for node in fgraph.toposort() if _is_composed(node)]:  # parts can be composed, too
             for node in composed:
                 fgraph.replace_all(list(zip(node.outputs, _parts(node), strict=True)), reason="TakeApart")
-            composed = [node for node in fgraph.toposort() if _is_composed(node)]  # composed of composed ones
 
 
 def _is_composed(node: Apply) -> bool:
